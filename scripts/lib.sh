@@ -1,0 +1,33 @@
+# Sourced by the scripts beside it: the project's folder, and what a bare
+# Debian machine lacks.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf '%s\n' "$*" >&2; }
+
+# need COMMAND PACKAGE...: installs Debian packages where COMMAND is missing.
+need() {
+    local command=$1
+    shift
+    command -v "$command" >/dev/null 2>&1 && return 0
+    if [ "$(id -u)" != 0 ]; then
+        say "error: $command is missing; hint: install $* (as root)"
+        exit 1
+    fi
+    say "installing $*"
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$@" >/dev/null 2>&1 || {
+        DEBIAN_FRONTEND=noninteractive apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$@" >/dev/null
+    }
+}
+
+# What building takes: a C compiler for the TLS library, and Rust.
+prepare() {
+    need cc gcc libc6-dev
+    need openssl openssl
+    if ! command -v cargo >/dev/null 2>&1; then
+        say "error: cargo is missing; hint: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1) or newer"
+        exit 1
+    fi
+}

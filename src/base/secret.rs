@@ -1,0 +1,123 @@
+//! Secret bytes. They derive nothing: no `Debug`, `Clone`, `PartialEq` or
+//! serialisation, and they are zeroed on drop. `grep expose` lists every place
+//! that touches plaintext.
+
+use zeroize::Zeroize;
+
+/// Secret bytes of a length fixed when they were made, so that no copy is left
+/// behind by a growing buffer.
+pub struct SecretBytes(Box<[u8]>);
+
+impl SecretBytes {
+    /// `length` zero bytes, to be filled in place through [`Self::expose_mut`].
+    #[must_use]
+    pub fn zeroed(length: usize) -> Self {
+        Self(vec![0; length].into_boxed_slice())
+    }
+
+    /// Takes over bytes that already stand in a box of their own.
+    #[must_use]
+    pub fn from_box(bytes: Box<[u8]>) -> Self {
+        Self(bytes)
+    }
+
+    /// Copies `bytes`; the caller wipes the original.
+    #[must_use]
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes, to be written.
+    pub fn expose_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
+    /// How many bytes there are. Lengths are not secret (P6).
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The first `length` bytes (all, if there are fewer); the rest is zeroed.
+    #[must_use]
+    pub fn truncated(self, length: usize) -> Self {
+        match self.0.get(..length) {
+            Some(kept) if length < self.0.len() => Self::copy_of(kept),
+            _ => self,
+        }
+    }
+}
+
+impl Drop for SecretBytes {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// A 32-byte key.
+pub struct Key32(Box<[u8; 32]>);
+
+impl Key32 {
+    /// The key made of these bytes; the caller's copy is zeroed.
+    #[must_use]
+    pub fn take(bytes: &mut [u8; 32]) -> Self {
+        let key = Self(Box::new(*bytes));
+        bytes.zeroize();
+        key
+    }
+
+    /// Draws a new key.
+    pub fn draw(dice: &mut dyn super::Dice) -> Self {
+        let mut key = Self(Box::new([0; 32]));
+        dice.fill(key.0.as_mut_slice());
+        key
+    }
+
+    /// The key with these bytes, if there are 32 of them.
+    #[must_use]
+    pub fn copy_of(bytes: &[u8]) -> Option<Self> {
+        let mut key = Self(Box::new([0; 32]));
+        if bytes.len() != key.0.len() {
+            return None;
+        }
+        key.0.copy_from_slice(bytes);
+        Some(key)
+    }
+
+    /// The key's bytes.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl Drop for Key32 {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+// Lints ask for `Debug`; these say what it is and never what it holds.
+impl std::fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretBytes")
+    }
+}
+
+impl std::fmt::Debug for Key32 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key32")
+    }
+}

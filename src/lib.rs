@@ -1,0 +1,9 @@
+//! Skep keeps secrets for fleets of Linux machines.
+//!
+//! The modules stand in rings; a module imports only from rings below its own
+//! (ARCHITECTURE.md draws them, `tests/tidy.rs` holds them).
+
+#![forbid(unsafe_code)]
+
+pub mod base;
+pub mod host;

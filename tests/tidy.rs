@@ -1,0 +1,184 @@
+//! The house rules that the compiler does not check: which ring may import
+//! which, and what no file may hold. ARCHITECTURE.md draws the rings.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each ring may import from the rings above it in this list, not from its own.
+const RINGS: &[&[&str]] = &[
+    &["base"],
+    &["domain", "seal", "wire", "audit"],
+    &["store", "ca"],
+    &["consensus", "transport"],
+    &["manager", "agent"],
+    &["host", "daemon"],
+    &["cli"],
+];
+
+/// Imports between siblings that are allowed all the same, with the reason.
+const SIBLINGS: &[(&str, &str, &str)] = &[
+    ("domain", "audit", "apply chains the audit head"),
+    ("wire", "domain", "shapes of what the domain knows"),
+    ("wire", "seal", "shapes of what is sealed"),
+    ("consensus", "transport", "peers are reached over mTLS"),
+    ("daemon", "host", "the wiring brings the real machine"),
+];
+
+/// Within `agent`: these know `vault` and nothing else of their siblings.
+const UNDER_VAULT: &[&str] = &["mount", "workload"];
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Arrow {
+    from: String,
+    to: String,
+    file: String,
+    line: usize,
+}
+
+fn ring_of(module: &str) -> Option<usize> {
+    RINGS.iter().position(|ring| ring.contains(&module))
+}
+
+fn allowed(from: &str, to: &str) -> bool {
+    let sibling = || SIBLINGS.iter().any(|(a, b, _)| (*a, *b) == (from, to));
+    match (ring_of(from), ring_of(to)) {
+        (Some(own), Some(other)) => from == to || own > other || (own == other && sibling()),
+        _ => false,
+    }
+}
+
+/// Modules that a source text names by `crate::module`, with line numbers. Comments do not count.
+fn named<'a>(text: &'a str, root: &'a str) -> impl Iterator<Item = (usize, String)> + 'a {
+    let code = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
+    code.flat_map(move |(number, line)| {
+        let mut found = Vec::new();
+        for part in line.split(root).skip(1) {
+            let names = part
+                .strip_prefix('{')
+                .map_or_else(|| vec![part], |list| list.split(',').map(str::trim_start).collect());
+            for name in names {
+                let end =
+                    name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(name.len());
+                if end > 0 {
+                    found.push((number + 1, name[..end].to_owned()));
+                }
+            }
+        }
+        found
+    })
+}
+
+fn bad_arrows(files: &BTreeMap<PathBuf, String>) -> Vec<Arrow> {
+    let mut bad = Vec::new();
+    for (path, text) in files {
+        let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        let Some(from) = parts.first().filter(|first| ring_of(first).is_some()) else { continue };
+        let arrow = |to: &str, line| Arrow {
+            from: from.clone(),
+            to: to.to_owned(),
+            file: path.display().to_string(),
+            line,
+        };
+        for (line, to) in named(text, "crate::") {
+            if to.chars().next().is_some_and(char::is_lowercase) && !allowed(from, &to) {
+                bad.push(arrow(&to, line));
+            }
+        }
+        if from == "agent"
+            && parts.get(1).is_some_and(|part| UNDER_VAULT.contains(&part.trim_end_matches(".rs")))
+        {
+            for (line, to) in named(text, "crate::agent::") {
+                let own = parts[1].trim_end_matches(".rs");
+                if to != "vault" && to != own && to.chars().next().is_some_and(char::is_lowercase) {
+                    bad.push(arrow(&format!("agent::{to}"), line));
+                }
+            }
+        }
+    }
+    bad
+}
+
+fn sources(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).expect("a folder of sources") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let text = fs::read_to_string(&path).expect("a source file");
+                files.insert(path.strip_prefix(folder).expect("below").to_owned(), text);
+            }
+        }
+    }
+    files
+}
+
+fn src() -> BTreeMap<PathBuf, String> {
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+}
+
+#[test]
+fn every_arrow_points_to_a_ring_below() {
+    let bad = bad_arrows(&src());
+    assert!(bad.is_empty(), "arrows that the rings do not allow: {bad:#?}");
+}
+
+#[test]
+fn every_module_has_a_ring() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for entry in fs::read_dir(root).expect("src") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            assert!(ring_of(&name).is_some(), "{name} stands in no ring");
+        }
+    }
+}
+
+#[test]
+fn a_bad_arrow_is_found() {
+    let file = |path: &str, text: &str| BTreeMap::from([(PathBuf::from(path), text.to_owned())]);
+    let bad =
+        |path, text| bad_arrows(&file(path, text)).into_iter().map(|a| a.to).collect::<Vec<_>>();
+    assert_eq!(bad("domain/apply.rs", "use crate::store::Log;"), ["store"]);
+    assert_eq!(bad("seal/value.rs", "use crate::domain::State;"), ["domain"]);
+    assert_eq!(bad("manager/api.rs", "let x = crate::agent::run();"), ["agent"]);
+    assert_eq!(bad("agent/a.rs", "use crate::{base::Name, manager::Core};"), ["manager"]);
+    assert_eq!(
+        bad("agent/mount/tmpfs.rs", "use crate::agent::session::Session;"),
+        ["agent::session"]
+    );
+    assert!(bad("agent/mount/tmpfs.rs", "use crate::agent::vault::Held;").is_empty());
+    assert!(bad("wire/stored.rs", "use crate::domain::State;").is_empty());
+    assert!(bad("base/ids.rs", "// as crate::cli does").is_empty());
+}
+
+#[test]
+fn files_stay_readable() {
+    for (path, text) in src() {
+        let lines = text.lines().count();
+        assert!(
+            lines <= 800,
+            "{} has {lines} lines: what second reason to change moved in?",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn nothing_is_left_undone_or_switched_off() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["src", "locked-pages/src", "cluster-tests"].map(|folder| root.join(folder));
+    let folders: Vec<_> =
+        folders.iter().filter(|folder| folder.exists()).map(|folder| sources(folder)).collect();
+    let marks =
+        ["todo".to_owned() + "!(", "unimplemented".to_owned() + "!(", "#[".to_owned() + "ignore"];
+    for (path, text) in folders.iter().flatten() {
+        for mark in &marks {
+            assert!(!text.contains(mark), "{} holds {mark}", path.display());
+        }
+    }
+}
