@@ -7,3 +7,4 @@
 
 pub mod base;
 pub mod host;
+pub mod seal;

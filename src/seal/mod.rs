@@ -1,0 +1,53 @@
+//! How bytes are locked, unlocked and re-keyed (docs/keys.md).
+//!
+//! Every construction is XSalsa20-Poly1305 (`crypto_secretbox`, `crypto_box`)
+//! with keys derived by BLAKE3 under the labels of one file, `labels`. Random
+//! bytes are arguments. It deliberately writes nothing and knows no state.
+
+mod cluster_key;
+mod construct;
+mod error;
+mod key_file;
+mod labels;
+mod recipient;
+mod record;
+mod session;
+mod value;
+
+pub use cluster_key::{BoxKey, ClusterKey, WrapKey, box_cluster_key};
+pub use error::SealError;
+pub use key_file::{FileKey, KeyFile, KeyFileBody, KeyFileHeader, RecipientBox};
+pub use recipient::{RecipientKey, SealedToRecipients, UnlockKey};
+pub use record::{Dek, RecordKey, SegmentPlace, TAG_AND_NONCE};
+pub use session::{SessionHalf, SessionKey};
+pub use value::{DataKey, ValueContext, open_value, seal_value};
+
+#[cfg(test)]
+mod tests {
+    use super::ValueContext;
+    use crate::base::{ClusterId, Dice, SecretId, VersionId};
+
+    /// Dice that throw the same numbers each time.
+    pub(super) struct Seeded(blake3::OutputReader);
+
+    impl Seeded {
+        pub(super) fn new(seed: u64) -> Self {
+            Self(blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof())
+        }
+    }
+
+    impl Dice for Seeded {
+        fn fill(&mut self, into: &mut [u8]) {
+            self.0.fill(into);
+        }
+    }
+
+    pub(super) fn context(size: u32) -> ValueContext {
+        ValueContext {
+            cluster: ClusterId::from_bytes([1; 16]),
+            secret: SecretId::from_bytes([2; 16]),
+            version: VersionId::from_bytes([3; 16]),
+            size,
+        }
+    }
+}
