@@ -31,6 +31,8 @@ fn main() -> Result<(), Anything> {
         .out_dir(&messages)
         .bytes(".skep.api.v1.NewVersion.sealed_value")
         .bytes(".skep.api.v1.Value.sealed_value")
+        .bytes(".skep.raft.v1.Entry.command")
+        .bytes(".skep.raft.v1.SnapshotChunk.data")
         .compile_fds(only_messages)?;
     tonic_prost_build::configure()
         .out_dir(&services)

@@ -5,6 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod base;
+pub mod domain;
 pub mod host;
 pub mod seal;
+pub mod wire;

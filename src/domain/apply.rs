@@ -1,0 +1,148 @@
+//! The one way in which the state changes.
+
+use super::changes;
+use super::command::{Act, Change, Command, Fact, Outcome};
+use super::draft::Draft;
+use super::refusal::{Refusal, words};
+use super::state::{Answer, State};
+use super::{keep, record, weight};
+use crate::audit;
+use crate::base::{Revision, limits};
+
+/// The newest behaviour that this binary knows.
+pub const LEVEL: u32 = 1;
+
+/// What came of one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The revision at which it was applied; for a repeated request, that of the first.
+    pub revision: Revision,
+    /// The answer. A refusal changes nothing but stamp, revision, audit head and answers.
+    pub outcome: Result<Outcome, Refusal>,
+    /// Where to look.
+    pub facts: Vec<Fact>,
+}
+
+/// Applies the command at log index `revision`.
+///
+/// Whole or not at all: a refused command leaves everything as it was but the
+/// stamp, the revision, the audit head and the remembered answers.
+pub fn apply(state: &mut State, revision: Revision, command: &Command) -> Applied {
+    state.stamp = state.stamp.max(command.stamp);
+    state.revision = state.revision.max(revision);
+    forget(state);
+    let applied = match state.answers.get(&command.request).cloned() {
+        Some(answer) => repeat(state, command, answer),
+        None => first(state, revision, command),
+    };
+    let (asked, came) = (record::command(command), record::outcome(&applied.outcome));
+    state.audit_head = audit::chained(&state.audit_head, revision.0, &asked, &came);
+    applied
+}
+
+/// Forgets the answers whose deadline has passed: a repeat is now too late.
+fn forget(state: &mut State) {
+    while let Some((deadline, request)) = state.indexes.deadlines.first().copied()
+        && deadline < state.stamp
+    {
+        keep::answer(state, request, None);
+    }
+}
+
+/// A request that was answered. Asked again with a later deadline, it is
+/// remembered until that, lest a third asking be taken for the first.
+fn repeat(state: &mut State, command: &Command, mut answer: Answer) -> Applied {
+    let latest = command.stamp.plus_ms(limits::DEADLINE_MS);
+    if command.deadline > answer.deadline && command.deadline <= latest {
+        answer.deadline = command.deadline;
+        keep::answer(state, command.request, Some(answer.clone()));
+    }
+    Applied { revision: answer.revision, outcome: answer.outcome, facts: Vec::new() }
+}
+
+fn first(state: &mut State, revision: Revision, command: &Command) -> Applied {
+    if let Err(refusal) = in_time(state, command) {
+        // Not remembered: it would be refused again, or could stay for ever.
+        return Applied { revision, outcome: Err(refusal), facts: Vec::new() };
+    }
+    let before = state.bytes;
+    let mut draft = Draft::new(state);
+    let outcome = act(&mut draft, &command.act)
+        .and_then(|outcome| fits(draft.state(), before, &command.act).map(|()| outcome));
+    let facts = if outcome.is_ok() {
+        draft.keep()
+    } else {
+        draft.undo();
+        Vec::new()
+    };
+    let answer = Answer { deadline: command.deadline, revision, outcome: outcome.clone() };
+    keep::answer(state, command.request, Some(answer));
+    Applied { revision, outcome, facts }
+}
+
+fn in_time(state: &State, command: &Command) -> Result<(), Refusal> {
+    if command.deadline < state.stamp {
+        return Err(Refusal::TooLate);
+    }
+    if command.deadline > command.stamp.plus_ms(limits::DEADLINE_MS) {
+        return Err(Refusal::Invalid("a deadline is at most 60 seconds ahead".to_owned()));
+    }
+    if state.answers.len() >= limits::REMEMBERED {
+        return Err(Refusal::limit(words::ANSWERS, limits::REMEMBERED));
+    }
+    Ok(())
+}
+
+fn act(draft: &mut Draft<'_>, act: &Act) -> Result<Outcome, Refusal> {
+    if let Act::Genesis(genesis) = act {
+        return changes::genesis(draft, genesis);
+    }
+    if draft.state().cluster.is_none() {
+        return Err(Refusal::NotInitialised);
+    }
+    match act {
+        Act::Genesis(_) => Err(Refusal::AlreadyInitialised),
+        Act::Change(list) => {
+            let bytes = list.iter().map(weight::change).fold(0, u64::saturating_add);
+            let sound = (1..=limits::CHANGES).contains(&list.len())
+                && bytes <= weight::long(limits::CHANGE_BYTES);
+            if !sound {
+                return Err(Refusal::BadAct);
+            }
+            let changed = list.iter().map(|change| changes::change(draft, change));
+            changed.collect::<Result<_, _>>().map(Outcome::Changed)
+        }
+        Act::Join(join) => changes::join(draft, join),
+        Act::Expose(pairs) => changes::expose(draft, pairs),
+        Act::Confirm(list) => changes::confirm(draft, list),
+    }
+}
+
+/// Beyond 90 % of the state's bytes only what takes something away, and
+/// membership, may still make it grow.
+fn fits(state: &State, before: u64, act: &Act) -> Result<(), Refusal> {
+    let most = limits::STATE_BYTES / 100 * limits::STATE_FULL_PERCENT;
+    if state.bytes <= most || state.bytes <= before || always_admitted(act) {
+        return Ok(());
+    }
+    Err(Refusal::Limit { what: words::STATE_BYTES, limit: most })
+}
+
+fn always_admitted(act: &Act) -> bool {
+    let Act::Change(list) = act else { return true };
+    list.iter().all(|change| match change {
+        Change::RemoveSecret { .. }
+        | Change::RemoveVersion { .. }
+        | Change::RemoveService { .. }
+        | Change::Revoke { .. }
+        | Change::RemoveToken { .. }
+        | Change::UpdateNode { .. }
+        | Change::RemoveNode { .. }
+        | Change::CreateToken { .. } => true,
+        Change::CreateSecret { .. }
+        | Change::UpdateSecret { .. }
+        | Change::CreateService { .. }
+        | Change::UpdateService { .. }
+        | Change::Grant { .. } => false,
+    })
+}

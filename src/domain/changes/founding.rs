@@ -1,0 +1,37 @@
+//! The first command of a cluster.
+
+use crate::base::limits;
+use crate::domain::apply::LEVEL;
+use crate::domain::command::{Fact, Genesis, Outcome};
+use crate::domain::draft::Draft;
+use crate::domain::refusal::{Refusal, words};
+use crate::domain::state::NodeRole;
+
+pub(in crate::domain) fn genesis(
+    draft: &mut Draft<'_>,
+    genesis: &Genesis,
+) -> Result<Outcome, Refusal> {
+    if draft.state().cluster.is_some() {
+        return Err(Refusal::AlreadyInitialised);
+    }
+    let cluster = &genesis.cluster;
+    let invalid = |text: &str| Err(Refusal::Invalid(text.to_owned()));
+    if genesis.node.role != NodeRole::Manager || genesis.node.box_key.is_none() {
+        return invalid("the first node is a manager with a box key");
+    }
+    if !cluster.cluster_key.boxes.contains_key(&genesis.manager) {
+        return invalid("the cluster key is not boxed to the first manager");
+    }
+    if cluster.recipients.is_empty() {
+        return invalid("a cluster needs a recipient of its key files");
+    }
+    if cluster.recipients.len() > limits::RECIPIENTS {
+        return Err(Refusal::limit(words::RECIPIENTS, limits::RECIPIENTS));
+    }
+    draft.set_level(LEVEL);
+    draft.put_cluster(cluster.clone());
+    draft.put_node(genesis.manager, Some(genesis.node.clone()));
+    draft.put_operator(genesis.operator, genesis.admin.clone());
+    draft.fact(Fact::Founded);
+    Ok(Outcome::Done)
+}

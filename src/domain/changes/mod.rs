@@ -1,0 +1,43 @@
+//! What each act does, by subject. Every function checks and then writes; one
+//! that refuses may have written, for its draft is undone then.
+
+mod founding;
+mod grant;
+mod node;
+mod pair;
+mod secret;
+mod service;
+mod token;
+
+pub(super) use founding::genesis;
+pub(super) use node::join;
+pub(super) use pair::{confirm, expose};
+
+use super::command::{Change, Changed};
+use super::draft::Draft;
+use super::refusal::Refusal;
+
+/// One change of an act.
+pub(super) fn change(draft: &mut Draft<'_>, change: &Change) -> Result<Changed, Refusal> {
+    match change {
+        Change::CreateSecret { id, name, labels, version } => {
+            secret::create(draft, *id, name, labels, version)
+        }
+        Change::UpdateSecret { id, expect, version } => {
+            secret::update(draft, *id, *expect, version)
+        }
+        Change::RemoveSecret { id } => secret::remove(draft, *id),
+        Change::RemoveVersion { id, number } => secret::remove_version(draft, *id, *number),
+        Change::CreateService { id, name, spec } => service::create(draft, *id, name, spec),
+        Change::UpdateService { id, expect, spec } => service::update(draft, *id, *expect, spec),
+        Change::RemoveService { id } => service::remove(draft, *id),
+        Change::Grant { service, grant } => grant::grant(draft, *service, grant),
+        Change::Revoke { service, secret } => grant::revoke(draft, *service, *secret),
+        Change::CreateToken { id, token } => token::create(draft, *id, token),
+        Change::RemoveToken { id } => token::remove(draft, *id),
+        Change::UpdateNode { id, put, gone, availability } => {
+            node::update(draft, *id, put, gone, *availability)
+        }
+        Change::RemoveNode { id, force } => node::remove(draft, *id, *force),
+    }
+}

@@ -1,0 +1,167 @@
+//! Members: how they join, change and go.
+
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq;
+
+use super::token::{has_ended, matches};
+use crate::base::{Label, Name, NodeId, limits};
+use crate::domain::command::{Changed, Join, Outcome};
+use crate::domain::draft::Draft;
+use crate::domain::refusal::{Refusal, words};
+use crate::domain::state::{Availability, Cluster, Node, NodeRole, State, Token};
+
+/// Addresses of one manager.
+const ADDRESSES: usize = 16;
+/// Bytes of one address: a full host name and a port.
+const ADDRESS_BYTES: usize = 260;
+/// Bytes of a boxed cluster key: far more than any that `seal` makes.
+const BOX_BYTES: usize = 1024;
+
+pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outcome, Refusal> {
+    let state = draft.state();
+    let token = admitting(state, join)?;
+    if state.indexes.nodes.contains_key(&join.name.key()) {
+        return Err(Refusal::Exists { kind: words::NODE, name: join.name.clone() });
+    }
+    if state.nodes.contains_key(&join.node) {
+        return Err(Refusal::id_taken());
+    }
+    if state.nodes.len() >= limits::NODES {
+        return Err(Refusal::limit(words::NODES, limits::NODES));
+    }
+    let mut used = Token::clone(token);
+    used.uses_left = used.uses_left.map(|left| left.saturating_sub(1));
+    let mut node = Node {
+        name: join.name.clone(),
+        role: join.role,
+        key: join.key,
+        labels: token.labels.clone(),
+        availability: Availability::Active,
+        box_key: None,
+        addresses: Vec::new(),
+        joined: draft.now(),
+        certificate_ends: join.certificate_ends,
+    };
+    if join.role == NodeRole::Manager {
+        let cluster = with_manager(state, join)?;
+        node.box_key = join.box_key;
+        node.addresses.clone_from(&join.addresses);
+        draft.put_cluster(cluster);
+    }
+    draft.put_token(join.token, Some(used));
+    draft.put_node(join.node, Some(node.clone()));
+    Ok(Outcome::Joined(Arc::new(node)))
+}
+
+/// The token, if it admits this machine.
+fn admitting<'a>(state: &'a State, join: &Join) -> Result<&'a Token, Refusal> {
+    let refuse = |why: String| Err(Refusal::Token { why });
+    // An unknown token and one with another secret read alike.
+    let Some(token) = state.tokens.get(&join.token) else {
+        return refuse("is not known".to_owned());
+    };
+    if !bool::from(token.digest.ct_eq(&join.digest)) {
+        return refuse("is not known".to_owned());
+    }
+    if has_ended(token, state.stamp) {
+        return refuse("has ended".to_owned());
+    }
+    if token.uses_left == Some(0) {
+        return refuse("is used up".to_owned());
+    }
+    if token.role != join.role {
+        let role = match token.role {
+            NodeRole::Manager => "manager",
+            NodeRole::Worker => "worker",
+        };
+        return refuse(format!("is for a {role}"));
+    }
+    let pattern = token.name_pattern.as_deref();
+    if !pattern.is_none_or(|pattern| matches(pattern, join.name.as_str())) {
+        return refuse(format!("is not for the name {}", join.name));
+    }
+    Ok(token)
+}
+
+/// The cluster with its key boxed to the manager that joins.
+fn with_manager(state: &State, join: &Join) -> Result<Cluster, Refusal> {
+    let invalid = |text: &str| Err(Refusal::Invalid(text.to_owned()));
+    if managers(state) >= limits::MANAGERS {
+        return Err(Refusal::limit(words::MANAGERS, limits::MANAGERS));
+    }
+    let addresses = join.addresses.iter().all(|address| address.len() <= ADDRESS_BYTES);
+    if !addresses || !(1..=ADDRESSES).contains(&join.addresses.len()) {
+        return invalid("a manager has 1 to 16 addresses of at most 260 bytes");
+    }
+    let Some(cluster) = state.cluster.as_deref() else { return Err(Refusal::NotInitialised) };
+    let (Some(_), Some((number, boxed))) = (join.box_key, &join.cluster_key_box) else {
+        return invalid("a manager joins with a box key and a box for it");
+    };
+    if *number != cluster.cluster_key.number || boxed.len() > BOX_BYTES {
+        return invalid("the cluster key has changed: join again");
+    }
+    let mut cluster = cluster.clone();
+    cluster.cluster_key.boxes.insert(join.node, boxed.clone());
+    Ok(cluster)
+}
+
+pub(super) fn update(
+    draft: &mut Draft<'_>,
+    id: NodeId,
+    put: &[Label],
+    gone: &[String],
+    availability: Option<Availability>,
+) -> Result<Changed, Refusal> {
+    let found = find(draft.state(), id)?;
+    let labels =
+        found.labels.changed(put, gone).map_err(|bad| Refusal::Invalid(bad.to_string()))?;
+    let availability = availability.unwrap_or(found.availability);
+    if labels == found.labels && availability == found.availability {
+        return Ok(Changed::Already);
+    }
+    let node = Node { labels, availability, ..found.clone() };
+    draft.put_node(id, Some(node));
+    Ok(Changed::Done)
+}
+
+pub(super) fn remove(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<Changed, Refusal> {
+    let state = draft.state();
+    let found = find(state, id)?;
+    let (name, role) = (found.name.clone(), found.role);
+    if role == NodeRole::Manager && managers(state) <= 1 {
+        return Err(Refusal::LastManager { node: name });
+    }
+    let pairs = draft.pairs_of_node(id);
+    if !pairs.is_empty() && !force {
+        let service = |(_, service): &(_, crate::base::ServiceId)| match state.services.get(service)
+        {
+            Some(found) => Some(found.name.clone()),
+            // It is gone and its name with it: its id is written like a name.
+            None => service.to_string().parse::<Name>().ok(),
+        };
+        let services = pairs.iter().filter_map(service).collect();
+        return Err(Refusal::Holds { node: name, services });
+    }
+    if role == NodeRole::Manager
+        && let Some(cluster) = state.cluster.as_deref()
+    {
+        let mut cluster = cluster.clone();
+        cluster.cluster_key.boxes.remove(&id);
+        draft.put_cluster(cluster);
+    }
+    for pair in pairs {
+        draft.put_exposure(pair, None);
+    }
+    draft.put_node(id, None);
+    Ok(Changed::Done)
+}
+
+fn managers(state: &State) -> usize {
+    state.nodes.values().filter(|node| node.role == NodeRole::Manager).count()
+}
+
+fn find(state: &State, id: NodeId) -> Result<&Node, Refusal> {
+    let found = state.nodes.get(&id).map(|node| &**node);
+    found.ok_or_else(|| Refusal::not_found(words::NODE, id))
+}

@@ -1,0 +1,196 @@
+//! Secrets and their versions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::grant::within_service_bytes;
+use crate::base::{Labels, Name, SecretId, Stamp, limits};
+use crate::domain::command::{Changed, NewVersion};
+use crate::domain::draft::Draft;
+use crate::domain::refusal::{Refusal, words};
+use crate::domain::state::{Secret, State, Version};
+
+/// Bytes that sealing may add to a value: nonce, tag and room for a header.
+const SEALING_BYTES: usize = 256;
+/// Bytes of a wrapped data key: far more than any that `seal` makes.
+const DATA_KEY_BYTES: usize = 1024;
+
+pub(super) fn create(
+    draft: &mut Draft<'_>,
+    id: SecretId,
+    name: &Name,
+    labels: &Labels,
+    version: &NewVersion,
+) -> Result<Changed, Refusal> {
+    let state = draft.state();
+    if state.indexes.secrets.contains_key(&name.key()) {
+        return Err(Refusal::Exists { kind: words::SECRET, name: name.clone() });
+    }
+    if state.secrets.contains_key(&id) {
+        return Err(Refusal::id_taken());
+    }
+    if state.secrets.len() >= limits::SECRETS {
+        return Err(Refusal::limit(words::SECRETS, limits::SECRETS));
+    }
+    let now = draft.now();
+    let secret = Secret {
+        name: name.clone(),
+        labels: labels.clone(),
+        created: now,
+        updated: now,
+        revision: draft.revision(),
+        current: 1,
+        versions: BTreeMap::from([(1, Arc::new(checked(version, now)?))]),
+    };
+    draft.put_secret(id, Some(secret));
+    Ok(Changed::Version { secret: id, number: 1 })
+}
+
+pub(super) fn update(
+    draft: &mut Draft<'_>,
+    id: SecretId,
+    expect: Option<u32>,
+    version: &NewVersion,
+) -> Result<Changed, Refusal> {
+    let state = draft.state();
+    let found = find(state, id)?;
+    if let Some(expected) = expect.filter(|expected| *expected != found.current) {
+        return Err(Refusal::Conflict {
+            what: format!("secret {}", found.name),
+            expected: expected.into(),
+            found: found.current.into(),
+        });
+    }
+    if found.versions.values().any(|kept| kept.id == version.id) {
+        return Err(Refusal::id_taken());
+    }
+    let newest = found.versions.last_key_value().map_or(0, |(number, _)| *number);
+    let number = newest
+        .max(found.current)
+        .checked_add(1)
+        .ok_or(Refusal::Limit { what: words::VERSIONS, limit: u32::MAX.into() })?;
+    let mut secret = Secret::clone(found);
+    let grew = found.versions.get(&found.current).is_none_or(|old| old.size < version.size);
+    secret.versions.insert(number, Arc::new(checked(version, draft.now())?));
+    secret.current = number;
+    secret.updated = draft.now();
+    secret.revision = draft.revision();
+    prune(state, id, &mut secret);
+    draft.put_secret(id, Some(secret));
+    if grew {
+        let state = draft.state();
+        for service in state.indexes.granted.get(&id).into_iter().flatten() {
+            within_service_bytes(state, *service)?;
+        }
+    }
+    Ok(Changed::Version { secret: id, number })
+}
+
+/// Prunes where pins went.
+pub(super) fn released(draft: &mut Draft<'_>, secrets: impl IntoIterator<Item = SecretId>) {
+    for id in secrets {
+        let state = draft.state();
+        let Some(found) = state.secrets.get(&id) else { continue };
+        if found.versions.len() > limits::VERSIONS {
+            let mut secret = Secret::clone(found);
+            prune(state, id, &mut secret);
+            draft.put_secret(id, Some(secret));
+        }
+    }
+}
+
+/// Keeps the newest `limits::VERSIONS`, the current one and those pinned.
+fn prune(state: &State, id: SecretId, secret: &mut Secret) {
+    if secret.versions.len() <= limits::VERSIONS {
+        return;
+    }
+    let pinned: BTreeSet<u32> = pins(state, id).map(|(number, _)| number).collect();
+    let spare: Vec<u32> = secret
+        .versions
+        .keys()
+        .copied()
+        .filter(|number| *number != secret.current && !pinned.contains(number))
+        .take(secret.versions.len() - limits::VERSIONS)
+        .collect();
+    for number in spare {
+        secret.versions.remove(&number);
+    }
+}
+
+pub(super) fn remove(draft: &mut Draft<'_>, id: SecretId) -> Result<Changed, Refusal> {
+    let state = draft.state();
+    let found = find(state, id)?;
+    let services = state.indexes.granted.get(&id).into_iter().flatten();
+    let services: Vec<Name> =
+        services.filter_map(|service| Some(state.services.get(service)?.name.clone())).collect();
+    if !services.is_empty() {
+        return Err(Refusal::InUse { secret: found.name.clone(), services });
+    }
+    draft.put_secret(id, None);
+    Ok(Changed::Done)
+}
+
+pub(super) fn remove_version(
+    draft: &mut Draft<'_>,
+    id: SecretId,
+    number: u32,
+) -> Result<Changed, Refusal> {
+    let state = draft.state();
+    let found = find(state, id)?;
+    if !found.versions.contains_key(&number) {
+        return Err(no_version(found, number));
+    }
+    let in_use = |why| Err(Refusal::VersionInUse { secret: found.name.clone(), number, why });
+    if number == found.current {
+        return in_use("the current one".to_owned());
+    }
+    if let Some((_, service)) = pins(state, id).find(|(pinned, _)| *pinned == number) {
+        return in_use(format!("pinned by service {service}"));
+    }
+    let mut secret = Secret::clone(found);
+    secret.versions.remove(&number);
+    secret.updated = draft.now();
+    secret.revision = draft.revision();
+    draft.put_secret(id, Some(secret));
+    Ok(Changed::Done)
+}
+
+/// The versions of a secret that grants pin, and by which service.
+fn pins(state: &State, id: SecretId) -> impl Iterator<Item = (u32, &Name)> {
+    let services = state.indexes.granted.get(&id).into_iter().flatten();
+    let services = services.filter_map(|service| state.services.get(service));
+    services.flat_map(move |service| {
+        let grants = service.grants.values().filter(move |grant| grant.secret == id);
+        grants.filter_map(|grant| Some((grant.pin?, &service.name)))
+    })
+}
+
+fn checked(version: &NewVersion, now: Stamp) -> Result<Version, Refusal> {
+    let size = usize::try_from(version.size).unwrap_or(usize::MAX);
+    if !(1..=limits::VALUE_BYTES).contains(&size) {
+        return Err(Refusal::Invalid("a value has 1 to 511999 bytes".to_owned()));
+    }
+    let sealed = size..=size.saturating_add(SEALING_BYTES);
+    let key = 1..=DATA_KEY_BYTES;
+    if !sealed.contains(&version.value.0.len()) || !key.contains(&version.data_key.bytes.len()) {
+        return Err(Refusal::Invalid("the sealed value is not of its size".to_owned()));
+    }
+    Ok(Version {
+        id: version.id,
+        size: version.size,
+        value: version.value.clone(),
+        data_key: version.data_key.clone(),
+        created: now,
+        rolled_back_from: None,
+    })
+}
+
+pub(super) fn find(state: &State, id: SecretId) -> Result<&Secret, Refusal> {
+    let found = state.secrets.get(&id).map(|secret| &**secret);
+    found.ok_or_else(|| Refusal::not_found(words::SECRET, id))
+}
+
+/// That version of that secret is not there.
+pub(super) fn no_version(secret: &Secret, number: u32) -> Refusal {
+    Refusal::not_found(words::VERSION, format_args!("{number} of secret {}", secret.name))
+}

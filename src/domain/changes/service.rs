@@ -1,0 +1,109 @@
+//! Services and what operators write about them.
+
+use std::collections::BTreeMap;
+
+use crate::base::{Name, Revision, ServiceId, limits};
+use crate::domain::command::{Changed, Fact};
+use crate::domain::draft::Draft;
+use crate::domain::refusal::{Refusal, words};
+use crate::domain::spec::{OfflinePolicy, ServiceSpec};
+use crate::domain::state::{Service, State};
+
+pub(super) fn create(
+    draft: &mut Draft<'_>,
+    id: ServiceId,
+    name: &Name,
+    spec: &ServiceSpec,
+) -> Result<Changed, Refusal> {
+    let state = draft.state();
+    if state.indexes.services.contains_key(&name.key()) {
+        return Err(Refusal::Exists { kind: words::SERVICE, name: name.clone() });
+    }
+    // An exposed pair outlives its service: an id in one is not free either.
+    if state.services.contains_key(&id) || state.indexes.exposed_of.contains_key(&id) {
+        return Err(Refusal::id_taken());
+    }
+    if state.services.len() >= limits::SERVICES {
+        return Err(Refusal::limit(words::SERVICES, limits::SERVICES));
+    }
+    check(spec)?;
+    let now = draft.now();
+    let service = Service {
+        name: name.clone(),
+        spec: spec.clone(),
+        grants: BTreeMap::new(),
+        created: now,
+        updated: now,
+        revision: draft.revision(),
+    };
+    draft.put_service(id, Some(service));
+    Ok(Changed::Service(id))
+}
+
+pub(super) fn update(
+    draft: &mut Draft<'_>,
+    id: ServiceId,
+    expect: Option<Revision>,
+    spec: &ServiceSpec,
+) -> Result<Changed, Refusal> {
+    let found = find(draft.state(), id)?;
+    if let Some(expected) = expect.filter(|expected| *expected != found.revision) {
+        return Err(Refusal::Conflict {
+            what: format!("service {}", found.name),
+            expected: expected.0,
+            found: found.revision.0,
+        });
+    }
+    check(spec)?;
+    if found.spec == *spec {
+        return Ok(Changed::Already);
+    }
+    let service = Service {
+        spec: spec.clone(),
+        updated: draft.now(),
+        revision: draft.revision(),
+        ..found.clone()
+    };
+    draft.put_service(id, Some(service));
+    Ok(Changed::Service(id))
+}
+
+/// A revoke of all; whatever nodes have of it is pending from now on.
+pub(super) fn remove(draft: &mut Draft<'_>, id: ServiceId) -> Result<Changed, Refusal> {
+    let found = find(draft.state(), id)?;
+    let secrets: Vec<_> = found.grants.values().map(|grant| grant.secret).collect();
+    draft.put_service(id, None);
+    super::secret::released(draft, secrets.iter().copied());
+    for secret in secrets {
+        draft.fact(Fact::GrantRevoked(id, secret));
+    }
+    draft.fall_behind(draft.pairs_of_service(id));
+    Ok(Changed::Service(id))
+}
+
+fn check(spec: &ServiceSpec) -> Result<(), Refusal> {
+    let placement = &spec.placement;
+    if placement.nodes.len() > limits::PLACEMENT_NODES {
+        return Err(Refusal::limit(words::PLACEMENT_NODES, limits::PLACEMENT_NODES));
+    }
+    if placement.constraints.len() > limits::CONSTRAINTS {
+        return Err(Refusal::limit(words::CONSTRAINTS, limits::CONSTRAINTS));
+    }
+    if placement.everywhere && !placement.nodes.is_empty() {
+        return Err(Refusal::Invalid(
+            "a service is placed everywhere or on named nodes, not both".to_owned(),
+        ));
+    }
+    for constraint in &placement.constraints {
+        constraint.check().map_err(|bad| Refusal::Invalid(bad.to_string()))?;
+    }
+    if spec.offline == OfflinePolicy::MaxAge(0) {
+        return Err(Refusal::Invalid("a maximum age offline is at least 1 second".to_owned()));
+    }
+    Ok(())
+}
+
+pub(super) fn find(state: &State, id: ServiceId) -> Result<&Service, Refusal> {
+    let found = state.services.get(&id).map(|service| &**service);
+    found.ok_or_else(|| Refusal::not_found(words::SERVICE, id))
+}

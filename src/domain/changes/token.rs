@@ -1,0 +1,99 @@
+//! Join tokens.
+
+use crate::base::{Stamp, TokenId, limits};
+use crate::domain::command::Changed;
+use crate::domain::draft::Draft;
+use crate::domain::refusal::{Refusal, words};
+use crate::domain::state::Token;
+
+pub(super) fn create(
+    draft: &mut Draft<'_>,
+    id: TokenId,
+    token: &Token,
+) -> Result<Changed, Refusal> {
+    let now = draft.now();
+    let ended: Vec<TokenId> = draft
+        .state()
+        .tokens
+        .iter()
+        .filter(|(_, token)| has_ended(token, now))
+        .map(|(id, _)| *id)
+        .collect();
+    for id in ended {
+        draft.put_token(id, None);
+    }
+    if draft.state().tokens.contains_key(&id) {
+        return Err(Refusal::id_taken());
+    }
+    if draft.state().tokens.len() >= limits::TOKENS {
+        return Err(Refusal::limit(words::TOKENS, limits::TOKENS));
+    }
+    if has_ended(token, now) || token.uses_left == Some(0) {
+        return Err(Refusal::Invalid("a join token admits at least one node".to_owned()));
+    }
+    if !token.name_pattern.as_deref().is_none_or(is_pattern) {
+        return Err(Refusal::Invalid(
+            "a name pattern has 1 to 64 characters of [a-zA-Z0-9-_.*]".to_owned(),
+        ));
+    }
+    draft.put_token(id, Some(token.clone()));
+    Ok(Changed::Done)
+}
+
+pub(super) fn remove(draft: &mut Draft<'_>, id: TokenId) -> Result<Changed, Refusal> {
+    if !draft.state().tokens.contains_key(&id) {
+        return Err(Refusal::not_found(words::TOKEN, id));
+    }
+    draft.put_token(id, None);
+    Ok(Changed::Done)
+}
+
+pub(super) fn has_ended(token: &Token, now: Stamp) -> bool {
+    token.ends <= now
+}
+
+fn is_pattern(text: &str) -> bool {
+    (1..=limits::NAME_CHARS).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.*".contains(&byte))
+}
+
+/// Whether a name is one of a pattern's, ignoring case; `*` stands for any
+/// characters, also none.
+pub(super) fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.to_ascii_lowercase(), name.to_ascii_lowercase());
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else {
+        return false;
+    };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        // The earliest place leaves the most for what follows.
+        let Some((_, after)) = rest.split_once(part) else { return false };
+        rest = after;
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn patterns_match_as_a_shell_does() {
+        for (pattern, name) in [
+            ("db*", "db1"),
+            ("*", "x"),
+            ("a*b*c", "aXbYbc"),
+            ("DB1", "db1"),
+            ("**", "q"),
+            ("a*", "a"),
+        ] {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in
+            [("db*", "web1"), ("db", "db1"), ("a*b*c", "aXbY"), ("ab*ba", "aba"), ("*1", "db2")]
+        {
+            assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! How what the cluster knows may change.
+
+use std::sync::Arc;
+
+use super::spec::{Grant, ServiceSpec};
+use super::state::{Availability, Cluster, Node, NodeRole, Operator, Token};
+use crate::base::{
+    Label, Labels, Name, NodeId, OperatorId, RequestId, Revision, SealedValue, SecretId, ServiceId,
+    Stamp, TokenId, VersionId, WrappedKey,
+};
+
+/// One entry of the replicated log. Time, ids, nonces and sealed keys were made
+/// by the leader (or the client) before it was proposed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Which command this is; a second one with the same id gets the first one's answer.
+    pub request: RequestId,
+    /// The leader's clock when it proposed; `apply` takes the newest of this and the state's.
+    pub stamp: Stamp,
+    /// Refused after this; at most `limits::DEADLINE_MS` after `stamp`.
+    pub deadline: Stamp,
+    /// Who asked.
+    pub actor: Actor,
+    /// What is asked.
+    pub act: Act,
+}
+
+/// Who asked for a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// The leader itself, reconciling.
+    Leader(NodeId),
+    /// A user of a manager's control socket.
+    Local {
+        /// The user.
+        uid: u32,
+        /// The manager.
+        manager: NodeId,
+    },
+    /// An operator's certificate.
+    Operator(OperatorId),
+    /// A node's certificate.
+    Node(NodeId),
+    /// A machine that holds this join token.
+    Token(TokenId),
+}
+
+/// What a command asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// The first command of a cluster.
+    Genesis(Box<Genesis>),
+    /// 1 to 64 changes, applied whole or refused whole.
+    Change(Vec<Change>),
+    /// A machine joins by its token.
+    Join(Box<Join>),
+    /// Before the first byte is sent to these pairs.
+    Expose(Vec<(NodeId, ServiceId)>),
+    /// Nodes have confirmed what was taken from these pairs.
+    Confirm(Vec<Confirmation>),
+}
+
+/// The first command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Genesis {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The first manager's id.
+    pub manager: NodeId,
+    /// The first manager.
+    pub node: Node,
+    /// The first admin's id.
+    pub operator: OperatorId,
+    /// The first admin.
+    pub admin: Operator,
+}
+
+/// A machine's request to join, its token already matched to `token` by digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// The token given.
+    pub token: TokenId,
+    /// BLAKE3 of the secret part given; compared again by `apply`.
+    pub digest: [u8; 32],
+    /// The id drawn for the machine.
+    pub node: NodeId,
+    /// Its name.
+    pub name: Name,
+    /// Which role it asked for; the token's must be the same.
+    pub role: NodeRole,
+    /// BLAKE3 of its public key (SPKI DER).
+    pub key: [u8; 32],
+    /// For managers.
+    pub box_key: Option<[u8; 32]>,
+    /// For managers: the cluster key of this number boxed to `box_key`.
+    pub cluster_key_box: Option<(u64, Vec<u8>)>,
+    /// For managers.
+    pub addresses: Vec<String>,
+    /// When the certificate about to be signed ends.
+    pub certificate_ends: Stamp,
+}
+
+/// A node has confirmed a pair up to a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmation {
+    /// The node.
+    pub node: NodeId,
+    /// The service.
+    pub service: ServiceId,
+    /// What it has in place is what was due at this revision.
+    pub revision: Revision,
+    /// It holds nothing of the service any more: the pair ends.
+    pub gone: bool,
+}
+
+/// A new value, sealed by the client. `K` is how its data key is protected:
+/// boxed to the intake key on its way in, wrapped under the wrap key in the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewVersion<K = WrappedKey> {
+    /// Drawn by the client.
+    pub id: VersionId,
+    /// Bytes of the value.
+    pub size: u32,
+    /// The value under the data key.
+    pub value: SealedValue,
+    /// The data key.
+    pub data_key: K,
+}
+
+/// One change of an act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change<K = WrappedKey> {
+    /// A new secret with its first version.
+    CreateSecret {
+        /// Drawn by the client.
+        id: SecretId,
+        /// Its name.
+        name: Name,
+        /// Its labels.
+        labels: Labels,
+        /// Its first value.
+        version: NewVersion<K>,
+    },
+    /// A new version, which becomes current.
+    UpdateSecret {
+        /// Which secret.
+        id: SecretId,
+        /// Refused unless the current version has this number.
+        expect: Option<u32>,
+        /// The new value.
+        version: NewVersion<K>,
+    },
+    /// A secret goes, with all its versions; refused while it is granted.
+    RemoveSecret {
+        /// Which secret.
+        id: SecretId,
+    },
+    /// One version goes; refused if it is current or pinned.
+    RemoveVersion {
+        /// Which secret.
+        id: SecretId,
+        /// Which version.
+        number: u32,
+    },
+    /// A new service without grants.
+    CreateService {
+        /// Drawn by the client.
+        id: ServiceId,
+        /// Its name.
+        name: Name,
+        /// What the operator wrote.
+        spec: ServiceSpec,
+    },
+    /// Another spec for a service.
+    UpdateService {
+        /// Which service.
+        id: ServiceId,
+        /// Refused unless the service stands at this revision.
+        expect: Option<Revision>,
+        /// The whole new spec.
+        spec: ServiceSpec,
+    },
+    /// A service goes: a revoke of all its grants.
+    RemoveService {
+        /// Which service.
+        id: ServiceId,
+    },
+    /// A service may have a secret; a grant of the same secret under the same
+    /// target is replaced, another secret under that target is refused.
+    Grant {
+        /// Which service.
+        service: ServiceId,
+        /// What it gets.
+        grant: Grant,
+    },
+    /// A service may not have a secret any more, under any target.
+    Revoke {
+        /// Which service.
+        service: ServiceId,
+        /// Which secret.
+        secret: SecretId,
+    },
+    /// A new join token.
+    CreateToken {
+        /// Drawn by the leader.
+        id: TokenId,
+        /// The token.
+        token: Token,
+    },
+    /// A join token goes.
+    RemoveToken {
+        /// Which token.
+        id: TokenId,
+    },
+    /// What managers say of a node.
+    UpdateNode {
+        /// Which node.
+        id: NodeId,
+        /// Labels to set.
+        put: Vec<Label>,
+        /// Labels to remove.
+        gone: Vec<String>,
+        /// What may arrive.
+        availability: Option<Availability>,
+    },
+    /// A node goes. Refused for the last manager, and while pairs of it are
+    /// exposed unless `force`, which writes them off.
+    RemoveNode {
+        /// Which node.
+        id: NodeId,
+        /// Write off what it may still hold.
+        force: bool,
+    },
+}
+
+impl<K> Change<K> {
+    /// The same change with the data key of its new version, if it has one,
+    /// protected otherwise. `protect` is told secret, version, and bytes of the value.
+    ///
+    /// # Errors
+    /// What `protect` says.
+    pub fn with_key<L, E>(
+        self,
+        protect: impl FnOnce(SecretId, VersionId, u32, K) -> Result<L, E>,
+    ) -> Result<Change<L>, E> {
+        let version = |secret, new: NewVersion<K>| {
+            let data_key = protect(secret, new.id, new.size, new.data_key)?;
+            Ok(NewVersion { id: new.id, size: new.size, value: new.value, data_key })
+        };
+        Ok(match self {
+            Self::CreateSecret { id, name, labels, version: new } => {
+                Change::CreateSecret { id, name, labels, version: version(id, new)? }
+            }
+            Self::UpdateSecret { id, expect, version: new } => {
+                Change::UpdateSecret { id, expect, version: version(id, new)? }
+            }
+            Self::RemoveSecret { id } => Change::RemoveSecret { id },
+            Self::RemoveVersion { id, number } => Change::RemoveVersion { id, number },
+            Self::CreateService { id, name, spec } => Change::CreateService { id, name, spec },
+            Self::UpdateService { id, expect, spec } => Change::UpdateService { id, expect, spec },
+            Self::RemoveService { id } => Change::RemoveService { id },
+            Self::Grant { service, grant } => Change::Grant { service, grant },
+            Self::Revoke { service, secret } => Change::Revoke { service, secret },
+            Self::CreateToken { id, token } => Change::CreateToken { id, token },
+            Self::RemoveToken { id } => Change::RemoveToken { id },
+            Self::UpdateNode { id, put, gone, availability } => {
+                Change::UpdateNode { id, put, gone, availability }
+            }
+            Self::RemoveNode { id, force } => Change::RemoveNode { id, force },
+        })
+    }
+}
+
+/// What an applied command answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done; nothing more to say.
+    Done,
+    /// What each change of an act came to, in order.
+    Changed(Vec<Changed>),
+    /// The node that joined.
+    Joined(Arc<Node>),
+}
+
+/// What one change came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// A version was added.
+    Version {
+        /// Of which secret.
+        secret: SecretId,
+        /// Its number.
+        number: u32,
+    },
+    /// A service was created, changed or removed, granted or revoked.
+    Service(ServiceId),
+    /// The change had nothing to do; what it asks for stood already.
+    Already,
+    /// Done.
+    Done,
+}
+
+/// Where to look after a command. A hint: one may be dropped without harm.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fact {
+    /// The cluster began.
+    Founded,
+    /// Values or versions of a secret changed.
+    SecretRevised(SecretId),
+    /// A service was created, changed, granted or removed.
+    ServiceRevised(ServiceId),
+    /// A service lost a secret.
+    GrantRevoked(ServiceId, SecretId),
+    /// A node joined or changed.
+    NodeRevised(NodeId),
+    /// A node went.
+    NodeRemoved(NodeId),
+    /// Tokens changed.
+    TokensRevised,
+    /// A pair was exposed, fell behind, was confirmed or ended, or is placed no more.
+    PairRevised(NodeId, ServiceId),
+}

@@ -1,0 +1,167 @@
+//! A command under way: what it writes stands in the state at once, beside a
+//! list of what stood there before, so that a refusal at the last change puts
+//! everything back. It costs what the command touches, not the state's size.
+
+use std::sync::Arc;
+
+use super::assignment::is_due;
+use super::command::Fact;
+use super::keep;
+use super::state::{Cluster, Exposure, Node, Operator, Secret, Service, State, Token};
+use crate::base::{NodeId, OperatorId, Revision, SecretId, ServiceId, Stamp, TokenId};
+
+/// What stood there before.
+enum Undo {
+    Cluster(Option<Arc<Cluster>>),
+    Operator(OperatorId, Option<Arc<Operator>>),
+    Token(TokenId, Option<Arc<Token>>),
+    Secret(SecretId, Option<Arc<Secret>>),
+    Service(ServiceId, Option<Arc<Service>>),
+    Node(NodeId, Option<Arc<Node>>),
+    Exposure((NodeId, ServiceId), Option<Exposure>),
+    Level(u32),
+}
+
+/// A command under way.
+pub(super) struct Draft<'a> {
+    state: &'a mut State,
+    undo: Vec<Undo>,
+    facts: Vec<Fact>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(state: &'a mut State) -> Self {
+        Self { state, undo: Vec::new(), facts: Vec::new() }
+    }
+
+    /// The state with all that was written so far.
+    pub(super) fn state(&self) -> &State {
+        self.state
+    }
+
+    /// The command's time.
+    pub(super) fn now(&self) -> Stamp {
+        self.state.stamp
+    }
+
+    /// The command's revision.
+    pub(super) fn revision(&self) -> Revision {
+        self.state.revision
+    }
+
+    /// What was written stays. The facts, each once.
+    pub(super) fn keep(mut self) -> Vec<Fact> {
+        self.facts.sort();
+        self.facts.dedup();
+        self.facts
+    }
+
+    /// What was written goes.
+    pub(super) fn undo(self) {
+        let state = self.state;
+        for undo in self.undo.into_iter().rev() {
+            match undo {
+                Undo::Cluster(old) => drop(keep::cluster(state, old)),
+                Undo::Operator(id, old) => drop(keep::operator(state, id, old)),
+                Undo::Token(id, old) => drop(keep::token(state, id, old)),
+                Undo::Secret(id, old) => drop(keep::secret(state, id, old)),
+                Undo::Service(id, old) => drop(keep::service(state, id, old)),
+                Undo::Node(id, old) => drop(keep::node(state, id, old)),
+                Undo::Exposure(pair, old) => {
+                    keep::exposure(state, pair, old);
+                }
+                Undo::Level(old) => state.level = old,
+            }
+        }
+    }
+
+    pub(super) fn fact(&mut self, fact: Fact) {
+        self.facts.push(fact);
+    }
+
+    pub(super) fn set_level(&mut self, level: u32) {
+        self.undo.push(Undo::Level(std::mem::replace(&mut self.state.level, level)));
+    }
+
+    pub(super) fn put_cluster(&mut self, new: Cluster) {
+        let old = keep::cluster(self.state, Some(Arc::new(new)));
+        self.undo.push(Undo::Cluster(old));
+    }
+
+    pub(super) fn put_operator(&mut self, id: OperatorId, new: Operator) {
+        let old = keep::operator(self.state, id, Some(Arc::new(new)));
+        self.undo.push(Undo::Operator(id, old));
+    }
+
+    pub(super) fn put_token(&mut self, id: TokenId, new: Option<Token>) {
+        let old = keep::token(self.state, id, new.map(Arc::new));
+        self.undo.push(Undo::Token(id, old));
+        self.fact(Fact::TokensRevised);
+    }
+
+    pub(super) fn put_secret(&mut self, id: SecretId, new: Option<Secret>) {
+        let old = keep::secret(self.state, id, new.map(Arc::new));
+        self.undo.push(Undo::Secret(id, old));
+        self.fact(Fact::SecretRevised(id));
+    }
+
+    /// Pairs of it that were due and are not any more fall behind.
+    pub(super) fn put_service(&mut self, id: ServiceId, new: Option<Service>) {
+        let due = self.due(self.pairs_of_service(id));
+        let (old, lost) = keep::service(self.state, id, new.map(Arc::new));
+        self.undo.push(Undo::Service(id, old));
+        self.fact(Fact::ServiceRevised(id));
+        for node in lost {
+            self.fact(Fact::PairRevised(node, id));
+        }
+        self.fall_behind_undue(due);
+    }
+
+    /// Pairs of it that were due and are not any more fall behind.
+    pub(super) fn put_node(&mut self, id: NodeId, new: Option<Node>) {
+        let due = self.due(self.pairs_of_node(id));
+        self.fact(if new.is_some() { Fact::NodeRevised(id) } else { Fact::NodeRemoved(id) });
+        let old = keep::node(self.state, id, new.map(Arc::new));
+        self.undo.push(Undo::Node(id, old));
+        self.fall_behind_undue(due);
+    }
+
+    pub(super) fn put_exposure(&mut self, pair: (NodeId, ServiceId), new: Option<Exposure>) {
+        let old = keep::exposure(self.state, pair, new);
+        self.undo.push(Undo::Exposure(pair, old));
+        self.fact(Fact::PairRevised(pair.0, pair.1));
+    }
+
+    /// Something was taken from these pairs: they are pending until their nodes
+    /// confirm this revision.
+    pub(super) fn fall_behind(&mut self, pairs: impl IntoIterator<Item = (NodeId, ServiceId)>) {
+        for pair in pairs {
+            if let Some(exposure) = self.state.exposed.get(&pair).copied() {
+                let behind = Some(self.revision());
+                self.put_exposure(pair, Some(Exposure { behind, ..exposure }));
+            }
+        }
+    }
+
+    /// The exposed pairs of a service.
+    pub(super) fn pairs_of_service(&self, id: ServiceId) -> Vec<(NodeId, ServiceId)> {
+        let nodes = self.state.indexes.exposed_of.get(&id).into_iter().flatten();
+        nodes.map(|node| (*node, id)).collect()
+    }
+
+    /// The exposed pairs of a node.
+    pub(super) fn pairs_of_node(&self, id: NodeId) -> Vec<(NodeId, ServiceId)> {
+        let pairs = self.state.exposed.range((id, ServiceId::from_bytes([0; 16]))..);
+        pairs.map(|(pair, _)| *pair).take_while(|(node, _)| *node == id).collect()
+    }
+
+    fn due(&self, mut pairs: Vec<(NodeId, ServiceId)>) -> Vec<(NodeId, ServiceId)> {
+        pairs.retain(|(node, service)| is_due(self.state, *node, *service));
+        pairs
+    }
+
+    fn fall_behind_undue(&mut self, mut were_due: Vec<(NodeId, ServiceId)>) {
+        were_due.retain(|(node, service)| !is_due(self.state, *node, *service));
+        self.fall_behind(were_due);
+    }
+}

@@ -1,0 +1,196 @@
+//! What is true of every state, by name: run after every step of every
+//! simulation, and over a state that was read from bytes.
+
+use std::collections::BTreeSet;
+
+use super::apply::LEVEL;
+use super::indexes::Indexes;
+use super::state::{NodeRole, State};
+use super::weight;
+use crate::base::limits;
+
+/// One of them.
+#[derive(Clone, Copy)]
+pub struct Invariant {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it holds.
+    pub holds: fn(&State) -> bool,
+}
+
+impl std::fmt::Debug for Invariant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+macro_rules! all {
+    ($($name:ident),* $(,)?) => {
+        /// All of them.
+        pub const ALL: &[Invariant] =
+            &[$(Invariant { name: stringify!($name), holds: $name }),*];
+    };
+}
+
+all![
+    indexes_are_of_the_state,
+    the_total_is_the_sum,
+    a_level_comes_with_a_cluster,
+    nothing_before_init,
+    a_cluster_has_a_manager,
+    every_manager_has_the_cluster_key,
+    names_are_unique,
+    the_current_version_is_there,
+    versions_are_kept_for_a_reason,
+    values_are_within_limits,
+    grants_are_of_secrets_there,
+    pins_are_of_versions_there,
+    grants_lie_under_their_target,
+    services_are_within_limits,
+    exposed_pairs_are_of_nodes_there,
+    exposed_pairs_are_due_or_behind,
+    nothing_lies_in_the_future,
+    answers_are_not_past_their_deadline,
+    kinds_are_within_limits,
+];
+
+/// The names of those that do not hold.
+#[must_use]
+pub fn broken(state: &State) -> Vec<&'static str> {
+    ALL.iter().filter(|one| !(one.holds)(state)).map(|one| one.name).collect()
+}
+
+fn indexes_are_of_the_state(state: &State) -> bool {
+    state.indexes == Indexes::of(state)
+}
+
+fn the_total_is_the_sum(state: &State) -> bool {
+    state.bytes == weight::state(state)
+}
+
+fn a_level_comes_with_a_cluster(state: &State) -> bool {
+    let known = (1..=LEVEL).contains(&state.level);
+    if state.cluster.is_some() { known } else { state.level == 0 }
+}
+
+fn nothing_before_init(state: &State) -> bool {
+    state.cluster.is_some()
+        || (state.nodes.is_empty()
+            && state.operators.is_empty()
+            && state.tokens.is_empty()
+            && state.secrets.is_empty()
+            && state.services.is_empty()
+            && state.exposed.is_empty())
+}
+
+fn a_cluster_has_a_manager(state: &State) -> bool {
+    let managers = state.nodes.values().filter(|node| node.role == NodeRole::Manager).count();
+    state.cluster.is_none() || (1..=limits::MANAGERS).contains(&managers)
+}
+
+fn every_manager_has_the_cluster_key(state: &State) -> bool {
+    let managers = state.nodes.iter().filter(|(_, node)| node.role == NodeRole::Manager);
+    let managers = managers.map(|(id, _)| id);
+    state.cluster.as_deref().is_none_or(|cluster| managers.eq(cluster.cluster_key.boxes.keys()))
+}
+
+fn names_are_unique(state: &State) -> bool {
+    let indexes = &state.indexes;
+    indexes.secrets.len() == state.secrets.len()
+        && indexes.services.len() == state.services.len()
+        && indexes.nodes.len() == state.nodes.len()
+        && indexes.operators.len() == state.operators.len()
+}
+
+fn the_current_version_is_there(state: &State) -> bool {
+    state.secrets.values().all(|secret| secret.versions.contains_key(&secret.current))
+}
+
+fn versions_are_kept_for_a_reason(state: &State) -> bool {
+    state.secrets.iter().all(|(id, secret)| {
+        if secret.versions.len() <= limits::VERSIONS {
+            return true;
+        }
+        let services = state.indexes.granted.get(id).into_iter().flatten();
+        let services = services.filter_map(|service| state.services.get(service));
+        let grants = services.flat_map(|service| service.grants.values());
+        let pinned: BTreeSet<u32> =
+            grants.filter(|grant| grant.secret == *id).filter_map(|grant| grant.pin).collect();
+        secret.versions.keys().all(|number| *number == secret.current || pinned.contains(number))
+    })
+}
+
+fn values_are_within_limits(state: &State) -> bool {
+    state.secrets.values().flat_map(|secret| secret.versions.values()).all(|version| {
+        let size = usize::try_from(version.size).unwrap_or(usize::MAX);
+        (1..=limits::VALUE_BYTES).contains(&size) && version.value.0.len() >= size
+    })
+}
+
+fn grants_are_of_secrets_there(state: &State) -> bool {
+    let mut grants = state.services.values().flat_map(|service| service.grants.values());
+    grants.all(|grant| state.secrets.contains_key(&grant.secret))
+}
+
+fn pins_are_of_versions_there(state: &State) -> bool {
+    let mut grants = state.services.values().flat_map(|service| service.grants.values());
+    grants.all(|grant| {
+        let secret = state.secrets.get(&grant.secret);
+        grant.pin.is_none_or(|pin| secret.is_some_and(|secret| secret.versions.contains_key(&pin)))
+    })
+}
+
+fn grants_lie_under_their_target(state: &State) -> bool {
+    let mut grants = state.services.values().flat_map(|service| &service.grants);
+    grants.all(|(target, grant)| *target == grant.target && grant.mode <= 0o777)
+}
+
+fn services_are_within_limits(state: &State) -> bool {
+    state.services.values().all(|service| {
+        let placement = &service.spec.placement;
+        let size = |grant: &super::Grant| {
+            let secret = state.secrets.get(&grant.secret)?;
+            let version = secret.versions.get(&grant.pin.unwrap_or(secret.current))?;
+            Some(u64::from(version.size))
+        };
+        service.grants.len() <= limits::GRANTS
+            && placement.nodes.len() <= limits::PLACEMENT_NODES
+            && placement.constraints.len() <= limits::CONSTRAINTS
+            && (!placement.everywhere || placement.nodes.is_empty())
+            && service.grants.values().filter_map(size).sum::<u64>() <= limits::SERVICE_BYTES
+    })
+}
+
+fn exposed_pairs_are_of_nodes_there(state: &State) -> bool {
+    state.exposed.keys().all(|(node, _)| state.nodes.contains_key(node))
+}
+
+/// What a node has and is not due is pending: nothing taken is forgotten.
+fn exposed_pairs_are_due_or_behind(state: &State) -> bool {
+    state.exposed.iter().all(|((node, service), exposure)| {
+        exposure.behind.is_some() || super::is_due(state, *node, *service)
+    })
+}
+
+fn nothing_lies_in_the_future(state: &State) -> bool {
+    let now = state.revision;
+    state.exposed.values().all(|pair| {
+        pair.since <= now && pair.behind.is_none_or(|behind| (pair.since..=now).contains(&behind))
+    }) && state.services.values().all(|service| service.revision <= now)
+        && state.secrets.values().all(|secret| secret.revision <= now)
+        && state.answers.values().all(|answer| answer.revision <= now)
+}
+
+fn answers_are_not_past_their_deadline(state: &State) -> bool {
+    let latest = state.stamp.plus_ms(limits::DEADLINE_MS);
+    state.answers.len() <= limits::REMEMBERED
+        && state.answers.values().all(|answer| (state.stamp..=latest).contains(&answer.deadline))
+}
+
+fn kinds_are_within_limits(state: &State) -> bool {
+    state.secrets.len() <= limits::SECRETS
+        && state.services.len() <= limits::SERVICES
+        && state.nodes.len() <= limits::NODES
+        && state.operators.len() <= limits::OPERATORS
+        && state.tokens.len() <= limits::TOKENS
+}

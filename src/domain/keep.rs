@@ -1,0 +1,139 @@
+//! The few places that write the maps of the state: each keeps indexes and the
+//! byte total right, and gives back what stood there before, so that writing
+//! that again undoes it.
+
+use std::sync::Arc;
+
+use super::state::{Answer, Cluster, Exposure, Node, Operator, Secret, Service, State, Token};
+use super::weight;
+use crate::base::{NodeId, OperatorId, RequestId, SecretId, ServiceId, TokenId};
+
+pub(super) fn cluster(state: &mut State, new: Option<Arc<Cluster>>) -> Option<Arc<Cluster>> {
+    let old = std::mem::replace(&mut state.cluster, new);
+    let new = state.cluster.as_deref().map_or(0, weight::cluster);
+    count(&mut state.bytes, old.as_deref().map_or(0, weight::cluster), new);
+    old
+}
+
+pub(super) fn operator(
+    state: &mut State,
+    id: OperatorId,
+    new: Option<Arc<Operator>>,
+) -> Option<Arc<Operator>> {
+    let weight = new.as_deref().map_or(0, weight::operator);
+    let name = new.as_ref().map(|new| new.name.key());
+    let old = match new {
+        Some(new) => state.operators.insert(id, new),
+        None => state.operators.remove(&id),
+    };
+    if let Some(old) = &old {
+        state.indexes.operators.remove(&old.name.key());
+    }
+    if let Some(name) = name {
+        state.indexes.operators.insert(name, id);
+    }
+    count(&mut state.bytes, old.as_deref().map_or(0, weight::operator), weight);
+    old
+}
+
+pub(super) fn token(state: &mut State, id: TokenId, new: Option<Arc<Token>>) -> Option<Arc<Token>> {
+    let weight = new.as_deref().map_or(0, weight::token);
+    let old = match new {
+        Some(new) => state.tokens.insert(id, new),
+        None => state.tokens.remove(&id),
+    };
+    count(&mut state.bytes, old.as_deref().map_or(0, weight::token), weight);
+    old
+}
+
+pub(super) fn secret(
+    state: &mut State,
+    id: SecretId,
+    new: Option<Arc<Secret>>,
+) -> Option<Arc<Secret>> {
+    let old = state.secrets.get(&id).cloned();
+    state.indexes.secret(id, old.as_deref(), new.as_deref());
+    let weights = [&old, &new].map(|of| of.as_deref().map_or(0, weight::secret));
+    count(&mut state.bytes, weights[0], weights[1]);
+    match new {
+        Some(new) => state.secrets.insert(id, new),
+        None => state.secrets.remove(&id),
+    };
+    old
+}
+
+/// Also gives the nodes on which it may not run any more.
+pub(super) fn service(
+    state: &mut State,
+    id: ServiceId,
+    new: Option<Arc<Service>>,
+) -> (Option<Arc<Service>>, Vec<NodeId>) {
+    let old = state.services.get(&id).cloned();
+    state.indexes.service(id, old.as_deref(), new.as_deref());
+    let weights = [&old, &new].map(|of| of.as_deref().map_or(0, weight::service));
+    count(&mut state.bytes, weights[0], weights[1]);
+    let mut lost = Vec::new();
+    let placements = [&old, &new].map(|of| of.as_deref().map(|of| &of.spec.placement));
+    if placements[0] != placements[1] {
+        for (node, found) in &state.nodes {
+            let allowed = placements[1].is_some_and(|placement| placement.allows(*node, found));
+            if state.indexes.place(*node, id, allowed) && !allowed {
+                lost.push(*node);
+            }
+        }
+    }
+    match new {
+        Some(new) => state.services.insert(id, new),
+        None => state.services.remove(&id),
+    };
+    (old, lost)
+}
+
+pub(super) fn node(state: &mut State, id: NodeId, new: Option<Arc<Node>>) -> Option<Arc<Node>> {
+    let old = state.nodes.get(&id).cloned();
+    state.indexes.node(id, old.as_deref(), new.as_deref());
+    let weights = [&old, &new].map(|of| of.as_deref().map_or(0, weight::node));
+    count(&mut state.bytes, weights[0], weights[1]);
+    let read = [&old, &new].map(|of| of.as_deref().map(|of| (&of.name, of.role, &of.labels)));
+    if read[0] != read[1] {
+        for (service, found) in &state.services {
+            let placement = &found.spec.placement;
+            let allowed = new.as_deref().is_some_and(|node| placement.allows(id, node));
+            state.indexes.place(id, *service, allowed);
+        }
+    }
+    match new {
+        Some(new) => state.nodes.insert(id, new),
+        None => state.nodes.remove(&id),
+    };
+    old
+}
+
+pub(super) fn exposure(
+    state: &mut State,
+    pair: (NodeId, ServiceId),
+    new: Option<Exposure>,
+) -> Option<Exposure> {
+    let old = match new {
+        Some(new) => state.exposed.insert(pair, new),
+        None => state.exposed.remove(&pair),
+    };
+    state.indexes.exposure(pair, old, new);
+    let weights = [old, new].map(|of| of.map_or(0, |_| weight::PAIR));
+    count(&mut state.bytes, weights[0], weights[1]);
+    old
+}
+
+/// Answers go by their own limit and within a minute: they are not in the total.
+pub(super) fn answer(state: &mut State, id: RequestId, new: Option<Answer>) -> Option<Answer> {
+    let old = state.answers.remove(&id);
+    state.indexes.answer(id, old.as_ref(), new.as_ref());
+    if let Some(new) = new {
+        state.answers.insert(id, new);
+    }
+    old
+}
+
+fn count(bytes: &mut u64, old: u64, new: u64) {
+    *bytes = bytes.saturating_add(new).saturating_sub(old);
+}

@@ -1,0 +1,128 @@
+//! From what was typed to the one thing it means, and from facts to nodes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use super::assignment::nodes_of;
+use super::command::Fact;
+use super::state::{NameIndex, Nodes, State};
+use crate::base::{Name, NodeId, SecretId, ServiceId, TokenId};
+
+/// Nothing, or more than one thing, answers to what was typed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotOne {
+    /// Nothing does.
+    #[error("{kind} {what} not found")]
+    NotFound {
+        /// `secret`, `service`, `node`, `token`.
+        kind: &'static str,
+        /// What was typed.
+        what: String,
+    },
+    /// Several ids begin so.
+    #[error("{kind} {what} is ambiguous ({matches} matches found)")]
+    Ambiguous {
+        /// `secret`, `service`, `node`, `token`.
+        kind: &'static str,
+        /// What was typed.
+        what: String,
+        /// How many begin so.
+        matches: usize,
+    },
+}
+
+/// The secret with this full id, this name (ignoring case), or the only one
+/// whose id begins so; in that order.
+///
+/// # Errors
+/// [`NotOne`].
+pub fn secret_by(state: &State, what: &str) -> Result<SecretId, NotOne> {
+    by("secret", &state.secrets, Some(&state.indexes.secrets), what)
+}
+
+/// The service meant; as [`secret_by`].
+///
+/// # Errors
+/// [`NotOne`].
+pub fn service_by(state: &State, what: &str) -> Result<ServiceId, NotOne> {
+    by("service", &state.services, Some(&state.indexes.services), what)
+}
+
+/// The node meant; as [`secret_by`].
+///
+/// # Errors
+/// [`NotOne`].
+pub fn node_by(state: &State, what: &str) -> Result<NodeId, NotOne> {
+    by("node", &state.nodes, Some(&state.indexes.nodes), what)
+}
+
+/// The join token meant: a full id or the beginning of only one.
+///
+/// # Errors
+/// [`NotOne`].
+pub fn token_by(state: &State, what: &str) -> Result<TokenId, NotOne> {
+    by("token", &state.tokens, None, what)
+}
+
+fn by<Id, T>(
+    kind: &'static str,
+    things: &BTreeMap<Id, T>,
+    names: Option<&NameIndex<Id>>,
+    what: &str,
+) -> Result<Id, NotOne>
+where
+    Id: Copy + Ord + FromStr + fmt::Display,
+{
+    if let Ok(id) = what.parse::<Id>()
+        && things.contains_key(&id)
+    {
+        return Ok(id);
+    }
+    let name = what.parse::<Name>().ok();
+    if let Some(id) = name.and_then(|name| names?.get(&name.key())) {
+        return Ok(*id);
+    }
+    // Written ids sort as the ids do, so those that begin so stand together; the
+    // first possible one is the beginning filled up with the digit 0, an `a`.
+    let first = format!("{what:a<26}").parse::<Id>();
+    let mut matches = 0;
+    let mut found = None;
+    if let Ok(first) = first
+        && !what.is_empty()
+    {
+        let begin = |id: &Id| id.to_string().starts_with(what);
+        for (id, _) in things.range(first..).take_while(|(id, _)| begin(id)) {
+            matches += 1;
+            found = Some(*id);
+        }
+    }
+    match (found, matches) {
+        (Some(id), 1) => Ok(id),
+        (None, _) => Err(NotOne::NotFound { kind, what: what.to_owned() }),
+        _ => Err(NotOne::Ambiguous { kind, what: what.to_owned(), matches }),
+    }
+}
+
+/// The nodes for which something may have changed: where to look after a fact.
+#[must_use]
+pub fn nodes_touched(state: &State, fact: &Fact) -> Nodes {
+    match fact {
+        Fact::Founded | Fact::TokensRevised => Nodes::new(),
+        Fact::SecretRevised(secret) => {
+            let services = state.indexes.granted.get(secret).into_iter().flatten();
+            services.flat_map(|service| reached(state, *service)).collect()
+        }
+        Fact::ServiceRevised(service) | Fact::GrantRevoked(service, _) => reached(state, *service),
+        Fact::NodeRevised(node) | Fact::NodeRemoved(node) | Fact::PairRevised(node, _) => {
+            Nodes::from([*node])
+        }
+    }
+}
+
+/// Where a service may run, and where its bytes still are.
+fn reached(state: &State, service: ServiceId) -> Nodes {
+    let mut nodes = nodes_of(state, service);
+    nodes.extend(state.indexes.exposed_of.get(&service).into_iter().flatten());
+    nodes
+}

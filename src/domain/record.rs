@@ -1,0 +1,373 @@
+//! A command and its outcome as the audit chain sees them: every field, in a
+//! form of its own that no change of the stored layout or of a text alters.
+
+use super::command::{Act, Actor, Change, Changed, Command, Genesis, Join, NewVersion, Outcome};
+use super::refusal::Refusal;
+use super::spec::{Activation, Attribute, Grant, MountKind, OfflinePolicy, ServiceSpec};
+use super::state::{Availability, Cluster, Node, NodeRole, Operator, OperatorRole, Token};
+use crate::audit::Digest;
+use crate::base::{Labels, Name};
+
+/// The hash of a command.
+pub(super) fn command(command: &Command) -> [u8; 32] {
+    let mut hash = Digest::new("skep 1 audited command");
+    hash.bytes(command.request.as_bytes());
+    hash.number(command.stamp.0);
+    hash.number(command.deadline.0);
+    actor(&mut hash, &command.actor);
+    act(&mut hash, &command.act);
+    hash.end()
+}
+
+/// The hash of an outcome. A refusal counts by its code: its text may change.
+pub(super) fn outcome(outcome: &Result<Outcome, Refusal>) -> [u8; 32] {
+    let mut hash = Digest::new("skep 1 audited outcome");
+    match outcome {
+        Err(refusal) => {
+            hash.number(0);
+            hash.number(refusal.code().into());
+        }
+        Ok(Outcome::Done) => hash.number(1),
+        Ok(Outcome::Changed(list)) => {
+            hash.number(2);
+            hash.count(list.len());
+            for of in list {
+                changed(&mut hash, of);
+            }
+        }
+        Ok(Outcome::Joined(of)) => {
+            hash.number(3);
+            node(&mut hash, of);
+        }
+    }
+    hash.end()
+}
+
+fn actor(hash: &mut Digest, of: &Actor) {
+    match of {
+        Actor::Leader(node) => {
+            hash.number(1);
+            hash.bytes(node.as_bytes());
+        }
+        Actor::Local { uid, manager } => {
+            hash.number(2);
+            hash.number((*uid).into());
+            hash.bytes(manager.as_bytes());
+        }
+        Actor::Operator(operator) => {
+            hash.number(3);
+            hash.bytes(operator.as_bytes());
+        }
+        Actor::Node(node) => {
+            hash.number(4);
+            hash.bytes(node.as_bytes());
+        }
+        Actor::Token(token) => {
+            hash.number(5);
+            hash.bytes(token.as_bytes());
+        }
+    }
+}
+
+fn act(hash: &mut Digest, of: &Act) {
+    match of {
+        Act::Genesis(of) => {
+            hash.number(1);
+            genesis(hash, of);
+        }
+        Act::Change(list) => {
+            hash.number(2);
+            hash.count(list.len());
+            for of in list {
+                change(hash, of);
+            }
+        }
+        Act::Join(of) => {
+            hash.number(3);
+            join(hash, of);
+        }
+        Act::Expose(pairs) => {
+            hash.number(4);
+            hash.count(pairs.len());
+            for (node, service) in pairs {
+                hash.bytes(node.as_bytes());
+                hash.bytes(service.as_bytes());
+            }
+        }
+        Act::Confirm(list) => {
+            hash.number(5);
+            hash.count(list.len());
+            for of in list {
+                hash.bytes(of.node.as_bytes());
+                hash.bytes(of.service.as_bytes());
+                hash.number(of.revision.0);
+                hash.number(of.gone.into());
+            }
+        }
+    }
+}
+
+fn genesis(hash: &mut Digest, of: &Genesis) {
+    cluster(hash, &of.cluster);
+    hash.bytes(of.manager.as_bytes());
+    node(hash, &of.node);
+    hash.bytes(of.operator.as_bytes());
+    operator(hash, &of.admin);
+}
+
+fn cluster(hash: &mut Digest, of: &Cluster) {
+    hash.bytes(of.id.as_bytes());
+    name(hash, &of.name);
+    hash.number(of.epoch.counter);
+    hash.bytes(&of.epoch.tail);
+    hash.number(of.created.0);
+    hash.bytes(&of.root);
+    hash.bytes(&of.sealed_root_key);
+    hash.bytes(&of.issuing);
+    hash.number(of.issuing_key.number);
+    hash.bytes(&of.issuing_key.bytes);
+    hash.count(of.recipients.len());
+    for (id, recipient) in &of.recipients {
+        hash.bytes(id.as_bytes());
+        hash.bytes(&recipient.public);
+        hash.bytes(recipient.label.as_bytes());
+        hash.bytes(recipient.only.as_ref().map_or(&[][..], |only| only.as_bytes()));
+    }
+    hash.number(of.cluster_key.number);
+    hash.bytes(&of.cluster_key.intake);
+    hash.count(of.cluster_key.boxes.len());
+    for (id, boxed) in &of.cluster_key.boxes {
+        hash.bytes(id.as_bytes());
+        hash.bytes(boxed);
+    }
+}
+
+fn join(hash: &mut Digest, of: &Join) {
+    hash.bytes(of.token.as_bytes());
+    hash.bytes(&of.digest);
+    hash.bytes(of.node.as_bytes());
+    name(hash, &of.name);
+    hash.number(role(of.role));
+    hash.bytes(&of.key);
+    hash.bytes(of.box_key.as_ref().map_or(&[][..], |key| key));
+    hash.option(of.cluster_key_box.as_ref().map(|(number, _)| *number));
+    hash.bytes(of.cluster_key_box.as_ref().map_or(&[][..], |(_, boxed)| boxed));
+    texts(hash, &of.addresses);
+    hash.number(of.certificate_ends.0);
+}
+
+fn change(hash: &mut Digest, of: &Change) {
+    match of {
+        Change::CreateSecret { id, name: called, labels: of, version } => {
+            hash.number(1);
+            hash.bytes(id.as_bytes());
+            name(hash, called);
+            labels(hash, of);
+            new_version(hash, version);
+        }
+        Change::UpdateSecret { id, expect, version } => {
+            hash.number(2);
+            hash.bytes(id.as_bytes());
+            hash.option(expect.map(u64::from));
+            new_version(hash, version);
+        }
+        Change::RemoveSecret { id } => {
+            hash.number(3);
+            hash.bytes(id.as_bytes());
+        }
+        Change::RemoveVersion { id, number } => {
+            hash.number(4);
+            hash.bytes(id.as_bytes());
+            hash.number((*number).into());
+        }
+        Change::CreateService { id, name: called, spec: of } => {
+            hash.number(5);
+            hash.bytes(id.as_bytes());
+            name(hash, called);
+            spec(hash, of);
+        }
+        Change::UpdateService { id, expect, spec: of } => {
+            hash.number(6);
+            hash.bytes(id.as_bytes());
+            hash.option(expect.map(|expect| expect.0));
+            spec(hash, of);
+        }
+        Change::RemoveService { id } => {
+            hash.number(7);
+            hash.bytes(id.as_bytes());
+        }
+        Change::Grant { service, grant: of } => {
+            hash.number(8);
+            hash.bytes(service.as_bytes());
+            grant(hash, of);
+        }
+        Change::Revoke { service, secret } => {
+            hash.number(9);
+            hash.bytes(service.as_bytes());
+            hash.bytes(secret.as_bytes());
+        }
+        Change::CreateToken { id, token: of } => {
+            hash.number(10);
+            hash.bytes(id.as_bytes());
+            token(hash, of);
+        }
+        Change::RemoveToken { id } => {
+            hash.number(11);
+            hash.bytes(id.as_bytes());
+        }
+        Change::UpdateNode { id, put, gone, availability: of } => {
+            hash.number(12);
+            hash.bytes(id.as_bytes());
+            hash.count(put.len());
+            for label in put {
+                hash.bytes(label.key.as_bytes());
+                hash.bytes(label.value.as_bytes());
+            }
+            texts(hash, gone);
+            hash.option(of.map(availability));
+        }
+        Change::RemoveNode { id, force } => {
+            hash.number(13);
+            hash.bytes(id.as_bytes());
+            hash.number((*force).into());
+        }
+    }
+}
+
+fn changed(hash: &mut Digest, of: &Changed) {
+    match of {
+        Changed::Done => hash.number(1),
+        Changed::Already => hash.number(2),
+        Changed::Version { secret, number } => {
+            hash.number(3);
+            hash.bytes(secret.as_bytes());
+            hash.number((*number).into());
+        }
+        Changed::Service(id) => {
+            hash.number(4);
+            hash.bytes(id.as_bytes());
+        }
+    }
+}
+
+fn new_version(hash: &mut Digest, of: &NewVersion) {
+    hash.bytes(of.id.as_bytes());
+    hash.number(of.size.into());
+    hash.bytes(&of.value.0);
+    hash.number(of.data_key.number);
+    hash.bytes(&of.data_key.bytes);
+}
+
+fn spec(hash: &mut Digest, of: &ServiceSpec) {
+    hash.count(of.placement.nodes.len());
+    for called in &of.placement.nodes {
+        name(hash, called);
+    }
+    hash.count(of.placement.constraints.len());
+    for constraint in &of.placement.constraints {
+        match &constraint.attribute {
+            Attribute::Id => hash.number(1),
+            Attribute::Name => hash.number(2),
+            Attribute::Label(key) => {
+                hash.number(3);
+                hash.bytes(key.as_bytes());
+            }
+        }
+        hash.number(constraint.equal.into());
+        hash.bytes(constraint.value.as_bytes());
+    }
+    hash.number(of.placement.everywhere.into());
+    hash.number(match of.mount {
+        MountKind::Tmpfs => 1,
+    });
+    hash.number(match of.activation {
+        Activation::Running => 1,
+        Activation::Placed => 2,
+    });
+    hash.number(of.owner.uid.into());
+    hash.number(of.owner.gid.into());
+    hash.option(match of.offline {
+        OfflinePolicy::Keep => None,
+        OfflinePolicy::MaxAge(seconds) => Some(seconds),
+    });
+    labels(hash, &of.labels);
+}
+
+fn grant(hash: &mut Digest, of: &Grant) {
+    hash.bytes(of.secret.as_bytes());
+    hash.bytes(of.target.as_str().as_bytes());
+    hash.number(of.uid.into());
+    hash.number(of.gid.into());
+    hash.number(of.mode.into());
+    hash.option(of.pin.map(u64::from));
+}
+
+fn token(hash: &mut Digest, of: &Token) {
+    hash.bytes(&of.digest);
+    hash.number(role(of.role));
+    labels(hash, &of.labels);
+    hash.option(of.name_pattern.as_ref().map(|_| 1));
+    hash.bytes(of.name_pattern.as_deref().unwrap_or("").as_bytes());
+    hash.number(of.created.0);
+    hash.number(of.ends.0);
+    hash.option(of.uses_left.map(u64::from));
+}
+
+fn node(hash: &mut Digest, of: &Node) {
+    name(hash, &of.name);
+    hash.number(role(of.role));
+    hash.bytes(&of.key);
+    labels(hash, &of.labels);
+    hash.number(availability(of.availability));
+    hash.bytes(of.box_key.as_ref().map_or(&[][..], |key| key));
+    texts(hash, &of.addresses);
+    hash.number(of.joined.0);
+    hash.number(of.certificate_ends.0);
+}
+
+fn operator(hash: &mut Digest, of: &Operator) {
+    name(hash, &of.name);
+    hash.number(match of.role {
+        OperatorRole::Admin => 1,
+        OperatorRole::Editor => 2,
+        OperatorRole::Viewer => 3,
+        OperatorRole::Auditor => 4,
+    });
+    hash.bytes(&of.key);
+    hash.number(of.created.0);
+    hash.number(of.certificate_ends.0);
+}
+
+fn role(of: NodeRole) -> u64 {
+    match of {
+        NodeRole::Manager => 1,
+        NodeRole::Worker => 2,
+    }
+}
+
+fn availability(of: Availability) -> u64 {
+    match of {
+        Availability::Active => 1,
+        Availability::Pause => 2,
+        Availability::Drain => 3,
+    }
+}
+
+fn name(hash: &mut Digest, of: &Name) {
+    hash.bytes(of.as_str().as_bytes());
+}
+
+fn labels(hash: &mut Digest, of: &Labels) {
+    hash.count(of.iter().count());
+    for (key, value) in of.iter() {
+        hash.bytes(key.as_bytes());
+        hash.bytes(value.as_bytes());
+    }
+}
+
+fn texts(hash: &mut Digest, of: &[String]) {
+    hash.count(of.len());
+    for text in of {
+        hash.bytes(text.as_bytes());
+    }
+}

@@ -1,0 +1,107 @@
+//! What an operator writes about a service.
+
+use crate::base::{Labels, Name, SecretId, Target};
+
+/// Where a service may run and how its secrets are mounted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceSpec {
+    /// Which nodes it may run on. None, until it says so.
+    pub placement: Placement,
+    /// Which file system shows its secrets.
+    pub mount: MountKind,
+    /// When a node placed gets them.
+    pub activation: Activation,
+    /// Who owns the directory on the host.
+    pub owner: Owner,
+    /// How long they stay while managers are away.
+    pub offline: OfflinePolicy,
+    /// What operators wrote.
+    pub labels: Labels,
+}
+
+/// Which nodes a service may run on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// Any of these node names; combined with `everywhere` this list is empty.
+    pub nodes: Vec<Name>,
+    /// All of these must hold.
+    pub constraints: Vec<Constraint>,
+    /// Every worker.
+    pub everywhere: bool,
+}
+
+/// What a constraint reads: only what managers wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attribute {
+    /// `node.id`
+    Id,
+    /// `node.name`
+    Name,
+    /// `node.labels.K`
+    Label(String),
+}
+
+/// `ATTRIBUTE == VALUE` or `ATTRIBUTE != VALUE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Constraint {
+    /// What it reads.
+    pub attribute: Attribute,
+    /// `==` (true) or `!=` (false).
+    pub equal: bool,
+    /// Compared exactly for ids and labels, ignoring case for names.
+    pub value: String,
+}
+
+/// Which file system shows a service's secrets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MountKind {
+    /// Memory of its own, readable also when the agent is dead.
+    #[default]
+    Tmpfs,
+}
+
+/// When a node placed gets a service's secrets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Activation {
+    /// While a workload runs there.
+    #[default]
+    Running,
+    /// Always.
+    Placed,
+}
+
+/// Who owns a service's directory on a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// How long secrets stay on a node while managers are away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OfflinePolicy {
+    /// For ever.
+    #[default]
+    Keep,
+    /// This many seconds of boot time without a session.
+    MaxAge(u64),
+}
+
+/// A service may have a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Which secret.
+    pub secret: SecretId,
+    /// The file's name.
+    pub target: Target,
+    /// The file's owner.
+    pub uid: u32,
+    /// The file's group.
+    pub gid: u32,
+    /// The file's permissions, 0000 to 0777.
+    pub mode: u32,
+    /// Always this version; `None`: the current one.
+    pub pin: Option<u32>,
+}

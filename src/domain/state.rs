@@ -1,0 +1,276 @@
+//! What the cluster knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::spec::{Grant, OfflinePolicy, ServiceSpec};
+use crate::base::{
+    ClusterId, Epoch, Fingerprint, Labels, Name, NameKey, NodeId, OperatorId, RecipientId,
+    RequestId, Revision, SealedValue, SecretId, ServiceId, Stamp, TokenId, VersionId, WrappedKey,
+};
+
+/// The whole replicated state. Ordered maps, so that every replica walks it alike.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// The behaviour in force; 0 before `init`, 1 from it on.
+    pub level: u32,
+    /// What holds for the cluster as a whole; `None` before `init`.
+    pub cluster: Option<Arc<Cluster>>,
+    /// The newest stamp applied: time never runs backwards here.
+    pub stamp: Stamp,
+    /// The index of the newest command applied.
+    pub revision: Revision,
+    /// Chained over every command applied and its outcome (see `audit`).
+    pub audit_head: [u8; 32],
+    /// Managers and agents.
+    pub nodes: BTreeMap<NodeId, Arc<Node>>,
+    /// Operators.
+    pub operators: BTreeMap<OperatorId, Arc<Operator>>,
+    /// Join tokens.
+    pub tokens: BTreeMap<TokenId, Arc<Token>>,
+    /// Secrets.
+    pub secrets: BTreeMap<SecretId, Arc<Secret>>,
+    /// Services.
+    pub services: BTreeMap<ServiceId, Arc<Service>>,
+    /// (node, service) pairs to which bytes were sent and whose wipe is not confirmed.
+    pub exposed: BTreeMap<(NodeId, ServiceId), Exposure>,
+    /// Answers remembered until their deadline.
+    pub answers: BTreeMap<RequestId, Answer>,
+    /// What is derived from the above; never stored, rebuilt by `Indexes::of`.
+    pub indexes: super::indexes::Indexes,
+    /// Bytes of the state as counted against `limits::STATE_BYTES`.
+    pub bytes: u64,
+}
+
+/// What holds for the cluster as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// The cluster's id, drawn by the CLI at `init`.
+    pub id: ClusterId,
+    /// Its name, for people.
+    pub name: Name,
+    /// Which history this is.
+    pub epoch: Epoch,
+    /// When `init` was.
+    pub created: Stamp,
+    /// The root certificate, DER.
+    pub root: Arc<[u8]>,
+    /// The root's private key, sealed to the recipients; only the CLI opens it.
+    pub sealed_root_key: Arc<[u8]>,
+    /// The issuing CA's certificate, DER.
+    pub issuing: Arc<[u8]>,
+    /// The issuing CA's private key (PKCS#8 DER), wrapped under the wrap key.
+    pub issuing_key: WrappedKey,
+    /// Who can unlock: public keys and what people call them.
+    pub recipients: BTreeMap<RecipientId, Recipient>,
+    /// The cluster key in use.
+    pub cluster_key: ClusterKey,
+}
+
+impl Cluster {
+    /// The hash of the root certificate.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of_root(&self.root)
+    }
+}
+
+/// A public key to which managers seal their key files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// X25519 public key, not of low order.
+    pub public: [u8; 32],
+    /// What people call it.
+    pub label: String,
+    /// The one manager it unlocks; `None`: all.
+    pub only: Option<NodeId>,
+}
+
+/// The numbered cluster key as it stands in the state: one box per manager.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterKey {
+    /// 1 at `init`.
+    pub number: u64,
+    /// The intake public key (X25519) derived from it.
+    pub intake: [u8; 32],
+    /// The cluster key boxed to each manager's box key.
+    pub boxes: BTreeMap<NodeId, Vec<u8>>,
+}
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeRole {
+    /// A Raft member.
+    Manager,
+    /// A machine that runs workloads.
+    Worker,
+}
+
+/// What may arrive on a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Availability {
+    /// Everything due.
+    #[default]
+    Active,
+    /// Nothing new; what is there stays and is still revoked.
+    Pause,
+    /// Nothing: what is there is wiped.
+    Drain,
+}
+
+/// A member of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name: fixed at join, unique, in the certificate.
+    pub name: Name,
+    /// Manager or worker.
+    pub role: NodeRole,
+    /// BLAKE3 of the public key (SPKI DER) that its certificate holds.
+    pub key: [u8; 32],
+    /// What managers wrote; constraints read these.
+    pub labels: Labels,
+    /// What may arrive.
+    pub availability: Availability,
+    /// For managers: the X25519 public key to which cluster keys are boxed.
+    pub box_key: Option<[u8; 32]>,
+    /// For managers: where peers, agents and operators reach it (`host:port`).
+    pub addresses: Vec<String>,
+    /// When it joined.
+    pub joined: Stamp,
+    /// When its certificate ends.
+    pub certificate_ends: Stamp,
+}
+
+/// What an operator may do (DESIGN 4; the table is in `manager::policy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OperatorRole {
+    /// Everything.
+    Admin,
+    /// Secrets and services.
+    Editor,
+    /// Reads.
+    Viewer,
+    /// Reads and the audit log.
+    Auditor,
+}
+
+/// A person or CI job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// Its name, unique among operators.
+    pub name: Name,
+    /// What it may do.
+    pub role: OperatorRole,
+    /// BLAKE3 of the public key (SPKI DER) that its certificate holds.
+    pub key: [u8; 32],
+    /// When it was created.
+    pub created: Stamp,
+    /// When its certificate ends.
+    pub certificate_ends: Stamp,
+}
+
+/// A join token: what a machine gives once to get its certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// BLAKE3 of the token's secret part.
+    pub digest: [u8; 32],
+    /// What a machine becomes by it.
+    pub role: NodeRole,
+    /// Labels that the joining node gets.
+    pub labels: Labels,
+    /// Names that may join by it, `*` stands for any characters; `None`: any name.
+    pub name_pattern: Option<String>,
+    /// When it was created.
+    pub created: Stamp,
+    /// When it ends.
+    pub ends: Stamp,
+    /// How many joins are left; `None`: any number until it ends.
+    pub uses_left: Option<u32>,
+}
+
+/// A name with numbered values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    /// Its name, unique among secrets ignoring case.
+    pub name: Name,
+    /// What operators wrote.
+    pub labels: Labels,
+    /// When it was created.
+    pub created: Stamp,
+    /// When it changed last.
+    pub updated: Stamp,
+    /// At which revision it changed last.
+    pub revision: Revision,
+    /// The number of the version that `current` means.
+    pub current: u32,
+    /// The versions kept, by number; numbers start at 1 and are never reused.
+    pub versions: BTreeMap<u32, Arc<Version>>,
+}
+
+/// One sealed value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Its id, drawn by the client.
+    pub id: VersionId,
+    /// Bytes of the value.
+    pub size: u32,
+    /// The value, sealed under the data key.
+    pub value: SealedValue,
+    /// The data key, wrapped under the wrap key.
+    pub data_key: WrappedKey,
+    /// When it was created.
+    pub created: Stamp,
+    /// Whether it is `current` after a rollback only by number: `None`, or the version it repeats.
+    pub rolled_back_from: Option<u32>,
+}
+
+/// A named workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name, unique among services ignoring case.
+    pub name: Name,
+    /// Where it may run and how its secrets are mounted.
+    pub spec: ServiceSpec,
+    /// Which secrets it has, by target.
+    pub grants: BTreeMap<crate::base::Target, Grant>,
+    /// When it was created.
+    pub created: Stamp,
+    /// When it changed last.
+    pub updated: Stamp,
+    /// At which revision it changed last.
+    pub revision: Revision,
+}
+
+impl Service {
+    /// Its offline policy.
+    #[must_use]
+    pub fn offline(&self) -> OfflinePolicy {
+        self.spec.offline
+    }
+}
+
+/// A pair to which bytes have been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exposure {
+    /// Since which revision.
+    pub since: Revision,
+    /// The newest revision at which something was taken from this pair and has
+    /// not been confirmed by the node: then the pair is *pending*.
+    pub behind: Option<Revision>,
+}
+
+/// A remembered answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Until when it is remembered.
+    pub deadline: Stamp,
+    /// The revision at which the command was applied.
+    pub revision: Revision,
+    /// What was answered.
+    pub outcome: Result<super::Outcome, super::Refusal>,
+}
+
+/// Names to ids, for the three kinds of named things.
+pub type NameIndex<Id> = BTreeMap<NameKey, Id>;
+/// A set of nodes.
+pub type Nodes = BTreeSet<NodeId>;

@@ -1,0 +1,253 @@
+//! Things for tests: ids, values, a cluster to try commands on, seeded dice.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{
+    Act, Actor, Applied, Availability, Change, Changed, Cluster, ClusterKey, Command, Genesis,
+    Grant, Join, NewVersion, Node, NodeRole, Operator, OperatorRole, Outcome, Placement, Recipient,
+    Refusal, ServiceSpec, State, Token, apply, invariant,
+};
+use crate::base::{
+    ClusterId, Epoch, Labels, Name, NodeId, OperatorId, RecipientId, RequestId, Revision,
+    SealedValue, SecretId, ServiceId, Stamp, TokenId, VersionId, WrappedKey,
+};
+
+/// The id of the first manager.
+pub(crate) const MANAGER: NodeId = NodeId::from_bytes([0xaa; 16]);
+/// A token for workers, there from the start.
+pub(crate) const TOKEN: TokenId = TokenId::from_bytes([0xbb; 16]);
+
+pub(crate) fn secret_id(n: u8) -> SecretId {
+    SecretId::from_bytes([n; 16])
+}
+
+pub(crate) fn service_id(n: u8) -> ServiceId {
+    ServiceId::from_bytes([n; 16])
+}
+
+pub(crate) fn node_id(n: u8) -> NodeId {
+    NodeId::from_bytes([n; 16])
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+/// A worker of this name.
+pub(crate) fn worker(called: &str) -> Node {
+    Node {
+        name: name(called),
+        role: NodeRole::Worker,
+        key: [1; 32],
+        labels: Labels::default(),
+        availability: Availability::Active,
+        box_key: None,
+        addresses: Vec::new(),
+        joined: Stamp(1),
+        certificate_ends: Stamp(2),
+    }
+}
+
+/// A new version of 16 bytes, drawn as number `n`.
+pub(crate) fn version(n: u64) -> NewVersion {
+    sized_version(n, 16)
+}
+
+/// A new version of so many bytes.
+pub(crate) fn sized_version(n: u64, size: u32) -> NewVersion {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&n.to_le_bytes());
+    let sealed = vec![0; usize::try_from(size).expect("small") + 40];
+    NewVersion {
+        id: VersionId::from_bytes(id),
+        size,
+        value: SealedValue(Arc::from(sealed)),
+        data_key: WrappedKey { number: 1, bytes: vec![3; 80] },
+    }
+}
+
+pub(crate) fn everywhere() -> ServiceSpec {
+    let placement = Placement { everywhere: true, ..Placement::default() };
+    ServiceSpec { placement, ..ServiceSpec::default() }
+}
+
+pub(crate) fn grant(secret: u8, target: &str) -> Grant {
+    Grant {
+        secret: secret_id(secret),
+        target: target.parse().expect("a target"),
+        uid: 0,
+        gid: 0,
+        mode: 0o444,
+        pin: None,
+    }
+}
+
+pub(crate) fn genesis() -> Genesis {
+    let node = Node {
+        role: NodeRole::Manager,
+        box_key: Some([2; 32]),
+        addresses: vec!["m1:4440".to_owned()],
+        ..worker("m1")
+    };
+    let recipient = Recipient { public: [4; 32], label: "first".to_owned(), only: None };
+    let cluster = Cluster {
+        id: ClusterId::from_bytes([5; 16]),
+        name: name("prod"),
+        epoch: Epoch { counter: 1, tail: [6; 16] },
+        created: Stamp(1_000),
+        root: Arc::from(vec![7; 10]),
+        sealed_root_key: Arc::from(vec![8; 10]),
+        issuing: Arc::from(vec![9; 10]),
+        issuing_key: WrappedKey { number: 1, bytes: vec![10; 80] },
+        recipients: BTreeMap::from([(RecipientId::from_bytes([11; 16]), recipient)]),
+        cluster_key: ClusterKey {
+            number: 1,
+            intake: [12; 32],
+            boxes: BTreeMap::from([(MANAGER, vec![13; 72])]),
+        },
+    };
+    let admin = Operator {
+        name: name("admin"),
+        role: OperatorRole::Admin,
+        key: [14; 32],
+        created: Stamp(1_000),
+        certificate_ends: Stamp(9_000_000),
+    };
+    let operator = OperatorId::from_bytes([15; 16]);
+    Genesis { cluster, manager: MANAGER, node, operator, admin }
+}
+
+pub(crate) fn token() -> Token {
+    Token {
+        digest: [16; 32],
+        role: NodeRole::Worker,
+        labels: Labels::default(),
+        name_pattern: None,
+        created: Stamp(1_000),
+        ends: Stamp(1_000_000_000),
+        uses_left: None,
+    }
+}
+
+pub(crate) fn join(n: u8, called: &str) -> Join {
+    Join {
+        token: TOKEN,
+        digest: [16; 32],
+        node: node_id(n),
+        name: name(called),
+        role: NodeRole::Worker,
+        key: [n; 32],
+        box_key: None,
+        cluster_key_box: None,
+        addresses: Vec::new(),
+        certificate_ends: Stamp(5_000_000),
+    }
+}
+
+/// A cluster to try commands on; every invariant is checked after each.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) commands: u64,
+}
+
+impl World {
+    /// With one manager and the token.
+    pub(crate) fn founded() -> Self {
+        let mut world = Self::default();
+        let founded = world.act(Act::Genesis(Box::new(genesis())));
+        assert_eq!(founded.outcome, Ok(Outcome::Done));
+        world.one(Change::CreateToken { id: TOKEN, token: token() }).expect("a token");
+        world
+    }
+
+    /// With workers `n1` to `n<count>` beside.
+    pub(crate) fn with_workers(count: u8) -> Self {
+        let mut world = Self::founded();
+        for n in 1..=count {
+            let joined = world.act(Act::Join(Box::new(join(n, &format!("n{n}")))));
+            assert!(joined.outcome.is_ok(), "{joined:?}");
+        }
+        world
+    }
+
+    /// The next command, a second after the one before.
+    pub(crate) fn command(&mut self, act: Act) -> Command {
+        self.commands += 1;
+        let mut request = [0; 16];
+        request[..8].copy_from_slice(&self.commands.to_le_bytes());
+        let stamp = Stamp(self.state.stamp.0 + 1_000);
+        Command {
+            request: RequestId::from_bytes(request),
+            stamp,
+            deadline: stamp.plus_ms(60_000),
+            actor: Actor::Leader(MANAGER),
+            act,
+        }
+    }
+
+    pub(crate) fn apply(&mut self, command: &Command) -> Applied {
+        let revision = Revision(self.state.revision.0 + 1);
+        let applied = apply(&mut self.state, revision, command);
+        assert_eq!(invariant::broken(&self.state), Vec::<&str>::new(), "after {command:?}");
+        applied
+    }
+
+    pub(crate) fn act(&mut self, act: Act) -> Applied {
+        let command = self.command(act);
+        self.apply(&command)
+    }
+
+    pub(crate) fn change(&mut self, list: Vec<Change>) -> Result<Vec<Changed>, Refusal> {
+        match self.act(Act::Change(list)).outcome? {
+            Outcome::Changed(list) => Ok(list),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn one(&mut self, change: Change) -> Result<Changed, Refusal> {
+        self.change(vec![change]).map(|list| list[0].clone())
+    }
+
+    pub(crate) fn secret(&mut self, n: u8, called: &str) {
+        let version = version(self.commands * 1_000);
+        let labels = Labels::default();
+        let id = secret_id(n);
+        self.one(Change::CreateSecret { id, name: name(called), labels, version }).expect("new");
+    }
+
+    pub(crate) fn service(&mut self, n: u8, called: &str, spec: ServiceSpec) {
+        let create = Change::CreateService { id: service_id(n), name: name(called), spec };
+        self.one(create).expect("new");
+    }
+
+    pub(crate) fn expose(&mut self, node: u8, service: u8) {
+        let pairs = vec![(node_id(node), service_id(service))];
+        assert_eq!(self.act(Act::Expose(pairs)).outcome, Ok(Outcome::Done));
+    }
+
+    /// Whether the pair is exposed, and whether it is behind.
+    pub(crate) fn pair(&self, node: u8, service: u8) -> Option<bool> {
+        let exposure = self.state.exposed.get(&(node_id(node), service_id(service)))?;
+        Some(exposure.behind.is_some())
+    }
+}
+
+/// Dice for simulations: the same seed, the same throws (`SplitMix64`).
+#[derive(Clone, Debug)]
+pub(crate) struct Seeded(pub(crate) u64);
+
+impl Seeded {
+    pub(crate) fn below(&mut self, bound: u8) -> u8 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        u8::try_from((z ^ (z >> 31)) % u64::from(bound)).expect("below a byte")
+    }
+
+    pub(crate) fn one_in(&mut self, bound: u8) -> bool {
+        self.below(bound) == 0
+    }
+}

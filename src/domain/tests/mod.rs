@@ -1,0 +1,6 @@
+//! The core against its rules, a reference model, and a world that forgets.
+
+mod model;
+mod requests;
+mod rules;
+mod simulation;

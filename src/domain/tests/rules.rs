@@ -1,0 +1,319 @@
+//! The rules of every kind of thing, one by one.
+
+use std::collections::BTreeSet;
+
+use crate::base::{Label, Labels, Revision, Stamp, TokenId, limits};
+use crate::domain::testing::{
+    MANAGER, TOKEN, World, everywhere, grant, join, name, node_id, secret_id, service_id,
+    sized_version, token, version,
+};
+use crate::domain::{
+    Act, Availability, Change, Changed, Confirmation, Grant, NodeRole, NotOne, Placement, Refusal,
+    ServiceSpec, Token, assignments, node_by, nodes_of, placed, secret_by, set_of,
+};
+
+fn update(n: u8, number: u64) -> Change {
+    Change::UpdateSecret { id: secret_id(n), expect: None, version: version(number) }
+}
+
+fn give(service: u8, grant: Grant) -> Change {
+    Change::Grant { service: service_id(service), grant }
+}
+
+fn set_availability(n: u8, availability: Availability) -> Change {
+    let availability = Some(availability);
+    Change::UpdateNode { id: node_id(n), put: Vec::new(), gone: Vec::new(), availability }
+}
+
+/// One secret `db` granted to `web`, everywhere on three workers.
+fn granted() -> World {
+    let mut world = World::with_workers(3);
+    world.secret(1, "db");
+    world.service(1, "web", everywhere());
+    world.one(give(1, grant(1, "db"))).expect("granted");
+    world
+}
+
+#[test]
+fn versions_are_numbered_kept_and_pruned() {
+    let mut world = granted();
+    world.one(give(1, Grant { pin: Some(1), ..grant(1, "old") })).expect("pinned");
+    for number in 2..=14 {
+        let changed = world.one(update(1, number.into()));
+        assert_eq!(changed, Ok(Changed::Version { secret: secret_id(1), number }));
+    }
+    let kept = |world: &World| -> Vec<u32> {
+        world.state.secrets[&secret_id(1)].versions.keys().copied().collect()
+    };
+    assert_eq!(kept(&world), [1, 6, 7, 8, 9, 10, 11, 12, 13, 14], "the pinned one stays");
+    let remove = |number| Change::RemoveVersion { id: secret_id(1), number };
+    assert!(matches!(world.one(remove(1)), Err(Refusal::VersionInUse { .. })));
+    assert!(matches!(world.one(remove(14)), Err(Refusal::VersionInUse { .. })));
+    assert!(matches!(world.one(remove(2)), Err(Refusal::NotFound { .. })));
+    assert_eq!(world.one(remove(9)), Ok(Changed::Done));
+    let expect = Change::UpdateSecret { id: secret_id(1), expect: Some(13), version: version(99) };
+    assert!(matches!(world.one(expect), Err(Refusal::Conflict { expected: 13, found: 14, .. })));
+    let again = version(14);
+    let again = Change::UpdateSecret { id: secret_id(1), expect: None, version: again };
+    assert!(matches!(world.one(again), Err(Refusal::Invalid(_))), "a version's id is its own");
+}
+
+#[test]
+fn a_granted_secret_stays() {
+    let mut world = granted();
+    let refused = world.one(Change::RemoveSecret { id: secret_id(1) }).expect_err("granted");
+    assert_eq!(refused.to_string(), "secret 'db' is in use by the following service: web");
+    let revoke = Change::Revoke { service: service_id(1), secret: secret_id(1) };
+    assert_eq!(world.one(revoke.clone()), Ok(Changed::Service(service_id(1))));
+    assert_eq!(world.one(revoke), Ok(Changed::Already));
+    assert_eq!(world.one(Change::RemoveSecret { id: secret_id(1) }), Ok(Changed::Done));
+}
+
+#[test]
+fn grants_are_replaced_refused_and_counted() {
+    let mut world = granted();
+    world.secret(2, "tls");
+    assert_eq!(world.one(give(1, grant(1, "db"))), Ok(Changed::Already));
+    let private = Grant { mode: 0o400, ..grant(1, "db") };
+    assert_eq!(world.one(give(1, private)), Ok(Changed::Service(service_id(1))));
+    assert!(matches!(world.one(give(1, grant(2, "db"))), Err(Refusal::TargetTaken { .. })));
+    let unpinnable = Grant { pin: Some(2), ..grant(1, "x") };
+    assert!(matches!(
+        world.one(give(1, unpinnable)),
+        Err(Refusal::NotFound { kind: "version", .. })
+    ));
+    let set_uid = Grant { mode: 0o4755, ..grant(1, "x") };
+    assert!(matches!(world.one(give(1, set_uid)), Err(Refusal::Invalid(_))));
+    assert!(matches!(world.one(give(1, grant(9, "x"))), Err(Refusal::NotFound { .. })));
+    for n in 1..limits::GRANTS {
+        world.state.stamp.0 += 60_000; // answers would pile up
+        world.one(give(1, grant(2, &format!("t{n}")))).expect("below the limit");
+    }
+    assert!(matches!(world.one(give(1, grant(2, "more"))), Err(Refusal::Limit { .. })));
+}
+
+#[test]
+fn a_service_brings_64_mib_at_most() {
+    let mut world = World::with_workers(1);
+    world.service(1, "web", everywhere());
+    world.secret(1, "db");
+    for n in 0..132 {
+        world.one(give(1, grant(1, &format!("t{n}")))).expect("small files");
+    }
+    let id = secret_id(1);
+    let large = |n| Change::UpdateSecret { id, expect: None, version: sized_version(n, 511_999) };
+    assert!(matches!(
+        world.one(large(5)),
+        Err(Refusal::Limit { limit: limits::SERVICE_BYTES, .. })
+    ));
+    world.one(give(1, Grant { pin: Some(1), ..grant(1, "t0") })).expect("pinned to the small one");
+    world.one(large(6)).expect("131 files of 511,999 bytes fit");
+    assert!(matches!(world.one(give(1, grant(1, "t0"))), Err(Refusal::Limit { .. })));
+}
+
+#[test]
+fn what_is_taken_from_an_exposed_pair_is_pending() {
+    let mut world = granted();
+    world.expose(1, 1);
+    world.expose(2, 1);
+    let regrant = Grant { mode: 0o400, ..grant(1, "db") };
+    world.one(give(1, regrant)).expect("another mode");
+    assert_eq!(world.pair(1, 1), Some(false), "nothing was taken");
+    world.one(Change::Revoke { service: service_id(1), secret: secret_id(1) }).expect("revoked");
+    assert_eq!(
+        (world.pair(1, 1), world.pair(2, 1), world.pair(3, 1)),
+        (Some(true), Some(true), None)
+    );
+    let at = world.state.revision;
+    let confirm = |node, revision, gone| {
+        let (node, service) = (node_id(node), service_id(1));
+        Act::Confirm(vec![Confirmation { node, service, revision, gone }])
+    };
+    world.act(confirm(1, Revision(at.0 - 1), true));
+    assert_eq!(world.pair(1, 1), Some(true), "what it confirms is older than the revoke");
+    world.act(confirm(1, at, false));
+    assert_eq!(world.pair(1, 1), Some(false));
+    world.act(confirm(2, at, true));
+    assert_eq!(world.pair(2, 1), None);
+    world.expose(2, 1);
+    world.act(confirm(2, at, true));
+    assert_eq!(world.pair(2, 1), Some(false), "of bytes sent before the pair began anew");
+}
+
+#[test]
+fn placement_and_availability_take_too() {
+    let named = |text: &str| ServiceSpec {
+        placement: Placement { nodes: vec![name(text)], ..Placement::default() },
+        ..ServiceSpec::default()
+    };
+    let mut world = granted();
+    for n in 1..=3 {
+        world.expose(n, 1);
+    }
+    let to = |spec| Change::UpdateService { id: service_id(1), expect: None, spec };
+    assert_eq!(world.one(to(everywhere())), Ok(Changed::Already));
+    world.one(to(named("N1"))).expect("moved");
+    assert_eq!((world.pair(1, 1), world.pair(2, 1)), (Some(false), Some(true)));
+    world.one(set_availability(1, Availability::Pause)).expect("paused");
+    assert_eq!(world.pair(1, 1), Some(false), "what is there stays");
+    world.one(set_availability(1, Availability::Drain)).expect("drained");
+    assert_eq!(world.pair(1, 1), Some(true));
+    let gone = Act::Confirm(vec![Confirmation {
+        node: node_id(1),
+        service: service_id(1),
+        revision: world.state.revision,
+        gone: false,
+    }]);
+    world.act(gone);
+    assert_eq!(world.pair(1, 1), Some(true), "of a pair that is not due nothing may stay");
+    world.one(to(ServiceSpec::default())).expect("nowhere");
+    world.one(Change::RemoveService { id: service_id(1) }).expect("removed");
+    assert_eq!(world.pair(3, 1), Some(true), "a pair outlives its service");
+}
+
+#[test]
+fn labels_move_services() {
+    let mut world = World::with_workers(2);
+    let eu = ServiceSpec {
+        placement: Placement {
+            constraints: vec!["node.labels.zone==eu".parse().expect("a constraint")],
+            ..Placement::default()
+        },
+        ..ServiceSpec::default()
+    };
+    world.service(1, "web", eu);
+    assert!(nodes_of(&world.state, service_id(1)).is_empty());
+    let label = |put: Vec<Label>, gone: Vec<String>| Change::UpdateNode {
+        id: node_id(1),
+        put,
+        gone,
+        availability: None,
+    };
+    let put = label(vec!["zone=eu".parse().expect("a label")], Vec::new());
+    assert_eq!(world.one(put.clone()), Ok(Changed::Done));
+    assert_eq!(world.one(put), Ok(Changed::Already));
+    assert_eq!(nodes_of(&world.state, service_id(1)), BTreeSet::from([node_id(1)]));
+    world.expose(1, 1);
+    world.one(label(Vec::new(), vec!["zone".to_owned()])).expect("unlabelled");
+    assert_eq!(world.pair(1, 1), Some(true));
+}
+
+#[test]
+fn what_is_due_depends_on_running_and_availability() {
+    let mut world = granted();
+    let running = BTreeSet::from([service_id(1)]);
+    let due = |world: &World, node| assignments(&world.state, node_id(node), &running);
+    assert!(assignments(&world.state, node_id(1), &BTreeSet::new()).is_empty(), "idle");
+    assert_eq!(due(&world, 1).len(), 1);
+    assert_eq!(due(&world, 1)[0].files[0].number, 1);
+    let digest = set_of(&world.state, service_id(1)).expect("a set").digest();
+    world.one(update(1, 50)).expect("updated");
+    assert_ne!(set_of(&world.state, service_id(1)).expect("a set").digest(), digest);
+    assert!(assignments(&world.state, MANAGER, &running).is_empty(), "managers run nothing");
+    world.expose(1, 1);
+    for n in [1, 2] {
+        world.one(set_availability(n, Availability::Pause)).expect("paused");
+    }
+    assert_eq!((due(&world, 1).len(), due(&world, 2).len()), (1, 0), "nothing new arrives");
+    world.expose(2, 1);
+    assert_eq!(world.pair(2, 1), None);
+    world.one(set_availability(1, Availability::Drain)).expect("drained");
+    assert!(placed(&world.state, node_id(1)).is_empty());
+}
+
+#[test]
+fn nodes_leave_when_nothing_is_left_on_them() {
+    let mut world = granted();
+    world.expose(1, 1);
+    let remove = |id, force| Change::RemoveNode { id, force };
+    let refused = world.one(remove(node_id(1), false)).expect_err("it holds a secret");
+    assert_eq!(refused.to_string(), "node n1 may still hold secrets of web");
+    world.one(remove(node_id(1), true)).expect("written off");
+    assert_eq!(world.pair(1, 1), None);
+    world.one(remove(node_id(2), false)).expect("nothing there");
+    assert!(matches!(world.one(remove(MANAGER, true)), Err(Refusal::LastManager { .. })));
+}
+
+#[test]
+fn a_token_admits_whom_it_names() {
+    let mut world = World::founded();
+    let id = TokenId::from_bytes([0x77; 16]);
+    let labels = Labels::new(["zone=eu".parse().expect("a label")]).expect("labels");
+    let ends = Stamp(world.state.stamp.0 + 60_000);
+    let pattern = Some("db*".to_owned());
+    let token = Token {
+        labels,
+        name_pattern: pattern,
+        uses_left: Some(1),
+        ends,
+        digest: [9; 32],
+        ..token()
+    };
+    world.one(Change::CreateToken { id, token }).expect("a token");
+    let by =
+        |n, called: &str| crate::domain::Join { token: id, digest: [9; 32], ..join(n, called) };
+    let mut refused =
+        |join| world.act(Act::Join(Box::new(join))).outcome.expect_err("no").to_string();
+    assert_eq!(refused(by(1, "web1")), "the join token is not for the name web1");
+    let forged = crate::domain::Join { digest: [8; 32], ..by(1, "db1") };
+    assert_eq!(refused(forged), "the join token is not known");
+    let manager = crate::domain::Join { role: NodeRole::Manager, ..by(1, "db1") };
+    assert_eq!(refused(manager), "the join token is for a worker");
+    assert!(world.act(Act::Join(Box::new(by(1, "DB1")))).outcome.is_ok());
+    assert_eq!(world.state.nodes[&node_id(1)].labels.get("zone"), Some("eu"));
+    let mut refused =
+        |join| world.act(Act::Join(Box::new(join))).outcome.expect_err("no").to_string();
+    assert_eq!(refused(by(2, "db2")), "the join token is used up");
+    let second = crate::domain::Join { token: TOKEN, digest: [16; 32], ..by(2, "db1") };
+    assert_eq!(refused(second), "node db1 already exists");
+    world.state.stamp = ends;
+    let late = world.act(Act::Join(Box::new(by(2, "db2")))).outcome.expect_err("late");
+    assert_eq!(late.to_string(), "the join token has ended");
+}
+
+#[test]
+fn managers_join_with_their_box_and_leave_without_it() {
+    let mut world = World::founded();
+    let id = TokenId::from_bytes([0x77; 16]);
+    let token = Token { role: NodeRole::Manager, ..token() };
+    world.one(Change::CreateToken { id, token }).expect("a token");
+    let by = |n: u8, number| crate::domain::Join {
+        token: id,
+        role: NodeRole::Manager,
+        box_key: Some([n; 32]),
+        cluster_key_box: Some((number, vec![n; 72])),
+        addresses: vec![format!("m{n}:4440")],
+        ..join(n, &format!("m{n}"))
+    };
+    let stale = world.act(Act::Join(Box::new(by(2, 7)))).outcome;
+    assert!(matches!(stale, Err(Refusal::Invalid(_))), "a box of another cluster key");
+    for n in 2..=7 {
+        assert!(world.act(Act::Join(Box::new(by(n, 1)))).outcome.is_ok());
+    }
+    let eighth = world.act(Act::Join(Box::new(by(8, 1)))).outcome;
+    assert_eq!(eighth, Err(Refusal::Limit { what: "managers", limit: 7 }));
+    world.one(Change::RemoveNode { id: MANAGER, force: false }).expect("others are left");
+    let cluster = world.state.cluster.as_deref().expect("a cluster");
+    assert!(!cluster.cluster_key.boxes.contains_key(&MANAGER));
+}
+
+#[test]
+fn things_are_found_by_id_name_and_beginning() {
+    let mut world = World::with_workers(1);
+    world.secret(0x10, "db");
+    world.secret(0x11, "aaaa");
+    let (db, other) = (secret_id(0x10), secret_id(0x11));
+    let by = |what: &str| secret_by(&world.state, what);
+    assert_eq!((by("DB"), by("aaaa")), (Ok(db), Ok(other)));
+    assert_eq!(by(&db.to_string()), Ok(db));
+    let text = db.to_string();
+    let (shared, own) = text.split_at(1);
+    assert_eq!(by(&format!("{shared}{}", own.get(..3).expect("long"))), Ok(db));
+    let ambiguous = by(shared).expect_err("two begin so");
+    assert_eq!(ambiguous.to_string(), format!("secret {shared} is ambiguous (2 matches found)"));
+    assert_eq!(by("").map_err(|error| error.to_string()), Err("secret  not found".to_owned()));
+    assert_eq!(
+        node_by(&world.state, "n9"),
+        Err(NotOne::NotFound { kind: "node", what: "n9".to_owned() })
+    );
+}

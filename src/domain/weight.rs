@@ -1,0 +1,115 @@
+//! What a thing counts against `limits::STATE_BYTES`: its bytes, and a flat
+//! amount for what it takes to keep it. The same on every replica, so it counts
+//! contents and never what an allocator does.
+
+use super::command::{Change, NewVersion};
+use super::spec::{Attribute, ServiceSpec};
+use super::state::{Cluster, Node, Operator, Secret, Service, State, Token, Version};
+use crate::base::{Labels, Name, WrappedKey};
+
+/// Flat bytes of one thing with a name, a version, a grant, a token.
+const THING: u64 = 128;
+/// Flat bytes of one pair.
+pub(super) const PAIR: u64 = 64;
+
+/// The whole state, counted anew: what `State::bytes` must be.
+pub(super) fn state(state: &State) -> u64 {
+    state.cluster.as_deref().map_or(0, cluster)
+        + state.nodes.values().map(|of| node(of)).sum::<u64>()
+        + state.operators.values().map(|of| operator(of)).sum::<u64>()
+        + state.tokens.values().map(|of| token(of)).sum::<u64>()
+        + state.secrets.values().map(|of| secret(of)).sum::<u64>()
+        + state.services.values().map(|of| service(of)).sum::<u64>()
+        + PAIR * long(state.exposed.len())
+}
+
+pub(super) fn cluster(of: &Cluster) -> u64 {
+    let blobs = [&of.root, &of.sealed_root_key, &of.issuing].map(|blob| long(blob.len()));
+    let recipients = of.recipients.values().map(|recipient| THING + long(recipient.label.len()));
+    let boxes = of.cluster_key.boxes.values().map(|boxed| THING + long(boxed.len()));
+    THING
+        + name(&of.name)
+        + blobs.iter().sum::<u64>()
+        + long(of.issuing_key.bytes.len())
+        + recipients.sum::<u64>()
+        + boxes.sum::<u64>()
+}
+
+pub(super) fn node(of: &Node) -> u64 {
+    let addresses = of.addresses.iter().map(|address| long(address.len()));
+    THING + name(&of.name) + labels(&of.labels) + addresses.sum::<u64>()
+}
+
+pub(super) fn operator(of: &Operator) -> u64 {
+    THING + name(&of.name)
+}
+
+pub(super) fn token(of: &Token) -> u64 {
+    THING + labels(&of.labels) + of.name_pattern.as_ref().map_or(0, |text| long(text.len()))
+}
+
+pub(super) fn secret(of: &Secret) -> u64 {
+    let versions = of.versions.values().map(|of| version(of));
+    THING + name(&of.name) + labels(&of.labels) + versions.sum::<u64>()
+}
+
+fn version(of: &Version) -> u64 {
+    THING + long(of.value.0.len()) + long(of.data_key.bytes.len())
+}
+
+pub(super) fn service(of: &Service) -> u64 {
+    let grants = of.grants.keys().map(|target| THING + long(target.as_str().len()));
+    THING + name(&of.name) + spec(&of.spec) + grants.sum::<u64>()
+}
+
+fn spec(of: &ServiceSpec) -> u64 {
+    let nodes = of.placement.nodes.iter().map(name);
+    let constraints = of.placement.constraints.iter().map(|constraint| {
+        let key = match &constraint.attribute {
+            Attribute::Label(key) => long(key.len()),
+            Attribute::Id | Attribute::Name => 0,
+        };
+        key + long(constraint.value.len())
+    });
+    nodes.sum::<u64>() + constraints.sum::<u64>() + labels(&of.labels)
+}
+
+/// What a change counts against `limits::CHANGE_BYTES`.
+pub(super) fn change(of: &Change) -> u64 {
+    match of {
+        Change::CreateSecret { name: called, labels: of, version, .. } => {
+            name(called) + labels(of) + new_version(version)
+        }
+        Change::UpdateSecret { version, .. } => new_version(version),
+        Change::CreateService { name: called, spec: of, .. } => name(called) + spec(of),
+        Change::UpdateService { spec: of, .. } => spec(of),
+        Change::Grant { grant, .. } => long(grant.target.as_str().len()),
+        Change::CreateToken { token: of, .. } => token(of),
+        Change::UpdateNode { put, gone, .. } => {
+            let put = put.iter().map(|label| long(label.key.len() + label.value.len()));
+            put.sum::<u64>() + gone.iter().map(|key| long(key.len())).sum::<u64>()
+        }
+        Change::RemoveSecret { .. }
+        | Change::RemoveVersion { .. }
+        | Change::RemoveService { .. }
+        | Change::Revoke { .. }
+        | Change::RemoveToken { .. }
+        | Change::RemoveNode { .. } => 0,
+    }
+}
+
+fn new_version(of: &NewVersion<WrappedKey>) -> u64 {
+    long(of.value.0.len()) + long(of.data_key.bytes.len())
+}
+
+fn name(of: &Name) -> u64 {
+    long(of.as_str().len())
+}
+
+fn labels(of: &Labels) -> u64 {
+    of.iter().map(|(key, value)| long(key.len() + value.len())).sum()
+}
+
+pub(super) fn long(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}

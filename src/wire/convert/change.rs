@@ -1,0 +1,192 @@
+//! Changes on their way in, and what they came to on the way back.
+
+use std::sync::Arc;
+
+use super::parts::{
+    availability_text, read_availability, read_grant, read_label_list, read_labels, read_spec,
+    write_grant, write_labels, write_spec,
+};
+use super::{BadMessage, read_id, read_text, there};
+use crate::base::{BoxedKey, Label, Revision, SealedValue, limits};
+use crate::domain::{Change, Changed, NewVersion};
+use crate::wire::api::{self, change::Of};
+
+/// Bytes of a boxed data key: far more than any that `seal` makes.
+const BOXED_KEY_BYTES: usize = 1024;
+
+/// A change that an operator sent. Whether it is possible is for `apply` to say.
+///
+/// # Errors
+/// [`BadMessage`] for the first field that is unsound.
+pub fn read_change(sent: api::Change) -> Result<Change<BoxedKey>, BadMessage> {
+    Ok(match there("change", sent.of)? {
+        Of::CreateSecret(sent) => Change::CreateSecret {
+            id: read_id("id", &sent.id)?,
+            name: read_text("name", &sent.name)?,
+            labels: read_labels(&sent.labels)?,
+            version: read_version(there("version", sent.version)?)?,
+        },
+        Of::UpdateSecret(sent) => Change::UpdateSecret {
+            id: read_id("id", &sent.id)?,
+            expect: sent.expect,
+            version: read_version(there("version", sent.version)?)?,
+        },
+        Of::RemoveSecret(sent) => Change::RemoveSecret { id: read_id("id", &sent.id)? },
+        Of::RemoveVersion(sent) => {
+            Change::RemoveVersion { id: read_id("id", &sent.id)?, number: sent.number }
+        }
+        Of::CreateService(sent) => Change::CreateService {
+            id: read_id("id", &sent.id)?,
+            name: read_text("name", &sent.name)?,
+            spec: read_spec(&there("spec", sent.spec)?)?,
+        },
+        Of::UpdateService(sent) => Change::UpdateService {
+            id: read_id("id", &sent.id)?,
+            expect: sent.expect.map(Revision),
+            spec: read_spec(&there("spec", sent.spec)?)?,
+        },
+        Of::RemoveService(sent) => Change::RemoveService { id: read_id("id", &sent.id)? },
+        Of::Grant(sent) => Change::Grant {
+            service: read_id("service", &sent.service)?,
+            grant: read_grant(&there("grant", sent.grant)?)?,
+        },
+        Of::Revoke(sent) => Change::Revoke {
+            service: read_id("service", &sent.service)?,
+            secret: read_id("secret", &sent.secret)?,
+        },
+        Of::RemoveToken(sent) => Change::RemoveToken { id: read_id("id", &sent.id)? },
+        Of::UpdateNode(sent) => read_update_node(sent)?,
+        Of::RemoveNode(sent) => {
+            Change::RemoveNode { id: read_id("id", &sent.id)?, force: sent.force }
+        }
+    })
+}
+
+fn read_update_node(sent: api::UpdateNode) -> Result<Change<BoxedKey>, BadMessage> {
+    if sent.gone.len() > limits::LABELS {
+        return Err(BadMessage::new("gone", "more than a node may have"));
+    }
+    Ok(Change::UpdateNode {
+        id: read_id("id", &sent.id)?,
+        put: read_label_list(&sent.put)?,
+        gone: sent.gone,
+        availability: read_availability(&sent.availability)?,
+    })
+}
+
+fn read_version(sent: api::NewVersion) -> Result<NewVersion<BoxedKey>, BadMessage> {
+    if sent.boxed_key.len() > BOXED_KEY_BYTES {
+        return Err(BadMessage::new("boxed_key", "too long"));
+    }
+    Ok(NewVersion {
+        id: read_id("version", &sent.id)?,
+        size: sent.size,
+        value: SealedValue(Arc::from(&*sent.sealed_value)),
+        data_key: BoxedKey { number: sent.intake_number, bytes: sent.boxed_key },
+    })
+}
+
+fn write_version(version: &NewVersion<BoxedKey>) -> api::NewVersion {
+    api::NewVersion {
+        id: version.id.as_bytes().to_vec(),
+        size: version.size,
+        sealed_value: version.value.0.to_vec().into(),
+        intake_number: version.data_key.number,
+        boxed_key: version.data_key.bytes.clone(),
+    }
+}
+
+/// A change as an operator sends it; `None` for a new token, which the leader
+/// makes and nobody sends.
+#[must_use]
+pub fn write_change(change: &Change<BoxedKey>) -> Option<api::Change> {
+    let of = match change {
+        Change::CreateSecret { id, name, labels, version } => Of::CreateSecret(api::CreateSecret {
+            id: id.as_bytes().to_vec(),
+            name: name.to_string(),
+            labels: write_labels(labels),
+            version: Some(write_version(version)),
+        }),
+        Change::UpdateSecret { id, expect, version } => Of::UpdateSecret(api::UpdateSecret {
+            id: id.as_bytes().to_vec(),
+            expect: *expect,
+            version: Some(write_version(version)),
+        }),
+        Change::RemoveSecret { id } => {
+            Of::RemoveSecret(api::RemoveSecret { id: id.as_bytes().to_vec() })
+        }
+        Change::RemoveVersion { id, number } => {
+            Of::RemoveVersion(api::RemoveVersion { id: id.as_bytes().to_vec(), number: *number })
+        }
+        Change::CreateService { id, name, spec } => Of::CreateService(api::CreateService {
+            id: id.as_bytes().to_vec(),
+            name: name.to_string(),
+            spec: Some(write_spec(spec)),
+        }),
+        Change::UpdateService { id, expect, spec } => Of::UpdateService(api::UpdateService {
+            id: id.as_bytes().to_vec(),
+            expect: expect.map(|revision| revision.0),
+            spec: Some(write_spec(spec)),
+        }),
+        Change::RemoveService { id } => {
+            Of::RemoveService(api::RemoveService { id: id.as_bytes().to_vec() })
+        }
+        Change::Grant { service, grant } => Of::Grant(api::GrantSecret {
+            service: service.as_bytes().to_vec(),
+            grant: Some(write_grant(grant)),
+        }),
+        Change::Revoke { service, secret } => Of::Revoke(api::RevokeSecret {
+            service: service.as_bytes().to_vec(),
+            secret: secret.as_bytes().to_vec(),
+        }),
+        Change::CreateToken { .. } => return None,
+        Change::RemoveToken { id } => {
+            Of::RemoveToken(api::RemoveToken { id: id.as_bytes().to_vec() })
+        }
+        Change::UpdateNode { id, put, gone, availability } => Of::UpdateNode(api::UpdateNode {
+            id: id.as_bytes().to_vec(),
+            put: put.iter().map(write_label).collect(),
+            gone: gone.clone(),
+            availability: availability.map_or("", availability_text).to_owned(),
+        }),
+        Change::RemoveNode { id, force } => {
+            Of::RemoveNode(api::RemoveNode { id: id.as_bytes().to_vec(), force: *force })
+        }
+    };
+    Some(api::Change { of: Some(of) })
+}
+
+fn write_label(label: &Label) -> api::LabelPair {
+    api::LabelPair { key: label.key.clone(), value: label.value.clone() }
+}
+
+/// What a change came to, as it is sent.
+#[must_use]
+pub fn write_changed(changed: &Changed) -> api::Changed {
+    use api::changed::Of;
+    let of = match changed {
+        Changed::Version { secret, number } => {
+            Of::Version(api::VersionAdded { secret: secret.as_bytes().to_vec(), number: *number })
+        }
+        Changed::Service(id) => Of::Service(id.as_bytes().to_vec()),
+        Changed::Already => Of::Already(true),
+        Changed::Done => Of::Done(true),
+    };
+    api::Changed { of: Some(of) }
+}
+
+/// What a change came to, as the client reads it.
+///
+/// # Errors
+/// [`BadMessage`] for an unsound id.
+pub fn read_changed(sent: &api::Changed) -> Result<Changed, BadMessage> {
+    use api::changed::Of;
+    Ok(match there("changed", sent.of.as_ref())? {
+        Of::Done(_) => Changed::Done,
+        Of::Already(_) => Changed::Already,
+        Of::Version(added) => {
+            Changed::Version { secret: read_id("secret", &added.secret)?, number: added.number }
+        }
+        Of::Service(id) => Changed::Service(read_id("service", id)?),
+    })
+}

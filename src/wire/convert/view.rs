@@ -1,0 +1,180 @@
+//! What people are shown of the state.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::count;
+use super::parts::{availability_text, role_text, write_grant, write_labels, write_spec};
+use crate::base::{NodeId, SecretId, ServiceId, TokenId};
+use crate::domain::{Availability, Exposure, State, nodes_of, placed};
+use crate::wire::api;
+
+/// A secret, never its values; `None` for one that does not exist.
+#[must_use]
+pub fn secret_view(state: &State, id: SecretId) -> Option<api::SecretView> {
+    let secret = state.secrets.get(&id)?;
+    let mut services = BTreeSet::new();
+    let mut pinned: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
+    for service in state.indexes.granted.get(&id).into_iter().flatten() {
+        let Some(service) = state.services.get(service) else { continue };
+        services.insert(service.name.to_string());
+        let grants = service.grants.values().filter(|grant| grant.secret == id);
+        for pin in grants.filter_map(|grant| grant.pin) {
+            pinned.entry(pin).or_default().insert(service.name.to_string());
+        }
+    }
+    let versions = secret.versions.iter().map(|(number, version)| api::VersionView {
+        number: *number,
+        id: version.id.as_bytes().to_vec(),
+        size: version.size,
+        created: version.created.0,
+        pinned_by: pinned.remove(number).unwrap_or_default().into_iter().collect(),
+    });
+    Some(api::SecretView {
+        id: id.as_bytes().to_vec(),
+        name: secret.name.to_string(),
+        labels: write_labels(&secret.labels),
+        created: secret.created.0,
+        updated: secret.updated.0,
+        revision: secret.revision.0,
+        current: secret.current,
+        versions: versions.collect(),
+        services: services.into_iter().collect(),
+    })
+}
+
+/// A service; `running_on` is empty, for the leader alone knows it. `None` for
+/// one that does not exist.
+#[must_use]
+pub fn service_view(state: &State, id: ServiceId) -> Option<api::ServiceView> {
+    let service = state.services.get(&id)?;
+    let grants = service.grants.values().map(|grant| api::GrantView {
+        grant: Some(write_grant(grant)),
+        secret_name: state
+            .secrets
+            .get(&grant.secret)
+            .map_or_else(String::new, |s| s.name.to_string()),
+    });
+    let nodes = nodes_of(state, id);
+    let mut names: Vec<_> = nodes.iter().map(|node| node_name(state, *node)).collect();
+    names.sort();
+    Some(api::ServiceView {
+        id: id.as_bytes().to_vec(),
+        name: service.name.to_string(),
+        spec: Some(write_spec(&service.spec)),
+        grants: grants.collect(),
+        created: service.created.0,
+        updated: service.updated.0,
+        revision: service.revision.0,
+        placed: count(names.len()),
+        placed_on: names,
+        running_on: Vec::new(),
+    })
+}
+
+/// A node as the state knows it: `state` is `ready`, `paused` or `drained`, and
+/// what only a session tells is empty. `None` for one that does not exist.
+#[must_use]
+pub fn node_view(state: &State, id: NodeId) -> Option<api::NodeView> {
+    let node = state.nodes.get(&id)?;
+    let word = match node.availability {
+        Availability::Active => "ready",
+        Availability::Pause => "paused",
+        Availability::Drain => "drained",
+    };
+    let mut services: Vec<_> =
+        placed(state, id).into_iter().map(|service| service_name(state, service)).collect();
+    services.sort();
+    let pairs = state.exposed.range((id, ServiceId::from_bytes([0; 16]))..);
+    let pairs = pairs.take_while(|((node, _), _)| *node == id);
+    Some(api::NodeView {
+        id: id.as_bytes().to_vec(),
+        name: node.name.to_string(),
+        role: role_text(node.role).to_owned(),
+        state: word.to_owned(),
+        address: node.addresses.first().cloned().unwrap_or_default(),
+        labels: write_labels(&node.labels),
+        availability: availability_text(node.availability).to_owned(),
+        joined: node.joined.0,
+        certificate_ends: node.certificate_ends.0,
+        placed: services,
+        pending: pairs
+            .filter_map(|(pair, exposure)| pending_pair(state, *pair, *exposure))
+            .collect(),
+        ..api::NodeView::default()
+    })
+}
+
+/// A join token, never its secret part; `None` for one that does not exist.
+#[must_use]
+pub fn token_view(state: &State, id: TokenId) -> Option<api::TokenView> {
+    let token = state.tokens.get(&id)?;
+    Some(api::TokenView {
+        id: id.as_bytes().to_vec(),
+        role: role_text(token.role).to_owned(),
+        created: token.created.0,
+        ends: token.ends.0,
+        uses_left: token.uses_left,
+        name_pattern: token.name_pattern.clone().unwrap_or_default(),
+        labels: write_labels(&token.labels),
+    })
+}
+
+/// Every pair from which something was taken and whose node has not confirmed
+/// it; `why` is empty, for the leader alone knows it.
+#[must_use]
+pub fn pending(state: &State) -> Vec<api::PendingPair> {
+    let behind = state.indexes.behind.iter();
+    let pair = |pair: &(NodeId, ServiceId)| pending_pair(state, *pair, *state.exposed.get(pair)?);
+    behind.filter_map(pair).collect()
+}
+
+fn pending_pair(
+    state: &State,
+    (node, service): (NodeId, ServiceId),
+    exposure: Exposure,
+) -> Option<api::PendingPair> {
+    Some(api::PendingPair {
+        node: node.as_bytes().to_vec(),
+        node_name: node_name(state, node),
+        service: service.as_bytes().to_vec(),
+        service_name: service_name(state, service),
+        behind: exposure.behind?.0,
+        why: String::new(),
+    })
+}
+
+/// Who may hold a secret: the exposed pairs of the services that are granted it,
+/// and every pending pair, for what was taken from it may have been this secret:
+/// rather a name too many than one too few.
+#[must_use]
+pub fn holders(state: &State, secret: SecretId) -> Vec<api::HolderView> {
+    let granted = state.indexes.granted.get(&secret);
+    let mut pairs = state.indexes.behind.clone();
+    for service in granted.into_iter().flatten() {
+        let nodes = state.indexes.exposed_of.get(service);
+        pairs.extend(nodes.into_iter().flatten().map(|node| (*node, *service)));
+    }
+    let view = |(node, service)| {
+        let exposure = state.exposed.get(&(node, service))?;
+        let word = if exposure.behind.is_some() { "pending" } else { "held" };
+        Some(api::HolderView {
+            node: node.as_bytes().to_vec(),
+            node_name: node_name(state, node),
+            service: service.as_bytes().to_vec(),
+            service_name: service_name(state, service),
+            state: word.to_owned(),
+            why: String::new(),
+        })
+    };
+    pairs.into_iter().filter_map(view).collect()
+}
+
+/// A node's name; its id, where it is gone.
+fn node_name(state: &State, id: NodeId) -> String {
+    state.nodes.get(&id).map_or_else(|| id.to_string(), |node| node.name.to_string())
+}
+
+/// A service's name; its id, where it is gone.
+fn service_name(state: &State, id: ServiceId) -> String {
+    state.services.get(&id).map_or_else(|| id.to_string(), |service| service.name.to_string())
+}

@@ -1,0 +1,305 @@
+//! Commands.
+
+use prost::Message;
+
+use super::parts::{
+    availability, cluster, fixed, grant, id, label_list, labels, node, operator, role, sealed,
+    spec, text, there, token, wrapped, write_availability, write_cluster, write_grant,
+    write_labels, write_node, write_operator, write_role, write_spec, write_token, write_wrapped,
+};
+use super::shape::{self, actor, change, command};
+use super::{Bad, BadStored, Read, VERSION};
+use crate::base::{Label, Revision, Stamp};
+use crate::domain::{Act, Actor, Change, Command, Confirmation, Genesis, Join, NewVersion};
+
+/// A command's stored bytes.
+#[must_use]
+pub fn encode_command(command: &Command) -> Vec<u8> {
+    let shape = shape::Command {
+        version: VERSION,
+        request: command.request.as_bytes().to_vec(),
+        stamp: command.stamp.0,
+        deadline: command.deadline.0,
+        actor: Some(write_actor(&command.actor)),
+        act: Some(write_act(&command.act)),
+    };
+    shape.encode_to_vec()
+}
+
+/// The command in these bytes.
+///
+/// # Errors
+/// [`BadStored`].
+pub fn decode_command(bytes: &[u8]) -> Result<Command, BadStored> {
+    let damaged = |bad: Bad| bad.of("command");
+    let shape = shape::Command::decode(bytes).map_err(|bad| damaged(Bad::new("shape", bad)))?;
+    if shape.version > VERSION {
+        return Err(BadStored::Newer { version: shape.version, level: 0 });
+    }
+    read(shape).map_err(damaged)
+}
+
+fn read(shape: shape::Command) -> Read<Command> {
+    if shape.version == 0 {
+        return Err(Bad::new("version", "missing"));
+    }
+    Ok(Command {
+        request: id("request", &shape.request)?,
+        stamp: Stamp(shape.stamp),
+        deadline: Stamp(shape.deadline),
+        actor: read_actor(shape.actor)?,
+        act: read_act(there("act", shape.act)?)?,
+    })
+}
+
+fn read_actor(shape: Option<shape::Actor>) -> Read<Actor> {
+    Ok(match there("actor", shape.and_then(|shape| shape.of))? {
+        actor::Of::Leader(node) => Actor::Leader(id("actor", &node)?),
+        actor::Of::Local(local) => {
+            Actor::Local { uid: local.uid, manager: id("actor", &local.manager)? }
+        }
+        actor::Of::Operator(operator) => Actor::Operator(id("actor", &operator)?),
+        actor::Of::Node(node) => Actor::Node(id("actor", &node)?),
+        actor::Of::Token(token) => Actor::Token(id("actor", &token)?),
+    })
+}
+
+fn write_actor(of: &Actor) -> shape::Actor {
+    let of = match of {
+        Actor::Leader(node) => actor::Of::Leader(node.as_bytes().to_vec()),
+        Actor::Local { uid, manager } => {
+            let manager = manager.as_bytes().to_vec();
+            actor::Of::Local(shape::LocalUser { uid: *uid, manager })
+        }
+        Actor::Operator(operator) => actor::Of::Operator(operator.as_bytes().to_vec()),
+        Actor::Node(node) => actor::Of::Node(node.as_bytes().to_vec()),
+        Actor::Token(token) => actor::Of::Token(token.as_bytes().to_vec()),
+    };
+    shape::Actor { of: Some(of) }
+}
+
+fn read_act(act: command::Act) -> Read<Act> {
+    Ok(match act {
+        command::Act::Genesis(of) => Act::Genesis(Box::new(Genesis {
+            cluster: cluster(there("cluster", of.cluster)?)?,
+            manager: id("manager", &of.manager)?,
+            node: node(of.node)?,
+            operator: id("operator", &of.operator)?,
+            admin: operator(of.admin)?,
+        })),
+        command::Act::Change(list) => {
+            Act::Change(list.changes.into_iter().map(read_change).collect::<Read<_>>()?)
+        }
+        command::Act::Join(of) => Act::Join(Box::new(read_join(of)?)),
+        command::Act::Expose(list) => {
+            let pair = |of: &shape::Pair| Ok((id("pair", &of.node)?, id("pair", &of.service)?));
+            Act::Expose(list.pairs.iter().map(pair).collect::<Read<_>>()?)
+        }
+        command::Act::Confirm(list) => {
+            let one = |of: &shape::Confirmation| {
+                Ok(Confirmation {
+                    node: id("pair", &of.node)?,
+                    service: id("pair", &of.service)?,
+                    revision: Revision(of.revision),
+                    gone: of.gone,
+                })
+            };
+            Act::Confirm(list.confirmations.iter().map(one).collect::<Read<_>>()?)
+        }
+    })
+}
+
+fn write_act(act: &Act) -> command::Act {
+    match act {
+        Act::Genesis(of) => command::Act::Genesis(shape::Genesis {
+            cluster: Some(write_cluster(&of.cluster)),
+            manager: of.manager.as_bytes().to_vec(),
+            node: Some(write_node(&of.node)),
+            operator: of.operator.as_bytes().to_vec(),
+            admin: Some(write_operator(&of.admin)),
+        }),
+        Act::Change(list) => command::Act::Change(shape::ChangeList {
+            changes: list.iter().map(write_change).collect(),
+        }),
+        Act::Join(of) => command::Act::Join(write_join(of)),
+        Act::Expose(list) => {
+            let pairs = list.iter().map(|(node, service)| shape::Pair {
+                node: node.as_bytes().to_vec(),
+                service: service.as_bytes().to_vec(),
+            });
+            command::Act::Expose(shape::Pairs { pairs: pairs.collect() })
+        }
+        Act::Confirm(list) => {
+            let confirmations = list.iter().map(|of| shape::Confirmation {
+                node: of.node.as_bytes().to_vec(),
+                service: of.service.as_bytes().to_vec(),
+                revision: of.revision.0,
+                gone: of.gone,
+            });
+            let confirmations = confirmations.collect();
+            command::Act::Confirm(shape::Confirmations { confirmations })
+        }
+    }
+}
+
+fn read_join(of: shape::Join) -> Read<Join> {
+    Ok(Join {
+        token: id("token", &of.token)?,
+        digest: fixed("digest", &of.digest)?,
+        node: id("node", &of.node)?,
+        name: text("name", &of.name)?,
+        role: role(of.role)?,
+        key: fixed("key", &of.key)?,
+        box_key: of.box_key.map(|key| fixed("box key", &key)).transpose()?,
+        cluster_key_box: of.cluster_key_box.map(|of| (of.number, of.boxed)),
+        addresses: of.addresses,
+        certificate_ends: Stamp(of.certificate_ends),
+    })
+}
+
+fn write_join(of: &Join) -> shape::Join {
+    let boxed = of.cluster_key_box.clone();
+    shape::Join {
+        token: of.token.as_bytes().to_vec(),
+        digest: of.digest.to_vec(),
+        node: of.node.as_bytes().to_vec(),
+        name: of.name.to_string(),
+        role: write_role(of.role),
+        key: of.key.to_vec(),
+        box_key: of.box_key.map(|key| key.to_vec()),
+        cluster_key_box: boxed.map(|(number, boxed)| shape::ClusterKeyBox { number, boxed }),
+        addresses: of.addresses.clone(),
+        certificate_ends: of.certificate_ends.0,
+    }
+}
+
+fn read_change(shape: shape::Change) -> Read<Change> {
+    use change::Of;
+    Ok(match there("change", shape.of)? {
+        Of::CreateSecret(of) => Change::CreateSecret {
+            id: id("secret", &of.id)?,
+            name: text("secret", &of.name)?,
+            labels: labels(&of.labels)?,
+            version: read_version(of.version)?,
+        },
+        Of::UpdateSecret(of) => Change::UpdateSecret {
+            id: id("secret", &of.id)?,
+            expect: of.expect,
+            version: read_version(of.version)?,
+        },
+        Of::RemoveSecret(secret) => Change::RemoveSecret { id: id("secret", &secret)? },
+        Of::RemoveVersion(of) => {
+            Change::RemoveVersion { id: id("secret", &of.id)?, number: of.number }
+        }
+        Of::CreateService(of) => Change::CreateService {
+            id: id("service", &of.id)?,
+            name: text("service", &of.name)?,
+            spec: spec(of.spec)?,
+        },
+        Of::UpdateService(of) => Change::UpdateService {
+            id: id("service", &of.id)?,
+            expect: of.expect.map(Revision),
+            spec: spec(of.spec)?,
+        },
+        Of::RemoveService(service) => Change::RemoveService { id: id("service", &service)? },
+        Of::Grant(of) => Change::Grant {
+            service: id("service", &of.service)?,
+            grant: grant(&there("grant", of.grant)?)?,
+        },
+        Of::Revoke(of) => Change::Revoke {
+            service: id("service", &of.service)?,
+            secret: id("secret", &of.secret)?,
+        },
+        Of::CreateToken(of) => {
+            Change::CreateToken { id: id("token", &of.id)?, token: token(of.token)? }
+        }
+        Of::RemoveToken(token) => Change::RemoveToken { id: id("token", &token)? },
+        Of::UpdateNode(of) => Change::UpdateNode {
+            id: id("node", &of.id)?,
+            put: label_list(&of.put)?,
+            gone: of.gone,
+            availability: of.availability.map(availability).transpose()?,
+        },
+        Of::RemoveNode(of) => Change::RemoveNode { id: id("node", &of.id)?, force: of.force },
+    })
+}
+
+fn write_change(of: &Change) -> shape::Change {
+    use change::Of;
+    let of = match of {
+        Change::CreateSecret { id, name, labels, version } => {
+            Of::CreateSecret(shape::CreateSecret {
+                id: id.as_bytes().to_vec(),
+                name: name.to_string(),
+                labels: write_labels(labels),
+                version: Some(write_version(version)),
+            })
+        }
+        Change::UpdateSecret { id, expect, version } => Of::UpdateSecret(shape::UpdateSecret {
+            id: id.as_bytes().to_vec(),
+            expect: *expect,
+            version: Some(write_version(version)),
+        }),
+        Change::RemoveSecret { id } => Of::RemoveSecret(id.as_bytes().to_vec()),
+        Change::RemoveVersion { id, number } => {
+            Of::RemoveVersion(shape::RemoveVersion { id: id.as_bytes().to_vec(), number: *number })
+        }
+        Change::CreateService { id, name, spec } => Of::CreateService(shape::CreateService {
+            id: id.as_bytes().to_vec(),
+            name: name.to_string(),
+            spec: Some(write_spec(spec)),
+        }),
+        Change::UpdateService { id, expect, spec } => Of::UpdateService(shape::UpdateService {
+            id: id.as_bytes().to_vec(),
+            expect: expect.map(|expect| expect.0),
+            spec: Some(write_spec(spec)),
+        }),
+        Change::RemoveService { id } => Of::RemoveService(id.as_bytes().to_vec()),
+        Change::Grant { service, grant } => Of::Grant(shape::GrantSecret {
+            service: service.as_bytes().to_vec(),
+            grant: Some(write_grant(grant)),
+        }),
+        Change::Revoke { service, secret } => Of::Revoke(shape::RevokeSecret {
+            service: service.as_bytes().to_vec(),
+            secret: secret.as_bytes().to_vec(),
+        }),
+        Change::CreateToken { id, token } => Of::CreateToken(shape::CreateToken {
+            id: id.as_bytes().to_vec(),
+            token: Some(write_token(token)),
+        }),
+        Change::RemoveToken { id } => Of::RemoveToken(id.as_bytes().to_vec()),
+        Change::UpdateNode { id, put, gone, availability } => Of::UpdateNode(shape::UpdateNode {
+            id: id.as_bytes().to_vec(),
+            put: put.iter().map(write_label).collect(),
+            gone: gone.clone(),
+            availability: availability.map(write_availability),
+        }),
+        Change::RemoveNode { id, force } => {
+            Of::RemoveNode(shape::RemoveNode { id: id.as_bytes().to_vec(), force: *force })
+        }
+    };
+    shape::Change { of: Some(of) }
+}
+
+fn write_label(label: &Label) -> shape::Label {
+    shape::Label { key: label.key.clone(), value: label.value.clone() }
+}
+
+fn read_version(of: Option<shape::NewVersion>) -> Read<NewVersion> {
+    let of = there("version", of)?;
+    Ok(NewVersion {
+        id: id("version", &of.id)?,
+        size: of.size,
+        value: sealed(of.value),
+        data_key: wrapped(of.data_key)?,
+    })
+}
+
+fn write_version(of: &NewVersion) -> shape::NewVersion {
+    shape::NewVersion {
+        id: of.id.as_bytes().to_vec(),
+        size: of.size,
+        value: of.value.0.to_vec(),
+        data_key: Some(write_wrapped(&of.data_key)),
+    }
+}

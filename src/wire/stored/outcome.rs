@@ -1,0 +1,138 @@
+//! Remembered answers.
+
+use std::sync::Arc;
+
+use super::parts::{id, node, text, there, write_node};
+use super::shape::{self, changed, outcome};
+use super::{Bad, Read};
+use crate::base::Name;
+use crate::domain::{Changed, Outcome, Refusal, words};
+
+type Answered = Result<Outcome, Refusal>;
+
+pub(super) fn read(shape: Option<shape::Outcome>) -> Read<Answered> {
+    Ok(match there("outcome", shape.and_then(|shape| shape.of))? {
+        outcome::Of::Done(_) => Ok(Outcome::Done),
+        outcome::Of::Changed(list) => {
+            let list = list.changed.into_iter().map(read_changed).collect::<Read<_>>()?;
+            Ok(Outcome::Changed(list))
+        }
+        outcome::Of::Joined(of) => Ok(Outcome::Joined(Arc::new(node(Some(of))?))),
+        outcome::Of::Refusal(refusal) => Err(read_refusal(refusal)?),
+    })
+}
+
+pub(super) fn write(of: &Answered) -> shape::Outcome {
+    let of = match of {
+        Ok(Outcome::Done) => outcome::Of::Done(true),
+        Ok(Outcome::Changed(list)) => outcome::Of::Changed(shape::ChangedList {
+            changed: list.iter().map(write_changed).collect(),
+        }),
+        Ok(Outcome::Joined(of)) => outcome::Of::Joined(write_node(of)),
+        Err(refusal) => outcome::Of::Refusal(write_refusal(refusal)),
+    };
+    shape::Outcome { of: Some(of) }
+}
+
+fn read_changed(shape: shape::Changed) -> Read<Changed> {
+    Ok(match there("changed", shape.of)? {
+        changed::Of::Done(_) => Changed::Done,
+        changed::Of::Already(_) => Changed::Already,
+        changed::Of::Version(of) => {
+            Changed::Version { secret: id("secret", &of.secret)?, number: of.number }
+        }
+        changed::Of::Service(service) => Changed::Service(id("service", &service)?),
+    })
+}
+
+fn write_changed(of: &Changed) -> shape::Changed {
+    let of = match of {
+        Changed::Done => changed::Of::Done(true),
+        Changed::Already => changed::Of::Already(true),
+        Changed::Version { secret, number } => changed::Of::Version(shape::VersionAdded {
+            secret: secret.as_bytes().to_vec(),
+            number: *number,
+        }),
+        Changed::Service(id) => changed::Of::Service(id.as_bytes().to_vec()),
+    };
+    shape::Changed { of: Some(of) }
+}
+
+fn read_refusal(of: shape::Refusal) -> Read<Refusal> {
+    let word = |text: &str| words::known(text).ok_or_else(|| Bad::new("refusal", "unknown word"));
+    let name = || text::<Name>("refusal", &of.name);
+    let names = || of.names.iter().map(|name| text("refusal", name)).collect::<Read<_>>();
+    let number = || u32::try_from(of.first).map_err(|bad| Bad::new("refusal", bad));
+    Ok(match of.code {
+        1 => Refusal::AlreadyInitialised,
+        2 => Refusal::NotInitialised,
+        3 => Refusal::TooLate,
+        4 => Refusal::BadAct,
+        5 => Refusal::Exists { kind: word(&of.text)?, name: name()? },
+        6 => Refusal::NotFound { kind: word(&of.text)?, what: of.target },
+        7 => Refusal::InUse { secret: name()?, services: names()? },
+        8 => Refusal::VersionInUse { secret: name()?, number: number()?, why: of.text },
+        9 => Refusal::Conflict { what: of.text, expected: of.first, found: of.second },
+        10 => Refusal::TargetTaken {
+            service: name()?,
+            target: text("refusal", &of.target)?,
+            secret: text("refusal", &of.text)?,
+        },
+        11 => Refusal::Limit { what: word(&of.text)?, limit: of.first },
+        12 => Refusal::Token { why: of.text },
+        13 => Refusal::Holds { node: name()?, services: names()? },
+        14 => Refusal::LastManager { node: name()? },
+        15 => Refusal::Invalid(of.text),
+        other => return Err(Bad::new("refusal", format_args!("{other} is not known"))),
+    })
+}
+
+fn write_refusal(of: &Refusal) -> shape::Refusal {
+    let mut shape = shape::Refusal { code: of.code(), ..shape::Refusal::default() };
+    let written = |names: &[Name]| names.iter().map(ToString::to_string).collect();
+    match of {
+        Refusal::AlreadyInitialised
+        | Refusal::NotInitialised
+        | Refusal::TooLate
+        | Refusal::BadAct => {}
+        Refusal::Exists { kind, name } => {
+            (*kind).clone_into(&mut shape.text);
+            shape.name = name.to_string();
+        }
+        Refusal::NotFound { kind, what } => {
+            (*kind).clone_into(&mut shape.text);
+            shape.target.clone_from(what);
+        }
+        Refusal::InUse { secret, services } => {
+            shape.name = secret.to_string();
+            shape.names = written(services);
+        }
+        Refusal::VersionInUse { secret, number, why } => {
+            shape.name = secret.to_string();
+            shape.first = (*number).into();
+            shape.text.clone_from(why);
+        }
+        Refusal::Conflict { what, expected, found } => {
+            shape.text.clone_from(what);
+            shape.first = *expected;
+            shape.second = *found;
+        }
+        Refusal::TargetTaken { service, target, secret } => {
+            shape.name = service.to_string();
+            shape.target = target.to_string();
+            shape.text = secret.to_string();
+        }
+        Refusal::Limit { what, limit } => {
+            (*what).clone_into(&mut shape.text);
+            shape.first = *limit;
+        }
+        Refusal::Token { why } => shape.text.clone_from(why),
+        Refusal::Holds { node, services } => {
+            shape.name = node.to_string();
+            shape.names = written(services);
+        }
+        Refusal::LastManager { node } => shape.name = node.to_string(),
+        Refusal::Invalid(text) => shape.text.clone_from(text),
+    }
+    shape
+}

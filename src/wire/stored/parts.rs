@@ -1,0 +1,322 @@
+//! The things that commands and the state share.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::shape;
+use super::{Bad, Read};
+use crate::base::{BadId, Epoch, Label, Labels, Name, NodeId, Stamp, WrappedKey};
+use crate::domain::{
+    Activation, Attribute, Availability, Cluster, ClusterKey, Constraint, Grant, MountKind, Node,
+    NodeRole, OfflinePolicy, Operator, OperatorRole, Owner, Placement, Recipient, ServiceSpec,
+    Token,
+};
+
+pub(super) fn id<T>(field: &str, bytes: &[u8]) -> Read<T>
+where
+    T: for<'a> TryFrom<&'a [u8], Error = BadId>,
+{
+    T::try_from(bytes).map_err(|bad| Bad::new(field, bad))
+}
+
+pub(super) fn fixed<const N: usize>(field: &str, bytes: &[u8]) -> Read<[u8; N]> {
+    bytes.try_into().map_err(|_| Bad::new(field, format_args!("not {N} bytes")))
+}
+
+pub(super) fn text<T: FromStr<Err: fmt::Display>>(field: &str, text: &str) -> Read<T> {
+    text.parse().map_err(|bad| Bad::new(field, bad))
+}
+
+pub(super) fn there<T>(field: &str, part: Option<T>) -> Read<T> {
+    part.ok_or_else(|| Bad::new(field, "missing"))
+}
+
+fn unknown<T>(field: &str, number: u32) -> Read<T> {
+    Err(Bad::new(field, format_args!("{number} is not known")))
+}
+
+pub(super) fn label_list(list: &[shape::Label]) -> Read<Vec<Label>> {
+    let read = |label: &shape::Label| Label::new(&label.key, &label.value);
+    list.iter().map(read).collect::<Result<_, _>>().map_err(|bad| Bad::new("label", bad))
+}
+
+pub(super) fn labels(list: &[shape::Label]) -> Read<Labels> {
+    Labels::new(label_list(list)?).map_err(|bad| Bad::new("labels", bad))
+}
+
+pub(super) fn write_labels(labels: &Labels) -> Vec<shape::Label> {
+    let write =
+        |(key, value): (&str, &str)| shape::Label { key: key.to_owned(), value: value.to_owned() };
+    labels.iter().map(write).collect()
+}
+
+pub(super) fn role(number: u32) -> Read<NodeRole> {
+    match number {
+        1 => Ok(NodeRole::Manager),
+        2 => Ok(NodeRole::Worker),
+        _ => unknown("role", number),
+    }
+}
+
+pub(super) fn write_role(role: NodeRole) -> u32 {
+    match role {
+        NodeRole::Manager => 1,
+        NodeRole::Worker => 2,
+    }
+}
+
+pub(super) fn availability(number: u32) -> Read<Availability> {
+    match number {
+        1 => Ok(Availability::Active),
+        2 => Ok(Availability::Pause),
+        3 => Ok(Availability::Drain),
+        _ => unknown("availability", number),
+    }
+}
+
+pub(super) fn write_availability(availability: Availability) -> u32 {
+    match availability {
+        Availability::Active => 1,
+        Availability::Pause => 2,
+        Availability::Drain => 3,
+    }
+}
+
+pub(super) fn wrapped(key: Option<shape::WrappedKey>) -> Read<WrappedKey> {
+    let key = there("wrapped key", key)?;
+    Ok(WrappedKey { number: key.number, bytes: key.bytes })
+}
+
+pub(super) fn write_wrapped(key: &WrappedKey) -> shape::WrappedKey {
+    shape::WrappedKey { number: key.number, bytes: key.bytes.clone() }
+}
+
+pub(super) fn spec(spec: Option<shape::ServiceSpec>) -> Read<ServiceSpec> {
+    let spec = there("spec", spec)?;
+    let nodes = spec.nodes.iter().map(|name| text("placement node", name));
+    let constraints = spec.constraints.into_iter().map(constraint);
+    Ok(ServiceSpec {
+        placement: Placement {
+            nodes: nodes.collect::<Result<_, _>>()?,
+            constraints: constraints.collect::<Result<_, _>>()?,
+            everywhere: spec.everywhere,
+        },
+        mount: match spec.mount {
+            1 => MountKind::Tmpfs,
+            other => return unknown("mount", other),
+        },
+        activation: match spec.activation {
+            1 => Activation::Running,
+            2 => Activation::Placed,
+            other => return unknown("activation", other),
+        },
+        owner: Owner { uid: spec.owner_uid, gid: spec.owner_gid },
+        offline: spec.offline_max_age_s.map_or(OfflinePolicy::Keep, OfflinePolicy::MaxAge),
+        labels: labels(&spec.labels)?,
+    })
+}
+
+fn constraint(constraint: shape::Constraint) -> Read<Constraint> {
+    let attribute: Attribute = text("constraint", &constraint.attribute)?;
+    Ok(Constraint { attribute, equal: constraint.equal, value: constraint.value })
+}
+
+pub(super) fn write_spec(spec: &ServiceSpec) -> shape::ServiceSpec {
+    let constraint = |constraint: &Constraint| shape::Constraint {
+        attribute: constraint.attribute.to_string(),
+        equal: constraint.equal,
+        value: constraint.value.clone(),
+    };
+    shape::ServiceSpec {
+        nodes: spec.placement.nodes.iter().map(ToString::to_string).collect(),
+        constraints: spec.placement.constraints.iter().map(constraint).collect(),
+        everywhere: spec.placement.everywhere,
+        mount: match spec.mount {
+            MountKind::Tmpfs => 1,
+        },
+        activation: match spec.activation {
+            Activation::Running => 1,
+            Activation::Placed => 2,
+        },
+        owner_uid: spec.owner.uid,
+        owner_gid: spec.owner.gid,
+        offline_max_age_s: match spec.offline {
+            OfflinePolicy::Keep => None,
+            OfflinePolicy::MaxAge(seconds) => Some(seconds),
+        },
+        labels: write_labels(&spec.labels),
+    }
+}
+
+pub(super) fn grant(grant: &shape::Grant) -> Read<Grant> {
+    Ok(Grant {
+        secret: id("grant", &grant.secret)?,
+        target: text("target", &grant.target)?,
+        uid: grant.uid,
+        gid: grant.gid,
+        mode: grant.mode,
+        pin: grant.pin,
+    })
+}
+
+pub(super) fn write_grant(grant: &Grant) -> shape::Grant {
+    shape::Grant {
+        secret: grant.secret.as_bytes().to_vec(),
+        target: grant.target.to_string(),
+        uid: grant.uid,
+        gid: grant.gid,
+        mode: grant.mode,
+        pin: grant.pin,
+    }
+}
+
+pub(super) fn cluster(of: shape::Cluster) -> Read<Cluster> {
+    let mut recipients = BTreeMap::new();
+    for of in of.recipients {
+        let recipient = Recipient {
+            public: fixed("recipient", &of.public)?,
+            label: of.label,
+            only: of.only.map(|only| id("recipient", &only)).transpose()?,
+        };
+        recipients.insert(id("recipient", &of.id)?, recipient);
+    }
+    let boxes = of.boxes.into_iter().map(|of| Ok((id::<NodeId>("box", &of.manager)?, of.boxed)));
+    Ok(Cluster {
+        id: id("cluster", &of.id)?,
+        name: text("cluster", &of.name)?,
+        epoch: Epoch { counter: of.epoch_counter, tail: fixed("epoch", &of.epoch_tail)? },
+        created: Stamp(of.created),
+        root: of.root.into(),
+        sealed_root_key: of.sealed_root_key.into(),
+        issuing: of.issuing.into(),
+        issuing_key: wrapped(of.issuing_key)?,
+        recipients,
+        cluster_key: ClusterKey {
+            number: of.cluster_key_number,
+            intake: fixed("intake", &of.intake)?,
+            boxes: boxes.collect::<Read<_>>()?,
+        },
+    })
+}
+
+pub(super) fn write_cluster(of: &Cluster) -> shape::Cluster {
+    let recipients = of.recipients.iter().map(|(id, recipient)| shape::Recipient {
+        id: id.as_bytes().to_vec(),
+        public: recipient.public.to_vec(),
+        label: recipient.label.clone(),
+        only: recipient.only.map(|only| only.as_bytes().to_vec()),
+    });
+    let boxes = of
+        .cluster_key
+        .boxes
+        .iter()
+        .map(|(id, boxed)| shape::KeyBox { manager: id.as_bytes().to_vec(), boxed: boxed.clone() });
+    shape::Cluster {
+        id: of.id.as_bytes().to_vec(),
+        name: of.name.to_string(),
+        epoch_counter: of.epoch.counter,
+        epoch_tail: of.epoch.tail.to_vec(),
+        created: of.created.0,
+        root: of.root.to_vec(),
+        sealed_root_key: of.sealed_root_key.to_vec(),
+        issuing: of.issuing.to_vec(),
+        issuing_key: Some(write_wrapped(&of.issuing_key)),
+        recipients: recipients.collect(),
+        cluster_key_number: of.cluster_key.number,
+        intake: of.cluster_key.intake.to_vec(),
+        boxes: boxes.collect(),
+    }
+}
+
+pub(super) fn node(of: Option<shape::Node>) -> Read<Node> {
+    let of = there("node", of)?;
+    Ok(Node {
+        name: text::<Name>("node", &of.name)?,
+        role: role(of.role)?,
+        key: fixed("node key", &of.key)?,
+        labels: labels(&of.labels)?,
+        availability: availability(of.availability)?,
+        box_key: of.box_key.map(|key| fixed("box key", &key)).transpose()?,
+        addresses: of.addresses,
+        joined: Stamp(of.joined),
+        certificate_ends: Stamp(of.certificate_ends),
+    })
+}
+
+pub(super) fn write_node(of: &Node) -> shape::Node {
+    shape::Node {
+        name: of.name.to_string(),
+        role: write_role(of.role),
+        key: of.key.to_vec(),
+        labels: write_labels(&of.labels),
+        availability: write_availability(of.availability),
+        box_key: of.box_key.map(|key| key.to_vec()),
+        addresses: of.addresses.clone(),
+        joined: of.joined.0,
+        certificate_ends: of.certificate_ends.0,
+    }
+}
+
+pub(super) fn operator(of: Option<shape::Operator>) -> Read<Operator> {
+    let of = there("operator", of)?;
+    Ok(Operator {
+        name: text("operator", &of.name)?,
+        role: match of.role {
+            1 => OperatorRole::Admin,
+            2 => OperatorRole::Editor,
+            3 => OperatorRole::Viewer,
+            4 => OperatorRole::Auditor,
+            other => return unknown("operator role", other),
+        },
+        key: fixed("operator key", &of.key)?,
+        created: Stamp(of.created),
+        certificate_ends: Stamp(of.certificate_ends),
+    })
+}
+
+pub(super) fn write_operator(of: &Operator) -> shape::Operator {
+    shape::Operator {
+        name: of.name.to_string(),
+        role: match of.role {
+            OperatorRole::Admin => 1,
+            OperatorRole::Editor => 2,
+            OperatorRole::Viewer => 3,
+            OperatorRole::Auditor => 4,
+        },
+        key: of.key.to_vec(),
+        created: of.created.0,
+        certificate_ends: of.certificate_ends.0,
+    }
+}
+
+pub(super) fn token(of: Option<shape::Token>) -> Read<Token> {
+    let of = there("token", of)?;
+    Ok(Token {
+        digest: fixed("token", &of.digest)?,
+        role: role(of.role)?,
+        labels: labels(&of.labels)?,
+        name_pattern: of.name_pattern,
+        created: Stamp(of.created),
+        ends: Stamp(of.ends),
+        uses_left: of.uses_left,
+    })
+}
+
+pub(super) fn write_token(of: &Token) -> shape::Token {
+    shape::Token {
+        digest: of.digest.to_vec(),
+        role: write_role(of.role),
+        labels: write_labels(&of.labels),
+        name_pattern: of.name_pattern.clone(),
+        created: of.created.0,
+        ends: of.ends.0,
+        uses_left: of.uses_left,
+    }
+}
+
+/// Sealed bytes shared, as the state keeps them.
+pub(super) fn sealed(bytes: Vec<u8>) -> crate::base::SealedValue {
+    crate::base::SealedValue(Arc::from(bytes))
+}

@@ -1,0 +1,242 @@
+//! Stored bytes: read as written, held by golden files, and never trusted.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::{BadStored, StateReader, decode_command, decode_state, encode_command, encode_state};
+use crate::base::{Labels, OperatorId, RequestId, Revision, Stamp, TokenId};
+use crate::domain::testing::{
+    MANAGER, World, everywhere, genesis, grant, join, name, node_id, secret_id, service_id, token,
+    version,
+};
+use crate::domain::{
+    Act, Actor, Answer, Availability, Change, Command, Confirmation, Grant, OfflinePolicy, Outcome,
+    Placement, Refusal, ServiceSpec, State, words,
+};
+
+fn command(actor: Actor, act: Act) -> Command {
+    let request = RequestId::from_bytes([1; 16]);
+    Command { request, stamp: Stamp(2), deadline: Stamp(3), actor, act }
+}
+
+/// Every change there is.
+fn changes() -> Vec<Change> {
+    let labels = Labels::new(["a=b".parse().expect("a label")]).expect("labels");
+    let spec = ServiceSpec {
+        placement: Placement {
+            nodes: vec![name("n1")],
+            constraints: vec!["node.labels.zone!=eu".parse().expect("a constraint")],
+            everywhere: false,
+        },
+        offline: OfflinePolicy::MaxAge(60),
+        labels: labels.clone(),
+        ..everywhere()
+    };
+    let (secret, service) = (secret_id(1), service_id(2));
+    vec![
+        Change::CreateSecret { id: secret, name: name("db"), labels, version: version(1) },
+        Change::UpdateSecret { id: secret, expect: Some(1), version: version(2) },
+        Change::RemoveSecret { id: secret },
+        Change::RemoveVersion { id: secret, number: 1 },
+        Change::CreateService { id: service, name: name("web"), spec: spec.clone() },
+        Change::UpdateService { id: service, expect: Some(Revision(7)), spec },
+        Change::RemoveService { id: service },
+        Change::Grant { service, grant: Grant { pin: Some(1), ..grant(1, "db") } },
+        Change::Revoke { service, secret },
+        Change::CreateToken { id: TokenId::from_bytes([4; 16]), token: token() },
+        Change::RemoveToken { id: TokenId::from_bytes([4; 16]) },
+        Change::UpdateNode {
+            id: node_id(3),
+            put: vec!["x=y".parse().expect("a label")],
+            gone: vec!["z".to_owned()],
+            availability: Some(Availability::Drain),
+        },
+        Change::RemoveNode { id: node_id(3), force: true },
+    ]
+}
+
+/// Every act and actor there is.
+fn commands() -> Vec<Command> {
+    let manager = crate::domain::Join {
+        box_key: Some([2; 32]),
+        cluster_key_box: Some((1, vec![3; 72])),
+        addresses: vec!["m2:4440".to_owned()],
+        ..join(2, "m2")
+    };
+    let (node, service) = (node_id(1), service_id(2));
+    let confirmation = Confirmation { node, service, revision: Revision(9), gone: true };
+    vec![
+        command(Actor::Local { uid: 5, manager: MANAGER }, Act::Genesis(Box::new(genesis()))),
+        command(Actor::Operator(OperatorId::from_bytes([6; 16])), Act::Change(changes())),
+        command(Actor::Token(TokenId::from_bytes([7; 16])), Act::Join(Box::new(manager))),
+        command(Actor::Leader(MANAGER), Act::Expose(vec![(node, service)])),
+        command(Actor::Node(node), Act::Confirm(vec![confirmation])),
+    ]
+}
+
+/// Every refusal there is.
+fn refusals() -> Vec<Refusal> {
+    let services = vec![name("web"), name("api")];
+    vec![
+        Refusal::AlreadyInitialised,
+        Refusal::NotInitialised,
+        Refusal::TooLate,
+        Refusal::BadAct,
+        Refusal::Exists { kind: words::SECRET, name: name("db") },
+        Refusal::NotFound { kind: words::VERSION, what: "7".to_owned() },
+        Refusal::InUse { secret: name("db"), services: services.clone() },
+        Refusal::VersionInUse { secret: name("db"), number: 3, why: "pinned".to_owned() },
+        Refusal::Conflict { what: "secret db".to_owned(), expected: 1, found: 2 },
+        Refusal::TargetTaken {
+            service: name("web"),
+            target: "a b".parse().expect("a target"),
+            secret: name("db"),
+        },
+        Refusal::Limit { what: words::STATE_BYTES, limit: 5 },
+        Refusal::Token { why: "has ended".to_owned() },
+        Refusal::Holds { node: name("n1"), services },
+        Refusal::LastManager { node: name("m1") },
+        Refusal::Invalid("no".to_owned()),
+    ]
+}
+
+fn state() -> State {
+    let mut world = World::with_workers(2);
+    world.secret(1, "db");
+    world.service(1, "web", everywhere());
+    world.one(Change::Grant { service: service_id(1), grant: grant(1, "db") }).expect("granted");
+    world.expose(1, 1);
+    world
+        .one(Change::UpdateSecret { id: secret_id(1), expect: None, version: version(77) })
+        .expect("updated");
+    world.one(Change::Revoke { service: service_id(1), secret: secret_id(1) }).expect("revoked");
+    let (deadline, revision) = (world.state.stamp.plus_ms(1), world.state.revision);
+    let joined = Outcome::Joined(Arc::clone(&world.state.nodes[&node_id(1)]));
+    let outcomes = refusals().into_iter().map(Err).chain([Ok(joined)]);
+    for (n, outcome) in (0..).zip(outcomes) {
+        let request = RequestId::from_bytes([0xe0 + n; 16]);
+        world.state.answers.insert(request, Answer { deadline, revision, outcome });
+    }
+    world.state
+}
+
+/// What is compared of two states: everything.
+fn written(state: &State) -> String {
+    format!("{state:?}")
+}
+
+#[test]
+fn commands_are_read_as_written() {
+    for command in commands() {
+        assert_eq!(decode_command(&encode_command(&command)), Ok(command));
+    }
+}
+
+#[test]
+fn states_are_read_as_written_in_pieces_of_any_size() {
+    let state = state();
+    let bytes: Vec<u8> = encode_state(&state).flatten().collect();
+    let whole = decode_state(&bytes).expect("a state");
+    assert_eq!(encode_state(&whole).flatten().collect::<Vec<_>>(), bytes);
+    assert_eq!(written(&whole).len(), written(&state).len() + index_growth(&whole, &state));
+    for size in [1, 2, 3, 7, 100, 4096] {
+        let mut reader = StateReader::default();
+        for piece in bytes.chunks(size) {
+            reader.feed(piece).expect("a piece");
+        }
+        let read = reader.finish().expect("a state");
+        assert_eq!(written(&read), written(&whole), "pieces of {size}");
+    }
+    let empty: Vec<u8> = encode_state(&State::default()).flatten().collect();
+    assert_eq!(written(&decode_state(&empty).expect("empty")), written(&State::default()));
+}
+
+/// The answers put in by hand are not in the indexes of the state made here.
+fn index_growth(read: &State, made: &State) -> usize {
+    format!("{:?}", read.indexes).len() - format!("{:?}", made.indexes).len()
+}
+
+#[test]
+fn what_version_1_wrote_is_read_and_written_alike() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let golden = |file: &str| std::fs::read(folder.join(file)).expect("a golden file");
+    for (file, command) in
+        ["genesis", "changes", "join", "expose", "confirm"].into_iter().zip(commands())
+    {
+        let bytes = golden(&format!("command-1-{file}.bin"));
+        assert_eq!(encode_command(&command), bytes, "{file}");
+        assert_eq!(decode_command(&bytes), Ok(command), "{file}");
+    }
+    let bytes = golden("state-1.bin");
+    let state = decode_state(&bytes).expect("a state");
+    assert_eq!((state.secrets.len(), state.services.len(), state.nodes.len()), (1, 1, 3));
+    assert_eq!(encode_state(&state).flatten().collect::<Vec<_>>(), bytes);
+}
+
+#[test]
+fn newer_is_not_damaged() {
+    let mut bytes = encode_command(&commands()[0]);
+    assert_eq!(bytes[..2], [0x08, 1], "the version comes first");
+    bytes[1] = 2;
+    assert_eq!(decode_command(&bytes), Err(BadStored::Newer { version: 2, level: 0 }));
+    bytes[1] = 0;
+    assert!(matches!(decode_command(&bytes), Err(BadStored::Damaged { .. })));
+    let mut state = state();
+    state.level = 2;
+    let bytes: Vec<u8> = encode_state(&state).flatten().collect();
+    assert_eq!(decode_state(&bytes).err(), Some(BadStored::Newer { version: 1, level: 2 }));
+}
+
+#[test]
+fn a_cut_or_shuffled_state_is_damaged() {
+    let records: Vec<Vec<u8>> = encode_state(&state()).collect();
+    let read = |records: &[Vec<u8>]| decode_state(&records.concat());
+    for cut in 0..records.len() {
+        assert!(read(&records[..cut]).is_err(), "cut before record {cut}");
+        let mut without = records.clone();
+        without.remove(cut);
+        assert!(read(&without).is_err(), "without record {cut}");
+        let mut twice = records.clone();
+        twice.insert(cut, records[cut].clone());
+        assert!(read(&twice).is_err(), "record {cut} twice");
+    }
+    let bytes = records.concat();
+    for cut in 0..bytes.len() {
+        assert!(decode_state(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_state_that_breaks_an_invariant_is_damaged() {
+    let mut unsound = state();
+    unsound.bytes += 1;
+    let bytes: Vec<u8> = encode_state(&unsound).flatten().collect();
+    let why = "the_total_is_the_sum".to_owned();
+    assert_eq!(decode_state(&bytes).err(), Some(BadStored::Damaged { what: "state", why }));
+}
+
+proptest! {
+    #[test]
+    fn hostile_bytes_are_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(decode_state(&bytes).is_err());
+        if let Ok(command) = decode_command(&bytes) {
+            prop_assert_eq!(decode_command(&encode_command(&command)), Ok(command));
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_never_panics(at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+        for command in commands() {
+            let mut bytes = encode_command(&command);
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            let _read = decode_command(&bytes);
+        }
+        let mut bytes: Vec<u8> = encode_state(&state()).flatten().collect();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        let _read = decode_state(&bytes);
+    }
+}
