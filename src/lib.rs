@@ -7,7 +7,9 @@
 
 pub mod audit;
 pub mod base;
+pub mod ca;
 pub mod domain;
 pub mod host;
 pub mod seal;
+pub mod transport;
 pub mod wire;

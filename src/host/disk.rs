@@ -23,7 +23,13 @@ impl DiskFile for RealFile {
     }
 
     fn allocate(&mut self, length: u64) -> io::Result<()> {
-        rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, length)?;
+        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, length) {
+            // A file system that can't reserve still has to give the file its length.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                self.0.set_len(length)?;
+            }
+            reserved => reserved?,
+        }
         self.0.sync_all()
     }
 
@@ -82,5 +88,37 @@ impl Disk for RealDisk {
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_made_kept_and_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = RealDisk;
+        let inner = folder.path().join("a/b");
+        disk.create_folder(&inner).expect("folders");
+        disk.create_folder(&inner).expect("the same again");
+        let path = inner.join("file");
+        let mut file = disk.create(&path).expect("a file");
+        let again = disk.create(&path).map(|_| ()).expect_err("it exists");
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        file.allocate(100).expect("room");
+        file.write_at(50, b"here").expect("written");
+        file.sync().expect("synced");
+        assert_eq!(disk.len(&path).expect("a length"), 100);
+        assert_eq!(disk.read_at(&path, 50, 4).expect("bytes"), b"here");
+        assert_eq!(
+            disk.read(&path, 99).expect_err("too large").kind(),
+            io::ErrorKind::FileTooLarge
+        );
+        file.set_len(54).expect("cut");
+        assert!(disk.read_at(&path, 52, 4).is_err());
+        disk.replace(&path, b"other").expect("replaced");
+        assert_eq!(disk.read(&path, 10).expect("bytes"), b"other");
+        assert_eq!(disk.list(&inner).expect("names"), ["file"]);
     }
 }

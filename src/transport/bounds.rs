@@ -1,0 +1,181 @@
+//! How much a listener takes on at once, and the counters that hold it to that.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::{DefaultKeyedRateLimiter, Quota};
+use parking_lot::Mutex;
+
+use crate::base::limits;
+
+/// A listener's limits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Handshakes under way; more wait in the kernel's queue.
+    pub(super) handshakes: usize,
+    /// Handshakes under way from one source; more are closed at once.
+    pub(super) handshakes_per_source: usize,
+    /// How long a handshake may take.
+    pub(super) handshake_time: Duration,
+    /// Connections of peers: every node, and room for operators.
+    pub(super) peers: usize,
+    /// Connections of one peer: a manager has several, an agent one or two.
+    pub(super) per_peer: usize,
+    /// Connections of callers without a valid certificate.
+    pub(super) guests: usize,
+    /// Of these, from one source.
+    pub(super) guests_per_source: usize,
+    /// How long a guest may stay: `join` and `renew` are one call each.
+    pub(super) guest_time: Duration,
+    /// Anonymous connections at once from one source, then ..
+    pub(super) anonymous_burst: NonZeroU32,
+    /// .. so many a second.
+    pub(super) anonymous_rate: NonZeroU32,
+    /// How long connections may take to end once the listener stops.
+    pub(super) drain_time: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            handshakes: 512,
+            handshakes_per_source: 64,
+            handshake_time: Duration::from_secs(5),
+            peers: limits::NODES + 2_000,
+            per_peer: 256,
+            guests: 256,
+            guests_per_source: 64,
+            guest_time: Duration::from_mins(1),
+            anonymous_burst: NonZeroU32::new(64).unwrap_or(NonZeroU32::MIN),
+            anonymous_rate: NonZeroU32::new(8).unwrap_or(NonZeroU32::MIN),
+            drain_time: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Where a connection comes from, as far as one party controls it: an IPv4
+/// address, or the first 64 bits of an IPv6 one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Source(IpAddr);
+
+impl Source {
+    pub(super) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let network = u128::from(address) & (u128::MAX << 64);
+                Self(Ipv6Addr::from(network).into())
+            }
+            address @ IpAddr::V4(_) => Self(address),
+        }
+    }
+}
+
+/// Counts what is held under each key.
+#[derive(Debug)]
+pub(super) struct Counts<K: Eq + Hash>(Arc<Mutex<HashMap<K, usize>>>);
+
+/// One of the places under a key; dropping it gives the place back.
+#[derive(Debug)]
+pub(super) struct Place<K: Copy + Eq + Hash> {
+    key: K,
+    counts: Arc<Mutex<HashMap<K, usize>>>,
+}
+
+impl<K: Copy + Eq + Hash> Counts<K> {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(HashMap::new())))
+    }
+
+    /// Takes a place under `key`, of which there are `most`.
+    pub(super) fn take(&self, key: K, most: usize) -> Option<Place<K>> {
+        let mut counts = self.0.lock();
+        let count = counts.entry(key).or_insert(0);
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Place { key, counts: Arc::clone(&self.0) })
+    }
+}
+
+impl<K: Copy + Eq + Hash> Drop for Place<K> {
+    fn drop(&mut self) {
+        let mut counts = self.counts.lock();
+        if let Some(count) = counts.get_mut(&self.key) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// How often each source may come.
+pub(super) struct Rate(DefaultKeyedRateLimiter<Source>);
+
+impl Rate {
+    /// Sources remembered before the idle ones are forgotten.
+    const FORGET_AT: usize = 4096;
+    /// Sources remembered at most; with so many busy ones, new ones wait.
+    const MOST: usize = 65_536;
+
+    pub(super) fn new(bounds: &Bounds) -> Self {
+        let quota = Quota::per_second(bounds.anonymous_rate).allow_burst(bounds.anonymous_burst);
+        Self(DefaultKeyedRateLimiter::keyed(quota))
+    }
+
+    pub(super) fn admits(&self, source: Source) -> bool {
+        if self.0.len() >= Self::FORGET_AT {
+            self.0.retain_recent();
+        }
+        self.0.len() < Self::MOST && self.0.check_key(&source).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_come_back() {
+        let counts = Counts::new();
+        let first = counts.take(1, 2);
+        let second = counts.take(1, 2);
+        assert!(first.is_some() && second.is_some());
+        assert!(counts.take(1, 2).is_none());
+        assert!(counts.take(2, 2).is_some(), "another key");
+        drop(first);
+        assert!(counts.take(1, 2).is_some());
+        drop(second);
+        assert!(counts.0.lock().is_empty(), "nothing is remembered of who has left");
+        assert!(counts.take(1, 0).is_none());
+    }
+
+    #[test]
+    fn sources_are_networks() {
+        let source = |text: &str| Source::of(text.parse().expect("an address"));
+        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:2"));
+        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
+        assert_eq!(source("10.0.0.1"), source("::ffff:10.0.0.1"));
+        assert_ne!(source("10.0.0.1"), source("10.0.0.2"));
+    }
+
+    #[test]
+    fn sources_are_rated_apart() {
+        let bounds = Bounds {
+            anonymous_burst: NonZeroU32::new(3).expect("not zero"),
+            anonymous_rate: NonZeroU32::MIN,
+            ..Bounds::default()
+        };
+        let rate = Rate::new(&bounds);
+        let [first, second] =
+            ["10.0.0.1", "10.0.0.2"].map(|text| Source::of(text.parse().expect("an address")));
+        let admitted = (0..10).filter(|_| rate.admits(first)).count();
+        assert_eq!(admitted, 3);
+        assert!(rate.admits(second));
+    }
+}

@@ -1,0 +1,25 @@
+//! How peers reach and recognise each other: mutual TLS 1.3, RPC, local sockets.
+//!
+//! A check that passed is a value: a request served here carries a [`Caller`]
+//! (mTLS) or [`LocalCaller`] (unix socket) in its extensions that nobody else
+//! can make. It deliberately decides nothing about who may do what.
+
+mod bounds;
+mod client;
+mod local;
+mod peer;
+mod problem;
+pub mod rpc;
+mod served;
+mod server;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod verify;
+
+pub use client::{ConnectError, Expect, connect};
+pub use local::{LocalCaller, connect_local, local_caller, serve_local};
+pub use peer::{Caller, Peer, caller};
+pub use problem::{problem_status, read_problem};
+pub use server::serve;
+pub use tls::{ClientTls, Credentials, ServerTls};
