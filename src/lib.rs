@@ -8,8 +8,10 @@
 pub mod audit;
 pub mod base;
 pub mod ca;
+pub mod consensus;
 pub mod domain;
 pub mod host;
 pub mod seal;
+pub mod store;
 pub mod transport;
 pub mod wire;

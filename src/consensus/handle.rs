@@ -1,0 +1,406 @@
+//! What the manager holds of consensus.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{
+    ClientWriteError, Fatal, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError,
+};
+use openraft::{Raft, ReadPolicy};
+use tokio::sync::{broadcast, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::machine::{Machine, Shared};
+use super::network::MOST_MESSAGE;
+use super::progress;
+use super::service::RaftService;
+use super::start::{Running, Tuning};
+use super::types::{Addresses, Proposal, TypeConfig};
+use crate::base::limits::DEADLINE_MS;
+use crate::base::{ClusterId, Disk, NodeId, Revision};
+use crate::domain::{Applied, Command, Fact, State};
+use crate::seal::Dek;
+use crate::store::Log;
+use crate::transport::rpc::raft::raft_server::RaftServer;
+
+/// How long a new cluster may take to elect its only voter.
+const FOUNDING: Duration = Duration::from_secs(10);
+/// Between two attempts while a new leader has no lease yet.
+const LEASE_PAUSE: Duration = Duration::from_millis(20);
+
+/// What consensus needs to start on an unlocked manager.
+pub struct Start {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This manager.
+    pub node: NodeId,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+    /// Below it: `log/`, `snapshots/`.
+    pub data: PathBuf,
+    /// The data-encryption keys of the key file, oldest first.
+    pub deks: Vec<Dek>,
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+    /// Makes dice for the threads that seal.
+    pub dice: fn() -> Box<dyn crate::base::Dice>,
+    /// How to reach peers (`None` for a test of one voter).
+    pub tls: Option<crate::transport::ClientTls>,
+}
+
+impl std::fmt::Debug for Start {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Start({})", self.node)
+    }
+}
+
+/// Why consensus did not start. Carries the daemon's exit status.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Stored data damaged or tampered with: status 20.
+    #[error("{0}")]
+    Damaged(String),
+    /// The disk failed: status 21.
+    #[error("{0}")]
+    Disk(std::io::Error),
+    /// Written by a newer version: status 25.
+    #[error("{0}")]
+    Newer(String),
+}
+
+/// Who leads, as this manager knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// The Raft term.
+    pub term: u64,
+    /// The leader, if there is one in reach.
+    pub leader: Option<NodeId>,
+    /// Whether that is this manager, with everything of earlier terms applied.
+    pub own: bool,
+    /// Whether a majority was heard of lately.
+    pub quorum: bool,
+}
+
+/// Why a command was not applied, or may not have been.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Nothing was done; another manager leads, or none.
+    #[error("this manager is not the leader")]
+    NotLeader(Option<NodeId>),
+    /// It may have been applied: look before repeating.
+    #[error("the outcome is unknown")]
+    Unknown,
+    /// Consensus has stopped; the daemon ends.
+    #[error("consensus has stopped: {0}")]
+    Stopped(String),
+}
+
+/// A running Raft member. Cheap to clone.
+#[derive(Clone)]
+pub struct Consensus {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    node: NodeId,
+    addresses: Vec<String>,
+    raft: Raft<TypeConfig, Machine>,
+    shared: Arc<Shared>,
+    log: Log,
+    leadership: watch::Receiver<Leadership>,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl std::fmt::Debug for Consensus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Consensus({})", self.inner.node)
+    }
+}
+
+impl Consensus {
+    /// Opens log and snapshots, recovers the state and starts Raft.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(start: Start) -> Result<Self, StartError> {
+        Self::start_tuned(start, Tuning::default()).await
+    }
+
+    pub(super) async fn start_tuned(start: Start, tuning: Tuning) -> Result<Self, StartError> {
+        let (node, addresses) = (start.node, start.addresses.clone());
+        let Running { raft, shared, log } = super::start::start(start, tuning).await?;
+        let (leadership, following) = watch::channel(Leadership::default());
+        let tasks = vec![
+            tokio::spawn(progress::follow(node, raft.clone(), leadership)).abort_handle(),
+            tokio::spawn(snapshot_when_due(raft.clone(), Arc::clone(&shared))).abort_handle(),
+        ];
+        let leadership = following;
+        let inner = Inner { node, addresses, raft, shared, log, leadership, tasks };
+        let consensus = Self { inner: Arc::new(inner) };
+        consensus.lead_if_alone().await;
+        Ok(consensus)
+    }
+
+    /// The only voter need not wait for anybody's heartbeat.
+    async fn lead_if_alone(&self) {
+        let voters: Vec<_> = self.inner.raft.voter_ids().collect();
+        if voters == [self.inner.node] {
+            // A failure is what `stopped` tells.
+            self.inner.raft.trigger().elect(false).await.ok();
+        }
+    }
+
+    /// Makes this member the only voter of a new cluster, and returns when it leads.
+    /// Once, at `init`.
+    ///
+    /// # Errors
+    /// [`ProposeError::Stopped`].
+    pub async fn found(&self) -> Result<(), ProposeError> {
+        let stopped = |why: &dyn std::fmt::Display| ProposeError::Stopped(why.to_string());
+        let addresses = Addresses(self.inner.addresses.clone());
+        let members = BTreeMap::from([(self.inner.node, addresses)]);
+        self.inner.raft.initialize(members).await.map_err(|error| stopped(&error))?;
+        let mut leadership = self.leadership();
+        let leads = leadership.wait_for(|now| now.own);
+        match tokio::time::timeout(FOUNDING, leads).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(stopped(&error)),
+            Err(late) => Err(stopped(&late)),
+        }
+    }
+
+    /// Proposes a command and waits until it is applied here.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; a domain refusal is inside [`Applied`].
+    pub async fn propose(&self, command: Command) -> Result<Applied, ProposeError> {
+        let budget = command.deadline.0.saturating_sub(command.stamp.0).min(DEADLINE_MS);
+        let until = Instant::now() + Duration::from_millis(budget);
+        let proposal = Proposal::of(command);
+        loop {
+            self.running()?;
+            let write = self.inner.raft.client_write(proposal.clone());
+            let Ok(written) = tokio::time::timeout_at(until, write).await else {
+                return Err(ProposeError::Unknown);
+            };
+            let forward = match written {
+                Ok(written) => return written.data.ok_or(ProposeError::Unknown),
+                Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => forward,
+                // Another leader may still commit it, and a stopped one may have.
+                Err(RaftError::APIError(_) | RaftError::Fatal(_)) => {
+                    return Err(ProposeError::Unknown);
+                }
+            };
+            self.retry(forward, until).await?;
+        }
+    }
+
+    /// A leader just elected has no lease yet: nothing was done, and it will have one.
+    async fn retry(
+        &self,
+        forward: ForwardToLeader<TypeConfig>,
+        until: Instant,
+    ) -> Result<(), ProposeError> {
+        let pause = Instant::now() + LEASE_PAUSE;
+        if forward.reason != ForwardReason::LeaseExpired || pause >= until {
+            return Err(ProposeError::NotLeader(forward.leader_id));
+        }
+        tokio::time::sleep_until(pause).await;
+        // One that lost its majority will not get a lease back by waiting.
+        let metrics = self.inner.raft.server_metrics();
+        let leads = metrics.borrow_watched().state.is_leader();
+        let now = self.inner.leadership.borrow();
+        if leads && (now.quorum || !now.own) { Ok(()) } else { Err(ProposeError::NotLeader(None)) }
+    }
+
+    /// Waits until a read here is linearizable (`ReadIndex`).
+    ///
+    /// # Errors
+    /// [`ProposeError::NotLeader`], [`ProposeError::Stopped`].
+    pub async fn linearize(&self, timeout: Duration) -> Result<Revision, ProposeError> {
+        let until = Instant::now() + timeout;
+        loop {
+            self.running()?;
+            let read = self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+            let forward = match tokio::time::timeout_at(until, read).await {
+                Ok(Ok(_)) => return Ok(self.read(|state| state.revision)),
+                Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
+                    forward
+                }
+                Ok(Err(RaftError::Fatal(fatal))) => {
+                    return Err(ProposeError::Stopped(fatal.to_string()));
+                }
+                // No majority answers, or not in time.
+                Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))))
+                | Err(_) => {
+                    return Err(ProposeError::NotLeader(None));
+                }
+            };
+            self.retry(forward, until).await?;
+        }
+    }
+
+    /// Reads the applied state. The closure must be short and must not wait.
+    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        self.inner.shared.read(look)
+    }
+
+    /// Facts as they are applied. One that lags is told so and looks at everything;
+    /// so does one that gets no fact at all: a snapshot was installed.
+    #[must_use]
+    pub fn facts(&self) -> broadcast::Receiver<(Revision, Arc<[Fact]>)> {
+        self.inner.shared.facts()
+    }
+
+    /// Who leads.
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.clone()
+    }
+
+    /// Voters and learners with milliseconds since the last contact (as the leader
+    /// knows it) and records behind.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        progress::members(self.inner.node, &self.inner.raft)
+    }
+
+    /// Makes exactly these managers the voters: new ones first become learners and
+    /// catch up. Only the leader can; it may be asked again for the same.
+    ///
+    /// # Errors
+    /// [`ProposeError`].
+    pub async fn set_voters(
+        &self,
+        voters: BTreeMap<NodeId, Vec<String>>,
+    ) -> Result<(), ProposeError> {
+        self.running()?;
+        let raft = &self.inner.raft;
+        let known = raft.server_metrics().borrow_watched().membership_config.membership().clone();
+        for (node, addresses) in &voters {
+            let addresses = Addresses(addresses.clone());
+            if known.get_node(node) != Some(&addresses) {
+                raft.add_learner(*node, addresses, true).await.map_err(refused)?;
+            }
+        }
+        let ids: BTreeSet<NodeId> = voters.into_keys().collect();
+        if known.get_joint_config().as_slice() != [ids.clone()] {
+            raft.change_membership(ids, false).await.map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    /// Hands leadership to another voter that is up to date, if this member leads;
+    /// answers whether it leads no more.
+    pub async fn hand_over(&self, timeout: Duration) -> bool {
+        let next = self.members().into_iter().filter(|member| {
+            member.voter && member.node != self.inner.node && member.last_contact_ms.is_some()
+        });
+        let mut leadership = self.leadership();
+        if leadership.borrow().leader != Some(self.inner.node) {
+            return true;
+        }
+        let Some(next) = next.min_by_key(|m| (m.behind, m.last_contact_ms)) else { return false };
+        if self.inner.raft.trigger().transfer_leader(next.node).await.is_err() {
+            return false;
+        }
+        let node = self.inner.node;
+        let gone = leadership.wait_for(|now| now.leader != Some(node));
+        matches!(tokio::time::timeout(timeout, gone).await, Ok(Ok(_)))
+    }
+
+    /// Makes a snapshot now and purges what it covers, so that removed keys leave the disk.
+    ///
+    /// # Errors
+    /// [`ProposeError::Stopped`].
+    pub async fn snapshot(&self) -> Result<(), ProposeError> {
+        let stopped = |fatal: Fatal<TypeConfig>| ProposeError::Stopped(fatal.to_string());
+        self.inner.raft.trigger().snapshot().await.map_err(stopped)
+    }
+
+    /// The service for peers.
+    #[must_use]
+    pub fn service(&self) -> RaftServer<RaftService> {
+        let service = RaftService::new(self.inner.raft.clone(), Arc::clone(&self.inner.shared));
+        RaftServer::new(service)
+            .max_decoding_message_size(MOST_MESSAGE)
+            .max_encoding_message_size(MOST_MESSAGE)
+    }
+
+    /// Resolves when consensus has stopped for a reason of its own (a failed disk, a bug).
+    pub async fn stopped(&self) -> StartError {
+        let inner = &self.inner;
+        let mut failure = inner.log.failure();
+        let mut cause = inner.shared.cause.subscribe();
+        let fatal = tokio::select! {
+            // Both senders live as long as this handle.
+            Ok(_) = failure.wait_for(Option::is_some) => None,
+            Ok(_) = cause.wait_for(Option::is_some) => None,
+            fatal = progress::fatal(&inner.raft) => Some(fatal),
+        };
+        super::start::reason(&inner.shared, &inner.log, &fatal.unwrap_or_default())
+    }
+
+    /// Stops it in good order: everything written is synced.
+    pub async fn shutdown(&self) {
+        // Its only error is that of a task that panicked, which `stopped` has told.
+        self.inner.raft.shutdown().await.ok();
+        self.inner.log.close().await;
+    }
+
+    /// Whether anything may be asked at all.
+    fn running(&self) -> Result<(), ProposeError> {
+        let running = self.inner.raft.metrics().borrow_watched().running_state.clone();
+        running.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))
+    }
+}
+
+fn refused(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ProposeError {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+            ProposeError::NotLeader(forward.leader_id)
+        }
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(_)) => {
+            ProposeError::NotLeader(None)
+        }
+        RaftError::APIError(_) => ProposeError::Unknown,
+        RaftError::Fatal(fatal) => ProposeError::Stopped(fatal.to_string()),
+    }
+}
+
+/// A snapshot is due after so many entries, which openraft counts, or bytes, which it does not.
+async fn snapshot_when_due(raft: Raft<TypeConfig, Machine>, shared: Arc<Shared>) {
+    loop {
+        shared.snapshot_due.notified().await;
+        if raft.trigger().snapshot().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A member as the leader sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Which node.
+    pub node: NodeId,
+    /// Where.
+    pub addresses: Vec<String>,
+    /// A voter, or a learner.
+    pub voter: bool,
+    /// Milliseconds since it last answered; `None` where this manager does not lead.
+    pub last_contact_ms: Option<u64>,
+    /// Records it lacks.
+    pub behind: Option<u64>,
+}

@@ -1,0 +1,267 @@
+//! `domain::State` as openraft's state machine.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use parking_lot::{Mutex, RwLock};
+use prost::Message;
+use tokio::sync::{Notify, broadcast, watch};
+
+use super::convert;
+use super::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::base::Revision;
+use crate::domain::{self, Applied, Fact, State};
+use crate::store::{self, Snapshots, StoreError};
+use crate::wire::raft as proto;
+use crate::wire::stored::{BadStored, decode_state, encode_state};
+
+/// Facts of so many commands may wait for a slow listener; then it looks at everything.
+const FACTS: usize = 4096;
+/// A snapshot is also due after so many bytes of commands: a log of large values
+/// would fill the disk long before it has many entries.
+const SNAPSHOT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Why the state machine has stopped for ever.
+#[derive(Clone, Debug)]
+pub(super) enum Cause {
+    /// Authentic bytes that say nothing known here.
+    Undecodable {
+        /// Which ones.
+        what: String,
+        /// What is wrong with them.
+        why: BadStored,
+    },
+    /// The disk or what is on it.
+    Store(StoreError),
+}
+
+/// The state and how far it has come.
+#[derive(Default)]
+struct Inner {
+    state: State,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+}
+
+/// What the state machine shares with the handle.
+pub(super) struct Shared {
+    inner: RwLock<Inner>,
+    facts: broadcast::Sender<(Revision, Arc<[Fact]>)>,
+    /// Bytes of commands applied since the last snapshot was begun.
+    bytes: AtomicU64,
+    /// Told when they are too many.
+    pub(super) snapshot_due: Notify,
+    pub(super) cause: watch::Sender<Option<Cause>>,
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Self {
+            inner: RwLock::default(),
+            facts: broadcast::channel(FACTS).0,
+            bytes: AtomicU64::new(0),
+            snapshot_due: Notify::new(),
+            cause: watch::channel(None).0,
+        }
+    }
+
+    pub(super) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.inner.read().state)
+    }
+
+    pub(super) fn facts(&self) -> broadcast::Receiver<(Revision, Arc<[Fact]>)> {
+        self.facts.subscribe()
+    }
+
+    fn stop(&self, cause: Cause) -> io::Error {
+        let error = match &cause {
+            Cause::Undecodable { what, why } => io::Error::other(format!("{what}: {why}")),
+            Cause::Store(error) => io::Error::other(error.clone()),
+        };
+        self.cause.send_replace(Some(cause));
+        error
+    }
+}
+
+/// The state machine: the only writer of the state.
+#[derive(Clone)]
+pub(super) struct Machine {
+    shared: Arc<Shared>,
+    snapshots: Arc<Snapshots>,
+    /// The head of the newest snapshot file.
+    current: Arc<Mutex<Option<SnapshotMeta>>>,
+}
+
+impl Machine {
+    pub(super) fn new(shared: Arc<Shared>, snapshots: Arc<Snapshots>) -> Self {
+        Self { shared, snapshots, current: Arc::default() }
+    }
+
+    /// The newest snapshot. Blocks on the disk.
+    pub(super) fn load(&self) -> Result<Option<Snapshot>, StoreError> {
+        let Some(found) = self.snapshots.load()? else { return Ok(None) };
+        let meta = proto::SnapshotHead::decode(found.head.as_slice())
+            .map_err(|error| error.to_string())
+            .and_then(|head| convert::head_from(&head).map_err(|error| error.to_string()))
+            .map_err(|why| self.snapshots.damaged(why))?;
+        *self.current.lock() = Some(meta.clone());
+        Ok(Some(Snapshot { meta, snapshot: found.state }))
+    }
+
+    fn save(&self, meta: &SnapshotMeta, state: Bytes) -> Result<(), StoreError> {
+        let bytes = u64::try_from(state.len()).unwrap_or(u64::MAX);
+        let head = convert::head_to(meta, None, bytes).encode_to_vec();
+        self.snapshots.save(&store::Snapshot { head, state })?;
+        *self.current.lock() = Some(meta.clone());
+        Ok(())
+    }
+
+    fn apply_one(&self, id: LogId, payload: EntryPayloadOf) -> io::Result<Option<Applied>> {
+        let mut applied = None;
+        match payload {
+            EntryPayload::Blank => self.shared.inner.write().applied = Some(id),
+            EntryPayload::Membership(membership) => {
+                let mut inner = self.shared.inner.write();
+                inner.membership = StoredMembership::new(Some(id), membership);
+                inner.applied = Some(id);
+            }
+            EntryPayload::Normal(proposal) => {
+                let command = proposal.command().map_err(|why| {
+                    let what = format!("entry {}", id.index());
+                    self.shared.stop(Cause::Undecodable { what, why })
+                })?;
+                let mut inner = self.shared.inner.write();
+                let revision = Revision(id.index());
+                applied = Some(domain::apply(&mut inner.state, revision, &command));
+                inner.applied = Some(id);
+                drop(inner);
+                self.count(proposal.bytes.len());
+            }
+        }
+        Ok(applied)
+    }
+
+    fn count(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let before = self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) >= SNAPSHOT_BYTES {
+            self.shared.bytes.store(0, Ordering::Relaxed);
+            self.shared.snapshot_due.notify_one();
+        }
+    }
+
+    fn tell(&self, revision: Revision, facts: &[Fact]) {
+        // Nobody listens before the manager is up; it looks at everything then.
+        self.shared.facts.send((revision, facts.into())).ok();
+    }
+
+    /// Runs what blocks on a thread that may.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> io::Result<T> {
+        let machine = self.clone();
+        let done = tokio::task::spawn_blocking(move || act(&machine)).await;
+        let done = done.map_err(io::Error::other)?;
+        done.map_err(|error| self.shared.stop(Cause::Store(error)))
+    }
+}
+
+type EntryPayloadOf = <TypeConfig as openraft::RaftTypeConfig>::Payload;
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotData = Bytes;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let inner = self.shared.inner.read();
+        Ok((inner.applied, inner.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let id = entry.log_id;
+            let applied = self.apply_one(id, entry.payload)?;
+            if let Some(applied) = applied.as_ref().filter(|applied| !applied.facts.is_empty()) {
+                self.tell(Revision(id.index()), &applied.facts);
+            }
+            if let Some(responder) = responder {
+                responder.send(applied);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        let inner = self.shared.inner.read();
+        let meta =
+            SnapshotMeta { last_log_id: inner.applied, last_membership: inner.membership.clone() };
+        self.shared.bytes.store(0, Ordering::Relaxed);
+        // Values are shared, so this copies maps and not secrets; applying goes on.
+        Builder { machine: self.clone(), meta, state: Arc::new(inner.state.clone()) }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Bytes) -> io::Result<()> {
+        let wanted = meta.clone();
+        let decoded = self
+            .blocking(move |machine| {
+                let state = match decode_state(&data) {
+                    Ok(state) => state,
+                    Err(why) => return Ok(Err(why)),
+                };
+                let known = machine.current.lock().as_ref() == Some(&wanted);
+                if !known {
+                    machine.save(&wanted, data)?;
+                }
+                Ok(Ok(state))
+            })
+            .await?;
+        let state = decoded.map_err(|why| {
+            self.shared.stop(Cause::Undecodable { what: "the snapshot".to_owned(), why })
+        })?;
+        let mut inner = self.shared.inner.write();
+        inner.state = state;
+        inner.applied = meta.last_log_id;
+        inner.membership = meta.last_membership.clone();
+        drop(inner);
+        // No fact says what changed: whoever listens looks at everything.
+        self.tell(Revision(meta.last_log_id.map_or(0, |id| id.index())), &[]);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        self.blocking(Self::load).await
+    }
+}
+
+/// A view of the state that does not change any more.
+pub(super) struct Builder {
+    machine: Machine,
+    meta: SnapshotMeta,
+    state: Arc<State>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = Bytes;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let (meta, state) = (self.meta.clone(), Arc::clone(&self.state));
+        self.machine
+            .blocking(move |machine| {
+                let mut encoded = Vec::new();
+                encode_state(&state).for_each(|record| encoded.extend(record));
+                let encoded = Bytes::from(encoded);
+                machine.save(&meta, encoded.clone())?;
+                Ok(Snapshot { meta, snapshot: encoded })
+            })
+            .await
+    }
+}

@@ -1,0 +1,96 @@
+//! What openraft's metrics say, in the words that managers use.
+
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{Instant, Raft, RaftMetrics};
+use tokio::sync::watch;
+
+use super::handle::{Leadership, Member};
+use super::machine::Machine;
+use super::types::TypeConfig;
+use crate::base::NodeId;
+
+/// A leader that no majority answered for so long has none.
+const QUORUM_AGE: Duration = Duration::from_secs(1);
+/// Silence changes no metric, so it is looked for.
+const LOOK: Duration = Duration::from_millis(200);
+
+fn leadership(node: NodeId, metrics: &RaftMetrics<TypeConfig>) -> Leadership {
+    let leads = metrics.state.is_leader();
+    let applied = metrics.last_applied.map(|id| **id.committed_leader_id());
+    let membership = metrics.membership_config.membership();
+    let alone = membership.voter_ids().all(|voter| voter == node);
+    let heard = metrics.last_quorum_acked.is_some_and(|at| at.elapsed() < QUORUM_AGE);
+    Leadership {
+        term: metrics.current_term,
+        leader: metrics.current_leader,
+        // A leader begins its term with an entry of its own: once that is applied,
+        // so is everything before it.
+        own: leads && applied == Some(metrics.current_term),
+        quorum: if leads { alone || heard } else { metrics.current_leader.is_some() },
+    }
+}
+
+/// Keeps `into` up to date until Raft is gone.
+pub(super) async fn follow(
+    node: NodeId,
+    raft: Raft<TypeConfig, Machine>,
+    into: watch::Sender<Leadership>,
+) {
+    let mut metrics = raft.metrics();
+    loop {
+        let now = leadership(node, &metrics.borrow_watched());
+        into.send_if_modified(|before| {
+            let changed = *before != now;
+            *before = now;
+            changed
+        });
+        if let Ok(Err(_)) = tokio::time::timeout(LOOK, metrics.changed()).await {
+            // Raft is gone: nobody leads as far as this member knows.
+            into.send_replace(Leadership::default());
+            return;
+        }
+    }
+}
+
+/// Waits until Raft has stopped by itself, and says why.
+pub(super) async fn fatal(raft: &Raft<TypeConfig, Machine>) -> String {
+    let mut metrics = raft.metrics();
+    loop {
+        let running = metrics.borrow_watched().running_state.clone();
+        match running {
+            // `shutdown` was called: that is no reason of its own.
+            Ok(()) | Err(openraft::errors::Fatal::Stopped) => {}
+            Err(fatal) => return fatal.to_string(),
+        }
+        if metrics.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The members, as this one sees them.
+pub(super) fn members(node: NodeId, raft: &Raft<TypeConfig, Machine>) -> Vec<Member> {
+    let metrics = raft.metrics().borrow_watched().clone();
+    let membership = metrics.membership_config.membership();
+    let voters: Vec<NodeId> = membership.voter_ids().collect();
+    let last = metrics.last_log_index.map_or(0, |index| index.saturating_add(1));
+    let member = |(id, addresses): (&NodeId, &super::types::Addresses)| {
+        let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(id)?.as_ref());
+        let matched = metrics.replication.as_ref().and_then(|matched| matched.get(id));
+        let own = *id == node && metrics.state.is_leader();
+        let elapsed = heard.map(|at| at.elapsed().as_millis());
+        let last_contact_ms = elapsed.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
+        let behind = matched
+            .map(|id| last.saturating_sub(id.as_ref().map_or(0, |id| id.index.saturating_add(1))));
+        Member {
+            node: *id,
+            addresses: addresses.0.clone(),
+            voter: voters.contains(id),
+            last_contact_ms: if own { Some(0) } else { last_contact_ms },
+            behind: if own { Some(0) } else { behind },
+        }
+    };
+    membership.nodes().map(member).collect()
+}

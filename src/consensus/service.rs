@@ -1,0 +1,168 @@
+//! Answering peers.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use openraft::Raft;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::convert::{self, BadMessage};
+use super::machine::{Machine, Shared};
+use super::types::{Snapshot, TypeConfig};
+use crate::base::{NodeId, limits};
+use crate::ca::CertificateRole;
+use crate::domain::{NodeRole, State};
+use crate::transport::{Caller, rpc::raft::raft_server};
+use crate::wire::raft as proto;
+
+/// Answers managers that the state lists, and nobody else.
+pub struct RaftService {
+    raft: Raft<TypeConfig, Machine>,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for RaftService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RaftService")
+    }
+}
+
+/// A manager may call if the state lists it with the key it showed. A member that
+/// has nothing yet knows nobody: it lets a certified manager bring it the state.
+fn allowed(state: &State, node: NodeId, key: &[u8; 32]) -> bool {
+    match state.nodes.get(&node) {
+        Some(listed) => listed.role == NodeRole::Manager && listed.key == *key,
+        None => state.cluster.is_none(),
+    }
+}
+
+fn stopped(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+fn bad(error: BadMessage) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+impl RaftService {
+    pub(super) fn new(raft: Raft<TypeConfig, Machine>, shared: Arc<Shared>) -> Self {
+        Self { raft, shared }
+    }
+
+    /// The manager that calls.
+    fn peer<T>(&self, request: &Request<T>) -> Result<NodeId, Status> {
+        let denied = || Status::permission_denied("only managers of this cluster may call");
+        let Some(Caller::Peer(peer)) = request.extensions().get::<Caller>() else {
+            return Err(denied());
+        };
+        let leaf = peer.leaf();
+        match leaf.subject.role {
+            CertificateRole::Manager(node)
+                if self.shared.read(|state| allowed(state, node, &leaf.key)) =>
+            {
+                Ok(node)
+            }
+            CertificateRole::Manager(_)
+            | CertificateRole::Worker(_)
+            | CertificateRole::Operator(_) => Err(denied()),
+        }
+    }
+
+    /// Who speaks in a vote's name must be whom the vote is for.
+    fn speaks_for(peer: NodeId, vote: Option<&proto::Vote>) -> Result<(), Status> {
+        let vote = convert::vote_from(vote).map_err(bad)?;
+        if vote.leader_id.voted_for == peer {
+            Ok(())
+        } else {
+            Err(Status::permission_denied("the vote is another manager's"))
+        }
+    }
+
+    async fn receive(
+        &self,
+        peer: NodeId,
+        mut chunks: Streaming<proto::SnapshotChunk>,
+    ) -> Result<proto::SnapshotReply, Status> {
+        use proto::snapshot_chunk::Of;
+        let malformed = || Status::invalid_argument("not a snapshot");
+        let first = chunks.next().await.ok_or_else(malformed)??;
+        let Some(Of::Head(head)) = first.of else { return Err(malformed()) };
+        Self::speaks_for(peer, head.vote.as_ref())?;
+        let vote = convert::vote_from(head.vote.as_ref()).map_err(bad)?;
+        let meta = convert::head_from(&head).map_err(bad)?;
+        // openraft panics on a snapshot that its sender cannot have made.
+        if meta.last_log_id.is_none_or(|last| **last.committed_leader_id() > vote.leader_id.term) {
+            return Err(malformed());
+        }
+        let bytes = usize::try_from(head.bytes).ok().ok_or_else(malformed)?;
+        if head.bytes > limits::STATE_BYTES.saturating_mul(2) {
+            return Err(malformed());
+        }
+        let mut state = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            let Some(Of::Data(data)) = chunk?.of else { return Err(malformed()) };
+            if data.len() > bytes - state.len() {
+                return Err(malformed());
+            }
+            state.extend_from_slice(&data);
+        }
+        if state.len() != bytes {
+            return Err(malformed());
+        }
+        let snapshot = Snapshot { meta, snapshot: state.into() };
+        let done = self.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
+        Ok(proto::SnapshotReply { vote: Some(convert::vote_to(&done.vote)) })
+    }
+}
+
+#[tonic::async_trait]
+impl raft_server::Raft for RaftService {
+    async fn append(
+        &self,
+        request: Request<proto::AppendRequest>,
+    ) -> Result<Response<proto::AppendReply>, Status> {
+        let peer = self.peer(&request)?;
+        let message = request.into_inner();
+        Self::speaks_for(peer, message.vote.as_ref())?;
+        let request = convert::append_from(message).map_err(bad)?;
+        let reply = self.raft.append_entries(request).await.map_err(stopped)?;
+        Ok(Response::new(convert::appended_to(&reply)))
+    }
+
+    async fn vote(
+        &self,
+        request: Request<proto::VoteRequest>,
+    ) -> Result<Response<proto::VoteReply>, Status> {
+        let peer = self.peer(&request)?;
+        let message = request.into_inner();
+        Self::speaks_for(peer, message.vote.as_ref())?;
+        let request = convert::ask_from(&message).map_err(bad)?;
+        let reply = if message.pre_vote {
+            self.raft.pre_vote(request).await
+        } else {
+            self.raft.vote(request).await
+        };
+        Ok(Response::new(convert::voted_to(&reply.map_err(stopped)?)))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<proto::TransferLeaderRequest>,
+    ) -> Result<Response<proto::TransferLeaderReply>, Status> {
+        let peer = self.peer(&request)?;
+        let message = request.into_inner();
+        Self::speaks_for(peer, message.from.as_ref())?;
+        let request = convert::transfer_from(&message).map_err(bad)?;
+        let answer = self.raft.handle_transfer_leader(request).await.map_err(stopped)?;
+        answer.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        Ok(Response::new(proto::TransferLeaderReply {}))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<proto::SnapshotChunk>>,
+    ) -> Result<Response<proto::SnapshotReply>, Status> {
+        let peer = self.peer(&request)?;
+        self.receive(peer, request.into_inner()).await.map(Response::new)
+    }
+}

@@ -1,0 +1,82 @@
+//! The types that openraft is told of.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use openraft::impls::leader_id_std;
+use openraft::type_config::alias::{
+    EntryOf, LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf, VoteOf,
+};
+
+use crate::base::NodeId;
+use crate::domain::{Applied, Command};
+use crate::wire::stored::{BadStored, decode_command, encode_command};
+
+openraft::declare_raft_types!(
+    /// Skep's Raft.
+    pub(super) TypeConfig:
+        D = Proposal,
+        R = Option<Applied>,
+        NodeId = NodeId,
+        Node = Addresses,
+        LeaderId = leader_id_std::LeaderId<u64, NodeId>,
+);
+
+pub(super) type Entry = EntryOf<TypeConfig>;
+pub(super) type LogId = LogIdOf<TypeConfig>;
+pub(super) type Membership = openraft::Membership<NodeId, Addresses>;
+pub(super) type StoredMembership = StoredMembershipOf<TypeConfig>;
+pub(super) type Vote = VoteOf<TypeConfig>;
+pub(super) type SnapshotMeta = SnapshotMetaOf<TypeConfig>;
+/// A snapshot's content is the encoded state.
+pub(super) type Snapshot = SnapshotOf<TypeConfig, Bytes>;
+
+/// Where a member listens, as `host:port`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Addresses(pub(super) Vec<String>);
+
+/// A command as it travels and lies on disk; where it was proposed, the command
+/// itself comes along and is not decoded again.
+#[derive(Clone)]
+pub(super) struct Proposal {
+    pub(super) bytes: Bytes,
+    command: Option<Arc<Command>>,
+}
+
+impl Proposal {
+    pub(super) fn of(command: Command) -> Self {
+        let bytes = encode_command(&command).into();
+        Self { bytes, command: Some(Arc::new(command)) }
+    }
+
+    pub(super) fn received(bytes: Bytes) -> Self {
+        Self { bytes, command: None }
+    }
+
+    /// The command; an error names what is wrong with the bytes.
+    pub(super) fn command(&self) -> Result<Arc<Command>, BadStored> {
+        match &self.command {
+            Some(command) => Ok(Arc::clone(command)),
+            None => decode_command(&self.bytes).map(Arc::new),
+        }
+    }
+}
+
+impl PartialEq for Proposal {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl fmt::Debug for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proposal({} bytes)", self.bytes.len())
+    }
+}
+
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.bytes.len())
+    }
+}

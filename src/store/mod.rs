@@ -1,0 +1,29 @@
+//! How sealed records lie on disk and come back (docs/formats.md).
+//!
+//! One sequence of sealed records per manager holds entries, votes, truncations,
+//! purges and commits alike; a thread of its own writes them in batches, one
+//! `fdatasync` each, and calls back. The first failed write ends it for ever.
+//! It deliberately knows nothing of Raft's rules, nor what a payload means.
+
+mod cursor;
+mod error;
+mod header;
+mod index;
+mod log;
+mod manifest;
+mod record;
+mod recover;
+mod segment;
+mod snapshot;
+mod writer;
+
+pub use error::StoreError;
+pub use header::Keys;
+pub use log::{Done, Log, Options};
+pub use record::{Entry, LogId, Vote};
+pub use snapshot::{Snapshot, Snapshots};
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! Snapshots: whole, or damaged and named.
+
+use bytes::Bytes;
+
+use super::super::testing::{FaultyDisk, Lost, options};
+use crate::store::{Options, Snapshot, Snapshots};
+
+fn folder(disk: &FaultyDisk) -> Options {
+    Options { folder: "/d/snapshots".into(), ..options(disk) }
+}
+
+fn snapshot(bytes: usize) -> Snapshot {
+    let state: Vec<u8> = (0..bytes).map(|at| u8::try_from(at % 251).expect("a byte")).collect();
+    Snapshot { head: b"head".to_vec(), state: state.into() }
+}
+
+fn open(disk: &FaultyDisk) -> Snapshots {
+    Snapshots::open(folder(disk)).expect("a folder")
+}
+
+#[test]
+fn a_snapshot_comes_back_whole_and_replaces_the_one_before() {
+    let disk = FaultyDisk::default();
+    assert_eq!(open(&disk).load().expect("none"), None);
+    for bytes in [0, 1, 65_535, 65_536, 65_537, 3_000_000] {
+        open(&disk).save(&snapshot(bytes)).expect("saved");
+        assert_eq!(open(&disk).load().expect("one"), Some(snapshot(bytes)), "{bytes}");
+        assert_eq!(disk.files("/d/snapshots").len(), 1);
+    }
+}
+
+#[test]
+fn a_flip_a_cut_or_an_addition_is_named() {
+    let disk = FaultyDisk::default();
+    open(&disk).save(&snapshot(200)).expect("saved");
+    let path = "/d/snapshots/0000000000000001.snap";
+    let whole = disk.bytes(path);
+    let refused = |bytes: Vec<u8>, what: &str| {
+        let crashed = disk.crash(Lost::Nothing);
+        crashed.put(path, bytes);
+        let error = open(&crashed).load().expect_err(what);
+        assert_eq!(error.exit_status(), 20, "{what}: {error}");
+        assert!(error.to_string().contains("0000000000000001.snap"), "{what}: {error}");
+    };
+    for offset in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[offset] ^= 0x04;
+        refused(bytes, &format!("byte {offset}"));
+        refused(whole[..offset].to_vec(), &format!("cut to {offset}"));
+    }
+    let mut longer = whole;
+    longer.push(0);
+    refused(longer, "a byte more");
+}
+
+#[test]
+fn chunks_swapped_or_removed_are_named() {
+    let disk = FaultyDisk::default();
+    open(&disk).save(&snapshot(200_000)).expect("saved");
+    let path = "/d/snapshots/0000000000000001.snap";
+    let bytes = disk.bytes(path);
+    let chunk = 8 + 40 + 1 + 65_536;
+    let first = 128 + 8 + 40 + 1 + 4;
+    let (head, one, two) = (..first, first..first + chunk, first + chunk..first + 2 * chunk);
+    let rest = first + 2 * chunk..;
+    let swapped = [&bytes[head], &bytes[two.clone()], &bytes[one.clone()], &bytes[rest.clone()]];
+    let removed = [&bytes[head], &bytes[one], &bytes[rest]];
+    for bytes in [swapped.concat(), removed.concat()] {
+        disk.put(path, bytes);
+        assert_eq!(open(&disk).load().expect_err("damaged").exit_status(), 20);
+    }
+}
+
+#[test]
+fn an_interrupted_save_leaves_the_one_before_or_the_new_one() {
+    let disk = FaultyDisk::default();
+    open(&disk).save(&snapshot(10)).expect("saved");
+    let before = disk.changes();
+    let probe = disk.crash(Lost::Nothing);
+    open(&probe).save(&snapshot(70_000)).expect("saved");
+    assert!(probe.changes() > 5);
+    for fail in 0..before + probe.changes() {
+        let disk = disk.crash(Lost::Nothing);
+        let snapshots = open(&disk);
+        disk.fail_after(fail);
+        let saved = snapshots.save(&snapshot(70_000));
+        for lost in [Lost::All, Lost::Nothing, Lost::After(300)] {
+            let crashed = disk.crash(lost);
+            let found = open(&crashed).load().expect("sound").expect("one").state;
+            let (old, new): (Bytes, Bytes) = (snapshot(10).state, snapshot(70_000).state);
+            assert!(found == new || (found == old && saved.is_err()), "change {fail}, {lost:?}");
+        }
+    }
+}
