@@ -11,6 +11,7 @@ pub mod ca;
 pub mod consensus;
 pub mod domain;
 pub mod host;
+pub mod manager;
 pub mod seal;
 pub mod store;
 pub mod transport;

@@ -1,0 +1,274 @@
+//! Changes: read, checked against the policy one by one, their data keys
+//! re-wrapped, proposed whole.
+
+use std::sync::Arc;
+
+use super::super::caller::Admitted;
+use super::super::keys::NoKey;
+use super::super::policy::Method;
+use super::super::problem::Problem;
+use super::super::running::Running;
+use crate::base::{BoxedKey, RequestId, SecretId, Stamp, TokenId, limits};
+use crate::ca::JoinToken;
+use crate::domain::{Act, Change, NewVersion, NodeRole, Outcome, Refusal, State, Token};
+use crate::seal::{SealError, ValueContext};
+use crate::wire::api;
+use crate::wire::convert::{read_change, read_id, read_labels, read_role, write_changed};
+
+/// How long a join token lasts if nobody says.
+const TTL_MS: u64 = 24 * 3_600_000;
+/// How long one may last: what is valid for longer is forgotten.
+const TTL_MOST_MS: u64 = 366 * TTL_MS;
+/// Characters of a name pattern: a name's, each beside a `*`.
+const PATTERN_CHARS: usize = 2 * limits::NAME_CHARS + 1;
+/// How often a rotation looks again when others remove tokens meanwhile.
+const ROTATIONS: usize = 4;
+
+/// The key to which clients seal.
+pub(super) fn intake(running: &Running) -> Result<api::IntakeReply, Problem> {
+    running.leads()?;
+    let cluster = running.core.consensus.read(|state| state.cluster.clone());
+    let cluster = cluster.ok_or(Refusal::NotInitialised)?;
+    Ok(api::IntakeReply {
+        cluster_id: cluster.id.as_bytes().to_vec(),
+        number: cluster.cluster_key.number,
+        intake: cluster.cluster_key.intake.to_vec(),
+        fingerprint: cluster.fingerprint().0.to_vec(),
+    })
+}
+
+/// Applies 1 to 64 changes, or none of them.
+pub(super) async fn apply(
+    running: &Arc<Running>,
+    admitted: &Admitted,
+    request: api::ApplyRequest,
+) -> Result<api::ApplyReply, Problem> {
+    let id: RequestId = read_id("request_id", &request.request_id)?;
+    if !(1..=limits::CHANGES).contains(&request.changes.len()) {
+        return Err(Refusal::BadAct.into());
+    }
+    let mut changes = Vec::with_capacity(request.changes.len());
+    for change in request.changes {
+        let change = read_change(change)?;
+        admitted.may(method(&change))?;
+        changes.push(change);
+    }
+    running.leads()?;
+    let wrapping = running.clone();
+    let changes = tokio::task::spawn_blocking(move || rewrap_all(&wrapping, changes))
+        .await
+        .unwrap_or_else(|_| Err(Problem::bug("re-wrapping ended unexpectedly")))?;
+    let (revision, outcome) = running.propose(id, admitted.actor()?, Act::Change(changes)).await?;
+    let reply = match outcome {
+        Outcome::Changed(each) => each.iter().map(write_changed).collect(),
+        Outcome::Done | Outcome::Joined(_) => Vec::new(),
+    };
+    Ok(api::ApplyReply { revision: revision.0, changed: reply })
+}
+
+/// What the policy calls a change.
+fn method<K>(change: &Change<K>) -> Method {
+    match change {
+        Change::CreateSecret { .. }
+        | Change::UpdateSecret { .. }
+        | Change::RemoveSecret { .. }
+        | Change::RemoveVersion { .. } => Method::WriteSecrets,
+        Change::CreateService { .. }
+        | Change::UpdateService { .. }
+        | Change::RemoveService { .. }
+        | Change::Grant { .. }
+        | Change::Revoke { .. } => Method::WriteServices,
+        Change::CreateToken { .. } | Change::RemoveToken { .. } => Method::WriteTokens,
+        Change::UpdateNode { .. } | Change::RemoveNode { .. } => Method::WriteNodes,
+    }
+}
+
+fn rewrap_all(running: &Running, changes: Vec<Change<BoxedKey>>) -> Result<Vec<Change>, Problem> {
+    changes.into_iter().map(|change| rewrap(running, change)).collect()
+}
+
+/// The same change, its data key re-wrapped from the client's box.
+fn rewrap(running: &Running, change: Change<BoxedKey>) -> Result<Change, Problem> {
+    Ok(match change {
+        Change::CreateSecret { id, name, labels, version } => Change::CreateSecret {
+            id,
+            name,
+            labels,
+            version: rewrap_version(running, id, version)?,
+        },
+        Change::UpdateSecret { id, expect, version } => {
+            Change::UpdateSecret { id, expect, version: rewrap_version(running, id, version)? }
+        }
+        Change::RemoveSecret { id } => Change::RemoveSecret { id },
+        Change::RemoveVersion { id, number } => Change::RemoveVersion { id, number },
+        Change::CreateService { id, name, spec } => Change::CreateService { id, name, spec },
+        Change::UpdateService { id, expect, spec } => Change::UpdateService { id, expect, spec },
+        Change::RemoveService { id } => Change::RemoveService { id },
+        Change::Grant { service, grant } => Change::Grant { service, grant },
+        Change::Revoke { service, secret } => Change::Revoke { service, secret },
+        Change::CreateToken { id, token } => Change::CreateToken { id, token },
+        Change::RemoveToken { id } => Change::RemoveToken { id },
+        Change::UpdateNode { id, put, gone, availability } => {
+            Change::UpdateNode { id, put, gone, availability }
+        }
+        Change::RemoveNode { id, force } => Change::RemoveNode { id, force },
+    })
+}
+
+fn rewrap_version(
+    running: &Running,
+    secret: SecretId,
+    version: NewVersion<BoxedKey>,
+) -> Result<NewVersion, Problem> {
+    let NewVersion { id, size, value, data_key } = version;
+    let core = &running.core;
+    let context = ValueContext { cluster: core.cluster, secret, version: id, size };
+    let wrapped = core.keys.rewrap(&mut *(core.dice)(), &data_key, &context);
+    let data_key = wrapped.map_err(|error| match error {
+        NoKey::NotOpen(_) => Problem::unavailable("this manager has no cluster key yet")
+            .hint("it is catching up; repeat the command in a moment"),
+        NoKey::Seal(SealError::Retired { .. }) => Problem::retired(),
+        NoKey::Seal(error) => Problem::bad_input(format!("the data key of the new value {error}")),
+        NoKey::Issuer(error) => Problem::bug(error.to_string()),
+    })?;
+    Ok(NewVersion { id, size, value, data_key })
+}
+
+/// Makes a join token; its text is answered once and never again.
+pub(super) async fn create_token(
+    running: &Running,
+    admitted: &Admitted,
+    request: api::CreateTokenRequest,
+) -> Result<api::CreateTokenReply, Problem> {
+    running.leads()?;
+    let core = &running.core;
+    let drawn = JoinToken::draw(&mut *(core.dice)(), running.fingerprint);
+    let token = read_token(&request, &drawn, core.clock.now())?;
+    if token.role == NodeRole::Manager {
+        return Err(Problem::managers_do_not_join());
+    }
+    let ends = token.ends;
+    let made = Change::CreateToken { id: drawn.id, token: token.clone() };
+    rotate(running, admitted, Some(made), drawn.id, request.rotate.then_some(token.role)).await?;
+    let text = drawn.text();
+    let text =
+        std::str::from_utf8(text.expose()).map_err(|_| Problem::bug("a token is no text"))?;
+    Ok(api::CreateTokenReply {
+        id: drawn.id.as_bytes().to_vec(),
+        token: text.to_owned(),
+        ends: ends.0,
+        addresses: running.manager_addresses(),
+    })
+}
+
+impl Problem {
+    /// What this version does not do.
+    pub(crate) fn managers_do_not_join() -> Self {
+        Self::refused("this version admits workers only; a cluster has one manager")
+            .hint("skep join-token worker")
+    }
+}
+
+fn read_token(
+    request: &api::CreateTokenRequest,
+    drawn: &JoinToken,
+    now: Stamp,
+) -> Result<Token, Problem> {
+    let ttl = if request.ttl_ms == 0 { TTL_MS } else { request.ttl_ms };
+    if ttl > TTL_MOST_MS {
+        return Err(Problem::bad_input("a join token lasts 366 days at most"));
+    }
+    if request.uses == Some(0) {
+        return Err(Problem::bad_input("a join token is for one use at least"));
+    }
+    let pattern = &request.name_pattern;
+    let sound = |c: char| c.is_ascii_alphanumeric() || "-_.*".contains(c);
+    if pattern.len() > PATTERN_CHARS || !pattern.chars().all(sound) {
+        return Err(Problem::bad_input(
+            "a name pattern has letters, digits, '-', '_', '.' and '*' for any of them",
+        ));
+    }
+    Ok(Token {
+        digest: drawn.digest(),
+        role: read_role(&request.role)?,
+        labels: read_labels(&request.labels)?,
+        name_pattern: (!pattern.is_empty()).then(|| pattern.clone()),
+        created: now,
+        ends: now.plus_ms(ttl),
+        uses_left: request.uses,
+    })
+}
+
+/// Proposes the new token and, where a role is to be rotated, the removal of
+/// every other token of it: in one act where they fit into one.
+async fn rotate(
+    running: &Running,
+    admitted: &Admitted,
+    mut made: Option<Change>,
+    keep: TokenId,
+    role: Option<NodeRole>,
+) -> Result<(), Problem> {
+    let mut races = 0;
+    loop {
+        let room = limits::CHANGES - usize::from(made.is_some());
+        let others = |state: &State| -> Vec<TokenId> {
+            let same = state
+                .tokens
+                .iter()
+                .filter(|(id, token)| **id != keep && role.is_some_and(|role| token.role == role));
+            same.map(|(id, _)| *id).take(room).collect()
+        };
+        let others = running.core.consensus.read(others);
+        if made.is_none() && others.is_empty() {
+            return Ok(());
+        }
+        let removals = others.into_iter().map(|id| Change::RemoveToken { id });
+        let changes: Vec<Change> = made.iter().cloned().chain(removals).collect();
+        let request = RequestId::draw(&mut *(running.core.dice)());
+        let act = Act::Change(changes);
+        match running.propose_refusable(request, admitted.actor()?, act).await? {
+            Ok(_) => made = None,
+            Err(Refusal::NotFound { .. }) if races < ROTATIONS => races += 1,
+            Err(refusal) => return Err(refusal.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Fingerprint;
+    use crate::manager::testing::{NOW, Seeded};
+
+    fn asked(change: impl FnOnce(&mut api::CreateTokenRequest)) -> Result<Token, Problem> {
+        let drawn = JoinToken::draw(&mut Seeded::new(1), Fingerprint([1; 32]));
+        let mut request =
+            api::CreateTokenRequest { role: "worker".into(), ..api::CreateTokenRequest::default() };
+        change(&mut request);
+        read_token(&request, &drawn, NOW)
+    }
+
+    #[test]
+    fn a_token_has_limits_and_defaults() {
+        let token = asked(|_| {}).expect("a token");
+        assert_eq!(token.ends, NOW.plus_ms(TTL_MS));
+        assert_eq!((token.uses_left, token.name_pattern), (None, None));
+        let token = asked(|request| {
+            request.uses = Some(3);
+            request.name_pattern = "db*".into();
+            request.ttl_ms = 1;
+        });
+        let token = token.expect("a token");
+        assert_eq!((token.uses_left, token.ends), (Some(3), NOW.plus_ms(1)));
+        assert_eq!(token.name_pattern.as_deref(), Some("db*"));
+        for bad in [
+            asked(|request| request.uses = Some(0)),
+            asked(|request| request.ttl_ms = TTL_MOST_MS + 1),
+            asked(|request| request.name_pattern = "a b".into()),
+            asked(|request| request.name_pattern = "*".repeat(200)),
+            asked(|request| request.role = "king".into()),
+        ] {
+            assert_eq!(bad.expect_err("refused").exit(), 2);
+        }
+    }
+}

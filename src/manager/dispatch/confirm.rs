@@ -1,0 +1,148 @@
+//! What the cluster records about who holds what: proposed in batches, one
+//! proposal at a time.
+//!
+//! One at a time, because the order decides: where the end of a pair is under
+//! way, or may still come, its next push waits until the pair is recorded anew,
+//! by a proposal made after the other's answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Shared;
+use super::session::exposed_of;
+use super::table::Live;
+use crate::base::{BootTime, NodeId, RequestId, ServiceId, limits};
+use crate::consensus::ProposeError;
+use crate::domain::{Act, Actor, Applied, Command, Confirmation, Refusal};
+
+/// Pairs in one proposal.
+const PAIRS: usize = 4_096;
+/// Between a proposal that failed and the next.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Milliseconds until a pair that was refused is proposed again.
+const REFUSED_MS: u64 = 1_000;
+
+/// Proposes what sessions ask for, as long as consensus runs.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut leadership = shared.core.consensus.leadership();
+    loop {
+        tokio::select! {
+            () = shared.table.proposals.notified() => {}
+            changed = leadership.changed() => if changed.is_err() { return },
+        }
+        let lives = shared.table.proposing();
+        let exposed = expose(&shared, &lives).await;
+        let confirmed = confirm(&shared, &lives).await;
+        if exposed.is_err() || confirmed.is_err() {
+            tokio::time::sleep(PAUSE).await;
+            for live in &lives {
+                shared.table.propose(live.node);
+            }
+        }
+    }
+}
+
+/// Proposes, by the leader itself.
+async fn propose(shared: &Shared, act: Act) -> Result<Applied, ProposeError> {
+    shared.propose(Actor::Leader(shared.core.node), act).await
+}
+
+impl Shared {
+    /// Proposes a command of this manager's making.
+    pub(super) async fn propose(&self, actor: Actor, act: Act) -> Result<Applied, ProposeError> {
+        let request = RequestId::draw((self.core.dice)().as_mut());
+        let stamp = self.core.clock.now();
+        let deadline = stamp.plus_ms(limits::DEADLINE_MS);
+        self.core.consensus.propose(Command { request, stamp, deadline, actor, act }).await
+    }
+
+    fn soon(&self) -> BootTime {
+        BootTime(self.core.clock.boot().0.saturating_add(REFUSED_MS))
+    }
+}
+
+/// Records the pairs that wait for it; their sessions look again.
+async fn expose(shared: &Shared, lives: &[Arc<Live>]) -> Result<(), ProposeError> {
+    let asking = |live: &Arc<Live>| -> Vec<_> {
+        live.ledger.lock().asking().map(|service| (live.node, service)).collect()
+    };
+    let pairs: Vec<(NodeId, ServiceId)> = lives.iter().flat_map(asking).collect();
+    let mut result = Ok(());
+    for some in pairs.chunks(PAIRS) {
+        match propose(shared, Act::Expose(some.to_vec())).await {
+            Ok(Applied { outcome: Ok(_), .. }) => answered(shared, some, None),
+            // One pair that can't be (its node has just gone) must not stop the others.
+            Ok(Applied { outcome: Err(_), .. }) if some.len() > 1 => {
+                for pair in some {
+                    if let Err(error) = expose_one(shared, *pair).await {
+                        result = Err(error);
+                    }
+                }
+            }
+            Ok(Applied { outcome: Err(refusal), .. }) => refused(shared, some, &refusal),
+            Err(error) => result = Err(error),
+        }
+    }
+    result
+}
+
+async fn expose_one(shared: &Shared, pair: (NodeId, ServiceId)) -> Result<(), ProposeError> {
+    match propose(shared, Act::Expose(vec![pair])).await?.outcome {
+        Ok(_) => answered(shared, &[pair], None),
+        Err(refusal) => refused(shared, &[pair], &refusal),
+    }
+    Ok(())
+}
+
+fn refused(shared: &Shared, pairs: &[(NodeId, ServiceId)], refusal: &Refusal) {
+    tracing::warn!(%refusal, pairs = pairs.len(), "expose_refused");
+    answered(shared, pairs, Some(shared.soon()));
+}
+
+fn answered(shared: &Shared, pairs: &[(NodeId, ServiceId)], again: Option<BootTime>) {
+    if again.is_none() {
+        shared.table.settle(pairs.iter().copied());
+    }
+    for (node, service) in pairs {
+        if let Some(live) = shared.table.live(*node) {
+            live.ledger.lock().answered(*service, again);
+            live.wake.notify_one();
+        }
+    }
+}
+
+/// Records what nodes have confirmed.
+async fn confirm(shared: &Shared, lives: &[Arc<Live>]) -> Result<(), ProposeError> {
+    let confirmations: Vec<_> = lives.iter().flat_map(|live| shared.confirmations(live)).collect();
+    let mut result = Ok(());
+    for some in confirmations.chunks(PAIRS) {
+        match propose(shared, Act::Confirm(some.to_vec())).await {
+            Ok(applied) => {
+                if let Err(refusal) = applied.outcome {
+                    tracing::warn!(%refusal, pairs = some.len(), "confirm_refused");
+                }
+                // Applied or refused: it can't come later any more.
+                shared.table.settle(some.iter().map(|one| (one.node, one.service)));
+                for live in some.iter().filter_map(|one| shared.table.live(one.node)) {
+                    live.wake.notify_one();
+                }
+            }
+            // Those that were to end stay in doubt: they count as not recorded.
+            Err(error) => result = Err(error),
+        }
+    }
+    result
+}
+
+impl Shared {
+    /// What a session's node has confirmed and the state does not know. From here
+    /// on its next push of a pair that is to end waits for the answer.
+    fn confirmations(&self, live: &Live) -> Vec<Confirmation> {
+        let ledger = live.ledger.lock();
+        let exposed = self.core.consensus.read(|state| exposed_of(state, live.node));
+        let confirmations = ledger.confirmations(live.node, &exposed);
+        let ending: Vec<_> =
+            confirmations.iter().filter(|one| one.gone).map(|one| one.service).collect();
+        if self.table.doubt(live, &ending) { confirmations } else { Vec::new() }
+    }
+}

@@ -1,0 +1,209 @@
+//! What reaches the nodes: sessions, pushes, confirmations, waiting.
+//!
+//! Only the leader delivers. Whatever happens, it is the same three questions
+//! that are asked again: what is due on this node (`wanted`), what does it have
+//! (`ledger`), so what is the next push (`step`). Facts say where to ask; one
+//! that was lost makes every session ask. What has been sent, or taken away, is
+//! recorded by the cluster itself (`confirm`): before the first byte, and after
+//! the last. It deliberately opens no value, and keeps nothing on disk.
+
+mod confirm;
+mod frames;
+mod ledger;
+mod service;
+mod session;
+mod step;
+mod table;
+mod wanted;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+
+pub use self::service::DeliveryService;
+use self::table::{Cut, Table};
+use super::Core;
+use crate::base::{NodeId, Revision, ServiceId, Stamp};
+use crate::domain::{Fact, nodes_touched};
+use crate::transport::rpc::api::delivery_server::DeliveryServer;
+use crate::wire::api;
+
+/// Bytes of one message from an agent: a hello that names everything that a node
+/// at the limits could have.
+const AGENT_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of one message to an agent.
+const LEADER_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Runs while this manager is unlocked; sends only while it leads.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    shared: Arc<Shared>,
+}
+
+/// What the leader knows of a node by its session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether it has a session now.
+    pub connected: bool,
+    /// When it was heard of last, by this leader.
+    pub last_seen: Option<Stamp>,
+    /// What it says of itself.
+    pub version: String,
+    /// What it says of itself.
+    pub hostname: String,
+    /// What it says of itself.
+    pub os: String,
+    /// What it says of itself.
+    pub arch: String,
+    /// Where it connects from.
+    pub address: String,
+    /// What it says it runs (placed there or not).
+    pub running: BTreeSet<ServiceId>,
+    /// When another machine with this node's identity was refused last: somebody
+    /// has copied it.
+    pub rival: Option<Stamp>,
+}
+
+/// What all parts of the delivery share.
+#[derive(Debug)]
+struct Shared {
+    core: Arc<Core>,
+    table: Table,
+}
+
+impl Dispatch {
+    /// Starts the reconciler: follows facts and leadership until the manager stops.
+    /// Inside a runtime.
+    #[must_use]
+    pub fn start(core: Arc<Core>) -> Self {
+        let shared = Arc::new(Shared { core, table: Table::default() });
+        tokio::spawn(follow(Arc::clone(&shared)));
+        tokio::spawn(confirm::run(Arc::clone(&shared)));
+        Self { shared }
+    }
+
+    /// What is known of a node.
+    #[must_use]
+    pub fn seen(&self, node: NodeId) -> Seen {
+        self.shared.table.seen(node)
+    }
+
+    /// Why a pair is still pending, for status and holders.
+    #[must_use]
+    pub fn why_pending(&self, node: NodeId, service: ServiceId) -> String {
+        watch::why_pending(&self.shared, node, service)
+    }
+
+    /// Progress of everything due at `revision` of these services and nodes: a
+    /// message at once and at each change, until one has `done`. It ends without
+    /// `done` after one with `failed`, and where this manager leads no more.
+    pub fn watch(
+        &self,
+        revision: Revision,
+        services: BTreeSet<ServiceId>,
+        nodes: BTreeSet<NodeId>,
+    ) -> mpsc::Receiver<api::DeliveryProgress> {
+        let (progress, receiver) = mpsc::channel(1);
+        let asked = watch::Asked { revision, services, nodes };
+        tokio::spawn(watch::run(Arc::clone(&self.shared), asked, progress));
+        receiver
+    }
+
+    /// Cuts a node's session at once (it was removed).
+    pub fn cut(&self, node: NodeId) {
+        if let Some(live) = self.shared.table.live(node) {
+            live.cut(Cut::Removed);
+        }
+    }
+
+    /// The `skep.api.v1.Delivery` service: `Session` and `Leave`.
+    #[must_use]
+    pub fn service(&self) -> DeliveryServer<DeliveryService> {
+        DeliveryServer::new(DeliveryService::new(Arc::clone(&self.shared)))
+            .max_decoding_message_size(AGENT_MESSAGE_BYTES)
+            .max_encoding_message_size(LEADER_MESSAGE_BYTES)
+    }
+}
+
+/// Follows leadership and facts until consensus has stopped.
+async fn follow(shared: Arc<Shared>) {
+    let mut facts = shared.core.consensus.facts();
+    let mut leadership = shared.core.consensus.leadership();
+    loop {
+        let own = leadership.borrow_and_update().own;
+        shared.table.lead(own);
+        tokio::select! {
+            changed = leadership.changed() => if changed.is_err() { break },
+            fact = facts.recv() => match fact {
+                Ok((revision, facts)) => shared.look_at(revision, &facts),
+                Err(RecvError::Lagged(_)) => shared.look_everywhere(),
+                Err(RecvError::Closed) => break,
+            },
+        }
+    }
+    shared.table.lead(false);
+}
+
+impl Shared {
+    /// Wakes the sessions that these facts may concern.
+    fn look_at(&self, revision: Revision, facts: &[Fact]) {
+        if !self.table.leading() {
+            return;
+        }
+        let mut nodes = BTreeSet::new();
+        let mut ended = Vec::new();
+        self.core.consensus.read(|state| {
+            for fact in facts {
+                nodes.extend(nodes_touched(state, fact));
+                if let Fact::PairRevised(node, service) = fact
+                    && !state.exposed.contains_key(&(*node, *service))
+                {
+                    ended.push((*node, *service));
+                }
+            }
+        });
+        for (node, service) in ended {
+            self.table.ended(revision, node, service);
+        }
+        for fact in facts {
+            if let Fact::NodeRemoved(node) = fact
+                && let Some(live) = self.table.live(*node)
+            {
+                live.cut(Cut::Removed);
+            }
+        }
+        for live in nodes.into_iter().filter_map(|node| self.table.live(node)) {
+            live.wake.notify_one();
+        }
+        self.table.tick();
+    }
+
+    /// Wakes every session.
+    fn look_everywhere(&self) {
+        for live in self.table.all() {
+            live.wake.notify_one();
+        }
+        self.table.tick();
+    }
+
+    /// Where the leader is, as far as this manager knows.
+    fn leader(&self) -> Option<(NodeId, Vec<String>)> {
+        let leader = self.core.consensus.leadership().borrow().leader?;
+        let addresses = self.core.consensus.read(|state| {
+            state.nodes.get(&leader).map(|node| node.addresses.clone()).unwrap_or_default()
+        });
+        Some((leader, addresses))
+    }
+}
+
+/// All pairs of a node.
+fn pairs_of(node: NodeId) -> RangeInclusive<(NodeId, ServiceId)> {
+    (node, ServiceId::from_bytes([0; 16]))..=(node, ServiceId::from_bytes([u8::MAX; 16]))
+}

@@ -1,0 +1,212 @@
+//! The RPC side: who may have a session, how one is refused, and leaving.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::Shared;
+use super::ledger::Misbehaved;
+use super::session::{self, Admitted};
+use super::table::Cut;
+use crate::base::NodeId;
+use crate::ca::CertificateRole;
+use crate::consensus::ProposeError;
+use crate::domain::{Act, Actor, Change, NodeRole, Refusal, State};
+use crate::transport::rpc::api::delivery_server::Delivery;
+use crate::transport::{Caller, caller, problem_status as problem};
+use crate::wire::api;
+
+/// Messages on their way to one agent: the next waits until it has taken these.
+const UNDER_WAY: usize = 2;
+/// How long it may take to be sure that a node is not listed.
+const SURE: Duration = Duration::from_secs(2);
+
+/// Why a session did not begin, or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Ending {
+    /// The agent has ended it, or the connection is gone.
+    #[error("the agent left")]
+    Left,
+    /// The state does not list it.
+    #[error("this node was removed from the cluster")]
+    Removed,
+    /// The same agent has a newer session.
+    #[error("a newer session of this agent has taken its place")]
+    Replaced,
+    /// Another agent has a session.
+    #[error("another machine with this node's identity has a session")]
+    Taken,
+    /// This manager does not lead.
+    #[error("this manager is not the leader")]
+    Deposed,
+    /// It does not keep to the protocol.
+    #[error("the agent {0}")]
+    Misbehaved(&'static str),
+}
+
+impl From<Cut> for Ending {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Replaced => Self::Replaced,
+            Cut::Removed => Self::Removed,
+            Cut::Deposed => Self::Deposed,
+        }
+    }
+}
+
+impl From<Misbehaved> for Ending {
+    fn from(Misbehaved(what): Misbehaved) -> Self {
+        Self::Misbehaved(what)
+    }
+}
+
+/// Answers agents.
+#[derive(Debug)]
+pub struct DeliveryService {
+    shared: Arc<Shared>,
+}
+
+impl DeliveryService {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The node behind a request, as the state lists it.
+    async fn admit<T>(&self, request: &Request<T>) -> Result<Admitted, Status> {
+        let (node, key) = worker(caller(request.extensions()))?;
+        if !self.shared.table.leading() {
+            return Err(self.shared.status(&Ending::Deposed));
+        }
+        let consensus = &self.shared.core.consensus;
+        let listed = || consensus.read(|state| listed(state, node, key));
+        if !listed() {
+            // For a node this is the end: an outdated state must not say it.
+            if consensus.linearize(SURE).await.is_err() {
+                return Err(self.shared.status(&Ending::Deposed));
+            }
+            if !listed() {
+                return Err(self.shared.status(&Ending::Removed));
+            }
+        }
+        let address = request.remote_addr().map(|address| address.to_string());
+        Ok(Admitted { node, key, address: address.unwrap_or_default() })
+    }
+}
+
+#[tonic::async_trait]
+impl Delivery for DeliveryService {
+    type SessionStream = ReceiverStream<Result<api::FromLeader, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<api::FromAgent>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let admitted = self.admit(&request).await?;
+        let (out, messages) = mpsc::channel(UNDER_WAY);
+        let shared = Arc::clone(&self.shared);
+        // The answer's head goes out before the hello is read: an agent may wait for it.
+        tokio::spawn(session::run(shared, admitted, request.into_inner(), out));
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+
+    async fn leave(
+        &self,
+        request: Request<api::LeaveRequest>,
+    ) -> Result<Response<api::LeaveReply>, Status> {
+        let Admitted { node: id, .. } = self.admit(&request).await?;
+        // An agent wipes before it leaves, and says so by leaving: what is still
+        // recorded is then written off.
+        for force in [false, true] {
+            let act = Act::Change(vec![Change::RemoveNode { id, force }]);
+            match self.shared.propose(Actor::Node(id), act).await {
+                Ok(applied) => match applied.outcome {
+                    Ok(_) | Err(Refusal::NotFound { .. }) => break,
+                    Err(Refusal::Holds { .. }) if !force => {}
+                    Err(refusal) => {
+                        let text = refusal.to_string();
+                        return Err(problem(Code::FailedPrecondition, 1, &text, "", None));
+                    }
+                },
+                Err(error) => return Err(self.shared.unproposed(&error)),
+            }
+        }
+        if let Some(live) = self.shared.table.live(id) {
+            live.cut(Cut::Removed);
+        }
+        Ok(Response::new(api::LeaveReply {}))
+    }
+}
+
+/// Whether the state lists this worker with this key.
+pub(super) fn listed(state: &State, node: NodeId, key: [u8; 32]) -> bool {
+    state.nodes.get(&node).is_some_and(|node| node.role == NodeRole::Worker && node.key == key)
+}
+
+/// The worker whose certificate a request came with.
+fn worker(caller: Option<&Caller>) -> Result<(NodeId, [u8; 32]), Status> {
+    match caller {
+        Some(Caller::Peer(peer)) => match peer.leaf().subject.role {
+            CertificateRole::Worker(node) => Ok((node, peer.leaf().key)),
+            CertificateRole::Manager(_) | CertificateRole::Operator(_) => Err(nobody()),
+        },
+        Some(Caller::Expired(_)) => {
+            let hint = "join it again with a new token";
+            Err(problem(
+                Code::PermissionDenied,
+                24,
+                "this node's certificate has expired",
+                hint,
+                None,
+            ))
+        }
+        Some(Caller::Anonymous) | None => Err(nobody()),
+    }
+}
+
+fn nobody() -> Status {
+    problem(Code::PermissionDenied, 1, "only a node's agent may call this", "", None)
+}
+
+impl Shared {
+    /// How an ending is told to the agent.
+    pub(super) fn status(&self, end: &Ending) -> Status {
+        let text = end.to_string();
+        match end {
+            Ending::Left => Status::cancelled(text),
+            Ending::Removed => {
+                let hint = "wipe its data directory and join it again with a new token";
+                problem(Code::PermissionDenied, 24, &text, hint, None)
+            }
+            Ending::Replaced => problem(Code::Aborted, 1, &text, "", None),
+            Ending::Taken => {
+                let hint = "an identity belongs to one machine: join the other one by itself";
+                problem(Code::AlreadyExists, 1, &text, hint, None)
+            }
+            Ending::Deposed => {
+                let leader = self.leader();
+                let hint = "ask the leader";
+                let leader = leader.as_ref().map(|(id, addresses)| (*id, addresses.as_slice()));
+                problem(Code::Unavailable, 3, &text, hint, leader)
+            }
+            Ending::Misbehaved(_) => {
+                let hint = "use the same version of skep everywhere";
+                problem(Code::InvalidArgument, 2, &text, hint, None)
+            }
+        }
+    }
+
+    /// How a proposal's failure is told.
+    fn unproposed(&self, error: &ProposeError) -> Status {
+        let text = error.to_string();
+        match error {
+            ProposeError::NotLeader(_) => self.status(&Ending::Deposed),
+            ProposeError::Unknown => {
+                problem(Code::Unknown, 6, &text, "look before repeating", None)
+            }
+            ProposeError::Stopped(_) => problem(Code::Unavailable, 3, &text, "", None),
+        }
+    }
+}

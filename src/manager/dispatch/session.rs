@@ -1,0 +1,348 @@
+//! One session: the hello, then pushes one at a time until either side ends it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+
+use super::Shared;
+use super::frames::{NoValue, frames, message};
+use super::ledger::{Ledger, Look, Misbehaved, Recorded, Refused};
+use super::service::Ending;
+use super::step::Has;
+use super::table::{Full, Live};
+use super::{Seen, pairs_of};
+use crate::base::{BootTime, Dice, NodeId, SecretId, ServiceId, VersionId, limits};
+use crate::consensus::Leadership;
+use crate::domain::{Exposure, State, Version};
+use crate::manager::NoKey;
+use crate::seal::{SessionHalf, SessionKey, ValueContext};
+use crate::wire::api;
+
+/// How long a node may take to say hello.
+const HELLO: Duration = Duration::from_secs(5);
+/// How long a session's last word may take.
+const LAST_WORD: Duration = Duration::from_millis(500);
+/// Versions that a node may name for one service: those of its grants, twice
+/// over while a rotation is under way.
+const HELD_VERSIONS: usize = 2 * limits::GRANTS;
+/// Characters of what a node says of itself.
+const SAID_CHARS: usize = 128;
+/// Bytes of a boot id.
+const BOOT_BYTES: usize = 64;
+
+/// Where messages to the agent go.
+pub(super) type Out = mpsc::Sender<Result<api::FromLeader, Status>>;
+
+/// A node whose certificate was checked against the state.
+#[derive(Clone, Debug)]
+pub(super) struct Admitted {
+    /// Which.
+    pub node: NodeId,
+    /// BLAKE3 of its public key.
+    pub key: [u8; 32],
+    /// Where it connects from.
+    pub address: String,
+}
+
+/// Runs a session to its end, and says why it ended.
+pub(super) async fn run<S>(shared: Arc<Shared>, admitted: Admitted, incoming: S, out: Out)
+where
+    S: Stream<Item = Result<api::FromAgent, Status>> + Unpin + Send,
+{
+    let end = session(&shared, &admitted, incoming, &out).await;
+    tracing::info!(node = %admitted.node, %end, "session_ended");
+    if end == Ending::Left {
+        return;
+    }
+    let status = shared.status(&end);
+    if tokio::time::timeout(LAST_WORD, out.send(Err(status))).await.is_err() {
+        tracing::debug!(node = %admitted.node, "session_cut_unheard");
+    }
+}
+
+async fn session<S>(shared: &Shared, admitted: &Admitted, mut incoming: S, out: &Out) -> Ending
+where
+    S: Stream<Item = Result<api::FromAgent, Status>> + Unpin + Send,
+{
+    let hello = match tokio::time::timeout(HELLO, incoming.next()).await {
+        Ok(Some(Ok(api::FromAgent { of: Some(api::from_agent::Of::Hello(hello)) }))) => hello,
+        Ok(Some(Ok(_))) => return Ending::Misbehaved("said something before hello"),
+        Ok(Some(Err(_)) | None) => return Ending::Left,
+        Err(_) => return Ending::Misbehaved("said no hello in 5 seconds"),
+    };
+    let (live, key, welcome) = match enter(shared, admitted, hello) {
+        Ok(entered) => entered,
+        Err(end) => return end,
+    };
+    tracing::info!(node = %admitted.node, "session_started");
+    let welcome = message(api::from_leader::Of::Welcome(welcome));
+    let end = tokio::select! {
+        biased;
+        cut = live.ends() => Ending::from(cut),
+        () = out.closed() => Ending::Left,
+        end = read(shared, &live, incoming) => end,
+        end = write(shared, &live, admitted, &key, welcome, out) => end,
+    };
+    shared.table.leave(&live, shared.core.clock.now());
+    end
+}
+
+/// Agrees on a key and takes the session in.
+fn enter(
+    shared: &Shared,
+    admitted: &Admitted,
+    hello: api::Hello,
+) -> Result<(Arc<Live>, SessionKey, api::Welcome), Ending> {
+    let core = &shared.core;
+    let public = <[u8; 32]>::try_from(hello.session_public.as_slice())
+        .ok()
+        .ok_or(Ending::Misbehaved("sent a malformed session key"))?;
+    if hello.boot_id.is_empty() || hello.boot_id.len() > BOOT_BYTES {
+        return Err(Ending::Misbehaved("sent a malformed boot id"));
+    }
+    let running = services(&hello.running)?;
+    let ledger = Ledger::new(held(&hello.held)?, running.clone());
+
+    let half = SessionHalf::draw((core.dice)().as_mut());
+    let session_public = half.public().to_vec();
+    let key = half
+        .agree(true, core.node, admitted.node, &public)
+        .ok()
+        .ok_or(Ending::Misbehaved("sent a session key of low order"))?;
+
+    let welcome = core.consensus.read(|state| {
+        let cluster = state.cluster.as_ref()?;
+        let managers = state.nodes.values().filter(|node| node.box_key.is_some());
+        Some(api::Welcome {
+            session_public,
+            leader: core.node.as_bytes().to_vec(),
+            cluster_name: cluster.name.as_str().to_owned(),
+            addresses: managers.flat_map(|node| node.addresses.iter().cloned()).collect(),
+            epoch_counter: cluster.epoch.counter,
+            epoch_tail: cluster.epoch.tail.to_vec(),
+            revision: state.revision.0,
+        })
+    });
+    let welcome = welcome.ok_or(Ending::Deposed)?;
+    let now = core.clock.now();
+    let seen = Seen {
+        connected: true,
+        last_seen: Some(now),
+        version: said(&hello.version),
+        hostname: said(&hello.hostname),
+        os: said(&hello.os),
+        arch: said(&hello.arch),
+        address: admitted.address.clone(),
+        running,
+        rival: None,
+    };
+    let live = shared.table.enter(admitted.node, hello.boot_id, ledger, seen, now);
+    let live = live.map_err(|full| match full {
+        Full::NotLeading => Ending::Deposed,
+        Full::Taken => Ending::Taken,
+    })?;
+    Ok((live, key, welcome))
+}
+
+/// Takes what the agent says.
+async fn read<S>(shared: &Shared, live: &Live, mut incoming: S) -> Ending
+where
+    S: Stream<Item = Result<api::FromAgent, Status>> + Unpin,
+{
+    loop {
+        let Some(Ok(said)) = incoming.next().await else { return Ending::Left };
+        if let Err(end) = take(shared, live, said) {
+            return end;
+        }
+    }
+}
+
+fn take(shared: &Shared, live: &Live, said: api::FromAgent) -> Result<(), Ending> {
+    let now = shared.core.clock.now();
+    match said.of {
+        Some(api::from_agent::Of::Hello(_)) => {
+            return Err(Ending::Misbehaved("said hello twice"));
+        }
+        Some(api::from_agent::Of::Running(running)) => {
+            let running = services(&running.services)?;
+            shared.table.heard(live, Some(&running), now);
+            live.ledger.lock().runs(running);
+        }
+        Some(api::from_agent::Of::Ack(ack)) => {
+            let failed = failed(&ack.failed)?;
+            for one in &failed {
+                let (node, service, last) = (live.node, one.service, one.last);
+                tracing::warn!(%node, %service, last, why = one.why, "delivery_failed");
+            }
+            shared.table.heard(live, None, now);
+            live.ledger.lock().acknowledged(ack.push, failed, shared.core.clock.boot())?;
+            shared.table.tick();
+        }
+        // A newer agent's word, which this manager does not know.
+        None => {}
+    }
+    live.wake.notify_one();
+    Ok(())
+}
+
+/// Looks, sends what there is to send, and waits for a reason to look again.
+async fn write(
+    shared: &Shared,
+    live: &Live,
+    admitted: &Admitted,
+    key: &SessionKey,
+    welcome: api::FromLeader,
+    out: &Out,
+) -> Ending {
+    let mut leadership = shared.core.consensus.leadership();
+    if out.send(Ok(welcome)).await.is_err() {
+        return Ending::Left;
+    }
+    let mut dice = (shared.core.dice)();
+    loop {
+        let Some(look) = shared.look(live, admitted.key) else { return Ending::Removed };
+        if let Some((number, delta)) = look.push {
+            let seal = |secret: SecretId, version: &Version| {
+                seal_key(shared, dice.as_mut(), key, secret, version)
+            };
+            let (messages, refused) = frames(number, &delta, seal);
+            for one in refused {
+                tracing::warn!(service = %one.service, why = one.why, "value_withheld");
+                live.ledger.lock().withhold(number, one);
+            }
+            for message in messages {
+                // After a message was made, and before it leaves.
+                if !leads(&mut leadership).await {
+                    return Ending::Deposed;
+                }
+                if out.send(Ok(message)).await.is_err() {
+                    return Ending::Left;
+                }
+            }
+        }
+        tokio::select! {
+            () = live.wake.notified() => {}
+            () = until(shared, look.again) => {}
+        }
+    }
+}
+
+/// Waits while no majority is in touch; false where this manager leads no more.
+async fn leads(leadership: &mut watch::Receiver<Leadership>) -> bool {
+    match leadership.wait_for(|now| !now.own || now.quorum).await {
+        Ok(now) => now.own,
+        Err(_) => false,
+    }
+}
+
+async fn until(shared: &Shared, again: Option<BootTime>) {
+    match again {
+        Some(again) => {
+            let wait = again.0.saturating_sub(shared.core.clock.boot().0);
+            tokio::time::sleep(Duration::from_millis(wait.max(1))).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// A version's data key, out of the state's wrapping and into the session's.
+fn seal_key(
+    shared: &Shared,
+    dice: &mut dyn Dice,
+    key: &SessionKey,
+    secret: SecretId,
+    version: &Version,
+) -> Result<Vec<u8>, NoValue> {
+    let cluster = shared.core.cluster;
+    let context = ValueContext { cluster, secret, version: version.id, size: version.size };
+    let why = |error: &dyn std::fmt::Display| {
+        format!("the leader can't open the key of a version of secret {secret}: {error}")
+    };
+    let opened = shared.core.keys.open_data_key(&version.data_key, &context);
+    let data_key = opened.map_err(|error| NoValue {
+        why: why(&error),
+        // A key that is not open yet will be, when this manager has caught up.
+        last: matches!(error, NoKey::Seal(_)),
+    })?;
+    key.seal(dice, &data_key, &context).map_err(|error| NoValue { why: why(&error), last: true })
+}
+
+impl Shared {
+    /// One look at a session: what is due, what it has, what to do. `None`: the
+    /// state does not list the node (with this key) any more.
+    fn look(&self, live: &Live, key: [u8; 32]) -> Option<Look> {
+        let node = live.node;
+        let now = self.core.clock.boot();
+        let mut ledger = live.ledger.lock();
+        // Before the state is read: what is settled after this is in the state.
+        let unsure = self.table.unsure(node);
+        let (wanted, exposed) = self.core.consensus.read(|state| {
+            super::service::listed(state, node, key).then(|| {
+                let wanted = super::wanted::wanted(state, node, ledger.running(), ledger.known());
+                (wanted, exposed_of(state, node))
+            })
+        })?;
+        let recorded = Recorded { exposed, unsure };
+        let look = ledger.look(wanted, &recorded, now);
+        if look.asks || !ledger.confirmations(node, &recorded.exposed).is_empty() {
+            self.table.propose(node);
+        }
+        drop(ledger);
+        self.table.tick();
+        Some(look)
+    }
+}
+
+/// What the state records of a node's pairs.
+pub(super) fn exposed_of(state: &State, node: NodeId) -> BTreeMap<ServiceId, Exposure> {
+    let pairs = state.exposed.range(pairs_of(node));
+    pairs.map(|((_, service), exposure)| (*service, *exposure)).collect()
+}
+
+fn services(ids: &[Vec<u8>]) -> Result<BTreeSet<ServiceId>, Misbehaved> {
+    if ids.len() > limits::SERVICES {
+        return Err(Misbehaved("names more services than there may be"));
+    }
+    ids.iter().map(|id| service(id)).collect()
+}
+
+fn service(id: &[u8]) -> Result<ServiceId, Misbehaved> {
+    ServiceId::try_from(id).ok().ok_or(Misbehaved("sent a malformed id"))
+}
+
+fn held(held: &[api::Held]) -> Result<BTreeMap<ServiceId, Has>, Misbehaved> {
+    if held.len() > limits::SERVICES {
+        return Err(Misbehaved("holds more services than there may be"));
+    }
+    let has = |one: &api::Held| {
+        if one.versions.len() > HELD_VERSIONS {
+            return Err(Misbehaved("holds more versions than there may be"));
+        }
+        let version = |id: &Vec<u8>| VersionId::try_from(id.as_slice()).ok();
+        let versions: Option<_> = one.versions.iter().map(version).collect();
+        let versions = versions.ok_or(Misbehaved("sent a malformed id"))?;
+        // Any other length is not a digest of ours: then the set is not whole.
+        let digest = one.digest.as_slice().try_into().ok();
+        Ok((service(&one.service)?, Has { digest, versions }))
+    };
+    held.iter().map(has).collect()
+}
+
+fn failed(failed: &[api::Failed]) -> Result<Vec<Refused>, Misbehaved> {
+    if failed.len() > limits::SERVICES {
+        return Err(Misbehaved("failed more services than there may be"));
+    }
+    let one = |one: &api::Failed| {
+        Ok(Refused { service: service(&one.service)?, why: said(&one.why), last: one.r#final })
+    };
+    failed.iter().map(one).collect()
+}
+
+/// What a node says of itself, fit for a table: bounded, without control characters.
+fn said(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(SAID_CHARS).collect()
+}

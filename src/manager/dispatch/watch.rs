@@ -1,0 +1,237 @@
+//! Waiting: how far everything due at a revision has come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::Shared;
+use super::ledger::Standing;
+use crate::base::{NodeId, Revision, ServiceId, Stamp};
+use crate::domain::{Activation, Availability, NodeRole, State, is_due};
+use crate::wire::api;
+
+/// Looking takes at most one part in this many of a waiting task's time.
+const SHARE: u32 = 4;
+/// Laggards named in one message.
+const NAMED: usize = 1_000;
+
+/// What a caller waits for.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// Everything due then,
+    pub revision: Revision,
+    /// of these services,
+    pub services: BTreeSet<ServiceId>,
+    /// and of all services on these nodes.
+    pub nodes: BTreeSet<NodeId>,
+}
+
+type Pair = (NodeId, ServiceId);
+
+/// Sends progress until it is done, failed, not wanted any more, or another
+/// manager's business.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    asked: Asked,
+    progress: mpsc::Sender<api::DeliveryProgress>,
+) {
+    let mut ticks = shared.table.ticks();
+    let mut concerned: BTreeSet<Pair> = BTreeSet::new();
+    for pair in shared.table.ended_since(asked.revision) {
+        if asked.services.contains(&pair.1) || asked.nodes.contains(&pair.0) {
+            concerned.insert(pair);
+        }
+    }
+    let mut last = None;
+    while shared.table.leading() {
+        ticks.mark_unchanged();
+        let begun = tokio::time::Instant::now();
+        let now = shared.progress(&asked, &mut concerned);
+        let ends = now.done || now.failed;
+        if last.as_ref() != Some(&now) {
+            if progress.send(now.clone()).await.is_err() {
+                return;
+            }
+            last = Some(now);
+        }
+        if ends {
+            return;
+        }
+        let pause: Duration = begun.elapsed().saturating_mul(SHARE - 1);
+        tokio::select! {
+            () = progress.closed() => return,
+            changed = async {
+                tokio::time::sleep(pause).await;
+                ticks.changed().await
+            } => if changed.is_err() { return },
+        }
+    }
+}
+
+/// A pair that somebody waits for, as the state has it.
+struct Concern {
+    name: String,
+    behind: bool,
+}
+
+impl Shared {
+    /// How far it is. `concerned` remembers the pairs seen so far: one that has
+    /// nothing to wait for any more counts as delivered.
+    fn progress(&self, asked: &Asked, concerned: &mut BTreeSet<Pair>) -> api::DeliveryProgress {
+        let running = self.running(asked);
+        let (applied, open) =
+            self.core.consensus.read(|state| (state.revision, concerns(state, asked, &running)));
+        concerned.extend(open.keys().copied());
+
+        let mut nodes: BTreeMap<NodeId, Option<api::Laggard>> = BTreeMap::new();
+        let mut failed = false;
+        for pair in concerned.iter() {
+            let laggard = nodes.entry(pair.0).or_default();
+            let Some(concern) = open.get(pair) else { continue };
+            let Some((why, last)) = self.why(*pair, concern.behind, asked.revision) else {
+                continue;
+            };
+            failed |= last;
+            if laggard.is_none() || last {
+                let node = pair.0.as_bytes().to_vec();
+                *laggard = Some(api::Laggard { node, name: concern.name.clone(), why });
+            }
+        }
+        let count = nodes.len();
+        let laggards: Vec<_> = nodes.into_values().flatten().collect();
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let missing = laggards.len();
+        api::DeliveryProgress {
+            nodes: number(count),
+            delivered: number(count - missing),
+            done: missing == 0 && applied >= asked.revision,
+            failed,
+            laggards: laggards.into_iter().take(NAMED).collect(),
+        }
+    }
+
+    /// What the nodes that may be concerned say that they run.
+    fn running(&self, asked: &Asked) -> BTreeMap<NodeId, BTreeSet<ServiceId>> {
+        let mut nodes = asked.nodes.clone();
+        self.core.consensus.read(|state| {
+            for service in &asked.services {
+                nodes.extend(state.indexes.placed.get(service).into_iter().flatten());
+            }
+        });
+        let lives = nodes.into_iter().filter_map(|node| self.table.live(node));
+        lives
+            .map(|live| {
+                let ledger = live.ledger.lock();
+                let running = if asked.nodes.contains(&live.node) {
+                    ledger.running().clone()
+                } else {
+                    ledger.running().intersection(&asked.services).copied().collect()
+                };
+                (live.node, running)
+            })
+            .collect()
+    }
+
+    /// Why what is due of a pair is not in place, and whether waiting is no use;
+    /// `None`: it is in place.
+    fn why(
+        &self,
+        (node, service): Pair,
+        behind: bool,
+        revision: Revision,
+    ) -> Option<(String, bool)> {
+        let Some(live) = self.table.live(node) else {
+            return Some((away(self.table.seen(node).last_seen), false));
+        };
+        let standing = live.ledger.lock().standing(service, revision);
+        match standing {
+            Standing::InPlace if !behind => None,
+            Standing::InPlace | Standing::Waiting => {
+                Some(("waiting for its agent".to_owned(), false))
+            }
+            Standing::Failed { why, last } => Some((why, last)),
+        }
+    }
+}
+
+/// The pairs that are concerned: those that hold something, and those for which
+/// something is due. A paused node is, only while something was taken from it.
+fn concerns(
+    state: &State,
+    asked: &Asked,
+    running: &BTreeMap<NodeId, BTreeSet<ServiceId>>,
+) -> BTreeMap<Pair, Concern> {
+    let mut pairs = BTreeMap::new();
+    let mut look = |node: NodeId, service: ServiceId| {
+        let Some(member) = state.nodes.get(&node).filter(|node| node.role == NodeRole::Worker)
+        else {
+            return;
+        };
+        let exposure = state.exposed.get(&(node, service));
+        let behind = exposure.is_some_and(|exposure| exposure.behind.is_some());
+        let concerned = match member.availability {
+            Availability::Active => exposure.is_some() || due(state, node, service, running),
+            Availability::Pause => behind,
+            Availability::Drain => exposure.is_some(),
+        };
+        if concerned {
+            let name = member.name.as_str().to_owned();
+            pairs.insert((node, service), Concern { name, behind });
+        }
+    };
+    for service in &asked.services {
+        let exposed = state.indexes.exposed_of.get(service);
+        let placed = state.indexes.placed.get(service);
+        for node in exposed.into_iter().chain(placed).flatten() {
+            look(*node, *service);
+        }
+    }
+    for node in &asked.nodes {
+        for (_, service) in state.exposed.range(super::pairs_of(*node)).map(|(pair, _)| *pair) {
+            look(*node, service);
+        }
+        for service in state.indexes.placed_on.get(node).into_iter().flatten() {
+            look(*node, *service);
+        }
+    }
+    pairs
+}
+
+/// Whether a service is due on an active node.
+fn due(
+    state: &State,
+    node: NodeId,
+    service: ServiceId,
+    running: &BTreeMap<NodeId, BTreeSet<ServiceId>>,
+) -> bool {
+    let runs = || running.get(&node).is_some_and(|running| running.contains(&service));
+    let activation = state.services.get(&service).map(|service| service.spec.activation);
+    is_due(state, node, service) && (activation == Some(Activation::Placed) || runs())
+}
+
+/// Why a pair is pending.
+pub(super) fn why_pending(shared: &Shared, node: NodeId, service: ServiceId) -> String {
+    let Some(live) = shared.table.live(node) else {
+        return away(shared.table.seen(node).last_seen);
+    };
+    let revision = shared.core.consensus.read(|state| state.revision);
+    let standing = live.ledger.lock().standing(service, revision);
+    match standing {
+        Standing::InPlace => "being confirmed".to_owned(),
+        Standing::Waiting => "waiting for its agent".to_owned(),
+        Standing::Failed { why, .. } => why,
+    }
+}
+
+/// Why a node without a session is behind.
+pub(super) fn away(last_seen: Option<Stamp>) -> String {
+    let time = last_seen
+        .and_then(|stamp| i64::try_from(stamp.0).ok())
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    match time {
+        Some(time) => format!("down since {}", time.strftime("%H:%M:%S")),
+        None => "not connected".to_owned(),
+    }
+}

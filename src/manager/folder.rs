@@ -1,0 +1,211 @@
+//! A manager's data folder: `manager.key`, `log/`, `snapshots/`, `node`, `lock`
+//! and two marks.
+//!
+//! The order in which they appear and go is what keeps a half-made manager from
+//! being taken for a whole one: `init-unfinished` stands from before the key
+//! file until the first command is applied.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::Disk;
+
+/// Bytes of a key file: 16 recipients, a chain and keys need less than a tenth.
+const KEY_FILE_BYTES: u64 = 256 * 1024;
+/// Bytes of the `node` file.
+const NODE_FILE_BYTES: u64 = 4 * 1024;
+
+const KEY_FILE: &str = "manager.key";
+const NODE_FILE: &str = "node";
+const UNFINISHED: &str = "init-unfinished";
+const STAY_LOCKED: &str = "stay-locked";
+
+/// Why a data folder can't be used. Says the daemon's exit status.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// Another process has it: status 22.
+    #[error("{0} is in use by another process")]
+    InUse(PathBuf),
+    /// Not ours alone: status 23.
+    #[error("{0} {1}")]
+    Permissions(PathBuf, &'static str),
+    /// The log is there and the key file is not: status 20.
+    #[error("{0} holds a log, and its manager.key is missing")]
+    KeyMissing(PathBuf),
+    /// What the system says: status 21.
+    #[error("{0}: {1}")]
+    Disk(PathBuf, io::Error),
+}
+
+/// For display while locked; nothing trusts it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NodeFile {
+    /// The manager's id, as text.
+    pub node: String,
+    /// Its name.
+    pub name: String,
+    /// The cluster's name.
+    pub cluster: String,
+}
+
+/// A data folder that this process alone uses, as long as this lives.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    disk: Disks,
+    _lock: File,
+}
+
+struct Disks(Arc<dyn Disk>);
+
+impl std::fmt::Debug for Disks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Disk")
+    }
+}
+
+impl Folder {
+    /// Makes the folder (0700) if it is not there, checks that it is the user's
+    /// own, and locks it.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub(super) fn open(path: &Path, uid: u32, disk: Arc<dyn Disk>) -> Result<Self, FolderError> {
+        let failed = |error| FolderError::Disk(path.to_owned(), error);
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        let found = std::fs::metadata(path).map_err(failed)?;
+        if found.uid() != uid {
+            let why = "belongs to another user than the one that runs the manager";
+            return Err(FolderError::Permissions(path.to_owned(), why));
+        }
+        if found.mode() & 0o077 != 0 {
+            let why = "is open to other users; its mode must be 0700";
+            return Err(FolderError::Permissions(path.to_owned(), why));
+        }
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path.join("lock"))
+            .map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(FolderError::InUse(path.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let folder = Self { path: path.to_owned(), disk: Disks(disk), _lock: lock };
+        if folder.key_file().map_err(failed)?.is_none() && folder.has_log().map_err(failed)? {
+            return Err(FolderError::KeyMissing(path.to_owned()));
+        }
+        Ok(folder)
+    }
+    /// Where it is.
+    #[must_use]
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+    fn has_log(&self) -> io::Result<bool> {
+        Ok(absent(self.disk.0.list(&self.path.join("log")))?.is_some_and(|found| !found.is_empty()))
+    }
+    /// The key file's bytes; `None` on a manager that is `new`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn key_file(&self) -> io::Result<Option<Vec<u8>>> {
+        absent(self.disk.0.read(&self.path.join(KEY_FILE), KEY_FILE_BYTES))
+    }
+    /// Writes the first key file, its mark before it and its `node` file after.
+    ///
+    /// # Errors
+    /// What the system says; [`Self::forget_init`] then cleans up.
+    pub(super) fn begin_init(&self, key_file: &[u8], node: &NodeFile) -> io::Result<()> {
+        self.disk.0.replace(&self.path.join(UNFINISHED), b"")?;
+        self.disk.0.replace(&self.path.join(KEY_FILE), key_file)?;
+        let text = toml::to_string(node).map_err(io::Error::other)?;
+        self.disk.0.replace(&self.path.join(NODE_FILE), text.as_bytes())
+    }
+    /// The first command is applied: the manager is whole.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn finish_init(&self) -> io::Result<()> {
+        self.remove_mark(UNFINISHED)
+    }
+    /// Whether an `init` did not come to its end here.
+    #[must_use]
+    pub(super) fn init_unfinished(&self) -> bool {
+        self.has_mark(UNFINISHED)
+    }
+    /// Takes back all that a failed `init` left, so that the manager is `new`. The
+    /// mark goes last.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn forget_init(&self) -> io::Result<()> {
+        for below in ["log", "snapshots"] {
+            absent(std::fs::remove_dir_all(self.path.join(below)))?;
+        }
+        for file in [NODE_FILE, KEY_FILE] {
+            absent(self.disk.0.remove(&self.path.join(file)))?;
+        }
+        self.disk.0.sync_folder(&self.path)?;
+        self.remove_mark(UNFINISHED)
+    }
+    /// What the `node` file says; empty where it is not there or not readable.
+    #[must_use]
+    pub(super) fn node_file(&self) -> NodeFile {
+        let read = self.disk.0.read(&self.path.join(NODE_FILE), NODE_FILE_BYTES);
+        let text = read.ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        text.and_then(|text| toml::from_str(&text).ok()).unwrap_or_default()
+    }
+    /// An operator locked it: an unlock key on this machine doesn't open it again.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn stay_locked(&self) -> io::Result<()> {
+        self.disk.0.replace(&self.path.join(STAY_LOCKED), b"")
+    }
+    /// Whether an operator locked it.
+    #[must_use]
+    pub(super) fn stays_locked(&self) -> bool {
+        self.has_mark(STAY_LOCKED)
+    }
+    /// An operator unlocked it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn may_unlock(&self) -> io::Result<()> {
+        self.remove_mark(STAY_LOCKED)
+    }
+    fn has_mark(&self, mark: &str) -> bool {
+        self.disk.0.len(&self.path.join(mark)).is_ok()
+    }
+    fn remove_mark(&self, mark: &str) -> io::Result<()> {
+        if absent(self.disk.0.remove(&self.path.join(mark)))?.is_some() {
+            self.disk.0.sync_folder(&self.path)?;
+        }
+        Ok(())
+    }
+    /// Bytes free where it lies, for this user; 0 where the system doesn't say.
+    #[must_use]
+    pub(super) fn free_bytes(&self) -> u64 {
+        rustix::fs::statvfs(&self.path)
+            .map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize))
+    }
+}
+
+/// Nothing there is an answer; every other failure is one.
+fn absent<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

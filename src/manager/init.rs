@@ -1,0 +1,353 @@
+//! From nothing to a cluster of one manager.
+//!
+//! All that can be refused is refused before the first byte is written. Then the
+//! key file comes first, consensus second, the first command last; whatever
+//! fails in between is taken back, and a process that dies in between leaves its
+//! mark (see `folder`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::caller::LocalUser;
+use super::folder::NodeFile;
+use super::keys::ISSUING_KEY;
+use super::lifecycle::{Manager, Shared};
+use super::phase::Needs;
+use super::problem::Problem;
+use super::running::{Started, propose};
+use super::{LEAF_MS, chores};
+use crate::base::{
+    ClusterId, Dice, Epoch, Fingerprint, Key32, Labels, Name, NodeId, OperatorId, RequestId, Stamp,
+    draw,
+};
+use crate::ca::{CertificateRole, Issuer, PrivateKey, Subject, key_digest, verify_chain};
+use crate::consensus::ProposeError;
+use crate::domain::{
+    Act, Actor, Availability, Cluster, Genesis, Node, NodeRole, Operator, OperatorRole, Recipient,
+};
+use crate::seal::{BoxKey, ClusterKey, Dek, KeyFile, KeyFileBody, RecipientKey, box_cluster_key};
+use crate::wire::{api, convert::read_id};
+
+/// Bytes of a certificate or of the sealed root key: far more than any has.
+const PART_BYTES: usize = 16 * 1024;
+/// How long the only voter may take to lead.
+const LEAD_WAIT: Duration = Duration::from_secs(10);
+
+/// What `PrepareInit` made and `CommitInit` uses: in memory alone.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    issuing: PrivateKey,
+    tls: PrivateKey,
+    node: NodeId,
+}
+
+/// A cluster ready to be founded: checked, signed and sealed, not yet written.
+struct Founding {
+    key_file: KeyFile,
+    body: KeyFileBody,
+    fingerprint: Fingerprint,
+    node_file: NodeFile,
+    genesis: Genesis,
+    reply: api::CommitInitReply,
+}
+
+impl Manager {
+    /// Makes the issuing key, this manager's TLS key and its id. A second call
+    /// makes others.
+    pub(super) async fn prepare_init(&self) -> Result<api::PrepareInitReply, Problem> {
+        let _turn = self.0.turn.lock().await;
+        self.phase().admits(Needs::New)?;
+        let failed = |error| Problem::bug(format!("a key pair was not made: {error}"));
+        let prepared = Prepared {
+            issuing: PrivateKey::generate().map_err(failed)?,
+            tls: PrivateKey::generate().map_err(failed)?,
+            node: NodeId::draw(&mut *self.0.dice()),
+        };
+        let reply = api::PrepareInitReply {
+            issuing_public: prepared.issuing.public(),
+            node_id: prepared.node.as_bytes().to_vec(),
+            default_name: self.0.setup.name.to_string(),
+            addresses: self.0.addresses(),
+        };
+        self.0.prepare(prepared);
+        Ok(reply)
+    }
+
+    /// Founds the cluster. Goes on to its end also when the caller is gone.
+    pub(super) async fn commit_init(
+        &self,
+        user: LocalUser,
+        request: api::CommitInitRequest,
+    ) -> Result<api::CommitInitReply, Problem> {
+        let manager = self.clone();
+        let task = tokio::spawn(async move { manager.found(user, request).await });
+        task.await.unwrap_or_else(|_| Err(Problem::bug("init ended unexpectedly")))
+    }
+
+    async fn found(
+        self,
+        user: LocalUser,
+        request: api::CommitInitRequest,
+    ) -> Result<api::CommitInitReply, Problem> {
+        let _turn = self.0.turn.lock().await;
+        self.phase().admits(Needs::New)?;
+        let prepared = self.0.take_prepared().ok_or_else(|| {
+            Problem::refused("init was not prepared, or was begun anew").hint("run skep init again")
+        })?;
+        let node = prepared.node;
+        let founding = Founding::new(&self.0, *prepared, &request)?;
+        let listener = self.0.listen()?;
+        let actor = user.admitted(node).actor()?;
+        let reply = founding.reply.clone();
+        match self.0.carry_out(founding, actor).await {
+            Ok(started) => {
+                tracing::info!(event = "cluster_founded", node = %node);
+                self.0.become_running(started.run(&self, listener));
+                Ok(reply)
+            }
+            Err(problem) => Err(self.0.take_back(problem).await),
+        }
+    }
+}
+
+impl Shared {
+    async fn carry_out(
+        self: &Arc<Self>,
+        founding: Founding,
+        actor: Actor,
+    ) -> Result<Started, Problem> {
+        let Founding { key_file, body, fingerprint, node_file, genesis, .. } = founding;
+        let bytes = key_file.to_bytes();
+        let written = self.on_disk(move |shared| shared.folder.begin_init(&bytes, &node_file));
+        written.await.map_err(|error| {
+            Problem::fatal(21, format!("{}: {error}", self.folder.path().display()))
+                .hint("see that the disk works and has room, then run skep init again")
+        })?;
+        let started = Started::new(self, key_file.header(), body, fingerprint).await?;
+        if let Err(problem) = first_command(&started, genesis, actor).await {
+            started.core.consensus.shutdown().await;
+            return Err(problem);
+        }
+        if let Err(error) = self.on_disk(|shared| shared.folder.finish_init()).await {
+            // The cluster is whole; the next unlock sees that and tries again.
+            tracing::warn!(event = "init_mark_stays", why = %error);
+        }
+        chores::open_key(&started.core);
+        Ok(started)
+    }
+
+    async fn take_back(self: &Arc<Self>, problem: Problem) -> Problem {
+        match self.on_disk(|shared| shared.folder.forget_init()).await {
+            Ok(()) => problem,
+            Err(error) => Problem::fatal(
+                21,
+                format!("init failed ({problem}), and what it left was not removed: {error}"),
+            )
+            .hint(format!(
+                "stop the manager, remove {}, start it and run skep init again",
+                self.folder.path().display()
+            )),
+        }
+    }
+
+    /// Blocking work on the data folder.
+    pub(super) async fn on_disk(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Shared) -> std::io::Result<()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let shared = self.clone();
+        let task = tokio::task::spawn_blocking(move || work(&shared));
+        task.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+    }
+}
+
+async fn first_command(started: &Started, genesis: Genesis, actor: Actor) -> Result<(), Problem> {
+    let core = &started.core;
+    let nobody = |error| Problem::of_proposal(error, |_| Vec::new());
+    core.consensus.found().await.map_err(nobody)?;
+    let mut leadership = core.consensus.leadership();
+    let leads = async { leadership.wait_for(|seen| seen.own).await.is_ok() };
+    if !tokio::time::timeout(LEAD_WAIT, leads).await.unwrap_or(false) {
+        return Err(nobody(ProposeError::NotLeader(None)));
+    }
+    let request = RequestId::draw(&mut *(core.dice)());
+    let act = Act::Genesis(Box::new(genesis));
+    propose(core, request, actor, act).await.map_err(nobody)?.outcome?;
+    Ok(())
+}
+
+impl Founding {
+    fn new(
+        shared: &Shared,
+        prepared: Prepared,
+        request: &api::CommitInitRequest,
+    ) -> Result<Self, Problem> {
+        let dice = &mut *shared.dice();
+        let now = shared.setup.clock.now();
+        let asked = Asked::read(request)?;
+        let ends = now.plus_ms(LEAF_MS);
+        let node = prepared.node;
+        let name = shared.setup.name.clone();
+
+        let cluster_key = ClusterKey::draw(dice, asked.cluster, 1);
+        let box_key = BoxKey::draw(dice);
+        let sealing = |error: crate::seal::SealError| Problem::bad_input(format!("a key {error}"));
+        let boxed =
+            box_cluster_key(dice, &cluster_key, node, &box_key.public()).map_err(sealing)?;
+        let secret = crate::base::SecretBytes::copy_of(prepared.issuing.expose());
+        let issuing_key =
+            cluster_key.wrap_key().wrap_secret(dice, ISSUING_KEY, &secret).map_err(sealing)?;
+
+        let leaves = Leaves::sign(prepared, &asked, request, name.clone(), dice, now, ends)?;
+        let body = KeyFileBody {
+            tls_key: crate::base::SecretBytes::copy_of(leaves.tls.expose()),
+            chain: leaves.own.clone(),
+            box_private: Key32::take(&mut { *box_key.expose() }),
+            deks: vec![Dek::draw(dice)],
+        };
+        let recipients = [asked.recipient];
+        let key_file =
+            KeyFile::seal(dice, asked.cluster, node, 1, &recipients, &body).map_err(sealing)?;
+
+        let cluster = Cluster {
+            id: asked.cluster,
+            name: asked.name.clone(),
+            epoch: Epoch { counter: 1, tail: draw(dice) },
+            created: now,
+            root: request.root.as_slice().into(),
+            sealed_root_key: request.sealed_root_key.as_slice().into(),
+            issuing: request.issuing.as_slice().into(),
+            issuing_key,
+            recipients: BTreeMap::from([(
+                asked.recipient.id(),
+                Recipient {
+                    public: *asked.recipient.as_bytes(),
+                    label: "init".to_owned(),
+                    only: None,
+                },
+            )]),
+            cluster_key: crate::domain::ClusterKey {
+                number: 1,
+                intake: cluster_key.intake_public(),
+                boxes: BTreeMap::from([(node, boxed)]),
+            },
+        };
+        let addresses = shared.addresses();
+        let genesis = Genesis {
+            cluster,
+            manager: node,
+            node: Node {
+                name: name.clone(),
+                role: NodeRole::Manager,
+                key: key_digest(&leaves.tls.public()),
+                labels: Labels::default(),
+                availability: Availability::Active,
+                box_key: Some(box_key.public()),
+                addresses: addresses.clone(),
+                joined: now,
+                certificate_ends: ends,
+            },
+            operator: leaves.operator,
+            admin: Operator {
+                name: asked.operator_name,
+                role: OperatorRole::Admin,
+                key: key_digest(&request.operator_public),
+                created: now,
+                certificate_ends: ends,
+            },
+        };
+        let node_file = NodeFile {
+            node: node.to_string(),
+            name: name.to_string(),
+            cluster: asked.name.to_string(),
+        };
+        let reply = api::CommitInitReply {
+            operator_id: leaves.operator.as_bytes().to_vec(),
+            operator_chain: leaves.admin,
+            addresses,
+            node_id: node.as_bytes().to_vec(),
+            node_name: name.to_string(),
+        };
+        Ok(Self { key_file, body, fingerprint: asked.fingerprint, node_file, genesis, reply })
+    }
+}
+
+/// What the CLI sent, checked field by field.
+struct Asked {
+    cluster: ClusterId,
+    name: Name,
+    operator_name: Name,
+    recipient: RecipientKey,
+    fingerprint: Fingerprint,
+}
+
+impl Asked {
+    fn read(request: &api::CommitInitRequest) -> Result<Self, Problem> {
+        let parts = [&request.root, &request.issuing, &request.sealed_root_key];
+        if parts.iter().any(|part| part.is_empty() || part.len() > PART_BYTES) {
+            return Err(Problem::bad_input(
+                "a certificate or the sealed root key is missing or too long",
+            ));
+        }
+        let name = |text: &str| {
+            text.parse::<Name>().map_err(|error| Problem::bad_input(error.to_string()))
+        };
+        let operator = &request.operator_name;
+        let recipient: [u8; 32] = request
+            .recipient
+            .as_slice()
+            .try_into()
+            .map_err(|_| Problem::bad_input("the recipient is not a public key of 32 bytes"))?;
+        Ok(Self {
+            cluster: read_id("cluster_id", &request.cluster_id)?,
+            name: name(&request.name)?,
+            operator_name: name(if operator.is_empty() { "admin" } else { operator })?,
+            recipient: RecipientKey::new(recipient)
+                .map_err(|error| Problem::bad_input(format!("the recipient {error}")))?,
+            fingerprint: Fingerprint::of_root(&request.root),
+        })
+    }
+}
+
+/// The first two leaves and whose they are.
+struct Leaves {
+    tls: PrivateKey,
+    own: Vec<Vec<u8>>,
+    admin: Vec<Vec<u8>>,
+    operator: OperatorId,
+}
+
+impl Leaves {
+    /// Signs both and verifies them against the root that was sent: an issuing
+    /// certificate that is not for our key, or not by that root, ends here.
+    fn sign(
+        prepared: Prepared,
+        asked: &Asked,
+        request: &api::CommitInitRequest,
+        name: Name,
+        dice: &mut dyn Dice,
+        now: Stamp,
+        ends: Stamp,
+    ) -> Result<Self, Problem> {
+        let bad = |what: &str, error: crate::ca::CaError| {
+            Problem::bad_input(format!("the {what} {error}"))
+        };
+        let issuer = Issuer::new(request.issuing.clone(), prepared.issuing)
+            .map_err(|error| bad("issuing certificate", error))?;
+        let operator = OperatorId::draw(dice);
+        let leaf = |spki: &[u8], role, name: Name| {
+            let subject = Subject { cluster: asked.cluster, role, name };
+            let leaf = issuer.sign_leaf(spki, &subject, now, ends)?;
+            let chain = vec![leaf, request.issuing.clone(), request.root.clone()];
+            verify_chain(&chain, asked.fingerprint, now)?;
+            Ok(chain)
+        };
+        let own = leaf(&prepared.tls.public(), CertificateRole::Manager(prepared.node), name)
+            .map_err(|error| bad("issuing certificate", error))?;
+        let role = CertificateRole::Operator(operator);
+        let admin = leaf(&request.operator_public, role, asked.operator_name.clone())
+            .map_err(|error| bad("operator's key", error))?;
+        Ok(Self { tls: prepared.tls, own, admin, operator })
+    }
+}

@@ -1,0 +1,161 @@
+//! Membership: a machine with a join token becomes a node.
+//!
+//! The one call without a certificate. Nothing of it is believed: the token's
+//! digest is compared before anything else is done, and of the request for a
+//! certificate only the public key is taken. The node stands in the state before
+//! its certificate is signed.
+
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq;
+use tonic::{Extensions, Request, Response, Status};
+
+use super::LEAF_MS;
+use super::caller::{Admitted, source};
+use super::gate::Gate;
+use super::keys::NoKey;
+use super::lifecycle::Manager;
+use super::policy::Method;
+use super::problem::Problem;
+use super::running::Running;
+use crate::base::{Name, NodeId, RequestId, TokenId, limits};
+use crate::ca::{CertificateRole, Subject, key_digest, public_key_of_request};
+use crate::domain::{Act, Actor, Cluster, Join, NodeRole, Outcome, Refusal};
+use crate::transport::rpc::api::membership_server::{Membership, MembershipServer};
+use crate::wire::api;
+use crate::wire::convert::{read_id, read_role};
+
+/// Answers machines that want to join.
+#[derive(Debug)]
+pub struct MembershipService {
+    manager: Manager,
+}
+
+impl MembershipService {
+    /// The service, bounded.
+    #[must_use]
+    pub fn server(manager: Manager) -> MembershipServer<Self> {
+        MembershipServer::new(Self { manager }).max_decoding_message_size(limits::JOIN_BYTES)
+    }
+    fn admit(&self, extensions: &Extensions) -> Result<Arc<Running>, Problem> {
+        let running = self.manager.0.running()?;
+        let core = &running.core;
+        core.consensus
+            .read(|state| Admitted::remote(extensions, core.cluster, state, Method::Join))?;
+        within_rate(&self.manager.0.gate, extensions, &running)?;
+        Ok(running)
+    }
+}
+
+fn within_rate(gate: &Gate, extensions: &Extensions, running: &Running) -> Result<(), Problem> {
+    let passes = source(extensions).is_none_or(|from| gate.pass(from, running.core.clock.boot()));
+    if passes {
+        return Ok(());
+    }
+    Err(Problem::too_often("too many machines join from this address at once")
+        .hint("nothing was done; repeat it in a few seconds"))
+}
+
+#[tonic::async_trait]
+impl Membership for MembershipService {
+    async fn join(
+        &self,
+        request: Request<api::JoinRequest>,
+    ) -> Result<Response<api::JoinReply>, Status> {
+        let running = self.admit(request.extensions())?;
+        let asked = request.into_inner();
+        // Goes on to its end also when the machine hangs up.
+        let task = tokio::spawn(async move { join(&running, &asked).await });
+        let reply = task.await.unwrap_or_else(|_| Err(Problem::bug("join ended unexpectedly")));
+        Ok(Response::new(reply?))
+    }
+}
+
+async fn join(running: &Running, asked: &api::JoinRequest) -> Result<api::JoinReply, Problem> {
+    running.leads()?;
+    let digest = *blake3::hash(&asked.token_secret).as_bytes();
+    let token: TokenId = read_id("token_id", &asked.token_id)?;
+    known(running, token, &digest)?;
+
+    let bad_key = |error: crate::ca::CaError| Problem::bad_input(format!("the proof {error}"));
+    let public = public_key_of_request(&asked.proof).map_err(bad_key)?;
+    if public != asked.public_key {
+        return Err(Problem::bad_input("the proof is for another public key"));
+    }
+    let name: Name = asked
+        .name
+        .parse()
+        .map_err(|error| Problem::bad_input(format!("the node's name: {error}")))?;
+    if read_role(&asked.role)? == NodeRole::Manager {
+        return Err(Problem::managers_do_not_join());
+    }
+
+    let core = &running.core;
+    let cluster = core.consensus.read(|state| state.cluster.clone());
+    let cluster = cluster.ok_or(Refusal::NotInitialised)?;
+    // Opened before the node is admitted: a leader that can't sign admits nobody.
+    let issuer = core.keys.issuer(&cluster).map_err(|error| unsigned(&error))?;
+    let now = core.clock.now();
+    let ends = now.plus_ms(LEAF_MS);
+    let (node, request) = {
+        let dice = &mut *(core.dice)();
+        (NodeId::draw(dice), RequestId::draw(dice))
+    };
+    let act = Act::Join(Box::new(Join {
+        token,
+        digest,
+        node,
+        name: name.clone(),
+        role: NodeRole::Worker,
+        key: key_digest(&public),
+        box_key: None,
+        cluster_key_box: None,
+        addresses: Vec::new(),
+        certificate_ends: ends,
+    }));
+    let (_, outcome) = running.propose(request, Actor::Token(token), act).await?;
+    if !matches!(outcome, Outcome::Joined(_)) {
+        return Err(Problem::bug("a join was answered otherwise"));
+    }
+    let role = CertificateRole::Worker(node);
+    let subject = Subject { cluster: core.cluster, role, name: name.clone() };
+    let leaf = issuer.sign_leaf(&public, &subject, now, ends).map_err(bad_key)?;
+    tracing::info!(event = "node_joined", node = %node, name = %name);
+    Ok(reply(running, &cluster, node, &name, leaf))
+}
+
+/// Whether the token stands and the secret part is its own. Whoever guesses does
+/// not learn which of the two was wrong, and writes nothing to the log.
+fn known(running: &Running, token: TokenId, digest: &[u8; 32]) -> Result<(), Problem> {
+    let stands = running.core.consensus.read(|state| state.tokens.get(&token).cloned());
+    let right = stands.is_some_and(|token| bool::from(token.digest.ct_eq(digest)));
+    if right {
+        return Ok(());
+    }
+    Err(Refusal::Token { why: "is not known".to_owned() }.into())
+}
+
+fn unsigned(error: &NoKey) -> Problem {
+    match error {
+        NoKey::NotOpen(_) => Problem::unavailable("this manager has no cluster key yet")
+            .hint("it is catching up; repeat the join in a moment"),
+        NoKey::Seal(_) | NoKey::Issuer(_) => Problem::bug(error.to_string()),
+    }
+}
+
+fn reply(
+    running: &Running,
+    cluster: &Cluster,
+    node: NodeId,
+    name: &Name,
+    leaf: Vec<u8>,
+) -> api::JoinReply {
+    api::JoinReply {
+        node_id: node.as_bytes().to_vec(),
+        node_name: name.to_string(),
+        chain: vec![leaf, cluster.issuing.to_vec(), cluster.root.to_vec()],
+        cluster_id: cluster.id.as_bytes().to_vec(),
+        cluster_name: cluster.name.to_string(),
+        addresses: running.manager_addresses(),
+    }
+}

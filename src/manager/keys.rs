@@ -1,0 +1,200 @@
+//! The one holder of the opened cluster key, outside the state machine.
+//!
+//! It hands out acts, not keys: re-wrapping on intake, opening on delivery,
+//! signing. What it opened is wiped when another number takes its place and
+//! when it is dropped.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::base::{BoxedKey, ClusterId, Dice, NodeId, WrappedKey};
+use crate::ca::{CaError, Issuer, PrivateKey};
+use crate::domain;
+use crate::seal::{BoxKey, ClusterKey, DataKey, SealError, ValueContext, WrapKey, box_cluster_key};
+
+/// Under which label the issuing CA's private key is wrapped.
+pub const ISSUING_KEY: &str = "issuing key";
+
+/// Why a key was not at hand.
+#[derive(Debug, thiserror::Error)]
+pub enum NoKey {
+    /// This manager has no cluster key of that number (yet).
+    #[error("cluster key {0} is not open here")]
+    NotOpen(u64),
+    /// It did not open.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// It opened and is no key for that certificate.
+    #[error("the issuing key {0}")]
+    Issuer(#[from] CaError),
+}
+
+/// Holds the cluster key; hands out acts, not keys.
+pub struct KeyHolder {
+    cluster: ClusterId,
+    node: NodeId,
+    box_key: BoxKey,
+    open: RwLock<Option<Arc<Open>>>,
+}
+
+struct Open {
+    key: ClusterKey,
+    wrap: WrapKey,
+}
+
+impl std::fmt::Debug for KeyHolder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeyHolder({})", self.node)
+    }
+}
+
+impl KeyHolder {
+    /// The holder of `node`, with the box key of its key file. Nothing is open
+    /// until [`Self::follow`].
+    #[must_use]
+    pub fn new(cluster: ClusterId, node: NodeId, box_key: BoxKey) -> Self {
+        Self { cluster, node, box_key, open: RwLock::new(None) }
+    }
+    /// Opens this manager's box of the cluster key in use, if another number is
+    /// open or none. A state without a box for this manager changes nothing: it
+    /// is behind and will have one.
+    ///
+    /// # Errors
+    /// [`NoKey::Seal`] for a box that does not open.
+    pub fn follow(&self, stands: &domain::ClusterKey) -> Result<(), NoKey> {
+        if self.number() == Some(stands.number) {
+            return Ok(());
+        }
+        let Some(boxed) = stands.boxes.get(&self.node) else { return Ok(()) };
+        let key = ClusterKey::open(boxed, self.cluster, stands.number, self.node, &self.box_key)?;
+        let wrap = key.wrap_key();
+        *self.open.write() = Some(Arc::new(Open { key, wrap }));
+        Ok(())
+    }
+    /// The number of the cluster key that is open here.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        self.open.read().as_ref().map(|open| open.key.number())
+    }
+    fn opened(&self, number: u64) -> Result<Arc<Open>, NoKey> {
+        self.open.read().clone().ok_or(NoKey::NotOpen(number))
+    }
+    /// The leader's act on intake.
+    ///
+    /// # Errors
+    /// [`NoKey`].
+    pub fn rewrap(
+        &self,
+        dice: &mut dyn Dice,
+        boxed: &BoxedKey,
+        context: &ValueContext,
+    ) -> Result<WrappedKey, NoKey> {
+        Ok(self.opened(boxed.number)?.key.rewrap(dice, boxed, context)?)
+    }
+    /// The leader's act on delivery: the caller seals the data key to a session at once.
+    ///
+    /// # Errors
+    /// [`NoKey`].
+    pub fn open_data_key(
+        &self,
+        wrapped: &WrappedKey,
+        context: &ValueContext,
+    ) -> Result<DataKey, NoKey> {
+        Ok(self.opened(wrapped.number)?.wrap.open_data_key(wrapped, context)?)
+    }
+    /// The issuing CA, opened; the caller signs and drops it at once.
+    ///
+    /// # Errors
+    /// [`NoKey`].
+    pub fn issuer(&self, cluster: &domain::Cluster) -> Result<Issuer, NoKey> {
+        let open = self.opened(cluster.issuing_key.number)?;
+        let key = open.wrap.open_secret(ISSUING_KEY, &cluster.issuing_key)?;
+        Ok(Issuer::new(cluster.issuing.to_vec(), PrivateKey::from_pkcs8(key)?)?)
+    }
+    /// The cluster key in use, boxed to a manager that joins.
+    ///
+    /// # Errors
+    /// [`NoKey`].
+    pub fn box_for(
+        &self,
+        dice: &mut dyn Dice,
+        manager: NodeId,
+        box_public: &[u8; 32],
+    ) -> Result<(u64, Vec<u8>), NoKey> {
+        let open = self.opened(0)?;
+        Ok((open.key.number(), box_cluster_key(dice, &open.key, manager, box_public)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{SecretId, VersionId};
+    use crate::manager::testing::Seeded;
+    use std::collections::BTreeMap;
+
+    fn stands(
+        dice: &mut Seeded,
+        key: &ClusterKey,
+        node: NodeId,
+        public: &[u8; 32],
+    ) -> domain::ClusterKey {
+        let boxed = box_cluster_key(dice, key, node, public).expect("boxed");
+        domain::ClusterKey {
+            number: key.number(),
+            intake: key.intake_public(),
+            boxes: BTreeMap::from([(node, boxed)]),
+        }
+    }
+
+    #[test]
+    fn a_value_key_goes_in_and_comes_out() {
+        let dice = &mut Seeded::new(1);
+        let (cluster, node) = (ClusterId::draw(dice), NodeId::draw(dice));
+        let own = BoxKey::draw(dice);
+        let public = own.public();
+        let holder = KeyHolder::new(cluster, node, own);
+        let context = ValueContext {
+            cluster,
+            secret: SecretId::draw(dice),
+            version: VersionId::draw(dice),
+            size: 3,
+        };
+        let first = ClusterKey::draw(dice, cluster, 1);
+        let data = DataKey::draw(dice);
+        let boxed = data.box_to_intake(dice, &first.intake_public(), 1, &context).expect("boxed");
+
+        let closed = holder.rewrap(dice, &boxed, &context);
+        assert!(matches!(closed, Err(NoKey::NotOpen(1))));
+        holder.follow(&stands(dice, &first, node, &public)).expect("opens");
+        let wrapped = holder.rewrap(dice, &boxed, &context).expect("rewrapped");
+        let opened = holder.open_data_key(&wrapped, &context).expect("opened");
+        assert_eq!(opened.expose(), data.expose());
+
+        let second = ClusterKey::draw(dice, cluster, 2);
+        holder.follow(&stands(dice, &second, node, &public)).expect("opens");
+        assert_eq!(holder.number(), Some(2));
+        let retired = holder.rewrap(dice, &boxed, &context);
+        assert!(matches!(retired, Err(NoKey::Seal(SealError::Retired { found: 1, wanted: 2 }))));
+    }
+
+    #[test]
+    fn a_box_for_another_manager_is_not_this_ones() {
+        let dice = &mut Seeded::new(1);
+        let (cluster, node) = (ClusterId::draw(dice), NodeId::draw(dice));
+        let own = BoxKey::draw(dice);
+        let public = own.public();
+        let holder = KeyHolder::new(cluster, node, own);
+        let key = ClusterKey::draw(dice, cluster, 1);
+        let other = NodeId::draw(dice);
+        holder
+            .follow(&stands(dice, &key, other, &public))
+            .expect("none for this one: nothing to do");
+        assert_eq!(holder.number(), None);
+        let mut swapped = stands(dice, &key, other, &public);
+        let boxed = swapped.boxes.remove(&other).expect("there");
+        swapped.boxes.insert(node, boxed);
+        assert!(matches!(holder.follow(&swapped), Err(NoKey::Seal(_))));
+    }
+}

@@ -1,0 +1,282 @@
+//! One manager in one process, from its start to its end: its folder, its phase
+//! and what ends it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+
+use super::caller::LocalRules;
+use super::folder::{Folder, FolderError};
+use super::gate::Gate;
+use super::init::Prepared;
+use super::phase::{Phase, Word};
+use super::problem::Problem;
+use super::running::Running;
+use crate::base::{Clock, Dice, Disk, Name, Stamp};
+use crate::consensus::StartError;
+use crate::seal::KeyFileHeader;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// What a manager is told and given when it starts.
+pub struct Setup {
+    /// The data folder.
+    pub data: PathBuf,
+    /// Where to listen; port 0 takes any.
+    pub listen: SocketAddr,
+    /// Where others reach it (`host:port`); empty: where it listens.
+    pub advertise: Vec<String>,
+    /// The machine's name: a new manager's.
+    pub name: Name,
+    /// Who may use the control socket.
+    pub local: LocalRules,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Makes dice.
+    pub dice: fn() -> Box<dyn Dice>,
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl std::fmt::Debug for Setup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Setup({})", self.data.display())
+    }
+}
+
+/// Why a manager did not start. Says the daemon's exit status.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The data folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The key file is no key file: status 20.
+    #[error("{0} is damaged: its header {1}")]
+    KeyFile(PathBuf, crate::seal::SealError),
+    /// The address: status 22 where it is in use, else 23.
+    #[error("{0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+}
+
+/// Why a manager ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its caller asked for it.
+    Asked,
+    /// An operator locked it: the process starts anew.
+    Locked,
+    /// It can't go on: an exit status of the daemon, and why.
+    Failed(u8, String),
+}
+
+/// What the phase holds.
+pub(super) enum Life {
+    New(Option<Box<Prepared>>),
+    Locked(Box<KeyFileHeader>),
+    Expired(Box<KeyFileHeader>, Stamp),
+    Running(Arc<Running>),
+}
+
+/// A manager. Cheap to clone.
+#[derive(Clone)]
+pub struct Manager(pub(super) Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) setup: Setup,
+    pub(super) folder: Folder,
+    pub(super) started: Stamp,
+    pub(super) gate: Gate,
+    /// Held by whoever changes the phase, for as long as that takes.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    life: RwLock<Life>,
+    port: Mutex<Option<TcpSocket>>,
+    address: SocketAddr,
+    end: watch::Sender<Option<End>>,
+}
+
+impl std::fmt::Debug for Manager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Manager({})", self.0.setup.data.display())
+    }
+}
+
+impl Manager {
+    /// Opens the data folder, reads the key file's header and takes the port.
+    /// Call it inside the runtime.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(setup: Setup) -> Result<Self, OpenError> {
+        let folder = Folder::open(&setup.data, setup.local.uid, setup.disk.clone())?;
+        let key_file =
+            folder.key_file().map_err(|error| FolderError::Disk(setup.data.clone(), error))?;
+        let life = match key_file {
+            None => Life::New(None),
+            Some(bytes) => Life::Locked(Box::new(
+                header(&bytes)
+                    .map_err(|error| OpenError::KeyFile(setup.data.join("manager.key"), error))?,
+            )),
+        };
+        let bound = bind(setup.listen).map_err(|error| OpenError::Listen(setup.listen, error))?;
+        let address = bound.local_addr().map_err(|error| OpenError::Listen(setup.listen, error))?;
+        Ok(Self(Arc::new(Shared {
+            started: setup.clock.now(),
+            gate: Gate::default(),
+            turn: tokio::sync::Mutex::new(()),
+            life: RwLock::new(life),
+            port: Mutex::new(Some(bound)),
+            address,
+            end: watch::Sender::new(None),
+            setup,
+            folder,
+        })))
+    }
+    /// Where it listens, or will once it is unlocked.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+    /// Where it is in its life.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.0.phase()
+    }
+    /// Its state in one word.
+    #[must_use]
+    pub fn word(&self) -> Word {
+        match &*self.0.life.read() {
+            Life::New(_) => Word::New,
+            Life::Locked(_) => Word::Locked,
+            Life::Expired(..) => Word::Expired,
+            Life::Running(running) => running.word(),
+        }
+    }
+    /// Whether an operator locked it: then an unlock key on this machine does not
+    /// open it.
+    #[must_use]
+    pub fn stays_locked(&self) -> bool {
+        self.0.folder.stays_locked()
+    }
+    /// Waits until something ends it.
+    pub async fn ended(&self) -> End {
+        let mut ends = self.0.end.subscribe();
+        let ended = ends.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+        ended.unwrap_or(End::Asked)
+    }
+    /// Asks it to end; the first reason given stands.
+    pub fn end(&self, end: End) {
+        self.0.end(end);
+    }
+    /// Stops serving peers and brings consensus to rest: everything written is
+    /// synced. Waits for calls under way `grace` at most.
+    pub async fn shut(&self, grace: Duration) {
+        let running = match &*self.0.life.read() {
+            Life::Running(running) => Some(running.clone()),
+            Life::New(_) | Life::Locked(_) | Life::Expired(..) => None,
+        };
+        if let Some(running) = running {
+            running.shut(grace).await;
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn phase(&self) -> Phase {
+        match &*self.life.read() {
+            Life::New(_) => Phase::New,
+            Life::Locked(_) => Phase::Locked,
+            Life::Expired(..) => Phase::Expired,
+            Life::Running(_) => Phase::Running,
+        }
+    }
+    /// The running manager, or what a caller that needs one is told.
+    pub(super) fn running(&self) -> Result<Arc<Running>, Problem> {
+        if let Life::Running(running) = &*self.life.read() {
+            return Ok(running.clone());
+        }
+        self.phase().admits(super::phase::Needs::Running)?;
+        Err(Problem::unavailable("this manager is just being locked"))
+    }
+    /// The header of the key file, where there is one and it is closed.
+    pub(super) fn closed_header(&self) -> Option<(KeyFileHeader, Option<Stamp>)> {
+        match &*self.life.read() {
+            Life::Locked(header) => Some((KeyFileHeader::clone(header), None)),
+            Life::Expired(header, ended) => Some((KeyFileHeader::clone(header), Some(*ended))),
+            Life::New(_) | Life::Running(_) => None,
+        }
+    }
+    pub(super) fn prepare(&self, prepared: Prepared) {
+        if let Life::New(place) = &mut *self.life.write() {
+            *place = Some(Box::new(prepared));
+        }
+    }
+    pub(super) fn take_prepared(&self) -> Option<Box<Prepared>> {
+        match &mut *self.life.write() {
+            Life::New(place) => place.take(),
+            Life::Locked(_) | Life::Expired(..) | Life::Running(_) => None,
+        }
+    }
+    pub(super) fn become_running(&self, running: Arc<Running>) {
+        *self.life.write() = Life::Running(running);
+    }
+    pub(super) fn become_expired(&self, header: KeyFileHeader, ended: Stamp) {
+        *self.life.write() = Life::Expired(Box::new(header), ended);
+    }
+    pub(super) fn end(&self, end: End) {
+        self.end.send_if_modified(|stands| {
+            let first = stands.is_none();
+            if first {
+                *stands = Some(end);
+            }
+            first
+        });
+    }
+    /// Starts to listen where [`Manager::open`] took the port.
+    pub(super) fn listen(&self) -> Result<TcpListener, Problem> {
+        let bound = self.port.lock().take().map_or_else(|| bind(self.address), Ok);
+        bound.and_then(|socket| socket.listen(BACKLOG)).map_err(|error| {
+            Problem::fatal(22, format!("can't listen on {}: {error}", self.address))
+                .hint("another process took the address meanwhile; stop it, or give --listen")
+        })
+    }
+    /// Where others reach this manager.
+    pub(super) fn addresses(&self) -> Vec<String> {
+        if self.setup.advertise.is_empty() {
+            vec![self.address.to_string()]
+        } else {
+            self.setup.advertise.clone()
+        }
+    }
+    /// Draws with the machine's dice.
+    pub(super) fn dice(&self) -> Box<dyn Dice> {
+        (self.setup.dice)()
+    }
+}
+
+/// Takes the port and does not listen yet: a locked manager refuses connections,
+/// and says so at its start where another process listens there.
+fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+fn header(bytes: &[u8]) -> Result<KeyFileHeader, crate::seal::SealError> {
+    Ok(crate::seal::KeyFile::parse(bytes)?.header().clone())
+}
+
+/// The daemon's exit status for a consensus that did not start or has stopped.
+pub(super) fn exit_of(error: &StartError) -> u8 {
+    match error {
+        StartError::Damaged(_) => 20,
+        StartError::Disk(_) => 21,
+        StartError::Newer(_) => 25,
+    }
+}

@@ -1,0 +1,39 @@
+//! What a manager does about facts: answers calls, leads, delivers, admits.
+//!
+//! It deliberately holds no value: it moves 32-byte keys between boxes.
+
+mod api;
+mod caller;
+mod chores;
+mod core;
+mod dispatch;
+mod folder;
+mod gate;
+mod init;
+mod join;
+mod keys;
+mod lifecycle;
+mod phase;
+mod policy;
+mod problem;
+mod running;
+mod serve;
+#[cfg(test)]
+pub(crate) mod testing;
+mod unlock;
+
+pub use api::ControlService;
+pub use caller::LocalRules;
+pub use core::Core;
+pub use dispatch::{DeliveryService, Dispatch, Seen};
+pub use folder::FolderError;
+pub use join::MembershipService;
+pub use keys::{ISSUING_KEY, KeyHolder, NoKey};
+pub use lifecycle::{End, Manager, OpenError, Setup};
+pub use phase::{Phase, Word};
+pub use policy::{Method, Policy, Who};
+pub use problem::Problem;
+pub use serve::{control, take_socket};
+
+/// How long leaves last: managers', workers', operators'.
+pub const LEAF_MS: u64 = 90 * 86_400_000;

@@ -1,0 +1,142 @@
+//! The life of a manager: what each phase answers, and how one leads to another.
+//!
+//! ```text
+//!   new ──init──▶ running ──lock──▶ (the process starts anew) ──▶ locked
+//!   locked ──unlock──▶ running        locked ──unlock, past its end──▶ expired
+//!   expired ──unlock──▶ running       (the clock was wrong)
+//! ```
+
+use std::fmt;
+
+use super::problem::Problem;
+
+/// Where a manager is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing is on its disk.
+    New,
+    /// Its key file is there and closed.
+    Locked,
+    /// Its certificate is past its end.
+    Expired,
+    /// Unlocked.
+    Running,
+}
+
+/// What a call needs of the phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Answered always.
+    Nothing,
+    /// A manager that is `new`.
+    New,
+    /// One that is locked.
+    Locked,
+    /// One that is unlocked.
+    Running,
+    /// `lock`: one that was initialised; a locked one has nothing to do.
+    Initialised,
+}
+
+impl Phase {
+    /// Whether a call with these needs is answered now.
+    ///
+    /// # Errors
+    /// What the caller is told.
+    pub fn admits(self, needs: Needs) -> Result<(), Problem> {
+        match (self, needs) {
+            (_, Needs::Nothing)
+            | (Self::New, Needs::New)
+            | (Self::Locked | Self::Expired, Needs::Locked)
+            | (Self::Running, Needs::Running)
+            | (Self::Locked | Self::Expired | Self::Running, Needs::Initialised) => Ok(()),
+            (Self::New, Needs::Locked | Needs::Running | Needs::Initialised) => {
+                Err(Problem::refused("this manager is not initialised").hint("skep init"))
+            }
+            (Self::Locked | Self::Expired | Self::Running, Needs::New) => {
+                Err(Problem::refused("this manager is initialised already").hint("skep status"))
+            }
+            (Self::Running, Needs::Locked) => {
+                Err(Problem::refused("this manager is unlocked already").hint("skep status"))
+            }
+            (Self::Locked, Needs::Running) => Err(Problem::locked()),
+            (Self::Expired, Needs::Running) => Err(Problem::expired()),
+        }
+    }
+}
+
+impl Problem {
+    /// This manager's certificate is past its end.
+    pub(crate) fn expired() -> Self {
+        Self::refused("this manager's certificate has expired").hint(
+            "check the machine's clock, then skep unlock; else let another manager admit it anew",
+        )
+    }
+}
+
+/// The one word for a manager's state, the same in status, logs and to systemd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Nothing on its disk.
+    New,
+    /// Its key file is closed.
+    Locked,
+    /// Unlocked, but the state does not list it yet.
+    Joining,
+    /// Another manager leads.
+    Follower,
+    /// It leads.
+    Leader,
+    /// It reaches no majority.
+    NoQuorum,
+    /// Its certificate is past its end.
+    Expired,
+}
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::New => "new",
+            Self::Locked => "locked",
+            Self::Joining => "joining",
+            Self::Follower => "follower",
+            Self::Leader => "leader",
+            Self::NoQuorum => "no-quorum",
+            Self::Expired => "expired",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_phase_answers_what_it_can() {
+        use Needs::{Initialised, Locked, New, Nothing, Running};
+        // The exit status that a caller gets; 0 where the call is answered.
+        let table = [
+            (Phase::New, [(Nothing, 0), (New, 0), (Locked, 1), (Running, 1), (Initialised, 1)]),
+            (Phase::Locked, [(Nothing, 0), (New, 1), (Locked, 0), (Running, 4), (Initialised, 0)]),
+            (Phase::Expired, [(Nothing, 0), (New, 1), (Locked, 0), (Running, 1), (Initialised, 0)]),
+            (Phase::Running, [(Nothing, 0), (New, 1), (Locked, 1), (Running, 0), (Initialised, 0)]),
+        ];
+        for (phase, row) in table {
+            for (needs, exit) in row {
+                let got = phase.admits(needs).map_or_else(|problem| problem.exit(), |()| 0);
+                assert_eq!(got, exit, "{phase:?} {needs:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        for phase in [Phase::New, Phase::Locked, Phase::Expired, Phase::Running] {
+            for needs in [Needs::New, Needs::Locked, Needs::Running, Needs::Initialised] {
+                if let Err(problem) = phase.admits(needs) {
+                    assert!(!problem.advice().is_empty(), "{phase:?} {needs:?}");
+                }
+            }
+        }
+    }
+}

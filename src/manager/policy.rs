@@ -1,0 +1,185 @@
+//! Who may do what: one table, and nothing else decides it.
+
+use crate::domain::OperatorRole;
+
+/// Who asks, as far as it decides what is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// No certificate.
+    Anonymous,
+    /// An agent's certificate.
+    Worker,
+    /// A manager's certificate.
+    Manager,
+    /// An operator's certificate, or a group that `--socket-role` names.
+    Operator(OperatorRole),
+    /// Uid 0 or the daemon's own, over the control socket.
+    Local,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// How the manager and the cluster are.
+    Status,
+    /// Making a cluster.
+    Init,
+    /// Unlocking this manager.
+    Unlock,
+    /// Locking this manager.
+    Lock,
+    /// The key to which new values are sealed.
+    Intake,
+    /// Changing secrets and their versions.
+    WriteSecrets,
+    /// Changing services, granting and revoking.
+    WriteServices,
+    /// Making and removing join tokens.
+    WriteTokens,
+    /// Changing and removing nodes.
+    WriteNodes,
+    /// Following what reaches the nodes.
+    Watch,
+    /// Listing secrets (never values), services, nodes and holders.
+    Read,
+    /// Listing join tokens, without their secret part.
+    ReadTokens,
+    /// Who can unlock.
+    Recipients,
+    /// Becoming a node.
+    Join,
+    /// An agent's session, and its leaving.
+    Session,
+    /// Raft.
+    Raft,
+}
+
+use OperatorRole::{Admin, Auditor, Editor, Viewer};
+use Who::{Anonymous, Local, Manager, Operator, Worker};
+
+const OWNERS: &[Who] = &[Operator(Admin), Local];
+const WRITERS: &[Who] = &[Operator(Admin), Operator(Editor), Local];
+const READERS: &[Who] =
+    &[Operator(Admin), Operator(Editor), Operator(Viewer), Operator(Auditor), Local];
+
+/// The table of who may do what.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy;
+
+impl Policy {
+    /// Whether `who` may do this. What is not in the table is not allowed.
+    #[must_use]
+    pub fn allow(who: Who, method: Method) -> bool {
+        let allowed: &[Who] = match method {
+            Method::Status => {
+                return who == Manager || READERS.contains(&who);
+            }
+            // Over the network nobody founds or unlocks: the manager has no
+            // identity yet by which the caller could know it.
+            Method::Init | Method::Unlock => &[Local],
+            Method::Lock | Method::WriteTokens | Method::WriteNodes => OWNERS,
+            Method::Intake | Method::WriteSecrets | Method::WriteServices => WRITERS,
+            Method::Watch | Method::Read | Method::ReadTokens | Method::Recipients => READERS,
+            Method::Join => &[Anonymous],
+            Method::Session => &[Worker],
+            Method::Raft => &[Manager],
+        };
+        allowed.contains(&who)
+    }
+}
+
+impl Who {
+    /// What it is called in messages.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Anonymous => "a caller without a certificate",
+            Worker => "a worker",
+            Manager => "a manager",
+            Operator(Admin) => "an admin",
+            Operator(Editor) => "an editor",
+            Operator(Viewer) => "a viewer",
+            Operator(Auditor) => "an auditor",
+            Local => "a local administrator",
+        }
+    }
+}
+
+impl Method {
+    /// What it is called in messages, after "may not".
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Status => "ask for the status",
+            Self::Init => "initialise a cluster",
+            Self::Unlock => "unlock a manager",
+            Self::Lock => "lock a manager",
+            Self::Intake | Self::WriteSecrets => "change secrets",
+            Self::WriteServices => "change services",
+            Self::WriteTokens => "make or remove join tokens",
+            Self::WriteNodes => "change nodes",
+            Self::Watch => "follow deliveries",
+            Self::Read => "list secrets, services or nodes",
+            Self::ReadTokens => "list join tokens",
+            Self::Recipients => "list unlock keys",
+            Self::Join => "join",
+            Self::Session => "receive secrets",
+            Self::Raft => "take part in consensus",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: [Who; 8] = [
+        Anonymous,
+        Worker,
+        Manager,
+        Operator(Viewer),
+        Operator(Auditor),
+        Operator(Editor),
+        Operator(Admin),
+        Local,
+    ];
+
+    /// The table as people read it: `x` is allowed.
+    const ROWS: [(Method, &str); 16] = [
+        //                       anonymous
+        //                       | worker
+        //                       | | manager
+        //                       | | | viewer
+        //                       | | | | auditor
+        //                       | | | | | editor
+        //                       | | | | | | admin
+        //                       | | | | | | | local
+        (Method::Status, "       - - x x x x x x"),
+        (Method::Init, "         - - - - - - - x"),
+        (Method::Unlock, "       - - - - - - - x"),
+        (Method::Lock, "         - - - - - - x x"),
+        (Method::Intake, "       - - - - - x x x"),
+        (Method::WriteSecrets, " - - - - - x x x"),
+        (Method::WriteServices, "- - - - - x x x"),
+        (Method::WriteTokens, "  - - - - - - x x"),
+        (Method::WriteNodes, "   - - - - - - x x"),
+        (Method::Watch, "        - - - x x x x x"),
+        (Method::Read, "         - - - x x x x x"),
+        (Method::ReadTokens, "   - - - x x x x x"),
+        (Method::Recipients, "   - - - x x x x x"),
+        (Method::Join, "         x - - - - - - -"),
+        (Method::Session, "      - x - - - - - -"),
+        (Method::Raft, "         - - x - - - - -"),
+    ];
+
+    #[test]
+    fn the_table_cell_by_cell() {
+        for (method, row) in ROWS {
+            let marks: Vec<&str> = row.split_whitespace().collect();
+            assert_eq!(marks.len(), COLUMNS.len(), "{method:?}");
+            for (who, mark) in COLUMNS.into_iter().zip(marks) {
+                assert_eq!(Policy::allow(who, method), mark == "x", "{who:?} {method:?}");
+            }
+        }
+    }
+}

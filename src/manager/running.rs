@@ -1,0 +1,273 @@
+//! An unlocked manager: consensus, keys, dispatch, the listener, and the tasks
+//! that go on as long as it runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::chores;
+use super::keys::KeyHolder;
+use super::lifecycle::{End, Manager, Shared, exit_of};
+use super::phase::Word;
+use super::problem::Problem;
+use super::{Core, Dispatch};
+use crate::base::{Fingerprint, NodeId, RequestId, Revision, Stamp, limits};
+use crate::ca::verify_chain;
+use crate::consensus::{Consensus, ProposeError, Start, StartError};
+use crate::domain::{Act, Actor, Applied, Command, Outcome, Refusal, State};
+use crate::seal::{BoxKey, KeyFileBody, KeyFileHeader};
+use crate::transport::{ClientTls, Credentials, ServerTls, serve};
+
+/// How long a read waits to be linearizable.
+const READ_WAIT: Duration = Duration::from_secs(5);
+
+/// An unlocked manager.
+pub(super) struct Running {
+    /// What its parts share.
+    pub core: Arc<Core>,
+    /// What reaches the nodes.
+    pub dispatch: Dispatch,
+    /// The cluster's.
+    pub fingerprint: Fingerprint,
+    /// Of its key file.
+    pub generation: u64,
+    /// When its own certificate ends.
+    pub certificate_ends: Stamp,
+    /// Since when it runs.
+    pub started: Stamp,
+    /// Ends streams that would go on for ever.
+    pub stop: CancellationToken,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Running({})", self.core.node)
+    }
+}
+
+/// Consensus runs; nobody is served yet.
+pub(super) struct Started {
+    pub(super) core: Arc<Core>,
+    tls: ServerTls,
+    fingerprint: Fingerprint,
+    generation: u64,
+    certificate_ends: Stamp,
+}
+
+/// Why consensus does not run.
+pub(super) enum NotStarted {
+    /// The key file's chain or key is not sound.
+    Identity(crate::ca::CaError),
+    /// Log or snapshots.
+    Consensus(StartError),
+}
+
+impl From<crate::ca::CaError> for NotStarted {
+    fn from(error: crate::ca::CaError) -> Self {
+        Self::Identity(error)
+    }
+}
+
+impl From<NotStarted> for Problem {
+    fn from(error: NotStarted) -> Self {
+        match error {
+            NotStarted::Identity(error) => {
+                Self::fatal(20, format!("this manager's certificate {error}"))
+                    .hint("its key file is not whole: put it back from a copy")
+            }
+            NotStarted::Consensus(error) => {
+                Self::fatal(exit_of(&error), error.to_string()).hint("the manager's log says more")
+            }
+        }
+    }
+}
+
+impl Started {
+    /// Starts consensus with what an opened key file holds, whose chain must end
+    /// in `fingerprint`.
+    pub(super) async fn new(
+        shared: &Shared,
+        header: &KeyFileHeader,
+        body: KeyFileBody,
+        fingerprint: Fingerprint,
+    ) -> Result<Self, NotStarted> {
+        let clock = shared.setup.clock.clone();
+        let leaf = verify_chain(&body.chain, fingerprint, clock.now())?;
+        let credentials = Credentials::new(&body.chain, &body.tls_key)?;
+        let client = ClientTls::new(&credentials, fingerprint, clock.clone());
+        let tls = ServerTls::new(&credentials, fingerprint, clock.clone());
+        let start = Start {
+            cluster: header.cluster,
+            node: header.node,
+            addresses: shared.addresses(),
+            data: shared.folder.path().to_owned(),
+            deks: body.deks,
+            disk: shared.setup.disk.clone(),
+            dice: shared.setup.dice,
+            tls: Some(client),
+        };
+        let consensus = Consensus::start(start).await.map_err(NotStarted::Consensus)?;
+        let keys = KeyHolder::new(header.cluster, header.node, BoxKey::new(body.box_private));
+        let core = Arc::new(Core {
+            consensus,
+            keys: Arc::new(keys),
+            clock,
+            dice: shared.setup.dice,
+            node: header.node,
+            cluster: header.cluster,
+        });
+        let generation = header.generation;
+        Ok(Self { core, tls, fingerprint, generation, certificate_ends: leaf.ends })
+    }
+    /// Starts delivery, the tasks and the listener.
+    pub(super) fn run(self, manager: &Manager, listener: TcpListener) -> Arc<Running> {
+        let running = Arc::new(Running {
+            dispatch: Dispatch::start(self.core.clone()),
+            started: self.core.clock.now(),
+            core: self.core,
+            fingerprint: self.fingerprint,
+            generation: self.generation,
+            certificate_ends: self.certificate_ends,
+            stop: CancellationToken::new(),
+            tasks: Mutex::new(JoinSet::new()),
+        });
+        let mut tasks = running.tasks.lock();
+        tasks.spawn(chores::follow_facts(running.clone()));
+        tasks.spawn(chores::expire_tokens(running.clone()));
+        tasks.spawn(watch_consensus(manager.clone(), running.clone()));
+        let routes = super::serve::remote(manager, &running);
+        tasks.spawn(listen(manager.clone(), running.clone(), listener, self.tls, routes));
+        drop(tasks);
+        running
+    }
+}
+
+/// Consensus that stops by itself ends the manager: what it wrote last is not
+/// known to be there.
+async fn watch_consensus(manager: Manager, running: Arc<Running>) {
+    tokio::select! {
+        () = running.stop.cancelled() => {}
+        error = running.core.consensus.stopped() => {
+            tracing::error!(event = "consensus_stopped", why = %error);
+            manager.end(End::Failed(exit_of(&error), error.to_string()));
+        }
+    }
+}
+
+async fn listen(
+    manager: Manager,
+    running: Arc<Running>,
+    listener: TcpListener,
+    tls: ServerTls,
+    routes: tonic::service::Routes,
+) {
+    let stop = running.stop.clone();
+    let serving = Box::pin(serve(listener, tls, routes, stop.cancelled_owned()));
+    if let Err(error) = serving.await {
+        tracing::error!(event = "listener_failed", why = %error);
+        manager.end(End::Failed(26, format!("the listener failed: {error}")));
+    }
+}
+
+impl Running {
+    /// Its state in one word.
+    #[must_use]
+    pub(super) fn word(&self) -> Word {
+        let seen = self.core.consensus.leadership().borrow().clone();
+        let listed = self.core.consensus.read(|state| state.nodes.contains_key(&self.core.node));
+        match seen.leader {
+            _ if !listed => Word::Joining,
+            _ if seen.own => Word::Leader,
+            Some(leader) if leader != self.core.node && seen.quorum => Word::Follower,
+            _ => Word::NoQuorum,
+        }
+    }
+    /// Whether it leads; who does, if it does not.
+    pub(super) fn leads(&self) -> Result<(), Problem> {
+        let seen = self.core.consensus.leadership().borrow().clone();
+        if seen.own {
+            return Ok(());
+        }
+        let other = seen.leader.filter(|leader| *leader != self.core.node);
+        Err(Problem::not_leader(other.map(|node| (node, self.addresses_of(node)))))
+    }
+    /// Waits until a read here is linearizable, unless a stale one will do.
+    pub(super) async fn settle(&self, stale: bool) -> Result<(), Problem> {
+        if stale {
+            return Ok(());
+        }
+        let waited = self.core.consensus.linearize(READ_WAIT).await;
+        waited.map(|_: Revision| ()).map_err(|error| self.problem(error))
+    }
+    /// What a failed proposal or read becomes.
+    pub(super) fn problem(&self, error: ProposeError) -> Problem {
+        Problem::of_proposal(error, |node| self.addresses_of(node))
+    }
+    fn addresses_of(&self, node: NodeId) -> Vec<String> {
+        let listed = |state: &State| state.nodes.get(&node).map(|node| node.addresses.clone());
+        self.core.consensus.read(listed).unwrap_or_default()
+    }
+    /// Where the managers are, this one first.
+    pub(super) fn manager_addresses(&self) -> Vec<String> {
+        self.core.consensus.read(|state| {
+            let own = state.nodes.get(&self.core.node).into_iter();
+            let others = state.nodes.iter().filter(|(id, _)| **id != self.core.node);
+            let all = own.chain(others.map(|(_, node)| node));
+            all.flat_map(|node| node.addresses.iter().cloned()).collect()
+        })
+    }
+    /// Proposes an act with the longest deadline there is.
+    pub(super) async fn propose(
+        &self,
+        request: RequestId,
+        actor: Actor,
+        act: Act,
+    ) -> Result<(Revision, Outcome), Problem> {
+        let applied = propose(&self.core, request, actor, act).await;
+        let applied = applied.map_err(|error| self.problem(error))?;
+        Ok((applied.revision, applied.outcome?))
+    }
+    /// The same for a caller that does something about a refusal.
+    pub(super) async fn propose_refusable(
+        &self,
+        request: RequestId,
+        actor: Actor,
+        act: Act,
+    ) -> Result<Result<Outcome, Refusal>, Problem> {
+        let applied = propose(&self.core, request, actor, act).await;
+        Ok(applied.map_err(|error| self.problem(error))?.outcome)
+    }
+    /// Hands leadership over, ends streams, then the listener and the tasks, then
+    /// consensus.
+    pub(super) async fn shut(&self, grace: Duration) {
+        if self.leads().is_ok() && self.core.consensus.members().len() > 1 {
+            let moved = self.core.consensus.hand_over(grace).await;
+            tracing::info!(event = "leadership_handed_over", moved);
+        }
+        self.stop.cancel();
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, ended).await.is_err() {
+            tracing::warn!(event = "drain_cut_short");
+        }
+        tasks.shutdown().await;
+        self.core.consensus.shutdown().await;
+    }
+}
+
+/// Proposes an act as of now.
+pub(super) async fn propose(
+    core: &Core,
+    request: RequestId,
+    actor: Actor,
+    act: Act,
+) -> Result<Applied, ProposeError> {
+    let stamp = core.clock.now();
+    let deadline = stamp.plus_ms(limits::DEADLINE_MS);
+    core.consensus.propose(Command { request, stamp, deadline, actor, act }).await
+}

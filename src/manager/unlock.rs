@@ -1,0 +1,241 @@
+//! From a closed key file to a running manager, and back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::chores;
+use super::lifecycle::{End, Manager, Shared, exit_of};
+use super::phase::{Needs, Phase, Word};
+use super::problem::Problem;
+use super::running::{NotStarted, Started};
+use crate::base::{Fingerprint, Key32, SecretBytes};
+use crate::ca::{CaError, CertificateRole, Leaf, PrivateKey, key_digest, read_leaf, verify_chain};
+use crate::consensus::Leadership;
+use crate::seal::{FileKey, KeyFile, KeyFileBody, KeyFileHeader, UnlockKey};
+use crate::wire::api;
+
+/// How long `unlock` waits before it answers, so that its answer says more than
+/// "no leader yet".
+const LEADER_WAIT: Duration = Duration::from_secs(3);
+/// How long the manager of an unfinished `init` may take to find its own first
+/// command.
+const GENESIS_WAIT: Duration = Duration::from_secs(10);
+
+impl Manager {
+    /// What `unlock` opens on the operator's side.
+    pub(super) fn unlock_header(&self) -> Result<api::UnlockHeaderReply, Problem> {
+        self.phase().admits(Needs::Locked)?;
+        let (header, _) = self.0.closed_header().ok_or_else(Problem::locked)?;
+        let names = self.0.folder.node_file();
+        Ok(api::UnlockHeaderReply {
+            header: header.to_bytes(),
+            node_name: names.name,
+            cluster_name: names.cluster,
+        })
+    }
+
+    /// Unlocks with the file key that an operator opened. Goes on to its end also
+    /// when the caller is gone.
+    pub(super) async fn unlock(
+        &self,
+        request: api::UnlockRequest,
+    ) -> Result<api::UnlockReply, Problem> {
+        let file_key = SecretBytes::from_box(request.file_key.into_boxed_slice());
+        let file_key = Key32::copy_of(file_key.expose())
+            .ok_or_else(|| Problem::bad_input("a file key has 32 bytes"))?;
+        let fingerprint: [u8; 32] = request
+            .fingerprint
+            .as_slice()
+            .try_into()
+            .map_err(|_| Problem::bad_input("a fingerprint has 32 bytes"))?;
+        let (fingerprint, generation) = (Fingerprint(fingerprint), request.generation);
+        let manager = self.clone();
+        let task = tokio::spawn(async move {
+            manager.open_with(FileKey(file_key), fingerprint, generation).await
+        });
+        let word = task.await.unwrap_or_else(|_| Err(Problem::bug("unlock ended unexpectedly")))?;
+        Ok(api::UnlockReply { state: word.to_string() })
+    }
+
+    /// Unlocks with an unlock key that lies on this machine (`--unlock-key-file`),
+    /// unless an operator locked this manager: then it stays so until an operator
+    /// unlocks it.
+    ///
+    /// # Errors
+    /// What an operator would be told.
+    pub async fn unlock_with(&self, key: &UnlockKey) -> Result<(), Problem> {
+        self.phase().admits(Needs::Locked)?;
+        if self.0.folder.stays_locked() {
+            return Err(Problem::refused("an operator locked this manager").hint("skep unlock"));
+        }
+        let (header, _) = self.0.closed_header().ok_or_else(Problem::locked)?;
+        let file_key = header.open_file_key(key).map_err(|error| {
+            Problem::wrong_key(format!("the unlock key {error}"))
+                .hint("skep unlock-key check shows whose key a file holds")
+        })?;
+        self.open_with(file_key, key.fingerprint(), header.generation).await?;
+        Ok(())
+    }
+
+    async fn open_with(
+        &self,
+        file_key: FileKey,
+        fingerprint: Fingerprint,
+        generation: u64,
+    ) -> Result<Word, Problem> {
+        let turn = self.0.turn.lock().await;
+        self.phase().admits(Needs::Locked)?;
+        let (header, body) = self.0.open_key_file(&file_key, generation)?;
+        drop(file_key);
+        match identity(&header, &body, fingerprint, self.0.setup.clock.now()) {
+            Ok(_) => {}
+            Err(NotOurs::Expired(leaf)) => {
+                self.0.become_expired(header, leaf.ends);
+                return Err(Problem::expired());
+            }
+            Err(NotOurs::Refused(problem)) => return Err(problem),
+        }
+        let listener = self.0.listen()?;
+        let started = match Started::new(&self.0, &header, body, fingerprint).await {
+            Ok(started) => started,
+            Err(NotStarted::Consensus(error)) => {
+                tracing::error!(event = "consensus_not_started", why = %error);
+                self.end(End::Failed(exit_of(&error), error.to_string()));
+                return Err(NotStarted::Consensus(error).into());
+            }
+            Err(other) => return Err(other.into()),
+        };
+        self.0.see_genesis(&started).await?;
+        chores::open_key(&started.core);
+        if let Err(error) = self.0.on_disk(|shared| shared.folder.may_unlock()).await {
+            tracing::warn!(event = "lock_mark_stays", why = %error);
+        }
+        let running = started.run(self, listener);
+        self.0.become_running(running.clone());
+        drop(turn);
+        tracing::info!(event = "unlocked", node = %header.node, generation);
+        let mut leadership = running.core.consensus.leadership();
+        let led = async {
+            let led = |seen: &Leadership| seen.leader.is_some() && (seen.own || seen.quorum);
+            leadership.wait_for(led).await.is_ok()
+        };
+        if !tokio::time::timeout(LEADER_WAIT, led).await.unwrap_or(false) {
+            tracing::info!(event = "no_leader_yet");
+        }
+        Ok(running.word())
+    }
+
+    /// Locks: the process starts anew, and its memory is gone. A locked manager
+    /// stays as it is.
+    pub(super) async fn lock(&self) -> Result<api::LockReply, Problem> {
+        let _turn = self.0.turn.lock().await;
+        self.phase().admits(Needs::Initialised)?;
+        self.0.on_disk(|shared| shared.folder.stay_locked()).await.map_err(|error| {
+            Problem::fatal(21, format!("{}: {error}", self.0.folder.path().display()))
+                .hint("the manager is still unlocked; stop its process to lock it")
+        })?;
+        if self.phase() == Phase::Running {
+            tracing::info!(event = "locking");
+            self.end(End::Locked);
+        }
+        Ok(api::LockReply {})
+    }
+}
+
+impl Shared {
+    fn open_key_file(
+        &self,
+        file_key: &FileKey,
+        generation: u64,
+    ) -> Result<(KeyFileHeader, KeyFileBody), Problem> {
+        let damaged = |why: String| {
+            Problem::fatal(20, format!("this manager's key file {why}"))
+                .hint("put it back from a copy")
+        };
+        let bytes = self.folder.key_file().map_err(|error| damaged(error.to_string()))?;
+        let bytes = bytes.ok_or_else(|| damaged("is gone".to_owned()))?;
+        let file = KeyFile::parse(&bytes).map_err(|error| damaged(error.to_string()))?;
+        if file.header().generation != generation {
+            return Err(
+                Problem::refused("the key file was replaced meanwhile").hint("repeat skep unlock")
+            );
+        }
+        let body = file.open(file_key).map_err(|error| {
+            Problem::wrong_key(format!("with this key, the manager's key file {error}"))
+                .hint("skep unlock-key ls shows which unlock keys there are")
+        })?;
+        Ok((file.header().clone(), body))
+    }
+
+    /// A log without its first command is an `init` that died before its end.
+    async fn see_genesis(self: &Arc<Self>, started: &Started) -> Result<(), Problem> {
+        if !self.folder.init_unfinished() {
+            return Ok(());
+        }
+        let consensus = &started.core.consensus;
+        let settled = consensus.linearize(GENESIS_WAIT).await.is_ok();
+        if settled && consensus.read(|state| state.cluster.is_some()) {
+            if let Err(error) = self.on_disk(|shared| shared.folder.finish_init()).await {
+                tracing::warn!(event = "init_mark_stays", why = %error);
+            }
+            return Ok(());
+        }
+        consensus.shutdown().await;
+        Err(unfinished(&self.folder))
+    }
+}
+
+/// What an `init` that died before its end is told as, everywhere.
+pub(super) fn unfinished(folder: &super::folder::Folder) -> Problem {
+    Problem::refused("skep init did not come to its end on this manager; nothing is stored in it")
+        .hint(format!(
+            "stop the manager, remove {}, start it and run skep init again",
+            folder.path().display()
+        ))
+}
+
+/// Why an opened key file is not taken.
+#[derive(Debug)]
+enum NotOurs {
+    /// All right but past its end.
+    Expired(Box<Leaf>),
+    /// For this reason.
+    Refused(Problem),
+}
+
+/// The chain must end in the fingerprint that the unlock key names and be this
+/// manager's: a planted disk is refused.
+fn identity(
+    header: &KeyFileHeader,
+    body: &KeyFileBody,
+    fingerprint: Fingerprint,
+    now: crate::base::Stamp,
+) -> Result<Leaf, NotOurs> {
+    let damaged = |text: String| {
+        let hint = "its key file is not whole or not its own: put it back from a copy";
+        NotOurs::Refused(Problem::fatal(20, text).hint(hint))
+    };
+    let leaf = match verify_chain(&body.chain, fingerprint, now) {
+        Ok(leaf) => leaf,
+        Err(CaError::OtherCluster { .. }) => {
+            let text = "this manager's key file is of another cluster than the unlock key";
+            return Err(NotOurs::Refused(
+                Problem::wrong_key(text).hint("do not trust this disk: it may have been planted"),
+            ));
+        }
+        Err(error @ CaError::Expired) => {
+            let leaf = body.chain.first().and_then(|leaf| read_leaf(leaf).ok());
+            return Err(leaf.map_or_else(
+                || damaged(format!("this manager's certificate: {error}")),
+                |leaf| NotOurs::Expired(Box::new(leaf)),
+            ));
+        }
+        Err(error) => return Err(damaged(format!("this manager's certificate {error}"))),
+    };
+    let key = PrivateKey::from_pkcs8(SecretBytes::copy_of(body.tls_key.expose()))
+        .map_err(|error| damaged(format!("this manager's key {error}")))?;
+    let own = leaf.subject.cluster == header.cluster
+        && leaf.subject.role == CertificateRole::Manager(header.node)
+        && leaf.key == key_digest(&key.public());
+    if own { Ok(leaf) } else { Err(damaged("the key file's certificate is not its own".into())) }
+}
