@@ -5,10 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod audit;
 pub mod base;
 pub mod ca;
 pub mod consensus;
+pub mod daemon;
 pub mod domain;
 pub mod host;
 pub mod manager;

@@ -1,0 +1,245 @@
+//! What an agent keeps in its data directory beside its identity: `state.toml`
+//! (epoch, revision, managers, what is placed, what is up by hand) and
+//! `workloads.toml` (processes that use secrets, for the next start).
+//!
+//! No value and no key is ever in it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::session::{Memory, Placed};
+use crate::base::{Disk, Epoch, Revision, ServiceId};
+
+/// Bytes of one of these files: 10,000 services with the longest names fit in it.
+const FILE_BYTES: u64 = 8 * 1024 * 1024;
+/// The version of both files.
+const VERSION: u32 = 1;
+
+/// A file that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BookError {
+    /// The system says.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What it says.
+        source: io::Error,
+    },
+    /// Not what this program writes.
+    #[error("{} is damaged", .0.display())]
+    Damaged(PathBuf),
+    /// Written by a newer version.
+    #[error("{} was written by a newer version of this program", .0.display())]
+    Newer(PathBuf),
+}
+
+/// The files.
+pub struct Book {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+}
+
+impl std::fmt::Debug for Book {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Book({})", self.folder.display())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    version: u32,
+    epoch: u64,
+    epoch_tail: String,
+    revision: u64,
+    #[serde(default)]
+    cluster: String,
+    #[serde(default)]
+    managers: Vec<String>,
+    /// By service id.
+    #[serde(default)]
+    manual: BTreeMap<String, String>,
+    /// Absent where no leader ever said.
+    placed: Option<Vec<StoredPlaced>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPlaced {
+    id: String,
+    name: String,
+    owner_uid: u32,
+    always: bool,
+    grants: u32,
+}
+
+#[derive(Deserialize)]
+struct AnyVersion {
+    version: u32,
+}
+
+impl Book {
+    /// The files in this folder.
+    #[must_use]
+    pub fn new(disk: Arc<dyn Disk>, folder: &Path) -> Self {
+        Self { disk, folder: folder.to_owned() }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.folder.join("state.toml")
+    }
+
+    fn roster(&self) -> PathBuf {
+        self.folder.join("workloads.toml")
+    }
+
+    /// What was kept; nothing on the first start.
+    ///
+    /// # Errors
+    /// [`BookError`]: damaged is never taken for absent.
+    pub fn load(&self) -> Result<Memory, BookError> {
+        let path = self.state();
+        match self.text(&path)? {
+            Some(text) => read(&text).ok_or(BookError::Damaged(path)),
+            None => Ok(Memory::default()),
+        }
+    }
+
+    /// Keeps it. What goes wrong is logged: secrets stay in place all the same,
+    /// and the leader tells again what could not be kept.
+    pub(super) fn save(&self, memory: &Memory) {
+        match toml::to_string(&stored(memory)) {
+            Ok(text) => self.write(&self.state(), text.as_bytes()),
+            Err(error) => tracing::error!(event = "state_not_written", %error),
+        }
+    }
+
+    /// The list of workloads as [`Self::save_roster`] got it.
+    ///
+    /// # Errors
+    /// [`BookError`].
+    pub fn load_roster(&self) -> Result<Option<String>, BookError> {
+        self.text(&self.roster())
+    }
+
+    pub(super) fn save_roster(&self, bytes: &[u8]) {
+        self.write(&self.roster(), bytes);
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) {
+        if let Err(error) = self.disk.replace(path, bytes) {
+            tracing::error!(event = "state_not_written", path = %path.display(), %error);
+        }
+    }
+
+    fn text(&self, path: &Path) -> Result<Option<String>, BookError> {
+        let bytes = match self.disk.read(path, FILE_BYTES) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(BookError::Io { path: path.to_owned(), source }),
+        };
+        let damaged = || BookError::Damaged(path.to_owned());
+        let text = String::from_utf8(bytes).ok().ok_or_else(damaged)?;
+        let any: AnyVersion = toml::from_str(&text).ok().ok_or_else(damaged)?;
+        if any.version > VERSION {
+            return Err(BookError::Newer(path.to_owned()));
+        }
+        Ok(Some(text))
+    }
+}
+
+fn stored(memory: &Memory) -> State {
+    let placed = memory.placed.as_ref().map(|placed| {
+        let one = |placed: &Placed| StoredPlaced {
+            id: placed.id.to_string(),
+            name: placed.name.to_string(),
+            owner_uid: placed.owner_uid,
+            always: placed.always,
+            grants: placed.grants,
+        };
+        placed.iter().map(one).collect()
+    });
+    State {
+        version: VERSION,
+        epoch: memory.epoch.counter,
+        epoch_tail: data_encoding::HEXLOWER.encode(&memory.epoch.tail),
+        revision: memory.revision.0,
+        cluster: memory.cluster.clone(),
+        managers: memory.managers.clone(),
+        manual: memory.manual.iter().map(|(id, name)| (id.to_string(), name.to_string())).collect(),
+        placed,
+    }
+}
+
+fn read(text: &str) -> Option<Memory> {
+    let state: State = toml::from_str(text).ok()?;
+    let tail = data_encoding::HEXLOWER.decode(state.epoch_tail.as_bytes()).ok()?;
+    let one = |placed: StoredPlaced| {
+        Some(Placed {
+            id: placed.id.parse().ok()?,
+            name: placed.name.parse().ok()?,
+            owner_uid: placed.owner_uid,
+            always: placed.always,
+            grants: placed.grants,
+        })
+    };
+    let placed = match state.placed {
+        Some(placed) => Some(placed.into_iter().map(one).collect::<Option<Vec<_>>>()?),
+        None => None,
+    };
+    let manual = state.manual.into_iter();
+    Some(Memory {
+        epoch: Epoch { counter: state.epoch, tail: tail.try_into().ok()? },
+        revision: Revision(state.revision),
+        managers: state.managers,
+        cluster: state.cluster,
+        placed,
+        manual: manual
+            .map(|(id, name)| Some((id.parse::<ServiceId>().ok()?, name.parse().ok()?)))
+            .collect::<Option<_>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_written_and_read_alike() {
+        let id = ServiceId::from_bytes([7; 16]);
+        let name: crate::base::Name = "web".parse().expect("a name");
+        let memory = Memory {
+            epoch: Epoch { counter: 3, tail: [9; 16] },
+            revision: Revision(77),
+            managers: vec!["10.0.0.1:4440".to_owned()],
+            cluster: "prod".to_owned(),
+            placed: Some(vec![Placed {
+                id,
+                name: name.clone(),
+                owner_uid: 1000,
+                always: true,
+                grants: 2,
+            }]),
+            manual: BTreeMap::from([(id, name)]),
+        };
+        let text = toml::to_string(&stored(&memory)).expect("writes");
+        assert_eq!(read(&text), Some(memory));
+        let text = toml::to_string(&stored(&Memory::default())).expect("writes");
+        assert_eq!(read(&text), Some(Memory::default()));
+    }
+
+    #[test]
+    fn damaged_and_newer_are_not_absent() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk: Arc<dyn Disk> = Arc::new(crate::host::RealDisk);
+        let book = Book::new(disk.clone(), folder.path());
+        assert_eq!(book.load().expect("absent"), Memory::default());
+        disk.replace(&book.state(), b"version = 1\nepoch = ").expect("written");
+        assert!(matches!(book.load(), Err(BookError::Damaged(_))));
+        disk.replace(&book.state(), b"version = 2\n").expect("written");
+        assert!(matches!(book.load(), Err(BookError::Newer(_))));
+    }
+}

@@ -1,0 +1,399 @@
+//! What waits for events, asks the session's core, and does what it says:
+//! select, then step.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::link::{Link, LinkEvent, Links};
+use super::session::{
+    Act, Claim, ClaimId, Claimant, Ending, Event, Ready, Refused, Session, View, WorkloadId,
+};
+use super::worker::{Report, Worker};
+use super::workloads::Workloads;
+use crate::base::{Clock, ServiceId};
+use crate::seal::SessionKey;
+
+/// Calls from this machine that may wait to be taken.
+const CALLS: usize = 1_024;
+/// Longest wait between two looks at the clock.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What the processes of this machine may ask of the driver.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    calls: mpsc::Sender<Call>,
+    workloads: Workloads,
+}
+
+enum Call {
+    Claim { name: String, uid: u32, wait: Duration, what: Claimant, answer: Answer },
+    Down { name: String, answer: Answer },
+    Leave { answer: Answer },
+    View { answer: oneshot::Sender<View> },
+    Stop { wipe: bool },
+}
+
+type Answer = oneshot::Sender<Result<Granted, Refused>>;
+
+/// What a call got.
+#[derive(Debug)]
+pub struct Granted {
+    /// The set, where the call was about one.
+    pub ready: Option<Ready>,
+    /// Resolves once it is written down who uses it.
+    noted: Option<oneshot::Receiver<()>>,
+}
+
+/// The parts of a driver.
+#[derive(Debug)]
+pub struct Driver {
+    session: Session,
+    links: Links,
+    worker: Worker,
+    reports: mpsc::UnboundedReceiver<Report>,
+    workloads: Workloads,
+    ended: mpsc::UnboundedReceiver<WorkloadId>,
+    calls: mpsc::Receiver<Call>,
+    clock: Timekeeper,
+    waiting: BTreeMap<ClaimId, Waiting>,
+    next_claim: u64,
+    link: Option<Link>,
+    key: Option<Arc<SessionKey>>,
+    /// What the acts of a step led to at once.
+    soon: Vec<Event>,
+    ending: Option<Ending>,
+}
+
+struct Timekeeper(Arc<dyn Clock>);
+
+impl std::fmt::Debug for Timekeeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Timekeeper")
+    }
+}
+
+#[derive(Debug)]
+struct Waiting {
+    answer: Answer,
+    workload: Option<WorkloadId>,
+}
+
+enum Heard {
+    Link(Option<LinkEvent>),
+    Report(Option<Report>),
+    Ended(Option<WorkloadId>),
+    Call(Option<Call>),
+    Time,
+}
+
+/// The agent's own machinery broke: a thread that must live is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the thread that keeps the mounts has ended")]
+pub struct Broken;
+
+impl Driver {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        session: Session,
+        links: Links,
+        worker: (Worker, mpsc::UnboundedReceiver<Report>),
+        workloads: (Workloads, mpsc::UnboundedReceiver<WorkloadId>),
+        clock: Arc<dyn Clock>,
+    ) -> (Self, Handle) {
+        let (sender, calls) = mpsc::channel(CALLS);
+        let handle = Handle { calls: sender, workloads: workloads.0.clone() };
+        let driver = Self {
+            session,
+            links,
+            worker: worker.0,
+            reports: worker.1,
+            workloads: workloads.0,
+            ended: workloads.1,
+            calls,
+            clock: Timekeeper(clock),
+            waiting: BTreeMap::new(),
+            next_claim: 0,
+            link: None,
+            key: None,
+            soon: Vec::new(),
+            ending: None,
+        };
+        (driver, handle)
+    }
+
+    /// Drives until the agent ends.
+    ///
+    /// # Errors
+    /// [`Broken`]: a bug.
+    pub async fn run(mut self, adopted: Vec<(WorkloadId, ServiceId)>) -> Result<Ending, Broken> {
+        for (workload, service) in adopted {
+            self.step(Event::Adopted { workload, service })?;
+        }
+        self.step(Event::Begin)?;
+        loop {
+            if let Some(ending) = self.ending.take() {
+                self.worker.end();
+                while self.reports.recv().await.is_some() {}
+                return Ok(ending);
+            }
+            let heard = self.listen().await;
+            let Some(event) = self.event(heard)? else { continue };
+            self.step(event)?;
+        }
+    }
+
+    /// Waits and changes nothing.
+    async fn listen(&mut self) -> Heard {
+        let wait = self.session.next_tick().map_or(LOOK, |next| {
+            Duration::from_millis(next.0.saturating_sub(self.clock.0.boot().0)).min(LOOK)
+        });
+        tokio::select! {
+            biased;
+            event = Link::listen(self.link.as_mut()) => Heard::Link(event),
+            report = self.reports.recv() => Heard::Report(report),
+            ended = self.ended.recv() => Heard::Ended(ended),
+            call = self.calls.recv() => Heard::Call(call),
+            () = tokio::time::sleep(wait) => Heard::Time,
+        }
+    }
+
+    fn event(&mut self, heard: Heard) -> Result<Option<Event>, Broken> {
+        Ok(match heard {
+            Heard::Link(Some(event)) => Some(self.link_event(event)),
+            Heard::Link(None) => {
+                self.link = None;
+                let cause = super::session::Cause::Lost("the connection ended".to_owned());
+                Some(self.disconnected(cause))
+            }
+            Heard::Report(Some(Report::Done(done))) => Some(Event::Done(done)),
+            Heard::Report(Some(Report::Changed(shelf))) => Some(Event::Shelf(shelf)),
+            Heard::Report(None) => return Err(Broken),
+            Heard::Ended(Some(workload)) => Some(Event::Ended(workload)),
+            Heard::Call(Some(call)) => self.call(call),
+            Heard::Ended(None) | Heard::Call(None) | Heard::Time => Some(Event::Tick),
+        })
+    }
+
+    fn link_event(&mut self, event: LinkEvent) -> Event {
+        match event {
+            LinkEvent::Reached { address } => Event::Connected { address },
+            LinkEvent::Welcome { welcome, key } => {
+                tracing::info!(event = "connected", leader = %welcome.leader);
+                self.key = Some(key);
+                Event::Welcome(welcome)
+            }
+            LinkEvent::Values { number, values } => Event::Values { number, values },
+            LinkEvent::Push(push) => Event::Push(push),
+            LinkEvent::Ended(cause) => self.disconnected(cause),
+            LinkEvent::Left(answer) => Event::Left(answer),
+        }
+    }
+
+    fn disconnected(&mut self, cause: super::session::Cause) -> Event {
+        tracing::info!(event = "disconnected", cause = %cause);
+        self.link = None;
+        self.key = None;
+        Event::Disconnected { cause, jitter: self.links.jitter() }
+    }
+
+    fn call(&mut self, call: Call) -> Option<Event> {
+        match call {
+            Call::Claim { name, uid, wait, what, answer } => {
+                let workload = match what {
+                    Claimant::Process(workload) => Some(workload),
+                    Claimant::Manual => None,
+                };
+                let id = self.wait_for(answer, workload);
+                let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                let now = self.clock.0.boot();
+                let until = crate::base::BootTime(now.0.saturating_add(wait));
+                Some(Event::Claimed(Claim { id, name, uid, until, what }))
+            }
+            Call::Down { name, answer } => {
+                Some(Event::Down { claim: self.wait_for(answer, None), name })
+            }
+            Call::Leave { answer } => Some(Event::Leave(self.wait_for(answer, None))),
+            Call::View { answer } => {
+                // Whoever asked may have gone.
+                answer.send(self.session.view()).ok();
+                None
+            }
+            Call::Stop { wipe } => Some(Event::Stop { wipe }),
+        }
+    }
+
+    fn wait_for(&mut self, answer: Answer, workload: Option<WorkloadId>) -> ClaimId {
+        self.next_claim = self.next_claim.saturating_add(1);
+        let id = ClaimId(self.next_claim);
+        self.waiting.insert(id, Waiting { answer, workload });
+        id
+    }
+
+    /// Changes and waits for nothing.
+    fn step(&mut self, event: Event) -> Result<(), Broken> {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let acts = self.session.step(self.clock.0.boot(), event);
+            for act in acts {
+                self.act(act)?;
+            }
+            events.append(&mut self.soon);
+        }
+        self.workloads.set_manual(&self.session.manual());
+        Ok(())
+    }
+
+    fn act(&mut self, act: Act) -> Result<(), Broken> {
+        match act {
+            Act::Connect { address, after_ms } => {
+                let after = Duration::from_millis(after_ms);
+                self.link = Some(self.links.connect(address, after));
+            }
+            Act::Hello(hello) => self.say(|link| link.hello(hello)),
+            Act::Running(running) => self.say(|link| link.running(&running)),
+            Act::Ack(ack) => self.say(|link| link.ack(ack)),
+            Act::Leave => self.say(Link::leave),
+            Act::Disconnect(cause) => {
+                let event = self.disconnected(cause);
+                self.soon.push(event);
+            }
+            Act::Work(job) => {
+                if !self.worker.give(job, self.key.clone()) {
+                    return Err(Broken);
+                }
+            }
+            Act::Grant(claim, ready) => self.grant(claim, Some(ready)),
+            Act::Agree(claim) => self.grant(claim, None),
+            Act::Refuse(claim, refused) => self.refuse(claim, refused),
+            Act::End(ending) => self.ending = Some(ending),
+        }
+        Ok(())
+    }
+
+    /// Says something over the connection; one that takes nothing more is ended.
+    fn say(&mut self, what: impl FnOnce(&Link) -> bool) {
+        if !self.link.as_ref().is_some_and(what) {
+            let cause = super::session::Cause::Lost("the connection takes nothing more".to_owned());
+            let event = self.disconnected(cause);
+            self.soon.push(event);
+        }
+    }
+
+    fn grant(&mut self, claim: ClaimId, ready: Option<Ready>) {
+        let Some(waiting) = self.waiting.remove(&claim) else { return };
+        let noted = match (waiting.workload, &ready) {
+            (Some(workload), Some(ready)) => {
+                Some(self.workloads.assign(workload, ready.service, &ready.path))
+            }
+            _ => None,
+        };
+        // A caller that went away is noticed by its process's end.
+        waiting.answer.send(Ok(Granted { ready, noted })).ok();
+    }
+
+    fn refuse(&mut self, claim: ClaimId, refused: Refused) {
+        let Some(waiting) = self.waiting.remove(&claim) else { return };
+        tracing::warn!(event = "claim_refused", why = %refused.text);
+        if let Some(workload) = waiting.workload {
+            self.workloads.forget(workload);
+        }
+        waiting.answer.send(Err(refused)).ok();
+    }
+}
+
+impl Handle {
+    /// Claims a service for the process `pid` of `uid`, and waits until its whole
+    /// set is in place.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn exec(
+        &self,
+        name: String,
+        uid: u32,
+        pid: i32,
+        wait: Duration,
+    ) -> Result<Ready, Refused> {
+        let workload = self.workloads.claim(pid).map_err(|error| Refused {
+            text: format!("the calling process cannot be followed: {error}"),
+            hint: "is it in another pid namespace than the agent?".to_owned(),
+            kind: super::session::RefusedKind::No,
+        })?;
+        let what = Claimant::Process(workload);
+        let granted = self.ask(|answer| Call::Claim { name, uid, wait, what, answer }).await?;
+        if let Some(noted) = granted.noted {
+            // Written down or logged: the process counts in either case.
+            noted.await.ok();
+        }
+        granted.ready.ok_or_else(gone)
+    }
+
+    /// The process `pid`, which was granted a service, stands in its private
+    /// mount namespace now: from here on everything in there counts.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn enclosed(&self, pid: i32) -> Result<(), Refused> {
+        let noted = self.workloads.enclose(pid).map_err(|error| Refused {
+            text: format!("the process's mount namespace cannot be followed: {error}"),
+            hint: "`skep exec` makes one before it asks".to_owned(),
+            kind: super::session::RefusedKind::No,
+        })?;
+        noted.await.ok();
+        Ok(())
+    }
+
+    /// Puts a service up until further notice, and waits until its set is in place.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn up(&self, name: String, wait: Duration) -> Result<PathBuf, Refused> {
+        let what = Claimant::Manual;
+        let granted = self.ask(|answer| Call::Claim { name, uid: 0, wait, what, answer }).await?;
+        granted.ready.map(|ready| ready.path).ok_or_else(gone)
+    }
+
+    /// Ends that.
+    ///
+    /// # Errors
+    /// [`Refused`]: it was not up.
+    pub async fn down(&self, name: String) -> Result<(), Refused> {
+        self.ask(|answer| Call::Down { name, answer }).await.map(|_| ())
+    }
+
+    /// Wipes everything and leaves the cluster.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn leave(&self) -> Result<(), Refused> {
+        self.ask(|answer| Call::Leave { answer }).await.map(|_| ())
+    }
+
+    /// How things stand; none once the agent has ended.
+    pub async fn view(&self) -> Option<View> {
+        let (answer, view) = oneshot::channel();
+        self.calls.send(Call::View { answer }).await.ok()?;
+        view.await.ok()
+    }
+
+    /// Has the agent end.
+    pub async fn stop(&self, wipe: bool) {
+        // A driver that is gone has ended already.
+        self.calls.send(Call::Stop { wipe }).await.ok();
+    }
+
+    async fn ask(&self, call: impl FnOnce(Answer) -> Call) -> Result<Granted, Refused> {
+        let (answer, answered) = oneshot::channel();
+        self.calls.send(call(answer)).await.map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+fn gone() -> Refused {
+    Refused::away("the agent is stopping")
+}

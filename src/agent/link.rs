@@ -1,0 +1,373 @@
+//! One connection to a manager at a time, each a task of its own.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use super::session::{Cause, Hello, Refused, RefusedKind, Welcome};
+use crate::base::{Clock, Dice, NodeId, ServiceId, Stamp};
+use crate::ca::CertificateRole;
+use crate::seal::{SessionHalf, SessionKey};
+use crate::transport::rpc::api::delivery_client::DeliveryClient;
+use crate::transport::{ClientTls, ConnectError, Expect, Peer, connect, read_problem};
+use crate::wire::api;
+
+/// One try to connect.
+const CONNECT: Duration = Duration::from_secs(2);
+/// From the hello to the welcome.
+const GREETING: Duration = Duration::from_secs(10);
+/// The answer to a leave.
+const LEAVING: Duration = Duration::from_secs(30);
+/// Bytes of one message of the leader's: it sends 2 MiB at most.
+const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Messages that wait to be taken, either way: the stream itself holds back the rest.
+const WAITING: usize = 16;
+/// The status of a problem that says: this identity is no member any more.
+const EXIT_REMOVED: u32 = 24;
+/// The status of a problem that says: not here, or not now.
+const EXIT_UNREACHABLE: u32 = 3;
+
+/// What a node says of itself in a hello: shown to people, never used.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    /// The boot's id, 16 bytes.
+    pub boot_id: Vec<u8>,
+    /// Its host name.
+    pub hostname: String,
+}
+
+/// Makes connections.
+pub struct Links {
+    /// Own certificate, and whom to accept.
+    pub tls: ClientTls,
+    /// This node.
+    pub node: NodeId,
+    /// What it says of itself.
+    pub machine: Machine,
+    /// Makes dice.
+    pub dice: fn() -> Box<dyn Dice>,
+    /// When its certificate ends: after that, being turned away is no removal.
+    pub ends: Stamp,
+    /// The machine's clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A connection, being made or made.
+#[derive(Debug)]
+pub struct Link {
+    outgoing: mpsc::Sender<Outgoing>,
+    incoming: mpsc::Receiver<LinkEvent>,
+    task: AbortHandle,
+}
+
+/// What a connection tells.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// A manager is there.
+    Reached {
+        /// Where.
+        address: String,
+    },
+    /// It leads, and the key is agreed.
+    Welcome {
+        /// What it said.
+        welcome: Welcome,
+        /// For this session's data keys.
+        key: Arc<SessionKey>,
+    },
+    /// Values ahead of a push.
+    Values {
+        /// Of which.
+        number: u64,
+        /// Sealed.
+        values: Vec<api::Value>,
+    },
+    /// A push.
+    Push(api::Push),
+    /// There is no connection any more.
+    Ended(Cause),
+    /// The answer to a leave.
+    Left(Result<(), Refused>),
+}
+
+enum Outgoing {
+    Hello(Hello),
+    Message(api::FromAgent),
+    Leave,
+}
+
+impl std::fmt::Debug for Links {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Links({})", self.node)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Links {
+    /// A random number.
+    #[must_use]
+    pub fn jitter(&self) -> u16 {
+        u16::from_be_bytes(crate::base::draw((self.dice)().as_mut()))
+    }
+
+    /// Begins to connect.
+    #[must_use]
+    pub fn connect(&self, address: String, after: Duration) -> Link {
+        let (outgoing, said) = mpsc::channel(WAITING);
+        let (tell, incoming) = mpsc::channel(WAITING);
+        let connection = Connection {
+            tls: self.tls.clone(),
+            node: self.node,
+            machine: self.machine.clone(),
+            dice: self.dice,
+            said,
+            tell: tell.clone(),
+        };
+        let (ends, clock) = (self.ends, Arc::clone(&self.clock));
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let cause = match connection.run(address).await {
+                Ok(never) => match never {},
+                // Whoever's certificate has merely expired keeps what it was given.
+                Err(Cause::Removed(refused)) if clock.now() >= ends => Cause::Refused(refused.text),
+                Err(cause) => cause,
+            };
+            // Nobody listens any more where the link was dropped.
+            tell.send(LinkEvent::Ended(cause)).await.ok();
+        });
+        Link { outgoing, incoming, task: task.abort_handle() }
+    }
+}
+
+impl Link {
+    /// Waits for what this connection tells; forever where there is none.
+    pub async fn listen(link: Option<&mut Self>) -> Option<LinkEvent> {
+        match link {
+            Some(link) => link.incoming.recv().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Says hello. False, here and below: it takes nothing more.
+    #[must_use]
+    pub fn hello(&self, hello: Hello) -> bool {
+        self.outgoing.try_send(Outgoing::Hello(hello)).is_ok()
+    }
+
+    /// Tells what runs.
+    #[must_use]
+    pub fn running(&self, running: &BTreeSet<ServiceId>) -> bool {
+        let services = running.iter().map(|service| service.as_bytes().to_vec()).collect();
+        self.message(api::from_agent::Of::Running(api::Running { services }))
+    }
+
+    /// Acknowledges a push.
+    #[must_use]
+    pub fn ack(&self, ack: api::Ack) -> bool {
+        self.message(api::from_agent::Of::Ack(ack))
+    }
+
+    /// Asks to leave the cluster.
+    #[must_use]
+    pub fn leave(&self) -> bool {
+        self.outgoing.try_send(Outgoing::Leave).is_ok()
+    }
+
+    fn message(&self, of: api::from_agent::Of) -> bool {
+        self.outgoing.try_send(Outgoing::Message(api::FromAgent { of: Some(of) })).is_ok()
+    }
+}
+
+struct Connection {
+    tls: ClientTls,
+    node: NodeId,
+    machine: Machine,
+    dice: fn() -> Box<dyn Dice>,
+    said: mpsc::Receiver<Outgoing>,
+    tell: mpsc::Sender<LinkEvent>,
+}
+
+/// There is no value of it: a connection only ever ends with a cause.
+enum Never {}
+
+impl Connection {
+    async fn run(mut self, address: String) -> Result<Never, Cause> {
+        let connected = connect(&address, &self.tls, Expect::AnyManager, CONNECT).await;
+        let (channel, peer) = connected.map_err(|error| match error {
+            ConnectError::Unreachable { .. } => Cause::Lost(error.to_string()),
+            ConnectError::Refused { .. } => Cause::Refused(error.to_string()),
+        })?;
+        self.tell(LinkEvent::Reached { address }).await?;
+        let Some(Outgoing::Hello(hello)) = self.said.recv().await else {
+            return Err(dropped());
+        };
+        let (mut stream, sender) = self.greet(channel.clone(), &peer, hello).await?;
+        loop {
+            tokio::select! {
+                message = stream.message() => {
+                    let message = message.map_err(|status| cause_of(&status))?;
+                    self.incoming(message.and_then(|message| message.of)).await?;
+                }
+                said = self.said.recv() => match said {
+                    Some(Outgoing::Message(message)) => {
+                        sender.send(message).await.map_err(|_| dropped())?;
+                    }
+                    Some(Outgoing::Leave) => self.leave(channel.clone()),
+                    Some(Outgoing::Hello(_)) | None => return Err(dropped()),
+                },
+            }
+        }
+    }
+
+    async fn greet(
+        &mut self,
+        channel: Channel,
+        peer: &Peer,
+        hello: Hello,
+    ) -> Result<(tonic::Streaming<api::FromLeader>, mpsc::Sender<api::FromAgent>), Cause> {
+        let half = SessionHalf::draw((self.dice)().as_mut());
+        let hello = api::Hello {
+            session_public: half.public().to_vec(),
+            boot_id: self.machine.boot_id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            hostname: self.machine.hostname.clone(),
+            os: std::env::consts::OS.to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+            running: hello.running.iter().map(|service| service.as_bytes().to_vec()).collect(),
+            epoch_counter: hello.epoch.counter,
+            epoch_tail: hello.epoch.tail.to_vec(),
+            revision: hello.revision.0,
+            held: hello.held,
+        };
+        let (sender, messages) = mpsc::channel(WAITING);
+        let hello = api::FromAgent { of: Some(api::from_agent::Of::Hello(hello)) };
+        sender.send(hello).await.map_err(|_| dropped())?;
+        let mut client = DeliveryClient::new(channel).max_decoding_message_size(MESSAGE_BYTES);
+        let greeting = async {
+            let mut stream = client.session(ReceiverStream::new(messages)).await?.into_inner();
+            let first = stream.message().await?;
+            Ok::<_, Status>((stream, first))
+        };
+        let (stream, first) = tokio::time::timeout(GREETING, greeting)
+            .await
+            .map_err(|_| Cause::Lost("the manager did not answer the hello in time".to_owned()))?
+            .map_err(|status| cause_of(&status))?;
+        let Some(api::from_leader::Of::Welcome(welcome)) = first.and_then(|first| first.of) else {
+            return Err(Cause::Lost("the manager did not welcome".to_owned()));
+        };
+        let welcome = Welcome::read(welcome).map_err(|error| Cause::Lost(error.to_string()))?;
+        // The key is for whom the certificate names, not for whom the message does.
+        if peer.leaf().subject.role != CertificateRole::Manager(welcome.leader) {
+            return Err(Cause::Refused("the manager gave another's name".to_owned()));
+        }
+        let key = half
+            .agree(false, welcome.leader, self.node, &welcome.session_public)
+            .map_err(|error| Cause::Refused(error.to_string()))?;
+        self.tell(LinkEvent::Welcome { welcome, key: Arc::new(key) }).await?;
+        Ok((stream, sender))
+    }
+
+    async fn incoming(&self, message: Option<api::from_leader::Of>) -> Result<(), Cause> {
+        match message {
+            Some(api::from_leader::Of::Push(push)) => self.tell(LinkEvent::Push(push)).await,
+            Some(api::from_leader::Of::Values(ahead)) => {
+                self.tell(LinkEvent::Values { number: ahead.push, values: ahead.values }).await
+            }
+            Some(api::from_leader::Of::Welcome(_)) => {
+                Err(Cause::Lost("the manager welcomed twice".to_owned()))
+            }
+            None => Err(Cause::Lost("the manager ended the session".to_owned())),
+        }
+    }
+
+    /// Beside the stream, so that it goes on meanwhile.
+    fn leave(&self, channel: Channel) {
+        let tell = self.tell.clone();
+        tokio::spawn(async move {
+            let mut client = DeliveryClient::new(channel);
+            let asked = tokio::time::timeout(LEAVING, client.leave(api::LeaveRequest {})).await;
+            let answer = match asked {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(status)) => Err(refused_of(&status)),
+                Err(_) => Err(Refused::away("the leader did not answer in time")),
+            };
+            // The link may be gone; the session then was told of that.
+            tell.send(LinkEvent::Left(answer)).await.ok();
+        });
+    }
+
+    async fn tell(&self, event: LinkEvent) -> Result<(), Cause> {
+        self.tell.send(event).await.map_err(|_| dropped())
+    }
+}
+
+fn dropped() -> Cause {
+    Cause::Lost("the connection was given up".to_owned())
+}
+
+fn refused_of(status: &Status) -> Refused {
+    match read_problem(status) {
+        Some(problem) => Refused { text: problem.text, hint: problem.hint, kind: RefusedKind::No },
+        None => Refused::away(status.message()),
+    }
+}
+
+/// What a status of the session's call means.
+pub(super) fn cause_of(status: &Status) -> Cause {
+    let Some(problem) = read_problem(status) else {
+        return match status.code() {
+            tonic::Code::PermissionDenied | tonic::Code::Unauthenticated => {
+                Cause::Refused(status.message().to_owned())
+            }
+            _ => Cause::Lost(format!("the session ended: {}", status.message())),
+        };
+    };
+    if problem.exit == EXIT_REMOVED {
+        return Cause::Removed(refused_of(status));
+    }
+    if problem.exit == EXIT_UNREACHABLE && !problem.leader_addresses.is_empty() {
+        return Cause::NotLeader(problem.leader_addresses);
+    }
+    match status.code() {
+        tonic::Code::PermissionDenied | tonic::Code::Unauthenticated => {
+            Cause::Refused(problem.text)
+        }
+        _ => Cause::Lost(problem.text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::problem_status;
+    use tonic::Code;
+
+    #[test]
+    fn statuses_are_told_apart() {
+        let leader = ["b:1".to_owned()];
+        let id = NodeId::from_bytes([1; 16]);
+        let not_leader =
+            problem_status(Code::Unavailable, 3, "not the leader", "", Some((id, &leader)));
+        assert_eq!(cause_of(&not_leader), Cause::NotLeader(leader.to_vec()));
+        let nobody = problem_status(Code::Unavailable, 3, "no leader", "", None);
+        assert_eq!(cause_of(&nobody), Cause::Lost("no leader".to_owned()));
+        let removed = problem_status(Code::PermissionDenied, 24, "removed", "join again", None);
+        assert!(
+            matches!(cause_of(&removed), Cause::Removed(refused) if refused.hint == "join again")
+        );
+        let denied = problem_status(Code::PermissionDenied, 1, "no", "", None);
+        assert_eq!(cause_of(&denied), Cause::Refused("no".to_owned()));
+        assert!(matches!(cause_of(&Status::unavailable("reset")), Cause::Lost(_)));
+    }
+}

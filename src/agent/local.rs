@@ -1,0 +1,207 @@
+//! The agent's socket: what the processes of this machine may ask.
+//!
+//! Everybody may connect; who may do what is decided call by call from the
+//! caller's uid as the kernel gives it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tonic::{Code, Request, Response, Status};
+
+use super::driver::Handle;
+use super::session::{LinkState, Refused, RefusedKind, View};
+use crate::base::{Clock, Name, NodeId};
+use crate::transport::rpc::local::agent_server::{Agent, AgentServer};
+use crate::transport::{LocalCaller, local_caller, problem_status};
+use crate::wire::local;
+
+/// The longest that a call may wait.
+const WAIT_MOST: Duration = Duration::from_hours(24);
+
+/// How far the agent has come.
+#[derive(Clone, Debug)]
+pub enum Stage {
+    /// It has no identity yet; why the last try to get one came to nothing.
+    Joining(String),
+    /// It is a member.
+    Serving {
+        /// This node.
+        node: NodeId,
+        /// Its name.
+        name: Name,
+        /// To its driver.
+        handle: Handle,
+    },
+}
+
+/// The service `skep.local.v1.Agent`.
+pub struct LocalService {
+    stage: watch::Receiver<Stage>,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for LocalService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LocalService")
+    }
+}
+
+impl LocalService {
+    /// Answers for the stage that stands when it is asked.
+    #[must_use]
+    pub fn routes(stage: watch::Receiver<Stage>, clock: Arc<dyn Clock>) -> tonic::service::Routes {
+        tonic::service::Routes::new(AgentServer::new(Self { stage, clock }))
+    }
+
+    fn handle(&self) -> Result<Handle, Status> {
+        match &*self.stage.borrow() {
+            Stage::Serving { handle, .. } => Ok(handle.clone()),
+            Stage::Joining(why) => {
+                let text = if why.is_empty() {
+                    "this agent has not joined a cluster yet".to_owned()
+                } else {
+                    format!("this agent has not joined a cluster yet: {why}")
+                };
+                let hint = "look at the agent's log";
+                Err(problem_status(Code::Unavailable, 3, &text, hint, None))
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Agent for LocalService {
+    async fn status(
+        &self,
+        request: Request<local::StatusRequest>,
+    ) -> Result<Response<local::StatusReply>, Status> {
+        root_only(&request)?;
+        let stage = self.stage.borrow().clone();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let (node, name, handle) = match stage {
+            Stage::Joining(why) => {
+                let state = "joining".to_owned();
+                let reply = local::StatusReply { version, state, why, ..Default::default() };
+                return Ok(Response::new(reply));
+            }
+            Stage::Serving { node, name, handle } => (node, name, handle),
+        };
+        let view =
+            handle.view().await.ok_or_else(|| Status::unavailable("the agent is stopping"))?;
+        let mut reply = reply_of(view, self.clock.as_ref());
+        reply.version = version;
+        reply.node_id = node.as_bytes().to_vec();
+        reply.node_name = name.to_string();
+        Ok(Response::new(reply))
+    }
+
+    async fn service_up(
+        &self,
+        request: Request<local::ServiceUpRequest>,
+    ) -> Result<Response<local::ServiceUpReply>, Status> {
+        root_only(&request)?;
+        let handle = self.handle()?;
+        let request = request.into_inner();
+        let path = handle
+            .up(request.name, wait(request.timeout_ms))
+            .await
+            .map_err(|refused| status_of(&refused))?;
+        Ok(Response::new(local::ServiceUpReply { path: path.display().to_string() }))
+    }
+
+    async fn service_down(
+        &self,
+        request: Request<local::ServiceDownRequest>,
+    ) -> Result<Response<local::ServiceDownReply>, Status> {
+        root_only(&request)?;
+        self.handle()?
+            .down(request.into_inner().name)
+            .await
+            .map_err(|refused| status_of(&refused))?;
+        Ok(Response::new(local::ServiceDownReply {}))
+    }
+
+    async fn exec(
+        &self,
+        request: Request<local::ExecRequest>,
+    ) -> Result<Response<local::ExecReply>, Status> {
+        let caller = caller(&request)?;
+        let handle = self.handle()?;
+        let request = request.into_inner();
+        if request.inside {
+            handle.enclosed(caller.pid()).await.map_err(|refused| status_of(&refused))?;
+            return Ok(Response::new(local::ExecReply::default()));
+        }
+        let (uid, pid) = (caller.uid(), caller.pid());
+        let ready = handle
+            .exec(request.service, uid, pid, wait(request.timeout_ms))
+            .await
+            .map_err(|refused| status_of(&refused))?;
+        let path = ready.path.display().to_string();
+        Ok(Response::new(local::ExecReply { path, generation: ready.generation }))
+    }
+
+    async fn leave(
+        &self,
+        request: Request<local::LeaveRequest>,
+    ) -> Result<Response<local::LeaveReply>, Status> {
+        root_only(&request)?;
+        self.handle()?.leave().await.map_err(|refused| status_of(&refused))?;
+        Ok(Response::new(local::LeaveReply {}))
+    }
+}
+
+fn caller<T>(request: &Request<T>) -> Result<LocalCaller, Status> {
+    local_caller(request.extensions()).ok_or_else(|| Status::internal("a call without a caller"))
+}
+
+fn root_only<T>(request: &Request<T>) -> Result<(), Status> {
+    let uid = caller(request)?.uid();
+    if uid == 0 {
+        return Ok(());
+    }
+    tracing::warn!(event = "call_refused", uid);
+    let text = "only root may ask the agent for this";
+    Err(problem_status(Code::PermissionDenied, 1, text, "try again with sudo", None))
+}
+
+fn wait(timeout_ms: u64) -> Duration {
+    Duration::from_millis(timeout_ms).min(WAIT_MOST)
+}
+
+fn status_of(refused: &Refused) -> Status {
+    let (code, exit) = match refused.kind {
+        RefusedKind::No => (Code::FailedPrecondition, 1),
+        RefusedKind::Late => (Code::DeadlineExceeded, 5),
+        RefusedKind::Away => (Code::Unavailable, 3),
+    };
+    problem_status(code, exit, &refused.text, &refused.hint, None)
+}
+
+fn reply_of(view: View, clock: &dyn Clock) -> local::StatusReply {
+    let since = view.offline_since.filter(|_| view.state != LinkState::Connected);
+    let offline_since = since
+        .map_or(0, |since| clock.now().0.saturating_sub(clock.boot().0.saturating_sub(since.0)));
+    let services = view.services.into_iter().map(|service| local::ServiceStatus {
+        id: service.id.as_bytes().to_vec(),
+        name: service.name,
+        placed: service.placed,
+        workloads: service.workloads,
+        state: service.state.to_owned(),
+        generation: service.generation,
+        files: service.files,
+        path: service.path.map(|path| path.display().to_string()).unwrap_or_default(),
+        why: service.why,
+    });
+    local::StatusReply {
+        state: view.state.word().to_owned(),
+        cluster_name: view.cluster,
+        manager: view.manager,
+        revision: view.revision.0,
+        why: view.why,
+        services: services.collect(),
+        offline_since,
+        ..Default::default()
+    }
+}

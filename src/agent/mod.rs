@@ -1,0 +1,26 @@
+//! What a node does: session, vault, mounts, workloads.
+//!
+//! `session` decides, `driver` waits and acts, `worker` opens values and keeps
+//! the mounts, `workload` knows processes and `workloads` follows them, `local` answers this machine.
+//! It deliberately has no way to ask a manager for a secret by name.
+
+mod book;
+mod driver;
+pub mod join;
+mod link;
+pub mod local;
+pub mod mount;
+pub mod namespace;
+pub mod session;
+#[cfg(test)]
+mod tests;
+pub mod vault;
+mod worker;
+pub mod workload;
+mod workloads;
+
+pub use book::{Book, BookError};
+pub use driver::{Broken, Driver, Granted, Handle};
+pub use link::{Link, LinkEvent, Links, Machine};
+pub use worker::{Report, Worker, shelf_of};
+pub use workloads::Workloads;

@@ -1,0 +1,115 @@
+//! What goes wrong with mounts, and what is worth a word though it went well.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::base::{ServiceId, VersionId};
+
+/// A set that could not be put in place, or files that could not be removed.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// The system refused something.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The set doesn't fit beside the one in place, which stays.
+    #[error("the set needs {needed} bytes and {free} are free in the service's mount")]
+    NoSpace {
+        /// Bytes that the set takes, in whole pages.
+        needed: u64,
+        /// Bytes that are there.
+        free: u64,
+    },
+    /// A value that is neither new nor held.
+    #[error("the value of version {0} is neither here nor sent")]
+    Missing(VersionId),
+    /// A value of another length than the set says.
+    #[error("the value of version {version} has {found} bytes and not {expected}")]
+    Length {
+        /// Which version.
+        version: VersionId,
+        /// What the set says.
+        expected: u32,
+        /// What came.
+        found: u64,
+    },
+    /// Something that isn't ours stands where a service's files should be.
+    #[error("{} is in the way: it is not of this agent's making", .0.display())]
+    InTheWay(PathBuf),
+    /// Another agent has this root.
+    #[error("another agent is using {}", .0.display())]
+    InUse(PathBuf),
+    /// A root in which others could exchange folders under our feet.
+    #[error("{} must belong to root and be writable by root alone", .0.display())]
+    Root(PathBuf),
+    /// Two services of one name.
+    #[error("the name is that of service {0}, whose files are still here")]
+    NameInUse(ServiceId),
+}
+
+impl MountError {
+    /// What to do about it.
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Io { .. } => None,
+            Self::NoSpace { .. } => {
+                Some("free memory on the node, or grant the service fewer or smaller secrets")
+            }
+            Self::Missing(_) | Self::Length { .. } => {
+                Some("it is sent again on the next session; if it stays, look at the agent's log")
+            }
+            Self::InUse(_) => Some("stop it, or run this one with another --root"),
+            Self::Root(_) => Some("chown root and chmod go-w, or choose another --root"),
+            Self::InTheWay(_) => Some("move it away, or run the agent with another --root"),
+            Self::NameInUse(_) => Some("it goes when that service's removal has arrived"),
+        }
+    }
+
+    /// Whether trying again, later and with nothing changed, may succeed.
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::Length { .. })
+    }
+}
+
+/// Shortens `map_err` on a path's operation.
+pub(super) trait At<T> {
+    /// Says what was tried on which path.
+    fn at(self, what: &'static str, path: &std::path::Path) -> Result<T, MountError>;
+}
+
+impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
+    fn at(self, what: &'static str, path: &std::path::Path) -> Result<T, MountError> {
+        self.map_err(|source| MountError::Io { what, path: path.to_owned(), source: source.into() })
+    }
+}
+
+/// Something an operator should know, though work goes on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MountWarning {
+    /// The kernel can't keep a tmpfs out of swap.
+    #[error(
+        "this kernel has no tmpfs option noswap (6.3, outside user namespaces): using ramfs, \
+         which is never swapped, and keeping the size limit myself"
+    )]
+    Ramfs,
+    /// A mount under the root that isn't ours: left alone.
+    #[error("{} is a mount that is not of this agent's making: left alone", .0.display())]
+    Stranger(PathBuf),
+    /// A mount of ours whose manifest or files don't add up: what doesn't is emptied, and comes again.
+    #[error("the files of service {0} did not match their manifest: what did not is emptied")]
+    Damaged(ServiceId),
+    /// A mount of ours that couldn't be taken over.
+    #[error("the mount {} could not be taken over: {why}", path.display())]
+    NotAdopted {
+        /// Where it is.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+}

@@ -1,0 +1,242 @@
+//! What the agent knows of one service's mount, and how it is written down in
+//! the mount itself (`manifest.json`), so that the next agent knows it too. No
+//! value is in it.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::vault::{FileSpec, Workload};
+use crate::base::{BootTime, Name, ServiceId};
+use crate::domain::{OfflinePolicy, Owner};
+
+/// The second half of what makes a mount ours, and the manifest's version.
+const MARKER: &str = "skep agent mount 1";
+
+/// One service's mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) service: ServiceId,
+    pub(super) name: Name,
+    pub(super) owner: Owner,
+    pub(super) offline: OfflinePolicy,
+    pub(super) offline_since: Option<BootTime>,
+    /// The number that the next generation gets.
+    pub(super) next: u64,
+    /// From the oldest to the one in place, which is the last; all others are replaced.
+    pub(super) generations: Vec<Generation>,
+    pub(super) workloads: Vec<Workload>,
+}
+
+/// One set of files, in a folder of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Generation {
+    pub(super) number: u64,
+    /// The leader's digest; `None` once the files are no longer the whole set.
+    pub(super) digest: Option<[u8; 32]>,
+    /// When another one took its place.
+    pub(super) replaced: Option<BootTime>,
+    pub(super) files: Vec<FileSpec>,
+}
+
+impl Record {
+    /// The generation in place.
+    pub(super) fn current(&self) -> Option<&Generation> {
+        self.generations.last().filter(|generation| generation.replaced.is_none())
+    }
+
+    /// The generation in place, to be changed.
+    pub(super) fn current_mut(&mut self) -> Option<&mut Generation> {
+        self.generations.last_mut().filter(|generation| generation.replaced.is_none())
+    }
+
+    /// The record as it is stored.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        let stored = Stored {
+            marker: MARKER.to_owned(),
+            service: self.service.to_string(),
+            name: self.name.to_string(),
+            owner_uid: self.owner.uid,
+            owner_gid: self.owner.gid,
+            offline_max_age_s: match self.offline {
+                OfflinePolicy::Keep => None,
+                OfflinePolicy::MaxAge(seconds) => Some(seconds),
+            },
+            offline_since_ms: self.offline_since.map(|since| since.0),
+            next: self.next,
+            generations: self.generations.iter().map(StoredGeneration::of).collect(),
+            workloads: self.workloads.clone(),
+        };
+        // Strings, numbers and lists: there is nothing here that JSON can't say.
+        serde_json::to_vec(&stored).unwrap_or_default()
+    }
+
+    /// The record that `json` says; `None`: it isn't one.
+    pub(super) fn from_json(json: &[u8]) -> Option<Self> {
+        let stored: Stored = serde_json::from_slice(json).ok()?;
+        if stored.marker != MARKER {
+            return None;
+        }
+        let generations: Option<Vec<_>> =
+            stored.generations.into_iter().map(StoredGeneration::checked).collect();
+        Some(Self {
+            service: stored.service.parse().ok()?,
+            name: stored.name.parse().ok()?,
+            owner: Owner { uid: stored.owner_uid, gid: stored.owner_gid },
+            offline: stored.offline_max_age_s.map_or(OfflinePolicy::Keep, OfflinePolicy::MaxAge),
+            offline_since: stored.offline_since_ms.map(BootTime),
+            next: stored.next,
+            generations: generations?,
+            workloads: stored.workloads,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    marker: String,
+    service: String,
+    name: String,
+    owner_uid: u32,
+    owner_gid: u32,
+    offline_max_age_s: Option<u64>,
+    offline_since_ms: Option<u64>,
+    next: u64,
+    generations: Vec<StoredGeneration>,
+    workloads: Vec<Workload>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredGeneration {
+    number: u64,
+    digest: Option<String>,
+    replaced_ms: Option<u64>,
+    files: Vec<StoredFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredFile {
+    target: String,
+    uid: u32,
+    gid: u32,
+    mode: u32,
+    secret: String,
+    number: u32,
+    version: String,
+    size: u32,
+}
+
+impl StoredGeneration {
+    fn of(generation: &Generation) -> Self {
+        let file = |file: &FileSpec| StoredFile {
+            target: file.target.to_string(),
+            uid: file.uid,
+            gid: file.gid,
+            mode: file.mode,
+            secret: file.secret.to_string(),
+            number: file.number,
+            version: file.version.to_string(),
+            size: file.size,
+        };
+        Self {
+            number: generation.number,
+            digest: generation.digest.map(|digest| data_encoding::HEXLOWER.encode(&digest)),
+            replaced_ms: generation.replaced.map(|time| time.0),
+            files: generation.files.iter().map(file).collect(),
+        }
+    }
+
+    fn checked(self) -> Option<Generation> {
+        let file = |file: StoredFile| {
+            Some(FileSpec {
+                target: file.target.parse().ok()?,
+                uid: file.uid,
+                gid: file.gid,
+                mode: file.mode,
+                secret: file.secret.parse().ok()?,
+                number: file.number,
+                version: file.version.parse().ok()?,
+                size: file.size,
+            })
+        };
+        let digest = match self.digest {
+            None => None,
+            Some(hex) => {
+                let bytes = data_encoding::HEXLOWER.decode(hex.as_bytes()).ok()?;
+                Some(bytes.try_into().ok()?)
+            }
+        };
+        Some(Generation {
+            number: self.number,
+            digest,
+            replaced: self.replaced_ms.map(BootTime),
+            files: self.files.into_iter().map(file).collect::<Option<_>>()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{SecretId, VersionId};
+
+    fn record() -> Record {
+        Record {
+            service: ServiceId::from_bytes([1; 16]),
+            name: "web".parse().unwrap(),
+            owner: Owner { uid: 10, gid: 20 },
+            offline: OfflinePolicy::MaxAge(60),
+            offline_since: Some(BootTime(5)),
+            next: 4,
+            generations: vec![Generation {
+                number: 3,
+                digest: Some([7; 32]),
+                replaced: None,
+                files: vec![FileSpec {
+                    target: "password".parse().unwrap(),
+                    uid: 1,
+                    gid: 2,
+                    mode: 0o440,
+                    secret: SecretId::from_bytes([2; 16]),
+                    number: 9,
+                    version: VersionId::from_bytes([3; 16]),
+                    size: 12,
+                }],
+            }],
+            workloads: vec![Workload { pid: 17, started: 18 }],
+        }
+    }
+
+    /// What the first version writes: every later one reads it.
+    const FIRST: &str = concat!(
+        r#"{"marker":"skep agent mount 1","service":"aeaqcaibaeaqcaibaeaqcaibae","name":"web","#,
+        r#""owner_uid":10,"owner_gid":20,"offline_max_age_s":60,"offline_since_ms":5,"next":4,"#,
+        r#""generations":[{"number":3,"digest":"07070707070707070707070707070707"#,
+        r#"07070707070707070707070707070707","replaced_ms":null,"files":[{"target":"password","#,
+        r#""uid":1,"gid":2,"mode":288,"secret":"aibaeaqcaibaeaqcaibaeaqcai","number":9,"#,
+        r#""version":"ambqgaydambqgaydambqgaydam","size":12}]}],"workloads":[{"pid":17,"started":18}]}"#,
+    );
+
+    #[test]
+    fn the_first_version_is_read_and_written() {
+        assert_eq!(String::from_utf8(record().to_json()).unwrap(), FIRST);
+        assert_eq!(Record::from_json(FIRST.as_bytes()), Some(record()));
+    }
+
+    #[test]
+    fn another_marker_or_a_bad_target_is_no_record() {
+        let json = String::from_utf8(record().to_json()).unwrap();
+        for (ours, theirs) in [
+            ("skep agent mount 1", "skep agent mount 2"),
+            ("\"password\"", "\"../../etc/shadow\""),
+            ("\"next\"", "\"more\":1,\"next\""),
+            ("0707", "07"),
+        ] {
+            let changed = json.replacen(ours, theirs, 1);
+            assert_ne!(changed, json);
+            assert_eq!(Record::from_json(changed.as_bytes()), None, "{theirs}");
+        }
+        assert_eq!(Record::from_json(b""), None);
+    }
+}

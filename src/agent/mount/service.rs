@@ -1,0 +1,360 @@
+//! One service's mount: how a set gets in, and how everything gets out.
+//!
+//! ```text
+//! R/.mounts/<id>/            memory, 0700 root's
+//!   manifest.json            see `record`
+//!   live/                    what workloads see, 0755
+//!     ..<generation>/        the files
+//!     ..data -> ..<generation>
+//!     <target> -> ..data/<target>
+//!   old/<generation>/        out of sight, for descriptors still open
+//!   host/                    the directory on the host, the owner's, 0750
+//!     ..live/                live/ is shown here
+//!     ..data -> ..live/..data
+//!     <target> -> ..data/<target>
+//! R/<name>                   host/ is shown here, read-only
+//! ```
+//!
+//! The host's directory is a folder of its own because two views of one folder have
+//! one mode: inside a container the files' own modes decide, on the host the directory
+//! keeps everybody but its owner out.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::super::vault::{FileSpec, ServiceFiles};
+use super::error::{At, MountError};
+use super::files;
+use super::record::{Generation, Record};
+use super::system::Memory;
+use crate::base::{BootTime, SecretBytes, VersionId, limits};
+
+/// The link that says which generation is in place.
+pub(super) const DATA: &str = "..data";
+/// Where `live/` is shown in the host's directory.
+pub(super) const LIVE_VIEW: &str = "..live";
+/// The record, as it is stored.
+pub(super) const MANIFEST: &str = "manifest.json";
+/// Room that values leave to the manifest: 500 files in every generation there
+/// can be, written down at length, twice.
+pub(super) const HEADROOM: u64 = 16 * 1024 * 1024;
+
+/// Generations that may lie beside the one in place, also when they were all replaced
+/// within the second that they stay: four times what `old/` keeps.
+const REPLACED_AT_ONCE: usize = 4 * limits::OLD_GENERATIONS;
+
+/// Where values that a set brings come from: the push, then other services.
+pub(super) type Source<'s> = dyn FnMut(VersionId) -> Option<SecretBytes> + 's;
+
+/// One service's mount.
+#[derive(Debug)]
+pub(super) struct Mounted {
+    pub(super) record: Record,
+    /// `R`.
+    pub(super) root: PathBuf,
+    /// `R/.mounts/<id>`.
+    pub(super) at: PathBuf,
+    /// `R/<name>`, while it is shown.
+    pub(super) shown: Option<PathBuf>,
+    pub(super) memory: Memory,
+    /// Bytes that all generations together may take.
+    pub(super) limit: u64,
+}
+
+impl Mounted {
+    /// The folder that workloads see.
+    pub(super) fn live(&self) -> PathBuf {
+        self.at.join("live")
+    }
+
+    /// The folder that the host sees.
+    pub(super) fn host(&self) -> PathBuf {
+        self.at.join("host")
+    }
+
+    pub(super) fn old(&self) -> PathBuf {
+        self.at.join("old")
+    }
+
+    pub(super) fn live_folder(&self, number: u64) -> PathBuf {
+        self.live().join(format!("..{number}"))
+    }
+
+    pub(super) fn old_folder(&self, number: u64) -> PathBuf {
+        self.old().join(number.to_string())
+    }
+
+    /// A number that no generation has had, also where the record was lost.
+    pub(super) fn draw_number(&mut self) -> u64 {
+        let mut number = self.record.next;
+        while self.live_folder(number).exists() || self.old_folder(number).exists() {
+            number = number.saturating_add(1);
+        }
+        self.record.next = number.saturating_add(1);
+        number
+    }
+
+    /// Where a generation's files are now.
+    pub(super) fn folder_of(&self, number: u64) -> PathBuf {
+        let old = self.old_folder(number);
+        if old.is_dir() { old } else { self.live_folder(number) }
+    }
+
+    /// The folders, in a mount that is new or that was left half made.
+    pub(super) fn make_folders(&self) -> Result<(), MountError> {
+        files::folder(&self.live(), 0o755)?;
+        files::folder(&self.old(), 0o700)?;
+        files::folder(&self.host(), 0o750)?;
+        files::folder(&self.host().join(LIVE_VIEW), 0o755)
+    }
+
+    /// Writes the record down. The name changes hands at once: an agent that dies
+    /// here leaves the old record or the new one.
+    pub(super) fn save(&self) -> Result<(), MountError> {
+        let (path, aside) = (self.at.join(MANIFEST), self.at.join("manifest.new"));
+        files::remove(&aside)?;
+        let written = files::write_plain(&aside, &self.record.to_json());
+        if let Err(error) = written {
+            files::remove(&aside)?;
+            return Err(error);
+        }
+        fs::rename(&aside, &path).at("replace", &path)
+    }
+
+    /// Puts `set` in place, whole or not at all; what it takes away is gone in either case.
+    pub(super) fn apply(
+        &mut self,
+        set: &ServiceFiles,
+        source: &mut Source<'_>,
+        now: BootTime,
+    ) -> Result<(), MountError> {
+        let kept = set.secrets();
+        if self.record.current().is_some_and(|current| current.digest == Some(set.digest)) {
+            // Nothing is rewritten; but what couldn't be emptied then is tried again.
+            return self.empty_others_than(&kept);
+        }
+        let mut done = self.put(set, source, now);
+        let mut taken = Ok(());
+        if done.is_err() && self.has_others_than(&kept) {
+            taken = self.remove_others_than(&kept);
+            // What was taken away may be the room that was missing.
+            if taken.is_ok() && done.as_ref().is_err_and(is_full) {
+                done = self.put(set, source, now);
+            }
+        }
+        let emptied = self.empty_others_than(&kept);
+        self.tidy();
+        // A removal that failed is the graver news.
+        taken.and(emptied).and(done)
+    }
+
+    /// What is worth doing and not worth failing for: an agent that starts does it again.
+    fn tidy(&self) {
+        for done in [self.empty_unknown(), self.save()] {
+            if let Err(error) = done {
+                tracing::warn!(service = %self.record.service, %error, "a mount is not tidy");
+            }
+        }
+    }
+
+    /// Builds a generation beside the one in place, then flips to it.
+    fn put(
+        &mut self,
+        set: &ServiceFiles,
+        source: &mut Source<'_>,
+        now: BootTime,
+    ) -> Result<(), MountError> {
+        self.show(&self.root.join(set.name.as_str()))?;
+        self.make_room(set)?;
+        let number = self.draw_number();
+        let folder = self.live_folder(number);
+        if let Err(error) = self.build(&folder, set, source) {
+            files::empty_folder(&folder)?;
+            return Err(error);
+        }
+        let before = self.record.clone();
+        if let Some(replaced) = self.record.current_mut() {
+            replaced.replaced = Some(now);
+        }
+        self.record.name = set.name.clone();
+        self.record.owner = set.owner;
+        self.record.offline = set.offline;
+        self.record.offline_since = None;
+        self.record.generations.push(Generation {
+            number,
+            digest: Some(set.digest),
+            replaced: None,
+            files: set.files.clone(),
+        });
+        // Written down before the flip: `..data` says which of the two is in place, so an
+        // agent that dies here leaves nothing that the next one doesn't know.
+        let flipped = self.save().and_then(|()| self.flip_to(number));
+        if let Err(error) = flipped {
+            self.record = before;
+            self.record.next = number.saturating_add(1);
+            files::empty_folder(&folder)?;
+            return Err(error);
+        }
+        // Names follow: until they do, the set isn't whole.
+        self.finish_names().inspect_err(|_| self.mark_partial())
+    }
+
+    fn mark_partial(&mut self) {
+        if let Some(current) = self.record.current_mut() {
+            current.digest = None;
+        }
+    }
+
+    pub(super) fn flip_to(&self, number: u64) -> Result<(), MountError> {
+        files::flip(&self.at.join("data.new"), &format!("..{number}"), &self.live().join(DATA))
+    }
+
+    /// The targets' links, the host's directory, and the host's word that there was a flip.
+    pub(super) fn finish_names(&self) -> Result<(), MountError> {
+        let targets = || {
+            let files = self.record.current().map(|current| current.files.as_slice());
+            files.unwrap_or_default().iter().map(|file| file.target.as_str())
+        };
+        let (live, host) = (self.live(), self.host());
+        files::link_targets(&live, targets())?;
+        files::own(&host, self.record.owner.uid, self.record.owner.gid, 0o750)?;
+        let to = format!("{LIVE_VIEW}/{DATA}");
+        files::flip(&self.at.join("data.new"), &to, &host.join(DATA))?;
+        files::link_targets(&host, targets())
+    }
+
+    fn build(
+        &self,
+        folder: &Path,
+        set: &ServiceFiles,
+        source: &mut Source<'_>,
+    ) -> Result<(), MountError> {
+        files::folder(folder, 0o700)?;
+        for (index, file) in set.files.iter().enumerate() {
+            let value = match source(file.version) {
+                Some(value) => value,
+                None => self.value_for(file, folder, set.files.get(..index).unwrap_or_default())?,
+            };
+            if u64::try_from(value.len()).ok() != Some(u64::from(file.size)) {
+                return Err(MountError::Length {
+                    version: file.version,
+                    expected: file.size,
+                    found: u64::try_from(value.len()).unwrap_or(u64::MAX),
+                });
+            }
+            files::write(&folder.join(file.target.as_str()), file, &value)?;
+        }
+        files::folder(folder, 0o755)
+    }
+
+    /// A value that was not sent: from the generation being built (a secret may have
+    /// two targets), else from one that is here.
+    fn value_for(
+        &self,
+        file: &FileSpec,
+        building: &Path,
+        built: &[FileSpec],
+    ) -> Result<SecretBytes, MountError> {
+        if let Some(twin) = built.iter().find(|built| built.version == file.version) {
+            return files::read(&building.join(twin.target.as_str()), twin);
+        }
+        self.value(file.version).unwrap_or(Err(MountError::Missing(file.version)))
+    }
+
+    /// A value that some generation has, the newest first.
+    pub(super) fn value(&self, version: VersionId) -> Option<Result<SecretBytes, MountError>> {
+        self.record.generations.iter().rev().find_map(|generation| {
+            let file = generation.files.iter().find(|file| file.version == version)?;
+            let path = self.folder_of(generation.number).join(file.target.as_str());
+            Some(files::read(&path, file))
+        })
+    }
+
+    /// Makes sure that `set` fits, in number and in bytes, at the cost of generations out of sight.
+    fn make_room(&mut self, set: &ServiceFiles) -> Result<(), MountError> {
+        while self.record.generations.len() > REPLACED_AT_ONCE
+            && let Some(oldest) = self.record.generations.first().map(|oldest| oldest.number)
+        {
+            self.forget(oldest)?;
+        }
+        let needed = set.files.iter().map(|file| files::pages(file.size)).sum();
+        loop {
+            let free = self.free()?;
+            if needed <= free {
+                return Ok(());
+            }
+            let oldest = self.record.generations.iter().map(|generation| generation.number);
+            let Some(oldest) = oldest.into_iter().find(|n| self.old_folder(*n).is_dir()) else {
+                return Err(MountError::NoSpace { needed, free });
+            };
+            self.forget(oldest)?;
+        }
+    }
+
+    fn free(&self) -> Result<u64, MountError> {
+        let all = self.record.generations.iter().flat_map(|generation| &generation.files);
+        let used: u64 = all.map(|file| files::pages(file.size)).sum();
+        let ours = self.limit.saturating_sub(used);
+        if self.memory == Memory::Ramfs {
+            return Ok(ours);
+        }
+        let system = rustix::fs::statfs(&self.at).at("look at the room of", &self.at)?;
+        let block = u64::try_from(system.f_bsize).unwrap_or(0);
+        Ok(ours.min(system.f_bfree.saturating_mul(block)))
+    }
+
+    /// Whether nothing is here and nothing was put here on purpose.
+    pub(super) fn is_emptied(&self) -> bool {
+        self.record.generations.is_empty()
+    }
+
+    /// Moves generations on by their age; says when the next one is due.
+    pub(super) fn age(&mut self, now: BootTime) -> Result<Option<BootTime>, MountError> {
+        let count = self.record.generations.len();
+        let replaced: Vec<(u64, BootTime)> = self
+            .record
+            .generations
+            .iter()
+            .filter_map(|one| one.replaced.map(|since| (one.number, since)))
+            .collect();
+        let mut next = None;
+        let surplus = replaced.len().saturating_sub(limits::OLD_GENERATIONS);
+        for (index, (number, since)) in replaced.into_iter().enumerate() {
+            let moves = since.0.saturating_add(limits::FLIP_GRACE_MS);
+            let ends = since.0.saturating_add(limits::OLD_GENERATION_MS);
+            let (from, to) = (self.live_folder(number), self.old_folder(number));
+            if now.0 >= ends || (now.0 >= moves && index < surplus) {
+                self.forget(number)?;
+                continue;
+            }
+            if now.0 >= moves && from.is_dir() {
+                fs::rename(&from, &to).at("put away", &from)?;
+            }
+            let due = BootTime(if now.0 >= moves { ends } else { moves });
+            next = Some(next.map_or(due, |next: BootTime| next.min(due)));
+        }
+        if self.record.generations.len() != count {
+            self.save()?;
+        }
+        Ok(next)
+    }
+
+    /// When the offline time is over.
+    pub(super) fn expires(&self) -> Option<BootTime> {
+        match (self.record.offline, self.record.offline_since) {
+            (crate::domain::OfflinePolicy::MaxAge(seconds), Some(since)) if !self.is_emptied() => {
+                Some(BootTime(since.0.saturating_add(seconds.saturating_mul(1000))))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn is_full(error: &MountError) -> bool {
+    match error {
+        MountError::NoSpace { .. } => true,
+        MountError::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
+        _ => false,
+    }
+}

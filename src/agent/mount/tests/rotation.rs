@@ -1,0 +1,180 @@
+//! What a workload sees while its secrets change.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::mem::MaybeUninit;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::fs::{Mode, OFlags, openat};
+
+use super::*;
+
+fn at(ms: u64) -> BootTime {
+    BootTime(START.0 + ms)
+}
+
+/// One secret in two files, of one version each time.
+fn pair(number: u8) -> ServiceFiles {
+    set(number, vec![file("a", 1, number, 3000), file("b", 2, number, 3000)])
+}
+
+#[test]
+fn a_watcher_sees_one_moved_to() {
+    let mut fixture = Fixture::new();
+    fixture.put(&pair(1));
+    let path = fixture.m().path_of(WEB).unwrap();
+    for folder in [path.clone(), path.join("..live")] {
+        let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+        inotify::add_watch(&watch, &folder, WatchFlags::MOVED_TO).unwrap();
+        let next = fixture.m().generation_of(WEB).unwrap() + 1;
+        fixture.put(&pair(u8::try_from(next).unwrap()));
+        let mut room = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&watch, &mut room);
+        let mut seen = Vec::new();
+        while let Ok(event) = reader.next() {
+            assert!(event.events().contains(ReadFlags::MOVED_TO));
+            seen.push(event.file_name().unwrap().to_str().unwrap().to_owned());
+        }
+        assert_eq!(seen, ["..data"], "{}", folder.display());
+    }
+}
+
+#[test]
+fn a_descriptor_reads_the_old_version_to_its_end() {
+    let mut fixture = Fixture::new();
+    fixture.put(&pair(1));
+    let mut open = File::open(fixture.root.join("web/a")).unwrap();
+    let mut begun = vec![0; 1000];
+    open.read_exact(&mut begun).unwrap();
+    fixture.put(&pair(2));
+    fixture.m().tick(at(limits::FLIP_GRACE_MS));
+    open.read_to_end(&mut begun).unwrap();
+    assert_eq!(begun, content(1, 3000));
+    assert_eq!(fixture.read("a"), content(2, 3000));
+}
+
+#[test]
+fn the_old_generation_stays_a_second_then_goes_out_of_sight() {
+    let mut fixture = Fixture::new();
+    fixture.put(&pair(1));
+    let folder = File::open(fixture.root.join("web/..data/")).unwrap();
+    let through = |name| openat(&folder, name, OFlags::RDONLY, Mode::empty()).map(drop);
+    let by_path = fixture.root.join("web/..live/..1/a");
+    fixture.put(&pair(2));
+    let ticked = fixture.m().tick(at(limits::FLIP_GRACE_MS - 1));
+    assert_eq!(ticked.next, Some(at(limits::FLIP_GRACE_MS)));
+    assert!(by_path.exists());
+    let ticked = fixture.m().tick(at(limits::FLIP_GRACE_MS));
+    assert_eq!(ticked.next, Some(at(limits::OLD_GENERATION_MS)));
+    assert!(!by_path.exists());
+    // Whoever opened the folder goes on reading in it.
+    through("a").unwrap();
+    through("b").unwrap();
+    let ticked = fixture.m().tick(at(limits::OLD_GENERATION_MS));
+    assert_eq!(ticked, Ticked::default());
+    assert!(through("a").is_err());
+    assert_eq!(fixture.all_files().len(), 2);
+}
+
+#[test]
+fn old_generations_are_bounded() {
+    let mut fixture = Fixture::new();
+    for number in 1..=30 {
+        let now = at(u64::from(number) * 2_000);
+        fixture.try_put(&pair(number), now).unwrap();
+        fixture.m().tick(BootTime(now.0 + limits::FLIP_GRACE_MS));
+        let old = fs::read_dir(fixture.inside("old")).unwrap().count();
+        assert!(old <= limits::OLD_GENERATIONS, "{old}");
+    }
+    assert_eq!(fs::read_dir(fixture.inside("old")).unwrap().count(), limits::OLD_GENERATIONS);
+    assert_eq!(fixture.all_files().len(), 2 * (limits::OLD_GENERATIONS + 1));
+}
+
+#[test]
+fn generations_share_no_inode() {
+    let mut fixture = Fixture::new();
+    fixture.put(&set(1, vec![file("a", 1, 1, 9), file("b", 2, 2, 9)]));
+    fixture.put(&set(2, vec![file("a", 1, 1, 9), file("b", 2, 3, 9)]));
+    let all = fixture.all_files();
+    assert_eq!(all.len(), 4);
+    let mut inodes = BTreeSet::new();
+    for path in all {
+        let found = fs::metadata(path).unwrap();
+        assert_eq!(found.nlink(), 1);
+        assert!(inodes.insert(found.ino()));
+    }
+}
+
+#[test]
+fn names_come_and_go_with_the_set() {
+    let mut fixture = Fixture::new();
+    fixture.put(&set(1, vec![file("a", 1, 1, 9), file("b", 2, 2, 9)]));
+    fixture.put(&set(2, vec![file("b", 2, 2, 9), file("c", 1, 1, 9)]));
+    for folder in ["web", "web/..live"] {
+        let mut names = files::entries(&fixture.root.join(folder)).unwrap();
+        names.retain(|name| !name.starts_with(".."));
+        names.sort();
+        assert_eq!(names, ["b", "c"], "{folder}");
+    }
+    assert_eq!(fixture.read("c"), content(1, 9));
+    // A rollback needs no value: the old generation has it.
+    fixture.put(&set(3, vec![file("c", 1, 5, 9)]));
+    fixture.m().apply(&set(4, vec![file("c", 1, 1, 9)]), &mut |_| None, START).unwrap();
+    assert_eq!(fixture.read("c"), content(1, 9));
+}
+
+#[test]
+fn a_view_made_before_sees_what_comes_after() {
+    let mut fixture = Fixture::new();
+    fixture.put(&pair(1));
+    // As a container has it: bound once, from then on its own.
+    let live = fixture.m().live_of(WEB).unwrap();
+    let view = fixture.root.with_file_name("view");
+    fs::create_dir(&view).unwrap();
+    system::bind_read_only(&live, &view).unwrap();
+    fixture.put(&pair(2));
+    assert_eq!(fs::read(view.join("b")).unwrap(), content(2, 3000));
+    let workload = Workload { pid: 1, started: 1 };
+    fixture.m().set_workloads(WEB, vec![workload]).unwrap();
+    fixture.m().wipe(WEB).unwrap();
+    assert!(!view.join("b").exists());
+    // While a workload is noted the same memory is filled again.
+    fixture.put(&pair(3));
+    assert_eq!(fs::read(view.join("b")).unwrap(), content(3, 3000));
+    fixture.restart(START);
+    fixture.put(&pair(4));
+    assert_eq!(fs::read(view.join("b")).unwrap(), content(4, 3000));
+}
+
+#[test]
+fn whoever_opens_data_once_never_sees_two_generations() {
+    let mut fixture = Fixture::new();
+    fixture.put(&pair(1));
+    let path = fixture.root.join("web/..data");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut reads = 0_u32;
+            while !stop.load(Ordering::Relaxed) {
+                let folder = File::open(&path).unwrap();
+                let read = |name| {
+                    let opened = openat(&folder, name, OFlags::RDONLY, Mode::empty()).unwrap();
+                    let mut bytes = Vec::new();
+                    File::from(opened).read_to_end(&mut bytes).unwrap();
+                    bytes
+                };
+                assert_eq!(read("a"), read("b"));
+                reads += 1;
+            }
+            reads
+        });
+        // No tick comes between: what was replaced stays where it was opened.
+        for number in 2..=60 {
+            fixture.put(&pair(number));
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(reader.join().unwrap() > 0);
+    });
+}

@@ -1,0 +1,223 @@
+//! What `skep exec` does to itself before it becomes the command: a private
+//! mount namespace in which the service's files stand read-only, then the
+//! user's rights.
+//!
+//! The namespace is a slave of the host's: what the host mounts later shows up in
+//! it, what it mounts doesn't show up on the host. Resource limits stay as they are
+//! (with a core limit of 0 from `host::harden`, which is right for a process that is
+//! given secrets), and `no_new_privs` is not set: a command may be set-uid.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change, mount_remount};
+use rustix::process::{DumpableBehavior, Gid, Uid, getegid, geteuid, set_dumpable_behavior};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+/// As whom the command runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// Why the command's surroundings couldn't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum NamespaceError {
+    /// The system refused a step.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Step {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Only root can become somebody else.
+    #[error("only root can run a command as another user")]
+    NotRoot,
+    /// No such user or group on this machine.
+    #[error("no such user or group: {0}")]
+    NoSuchUser(String),
+}
+
+impl NamespaceError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Step { source, path, .. } if source.kind() == io::ErrorKind::NotFound => {
+                let map = path.starts_with("/proc");
+                (!map)
+                    .then_some("the directory is made by root: `mkdir -p` it, or run as root once")
+            }
+            Self::Step { .. } => Some(
+                "without root this needs user namespaces; and the service's --owner must be you",
+            ),
+            Self::NotRoot => Some("leave --user out, or run it as root"),
+            Self::NoSuchUser(_) => Some("give numbers for both, as in --user 1000:1000"),
+        }
+    }
+}
+
+/// Says what was tried on which path.
+fn step<T, E: Into<io::Error>>(
+    done: Result<T, E>,
+    what: &'static str,
+    path: &Path,
+) -> Result<T, NamespaceError> {
+    done.map_err(|source| NamespaceError::Step {
+        what,
+        path: path.to_owned(),
+        source: source.into(),
+    })
+}
+
+/// One line of `/etc/passwd` or `/etc/group`.
+fn columns(line: &str) -> Vec<&str> {
+    line.split(':').collect()
+}
+
+fn table(path: &str) -> Result<String, NamespaceError> {
+    step(std::fs::read_to_string(path), "read", Path::new(path))
+}
+
+impl User {
+    /// Reads `USER[:GROUP]`, each a name of `/etc/passwd` and `/etc/group` or a number. With a
+    /// group given, that is the only one.
+    ///
+    /// # Errors
+    /// [`NamespaceError::NoSuchUser`], or that a table can't be read.
+    pub fn resolve(text: &str) -> Result<Self, NamespaceError> {
+        let (user, group) = match text.split_once(':') {
+            Some((user, group)) => (user, Some(group)),
+            None => (text, None),
+        };
+        // Numbers need no table: it may be missing or not know them.
+        if let (Ok(uid), Some(Ok(gid))) = (user.parse(), group.map(str::parse)) {
+            return Self::checked(uid, gid, Vec::new(), text);
+        }
+        Self::find(user, group, &table("/etc/passwd")?, &table("/etc/group")?).map_or_else(
+            || Err(NamespaceError::NoSuchUser(text.to_owned())),
+            |found| Self::checked(found.uid, found.gid, found.groups, text),
+        )
+    }
+
+    /// -1 would mean "as it is" to the system: never a user.
+    fn checked(uid: u32, gid: u32, groups: Vec<u32>, text: &str) -> Result<Self, NamespaceError> {
+        if uid == u32::MAX || gid == u32::MAX {
+            return Err(NamespaceError::NoSuchUser(text.to_owned()));
+        }
+        Ok(Self { uid, gid, groups })
+    }
+
+    fn find(user: &str, group: Option<&str>, passwd: &str, group_table: &str) -> Option<Self> {
+        let known = passwd.lines().map(columns).find_map(|columns| {
+            let (name, uid, gid) = (*columns.first()?, columns.get(2)?, columns.get(3)?);
+            let (uid, gid) = (uid.parse::<u32>().ok()?, gid.parse::<u32>().ok()?);
+            let asked = !name.is_empty() && (name == user || user.parse() == Ok(uid));
+            asked.then_some((name, uid, gid))
+        });
+        let groups = || {
+            group_table.lines().map(columns).filter_map(|columns| {
+                let gid = columns.get(2)?.parse::<u32>().ok()?;
+                Some((*columns.first()?, gid, columns.get(3).copied().unwrap_or_default()))
+            })
+        };
+        let uid = known.map(|(_, uid, _)| uid).or_else(|| user.parse().ok())?;
+        if let Some(group) = group {
+            let named = groups().find(|(name, ..)| *name == group).map(|(_, gid, _)| gid);
+            let gid = named.or_else(|| group.parse().ok())?;
+            return Some(Self { uid, gid, groups: Vec::new() });
+        }
+        let (name, uid, gid) = known?;
+        let member = |members: &str| members.split(',').any(|member| member == name);
+        let groups = groups().filter(|(_, _, members)| member(members)).map(|(_, gid, _)| gid);
+        Some(Self { uid, gid, groups: groups.collect() })
+    }
+}
+
+/// Gives the calling thread a mount namespace of its own with `files` read-only at
+/// `at` (`/run/secrets`), then `user`'s rights. The caller executes the command
+/// next, from the same thread. A caller that isn't root must have one thread only, and
+/// keeps its user; `at` must exist then.
+///
+/// # Errors
+/// See [`NamespaceError`]; the process must not go on with the command.
+pub fn enter(files: &Path, at: &Path, user: Option<&User>) -> Result<(), NamespaceError> {
+    let here = Path::new("/");
+    let (uid, gid) = (geteuid(), getegid());
+    if uid.is_root() {
+        step(locked_pages::unshare_mounts(), "make a mount namespace at", here)?;
+    } else {
+        let own = |user: &User| user.uid == uid.as_raw() && user.gid == gid.as_raw();
+        if !user.is_none_or(own) {
+            return Err(NamespaceError::NotRoot);
+        }
+        step(locked_pages::unshare_user_and_mounts(), "make a user namespace at", here)?;
+        map_self(uid, gid)?;
+    }
+    let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    step(mount_change(here, slave), "change the propagation of", here)?;
+    if uid.is_root() {
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(at);
+        step(made, "make the folder", at)?;
+    }
+    show(files, at)?;
+    match user {
+        Some(user) if uid.is_root() => become_user(user),
+        _ => Ok(()),
+    }
+}
+
+/// Binds the files and makes the view read-only for everybody, root too.
+fn show(files: &Path, at: &Path) -> Result<(), NamespaceError> {
+    step(mount_bind(files, at), "bind the files at", at)?;
+    let flags = MountFlags::BIND
+        | MountFlags::RDONLY
+        | MountFlags::NOSUID
+        | MountFlags::NODEV
+        | MountFlags::NOEXEC;
+    step(mount_remount(at, flags, c""), "make read-only", at)
+}
+
+/// Maps the caller's user and group to themselves in its new user namespace.
+fn map_self(uid: Uid, gid: Gid) -> Result<(), NamespaceError> {
+    // Of a process that isn't dumpable these files are root's.
+    let process = Path::new("/proc/self");
+    step(set_dumpable_behavior(DumpableBehavior::Dumpable), "open up", process)?;
+    let (uid, gid) = (uid.as_raw(), gid.as_raw());
+    for (file, text) in [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("{uid} {uid} 1")),
+        ("gid_map", format!("{gid} {gid} 1")),
+    ] {
+        let path = process.join(file);
+        let written = OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .and_then(|mut map| map.write_all(text.as_bytes()));
+        step(written, "write", &path)?;
+    }
+    step(set_dumpable_behavior(DumpableBehavior::NotDumpable), "close", process)
+}
+
+/// Groups first: after the user is another, they can't be changed any more.
+fn become_user(user: &User) -> Result<(), NamespaceError> {
+    let process = Path::new("/proc/self");
+    let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    step(set_thread_groups(&groups), "set the groups of", process)?;
+    step(set_thread_res_gid(gid, gid, gid), "set the group of", process)?;
+    step(set_thread_res_uid(uid, uid, uid), "set the user of", process)
+}
+
+#[cfg(test)]
+#[path = "namespace_tests.rs"]
+mod tests;

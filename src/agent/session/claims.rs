@@ -1,0 +1,316 @@
+//! Who wants which service's secrets on this machine, and what they are told.
+
+use std::collections::BTreeSet;
+
+use super::core::{Link, Phase, Session};
+use super::intake::Placed;
+use super::types::{
+    Act, Claim, ClaimId, Claimant, Ending, Failed, Job, Ready, Refused, RefusedKind, WorkloadId,
+};
+use crate::base::{BootTime, Name, ServiceId};
+
+/// Milliseconds for which the removal of a service that stopped running is waited for.
+const LEAVING_MS: u64 = 2_000;
+/// Calls that may wait at once.
+const CLAIMS: usize = 4_096;
+
+/// A claim and whether its workload counts already.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) claim: Claim,
+    counts: Option<ServiceId>,
+}
+
+/// What becomes of a claim.
+enum Verdict {
+    Granted(Ready),
+    Refused(Refused),
+    Waits,
+}
+
+impl Refused {
+    /// No manager is at hand.
+    #[must_use]
+    pub fn away(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            hint: "look at `skep agent status` and at the agent's log".to_owned(),
+            kind: RefusedKind::Away,
+        }
+    }
+
+    fn no(text: String, hint: String) -> Self {
+        Self { text, hint, kind: RefusedKind::No }
+    }
+}
+
+impl Session {
+    /// The services that run here.
+    #[must_use]
+    pub fn running(&self) -> BTreeSet<ServiceId> {
+        self.workloads.values().chain(self.memory.manual.keys()).copied().collect()
+    }
+
+    /// The services that are up by hand.
+    #[must_use]
+    pub fn manual(&self) -> BTreeSet<ServiceId> {
+        self.memory.manual.keys().copied().collect()
+    }
+
+    pub(super) fn placed(&self, name: &str) -> Option<&Placed> {
+        let mut placed = self.memory.placed.iter().flatten();
+        placed.find(|placed| placed.name.as_str().eq_ignore_ascii_case(name))
+    }
+
+    pub(super) fn claimed(&mut self, claim: Claim, acts: &mut Vec<Act>) {
+        if !matches!(self.phase, Phase::Serving) {
+            acts.push(Act::Refuse(claim.id, Refused::away("the agent is stopping")));
+        } else if self.claims.len() >= CLAIMS {
+            let text = format!("{CLAIMS} calls wait already");
+            acts.push(Act::Refuse(claim.id, Refused::no(text, "try again later".to_owned())));
+        } else {
+            self.claims.insert(claim.id, Waiting { claim, counts: None });
+        }
+    }
+
+    pub(super) fn ended(&mut self, workload: WorkloadId, acts: &mut Vec<Act>) {
+        self.workloads.remove(&workload);
+        let theirs = |waiting: &Waiting| waiting.claim.what == Claimant::Process(workload);
+        let gone: Vec<ClaimId> =
+            self.claims.iter().filter(|(_, w)| theirs(w)).map(|(id, _)| *id).collect();
+        for id in gone {
+            self.claims.remove(&id);
+            acts.push(Act::Refuse(id, Refused::no("the caller is gone".into(), String::new())));
+        }
+    }
+
+    pub(super) fn down(&mut self, claim: ClaimId, name: &str, acts: &mut Vec<Act>) {
+        let named = |known: &&Name| known.as_str().eq_ignore_ascii_case(name);
+        let up = self.memory.manual.iter().find(|(_, known)| named(known)).map(|(id, _)| *id);
+        let up = up.or_else(|| {
+            let id = self.placed(name)?.id;
+            self.memory.manual.contains_key(&id).then_some(id)
+        });
+        let Some(service) = up else {
+            let text = format!("service {name} was not put up by hand on this node");
+            let hint = "`skep agent status` lists the services of this node".to_owned();
+            acts.push(Act::Refuse(claim, Refused::no(text, hint)));
+            return;
+        };
+        self.memory.manual.remove(&service);
+        self.remember();
+        acts.push(Act::Agree(claim));
+    }
+
+    /// Tells the leader what runs, when that changed. One that is no longer told
+    /// is told again only after its removal has come.
+    pub(super) fn announce(&mut self, now: BootTime, acts: &mut Vec<Act>) {
+        let mut running = self.running();
+        running.retain(|service| !self.leaving.contains_key(service));
+        let always: BTreeSet<ServiceId> =
+            self.memory.placed.iter().flatten().filter(|p| p.always).map(|p| p.id).collect();
+        let Link::Open(open) = &mut self.link else { return };
+        if open.told == running {
+            return;
+        }
+        for service in open.told.difference(&running) {
+            if !always.contains(service) {
+                self.leaving.insert(*service, BootTime(now.0.saturating_add(LEAVING_MS)));
+            }
+        }
+        open.told.clone_from(&running);
+        acts.push(Act::Running(running));
+    }
+
+    /// Answers every claim that can be answered.
+    pub(super) fn settle(&mut self, now: BootTime, acts: &mut Vec<Act>) {
+        let ids: Vec<ClaimId> = self.claims.keys().copied().collect();
+        for id in ids {
+            let Some(mut waiting) = self.claims.remove(&id) else { continue };
+            match self.judge(now, &mut waiting) {
+                Verdict::Waits => {
+                    self.claims.insert(id, waiting);
+                }
+                Verdict::Granted(ready) => acts.push(Act::Grant(id, ready)),
+                Verdict::Refused(refused) => {
+                    if let Claimant::Process(workload) = waiting.claim.what {
+                        self.workloads.remove(&workload);
+                    }
+                    acts.push(Act::Refuse(id, refused));
+                }
+            }
+        }
+    }
+
+    fn judge(&mut self, now: BootTime, waiting: &mut Waiting) -> Verdict {
+        let claim = &waiting.claim;
+        let name = claim.name.clone();
+        let late = claim.until <= now;
+        // Once a session stands, its first push decides what is placed here.
+        let unsure = matches!(&self.link, Link::Open(open) if !open.synced);
+        let Some(placed) = self.placed(&name).cloned() else {
+            let known = self.memory.placed.is_some();
+            return match (known && !unsure && (self.is_synced() || self.missed), late) {
+                (true, _) => Verdict::Refused(not_placed(&name)),
+                (false, true) => Verdict::Refused(self.unreachable(&name)),
+                (false, false) => Verdict::Waits,
+            };
+        };
+        if claim.uid != 0 && claim.uid != placed.owner_uid {
+            return Verdict::Refused(not_owner(&placed, claim.uid));
+        }
+        if waiting.counts.is_none() {
+            waiting.counts = Some(placed.id);
+            match waiting.claim.what {
+                Claimant::Process(workload) => {
+                    self.workloads.insert(workload, placed.id);
+                }
+                Claimant::Manual => {
+                    self.memory.manual.insert(placed.id, placed.name.clone());
+                    self.remember();
+                }
+            }
+        }
+        if let Some(ready) = self.ready(&placed, waiting.claim.what) {
+            return Verdict::Granted(ready);
+        }
+        match self.failed.get(&placed.id) {
+            Some(failed) if failed.last => Verdict::Refused(does_not_fit(&placed, failed)),
+            _ if late => Verdict::Refused(self.too_late(&placed)),
+            _ => Verdict::Waits,
+        }
+    }
+
+    fn ready(&self, placed: &Placed, what: Claimant) -> Option<Ready> {
+        // With a session, only what it confirmed counts; without one, what is here.
+        let settled = self.is_synced() && !self.is_delivering();
+        let alone = self.missed && !matches!(self.link, Link::Open(_));
+        if !(settled || alone) || self.leaving.contains_key(&placed.id) {
+            return None;
+        }
+        if self.failed.contains_key(&placed.id) {
+            return None;
+        }
+        let shelved = self.shelf.get(&placed.id)?;
+        shelved.digest?;
+        let path = match what {
+            Claimant::Process(_) => shelved.live.clone()?,
+            Claimant::Manual => shelved.path.clone()?,
+        };
+        Some(Ready { service: placed.id, path, generation: shelved.generation })
+    }
+
+    pub(super) fn is_synced(&self) -> bool {
+        matches!(&self.link, Link::Open(open) if open.synced)
+    }
+
+    fn unreachable(&self, name: &str) -> Refused {
+        Refused::away(format!(
+            "whether service {name} is placed on this node is not known: no manager was reached ({})",
+            self.why
+        ))
+    }
+
+    fn too_late(&self, placed: &Placed) -> Refused {
+        let name = &placed.name;
+        if let Some(failed) = self.failed.get(&placed.id) {
+            let mut refused = does_not_fit(placed, failed);
+            refused.kind = RefusedKind::Late;
+            return refused;
+        }
+        if !matches!(self.link, Link::Open(_)) {
+            return Refused::away(format!(
+                "the secrets of service {name} are not on this node, and no manager was reached ({})",
+                self.why
+            ));
+        }
+        Refused {
+            text: format!("the secrets of service {name} were not in place in time"),
+            hint: "is the node paused or drained? `skep node ls`; or give it longer: --timeout"
+                .to_owned(),
+            kind: RefusedKind::Late,
+        }
+    }
+
+    // ---- the end ----------------------------------------------------------
+
+    pub(super) fn leave(&mut self, claim: ClaimId, acts: &mut Vec<Act>) {
+        if !matches!(self.phase, Phase::Serving) {
+            acts.push(Act::Refuse(claim, Refused::away("the agent is stopping or leaving")));
+        } else if self.is_synced() {
+            self.phase = Phase::Departing(claim);
+            self.queue.push_back(Job::WipeBut(BTreeSet::new()));
+        } else {
+            let text = format!("no manager was reached to leave the cluster ({})", self.why);
+            acts.push(Act::Refuse(claim, Refused::away(text)));
+        }
+    }
+
+    pub(super) fn wiped(&mut self, failed: &[Failed], acts: &mut Vec<Act>) {
+        let Phase::Departing(claim) = self.phase else { return };
+        match failed.first() {
+            None => {
+                self.phase = Phase::Asked(claim);
+                acts.push(Act::Leave);
+            }
+            Some(failed) => {
+                let text = format!("not everything could be wiped: {}", failed.why);
+                self.stay(claim, Refused::no(text, "see the agent's log".to_owned()), acts);
+            }
+        }
+    }
+
+    pub(super) fn left(&mut self, answer: Result<(), Refused>, acts: &mut Vec<Act>) {
+        let Phase::Asked(claim) = self.phase else { return };
+        match answer {
+            Ok(()) => {
+                acts.push(Act::Agree(claim));
+                self.end_with(Ending::Left, BTreeSet::new(), acts);
+            }
+            Err(refused) => self.stay(claim, refused, acts),
+        }
+    }
+
+    /// Leaving came to nothing: a new session tells the leader what was wiped.
+    fn stay(&mut self, claim: ClaimId, refused: Refused, acts: &mut Vec<Act>) {
+        self.phase = Phase::Serving;
+        acts.push(Act::Refuse(claim, refused));
+        if !matches!(self.link, Link::Cutting | Link::Idle | Link::Connecting) {
+            self.link = Link::Cutting;
+            acts.push(Act::Disconnect(super::Cause::Lost("leaving came to nothing".to_owned())));
+        }
+    }
+
+    pub(super) fn stop(&mut self, wipe: bool, acts: &mut Vec<Act>) {
+        let mut kept = BTreeSet::new();
+        if !wipe {
+            kept = self.running();
+            kept.extend(self.memory.placed.iter().flatten().filter(|p| p.always).map(|p| p.id));
+        }
+        self.end_with(Ending::Stopped, kept, acts);
+    }
+}
+
+fn not_placed(name: &str) -> Refused {
+    Refused::no(
+        format!("service {name} is not placed on this node"),
+        format!("place it with `skep service update {name} --node NODE`, or see `skep service ls`"),
+    )
+}
+
+fn not_owner(placed: &Placed, uid: u32) -> Refused {
+    Refused::no(
+        format!("user {uid} may not run service {}", placed.name),
+        format!(
+            "only root and its owner, user {}, may; change it with `skep service update {} --owner UID:GID`",
+            placed.owner_uid, placed.name
+        ),
+    )
+}
+
+fn does_not_fit(placed: &Placed, failed: &Failed) -> Refused {
+    Refused::no(
+        format!("the secrets of service {} cannot be put in place: {}", placed.name, failed.why),
+        "see the agent's log".to_owned(),
+    )
+}

@@ -1,0 +1,441 @@
+//! The core: what is known, and what each event makes of it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::claims::Waiting;
+use super::intake::{Welcome, read_push};
+use super::reconnect::Reconnect;
+use super::types::{
+    Act, Cause, ClaimId, Done, Ending, Event, Failed, Hello, Job, Memory, Refused, Shelf,
+    WorkloadId,
+};
+use crate::base::{BootTime, ServiceId, limits};
+use crate::wire::api;
+
+/// The agent's session core. See the module's head for what it holds to.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) memory: Memory,
+    pub(super) link: Link,
+    pub(super) shelf: Shelf,
+    pub(super) failed: BTreeMap<ServiceId, Failed>,
+    pub(super) workloads: BTreeMap<WorkloadId, ServiceId>,
+    pub(super) claims: BTreeMap<ClaimId, Waiting>,
+    /// Told as no longer running, its removal not yet here; until when it is waited for.
+    pub(super) leaving: BTreeMap<ServiceId, BootTime>,
+    pub(super) queue: VecDeque<Job>,
+    pub(super) busy: Option<Busy>,
+    pub(super) offline_since: Option<BootTime>,
+    /// At least one try to reach a manager has failed since the last session.
+    pub(super) missed: bool,
+    pub(super) refused: bool,
+    pub(super) why: String,
+    reconnect: Reconnect,
+    pub(super) phase: Phase,
+}
+
+/// The connection, as far as it has come.
+#[derive(Debug)]
+pub(super) enum Link {
+    /// None, and none is being made.
+    Idle,
+    /// Being made.
+    Connecting,
+    /// Made; the hello waits until no job is under way.
+    Reached { address: String },
+    /// The hello is said.
+    Greeted { address: String, told: BTreeSet<ServiceId> },
+    /// The leader answered.
+    Open(Open),
+    /// To be cut; the driver will say when it is.
+    Cutting,
+}
+
+/// A session that stands.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) address: String,
+    /// Which services the leader was told to be running.
+    pub(super) told: BTreeSet<ServiceId>,
+    /// The first push is carried out: what is here is what is due.
+    pub(super) synced: bool,
+    last_push: u64,
+    in_flight: Option<u64>,
+    ahead: Vec<api::Value>,
+    ahead_bytes: u64,
+}
+
+/// What the worker is at.
+#[derive(Debug)]
+pub(super) enum Busy {
+    Deliver { number: u64, gone: Vec<ServiceId>, sets: Vec<ServiceId>, revision: u64 },
+    Wipe,
+    Other,
+}
+
+/// Whether the agent goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Serving,
+    /// Wiping before leaving.
+    Departing(ClaimId),
+    /// The leader was asked.
+    Asked(ClaimId),
+    /// Finishing; then it ends so.
+    Stopping(Ending),
+    Ended,
+}
+
+impl Session {
+    /// A core that remembers `memory`, finds `shelf` on this machine and was told of `managers`.
+    #[must_use]
+    pub fn new(memory: Memory, shelf: Shelf, managers: &[String]) -> Self {
+        let reconnect = Reconnect::new(managers.iter().chain(&memory.managers).cloned());
+        Self {
+            memory,
+            link: Link::Idle,
+            shelf,
+            failed: BTreeMap::new(),
+            workloads: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            queue: VecDeque::new(),
+            busy: None,
+            offline_since: None,
+            missed: false,
+            refused: false,
+            why: String::from("not connected yet"),
+            reconnect,
+            phase: Phase::Serving,
+        }
+    }
+
+    /// Takes an event and says what is to be done.
+    pub fn step(&mut self, now: BootTime, event: Event) -> Vec<Act> {
+        let mut acts = Vec::new();
+        match event {
+            Event::Begin => self.begin(now, &mut acts),
+            Event::Connected { address } => self.link = Link::Reached { address },
+            Event::Welcome(welcome) => self.welcome(welcome, &mut acts),
+            Event::Values { number, values } => self.values(number, values, &mut acts),
+            Event::Push(push) => self.push(push, &mut acts),
+            Event::Disconnected { cause, jitter } => {
+                self.disconnected(now, cause, jitter, &mut acts);
+            }
+            Event::Adopted { workload, service } => {
+                self.workloads.insert(workload, service);
+            }
+            Event::Shelf(shelf) => self.shelf = shelf,
+            Event::Claimed(claim) => self.claimed(claim, &mut acts),
+            Event::Ended(workload) => self.ended(workload, &mut acts),
+            Event::Down { claim, name } => self.down(claim, &name, &mut acts),
+            Event::Done(done) => self.done(done, &mut acts),
+            Event::Tick => {}
+            Event::Leave(claim) => self.leave(claim, &mut acts),
+            Event::Left(answer) => self.left(answer, &mut acts),
+            Event::Stop { wipe } => self.stop(wipe, &mut acts),
+        }
+        self.go_on(now, &mut acts);
+        acts
+    }
+
+    /// When [`Event::Tick`] is of use next.
+    #[must_use]
+    pub fn next_tick(&self) -> Option<BootTime> {
+        let claims = self.claims.values().map(|waiting| waiting.claim.until);
+        claims.chain(self.leaving.values().copied()).min()
+    }
+
+    /// What follows from any event.
+    fn go_on(&mut self, now: BootTime, acts: &mut Vec<Act>) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        self.leaving.retain(|_, until| *until > now);
+        self.greet(acts);
+        self.settle(now, acts);
+        self.announce(now, acts);
+        if self.busy.is_none() {
+            match self.queue.pop_front() {
+                Some(job) => self.start(job, acts),
+                None => self.finish(acts),
+            }
+        }
+    }
+
+    fn start(&mut self, job: Job, acts: &mut Vec<Act>) {
+        self.busy = Some(match &job {
+            Job::Deliver(delivery) => Busy::Deliver {
+                number: delivery.number,
+                gone: delivery.gone.clone(),
+                sets: delivery.sets.iter().map(|set| set.service).collect(),
+                revision: delivery.revision.0,
+            },
+            Job::WipeBut(_) => Busy::Wipe,
+            Job::Offline(_) | Job::Remember(_) => Busy::Other,
+        });
+        acts.push(Act::Work(job));
+    }
+
+    fn finish(&mut self, acts: &mut Vec<Act>) {
+        if let Phase::Stopping(ending) = &self.phase {
+            acts.push(Act::End(ending.clone()));
+            self.phase = Phase::Ended;
+        }
+    }
+
+    /// Has the memory written; several wishes in a row are one.
+    pub(super) fn remember(&mut self) {
+        if matches!(self.queue.back(), Some(Job::Remember(_))) {
+            self.queue.pop_back();
+        }
+        self.queue.push_back(Job::Remember(self.memory.clone()));
+    }
+
+    // ---- the connection --------------------------------------------------
+
+    fn begin(&mut self, now: BootTime, acts: &mut Vec<Act>) {
+        self.offline_since = Some(now);
+        self.queue.push_back(Job::Offline(Some(now)));
+        self.connect(0, acts);
+    }
+
+    fn connect(&mut self, jitter: u16, acts: &mut Vec<Act>) {
+        let next = self.reconnect.next(jitter);
+        self.connect_to(next, acts);
+    }
+
+    fn connect_to(&mut self, next: Option<(String, u64)>, acts: &mut Vec<Act>) {
+        self.link = Link::Idle;
+        if !matches!(self.phase, Phase::Serving) {
+            return;
+        }
+        if let Some((address, after_ms)) = next {
+            self.link = Link::Connecting;
+            acts.push(Act::Connect { address, after_ms });
+        }
+    }
+
+    fn greet(&mut self, acts: &mut Vec<Act>) {
+        let idle = self.busy.is_none() && self.queue.is_empty();
+        let Link::Reached { address } = &self.link else { return };
+        if !idle {
+            return;
+        }
+        self.leaving.clear();
+        let running = self.running();
+        let hello = Hello {
+            running: running.clone(),
+            epoch: self.memory.epoch,
+            revision: self.memory.revision,
+            held: self.held(),
+        };
+        self.link = Link::Greeted { address: address.clone(), told: running };
+        acts.push(Act::Hello(hello));
+    }
+
+    fn held(&self) -> Vec<api::Held> {
+        let held = self.shelf.iter().map(|(service, shelved)| api::Held {
+            service: service.as_bytes().to_vec(),
+            digest: shelved.digest.map(|digest| digest.to_vec()).unwrap_or_default(),
+            versions: shelved.versions.iter().map(|id| id.as_bytes().to_vec()).collect(),
+        });
+        held.collect()
+    }
+
+    fn welcome(&mut self, welcome: Welcome, acts: &mut Vec<Act>) {
+        let Link::Greeted { address, told } = &mut self.link else { return };
+        let (address, told) = (std::mem::take(address), std::mem::take(told));
+        let known = self.memory.epoch;
+        let older = welcome.epoch.counter < known.counter;
+        let other = welcome.epoch.counter == known.counter && welcome.epoch.tail != known.tail;
+        let behind = welcome.epoch == known && welcome.revision < self.memory.revision;
+        if older || other || behind {
+            let why = if older {
+                "its cluster is of an older epoch than this agent has seen"
+            } else if other {
+                "it belongs to another recovery of this cluster than this agent has seen"
+            } else {
+                "it is behind what this agent has taken already"
+            };
+            self.cut(Cause::Refused(format!("{address}: {why}")), acts);
+            return;
+        }
+        if welcome.epoch != known {
+            self.memory.revision = crate::base::Revision(0);
+        }
+        self.memory.epoch = welcome.epoch;
+        self.memory.cluster = welcome.cluster;
+        if !welcome.addresses.is_empty() {
+            self.memory.managers.clone_from(&welcome.addresses);
+        }
+        self.reconnect.replace(welcome.addresses);
+        self.offline_since = None;
+        self.queue.push_back(Job::Offline(None));
+        self.remember();
+        self.link = Link::Open(Open {
+            address,
+            told,
+            synced: false,
+            last_push: 0,
+            in_flight: None,
+            ahead: Vec::new(),
+            ahead_bytes: 0,
+        });
+    }
+
+    /// Ends the connection. Nothing of it counts from here on.
+    fn cut(&mut self, cause: Cause, acts: &mut Vec<Act>) {
+        self.link = Link::Cutting;
+        acts.push(Act::Disconnect(cause));
+    }
+
+    fn disconnected(&mut self, now: BootTime, cause: Cause, jitter: u16, acts: &mut Vec<Act>) {
+        // What was not begun needs a key that is gone; the next leader sends it again.
+        self.queue.retain(|job| !matches!(job, Job::Deliver(_)));
+        self.leaving.clear();
+        self.missed = true;
+        self.refused = false;
+        if self.offline_since.is_none() {
+            self.offline_since = Some(now);
+            self.queue.push_back(Job::Offline(Some(now)));
+        }
+        let left = matches!((&self.phase, &cause), (Phase::Asked(_), Cause::Removed(_)));
+        if left {
+            // The stream's end may overtake the answer: no member any more, as asked.
+            self.left(Ok(()), acts);
+            return;
+        }
+        if let Phase::Asked(claim) | Phase::Departing(claim) = self.phase {
+            self.phase = Phase::Serving;
+            acts.push(Act::Refuse(claim, Refused::away("the connection to the leader was lost")));
+        }
+        match cause {
+            Cause::Lost(why) => {
+                self.why = why;
+                self.connect(jitter, acts);
+            }
+            Cause::NotLeader(leader) => {
+                self.why = String::from("no manager leads now");
+                let next = self.reconnect.pointed(leader, jitter);
+                self.connect_to(next, acts);
+            }
+            Cause::Refused(why) => {
+                self.refused = true;
+                self.why = why;
+                self.connect(jitter, acts);
+            }
+            Cause::Removed(refused) => {
+                self.refused = true;
+                self.why.clone_from(&refused.text);
+                self.end_with(Ending::Removed(refused), BTreeSet::new(), acts);
+            }
+        }
+    }
+
+    // ---- what the leader sends -------------------------------------------
+
+    fn values(&mut self, number: u64, values: Vec<api::Value>, acts: &mut Vec<Act>) {
+        let Link::Open(open) = &mut self.link else { return };
+        let bytes = values.iter().map(|value| value.sealed_value.len() + value.sealed_key.len());
+        let bytes: u64 = bytes.map(|n| u64::try_from(n).unwrap_or(u64::MAX)).sum();
+        open.ahead_bytes = open.ahead_bytes.saturating_add(bytes);
+        // Sealed values are a little longer than what they hold.
+        let most = limits::SERVICE_BYTES.saturating_add(limits::SERVICE_BYTES / 8);
+        if number != open.last_push.saturating_add(1) || open.ahead_bytes > most {
+            self.cut(Cause::Lost("the manager sent values out of order".to_owned()), acts);
+            return;
+        }
+        open.ahead.extend(values);
+    }
+
+    fn push(&mut self, push: api::Push, acts: &mut Vec<Act>) {
+        if !matches!(self.phase, Phase::Serving) {
+            return;
+        }
+        let Link::Open(open) = &mut self.link else { return };
+        let number = push.number;
+        let next = number == open.last_push.saturating_add(1) && open.in_flight.is_none();
+        if !next || push.revision < self.memory.revision.0 {
+            let why = if next { "a lower revision" } else { "a push out of order" };
+            self.cut(Cause::Lost(format!("the manager sent {why}")), acts);
+            return;
+        }
+        open.last_push = number;
+        open.in_flight = Some(number);
+        open.ahead_bytes = 0;
+        let ahead = std::mem::take(&mut open.ahead);
+        match read_push(push, ahead) {
+            Ok((placed, delivery)) => {
+                if let Some(placed) = placed {
+                    self.memory.placed = Some(placed);
+                }
+                self.queue.push_back(Job::Deliver(delivery));
+            }
+            Err(malformed) => self.cut(Cause::Lost(malformed.to_string()), acts),
+        }
+    }
+
+    fn done(&mut self, done: Done, acts: &mut Vec<Act>) {
+        self.shelf = done.shelf;
+        match self.busy.take() {
+            Some(Busy::Deliver { number, gone, sets, revision }) => {
+                for service in gone.iter().chain(&sets) {
+                    self.failed.remove(service);
+                }
+                for service in gone {
+                    self.leaving.remove(&service);
+                }
+                for failed in &done.failed {
+                    self.failed.insert(failed.service, failed.clone());
+                }
+                self.memory.revision.0 = self.memory.revision.0.max(revision);
+                self.acknowledge(number, done.failed, acts);
+                self.remember();
+            }
+            Some(Busy::Wipe) => self.wiped(&done.failed, acts),
+            Some(Busy::Other) | None => {}
+        }
+    }
+
+    fn acknowledge(&mut self, number: u64, failed: Vec<Failed>, acts: &mut Vec<Act>) {
+        let Link::Open(open) = &mut self.link else { return };
+        if open.in_flight != Some(number) {
+            return;
+        }
+        open.in_flight = None;
+        open.synced = true;
+        self.missed = false;
+        self.reconnect.succeeded(&open.address);
+        let failed = failed.into_iter().map(|failed| api::Failed {
+            service: failed.service.as_bytes().to_vec(),
+            why: failed.why,
+            r#final: failed.last,
+        });
+        acts.push(Act::Ack(api::Ack { push: number, failed: failed.collect() }));
+    }
+
+    /// Whether a push is under way: what is here is about to change.
+    pub(super) fn is_delivering(&self) -> bool {
+        matches!(self.busy, Some(Busy::Deliver { .. }))
+            || self.queue.iter().any(|job| matches!(job, Job::Deliver(_)))
+    }
+
+    /// Refuses what waits, keeps the files of `kept`, and ends.
+    pub(super) fn end_with(
+        &mut self,
+        ending: Ending,
+        kept: BTreeSet<ServiceId>,
+        acts: &mut Vec<Act>,
+    ) {
+        if matches!(self.phase, Phase::Stopping(_) | Phase::Ended) {
+            return;
+        }
+        self.queue.retain(|job| !matches!(job, Job::Deliver(_)));
+        for claim in std::mem::take(&mut self.claims).into_keys() {
+            acts.push(Act::Refuse(claim, Refused::away("the agent is stopping")));
+        }
+        self.queue.push_back(Job::WipeBut(kept));
+        self.phase = Phase::Stopping(ending);
+    }
+}

@@ -1,0 +1,308 @@
+//! The agent's process: `skep agent run`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::config::AgentConfig;
+use super::data_dir::{DataDir, bind};
+use super::{Exit, Failure, Shutdown};
+use crate::agent::Workloads;
+use crate::agent::join::{Application, BadIdentity, JoinError, Member};
+use crate::agent::local::{LocalService, Stage};
+use crate::agent::mount::{Adopted, MountError, Mounts, Options};
+use crate::agent::session::{Ending, Session};
+use crate::agent::workload::boot_id;
+use crate::agent::{Book, BookError, Driver, Links, Machine, Worker, shelf_of};
+use crate::base::{Clock, Disk, Name};
+use crate::ca::JoinToken;
+use crate::host::{RealDisk, SystemClock, os_dice};
+use crate::transport::{ClientTls, Credentials, serve_local};
+
+/// Everybody may connect: who may do what is decided call by call.
+const SOCKET_MODE: u32 = 0o666;
+/// Bytes of a token file.
+const TOKEN_BYTES: u64 = 4 * 1024;
+/// Between two rounds of asking to join.
+const JOIN_AGAIN: Duration = Duration::from_secs(1);
+/// How long open calls on the socket may take once the agent ends.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// The machine, as the agent reaches it.
+struct Machinery {
+    clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
+}
+
+/// Runs an agent until it is asked to stop, leaves, or is removed.
+///
+/// # Errors
+/// Why it ended, if it was not asked to.
+pub async fn run(config: AgentConfig, shutdown: Shutdown) -> Result<(), Failure> {
+    let machinery = Machinery { clock: Arc::new(SystemClock), disk: Arc::new(RealDisk) };
+    let _data_dir = DataDir::open(machinery.disk.as_ref(), &config.data_dir)?;
+    let listener = bind(&config.socket, SOCKET_MODE)?;
+    let (stage, stages) = watch::channel(Stage::Joining(String::new()));
+    let routes = LocalService::routes(stages, Arc::clone(&machinery.clock));
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let socket = tokio::spawn(serve_local(listener, routes, async {
+        // Dropped is as good as sent.
+        ended.await.ok();
+    }));
+    let result = tokio::select! {
+        result = serve(&config, &machinery, &stage, &shutdown) => result,
+        () = shutdown.stop() => Ok(()),
+    };
+    notify(&[sd_notify::NotifyState::Stopping]);
+    drop(end);
+    if tokio::time::timeout(DRAIN, socket).await.is_err() {
+        tracing::debug!(event = "socket_cut");
+    }
+    std::fs::remove_file(&config.socket).ok();
+    result
+}
+
+async fn serve(
+    config: &AgentConfig,
+    machinery: &Machinery,
+    stage: &watch::Sender<Stage>,
+    shutdown: &Shutdown,
+) -> Result<(), Failure> {
+    let member = tokio::select! {
+        member = become_member(config, machinery, stage) => member?,
+        () = shutdown.drain() => return Ok(()),
+    };
+    let boot = boot_id().map_err(|error| machine("boot id", &error))?;
+    let book = Book::new(Arc::clone(&machinery.disk), &config.data_dir);
+    let memory = book.load().map_err(|error| book_failure(&error))?;
+    let roster = book.load_roster().map_err(|error| book_failure(&error))?.unwrap_or_default();
+    let (mounts, adopted) = Mounts::open(&config.root, Options::default(), machinery.clock.boot())
+        .map_err(|error| mount_failure(&error))?;
+    report(&adopted);
+
+    let managers: Vec<String> =
+        config.managers.iter().chain(&member.identity.addresses).cloned().collect();
+    let session = Session::new(memory, shelf_of(&mounts), &managers);
+    let (worker, reports) =
+        Worker::start(mounts, book, Arc::clone(&machinery.clock), member.cluster)
+            .map_err(|error| machine("a thread", &error))?;
+    let (ended, ends) = mpsc::unbounded_channel();
+    let workloads = Workloads::new(worker.clone(), boot.clone(), ended);
+    let alive = workloads.adopt(&roster, &adopted);
+    let links = links(&member, machinery, &boot)?;
+    let clock = Arc::clone(&machinery.clock);
+    let (driver, handle) = Driver::new(session, links, (worker, reports), (workloads, ends), clock);
+
+    stage.send_replace(Stage::Serving {
+        node: member.node,
+        name: member.name.clone(),
+        handle: handle.clone(),
+    });
+    notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!(event = "agent_started", node = %member.node, name = %member.name);
+
+    let driving = driver.run(alive);
+    tokio::pin!(driving);
+    let ending = tokio::select! {
+        ending = &mut driving => ending,
+        () = shutdown.drain() => {
+            handle.stop(config.wipe_on_stop).await;
+            driving.await
+        }
+    };
+    end(ending, config, machinery)
+}
+
+fn end(
+    ending: Result<Ending, crate::agent::Broken>,
+    config: &AgentConfig,
+    machinery: &Machinery,
+) -> Result<(), Failure> {
+    match ending {
+        Ok(Ending::Stopped) => {
+            tracing::info!(event = "agent_stopped");
+            Ok(())
+        }
+        Ok(Ending::Left) => {
+            tracing::info!(event = "agent_left");
+            Member::forget(machinery.disk.as_ref(), &config.data_dir)
+                .map_err(|error| Failure::new(Exit::WriteFailed, format!("identity: {error}")))
+        }
+        Ok(Ending::Removed(refused)) => {
+            let failure = Failure::new(Exit::IdentityEnded, refused.text);
+            let again = "to join again: remove the data directory, and use a new token";
+            Err(failure.hint(if refused.hint.is_empty() { again } else { &refused.hint }))
+        }
+        Err(broken) => Err(Failure::new(Exit::Bug, broken)),
+    }
+}
+
+// ---- identity ------------------------------------------------------------
+
+async fn become_member(
+    config: &AgentConfig,
+    machinery: &Machinery,
+    stage: &watch::Sender<Stage>,
+) -> Result<Member, Failure> {
+    let disk = machinery.disk.as_ref();
+    let known = Member::load(disk, &config.data_dir, machinery.clock.now());
+    if let Some(member) = known.map_err(|error| identity_failure(&error))? {
+        return Ok(member);
+    }
+    let application = application(config, disk)?;
+    loop {
+        match application.ask(&machinery.clock).await {
+            Ok(member) => {
+                member.save(disk, &config.data_dir).map_err(|error| {
+                    Failure::new(Exit::WriteFailed, format!("identity: {error}"))
+                })?;
+                tracing::info!(event = "joined", node = %member.node, name = %member.name);
+                return Ok(member);
+            }
+            Err(error @ (JoinError::Unreachable(_) | JoinError::NotNow(_))) => {
+                tracing::warn!(event = "not_joined_yet", %error);
+                stage.send_replace(Stage::Joining(error.to_string()));
+            }
+            Err(JoinError::Refused { text, hint }) => {
+                let failure = Failure::new(Exit::IdentityEnded, format!("not admitted: {text}"));
+                let again = "make a new token with `skep join-token worker`";
+                return Err(failure.hint(if hint.is_empty() { again } else { &hint }));
+            }
+            Err(error) => {
+                return Err(Failure::new(Exit::IdentityEnded, error)
+                    .hint("do the manager's version and this one's belong together?"));
+            }
+        }
+        tokio::time::sleep(JOIN_AGAIN).await;
+    }
+}
+
+fn application(config: &AgentConfig, disk: &dyn Disk) -> Result<Application, Failure> {
+    let bad = |text: String| Failure::new(Exit::Configuration, text);
+    let Some(path) = &config.token_file else {
+        return Err(bad("this agent has not joined a cluster, and no token was given".into())
+            .hint("get one with `skep join-token worker -q` and name its file: --token-file"));
+    };
+    let shown = path.display();
+    let text = disk
+        .read(path, TOKEN_BYTES)
+        .map_err(|error| bad(format!("token file {shown}: {error}")))?;
+    let text = zeroize::Zeroizing::new(text);
+    let token = JoinToken::parse(&text).map_err(|error| {
+        bad(format!("token file {shown}: {error}"))
+            .hint("it holds one line, as `skep join-token worker -q` prints it")
+    })?;
+    if config.managers.is_empty() {
+        return Err(bad("no manager was named to join through".into())
+            .hint("--manager HOST:4440, as often as there are managers"));
+    }
+    let name = match &config.name {
+        Some(name) => name.clone(),
+        None => host_name().ok_or_else(|| {
+            bad("this machine's host name cannot be a node's name".into()).hint("--name NAME")
+        })?,
+    };
+    Ok(Application { token, managers: config.managers.clone(), name })
+}
+
+/// The machine's host name made into a name: its first label, odd characters as `-`.
+fn host_name() -> Option<Name> {
+    let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    name_from(&node)
+}
+
+fn name_from(host: &str) -> Option<Name> {
+    let first = host.split('.').next().unwrap_or_default();
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let text: String = first.chars().take(64).map(|c| if fits(c) { c } else { '-' }).collect();
+    text.trim_matches(|c: char| !c.is_ascii_alphanumeric()).parse().ok()
+}
+
+fn links(member: &Member, machinery: &Machinery, boot: &str) -> Result<Links, Failure> {
+    let identity = &member.identity;
+    // A copy of its own: the identity's stays with the identity.
+    let key = crate::base::SecretBytes::copy_of(identity.key.expose());
+    let credentials = Credentials::new(&identity.chain, &key).map_err(|error| {
+        Failure::new(Exit::Damaged, format!("the identity's certificate {error}"))
+    })?;
+    let tls = ClientTls::new(&credentials, identity.fingerprint, Arc::clone(&machinery.clock));
+    let boot_id = data_encoding::HEXLOWER.decode(boot.replace('-', "").as_bytes());
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let machine = Machine { boot_id: boot_id.unwrap_or_default(), hostname };
+    let (clock, ends) = (Arc::clone(&machinery.clock), member.ends);
+    Ok(Links { tls, node: member.node, machine, dice: os_dice, ends, clock })
+}
+
+// ---- what goes wrong -----------------------------------------------------
+
+fn identity_failure(error: &BadIdentity) -> Failure {
+    match error {
+        BadIdentity::Io(_) => Failure::new(Exit::Configuration, error),
+        BadIdentity::Text(_) | BadIdentity::Chain(_) | BadIdentity::Role => {
+            Failure::new(Exit::Damaged, error)
+                .hint("restore the data directory, or remove it and join again with a new token")
+        }
+        BadIdentity::Expired => Failure::new(Exit::IdentityEnded, error)
+            .hint("remove the data directory and join again with a new token"),
+    }
+}
+
+fn book_failure(error: &BookError) -> Failure {
+    match error {
+        BookError::Io { .. } => Failure::new(Exit::Configuration, error),
+        BookError::Damaged(path) => Failure::new(Exit::Damaged, error)
+            .hint(format!("the leader tells again what is in it: remove {}", path.display())),
+        BookError::Newer(_) => Failure::new(Exit::NewerData, error)
+            .hint("run the version that wrote it, or a newer one"),
+    }
+}
+
+fn mount_failure(error: &MountError) -> Failure {
+    let exit = match error {
+        MountError::InUse(_) => Exit::InUse,
+        MountError::Root(_) => Exit::Configuration,
+        _ => Exit::MachineLimit,
+    };
+    let failure = Failure::new(exit, error);
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure.hint("the agent mounts: it runs as root, with CAP_SYS_ADMIN"),
+    }
+}
+
+fn machine(what: &str, error: &std::io::Error) -> Failure {
+    Failure::new(Exit::MachineLimit, format!("{what}: {error}"))
+}
+
+fn report(adopted: &[Adopted]) {
+    for service in adopted {
+        tracing::info!(
+            event = "adopted",
+            service = %service.name,
+            generation = service.generation,
+            workloads = service.workloads.len()
+        );
+    }
+}
+
+/// Tells systemd, where it listens.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(event = "not_notified", %error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_names_become_names() {
+        let name = |host: &str| name_from(host).map(|name| name.to_string());
+        assert_eq!(name("db1.example.net").as_deref(), Some("db1"));
+        assert_eq!(name("-böse_").as_deref(), Some("b-se"));
+        assert_eq!(name("..."), None);
+        assert_eq!(name(&"x".repeat(80)).map(|name| name.len()), Some(64));
+    }
+}

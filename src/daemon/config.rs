@@ -1,0 +1,67 @@
+//! What a daemon is told when it starts: every setting decided, checked and in
+//! its own type. Where a setting came from (flag, environment, file, default) is
+//! no longer known here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::base::Name;
+use crate::domain::OperatorRole;
+
+/// The manager's default data directory.
+pub const MANAGER_DATA_DIR: &str = "/var/lib/skep/manager";
+/// The manager's default control socket.
+pub const MANAGER_SOCKET: &str = "/run/skep/manager.sock";
+/// Where a manager listens by default.
+pub const LISTEN: &str = "0.0.0.0:4440";
+/// The agent's default data directory.
+pub const AGENT_DATA_DIR: &str = "/var/lib/skep/agent";
+/// The agent's default socket.
+pub const AGENT_SOCKET: &str = "/run/skep/agent.sock";
+/// Where the agent shows secrets by default.
+pub const AGENT_ROOT: &str = "/run/secrets";
+
+/// What `skep manager run` was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagerConfig {
+    /// Key file, log, snapshots; made with mode 0700 if it is not there.
+    pub data_dir: PathBuf,
+    /// Where to listen for peers, agents and operators.
+    pub listen: SocketAddr,
+    /// Where others reach it, `host:port`; at least one.
+    pub advertise: Vec<String>,
+    /// The control socket, made with mode 0600.
+    pub socket: PathBuf,
+    /// An unlock key bound to this manager, for an unattended start.
+    pub unlock_key_file: Option<PathBuf>,
+    /// What groups may do over the control socket, beside uid 0 and the daemon's own.
+    pub socket_roles: Vec<SocketRole>,
+}
+
+/// Members of a group act over the control socket with this role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketRole {
+    /// The group.
+    pub gid: u32,
+    /// What its members may do.
+    pub role: OperatorRole,
+}
+
+/// What `skep agent run` was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// Identity and state; made with mode 0700 if it is not there.
+    pub data_dir: PathBuf,
+    /// Managers to try first (`host:port`); empty once it has joined is fine.
+    pub managers: Vec<String>,
+    /// A file with a join token; read only while the agent has no identity.
+    pub token_file: Option<PathBuf>,
+    /// The node's name; `None`: the machine's host name.
+    pub name: Option<Name>,
+    /// Where services' secrets are shown.
+    pub root: PathBuf,
+    /// The agent's socket.
+    pub socket: PathBuf,
+    /// Whether a clean stop wipes the mounts of live workloads too.
+    pub wipe_on_stop: bool,
+}

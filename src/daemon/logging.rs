@@ -1,0 +1,54 @@
+//! Logs: stderr, text or JSON, one event a line.
+
+use tracing_subscriber::EnvFilter;
+
+use super::{Exit, Failure};
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, with stable event names in `event`.
+    Json,
+}
+
+/// Starts logging for this process. `filter` is a level (`info`) or
+/// `tracing-subscriber` directives (`info,skep::agent=debug`).
+///
+/// Values never reach a log: secret bytes have no way to be formatted.
+///
+/// # Errors
+/// [`Exit::Configuration`] for a filter that does not parse.
+pub fn start(format: LogFormat, filter: &str) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Failure::new(Exit::Configuration, format!("log filter: {error}"))
+            .hint("a level: error, warn, info, debug or trace")
+    })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    // Only a second start in one process fails; the first one's format then stands.
+    let started = match format {
+        LogFormat::Text => builder.with_ansi(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    if started.is_err() {
+        tracing::debug!(event = "logging_already_started");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_filter_is_bad_configuration() {
+        let failure = start(LogFormat::Text, "skep=nonsense=1").expect_err("refused");
+        assert_eq!(failure.exit, Exit::Configuration);
+        assert!(failure.hint.is_some());
+    }
+}

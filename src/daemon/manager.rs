@@ -1,0 +1,275 @@
+//! A manager as a process: from its settings to its exit status.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+use super::config::ManagerConfig;
+use super::{Exit, Failure, Shutdown};
+use crate::base::{Name, SecretBytes};
+use crate::host::{RealDisk, SystemClock, harden, os_dice};
+use crate::manager::{
+    End, FolderError, LocalRules, Manager, OpenError, Phase, Problem, Setup, control, take_socket,
+};
+use crate::seal::UnlockKey;
+use crate::transport::serve_local;
+
+#[cfg(test)]
+mod tests;
+
+/// How long calls under way may take when the manager ends.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often the word told to systemd is looked at.
+const WORD_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of an unlock key's file: the key and its line end are a tenth of it.
+const UNLOCK_KEY_BYTES: usize = 4096;
+
+/// How a manager's process goes on when the manager has ended.
+#[derive(Debug, PartialEq, Eq)]
+enum After {
+    /// It ends with this status.
+    Exit(Exit),
+    /// It starts anew, locked: the old address space is gone.
+    Anew,
+}
+
+/// Runs a manager until it is told to end, or can't go on. Logging was started by
+/// whoever calls.
+#[must_use]
+pub fn run(config: ManagerConfig) -> Exit {
+    match start(config) {
+        Ok(After::Exit(exit)) => exit,
+        Ok(After::Anew) => anew(),
+        Err(failure) => {
+            let hint = failure.hint.unwrap_or_default();
+            let status = failure.exit.code();
+            tracing::error!(event = "manager_failed", status, hint, "{}", failure.text);
+            failure.exit
+        }
+    }
+}
+
+fn start(config: ManagerConfig) -> Result<After, Failure> {
+    harden().map_err(|error| {
+        Failure::new(Exit::MachineLimit, format!("can't forbid core dumps: {error}"))
+    })?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().build().map_err(|error| {
+        Failure::new(Exit::MachineLimit, format!("no threads: {error}"))
+            .hint("raise the limit of processes and open files")
+    })?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::on_signals().map_err(|error| {
+            Failure::new(Exit::MachineLimit, format!("can't listen to signals: {error}"))
+        })?;
+        live(config, shutdown).await
+    })
+}
+
+/// From the open data folder to the last synced byte.
+async fn live(config: ManagerConfig, shutdown: Shutdown) -> Result<After, Failure> {
+    let manager = Manager::open(setup(&config)?).map_err(not_opened)?;
+    let socket = take_socket(&config.socket).map_err(|error| {
+        let busy = error.kind() == std::io::ErrorKind::AddrInUse;
+        let exit = if busy { Exit::InUse } else { Exit::Configuration };
+        Failure::new(exit, format!("{}: {error}", config.socket.display()))
+            .hint("another manager may run here; give --socket for a second one")
+    })?;
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let stopping = {
+        let mut stopped = stopped.clone();
+        async move { drop(stopped.wait_for(|stop| *stop).await) }
+    };
+    let mut serving = tokio::spawn(serve_local(socket, control(&manager), stopping));
+    let unlocking = unlock_at_start(&manager, config.unlock_key_file.as_deref()).await;
+    if let Err(failure) = unlocking {
+        manager.shut(GRACE).await;
+        return Err(failure);
+    }
+    tell(&[NotifyState::Ready]);
+    tracing::info!(event = "manager_started", state = %manager.word(), listen = %manager.address());
+    let end = tokio::select! {
+        end = manager.ended() => end,
+        () = shutdown.drain() => End::Asked,
+        served = &mut serving => {
+            tracing::error!(event = "control_socket_failed", why = ?served);
+            End::Failed(Exit::MachineLimit.code(), "the control socket failed".to_owned())
+        }
+        () = follow_word(&manager) => End::Asked,
+    };
+    tell(&[NotifyState::Stopping]);
+    tracing::info!(event = "manager_ending");
+    let draining = async {
+        let _told = stop.send(true).is_ok();
+        manager.shut(GRACE).await;
+        if !serving.is_finished() {
+            drop(tokio::time::timeout(GRACE, serving).await);
+        }
+    };
+    tokio::select! {
+        () = draining => {}
+        () = shutdown.stop() => tracing::warn!(event = "manager_stopped_at_once"),
+    }
+    if end != End::Locked {
+        // Of a manager that starts anew the socket stays, and is taken over.
+        drop(std::fs::remove_file(&config.socket));
+    }
+    Ok(after(end))
+}
+
+fn after(end: End) -> After {
+    match end {
+        End::Asked => After::Exit(Exit::Done),
+        End::Locked => After::Anew,
+        End::Failed(status, why) => {
+            tracing::error!(event = "manager_failed", status, "{why}");
+            After::Exit(Exit::from_code(u32::from(status)).unwrap_or(Exit::Bug))
+        }
+    }
+}
+
+fn setup(config: &ManagerConfig) -> Result<Setup, Failure> {
+    let groups = config.socket_roles.iter().map(|role| (role.gid, role.role)).collect();
+    Ok(Setup {
+        data: config.data_dir.clone(),
+        listen: config.listen,
+        advertise: config.advertise.clone(),
+        name: machine_name()?,
+        local: LocalRules { uid: rustix::process::geteuid().as_raw(), groups },
+        clock: Arc::new(SystemClock),
+        dice: os_dice,
+        disk: Arc::new(RealDisk),
+    })
+}
+
+/// The machine's host name up to its first dot, as a name.
+fn machine_name() -> Result<Name, Failure> {
+    let system = rustix::system::uname();
+    let text = system.nodename().to_string_lossy();
+    let host = text.split('.').next().unwrap_or_default();
+    host.parse().map_err(|_not_a_name| {
+        Failure::new(Exit::Configuration, format!("the host name {text:?} can't name a manager"))
+            .hint("give the machine a host name of letters, digits and '-'")
+    })
+}
+
+fn not_opened(error: OpenError) -> Failure {
+    let text = error.to_string();
+    match error {
+        OpenError::Folder(FolderError::InUse(_)) => Failure::new(Exit::InUse, text)
+            .hint("another manager runs on it; give --data-dir for a second one"),
+        OpenError::Folder(FolderError::Permissions(..)) => Failure::new(Exit::Configuration, text)
+            .hint("chmod 0700 it, chown it to the user that runs the manager"),
+        OpenError::Folder(FolderError::KeyMissing(_)) => Failure::new(Exit::Damaged, text)
+            .hint("put manager.key back from a copy: without it the log can't be opened"),
+        OpenError::Folder(FolderError::Disk(_, error))
+            if error.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            Failure::new(Exit::Configuration, text)
+                .hint("the user that runs the manager must be able to write there")
+        }
+        OpenError::Folder(FolderError::Disk(..)) => Failure::new(Exit::WriteFailed, text),
+        OpenError::KeyFile(..) => {
+            Failure::new(Exit::Damaged, text).hint("put manager.key back from a copy")
+        }
+        OpenError::Listen(_, error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            Failure::new(Exit::InUse, text).hint("give --listen another address or port")
+        }
+        OpenError::Listen(..) => Failure::new(Exit::Configuration, text)
+            .hint("--listen takes an address of this machine"),
+    }
+}
+
+/// Opens the key file with an unlock key that lies on this machine, if one was
+/// named and there is something to unlock.
+async fn unlock_at_start(manager: &Manager, file: Option<&Path>) -> Result<(), Failure> {
+    let Some(file) = file else { return Ok(()) };
+    if manager.phase() == Phase::New {
+        tracing::info!(event = "nothing_to_unlock");
+        return Ok(());
+    }
+    if manager.stays_locked() {
+        tracing::warn!(
+            event = "locked_by_operator",
+            "an operator locked this manager; it stays so"
+        );
+        return Ok(());
+    }
+    let key = read_unlock_key(file)?;
+    match manager.unlock_with(&key).await {
+        Ok(()) => Ok(()),
+        Err(problem) if manager.phase() == Phase::Expired => {
+            tracing::error!(event = "expired", "{}", problem.text());
+            Ok(())
+        }
+        Err(problem) => Err(not_unlocked(&problem)),
+    }
+}
+
+fn not_unlocked(problem: &Problem) -> Failure {
+    // What a caller would be told by a status below 20 is, for a daemon, a wrong file.
+    let exit = Exit::from_code(u32::from(problem.exit())).filter(|exit| exit.code() >= 20);
+    Failure::new(exit.unwrap_or(Exit::Configuration), problem.text()).hint(problem.advice())
+}
+
+/// Reads straight into memory that is wiped.
+fn read_unlock_key(path: &Path) -> Result<UnlockKey, Failure> {
+    let bad = |why: &dyn std::fmt::Display| {
+        Failure::new(Exit::Configuration, format!("--unlock-key-file {}: {why}", path.display()))
+    };
+    let mut file = std::fs::File::open(path).map_err(|error| bad(&error))?;
+    let mode = file.metadata().map_err(|error| bad(&error))?.mode();
+    if mode & 0o077 != 0 {
+        return Err(bad(&"other users can read it").hint("chmod 0600 it, and change the key"));
+    }
+    let mut text = SecretBytes::zeroed(UNLOCK_KEY_BYTES);
+    let mut length = 0;
+    while let Some(rest) = text.expose_mut().get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(bad(&error)),
+        }
+    }
+    UnlockKey::parse(text.truncated(length).expose()).map_err(|error| bad(&error))
+}
+
+/// Tells systemd the state's word whenever it is another. Goes on for ever.
+async fn follow_word(manager: &Manager) {
+    let mut every = tokio::time::interval(WORD_EVERY);
+    let mut told = String::new();
+    loop {
+        every.tick().await;
+        let word = manager.word().to_string();
+        if word != told {
+            tracing::info!(event = "state", state = word);
+            tell(&[NotifyState::Status(&word)]);
+            told = word;
+        }
+    }
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(event = "systemd_not_told", why = %error);
+    }
+}
+
+/// Starts this program anew with the same words; comes back only if it can't.
+fn anew() -> Exit {
+    let own = std::env::current_exe().ok().filter(|path| path.exists());
+    // A program that was replaced meanwhile still has this name.
+    let own = own.unwrap_or_else(|| "/proc/self/exe".into());
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_else(|| OsString::from("skep"));
+    let error = std::process::Command::new(own).arg0(name).args(words).exec();
+    tracing::error!(event = "not_started_anew", why = %error);
+    Exit::MachineLimit
+}

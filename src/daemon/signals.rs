@@ -1,0 +1,122 @@
+//! `TERM` drains, a second `TERM` stops; `INT` counts as `TERM`.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// How far a shutdown has come. It never goes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    #[default]
+    Running,
+    Draining,
+    Stopping,
+}
+
+/// Resolves as the process is asked to end. Clones see the same.
+#[derive(Clone, Debug)]
+pub struct Shutdown(watch::Receiver<Stage>);
+
+/// The other end: each call is one `TERM`.
+#[derive(Debug)]
+pub struct Terminator(watch::Sender<Stage>);
+
+impl Shutdown {
+    /// Listens to the process's signals, from now on. Call it inside the runtime.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn on_signals() -> std::io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        let (terminator, shutdown) = Self::by_hand();
+        tokio::spawn(follow(terminator, terminate, interrupt));
+        Ok(shutdown)
+    }
+
+    /// One that a caller ends, without signals.
+    #[must_use]
+    pub fn by_hand() -> (Terminator, Self) {
+        let (sender, receiver) = watch::channel(Stage::default());
+        (Terminator(sender), Self(receiver))
+    }
+
+    /// Waits for the first `TERM`: finish what is under way and end.
+    pub async fn drain(&self) {
+        self.reached(Stage::Draining).await;
+    }
+
+    /// Waits for the second `TERM`: end now.
+    pub async fn stop(&self) {
+        self.reached(Stage::Stopping).await;
+    }
+
+    /// Whether the first `TERM` has come.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        *self.0.borrow() >= Stage::Draining
+    }
+
+    async fn reached(&self, stage: Stage) {
+        let mut receiver = self.0.clone();
+        if receiver.wait_for(|now| *now >= stage).await.is_err() {
+            // Nobody is left who could ask.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Terminator {
+    /// One `TERM`.
+    pub fn terminate(&self) {
+        self.0.send_modify(|stage| {
+            *stage = match *stage {
+                Stage::Running => Stage::Draining,
+                Stage::Draining | Stage::Stopping => Stage::Stopping,
+            };
+        });
+    }
+}
+
+async fn follow(terminator: Terminator, mut terminate: Signal, mut interrupt: Signal) {
+    loop {
+        let heard = tokio::select! {
+            heard = terminate.recv() => heard,
+            heard = interrupt.recv() => heard,
+        };
+        if heard.is_none() {
+            return;
+        }
+        terminator.terminate();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn one_term_drains_and_two_stop() {
+        let (terminator, shutdown) = Shutdown::by_hand();
+        assert!(!shutdown.is_draining());
+        terminator.terminate();
+        timeout(DEADLINE, shutdown.drain()).await.expect("drains");
+        assert!(shutdown.is_draining());
+        assert!(timeout(Duration::from_millis(20), shutdown.stop()).await.is_err());
+        terminator.terminate();
+        timeout(DEADLINE, shutdown.stop()).await.expect("stops");
+    }
+
+    #[tokio::test]
+    async fn a_signal_counts() {
+        let shutdown = Shutdown::on_signals().expect("listens");
+        let own = rustix::process::getpid();
+        rustix::process::kill_process(own, rustix::process::Signal::TERM).expect("sent");
+        timeout(DEADLINE, shutdown.drain()).await.expect("drains");
+        rustix::process::kill_process(own, rustix::process::Signal::INT).expect("sent");
+        timeout(DEADLINE, shutdown.stop()).await.expect("stops");
+    }
+}
