@@ -9,6 +9,7 @@ pub mod agent;
 pub mod audit;
 pub mod base;
 pub mod ca;
+pub mod cli;
 pub mod consensus;
 pub mod daemon;
 pub mod domain;

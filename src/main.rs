@@ -1,3 +1,7 @@
-//! The one binary.
+//! `skep`: one binary for managers, agents and the people who talk to them.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    skep::cli::main()
+}

@@ -1,0 +1,244 @@
+//! A cluster: a manager, agents, and an operator's identity.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::process::{Ran, binary, mortal, run, status_of};
+use super::{Agent, Manager, until};
+
+/// One manager, some agents, an admin.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The agents; they end before the folder goes.
+    pub agents: Vec<Agent>,
+    /// The manager.
+    pub manager: Manager,
+    folder: TempDir,
+}
+
+impl Cluster {
+    /// Starts a manager, initialises it, and lets `agents` machines join as `node-1`, `node-2`, …
+    ///
+    /// # Panics
+    /// Where anything of it fails.
+    #[must_use]
+    pub fn start(agents: usize) -> Self {
+        let folder = tempfile::Builder::new().prefix("skep-test-").tempdir().expect("a folder");
+        let manager = Manager::start(folder.path().join("manager-1"));
+        let mut cluster = Self { agents: Vec::new(), manager, folder };
+        let identity = cluster.identity().display().to_string();
+        let key = cluster.unlock_key().display().to_string();
+        let _ = cluster
+            .manager
+            .skep(&[
+                "init",
+                "--name",
+                "test",
+                "--identity-out",
+                &identity,
+                "--unlock-key-out",
+                &key,
+            ])
+            .ok();
+        for number in 1..=agents {
+            cluster.join(&format!("node-{number}"), &[]);
+        }
+        cluster
+    }
+
+    /// Lets one more machine join and waits until it is connected.
+    pub fn join(&mut self, name: &str, token_flags: &[&str]) -> &mut Agent {
+        let words = [&["join-token", "worker", "-q"], token_flags].concat();
+        let token = self.ok(&words);
+        let agent =
+            Agent::start(self.folder.path().join(name), name, &self.manager.address(), &token);
+        agent.connected();
+        self.agents.push(agent);
+        self.agents.last_mut().expect("just pushed")
+    }
+
+    /// The temporary folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The admin's identity file.
+    #[must_use]
+    pub fn identity(&self) -> PathBuf {
+        self.folder.path().join("admin.skepid")
+    }
+
+    /// The unlock key's file.
+    #[must_use]
+    pub fn unlock_key(&self) -> PathBuf {
+        self.folder.path().join("unlock-key")
+    }
+
+    /// A file with this content in the temporary folder.
+    ///
+    /// # Panics
+    /// Where it can't be written.
+    #[must_use]
+    pub fn file(&self, name: &str, content: &[u8]) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).expect("a file");
+        path.display().to_string()
+    }
+
+    /// The CLI as the admin, over mTLS.
+    #[must_use]
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = mortal(&binary());
+        command.args(words).env("SKEP_IDENTITY", self.identity());
+        command
+    }
+
+    /// Runs the CLI as the admin, over mTLS.
+    pub fn skep(&self, words: &[&str]) -> Ran {
+        run(&mut self.command(words), b"")
+    }
+
+    /// Runs the CLI with something on stdin.
+    pub fn skep_with(&self, words: &[&str], input: &[u8]) -> Ran {
+        run(&mut self.command(words), input)
+    }
+
+    /// Runs the CLI and answers stdout; the status must be 0.
+    ///
+    /// # Panics
+    /// On another status.
+    #[track_caller]
+    pub fn ok(&self, words: &[&str]) -> String {
+        self.skep(words).ok()
+    }
+
+    /// Creates a secret.
+    ///
+    /// # Panics
+    /// Where it is refused.
+    #[track_caller]
+    pub fn secret(&self, name: &str, value: &[u8]) {
+        let _ = self.skep_with(&["secret", "create", name, "-"], value).ok();
+    }
+
+    /// Updates a secret and waits for its delivery.
+    ///
+    /// # Panics
+    /// Where it is refused or not delivered.
+    #[track_caller]
+    pub fn update(&self, name: &str, value: &[u8]) {
+        let _ = self.skep_with(&["secret", "update", name, "-"], value).ok();
+    }
+
+    /// Creates a service on `node`, granted `secrets`.
+    ///
+    /// # Panics
+    /// Where it is refused.
+    #[track_caller]
+    pub fn service(&self, name: &str, node: &str, secrets: &[&str]) {
+        let _ = self.ok(&["service", "create", name, "--node", node]);
+        if !secrets.is_empty() {
+            let _ = self.ok(&[&["service", "grant", name], secrets].concat());
+        }
+    }
+
+    /// Unlocks the manager with the key of `init`.
+    pub fn unlock(&self) -> Ran {
+        let key = self.unlock_key().display().to_string();
+        self.manager.skep(&["unlock", "--key-file", &key])
+    }
+
+    /// `kill -9` of the manager, a new start, and unlock.
+    ///
+    /// # Panics
+    /// Where it doesn't come back.
+    pub fn crash_manager(&mut self) {
+        self.manager.kill();
+        self.manager.start_again();
+        assert_eq!(self.manager.state(), "locked");
+        let _ = self.unlock().ok();
+        until("a leader", || (self.manager.state() == "leader").then_some(()));
+    }
+
+    /// Starts a shell under `skep exec` that runs a line at a time.
+    ///
+    /// # Panics
+    /// Where it can't be started.
+    #[must_use]
+    pub fn shell(&self, agent: usize, service: &str) -> Exec {
+        Exec::start(&mut self.agents.get(agent).expect("an agent").exec(service, &["sh"]))
+    }
+}
+
+/// A shell under `skep exec`: one process that goes on running.
+#[derive(Debug)]
+pub struct Exec {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Exec {
+    fn start(command: &mut Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("skep exec");
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().expect("its output"));
+        let mut exec = Self { child, input, output };
+        assert_eq!(exec.line("echo up"), "up", "skep exec did not start the shell");
+        exec
+    }
+
+    /// Runs a line in the shell and answers the first line that it prints.
+    ///
+    /// # Panics
+    /// Where the shell is gone.
+    pub fn line(&mut self, line: &str) -> String {
+        let input = self.input.as_mut().expect("an open shell");
+        writeln!(input, "{line}").and_then(|()| input.flush()).expect("a line written");
+        let mut answer = String::new();
+        self.output.read_line(&mut answer).expect("a line read");
+        answer.trim_end().to_owned()
+    }
+
+    /// Content of a file below `/run/secrets`, or `gone`.
+    pub fn read(&mut self, target: &str) -> String {
+        self.line(&format!("cat /run/secrets/{target} 2>/dev/null && echo || echo gone"))
+    }
+
+    /// Its process id, which is that of the shell.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9` of the shell.
+    pub fn kill(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
+    /// Ends the shell and answers its status.
+    ///
+    /// # Panics
+    /// Where it doesn't end.
+    pub fn end(mut self) -> i32 {
+        drop(self.input.take());
+        status_of(until("the shell's end", || self.child.try_wait().expect("a child")))
+    }
+}
+
+impl Drop for Exec {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let (Some(pid), Ok(None)) = (pid, self.child.try_wait()) {
+            let _gone_already = kill_process(pid, Signal::KILL);
+        }
+        drop(self.child.wait());
+    }
+}

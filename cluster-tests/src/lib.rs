@@ -1,0 +1,14 @@
+//! Fixtures: real `skep` processes on loopback, in a temporary folder.
+//!
+//! Everything a fixture starts or mounts ends with it, also when the test fails;
+//! what a killed test leaves ends by the kernel's parent-death signal.
+
+mod cluster;
+mod node;
+mod process;
+mod wait;
+
+pub use cluster::{Cluster, Exec};
+pub use node::{Agent, Manager};
+pub use process::{Ran, binary, run};
+pub use wait::{DEADLINE, until};

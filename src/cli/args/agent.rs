@@ -1,0 +1,103 @@
+//! `skep agent` and `skep exec`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::{AgentRunArgs, ShowArgs, duration};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Run this machine's agent (as root: it mounts)
+    #[command(after_help = "Examples:
+  skep agent run --manager m1:4440 --token-file /root/token
+  skep agent run --config /etc/skep/agent.toml")]
+    Run(Box<AgentRunArgs>),
+    /// Show the agent's connection and services
+    #[command(after_help = "Examples:
+  skep agent status
+  skep agent status --format json")]
+    Status {
+        #[command(flatten)]
+        show: ShowArgs,
+        #[command(flatten)]
+        socket: AgentSocketArgs,
+    },
+    /// Wipe everything and leave the cluster
+    #[command(after_help = "Examples:
+  skep agent leave
+  skep agent leave --agent-socket /run/skep/agent.sock")]
+    Leave {
+        #[command(flatten)]
+        socket: AgentSocketArgs,
+    },
+    /// Say that a service runs on this machine, or no longer
+    #[command(subcommand, arg_required_else_help = true)]
+    Service(AgentServiceCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentServiceCommand {
+    /// The service runs here: wait for its secrets and print where they are
+    #[command(after_help = "Examples:
+  skep agent service up web
+  cd \"$(skep agent service up --timeout 10s web)\"")]
+    Up {
+        /// The service's name
+        name: String,
+        /// How long to wait for the secrets
+        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+        timeout: Duration,
+        #[command(flatten)]
+        socket: AgentSocketArgs,
+    },
+    /// The service no longer runs here: its secrets are wiped
+    #[command(after_help = "Examples:
+  skep agent service down web
+  skep agent service down --agent-socket /run/skep/agent.sock web")]
+    Down {
+        /// The service's name
+        name: String,
+        #[command(flatten)]
+        socket: AgentSocketArgs,
+    },
+}
+
+/// How to reach the agent of this machine.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct AgentSocketArgs {
+    /// This machine's agent [default: /run/skep/agent.sock]
+    #[arg(long, value_name = "PATH", env = "SKEP_AGENT", hide_env_values = true)]
+    #[arg(help_heading = "Connection")]
+    pub(crate) agent_socket: Option<PathBuf>,
+    /// Settings for all of these [default: /etc/skep/cli.toml]
+    #[arg(long, value_name = "FILE", env = "SKEP_CONFIG", hide_env_values = true)]
+    #[arg(help_heading = "Connection")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  skep exec --service web -- /usr/bin/web --config /etc/web.toml
+  skep exec --service web --user www-data -- nginx -g 'daemon off;'
+
+Ends as the command does; 125 where it was not run, 126 not executable,
+127 not found, 128+N ended by signal N.")]
+pub(crate) struct ExecArgs {
+    /// The service that the command is a workload of
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: String,
+    /// Run the command as this user and group, names or numbers
+    #[arg(long, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<String>,
+    /// How long to wait for the secrets
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) socket: AgentSocketArgs,
+    /// The command and its arguments
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}

@@ -1,0 +1,171 @@
+//! `skep init`, `unlock`, `lock`, `status`, `unlock-key`, `join-token`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::{ClientArgs, ListArgs, LocalArgs, ShowArgs, duration};
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  skep init --name prod --unlock-key-out /media/safe/prod.key
+  skep init --name prod --identity-out ~/prod.skepid > prod.key")]
+pub(crate) struct InitArgs {
+    /// The cluster's name [default: this machine's]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Where the first admin's identity is written; must not exist
+    #[arg(long, value_name = "FILE", default_value = "admin.skepid")]
+    pub(crate) identity_out: PathBuf,
+    /// Where the unlock key is written; must not exist [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) unlock_key_out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) local: LocalArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  skep unlock                        # asks for the key, without echo
+  skep unlock --key-file /media/safe/prod.key")]
+pub(crate) struct UnlockArgs {
+    /// A file with the unlock key; - is standard input [default: a prompt]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) local: LocalArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  skep lock
+  skep lock --socket /run/skep/manager.sock")]
+pub(crate) struct LockArgs {
+    #[command(flatten)]
+    pub(crate) local: LocalArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  skep status
+  skep status --format json
+
+Ends with 0; 3 without a leader; 4 locked; 8 degraded.")]
+pub(crate) struct StatusArgs {
+    /// Show it again each second until interrupted
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// table, json, or a template such as '{{.State}}'
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UnlockKeyCommand {
+    /// Tell whether an unlock key is typed right and unlocks this cluster
+    #[command(after_help = "Examples:
+  skep unlock-key check
+  skep unlock-key check --key-file /media/safe/prod.key")]
+    Check {
+        /// A file with the unlock key; - is standard input [default: a prompt]
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// List the recipients: the public halves of the unlock keys
+    #[command(
+        visible_alias = "list",
+        after_help = "Examples:
+  skep unlock-key ls
+  skep unlock-key ls --format json"
+    )]
+    Ls {
+        #[command(flatten)]
+        show: ShowArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Make a key pair: prints the public half, writes out the unlock key
+    #[command(after_help = "Examples:
+  skep unlock-key generate --out /media/safe/spare.key
+  skep unlock-key generate --fingerprint 5f1c...e2 --out spare.key")]
+    Generate {
+        /// Where the unlock key is written; must not exist
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// The cluster's fingerprint [default: asked from a manager]
+        #[arg(long, value_name = "HEX")]
+        fingerprint: Option<String>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token with which a machine joins as a worker
+    #[command(after_help = "Examples:
+  skep join-token worker -q > token
+  skep join-token worker --ttl 1h --uses 1 --name 'web*' --label tier=web")]
+    Worker(TokenArgs),
+    /// Make a token with which a machine joins as a manager
+    #[command(after_help = "Examples:
+  skep join-token manager -q > token
+  skep join-token manager --ttl 10m --uses 1")]
+    Manager(TokenArgs),
+    /// List the tokens that are good
+    #[command(
+        visible_alias = "list",
+        after_help = "Examples:
+  skep join-token ls
+  skep join-token ls -q"
+    )]
+    Ls {
+        #[command(flatten)]
+        list: ListArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Remove tokens
+    #[command(
+        visible_alias = "remove",
+        after_help = "Examples:
+  skep join-token rm 6v3qpwhcxmjtq4hs6ew2c5ubea
+  skep join-token ls -q | xargs skep join-token rm"
+    )]
+    Rm {
+        /// Full ids
+        #[arg(required = true, value_name = "ID")]
+        tokens: Vec<String>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TokenArgs {
+    /// Remove every other token of this role
+    #[arg(long)]
+    pub(crate) rotate: bool,
+    /// How long it is good
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    pub(crate) ttl: Duration,
+    /// How many machines may join by it [default: any number]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) uses: Option<u32>,
+    /// Names that may join by it; * stands for any characters
+    #[arg(long = "name", value_name = "PATTERN")]
+    pub(crate) name_pattern: Option<String>,
+    /// A label that the node gets, KEY=VALUE (repeatable)
+    #[arg(short, long = "label", value_name = "LABEL")]
+    pub(crate) labels: Vec<String>,
+    /// Print the token, say nothing else
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}

@@ -1,0 +1,91 @@
+//! `skep manager run` and `skep agent run`.
+
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ManagerCommand {
+    /// Run a manager
+    #[command(after_help = "Examples:
+  skep manager run --advertise m1.example.org:4440
+  skep manager run --config /etc/skep/manager.toml --unlock-key-file /run/keys/m1")]
+    Run(Box<ManagerRunArgs>),
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct ManagerRunArgs {
+    /// Keys, log and snapshots [default: /var/lib/skep/manager]
+    #[arg(long, value_name = "DIR", env = "SKEP_DATA_DIR", hide_env_values = true)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where to listen [default: 0.0.0.0:4440]
+    #[arg(long, value_name = "IP:PORT", env = "SKEP_LISTEN", hide_env_values = true)]
+    pub(crate) listen: Option<String>,
+    /// Where others reach it (repeatable) [default: the default route's address]
+    #[arg(long, value_name = "HOST:PORT", env = "SKEP_ADVERTISE", hide_env_values = true)]
+    #[arg(value_delimiter = ',')]
+    pub(crate) advertise: Vec<String>,
+    /// The control socket [default: /run/skep/manager.sock]
+    #[arg(long, value_name = "PATH", env = "SKEP_SOCKET", hide_env_values = true)]
+    pub(crate) socket: Option<PathBuf>,
+    /// An unlock key for an unattended start; one bound to this manager
+    #[arg(long, value_name = "FILE", env = "SKEP_UNLOCK_KEY_FILE", hide_env_values = true)]
+    pub(crate) unlock_key_file: Option<PathBuf>,
+    /// What a group may do over the socket: admin, editor, viewer or auditor (repeatable)
+    #[arg(long = "socket-role", value_name = "GID=ROLE", env = "SKEP_SOCKET_ROLE")]
+    #[arg(hide_env_values = true, value_delimiter = ',')]
+    pub(crate) socket_roles: Vec<String>,
+    /// Check the settings and the key file's form, and end
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Settings for all of these [default: /etc/skep/manager.toml]
+    #[arg(long, value_name = "FILE", env = "SKEP_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Args, Debug, Default)]
+pub(crate) struct AgentRunArgs {
+    /// Identity and state [default: /var/lib/skep/agent]
+    #[arg(long, value_name = "DIR", env = "SKEP_DATA_DIR", hide_env_values = true)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Managers to join or to reach first (repeatable)
+    #[arg(long = "manager", value_name = "HOST:PORT", env = "SKEP_MANAGER")]
+    #[arg(hide_env_values = true, value_delimiter = ',')]
+    pub(crate) managers: Vec<String>,
+    /// A file with a join token, read until the machine has joined
+    #[arg(long, value_name = "FILE", env = "SKEP_TOKEN_FILE", hide_env_values = true)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The node's name [default: this machine's]
+    #[arg(long, env = "SKEP_NAME", hide_env_values = true)]
+    pub(crate) name: Option<String>,
+    /// Where secrets are shown [default: /run/secrets]
+    #[arg(long, value_name = "DIR", env = "SKEP_ROOT", hide_env_values = true)]
+    pub(crate) root: Option<PathBuf>,
+    /// The agent's socket [default: /run/skep/agent.sock]
+    #[arg(long, value_name = "PATH", env = "SKEP_SOCKET", hide_env_values = true)]
+    pub(crate) socket: Option<PathBuf>,
+    /// A clean stop wipes the secrets of running workloads too
+    #[arg(long, env = "SKEP_WIPE_ON_STOP", hide_env_values = true)]
+    #[arg(value_parser = FalseyValueParser::new())]
+    pub(crate) wipe_on_stop: bool,
+    /// Settings for all of these [default: /etc/skep/agent.toml]
+    #[arg(long, value_name = "FILE", env = "SKEP_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// What a daemon writes to standard error.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct LogArgs {
+    /// text or json [default: text]
+    #[arg(long, value_name = "FORMAT", env = "SKEP_LOG_FORMAT", hide_env_values = true)]
+    #[arg(value_parser = ["text", "json"])]
+    pub(crate) log_format: Option<String>,
+    /// error, warn, info, debug or trace [default: info]
+    #[arg(long, value_name = "LEVEL", env = "SKEP_LOG_LEVEL", hide_env_values = true)]
+    pub(crate) log_level: Option<String>,
+}

@@ -1,0 +1,195 @@
+//! The words typed: what clap reads. Text is only cut up here; whether a name
+//! is a name, and what is meant, is decided in the file of each command.
+
+mod agent;
+mod cluster;
+mod daemon;
+mod node;
+mod secret;
+mod service;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(super) use agent::{AgentCommand, AgentServiceCommand, AgentSocketArgs, ExecArgs};
+pub(super) use cluster::{
+    InitArgs, LockArgs, StatusArgs, TokenArgs, TokenCommand, UnlockArgs, UnlockKeyCommand,
+};
+pub(super) use daemon::{AgentRunArgs, LogArgs, ManagerCommand, ManagerRunArgs};
+pub(super) use node::{NodeCommand, NodeUpdateArgs};
+pub(super) use secret::{SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs};
+pub(super) use service::{
+    GrantArgs, RevokeArgs, ServiceCommand, ServiceCreateArgs, ServiceUpdateArgs,
+};
+
+/// Groups the commands; at most 40 lines in all.
+const TOP: &str = "\
+Skep keeps secrets for fleets of Linux machines.
+
+Usage: skep COMMAND
+
+Secrets and services:
+  secret       Create, update, list and remove secrets
+  service      Say where services run and which secrets they are granted
+  exec         Run a command with a service's secrets below /run/secrets
+
+Cluster:
+  init         Found a cluster on this manager
+  unlock       Unlock this manager
+  lock         Lock this manager
+  status       Show the state of the cluster
+  unlock-key   Check, list and make unlock keys
+  join-token   Make, list and remove join tokens
+  node         List, label, drain and remove nodes
+
+Daemons:
+  manager run  Run a manager
+  agent run    Run this machine's agent
+  agent        Show the agent's status, leave, say what runs here
+
+Other:
+  completion   Print completions for a shell
+  version      Print the version
+
+Options:
+  -h, --help     Print help (of a command: skep COMMAND --help)
+  -V, --version  Print the version
+
+Without --host or an identity, commands speak to the manager of this machine.
+";
+
+/// A secrets manager for fleets of Linux machines.
+#[derive(Debug, Parser)]
+#[command(name = "skep", version, help_template = TOP, max_term_width = 100)]
+#[command(
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = true
+)]
+pub(super) struct Words {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Create, update, list and remove secrets
+    #[command(subcommand, arg_required_else_help = true)]
+    Secret(SecretCommand),
+    /// Say where services run and which secrets they are granted
+    #[command(subcommand, arg_required_else_help = true)]
+    Service(ServiceCommand),
+    /// Run a command with a service's secrets below /run/secrets
+    Exec(ExecArgs),
+    /// Found a cluster on this manager
+    Init(InitArgs),
+    /// Unlock this manager
+    Unlock(UnlockArgs),
+    /// Lock this manager
+    Lock(LockArgs),
+    /// Show the state of the cluster
+    Status(StatusArgs),
+    /// Check, list and make unlock keys
+    #[command(subcommand, arg_required_else_help = true)]
+    UnlockKey(UnlockKeyCommand),
+    /// Make, list and remove join tokens
+    #[command(subcommand, arg_required_else_help = true)]
+    JoinToken(TokenCommand),
+    /// List, label, drain and remove nodes
+    #[command(subcommand, arg_required_else_help = true)]
+    Node(NodeCommand),
+    /// Run a manager
+    #[command(subcommand, arg_required_else_help = true)]
+    Manager(ManagerCommand),
+    /// Run this machine's agent, show its status, leave, say what runs here
+    #[command(subcommand, arg_required_else_help = true)]
+    Agent(AgentCommand),
+    /// Print completions for a shell
+    #[command(after_help = "Examples:
+  skep completion bash > /etc/bash_completion.d/skep
+  skep completion zsh > ~/.zfunc/_skep")]
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    #[command(after_help = "Examples:
+  skep version
+  skep --version")]
+    Version,
+}
+
+/// How to reach a manager.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct ClientArgs {
+    /// Managers to ask, comma-separated, 2 seconds each [default: those of the identity]
+    #[arg(long, value_name = "HOST:PORT", env = "SKEP_HOST", hide_env_values = true)]
+    #[arg(value_delimiter = ',', help_heading = "Connection")]
+    pub(super) host: Vec<String>,
+    /// The identity file to show to managers
+    #[arg(long, value_name = "FILE", env = "SKEP_IDENTITY", hide_env_values = true)]
+    #[arg(help_heading = "Connection")]
+    pub(super) identity: Option<PathBuf>,
+    /// How long to try and to wait [default: 30s]
+    #[arg(long, value_name = "TIME", env = "SKEP_TIMEOUT", hide_env_values = true)]
+    #[arg(value_parser = duration, help_heading = "Connection")]
+    pub(super) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(super) local: LocalArgs,
+}
+
+/// How to reach the manager of this machine.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct LocalArgs {
+    /// This machine's manager [default: /run/skep/manager.sock]
+    #[arg(long, value_name = "PATH", env = "SKEP_SOCKET", hide_env_values = true)]
+    #[arg(help_heading = "Connection")]
+    pub(super) socket: Option<PathBuf>,
+    /// Settings for all of these [default: /etc/skep/cli.toml]
+    #[arg(long, value_name = "FILE", env = "SKEP_CONFIG", hide_env_values = true)]
+    #[arg(help_heading = "Connection")]
+    pub(super) config: Option<PathBuf>,
+}
+
+/// For commands that wait until nodes confirm.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(super) struct WaitArgs {
+    /// Return after the commit, without waiting for nodes
+    #[arg(short, long)]
+    pub(super) detach: bool,
+}
+
+/// For commands that list.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct ListArgs {
+    /// Only what fits: name=TEXT, id=PREFIX, label=KEY[=VALUE] (repeatable, all must fit)
+    #[arg(short, long = "filter", value_name = "FILTER")]
+    pub(super) filters: Vec<String>,
+    /// Print ids only
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    #[command(flatten)]
+    pub(super) show: ShowArgs,
+}
+
+/// For commands that show things.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct ShowArgs {
+    /// table, json, or a template such as '{{.ID}} {{.Name}}'
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) format: Option<String>,
+    /// Take what the manager asked knows, also if it may be behind
+    #[arg(long)]
+    pub(super) stale: bool,
+}
+
+/// `30s`, `1h 30m`, or seconds without a unit.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Ok(Duration::from_secs(seconds.into()));
+    }
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; a time is written like 30s, 5m or 24h"))
+}

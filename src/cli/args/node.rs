@@ -1,0 +1,78 @@
+//! `skep node`.
+
+use clap::{Args, Subcommand};
+
+use super::{ClientArgs, ListArgs, ShowArgs, WaitArgs};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// List managers and workers
+    #[command(
+        visible_alias = "list",
+        after_help = "Examples:
+  skep node ls
+  skep node ls --filter label=tier=db --format '{{.Name}} {{.State}}'"
+    )]
+    Ls {
+        #[command(flatten)]
+        list: ListArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show all about nodes: labels, services, certificates
+    #[command(after_help = "Examples:
+  skep node inspect db3
+  skep node inspect --format '{{.Pending}}' db3")]
+    Inspect {
+        /// Names, ids or unique beginnings of ids
+        #[arg(required = true, value_name = "NODE")]
+        nodes: Vec<String>,
+        #[command(flatten)]
+        show: ShowArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Label, pause or drain a node
+    #[command(after_help = "Examples:
+  skep node update --label-add tier=db --label-rm old db3
+  skep node update --availability drain db3")]
+    Update(NodeUpdateArgs),
+    /// Remove nodes, and wait until they hold nothing
+    #[command(
+        visible_alias = "remove",
+        after_help = "Examples:
+  skep node rm db3
+  skep node rm --force db3      # writes off what an unreachable node holds"
+    )]
+    Rm {
+        /// Full names or ids
+        #[arg(required = true, value_name = "NODE")]
+        nodes: Vec<String>,
+        /// Do not wait for the node: write off what it holds
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        wait: WaitArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NodeUpdateArgs {
+    /// Its full name or id
+    pub(crate) node: String,
+    /// A label more, KEY=VALUE (repeatable)
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) label_add: Vec<String>,
+    /// A label less (repeatable)
+    #[arg(long, value_name = "KEY")]
+    pub(crate) label_rm: Vec<String>,
+    /// pause: nothing new arrives; drain: everything is wiped
+    #[arg(long, value_name = "WHAT", value_parser = ["active", "pause", "drain"])]
+    pub(crate) availability: Option<String>,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}

@@ -1,0 +1,130 @@
+//! `skep secret`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{ClientArgs, ListArgs, ShowArgs, WaitArgs};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Create a secret from a file, standard input or a hidden prompt
+    #[command(after_help = "Examples:
+  skep secret create db-password            # asks twice, without echo
+  openssl rand -base64 32 | skep secret create --strip-newline -l team=db api-key -")]
+    Create(SecretCreateArgs),
+    /// Give secrets new values, several of them as one act
+    #[command(after_help = "Examples:
+  skep secret update db-password new-password.txt
+  skep secret update tls-key=key.pem tls-certificate=chain.pem")]
+    Update(SecretUpdateArgs),
+    /// List secrets
+    #[command(
+        visible_alias = "list",
+        after_help = "Examples:
+  skep secret ls --filter label=team=db
+  skep secret ls --format '{{.Name}}\\t{{.Version}}'"
+    )]
+    Ls {
+        #[command(flatten)]
+        list: ListArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show all about secrets but their values
+    #[command(after_help = "Examples:
+  skep secret inspect db-password
+  skep secret inspect --format '{{.Services}}' db-password api-key")]
+    Inspect {
+        /// Names, ids or unique beginnings of ids
+        #[arg(required = true, value_name = "SECRET")]
+        secrets: Vec<String>,
+        #[command(flatten)]
+        show: ShowArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// List the versions that are kept of a secret
+    #[command(after_help = "Examples:
+  skep secret versions db-password
+  skep secret versions --format json db-password")]
+    Versions {
+        /// A name, an id or the unique beginning of an id
+        secret: String,
+        #[command(flatten)]
+        show: ShowArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show which nodes hold a secret, and for which services
+    #[command(after_help = "Examples:
+  skep secret holders db-password
+  skep secret holders --format '{{.Node}} {{.State}}' db-password")]
+    Holders {
+        /// A name, an id or the unique beginning of an id
+        secret: String,
+        /// Print the ids of the nodes only
+        #[arg(short, long)]
+        quiet: bool,
+        #[command(flatten)]
+        show: ShowArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Remove secrets that no service is granted, or one version
+    #[command(
+        visible_alias = "remove",
+        after_help = "Examples:
+  skep secret rm old-password older-password
+  skep secret rm --version 3 db-password"
+    )]
+    Rm(SecretRmArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SecretCreateArgs {
+    /// The secret's name
+    pub(crate) name: String,
+    /// Where the value is read from; - is standard input [default: standard input, or a prompt]
+    pub(crate) file: Option<PathBuf>,
+    /// A label, KEY=VALUE (repeatable)
+    #[arg(short, long = "label", value_name = "LABEL")]
+    pub(crate) labels: Vec<String>,
+    /// Leave out one line end at the end of the value
+    #[arg(long)]
+    pub(crate) strip_newline: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SecretUpdateArgs {
+    /// A name, then a file or - (or neither: a prompt); or NAME=FILE several times
+    #[arg(required = true, value_name = "NAME [FILE] | NAME=FILE")]
+    pub(crate) what: Vec<OsString>,
+    /// Only if this is the current version's number
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) expect: Option<u32>,
+    /// Leave out one line end at the end of each value
+    #[arg(long)]
+    pub(crate) strip_newline: bool,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SecretRmArgs {
+    /// Full names or ids
+    #[arg(required = true, value_name = "SECRET")]
+    pub(crate) secrets: Vec<String>,
+    /// Remove only this version of one secret
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) version: Option<u32>,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}

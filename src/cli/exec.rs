@@ -1,0 +1,31 @@
+//! `skep exec`: the words for `daemon::exec`.
+
+use crate::agent::namespace::User;
+use crate::daemon::exec::{ExecConfig, exec};
+use crate::daemon::{Exit, Failure};
+
+use super::args::ExecArgs;
+use super::problem::Trouble;
+use super::settings::agent_socket;
+
+/// Runs it. It returns only where the command was not run.
+pub(super) fn run(args: ExecArgs) -> Trouble {
+    let user = match args.user.as_deref().map(User::resolve).transpose() {
+        Ok(user) => user,
+        Err(error) => {
+            let failure = Failure::new(Exit::NotRun, &error);
+            let hint = error.hint().unwrap_or("give numbers, as in --user 1000:1000");
+            return failure.hint(hint).into();
+        }
+    };
+    let socket = match agent_socket(args.socket) {
+        Ok(socket) => socket,
+        Err(failure) => return failure.into(),
+    };
+    let (service, timeout, command) = (args.service, args.timeout, args.command);
+    let failure = exec(&ExecConfig { socket, service, user, timeout, command });
+    if failure.hint.is_some() {
+        return failure.into();
+    }
+    failure.hint("`skep agent status` shows the services here, and why one is not in place").into()
+}

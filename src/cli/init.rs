@@ -1,0 +1,162 @@
+//! `skep init`: the root, the unlock key and the first admin's key are made
+//! here, and both files are written before anything depends on them.
+
+use crate::base::{Clock, ClusterId, Fingerprint, Name, SecretBytes};
+use crate::ca::{CaError, Identity, PrivateKey, Root, key_digest, verify_chain};
+use crate::daemon::{Exit, Failure};
+use crate::seal::{SealError, SealedToRecipients, UnlockKey};
+use crate::wire::api;
+
+use super::args::InitArgs;
+use super::client::{Control, Kind, Link};
+use super::outfile::OutFile;
+use super::problem::Trouble;
+use super::secret::name;
+use super::settings::ClientSettings;
+use super::shell::Shell;
+
+/// What the first operator is called.
+const ADMIN: &str = "admin";
+
+/// What is made here, before the manager commits to it.
+struct Founding {
+    cluster: ClusterId,
+    name: Name,
+    fingerprint: Fingerprint,
+    unlock_key: UnlockKey,
+    admin: PrivateKey,
+}
+
+/// Runs it.
+pub(super) async fn run(shell: &mut Shell, args: InitArgs) -> Result<(), Trouble> {
+    let given = args.name.as_deref().map(name).transpose()?;
+    let mut link = Link::new(ClientSettings::of_local(args.local)?, &mut shell.screen)?;
+    let mut identity_out = OutFile::create(&args.identity_out)?;
+    let mut key_out = args.unlock_key_out.as_deref().map(OutFile::create).transpose()?;
+
+    let request = api::PrepareInitRequest {};
+    let send = async |mut client: Control, request| client.prepare_init(request).await;
+    let prepared = link.call(Kind::Read, request, send).await?;
+    let name = match given {
+        Some(name) => name,
+        None => name(&prepared.default_name)?,
+    };
+    let (founding, request) = found(shell, name, &prepared.issuing_public)?;
+
+    let text = founding.unlock_key.text();
+    match &mut key_out {
+        Some(file) => file.write(&text)?,
+        None => shell.screen.secret_line(&text)?,
+    }
+    let kind = Kind::Once("skep status".to_owned());
+    let send = async |mut client: Control, request| client.commit_init(request).await;
+    let committed = match link.call(kind, request, send).await {
+        Ok(committed) => committed,
+        Err(trouble) => {
+            // It may have been committed: then this key is the only one.
+            if trouble.exit() == Exit::Unknown
+                && let Some(file) = &mut key_out
+            {
+                file.keep();
+            }
+            return Err(trouble);
+        }
+    };
+    // From here on the cluster exists, and depends on the key.
+    if let Some(file) = &mut key_out {
+        file.keep();
+    }
+    let cluster = founding.name.clone();
+    let fingerprint = founding.fingerprint;
+    let identity = identity_of(&*shell.clock, founding, &committed)?;
+    identity_out.write(&identity.to_text())?;
+    identity_out.keep();
+
+    let node = &committed.node_name;
+    shell.screen.say(&format!("cluster {cluster} founded on {node}, fingerprint {fingerprint}"));
+    shell.screen.say(&format!("the admin's identity: {}", args.identity_out.display()));
+    let key = args.unlock_key_out.as_ref();
+    let place = key.map_or_else(|| "printed above".to_owned(), |path| path.display().to_string());
+    shell.screen.say(&format!("the unlock key: {place}; keep it apart from the managers' disks"));
+    Ok(())
+}
+
+/// Makes root, unlock key and admin key, and what the manager is asked for.
+fn found(
+    shell: &mut Shell,
+    name: Name,
+    issuing_public: &[u8],
+) -> Result<(Founding, api::CommitInitRequest), Trouble> {
+    let now = shell.clock.now();
+    let dice = &mut *shell.dice;
+    let cluster = ClusterId::draw(dice);
+    let root = Root::generate(cluster, &name, now).map_err(|error| not_made(&error))?;
+    let fingerprint = Fingerprint::of_root(&root.certificate);
+    let unlock_key = UnlockKey::draw(dice, fingerprint);
+    // What will be read from paper is what everything is sealed to.
+    let read_back = UnlockKey::parse(unlock_key.text().expose()).map_err(not_sealed)?;
+    if read_back.recipient() != unlock_key.recipient() {
+        return Err(not_sealed(SealError::DoesNotOpen));
+    }
+    let context = [b"root key".as_slice(), cluster.as_bytes()].concat();
+    let secret = SecretBytes::copy_of(root.key.expose());
+    let sealed = SealedToRecipients::seal(dice, &[unlock_key.recipient()], &context, &secret)
+        .map_err(not_sealed)?;
+    let opened = SealedToRecipients::open(&sealed, &context, &read_back).map_err(not_sealed)?;
+    if opened.expose() != secret.expose() {
+        return Err(not_sealed(SealError::DoesNotOpen));
+    }
+    let issuing =
+        root.sign_issuing(issuing_public, cluster, now).map_err(|error| not_made(&error))?;
+    let admin = PrivateKey::generate().map_err(|error| not_made(&error))?;
+    let request = api::CommitInitRequest {
+        cluster_id: cluster.as_bytes().to_vec(),
+        name: name.to_string(),
+        root: root.certificate.clone(),
+        sealed_root_key: sealed,
+        issuing,
+        recipient: unlock_key.recipient().as_bytes().to_vec(),
+        operator_public: admin.public(),
+        operator_name: ADMIN.to_owned(),
+    };
+    Ok((Founding { cluster, name, fingerprint, unlock_key, admin }, request))
+}
+
+/// The identity, if the manager signed what it was asked for.
+fn identity_of(
+    clock: &dyn Clock,
+    founding: Founding,
+    committed: &api::CommitInitReply,
+) -> Result<Identity, Trouble> {
+    let broken = |why: String| {
+        Trouble::from(
+            Failure::new(Exit::Refused, format!("the cluster is founded, but the identity {why}"))
+                .hint("the unlock key is good; use this machine's control socket as root"),
+        )
+    };
+    let leaf = verify_chain(&committed.operator_chain, founding.fingerprint, clock.now())
+        .map_err(|error| broken(error.to_string()))?;
+    if leaf.key != key_digest(&founding.admin.public()) || leaf.subject.cluster != founding.cluster
+    {
+        return Err(broken("is for another key or cluster".to_owned()));
+    }
+    Ok(Identity {
+        cluster: founding.name,
+        fingerprint: founding.fingerprint,
+        addresses: committed.addresses.clone(),
+        chain: committed.operator_chain.clone(),
+        key: founding.admin,
+    })
+}
+
+fn not_made(error: &CaError) -> Trouble {
+    Failure::new(Exit::Refused, format!("a certificate could not be made: what was given {error}"))
+        .hint("nothing was changed; is the manager of this version?")
+        .into()
+}
+
+fn not_sealed(error: SealError) -> Trouble {
+    Failure::new(Exit::Bug, format!("the root's key was not sealed: what was sealed {error}"))
+        .hint("nothing was changed; this machine's memory may be faulty")
+        .into()
+}

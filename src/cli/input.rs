@@ -1,0 +1,209 @@
+//! Secret input: from a file, standard input or a hidden prompt, never from an
+//! argument. `read(2)` goes straight into a buffer of its final place, so that
+//! no growing buffer leaves copies behind.
+
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use subtle::ConstantTimeEq;
+
+use crate::base::{SecretBytes, limits};
+use crate::daemon::{Exit, Failure};
+
+use super::problem::{Trouble, usage};
+use super::prompt;
+
+/// Docker Swarm's words.
+const SIZE: &str = "secret data must be larger than 0 and less than 512000 bytes";
+/// Bytes of an unlock key's text with white space around it: more than enough.
+const KEY_BYTES: usize = 4096;
+
+const NEVER: &str =
+    "a value is never an argument: give a file, pipe it in with -, or give nothing to be asked";
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// This file.
+    File(PathBuf),
+    /// Standard input, to its end.
+    Stdin,
+    /// A hidden prompt, twice.
+    Prompt,
+}
+
+impl Source {
+    /// What was typed: a file, `-`, or nothing.
+    pub(super) fn of(typed: Option<PathBuf>) -> Self {
+        match typed {
+            Some(path) if path.as_os_str() == "-" => Self::Stdin,
+            Some(path) => Self::File(path),
+            None if io::stdin().is_terminal() => Self::Prompt,
+            None => Self::Stdin,
+        }
+    }
+}
+
+/// Reads to the end into one buffer; more than `most` bytes are refused.
+pub(super) fn read_all(from: impl AsFd, most: usize) -> io::Result<SecretBytes> {
+    let mut buffer = SecretBytes::zeroed(most + 1);
+    let mut filled = 0;
+    while let Some(free) = buffer.expose_mut().get_mut(filled..)
+        && !free.is_empty()
+    {
+        match rustix::io::read(&from, &mut *free) {
+            Ok(0) => return Ok(buffer.truncated(filled)),
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(io::ErrorKind::FileTooLarge.into())
+}
+
+/// Reads a file of at most `most` bytes.
+pub(super) fn read_file(path: &Path, most: usize) -> io::Result<SecretBytes> {
+    read_all(File::open(path)?, most)
+}
+
+/// A secret's value, of a size that is allowed. `name` is for the prompt.
+pub(super) fn value(source: &Source, name: &str, strip: bool) -> Result<SecretBytes, Trouble> {
+    // One byte more than a line end, so that a value of the greatest size has room for one.
+    let most = limits::VALUE_BYTES + 2;
+    let read = match source {
+        Source::File(path) => read_file(path, most),
+        Source::Stdin => read_all(io::stdin(), most),
+        Source::Prompt => twice(name, most),
+    };
+    let value = read.map_err(|error| no_value(source, &error))?;
+    let value = if strip { stripped(value) } else { value };
+    if (1..=limits::VALUE_BYTES).contains(&value.len()) { Ok(value) } else { Err(bad_size()) }
+}
+
+fn bad_size() -> Trouble {
+    usage(SIZE, "a larger thing: encrypt it, and keep its key here")
+}
+
+fn no_value(source: &Source, error: &io::Error) -> Trouble {
+    if error.kind() == io::ErrorKind::FileTooLarge {
+        return bad_size();
+    }
+    match source {
+        // What was typed could be the value itself: it is repeated only if it looks like a path.
+        Source::File(path)
+            if error.kind() == io::ErrorKind::NotFound && looks_like_a_path(path) =>
+        {
+            usage(format!("{}: there is no such file", path.display()), NEVER)
+        }
+        Source::File(_) if error.kind() == io::ErrorKind::NotFound => {
+            usage("the file to read the value from does not exist", NEVER)
+        }
+        Source::File(path) => usage(
+            format!("{}: {error}", path.display()),
+            "give a file that can be read, or pipe the value in with -",
+        ),
+        Source::Stdin => usage(format!("standard input: {error}"), "pipe the value in"),
+        Source::Prompt => usage(error.to_string(), "pipe the value in with -, or give a file"),
+    }
+}
+
+fn looks_like_a_path(path: &Path) -> bool {
+    path.is_absolute() || path.starts_with(".") || path.starts_with("..")
+}
+
+fn twice(name: &str, most: usize) -> io::Result<SecretBytes> {
+    let first = prompt::hidden(&format!("Value of {name}: "), most)?;
+    let second = prompt::hidden("The same again: ", most)?;
+    if bool::from(first.expose().ct_eq(second.expose())) {
+        Ok(first)
+    } else {
+        Err(io::Error::other("the two values are not the same"))
+    }
+}
+
+/// Without one line end at the end.
+fn stripped(value: SecretBytes) -> SecretBytes {
+    let bytes = value.expose();
+    let rest = bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n"));
+    match rest.map(<[u8]>::len) {
+        Some(length) => value.truncated(length),
+        None => value,
+    }
+}
+
+/// The text of an unlock key: from a file, standard input, or a hidden prompt.
+pub(super) fn unlock_key(file: Option<PathBuf>) -> Result<SecretBytes, Trouble> {
+    let source = Source::of(file);
+    let read = match &source {
+        Source::File(path) => read_file(path, KEY_BYTES)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+        Source::Stdin => read_all(io::stdin(), KEY_BYTES),
+        Source::Prompt => prompt::hidden("Unlock key: ", KEY_BYTES),
+    };
+    read.map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => Failure::new(Exit::WrongUnlockKey, "is not an unlock key")
+            .hint("an unlock key begins with SKEPKEY-1-")
+            .into(),
+        _ => usage(error, "give --key-file FILE, pipe the key in, or give nothing to be asked"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn file_of(length: usize, end: &[u8]) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(&vec![b'v'; length]).expect("written");
+        file.write_all(end).expect("written");
+        file
+    }
+
+    fn read(file: &tempfile::NamedTempFile, strip: bool) -> Result<usize, String> {
+        match value(&Source::File(file.path().into()), "a", strip) {
+            Ok(value) => Ok(value.len()),
+            Err(Trouble::Failed(failure)) => {
+                assert_eq!(failure.exit, Exit::Usage);
+                Err(failure.text)
+            }
+            Err(Trouble::Told(exit)) => panic!("{exit:?}"),
+        }
+    }
+
+    #[test]
+    fn sizes_are_swarms() {
+        assert_eq!(read(&file_of(0, b""), false), Err(SIZE.into()));
+        assert_eq!(read(&file_of(1, b""), false), Ok(1));
+        assert_eq!(read(&file_of(511_999, b""), false), Ok(511_999));
+        assert_eq!(read(&file_of(512_000, b""), false), Err(SIZE.into()));
+        assert_eq!(read(&file_of(3_000_000, b""), false), Err(SIZE.into()));
+    }
+
+    #[test]
+    fn one_line_end_is_left_out_if_asked_for() {
+        assert_eq!(read(&file_of(3, b"\n"), false), Ok(4));
+        assert_eq!(read(&file_of(3, b"\n"), true), Ok(3));
+        assert_eq!(read(&file_of(3, b"\r\n"), true), Ok(3));
+        assert_eq!(read(&file_of(3, b"\n\n"), true), Ok(4));
+        assert_eq!(read(&file_of(511_999, b"\r\n"), true), Ok(511_999));
+        assert_eq!(read(&file_of(512_000, b"\n"), true), Err(SIZE.into()));
+        assert_eq!(read(&file_of(0, b"\n"), true), Err(SIZE.into()));
+    }
+
+    #[test]
+    fn a_value_typed_as_a_file_is_not_repeated() {
+        let source = Source::File("hunter2-is-no-file".into());
+        let Err(Trouble::Failed(failure)) = value(&source, "a", false) else { panic!("read") };
+        assert!(!failure.to_string().contains("hunter2"));
+        assert!(failure.hint.is_some_and(|hint| hint.contains("never an argument")));
+    }
+
+    #[test]
+    fn a_folder_is_no_value() {
+        let source = Source::File(std::env::temp_dir());
+        assert!(value(&source, "a", false).is_err());
+    }
+}

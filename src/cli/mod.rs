@@ -1,0 +1,148 @@
+//! The words: what was typed, what is meant, what is printed, the exit status.
+//!
+//! Three types on the way: `args` holds the words typed, the core's `Change` (or
+//! a request of its own) what is meant, the wire's messages what is sent. It
+//! deliberately decides nothing that a manager decides: it checks what can be
+//! checked here, so that a mistake costs nothing.
+
+mod agent;
+mod args;
+mod client;
+mod completion;
+mod exec;
+mod init;
+mod input;
+mod lookup;
+mod node;
+mod outfile;
+mod problem;
+mod prompt;
+mod render;
+mod run;
+mod sealing;
+mod secret;
+mod service;
+mod settings;
+mod shell;
+mod spec;
+mod status;
+mod template;
+mod token;
+mod unlock;
+mod wait;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{AgentCommand, Command, ManagerCommand, Words};
+use problem::Trouble;
+
+use crate::daemon::{Exit, Failure};
+
+pub use shell::{Screen, Shell};
+
+/// The whole process: reads its arguments, does it, answers the exit status.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut shell = Shell::real();
+    if let Err(error) = crate::host::harden() {
+        let failure =
+            Failure::new(Exit::MachineLimit, format!("cannot forbid core dumps: {error}"));
+        shell.screen.failure(&failure.hint("nothing was done: a dump would hold secrets"));
+        return Exit::MachineLimit.into();
+    }
+    let words: Vec<OsString> = std::env::args_os().collect();
+    run(&mut shell, &words).into()
+}
+
+/// Does what these words say, the program's name first.
+pub fn run(shell: &mut Shell, words: &[OsString]) -> Exit {
+    let command = match Words::try_parse_from(words) {
+        Ok(words) => words.command,
+        Err(error) => return not_parsed(shell, &error, words),
+    };
+    match dispatch(shell, command) {
+        Ok(()) => Exit::Done,
+        Err(trouble) => {
+            if let Trouble::Failed(failure) = &trouble {
+                shell.screen.failure(failure);
+            }
+            trouble.exit()
+        }
+    }
+}
+
+/// Help and version are answers; the rest is bad input.
+fn not_parsed(shell: &mut Shell, error: &clap::Error, words: &[OsString]) -> Exit {
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            match shell.screen.data(text.trim_end()) {
+                Ok(()) => Exit::Done,
+                Err(trouble) => trouble.exit(),
+            }
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            shell.screen.say(text.trim_end());
+            Exit::Usage
+        }
+        _ => {
+            shell.screen.failure(&problem::of_clap(error, words));
+            Exit::Usage
+        }
+    }
+}
+
+fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
+    // These make their own runtimes, or need none.
+    let command = match command {
+        Command::Manager(ManagerCommand::Run(args)) => return run::manager(shell, *args),
+        Command::Agent(AgentCommand::Run(args)) => return run::agent(*args),
+        Command::Exec(args) => return Err(exec::run(args)),
+        Command::Completion { shell: kind } => return completion::run(shell, kind),
+        Command::Version => {
+            return shell.screen.data(concat!("skep ", env!("CARGO_PKG_VERSION")));
+        }
+        other => other,
+    };
+    runtime()?.block_on(over_sockets(shell, command))
+}
+
+async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
+    match command {
+        Command::Secret(command) => secret::run(shell, command).await,
+        Command::Service(command) => service::run(shell, command).await,
+        Command::Node(command) => node::run(shell, command).await,
+        Command::JoinToken(command) => token::run(shell, command).await,
+        Command::Init(args) => init::run(shell, args).await,
+        Command::Unlock(args) => unlock::unlock(shell, args).await,
+        Command::Lock(args) => unlock::lock(shell, args).await,
+        Command::UnlockKey(command) => unlock::keys(shell, command).await,
+        Command::Status(args) => status::run(shell, args).await,
+        Command::Agent(AgentCommand::Status { show, socket }) => {
+            agent::status(shell, &show, socket).await
+        }
+        Command::Agent(AgentCommand::Leave { socket }) => agent::leave(shell, socket).await,
+        Command::Agent(AgentCommand::Service(command)) => agent::service(shell, command).await,
+        Command::Agent(AgentCommand::Run(_))
+        | Command::Manager(_)
+        | Command::Exec(_)
+        | Command::Completion { .. }
+        | Command::Version => {
+            Err(Failure::new(Exit::Bug, "a command reached the wrong place").into())
+        }
+    }
+}
+
+/// A runtime in this thread alone: a command waits for one thing at a time.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Failure::new(Exit::MachineLimit, format!("cannot wait for sockets: {error}"))
+    })
+}

@@ -1,0 +1,146 @@
+//! `skep node`.
+
+use serde_json::{Value, json};
+
+use crate::base::{NodeId, Revision};
+use crate::domain::Availability;
+use crate::wire::api::NodeView;
+
+use super::args::{ClientArgs, ListArgs, NodeCommand, NodeUpdateArgs, ShowArgs, WaitArgs};
+use super::lookup::{self, Filter};
+use super::problem::{Trouble, usage};
+use super::render::{self, Cell, Column, Format};
+use super::sealing::{Change, apply};
+use super::secret::{labels, link};
+use super::shell::Shell;
+use super::wait::{self, Concerned};
+
+const COLUMNS: [Column; 8] = [
+    ("ID", Cell::Field("id")),
+    ("NAME", Cell::Field("name")),
+    ("ROLE", Cell::Field("role")),
+    ("STATE", Cell::Field("state")),
+    ("MANAGER STATUS", Cell::Field("manager_status")),
+    ("LAST SEEN", Cell::Ago("last_seen")),
+    ("VERSION", Cell::Field("version")),
+    ("ADDRESS", Cell::Field("address")),
+];
+
+/// Runs it.
+pub(super) async fn run(shell: &mut Shell, command: NodeCommand) -> Result<(), Trouble> {
+    match command {
+        NodeCommand::Ls { list, client } => ls(shell, &list, client).await,
+        NodeCommand::Inspect { nodes, show, client } => inspect(shell, &nodes, &show, client).await,
+        NodeCommand::Update(args) => update(shell, args).await,
+        NodeCommand::Rm { nodes, force, wait, client } => {
+            rm(shell, &nodes, force, wait, client).await
+        }
+    }
+}
+
+async fn ls(shell: &mut Shell, args: &ListArgs, client: ClientArgs) -> Result<(), Trouble> {
+    let format = Format::parse(args.show.format.as_deref())?;
+    let filters = Filter::parse_all(&args.filters)?;
+    let mut link = link(shell, client)?;
+    let mut nodes: Vec<NodeView> = lookup::all(&mut link, args.show.stale).await?;
+    nodes.retain(|node| filters.iter().all(|filter| filter.fits(node)));
+    nodes.sort_by(|a, b| (&a.role, &a.name).cmp(&(&b.role, &b.name)));
+    if args.quiet {
+        return nodes.iter().try_for_each(|node| shell.screen.data(&render::id(&node.id)));
+    }
+    let things: Vec<Value> = nodes.iter().map(shown).collect();
+    render::list(shell, &format, &COLUMNS, &things)
+}
+
+fn shown(node: &NodeView) -> Value {
+    let pending = node.pending.iter().map(
+        |pair| json!({ "service": pair.service_name, "revision": pair.behind, "why": pair.why }),
+    );
+    json!({
+        "id": render::id(&node.id),
+        "name": node.name,
+        "role": node.role,
+        "state": node.state,
+        "manager_status": node.manager_status,
+        "last_seen": render::time(node.last_seen),
+        "version": node.version,
+        "address": node.address,
+        "labels": render::labels(&node.labels),
+        "availability": node.availability,
+        "joined_at": render::time(node.joined),
+        "certificate_ends": render::time(node.certificate_ends),
+        "said": {
+            "hostname": node.said_hostname,
+            "os": node.said_os,
+            "arch": node.said_arch,
+        },
+        "placed": node.placed,
+        "running": node.running,
+        "pending": pending.collect::<Vec<_>>(),
+    })
+}
+
+async fn inspect(
+    shell: &mut Shell,
+    typed: &[String],
+    show: &ShowArgs,
+    client: ClientArgs,
+) -> Result<(), Trouble> {
+    let format = Format::parse(show.format.as_deref())?;
+    let mut link = link(shell, client)?;
+    let mut things = Vec::new();
+    for what in typed {
+        let node: NodeView = lookup::one(&mut link, what, show.stale).await?;
+        things.push(shown(&node));
+    }
+    render::inspect(shell, &format, things)
+}
+
+async fn update(shell: &mut Shell, args: NodeUpdateArgs) -> Result<(), Trouble> {
+    let put = labels(&args.label_add)?;
+    let gone = args.label_rm;
+    let availability = match args.availability.as_deref() {
+        Some("active") => Some(Availability::Active),
+        Some("pause") => Some(Availability::Pause),
+        Some("drain") => Some(Availability::Drain),
+        _ => None,
+    };
+    if put.is_empty() && gone.is_empty() && availability.is_none() {
+        return Err(usage(
+            "nothing to change",
+            "--label-add, --label-rm or --availability says what",
+        ));
+    }
+    let mut link = link(shell, args.client)?;
+    let node: NodeView = lookup::exact(&mut link, &args.node).await?;
+    let id: NodeId = lookup::id(&node.id)?;
+    let look = format!("skep node inspect {}", args.node);
+    let changes = [Change::UpdateNode { id, put, gone, availability }];
+    let reply = apply(shell, &mut link, &look, &changes).await?;
+    shell.screen.data(&args.node)?;
+    let concerned = Concerned { services: Vec::new(), nodes: vec![node.id] };
+    wait::delivered(shell, &mut link, args.wait, Revision(reply.revision), concerned).await
+}
+
+async fn rm(
+    shell: &mut Shell,
+    typed: &[String],
+    force: bool,
+    wait: WaitArgs,
+    client: ClientArgs,
+) -> Result<(), Trouble> {
+    let mut link = link(shell, client)?;
+    let (mut changes, mut nodes) = (Vec::new(), Vec::new());
+    for what in typed {
+        let node: NodeView = lookup::exact(&mut link, what).await?;
+        changes.push(Change::RemoveNode { id: lookup::id(&node.id)?, force });
+        nodes.push(node.id);
+    }
+    let reply = apply(shell, &mut link, "skep node ls", &changes).await?;
+    typed.iter().try_for_each(|what| shell.screen.data(what))?;
+    if force {
+        return Ok(());
+    }
+    let concerned = Concerned { services: Vec::new(), nodes };
+    wait::delivered(shell, &mut link, wait, Revision(reply.revision), concerned).await
+}

@@ -1,0 +1,104 @@
+//! Files that hold a key: made anew with mode 0600, never over another, and on
+//! the disk before anything depends on them.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::base::SecretBytes;
+use crate::daemon::{Exit, Failure};
+
+use super::problem::Trouble;
+
+/// A file made for one key. Dropped before [`OutFile::keep`], it is removed again.
+#[derive(Debug)]
+pub(super) struct OutFile {
+    path: PathBuf,
+    file: File,
+    kept: bool,
+}
+
+impl OutFile {
+    /// Makes the file; one that exists is refused.
+    pub(super) fn create(path: &Path) -> Result<Self, Trouble> {
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let file = made.map_err(|error| cannot(path, &error))?;
+        Ok(Self { path: path.to_owned(), file, kept: false })
+    }
+
+    /// Writes all of it and makes it last, with the folder's entry.
+    pub(super) fn write(&mut self, text: &SecretBytes) -> Result<(), Trouble> {
+        let written = self.file.write_all(text.expose()).and_then(|()| {
+            if !text.expose().ends_with(b"\n") {
+                self.file.write_all(b"\n")?;
+            }
+            self.file.sync_all()?;
+            File::open(folder_of(&self.path))?.sync_all()
+        });
+        written.map_err(|error| cannot(&self.path, &error))
+    }
+
+    /// From now on something depends on it.
+    pub(super) fn keep(&mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for OutFile {
+    fn drop(&mut self) {
+        if !self.kept && std::fs::remove_file(&self.path).is_err() {
+            tracing::debug!(event = "file_not_removed");
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn cannot(path: &Path, error: &io::Error) -> Trouble {
+    let shown = path.display();
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        return Failure::new(
+            Exit::Refused,
+            format!("{shown} exists; a key is not written over it"),
+        )
+        .hint("choose another file, or move that one away")
+        .into();
+    }
+    Failure::new(Exit::Refused, format!("{shown}: {error}"))
+        .hint("choose a place that can be written to; nothing was changed")
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_file_is_private_and_never_written_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        let mut file = OutFile::create(&path).expect("made");
+        file.write(&SecretBytes::copy_of(b"k")).expect("written");
+        file.keep();
+        drop(file);
+        assert_eq!(std::fs::read(&path).expect("read"), b"k\n");
+        assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        let Err(Trouble::Failed(failure)) = OutFile::create(&path) else { panic!("made again") };
+        assert_eq!(failure.exit, Exit::Refused);
+    }
+
+    #[test]
+    fn what_was_not_kept_is_gone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        drop(OutFile::create(&path).expect("made"));
+        assert!(!path.exists());
+    }
+}

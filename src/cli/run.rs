@@ -1,0 +1,71 @@
+//! `skep manager run` and `skep agent run`: settings decided here, the rest is
+//! `daemon`'s.
+
+use std::io::ErrorKind;
+
+use crate::daemon::config::ManagerConfig;
+use crate::daemon::logging::{self, LogFormat};
+use crate::daemon::{self, Exit, Failure, Shutdown};
+use crate::seal::KeyFile;
+
+use super::args::{AgentRunArgs, ManagerRunArgs};
+use super::problem::Trouble;
+use super::settings::{self, LogSettings};
+use super::shell::Shell;
+
+/// Runs a manager until it ends.
+pub(super) fn manager(shell: &mut Shell, args: ManagerRunArgs) -> Result<(), Trouble> {
+    let check_only = args.check;
+    let (config, log) = settings::manager(args)?;
+    if check_only {
+        return check(shell, &config);
+    }
+    start_log(&log)?;
+    match daemon::manager::run(config) {
+        Exit::Done => Ok(()),
+        // Its log has said why.
+        exit => Err(Trouble::Told(exit)),
+    }
+}
+
+/// Runs this machine's agent until it ends.
+pub(super) fn agent(args: AgentRunArgs) -> Result<(), Trouble> {
+    let (config, log) = settings::agent(args)?;
+    start_log(&log)?;
+    let limit = |error: std::io::Error| {
+        Failure::new(Exit::MachineLimit, format!("no threads or signals: {error}"))
+            .hint("raise the limit of processes and open files")
+    };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(limit)?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::on_signals().map_err(limit)?;
+        Ok(daemon::agent::run(config, shutdown).await?)
+    })
+}
+
+fn start_log(log: &LogSettings) -> Result<(), Trouble> {
+    let format = if log.json { LogFormat::Json } else { LogFormat::Text };
+    Ok(logging::start(format, &log.level)?)
+}
+
+/// What can be told without a key: the settings, and the key file's form.
+fn check(shell: &mut Shell, config: &ManagerConfig) -> Result<(), Trouble> {
+    let path = config.data_dir.join("manager.key");
+    let shown = path.display();
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            KeyFile::parse(&bytes).map_err(|error| {
+                Failure::new(Exit::Damaged, format!("{shown}: {error}"))
+                    .hint("bring the file back from where it is whole")
+            })?;
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(Failure::new(Exit::Configuration, format!("{shown}: {error}")).into());
+        }
+    }
+    let reached = config.advertise.join(", ");
+    shell.screen.say(&format!("good: listens on {}, is reached at {reached}", config.listen));
+    Ok(())
+}

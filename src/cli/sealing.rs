@@ -1,0 +1,118 @@
+//! Values are sealed here, in the client, and opened only by agents (P5).
+
+use crate::base::{BoxedKey, ClusterId, Dice, RequestId, SecretBytes, SecretId, VersionId, limits};
+use crate::daemon::{Exit, Failure};
+use crate::domain;
+use crate::seal::{DataKey, SealError, ValueContext, open_value, seal_value};
+use crate::wire::{api, convert};
+
+use super::client::{Control, Kind, Link};
+use super::problem::Trouble;
+use super::shell::Shell;
+
+/// What is meant: the core's change, a value's key still boxed to the intake key.
+pub(super) type Change = domain::Change<BoxedKey>;
+/// A version as it is sealed here.
+pub(super) type NewVersion = domain::NewVersion<BoxedKey>;
+
+/// A value and the secret that it becomes a version of.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) secret: SecretId,
+    pub(super) value: SecretBytes,
+}
+
+/// Seals the values to the intake key, makes changes of them and applies these as
+/// one act. Where the intake key was retired on the way, all is sealed again, once.
+pub(super) async fn apply_sealed(
+    shell: &mut Shell,
+    link: &mut Link,
+    look: &str,
+    drafts: &[Draft],
+    changes_of: impl Fn(Vec<NewVersion>) -> Vec<Change>,
+) -> Result<api::ApplyReply, Trouble> {
+    let mut intake = intake_of(link).await?;
+    let mut again = true;
+    loop {
+        let sealed = drafts.iter().map(|draft| seal(&mut *shell.dice, &intake, draft));
+        let sealed = sealed.collect::<Result<Vec<_>, _>>().map_err(unsealed)?;
+        let refusal = match apply(shell, link, look, &changes_of(sealed)).await {
+            Err(Trouble::Failed(failure)) if again && failure.exit == Exit::Refused => failure,
+            other => return other,
+        };
+        // Refused for good, unless the key was another one by then.
+        again = false;
+        let newer = intake_of(link).await?;
+        if newer.number == intake.number {
+            return Err(refusal.into());
+        }
+        intake = newer;
+    }
+}
+
+/// Applies changes as one act, under a request id of its own.
+pub(super) async fn apply(
+    shell: &mut Shell,
+    link: &mut Link,
+    look: &str,
+    changes: &[Change],
+) -> Result<api::ApplyReply, Trouble> {
+    if changes.len() > limits::CHANGES {
+        let most = limits::CHANGES;
+        return Err(super::problem::usage(
+            format!("{} changes in one act: at most {most}", changes.len()),
+            "do it in several commands",
+        ));
+    }
+    let changes = changes.iter().filter_map(convert::write_change).collect();
+    let request_id = RequestId::draw(&mut *shell.dice).as_bytes().to_vec();
+    let request = api::ApplyRequest { request_id, changes };
+    let kind = Kind::Repeatable(look.to_owned());
+    link.call(kind, request, async |mut client: Control, request| client.apply(request).await).await
+}
+
+struct Intake {
+    cluster: ClusterId,
+    number: u64,
+    public: [u8; 32],
+}
+
+async fn intake_of(link: &mut Link) -> Result<Intake, Trouble> {
+    let request = api::IntakeRequest {};
+    let send = async |mut client: Control, request| client.intake(request).await;
+    let reply = link.call(Kind::Read, request, send).await?;
+    if let Some(own) = link.fingerprint()
+        && own.0.as_slice() != reply.fingerprint
+    {
+        return Err(Failure::new(Exit::Refused, "this manager is of another cluster")
+            .hint("the identity names the cluster's fingerprint; check --host")
+            .into());
+    }
+    let broken = || Trouble::from(Failure::new(Exit::Refused, "the manager's intake is malformed"));
+    Ok(Intake {
+        cluster: reply.cluster_id.as_slice().try_into().map_err(|_bad| broken())?,
+        number: reply.number,
+        public: reply.intake.as_slice().try_into().map_err(|_bad| broken())?,
+    })
+}
+
+/// Seals one value, and opens it again: nobody else could tell that it does not open.
+fn seal(dice: &mut dyn Dice, intake: &Intake, draft: &Draft) -> Result<NewVersion, SealError> {
+    let size = u32::try_from(draft.value.len()).map_err(|_too_long| SealError::Malformed)?;
+    let version = VersionId::draw(dice);
+    let context = ValueContext { cluster: intake.cluster, secret: draft.secret, version, size };
+    let key = DataKey::draw(dice);
+    let sealed = seal_value(dice, &key, &context, &draft.value)?;
+    let opened = open_value(&key, &context, &sealed.0)?;
+    if opened.expose() != draft.value.expose() {
+        return Err(SealError::DoesNotOpen);
+    }
+    let data_key = key.box_to_intake(dice, &intake.public, intake.number, &context)?;
+    Ok(NewVersion { id: version, size, value: sealed, data_key })
+}
+
+fn unsealed(error: SealError) -> Trouble {
+    Failure::new(Exit::Bug, format!("the value was not sealed: what was sealed {error}"))
+        .hint("nothing was sent; this machine's memory may be faulty")
+        .into()
+}

@@ -1,0 +1,397 @@
+//! `skep secret`: values go in sealed, and never come out here.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::base::{Label, Labels, Name, Revision, SecretId};
+use crate::wire::api::{self, SecretView, ServiceView, VersionView};
+
+use super::args::{
+    ClientArgs, ListArgs, SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs,
+    ShowArgs, WaitArgs,
+};
+use super::client::{Control, Kind, Link};
+use super::input::{self, Source};
+use super::lookup::{self, Filter};
+use super::problem::{Trouble, usage};
+use super::render::{self, Cell, Column, Format};
+use super::sealing::{Change, Draft, apply, apply_sealed};
+use super::settings::ClientSettings;
+use super::shell::Shell;
+use super::wait::{self, Concerned};
+
+const COLUMNS: [Column; 6] = [
+    ("ID", Cell::Field("id")),
+    ("NAME", Cell::Field("name")),
+    ("VERSION", Cell::Field("version")),
+    ("SERVICES", Cell::Count("services")),
+    ("CREATED", Cell::Ago("created_at")),
+    ("UPDATED", Cell::Ago("updated_at")),
+];
+const VERSION_COLUMNS: [Column; 6] = [
+    ("VERSION", Cell::Field("version")),
+    ("CURRENT", Cell::Field("current")),
+    ("ID", Cell::Field("id")),
+    ("SIZE", Cell::Field("size")),
+    ("CREATED", Cell::Ago("created_at")),
+    ("PINNED BY", Cell::Field("pinned_by")),
+];
+const HOLDER_COLUMNS: [Column; 4] = [
+    ("NODE", Cell::Field("node")),
+    ("SERVICE", Cell::Field("service")),
+    ("STATE", Cell::Field("state")),
+    ("WHY", Cell::Field("why")),
+];
+/// Services looked up one by one; of more, the whole list is asked for.
+const FEW: usize = 8;
+
+/// Runs it.
+pub(super) async fn run(shell: &mut Shell, command: SecretCommand) -> Result<(), Trouble> {
+    match command {
+        SecretCommand::Create(args) => create(shell, args).await,
+        SecretCommand::Update(args) => update(shell, args).await,
+        SecretCommand::Ls { list, client } => ls(shell, &list, client).await,
+        SecretCommand::Inspect { secrets, show, client } => {
+            inspect(shell, &secrets, &show, client).await
+        }
+        SecretCommand::Versions { secret, show, client } => {
+            versions(shell, &secret, &show, client).await
+        }
+        SecretCommand::Holders { secret, quiet, show, client } => {
+            holders(shell, &secret, quiet, &show, client).await
+        }
+        SecretCommand::Rm(args) => rm(shell, args).await,
+    }
+}
+
+/// A way to the managers for these arguments.
+pub(super) fn link(shell: &mut Shell, client: ClientArgs) -> Result<Link, Trouble> {
+    Link::new(ClientSettings::of(client)?, &mut shell.screen)
+}
+
+/// A name that was typed, in Docker Swarm's words if it is none.
+pub(super) fn name(typed: &str) -> Result<Name, Trouble> {
+    typed.parse().map_err(|error| usage(error, "for example db-password"))
+}
+
+/// Labels that were typed.
+pub(super) fn labels(typed: &[String]) -> Result<Vec<Label>, Trouble> {
+    let labels = typed.iter().map(|text| text.parse::<Label>());
+    labels
+        .collect::<Result<_, _>>()
+        .map_err(|error| usage(error, "a label is written KEY=VALUE, for example team=db"))
+}
+
+fn all_labels(typed: &[String]) -> Result<Labels, Trouble> {
+    Labels::new(labels(typed)?).map_err(|error| usage(error, "leave some out"))
+}
+
+async fn create(shell: &mut Shell, args: SecretCreateArgs) -> Result<(), Trouble> {
+    let name = name(&args.name)?;
+    let labels = all_labels(&args.labels)?;
+    let value = input::value(&Source::of(args.file), name.as_str(), args.strip_newline)?;
+    let mut link = link(shell, args.client)?;
+    let id = SecretId::draw(&mut *shell.dice);
+    let look = format!("skep secret inspect {name}");
+    let drafts = [Draft { secret: id, value }];
+    let change = |versions: Vec<_>| {
+        let create = |version| Change::CreateSecret {
+            id,
+            name: name.clone(),
+            labels: labels.clone(),
+            version,
+        };
+        versions.into_iter().map(create).collect()
+    };
+    apply_sealed(shell, &mut link, &look, &drafts, change).await?;
+    shell.screen.data(&id.to_string())
+}
+
+/// What `update` means: which secrets get their values from where.
+#[derive(Debug, PartialEq, Eq)]
+struct Sets(Vec<(Name, Source)>);
+
+impl Sets {
+    fn of(typed: Vec<OsString>) -> Result<Self, Trouble> {
+        let several = "NAME and a file, or NAME=FILE several times";
+        let text = |word: &OsString| word.to_str().map(str::to_owned);
+        let first = typed.first().and_then(&text);
+        if !first.is_some_and(|first| first.contains('=')) {
+            let mut words = typed.into_iter();
+            let (first, file) = (words.next(), words.next().map(PathBuf::from));
+            if words.next().is_some() {
+                return Err(usage("too many words", several));
+            }
+            let first = first.as_ref().and_then(text).unwrap_or_default();
+            return Ok(Self(vec![(name(&first)?, Source::of(file))]));
+        }
+        let pair = |word: &OsString| {
+            // File names need not be text; here they are.
+            let word = text(word).ok_or_else(|| usage("a word is not UTF-8", several))?;
+            let Some((left, file)) = word.split_once('=') else {
+                return Err(usage("a word is not NAME=FILE as the others are", several));
+            };
+            if file.is_empty() {
+                return Err(usage("NAME= without a file", several));
+            }
+            Ok((name(left)?, Source::of(Some(file.into()))))
+        };
+        let sets = typed.iter().map(pair).collect::<Result<Vec<_>, Trouble>>()?;
+        let stdin = sets.iter().filter(|(_, source)| *source == Source::Stdin).count();
+        if stdin > 1 {
+            return Err(usage("standard input is one value", "give files for the others"));
+        }
+        let mut keys: Vec<_> = sets.iter().map(|(name, _)| name.key()).collect();
+        keys.sort();
+        keys.dedup();
+        if keys.len() < sets.len() {
+            return Err(usage("a secret is named twice", "one act gives each secret one value"));
+        }
+        Ok(Self(sets))
+    }
+}
+
+async fn update(shell: &mut Shell, args: SecretUpdateArgs) -> Result<(), Trouble> {
+    let Sets(sets) = Sets::of(args.what)?;
+    let expect = args.expect;
+    if expect.is_some() && sets.len() > 1 {
+        return Err(usage("--expect is for one secret", "update the secrets one by one with it"));
+    }
+    let mut link = link(shell, args.client)?;
+    let (mut secrets, mut drafts) = (Vec::new(), Vec::new());
+    for (name, source) in &sets {
+        let secret: SecretView = lookup::exact(&mut link, name.as_str()).await?;
+        let value = input::value(source, name.as_str(), args.strip_newline)?;
+        drafts.push(Draft { secret: lookup::id(&secret.id)?, value });
+        secrets.push(secret);
+    }
+    let ids: Vec<SecretId> = drafts.iter().map(|draft| draft.secret).collect();
+    let change = |versions: Vec<_>| {
+        let update =
+            |(id, version): (&SecretId, _)| Change::UpdateSecret { id: *id, expect, version };
+        ids.iter().zip(versions).map(update).collect()
+    };
+    let first = sets.first().map(|(name, _)| name.to_string()).unwrap_or_default();
+    let look = format!("skep secret versions {first}");
+    let reply = apply_sealed(shell, &mut link, &look, &drafts, change).await?;
+    drop(drafts);
+    for (secret, changed) in secrets.iter().zip(&reply.changed) {
+        let name = &secret.name;
+        match &changed.of {
+            Some(api::changed::Of::Version(added)) => {
+                shell.screen.data(&format!("{name} {}", added.number))?;
+            }
+            _ => shell.screen.data(name)?,
+        }
+    }
+    wait_for_services_of(shell, &mut link, args.wait, reply.revision, &ids).await
+}
+
+/// Waits until the services that are granted these secrets have what is due.
+async fn wait_for_services_of(
+    shell: &mut Shell,
+    link: &mut Link,
+    wait: WaitArgs,
+    revision: u64,
+    secrets: &[SecretId],
+) -> Result<(), Trouble> {
+    if wait.detach {
+        return Ok(());
+    }
+    let services = match services_of(link, secrets).await {
+        Ok(services) => services,
+        Err(Trouble::Failed(failure)) => {
+            let failure = crate::daemon::Failure {
+                exit: crate::daemon::Exit::NotConfirmed,
+                text: format!("committed, but who is concerned is not known: {}", failure.text),
+                hint: failure.hint,
+            };
+            return Err(failure.into());
+        }
+        Err(told @ Trouble::Told(_)) => return Err(told),
+    };
+    let concerned = Concerned { services, nodes: Vec::new() };
+    wait::delivered(shell, link, wait, Revision(revision), concerned).await
+}
+
+async fn services_of(link: &mut Link, secrets: &[SecretId]) -> Result<Vec<Vec<u8>>, Trouble> {
+    let mut names = std::collections::BTreeSet::new();
+    for secret in secrets {
+        let view: SecretView = lookup::one(link, &secret.to_string(), false).await?;
+        names.extend(view.services);
+    }
+    if names.len() > FEW {
+        let all: Vec<ServiceView> = lookup::all(link, false).await?;
+        let granted = all.into_iter().filter(|service| names.contains(&service.name));
+        return Ok(granted.map(|service| service.id).collect());
+    }
+    let mut ids = Vec::new();
+    for name in names {
+        let view: ServiceView = lookup::one(link, &name, false).await?;
+        ids.push(view.id);
+    }
+    Ok(ids)
+}
+
+async fn ls(shell: &mut Shell, args: &ListArgs, client: ClientArgs) -> Result<(), Trouble> {
+    let format = Format::parse(args.show.format.as_deref())?;
+    let filters = Filter::parse_all(&args.filters)?;
+    let mut link = link(shell, client)?;
+    let mut secrets: Vec<SecretView> = lookup::all(&mut link, args.show.stale).await?;
+    secrets.retain(|secret| filters.iter().all(|filter| filter.fits(secret)));
+    secrets.sort_by_cached_key(|secret| secret.name.to_ascii_lowercase());
+    if args.quiet {
+        return secrets.iter().try_for_each(|secret| shell.screen.data(&render::id(&secret.id)));
+    }
+    let things: Vec<Value> = secrets.iter().map(shown).collect();
+    render::list(shell, &format, &COLUMNS, &things)
+}
+
+fn shown(secret: &SecretView) -> Value {
+    let current = secret.versions.iter().find(|version| version.number == secret.current);
+    json!({
+        "id": render::id(&secret.id),
+        "name": secret.name,
+        "version": secret.current,
+        "size": current.map(|version| version.size),
+        "labels": render::labels(&secret.labels),
+        "created_at": render::time(secret.created),
+        "updated_at": render::time(secret.updated),
+        "revision": secret.revision,
+        "services": secret.services,
+        "versions": secret.versions.iter().map(|version| shown_version(secret, version)).collect::<Vec<_>>(),
+    })
+}
+
+fn shown_version(secret: &SecretView, version: &VersionView) -> Value {
+    json!({
+        "version": version.number,
+        "current": version.number == secret.current,
+        "id": render::id(&version.id),
+        "size": version.size,
+        "created_at": render::time(version.created),
+        "pinned_by": version.pinned_by,
+    })
+}
+
+async fn inspect(
+    shell: &mut Shell,
+    typed: &[String],
+    show: &ShowArgs,
+    client: ClientArgs,
+) -> Result<(), Trouble> {
+    let format = Format::parse(show.format.as_deref())?;
+    let mut link = link(shell, client)?;
+    let mut things = Vec::new();
+    for what in typed {
+        let secret: SecretView = lookup::one(&mut link, what, show.stale).await?;
+        things.push(shown(&secret));
+    }
+    render::inspect(shell, &format, things)
+}
+
+async fn versions(
+    shell: &mut Shell,
+    what: &str,
+    show: &ShowArgs,
+    client: ClientArgs,
+) -> Result<(), Trouble> {
+    let format = Format::parse(show.format.as_deref())?;
+    let mut link = link(shell, client)?;
+    let secret: SecretView = lookup::one(&mut link, what, show.stale).await?;
+    let newest_first = secret.versions.iter().rev();
+    let things: Vec<_> = newest_first.map(|version| shown_version(&secret, version)).collect();
+    render::list(shell, &format, &VERSION_COLUMNS, &things)
+}
+
+async fn holders(
+    shell: &mut Shell,
+    what: &str,
+    quiet: bool,
+    show: &ShowArgs,
+    client: ClientArgs,
+) -> Result<(), Trouble> {
+    let format = Format::parse(show.format.as_deref())?;
+    let mut link = link(shell, client)?;
+    let secret: SecretView = lookup::one(&mut link, what, show.stale).await?;
+    let request = api::ListHoldersRequest { secret: secret.id, stale: show.stale };
+    let send = async |mut client: Control, request| client.list_holders(request).await;
+    let reply = link.call(Kind::Read, request, send).await?;
+    if quiet {
+        let mut nodes: Vec<_> = reply.holders.iter().map(|held| render::id(&held.node)).collect();
+        nodes.sort();
+        nodes.dedup();
+        return nodes.iter().try_for_each(|node| shell.screen.data(node));
+    }
+    let shown = reply.holders.iter().map(|held| {
+        json!({
+            "node": held.node_name,
+            "node_id": render::id(&held.node),
+            "service": held.service_name,
+            "service_id": render::id(&held.service),
+            "state": held.state,
+            "why": held.why,
+        })
+    });
+    let things: Vec<Value> = shown.collect();
+    render::list(shell, &format, &HOLDER_COLUMNS, &things)
+}
+
+async fn rm(shell: &mut Shell, args: SecretRmArgs) -> Result<(), Trouble> {
+    if args.version.is_some() && args.secrets.len() > 1 {
+        return Err(usage("--version is for one secret", "remove the versions one by one"));
+    }
+    let mut link = link(shell, args.client)?;
+    let (mut changes, mut ids) = (Vec::new(), Vec::new());
+    for what in &args.secrets {
+        let secret: SecretView = lookup::exact(&mut link, what).await?;
+        let id: SecretId = lookup::id(&secret.id)?;
+        changes.push(match args.version {
+            Some(number) => Change::RemoveVersion { id, number },
+            None => Change::RemoveSecret { id },
+        });
+        ids.push(id);
+    }
+    let reply = apply(shell, &mut link, "skep secret ls", &changes).await?;
+    args.secrets.iter().try_for_each(|what| shell.screen.data(what))?;
+    // A secret is removed only where no service has it: nobody is to be waited for.
+    let still_there = if args.version.is_some() { ids.as_slice() } else { &[] };
+    wait_for_services_of(shell, &mut link, args.wait, reply.revision, still_there).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sets(words: &[&str]) -> Result<Vec<(String, Source)>, Trouble> {
+        let sets = Sets::of(words.iter().map(OsString::from).collect())?;
+        Ok(sets.0.into_iter().map(|(name, source)| (name.to_string(), source)).collect())
+    }
+
+    #[test]
+    fn one_secret_or_several_as_one_act() {
+        let one = sets(&["a", "f"]).expect("good");
+        assert_eq!(one, [("a".to_owned(), Source::File("f".into()))]);
+        let one = sets(&["a", "-"]).expect("good");
+        assert_eq!(one, [("a".to_owned(), Source::Stdin)]);
+        let two = sets(&["a=f", "b=x=y"]).expect("good");
+        assert_eq!(two[1], ("b".to_owned(), Source::File("x=y".into())));
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused() {
+        for words in [
+            &["a", "f", "g"][..],
+            &["a=f", "b"],
+            &["a="],
+            &["=f"],
+            &["a=-", "b=-"],
+            &["a=f", "A=g"],
+            &["a b", "f"],
+        ] {
+            assert!(sets(words).is_err(), "{words:?}");
+        }
+    }
+}

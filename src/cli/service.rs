@@ -1,0 +1,322 @@
+//! `skep service`: where it runs, and which secrets it is granted.
+
+use serde_json::{Value, json};
+
+use crate::base::{Labels, Revision, SecretId, ServiceId, Target};
+use crate::daemon::{Exit, Failure};
+use crate::domain::{Grant, MountKind, Placement, ServiceSpec};
+use crate::wire::api::{self, SecretView, ServiceView};
+use crate::wire::convert;
+
+use super::args::{
+    ClientArgs, GrantArgs, ListArgs, RevokeArgs, ServiceCommand, ServiceCreateArgs,
+    ServiceUpdateArgs, ShowArgs, WaitArgs,
+};
+use super::client::Link;
+use super::lookup::{self, Filter};
+use super::problem::{Trouble, usage};
+use super::render::{self, Cell, Column, Format};
+use super::sealing::{Change, apply};
+use super::secret::{labels, link, name};
+use super::shell::Shell;
+use super::spec;
+use super::wait::{self, Concerned};
+
+const COLUMNS: [Column; 7] = [
+    ("ID", Cell::Field("id")),
+    ("NAME", Cell::Field("name")),
+    ("NODES", Cell::Field("placed")),
+    ("RUNNING", Cell::Count("running_on")),
+    ("SECRETS", Cell::Count("grants")),
+    ("PLACEMENT", Cell::Field("placement")),
+    ("UPDATED", Cell::Ago("updated_at")),
+];
+const NO_NODE_FITS: &str = "no node fits its placement now: compare with `skep node ls`";
+const NOWHERE: &str = "it is placed on no node: `skep service update` with --node-add, --constraint-add or --everywhere";
+
+/// Runs it.
+pub(super) async fn run(shell: &mut Shell, command: ServiceCommand) -> Result<(), Trouble> {
+    match command {
+        ServiceCommand::Create(args) => create(shell, args).await,
+        ServiceCommand::Update(args) => update(shell, args).await,
+        ServiceCommand::Ls { list, client } => ls(shell, &list, client).await,
+        ServiceCommand::Inspect { services, show, client } => {
+            inspect(shell, &services, &show, client).await
+        }
+        ServiceCommand::Rm { services, wait, client } => rm(shell, &services, wait, client).await,
+        ServiceCommand::Grant(args) => grant(shell, args).await,
+        ServiceCommand::Revoke(args) => revoke(shell, args).await,
+    }
+}
+
+async fn create(shell: &mut Shell, args: ServiceCreateArgs) -> Result<(), Trouble> {
+    let name = name(&args.name)?;
+    if args.everywhere && !args.nodes.is_empty() {
+        return Err(usage("--everywhere and --node exclude each other", "leave one out"));
+    }
+    let labels = Labels::new(labels(&args.labels)?);
+    let constraints = args.constraints.iter().map(|text| spec::constraint(text));
+    let spec = ServiceSpec {
+        placement: Placement {
+            nodes: spec::nodes(&args.nodes)?,
+            constraints: constraints.collect::<Result<_, _>>()?,
+            everywhere: args.everywhere,
+        },
+        mount: MountKind::Tmpfs,
+        activation: spec::activation(&args.activation),
+        owner: spec::owner(&args.owner)?,
+        offline: spec::offline(&args.offline)?,
+        labels: labels.map_err(|error| usage(error, "leave some out"))?,
+    };
+    let mut link = link(shell, args.client)?;
+    let id = ServiceId::draw(&mut *shell.dice);
+    let look = format!("skep service inspect {name}");
+    let changes = [Change::CreateService { id, name, spec }];
+    apply(shell, &mut link, &look, &changes).await?;
+    shell.screen.data(&id.to_string())?;
+    say_placed(shell, &mut link, &id.to_string()).await;
+    Ok(())
+}
+
+/// Says on how many nodes a service is placed. The change is done: that it
+/// cannot be told is no failure.
+async fn say_placed(shell: &mut Shell, link: &mut Link, what: &str) {
+    let Ok(service) = lookup::one::<ServiceView>(link, what, false).await else {
+        shell.screen.say("placed on: not known now, see `skep service ls`");
+        return;
+    };
+    let placed = service.placed;
+    let word = if placed == 1 { "node" } else { "nodes" };
+    shell.screen.say(&format!("placed on {placed} {word}"));
+    if placed == 0 {
+        let said = service.spec.is_some_and(|spec| {
+            spec.everywhere || !spec.nodes.is_empty() || !spec.constraints.is_empty()
+        });
+        shell.screen.hint(if said { NO_NODE_FITS } else { NOWHERE });
+    }
+}
+
+/// The whole spec after an update: what stands there, changed.
+fn updated(view: &ServiceView, args: &ServiceUpdateArgs) -> Result<ServiceSpec, Trouble> {
+    let sent = view.spec.clone().unwrap_or_default();
+    let mut spec = convert::read_spec(&sent)
+        .map_err(|error| Failure::new(Exit::Refused, format!("the manager's answer: {error}")))?;
+    let gone = spec::nodes(&args.node_rm)?;
+    spec.placement.nodes.retain(|node| gone.iter().all(|gone| gone.key() != node.key()));
+    for node in spec::nodes(&args.node_add)? {
+        if spec.placement.nodes.iter().all(|there| there.key() != node.key()) {
+            spec.placement.nodes.push(node);
+        }
+    }
+    for text in &args.constraint_rm {
+        let gone = spec::constraint(text)?;
+        spec.placement.constraints.retain(|constraint| *constraint != gone);
+    }
+    for text in &args.constraint_add {
+        let new = spec::constraint(text)?;
+        if !spec.placement.constraints.contains(&new) {
+            spec.placement.constraints.push(new);
+        }
+    }
+    if let Some(everywhere) = args.everywhere {
+        spec.placement.everywhere = everywhere;
+        if everywhere {
+            spec.placement.nodes.clear();
+        }
+    } else if !args.node_add.is_empty() {
+        spec.placement.everywhere = false;
+    }
+    if let Some(text) = &args.activation {
+        spec.activation = spec::activation(text);
+    }
+    if let Some(text) = &args.owner {
+        spec.owner = spec::owner(text)?;
+    }
+    if let Some(text) = &args.offline {
+        spec.offline = spec::offline(text)?;
+    }
+    let put = labels(&args.label_add)?;
+    spec.labels = spec
+        .labels
+        .changed(&put, &args.label_rm)
+        .map_err(|error| usage(error, "remove some with --label-rm"))?;
+    Ok(spec)
+}
+
+async fn update(shell: &mut Shell, args: ServiceUpdateArgs) -> Result<(), Trouble> {
+    if args.everywhere == Some(true) && !args.node_add.is_empty() {
+        return Err(usage("--everywhere and --node-add exclude each other", "leave one out"));
+    }
+    let mut link = link(shell, args.client.clone())?;
+    let view: ServiceView = lookup::exact(&mut link, &args.service).await?;
+    let spec = updated(&view, &args)?;
+    if Some(convert::write_spec(&spec)) == view.spec {
+        return Err(usage("nothing to change", "`skep service update --help` lists what can be"));
+    }
+    let id: ServiceId = lookup::id(&view.id)?;
+    let look = format!("skep service inspect {}", args.service);
+    // Two who change it at once: the second is told, not the first undone.
+    let expect = Some(Revision(view.revision));
+    let reply =
+        apply(shell, &mut link, &look, &[Change::UpdateService { id, expect, spec }]).await?;
+    shell.screen.data(&args.service)?;
+    say_placed(shell, &mut link, &id.to_string()).await;
+    wait_for(shell, &mut link, args.wait, &reply, vec![view.id]).await
+}
+
+async fn wait_for(
+    shell: &mut Shell,
+    link: &mut Link,
+    wait: WaitArgs,
+    reply: &api::ApplyReply,
+    services: Vec<Vec<u8>>,
+) -> Result<(), Trouble> {
+    let concerned = Concerned { services, nodes: Vec::new() };
+    wait::delivered(shell, link, wait, Revision(reply.revision), concerned).await
+}
+
+async fn ls(shell: &mut Shell, args: &ListArgs, client: ClientArgs) -> Result<(), Trouble> {
+    let format = Format::parse(args.show.format.as_deref())?;
+    let filters = Filter::parse_all(&args.filters)?;
+    let mut link = link(shell, client)?;
+    let mut services: Vec<ServiceView> = lookup::all(&mut link, args.show.stale).await?;
+    services.retain(|service| filters.iter().all(|filter| filter.fits(service)));
+    services.sort_by_cached_key(|service| service.name.to_ascii_lowercase());
+    if args.quiet {
+        return services.iter().try_for_each(|service| shell.screen.data(&render::id(&service.id)));
+    }
+    let things: Vec<Value> = services.iter().map(shown).collect();
+    render::list(shell, &format, &COLUMNS, &things)
+}
+
+fn shown(service: &ServiceView) -> Value {
+    let spec = service.spec.clone().unwrap_or_default();
+    let constraint = |constraint: &api::Constraint| {
+        spec::constraint_text(&constraint.attribute, constraint.equal, &constraint.value)
+    };
+    let constraints: Vec<String> = spec.constraints.iter().map(constraint).collect();
+    let mut placement = spec.nodes.clone();
+    if spec.everywhere {
+        placement.push("everywhere".to_owned());
+    }
+    placement.extend(constraints.iter().cloned());
+    let offline = spec.offline_max_age_s.map_or_else(
+        || "keep".to_owned(),
+        |s| {
+            format!(
+                "max-age={}",
+                humantime::format_duration(std::time::Duration::from_secs(s))
+                    .to_string()
+                    .replace(' ', "")
+            )
+        },
+    );
+    json!({
+        "id": render::id(&service.id),
+        "name": service.name,
+        "placement": placement.join(" "),
+        "nodes": spec.nodes,
+        "constraints": constraints,
+        "everywhere": spec.everywhere,
+        "mount": spec.mount,
+        "activation": spec.activation,
+        "owner": format!("{}:{}", spec.owner_uid, spec.owner_gid),
+        "offline": offline,
+        "labels": render::labels(&spec.labels),
+        "grants": service.grants.iter().map(shown_grant).collect::<Vec<_>>(),
+        "created_at": render::time(service.created),
+        "updated_at": render::time(service.updated),
+        "revision": service.revision,
+        "placed": service.placed,
+        "placed_on": service.placed_on,
+        "running_on": service.running_on,
+    })
+}
+
+fn shown_grant(view: &api::GrantView) -> Value {
+    let grant = view.grant.clone().unwrap_or_default();
+    json!({
+        "secret": view.secret_name,
+        "secret_id": render::id(&grant.secret),
+        "target": grant.target,
+        "uid": grant.uid,
+        "gid": grant.gid,
+        "mode": format!("{:04o}", grant.mode),
+        "pin": grant.pin,
+    })
+}
+
+async fn inspect(
+    shell: &mut Shell,
+    typed: &[String],
+    show: &ShowArgs,
+    client: ClientArgs,
+) -> Result<(), Trouble> {
+    let format = Format::parse(show.format.as_deref())?;
+    let mut link = link(shell, client)?;
+    let mut things = Vec::new();
+    for what in typed {
+        let service: ServiceView = lookup::one(&mut link, what, show.stale).await?;
+        things.push(shown(&service));
+    }
+    render::inspect(shell, &format, things)
+}
+
+async fn rm(
+    shell: &mut Shell,
+    typed: &[String],
+    wait: WaitArgs,
+    client: ClientArgs,
+) -> Result<(), Trouble> {
+    let mut link = link(shell, client)?;
+    let (mut changes, mut services) = (Vec::new(), Vec::new());
+    for what in typed {
+        let service: ServiceView = lookup::exact(&mut link, what).await?;
+        changes.push(Change::RemoveService { id: lookup::id(&service.id)? });
+        services.push(service.id);
+    }
+    let reply = apply(shell, &mut link, "skep service ls", &changes).await?;
+    typed.iter().try_for_each(|what| shell.screen.data(what))?;
+    wait_for(shell, &mut link, wait, &reply, services).await
+}
+
+async fn grant(shell: &mut Shell, args: GrantArgs) -> Result<(), Trouble> {
+    let mode = spec::mode(&args.mode)?;
+    let typed = args.secrets.iter().map(|text| spec::grant(text));
+    let typed = typed.collect::<Result<Vec<_>, _>>()?;
+    let mut link = link(shell, args.client)?;
+    let service: ServiceView = lookup::exact(&mut link, &args.service).await?;
+    let id: ServiceId = lookup::id(&service.id)?;
+    let mut changes = Vec::new();
+    for (what, target) in typed {
+        let secret: SecretView = lookup::exact(&mut link, what).await?;
+        let target = match target {
+            Some(target) => target,
+            None => Target::from(&name(&secret.name)?),
+        };
+        let secret: SecretId = lookup::id(&secret.id)?;
+        let (uid, gid, pin) = (args.uid, args.gid, args.pin);
+        changes.push(Change::Grant {
+            service: id,
+            grant: Grant { secret, target, uid, gid, mode, pin },
+        });
+    }
+    let look = format!("skep service inspect {}", args.service);
+    let reply = apply(shell, &mut link, &look, &changes).await?;
+    say_placed(shell, &mut link, &id.to_string()).await;
+    wait_for(shell, &mut link, args.wait, &reply, vec![service.id]).await
+}
+
+async fn revoke(shell: &mut Shell, args: RevokeArgs) -> Result<(), Trouble> {
+    let mut link = link(shell, args.client)?;
+    let service: ServiceView = lookup::exact(&mut link, &args.service).await?;
+    let id: ServiceId = lookup::id(&service.id)?;
+    let mut changes = Vec::new();
+    for what in &args.secrets {
+        let secret: SecretView = lookup::exact(&mut link, what).await?;
+        changes.push(Change::Revoke { service: id, secret: lookup::id(&secret.id)? });
+    }
+    let look = format!("skep service inspect {}", args.service);
+    let reply = apply(shell, &mut link, &look, &changes).await?;
+    wait_for(shell, &mut link, args.wait, &reply, vec![service.id]).await
+}

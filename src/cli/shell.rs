@@ -1,0 +1,256 @@
+//! What a command has of the machine: the screen, a clock and dice. Tests bring
+//! a screen that is read again.
+
+use std::io::{IsTerminal, Write};
+
+use crate::base::{Clock, Dice, SecretBytes};
+use crate::daemon::{Exit, Failure};
+use crate::host::{OsDice, SystemClock};
+
+use super::problem::Trouble;
+
+/// Standard output is data, standard error is talk.
+pub struct Screen {
+    out: Box<dyn Write + Send>,
+    err: Box<dyn Write + Send>,
+    /// Standard output is a terminal.
+    out_is_terminal: bool,
+    /// Standard error is a terminal.
+    err_is_terminal: bool,
+    /// `NO_COLOR` is not set.
+    colours: bool,
+    /// Nobody reads standard output any more.
+    closed: bool,
+}
+
+impl std::fmt::Debug for Screen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Screen")
+    }
+}
+
+impl Screen {
+    /// The process's own.
+    #[must_use]
+    pub fn real() -> Self {
+        Self {
+            out: Box::new(Unbuffered),
+            err: Box::new(std::io::stderr()),
+            out_is_terminal: std::io::stdout().is_terminal(),
+            err_is_terminal: std::io::stderr().is_terminal(),
+            colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            closed: false,
+        }
+    }
+
+    /// One that writes elsewhere, and is no terminal.
+    #[must_use]
+    pub fn captured(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
+        let (out_is_terminal, err_is_terminal) = (false, false);
+        Self { out, err, out_is_terminal, err_is_terminal, colours: false, closed: false }
+    }
+
+    /// Prints a line of data. That nobody reads it any more is no failure.
+    pub(super) fn data(&mut self, line: &str) -> Result<(), Trouble> {
+        let line = harmless(line) + "\n";
+        self.write(line.as_bytes())
+    }
+
+    /// Prints data as it is, with a line end: the one way for a secret to
+    /// standard output, without a buffer that keeps a copy.
+    pub(super) fn secret_line(&mut self, secret: &SecretBytes) -> Result<(), Trouble> {
+        self.write(secret.expose())?;
+        self.write(b"\n")?;
+        if self.closed {
+            return Err(cannot_write(&std::io::ErrorKind::BrokenPipe.into()));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+        if self.closed {
+            return Ok(());
+        }
+        match self.out.write_all(bytes).and_then(|()| self.out.flush()) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            Err(error) => Err(cannot_write(&error)),
+        }
+    }
+
+    /// Whether nobody reads standard output any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Prints a line of talk. Nobody acts on it, so that a failure is none.
+    pub(super) fn say(&mut self, line: &str) {
+        let line = harmless(line) + "\n";
+        if self.err.write_all(line.as_bytes()).is_err() {
+            tracing::trace!(event = "stderr_closed");
+        }
+    }
+
+    /// `hint: ...`.
+    pub(super) fn hint(&mut self, hint: &str) {
+        let word = self.painted("hint", "36");
+        self.tagged(&word, hint);
+    }
+
+    /// `warning: ...`.
+    pub(super) fn warn(&mut self, text: &str) {
+        let word = self.painted("warning", "33");
+        self.tagged(&word, text);
+    }
+
+    /// `error: ...` and, if there is one, `hint: ...`.
+    pub(super) fn failure(&mut self, failure: &Failure) {
+        let word = self.painted("error", "1;31");
+        self.tagged(&word, &failure.text);
+        if let Some(hint) = &failure.hint {
+            self.hint(hint);
+        }
+    }
+
+    fn tagged(&mut self, word: &str, text: &str) {
+        let line = format!("{word}: {}\n", harmless(&text.replace('\n', " ")));
+        if self.err.write_all(line.as_bytes()).is_err() {
+            tracing::trace!(event = "stderr_closed");
+        }
+    }
+
+    fn painted(&self, word: &str, colour: &str) -> String {
+        if self.err_is_terminal && self.colours {
+            format!("\x1b[{colour}m{word}\x1b[0m")
+        } else {
+            word.to_owned()
+        }
+    }
+
+    /// Whether a progress bar is seen.
+    pub(super) fn shows_progress(&self) -> bool {
+        self.err_is_terminal
+    }
+
+    /// Goes back to the first line of a terminal, for what is shown again.
+    pub(super) fn restart(&mut self) -> Result<(), Trouble> {
+        if self.out_is_terminal { self.write(b"\x1b[H\x1b[2J") } else { Ok(()) }
+    }
+}
+
+fn cannot_write(error: &std::io::Error) -> Trouble {
+    Failure::new(Exit::Refused, format!("standard output: {error}")).into()
+}
+
+/// Text from elsewhere without what could steer a terminal.
+pub(super) fn harmless(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
+        .collect()
+}
+
+/// Standard output without a buffer of its own.
+struct Unbuffered;
+
+impl Write for Unbuffered {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Ok(rustix::io::write(std::io::stdout(), bytes)?)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a command has of the machine.
+pub struct Shell {
+    /// Where it prints.
+    pub screen: Screen,
+    /// What time it is.
+    pub clock: Box<dyn Clock>,
+    /// Random bytes.
+    pub dice: Box<dyn Dice>,
+}
+
+impl std::fmt::Debug for Shell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shell")
+    }
+}
+
+impl Shell {
+    /// This process's.
+    #[must_use]
+    pub fn real() -> Self {
+        Self { screen: Screen::real(), clock: Box::new(SystemClock), dice: Box::new(OsDice) }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+    use std::sync::Arc;
+
+    /// What was written to a captured screen.
+    #[derive(Clone, Default)]
+    pub(in crate::cli) struct Tape(Arc<Mutex<Vec<u8>>>);
+
+    impl Tape {
+        pub(in crate::cli) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().clone()).expect("text")
+        }
+    }
+
+    impl Write for Tape {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A shell whose words are read again: (shell, stdout, stderr).
+    pub(in crate::cli) fn captured() -> (Shell, Tape, Tape) {
+        let (out, err) = (Tape::default(), Tape::default());
+        let screen = Screen::captured(Box::new(out.clone()), Box::new(err.clone()));
+        let shell = Shell { screen, clock: Box::new(SystemClock), dice: Box::new(OsDice) };
+        (shell, out, err)
+    }
+
+    struct Broken(std::io::ErrorKind);
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(self.0.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_quiet_and_a_full_disk_is_not() {
+        let err = Tape::default();
+        let broken = Box::new(Broken(std::io::ErrorKind::BrokenPipe));
+        let mut screen = Screen::captured(broken, Box::new(err.clone()));
+        assert!(screen.data("x").is_ok());
+        assert!(screen.is_closed());
+        assert!(screen.secret_line(&SecretBytes::copy_of(b"k")).is_err(), "a key must arrive");
+        let full = Box::new(Broken(std::io::ErrorKind::StorageFull));
+        assert!(Screen::captured(full, Box::new(err)).data("x").is_err());
+    }
+
+    #[test]
+    fn names_from_elsewhere_do_not_steer_the_terminal() {
+        let (mut shell, out, err) = captured();
+        shell.screen.data("a\x1b[2Jb\tc").expect("written");
+        shell.screen.failure(&Failure::new(Exit::Refused, "x\x07\ny").hint("do z"));
+        assert_eq!(out.text(), "a\u{fffd}[2Jb\tc\n");
+        assert_eq!(err.text(), "error: x\u{fffd} y\nhint: do z\n");
+    }
+}

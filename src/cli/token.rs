@@ -1,0 +1,103 @@
+//! `skep join-token`.
+
+use serde_json::{Value, json};
+
+use crate::base::{Labels, TokenId};
+use crate::wire::api::{self, LabelPair, TokenView};
+use crate::wire::convert;
+
+use super::args::{ClientArgs, ListArgs, TokenArgs, TokenCommand};
+use super::client::{Control, Kind};
+use super::lookup::{self, Filter};
+use super::problem::{Trouble, usage};
+use super::render::{self, Cell, Column, Format};
+use super::sealing::{Change, apply};
+use super::secret::{labels, link};
+use super::shell::Shell;
+
+const COLUMNS: [Column; 7] = [
+    ("ID", Cell::Field("id")),
+    ("ROLE", Cell::Field("role")),
+    ("NAMES", Cell::Field("name_pattern")),
+    ("USES LEFT", Cell::Field("uses_left")),
+    ("LABELS", Cell::Field("labels")),
+    ("CREATED", Cell::Ago("created_at")),
+    ("ENDS", Cell::Ago("ends_at")),
+];
+
+/// Runs it.
+pub(super) async fn run(shell: &mut Shell, command: TokenCommand) -> Result<(), Trouble> {
+    match command {
+        TokenCommand::Worker(args) => create(shell, "worker", args).await,
+        TokenCommand::Manager(args) => create(shell, "manager", args).await,
+        TokenCommand::Ls { list, client } => ls(shell, &list, client).await,
+        TokenCommand::Rm { tokens, client } => rm(shell, &tokens, client).await,
+    }
+}
+
+async fn create(shell: &mut Shell, role: &str, args: TokenArgs) -> Result<(), Trouble> {
+    let labels = Labels::new(labels(&args.labels)?);
+    let labels: Vec<LabelPair> =
+        convert::write_labels(&labels.map_err(|error| usage(error, "leave some out"))?);
+    let ttl_ms = u64::try_from(args.ttl.as_millis()).unwrap_or(u64::MAX);
+    if ttl_ms == 0 {
+        return Err(usage("--ttl: a token that is good for no time", "for example --ttl 24h"));
+    }
+    let request = api::CreateTokenRequest {
+        role: role.to_owned(),
+        ttl_ms,
+        uses: args.uses,
+        name_pattern: args.name_pattern.unwrap_or_default(),
+        labels,
+        rotate: args.rotate,
+    };
+    let mut link = link(shell, args.client)?;
+    let kind = Kind::Once("skep join-token ls".to_owned());
+    let send = async |mut client: Control, request| client.create_token(request).await;
+    let reply = link.call(kind, request, send).await?;
+    shell.screen.data(&reply.token)?;
+    if !args.quiet && role == "worker" {
+        let first = reply.addresses.first().map_or("MANAGER:4440", String::as_str);
+        shell.screen.say("To join as a worker, with the token above in a file, run there as root:");
+        shell.screen.say(&format!("  skep agent run --manager {first} --token-file FILE"));
+    }
+    Ok(())
+}
+
+async fn ls(shell: &mut Shell, args: &ListArgs, client: ClientArgs) -> Result<(), Trouble> {
+    let format = Format::parse(args.show.format.as_deref())?;
+    let filters = Filter::parse_all(&args.filters)?;
+    let mut link = link(shell, client)?;
+    let mut tokens: Vec<TokenView> = lookup::all(&mut link, args.show.stale).await?;
+    tokens.retain(|token| filters.iter().all(|filter| filter.fits(token)));
+    tokens.sort_by_key(|token| token.ends);
+    if args.quiet {
+        return tokens.iter().try_for_each(|token| shell.screen.data(&render::id(&token.id)));
+    }
+    let things: Vec<Value> = tokens.iter().map(shown).collect();
+    render::list(shell, &format, &COLUMNS, &things)
+}
+
+fn shown(token: &TokenView) -> Value {
+    json!({
+        "id": render::id(&token.id),
+        "role": token.role,
+        "name_pattern": token.name_pattern,
+        "uses_left": token.uses_left,
+        "labels": render::labels(&token.labels),
+        "created_at": render::time(token.created),
+        "ends_at": render::time(token.ends),
+    })
+}
+
+async fn rm(shell: &mut Shell, typed: &[String], client: ClientArgs) -> Result<(), Trouble> {
+    let mut link = link(shell, client)?;
+    let mut changes = Vec::new();
+    for what in typed {
+        let token: TokenView = lookup::exact(&mut link, what).await?;
+        let id: TokenId = lookup::id(&token.id)?;
+        changes.push(Change::RemoveToken { id });
+    }
+    apply(shell, &mut link, "skep join-token ls", &changes).await?;
+    typed.iter().try_for_each(|what| shell.screen.data(what))
+}
