@@ -210,6 +210,11 @@ impl Agent {
         daemon.wait()
     }
 
+    /// Waits until it ends by itself and answers its status.
+    pub fn ended(&mut self) -> i32 {
+        self.daemon.take().expect("a running agent").wait()
+    }
+
     /// Stops it as it stands; [`Self::resume`] lets it go on.
     pub fn freeze(&self) {
         self.daemon.as_ref().expect("a running agent").signal(Signal::STOP);

@@ -24,7 +24,7 @@ fn a_secret_arrives_rotates_and_goes() {
 }
 
 #[test]
-fn the_whole_main_job_survives_a_crash_of_the_manager() {
+fn p7_running_workloads_keep_their_secrets_while_the_manager_is_away() {
     let mut cluster = Cluster::start(1);
     cluster.secret("password", b"first");
     cluster.service("web", "node-1", &["password"]);
@@ -43,7 +43,7 @@ fn the_whole_main_job_survives_a_crash_of_the_manager() {
 }
 
 #[test]
-fn an_agent_that_was_killed_adopts_what_it_mounted() {
+fn p7_an_agent_that_was_killed_adopts_what_it_mounted() {
     let mut cluster = Cluster::start(1);
     cluster.secret("password", b"first");
     cluster.service("web", "node-1", &["password"]);

@@ -91,6 +91,21 @@ fn p4_a_revoke_whose_node_is_away_stays_pending_until_it_confirms() {
     });
 }
 
+#[test]
+fn p8_a_removed_node_is_cut_off_and_holds_nothing() {
+    let mut cluster = Cluster::start(1);
+    cluster.secret("password", b"value");
+    cluster.service("web", "node-1", &["password"]);
+    let mut shell = cluster.shell(0, "web");
+    let refused = cluster.skep(&["node", "rm", "node-1"]).status(1);
+    assert!(refused.err.contains("node node-1 may still hold secrets of web"), "{}", refused.err);
+
+    let _ = cluster.ok(&["node", "rm", "node-1", "--force"]);
+    assert_eq!(cluster.agents[0].ended(), 24, "the agent learns that it was removed");
+    assert_eq!(shell.read("password"), "gone", "an honest agent wipes");
+    assert!(!cluster.ok(&["node", "ls"]).contains("node-1"));
+}
+
 /// The documented way to read a set: open `..data` once, read below it.
 fn read_set(folder: &Path, names: [&str; 2]) -> Option<[Vec<u8>; 2]> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;

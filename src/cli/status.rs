@@ -161,8 +161,10 @@ fn text(shell: &mut Shell, reply: &StatusReply) -> Result<(), Trouble> {
         rows.push((
             "content",
             format!(
-                "{} secrets, {} services, {} nodes",
-                reply.secrets, reply.services, reply.nodes
+                "{}, {}, {}",
+                counted(reply.secrets, "secret"),
+                counted(reply.services, "service"),
+                counted(reply.nodes, "node")
             ),
         ));
         rows.push((
@@ -254,6 +256,11 @@ fn losses(tolerates: i32) -> String {
         0 => "tolerates no loss".to_owned(),
         more => format!("tolerates {more} more losses"),
     }
+}
+
+/// `1 node`, `2 nodes`.
+fn counted(count: u64, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
 
 #[cfg(test)]

@@ -149,6 +149,9 @@ async fn open(
 /// `delivered 5/7 nodes; waiting for db3 (down since 02:11:07), db6 (wiping)`
 fn line_of(progress: &DeliveryProgress) -> String {
     let mut line = format!("delivered {}/{} nodes", progress.delivered, progress.nodes);
+    if progress.nodes == 0 {
+        line += ": no node holds or runs it now";
+    }
     if !progress.laggards.is_empty() {
         line += "; waiting for ";
         line += &laggards(progress);

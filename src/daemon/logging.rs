@@ -22,7 +22,10 @@ pub enum LogFormat {
 /// # Errors
 /// [`Exit::Configuration`] for a filter that does not parse.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
+    // What openraft says of itself at `info` is no event of ours; a directive that
+    // names it comes later and wins.
+    let quiet = |filter: &str| format!("openraft=warn,{filter}");
+    let filter = EnvFilter::try_new(quiet(filter)).map_err(|error| {
         Failure::new(Exit::Configuration, format!("log filter: {error}"))
             .hint("a level: error, warn, info, debug or trace")
     })?;

@@ -116,7 +116,10 @@ impl Manager {
         tracing::info!(event = "unlocked", node = %header.node, generation);
         let mut leadership = running.core.consensus.leadership();
         let led = async {
-            let led = |seen: &Leadership| seen.leader.is_some() && (seen.own || seen.quorum);
+            let own = running.core.node;
+            let follows =
+                |seen: &Leadership| seen.quorum && seen.leader.is_some_and(|led| led != own);
+            let led = |seen: &Leadership| seen.own || follows(seen);
             leadership.wait_for(led).await.is_ok()
         };
         if !tokio::time::timeout(LEADER_WAIT, led).await.unwrap_or(false) {
