@@ -141,7 +141,7 @@ pub struct Node {
     pub certificate_ends: Stamp,
 }
 
-/// What an operator may do (DESIGN 4; the table is in `manager::policy`).
+/// What an operator may do (the table is in `manager::policy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OperatorRole {
     /// Everything.
