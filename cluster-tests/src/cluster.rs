@@ -15,8 +15,10 @@ use super::{Agent, Manager, until};
 pub struct Cluster {
     /// The agents; they end before the folder goes.
     pub agents: Vec<Agent>,
-    /// The manager.
+    /// The manager that founded the cluster.
     pub manager: Manager,
+    /// The managers that joined it: `manager-2`, `manager-3`, …
+    pub others: Vec<Manager>,
     folder: TempDir,
 }
 
@@ -27,9 +29,18 @@ impl Cluster {
     /// Where anything of it fails.
     #[must_use]
     pub fn start(agents: usize) -> Self {
+        Self::start_with(1, agents)
+    }
+
+    /// The same with so many managers; the first of them is the leader at first.
+    ///
+    /// # Panics
+    /// Where anything of it fails.
+    #[must_use]
+    pub fn start_with(managers: usize, agents: usize) -> Self {
         let folder = tempfile::Builder::new().prefix("skep-test-").tempdir().expect("a folder");
         let manager = Manager::start(folder.path().join("manager-1"));
-        let mut cluster = Self { agents: Vec::new(), manager, folder };
+        let mut cluster = Self { agents: Vec::new(), manager, others: Vec::new(), folder };
         let identity = cluster.identity().display().to_string();
         let key = cluster.unlock_key().display().to_string();
         let _ = cluster
@@ -44,10 +55,69 @@ impl Cluster {
                 &key,
             ])
             .ok();
+        for number in 2..=managers {
+            cluster.join_manager(&format!("manager-{number}"));
+        }
         for number in 1..=agents {
             cluster.join(&format!("node-{number}"), &[]);
         }
         cluster
+    }
+
+    /// Lets one more manager join and waits until it votes.
+    pub fn join_manager(&mut self, name: &str) -> &mut Manager {
+        let token = self.ok(&["join-token", "manager", "-q"]);
+        let manager = Manager::start(self.folder.path().join(name));
+        let words = ["join", "--name", name, &self.manager.address()];
+        let _ = manager.skep_with(&words, token.as_bytes()).ok();
+        until("a follower", || (manager.state() == "follower").then_some(()));
+        until("a voter", || self.managers_as("follower").contains(&name.to_owned()).then_some(()));
+        self.others.push(manager);
+        self.others.last_mut().expect("just pushed")
+    }
+
+    /// Names of the managers with this status in `node ls`, as any that answers says.
+    #[must_use]
+    pub fn managers_as(&self, status: &str) -> Vec<String> {
+        let listed = self.skep(&["node", "ls", "--format", "json"]);
+        let nodes: Vec<serde_json::Value> =
+            listed.out.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let fits = |node: &&serde_json::Value| {
+            node.get("manager_status").and_then(serde_json::Value::as_str) == Some(status)
+        };
+        let name = |node: &serde_json::Value| node.get("name")?.as_str().map(str::to_owned);
+        nodes.iter().filter(fits).filter_map(name).collect()
+    }
+
+    /// All managers, the founder first.
+    pub fn managers(&self) -> impl Iterator<Item = &Manager> {
+        std::iter::once(&self.manager).chain(&self.others)
+    }
+
+    /// One of the managers, counted from 0.
+    ///
+    /// # Panics
+    /// Where there are fewer.
+    pub fn manager_mut(&mut self, number: usize) -> &mut Manager {
+        std::iter::once(&mut self.manager)
+            .chain(&mut self.others)
+            .nth(number)
+            .expect("so many managers")
+    }
+
+    /// Waits until one of the managers says that it leads, and answers which.
+    #[must_use]
+    pub fn leader(&self) -> usize {
+        until("a leader", || self.managers().position(|manager| manager.state() == "leader"))
+    }
+
+    /// Starts a manager that was killed, and unlocks it.
+    pub fn bring_back(&mut self, number: usize) {
+        self.manager_mut(number).start_again();
+        let key = self.unlock_key().display().to_string();
+        let manager = self.manager_mut(number);
+        assert_eq!(manager.state(), "locked");
+        let _ = manager.skep(&["unlock", "--key-file", &key]).ok();
     }
 
     /// Lets one more machine join and waits until it is connected.
@@ -95,6 +165,10 @@ impl Cluster {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = mortal(&binary());
         command.args(words).env("SKEP_IDENTITY", self.identity());
+        if !self.others.is_empty() {
+            let hosts: Vec<String> = self.managers().map(Manager::address).collect();
+            command.env("SKEP_HOST", hosts.join(","));
+        }
         command
     }
 

@@ -93,6 +93,12 @@ impl Manager {
         drop(self.daemon.take());
     }
 
+    /// Whether its process was started and not killed since.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.daemon.is_some()
+    }
+
     /// `kill -9` while others talk to it.
     pub fn kill_amid_work(&self) {
         self.daemon.as_ref().expect("a running manager").signal(Signal::KILL);

@@ -136,6 +136,9 @@ impl Link {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => {
                     let answer = read(&status);
+                    if let (Answer::LeaderIsAt(addresses, _), None) = (&answer, &self.tls) {
+                        return Err(no_identity(addresses));
+                    }
                     self.follow(&answer);
                     tries.answered(answer).await?;
                 }
@@ -158,6 +161,11 @@ impl Link {
             Answer::LeaderIsAt(..) | Answer::NoLeader(_) | Answer::Lost(_) => {
                 self.leader.clear();
                 self.channel = None;
+                if let Route::Remote(addresses) = &mut self.route
+                    && !addresses.is_empty()
+                {
+                    addresses.rotate_left(1);
+                }
             }
             Answer::Refused(_) | Answer::Unknown(_) => {}
         }
@@ -187,6 +195,14 @@ impl Link {
             (Route::Remote(_), None) => Err(Failure::new(Exit::Usage, "no identity")),
         }
     }
+}
+
+/// The leader is elsewhere, where only an identity is spoken to.
+fn no_identity(leader: &[String]) -> Trouble {
+    let at = leader.join(", ");
+    Failure::new(Exit::Unreachable, format!("this machine's manager does not lead; {at} does"))
+        .hint("show an identity (--identity FILE or SKEP_IDENTITY), or call it on that machine")
+        .into()
 }
 
 /// The first manager that answers.

@@ -150,6 +150,16 @@ pub(super) fn unlock_key(file: Option<PathBuf>) -> Result<SecretBytes, Trouble> 
     })
 }
 
+/// A join token from a file, or from standard input for `-`.
+pub(super) fn join_token(file: PathBuf) -> Result<SecretBytes, Trouble> {
+    let read = match &Source::of(Some(file)) {
+        Source::File(path) => read_file(path, KEY_BYTES)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+        Source::Stdin | Source::Prompt => read_all(io::stdin(), KEY_BYTES),
+    };
+    read.map_err(|error| usage(error, "give --token-file FILE, or pipe the token in"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

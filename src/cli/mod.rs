@@ -12,6 +12,7 @@ mod completion;
 mod exec;
 mod init;
 mod input;
+mod join;
 mod lookup;
 mod node;
 mod outfile;
@@ -121,6 +122,10 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::Node(command) => node::run(shell, command).await,
         Command::JoinToken(command) => token::run(shell, command).await,
         Command::Init(args) => init::run(shell, args).await,
+        Command::Join(args) => join::run(shell, args).await,
+        Command::Manager(ManagerCommand::StepDown { to, client }) => {
+            join::step_down(shell, to, client).await
+        }
         Command::Unlock(args) => unlock::unlock(shell, args).await,
         Command::Lock(args) => unlock::lock(shell, args).await,
         Command::UnlockKey(command) => unlock::keys(shell, command).await,
@@ -131,7 +136,7 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::Agent(AgentCommand::Leave { socket }) => agent::leave(shell, socket).await,
         Command::Agent(AgentCommand::Service(command)) => agent::service(shell, command).await,
         Command::Agent(AgentCommand::Run(_))
-        | Command::Manager(_)
+        | Command::Manager(ManagerCommand::Run(_))
         | Command::Exec(_)
         | Command::Completion { .. }
         | Command::Version => {

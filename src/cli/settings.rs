@@ -157,7 +157,7 @@ pub(super) fn agent_socket(args: AgentSocketArgs) -> Result<PathBuf, Failure> {
 }
 
 /// `host`, `host:port`, `[v6]:port` or `v6`, with the usual port where there is none.
-fn with_port(address: String) -> String {
+pub(super) fn with_port(address: String) -> String {
     if address.parse::<std::net::Ipv6Addr>().is_ok() {
         return format!("[{address}]:{PORT}");
     }

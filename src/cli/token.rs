@@ -56,8 +56,13 @@ async fn create(shell: &mut Shell, role: &str, args: TokenArgs) -> Result<(), Tr
     let send = async |mut client: Control, request| client.create_token(request).await;
     let reply = link.call(kind, request, send).await?;
     shell.screen.data(&reply.token)?;
+    let first = reply.addresses.first().map_or("MANAGER:4440", String::as_str);
+    if !args.quiet && role == "manager" {
+        shell.screen.say("To join as a manager, with the token above in a file, run there:");
+        shell.screen.say("  skep manager run --advertise ADDRESS:4440");
+        shell.screen.say(&format!("  skep join --token-file FILE {first}"));
+    }
     if !args.quiet && role == "worker" {
-        let first = reply.addresses.first().map_or("MANAGER:4440", String::as_str);
         shell.screen.say("To join as a worker, with the token above in a file, run there as root:");
         shell.screen.say(&format!("  skep agent run --manager {first} --token-file FILE"));
     }

@@ -9,7 +9,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{
     ClientWriteError, Fatal, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError,
 };
-use openraft::{Raft, ReadPolicy};
+use openraft::{ChangeMembers, Raft, ReadPolicy};
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -277,36 +277,47 @@ impl Consensus {
         progress::members(self.inner.node, &self.inner.raft)
     }
 
-    /// Makes exactly these managers the voters: new ones first become learners and
-    /// catch up. Only the leader can; it may be asked again for the same.
+    /// Lets a manager follow the log as a learner, without waiting for it to catch
+    /// up. Only the leader can; it may be asked again for the same.
     ///
     /// # Errors
     /// [`ProposeError`].
-    pub async fn set_voters(
-        &self,
-        voters: BTreeMap<NodeId, Vec<String>>,
-    ) -> Result<(), ProposeError> {
+    pub async fn admit(&self, node: NodeId, addresses: Vec<String>) -> Result<(), ProposeError> {
         self.running()?;
-        let raft = &self.inner.raft;
-        let known = raft.server_metrics().borrow_watched().membership_config.membership().clone();
-        for (node, addresses) in &voters {
-            let addresses = Addresses(addresses.clone());
-            if known.get_node(node) != Some(&addresses) {
-                raft.add_learner(*node, addresses, true).await.map_err(refused)?;
-            }
-        }
-        let ids: BTreeSet<NodeId> = voters.into_keys().collect();
-        if known.get_joint_config().as_slice() != [ids.clone()] {
-            raft.change_membership(ids, false).await.map_err(refused)?;
-        }
-        Ok(())
+        let added = self.inner.raft.add_learner(node, Addresses(addresses), false).await;
+        added.map(drop).map_err(refused)
     }
 
-    /// Hands leadership to another voter that is up to date, if this member leads;
+    /// Makes exactly these members the voters; a voter that is none of them is no
+    /// member any more. Only the leader can.
+    ///
+    /// # Errors
+    /// [`ProposeError`].
+    pub async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ProposeError> {
+        self.running()?;
+        let changed = self.inner.raft.change_membership(voters, false).await;
+        changed.map(drop).map_err(refused)
+    }
+
+    /// Lets learners follow no more. Only the leader can.
+    ///
+    /// # Errors
+    /// [`ProposeError`].
+    pub async fn forget(&self, learners: BTreeSet<NodeId>) -> Result<(), ProposeError> {
+        self.running()?;
+        let gone = ChangeMembers::RemoveNodes(learners);
+        let changed = self.inner.raft.change_membership(gone, false).await;
+        changed.map(drop).map_err(refused)
+    }
+
+    /// Hands leadership to another voter (`to`, or the most up to date), if this member leads;
     /// answers whether it leads no more.
-    pub async fn hand_over(&self, timeout: Duration) -> bool {
+    pub async fn hand_over(&self, timeout: Duration, to: Option<NodeId>) -> bool {
         let next = self.members().into_iter().filter(|member| {
-            member.voter && member.node != self.inner.node && member.last_contact_ms.is_some()
+            member.voter
+                && member.node != self.inner.node
+                && member.last_contact_ms.is_some()
+                && to.is_none_or(|to| to == member.node)
         });
         let mut leadership = self.leadership();
         if leadership.borrow().leader != Some(self.inner.node) {

@@ -10,7 +10,7 @@ use super::convert::{self, BadMessage};
 use super::machine::{Machine, Shared};
 use super::types::{Snapshot, TypeConfig};
 use crate::base::{NodeId, limits};
-use crate::ca::CertificateRole;
+use crate::ca::{CertificateRole, Leaf};
 use crate::domain::{NodeRole, State};
 use crate::transport::{Caller, rpc::raft::raft_server};
 use crate::wire::raft as proto;
@@ -27,12 +27,18 @@ impl std::fmt::Debug for RaftService {
     }
 }
 
+/// How long before its act of joining a manager's certificate may start: what the
+/// issuer puts it back by, and the longest that the act may be under way.
+const ISSUED_BEFORE_MS: u64 = 2 * 60_000;
+
 /// A manager may call if the state lists it with the key it showed. A member that
-/// has nothing yet knows nobody: it lets a certified manager bring it the state.
-fn allowed(state: &State, node: NodeId, key: &[u8; 32]) -> bool {
+/// is behind does not know who joined since: it takes entries from a manager whose
+/// certificate is younger than what it knows. The certificate of one that was
+/// removed is older than its removal.
+fn allowed(state: &State, node: NodeId, leaf: &Leaf) -> bool {
     match state.nodes.get(&node) {
-        Some(listed) => listed.role == NodeRole::Manager && listed.key == *key,
-        None => state.cluster.is_none(),
+        Some(listed) => listed.role == NodeRole::Manager && listed.key == leaf.key,
+        None => leaf.starts.plus_ms(ISSUED_BEFORE_MS) >= state.stamp,
     }
 }
 
@@ -58,7 +64,7 @@ impl RaftService {
         let leaf = peer.leaf();
         match leaf.subject.role {
             CertificateRole::Manager(node)
-                if self.shared.read(|state| allowed(state, node, &leaf.key)) =>
+                if self.shared.read(|state| allowed(state, node, leaf)) =>
             {
                 Ok(node)
             }
@@ -164,5 +170,41 @@ impl raft_server::Raft for RaftService {
     ) -> Result<Response<proto::SnapshotReply>, Status> {
         let peer = self.peer(&request)?;
         self.receive(peer, request.into_inner()).await.map(Response::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{ClusterId, Stamp};
+    use crate::ca::Subject;
+    use crate::domain::testing::worker;
+
+    #[test]
+    fn a_member_that_is_behind_hears_managers_younger_than_what_it_knows() {
+        let node = NodeId::from_bytes([1; 16]);
+        let leaf = |starts| Leaf {
+            subject: Subject {
+                cluster: ClusterId::from_bytes([2; 16]),
+                role: CertificateRole::Manager(node),
+                name: "m".parse().expect("a name"),
+            },
+            key: [1; 32],
+            starts: Stamp(starts),
+            ends: Stamp(u64::MAX),
+        };
+        let mut state = State::default();
+        assert!(allowed(&state, node, &leaf(0)), "it knows nobody yet");
+        state.stamp = Stamp(1_000_000);
+        assert!(allowed(&state, node, &leaf(1_000_000 - ISSUED_BEFORE_MS)));
+        assert!(!allowed(&state, node, &leaf(1_000_000 - ISSUED_BEFORE_MS - 1)), "removed");
+        let mut listed = worker("m");
+        listed.role = NodeRole::Manager;
+        listed.key = [1; 32];
+        state.nodes.insert(node, Arc::new(listed.clone()));
+        assert!(allowed(&state, node, &leaf(0)), "listed");
+        listed.key = [2; 32];
+        state.nodes.insert(node, Arc::new(listed));
+        assert!(!allowed(&state, node, &leaf(1_000_000)), "another key");
     }
 }

@@ -113,6 +113,33 @@ impl Admitted {
         check(admitted.who, method)?;
         Ok(admitted)
     }
+    /// Whether this request shows a certificate that the state does not list. Only
+    /// whoever leads knows for sure that nobody has it.
+    #[must_use]
+    pub(super) fn unlisted(extensions: &Extensions, cluster: ClusterId, state: &State) -> bool {
+        match caller(extensions) {
+            Some(Caller::Peer(peer)) => listed(peer.leaf(), cluster, state).is_err(),
+            Some(Caller::Anonymous | Caller::Expired(_)) | None => false,
+        }
+    }
+    /// A manager by its certificate, for Raft: the members' state may be behind.
+    ///
+    /// # Errors
+    /// What another caller is told.
+    pub(super) fn raft(extensions: &Extensions, cluster: ClusterId) -> Result<(), Problem> {
+        let who = match caller(extensions) {
+            Some(Caller::Peer(peer)) if peer.leaf().subject.cluster == cluster => {
+                match peer.leaf().subject.role {
+                    CertificateRole::Manager(_) => Who::Manager,
+                    CertificateRole::Worker(_) => Who::Worker,
+                    // Which role, the state says; none takes part.
+                    CertificateRole::Operator(_) => Who::Operator(OperatorRole::Viewer),
+                }
+            }
+            Some(Caller::Peer(_) | Caller::Anonymous | Caller::Expired(_)) | None => Who::Anonymous,
+        };
+        check(who, Method::Raft)
+    }
     /// Checks one more thing that the same call does.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Core;
+use super::lifecycle::{End, Manager};
 use super::running::{Running, propose};
 use crate::base::{NodeId, RequestId, Stamp, TokenId, limits};
 use crate::domain::{Act, Actor, Change, Fact, State};
@@ -18,7 +19,7 @@ const TOKENS_EVERY: Duration = Duration::from_mins(1);
 
 /// Follows what is applied. A fact is a hint: whatever is missed is found by
 /// comparing with the state.
-pub(super) async fn follow_facts(running: Arc<Running>) {
+pub(super) async fn follow_facts(manager: Manager, running: Arc<Running>) {
     let mut facts = running.core.consensus.facts();
     let mut leadership = running.core.consensus.leadership();
     let mut known = nodes(&running);
@@ -43,6 +44,11 @@ pub(super) async fn follow_facts(running: Arc<Running>) {
             for gone in known.difference(&now) {
                 tracing::info!(event = "node_removed", node = %gone);
                 running.dispatch.cut(*gone);
+            }
+            if known.contains(&running.core.node) && !now.contains(&running.core.node) {
+                let why = "this manager was removed from the cluster".to_owned();
+                manager.end(End::Failed(24, why));
+                return;
             }
             known = now;
         }

@@ -131,6 +131,16 @@ impl Folder {
         let text = toml::to_string(node).map_err(io::Error::other)?;
         self.disk.0.replace(&self.path.join(NODE_FILE), text.as_bytes())
     }
+    /// Writes the key file of a manager that was admitted, its `node` file before
+    /// it: with the key file the manager is whole.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn enter(&self, key_file: &[u8], node: &NodeFile) -> io::Result<()> {
+        let text = toml::to_string(node).map_err(io::Error::other)?;
+        self.disk.0.replace(&self.path.join(NODE_FILE), text.as_bytes())?;
+        self.disk.0.replace(&self.path.join(KEY_FILE), key_file)
+    }
     /// The first command is applied: the manager is whole.
     ///
     /// # Errors

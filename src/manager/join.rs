@@ -86,9 +86,7 @@ async fn join(running: &Running, asked: &api::JoinRequest) -> Result<api::JoinRe
         .name
         .parse()
         .map_err(|error| Problem::bad_input(format!("the node's name: {error}")))?;
-    if read_role(&asked.role)? == NodeRole::Manager {
-        return Err(Problem::managers_do_not_join());
-    }
+    let role = read_role(&asked.role)?;
 
     let core = &running.core;
     let cluster = core.consensus.read(|state| state.cluster.clone());
@@ -101,27 +99,70 @@ async fn join(running: &Running, asked: &api::JoinRequest) -> Result<api::JoinRe
         let dice = &mut *(core.dice)();
         (NodeId::draw(dice), RequestId::draw(dice))
     };
+    let box_key = match role {
+        NodeRole::Manager => Some(box_key_of(asked)?),
+        NodeRole::Worker => None,
+    };
+    let cluster_key_box = box_key.map(|public| boxed(running, node, &public)).transpose()?;
+    let addresses = box_key.map(|_| asked.addresses.clone()).unwrap_or_default();
     let act = Act::Join(Box::new(Join {
         token,
         digest,
         node,
         name: name.clone(),
-        role: NodeRole::Worker,
+        role,
         key: key_digest(&public),
-        box_key: None,
-        cluster_key_box: None,
-        addresses: Vec::new(),
+        box_key,
+        cluster_key_box,
+        addresses,
         certificate_ends: ends,
     }));
     let (_, outcome) = running.propose(request, Actor::Token(token), act).await?;
     if !matches!(outcome, Outcome::Joined(_)) {
         return Err(Problem::bug("a join was answered otherwise"));
     }
-    let role = CertificateRole::Worker(node);
-    let subject = Subject { cluster: core.cluster, role, name: name.clone() };
+    let certified = match role {
+        NodeRole::Manager => CertificateRole::Manager(node),
+        NodeRole::Worker => CertificateRole::Worker(node),
+    };
+    let subject = Subject { cluster: core.cluster, role: certified, name: name.clone() };
     let leaf = issuer.sign_leaf(&public, &subject, now, ends).map_err(bad_key)?;
     tracing::info!(event = "node_joined", node = %node, name = %name);
-    Ok(reply(running, &cluster, node, &name, leaf))
+    let mut reply = reply(running, &cluster, node, &name, leaf);
+    if role == NodeRole::Manager {
+        reply.recipients = recipient_views(&cluster).collect();
+    }
+    Ok(reply)
+}
+
+/// The box key that a manager brings.
+fn box_key_of(asked: &api::JoinRequest) -> Result<[u8; 32], Problem> {
+    asked
+        .box_key
+        .as_slice()
+        .try_into()
+        .map_err(|_| Problem::bad_input("the box key is not a public key of 32 bytes"))
+}
+
+/// The cluster key for a manager that joins.
+fn boxed(running: &Running, node: NodeId, public: &[u8; 32]) -> Result<(u64, Vec<u8>), Problem> {
+    let core = &running.core;
+    core.keys.box_for(&mut *(core.dice)(), node, public).map_err(|error| match error {
+        NoKey::Seal(error) => Problem::bad_input(format!("the box key {error}")),
+        NoKey::NotOpen(_) | NoKey::Issuer(_) => unsigned(&error),
+    })
+}
+
+/// To whom managers seal their key files.
+pub(super) fn recipient_views(
+    cluster: &Cluster,
+) -> impl Iterator<Item = api::RecipientView> + use<'_> {
+    cluster.recipients.iter().map(|(id, recipient)| api::RecipientView {
+        id: id.as_bytes().to_vec(),
+        public: recipient.public.to_vec(),
+        label: recipient.label.clone(),
+        only: recipient.only.map(|node| node.as_bytes().to_vec()).unwrap_or_default(),
+    })
 }
 
 /// Whether the token stands and the secret part is its own. Whoever guesses does
@@ -157,5 +198,6 @@ fn reply(
         cluster_id: cluster.id.as_bytes().to_vec(),
         cluster_name: cluster.name.to_string(),
         addresses: running.manager_addresses(),
+        recipients: Vec::new(),
     }
 }

@@ -7,6 +7,7 @@ mod caller;
 mod chores;
 mod core;
 mod dispatch;
+mod enter;
 mod folder;
 mod gate;
 mod init;
@@ -21,6 +22,7 @@ mod serve;
 #[cfg(test)]
 pub(crate) mod testing;
 mod unlock;
+mod voters;
 
 pub use api::ControlService;
 pub use caller::LocalRules;

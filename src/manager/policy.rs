@@ -24,6 +24,10 @@ pub enum Method {
     Status,
     /// Making a cluster.
     Init,
+    /// Making this manager one of a cluster's.
+    Enter,
+    /// Handing leadership over.
+    StepDown,
     /// Unlocking this manager.
     Unlock,
     /// Locking this manager.
@@ -76,8 +80,8 @@ impl Policy {
             }
             // Over the network nobody founds or unlocks: the manager has no
             // identity yet by which the caller could know it.
-            Method::Init | Method::Unlock => &[Local],
-            Method::Lock | Method::WriteTokens | Method::WriteNodes => OWNERS,
+            Method::Init | Method::Enter | Method::Unlock => &[Local],
+            Method::Lock | Method::StepDown | Method::WriteTokens | Method::WriteNodes => OWNERS,
             Method::Intake | Method::WriteSecrets | Method::WriteServices => WRITERS,
             Method::Watch | Method::Read | Method::ReadTokens | Method::Recipients => READERS,
             Method::Join => &[Anonymous],
@@ -112,6 +116,8 @@ impl Method {
         match self {
             Self::Status => "ask for the status",
             Self::Init => "initialise a cluster",
+            Self::Enter => "let a manager join a cluster",
+            Self::StepDown => "hand leadership over",
             Self::Unlock => "unlock a manager",
             Self::Lock => "lock a manager",
             Self::Intake | Self::WriteSecrets => "change secrets",
@@ -145,7 +151,7 @@ mod tests {
     ];
 
     /// The table as people read it: `x` is allowed.
-    const ROWS: [(Method, &str); 16] = [
+    const ROWS: [(Method, &str); 18] = [
         //                       anonymous
         //                       | worker
         //                       | | manager
@@ -156,6 +162,8 @@ mod tests {
         //                       | | | | | | | local
         (Method::Status, "       - - x x x x x x"),
         (Method::Init, "         - - - - - - - x"),
+        (Method::Enter, "        - - - - - - - x"),
+        (Method::StepDown, "     - - - - - - x x"),
         (Method::Unlock, "       - - - - - - - x"),
         (Method::Lock, "         - - - - - - x x"),
         (Method::Intake, "       - - - - - x x x"),

@@ -14,14 +14,17 @@ use super::keys::KeyHolder;
 use super::lifecycle::{End, Manager, Shared, exit_of};
 use super::phase::Word;
 use super::problem::Problem;
+use super::voters;
 use super::{Core, Dispatch};
 use crate::base::{Fingerprint, NodeId, RequestId, Revision, Stamp, limits};
 use crate::ca::verify_chain;
-use crate::consensus::{Consensus, ProposeError, Start, StartError};
-use crate::domain::{Act, Actor, Applied, Command, Outcome, Refusal, State};
+use crate::consensus::{Consensus, Member, ProposeError, Start, StartError};
+use crate::domain::{Act, Actor, Applied, Command, Outcome, Refusal, State, node_by};
 use crate::seal::{BoxKey, KeyFileBody, KeyFileHeader};
 use crate::transport::{ClientTls, Credentials, ServerTls, serve};
 
+/// How long another manager may take to take the lead.
+const STEP_DOWN: Duration = Duration::from_secs(5);
 /// How long a read waits to be linearizable.
 const READ_WAIT: Duration = Duration::from_secs(5);
 
@@ -137,7 +140,8 @@ impl Started {
             tasks: Mutex::new(JoinSet::new()),
         });
         let mut tasks = running.tasks.lock();
-        tasks.spawn(chores::follow_facts(running.clone()));
+        tasks.spawn(chores::follow_facts(manager.clone(), running.clone()));
+        tasks.spawn(voters::keep(running.clone()));
         tasks.spawn(chores::expire_tokens(running.clone()));
         tasks.spawn(watch_consensus(manager.clone(), running.clone()));
         let routes = super::serve::remote(manager, &running);
@@ -179,7 +183,9 @@ impl Running {
     #[must_use]
     pub(super) fn word(&self) -> Word {
         let seen = self.core.consensus.leadership().borrow().clone();
-        let listed = self.core.consensus.read(|state| state.nodes.contains_key(&self.core.node));
+        let known = self.core.consensus.read(|state| state.nodes.contains_key(&self.core.node));
+        // After a start the state lags: the members stand in the log.
+        let listed = known || self.members().iter().any(|member| member.node == self.core.node);
         match seen.leader {
             _ if !listed => Word::Joining,
             _ if seen.own => Word::Leader,
@@ -195,6 +201,25 @@ impl Running {
         }
         let other = seen.leader.filter(|leader| *leader != self.core.node);
         Err(Problem::not_leader(other.map(|node| (node, self.addresses_of(node)))))
+    }
+    /// The members of consensus as this manager sees them.
+    pub(super) fn members(&self) -> Vec<Member> {
+        self.core.consensus.members()
+    }
+    /// Hands leadership over, if this manager leads: to one of a name or
+    /// id, or to whichever knows most.
+    pub(super) async fn step_down(&self, to: &str) -> Result<(), Problem> {
+        self.leads()?;
+        let to = match to {
+            "" => None,
+            name => Some(self.core.consensus.read(|state| node_by(state, name))?),
+        };
+        if self.core.consensus.hand_over(STEP_DOWN, to).await {
+            tracing::info!(event = "stepped_down");
+            return Ok(());
+        }
+        Err(Problem::refused("no such manager could take the lead")
+            .hint("skep node ls shows which managers can be reached"))
     }
     /// Waits until a read here is linearizable, unless a stale one will do.
     pub(super) async fn settle(&self, stale: bool) -> Result<(), Problem> {
@@ -246,7 +271,7 @@ impl Running {
     /// consensus.
     pub(super) async fn shut(&self, grace: Duration) {
         if self.leads().is_ok() && self.core.consensus.members().len() > 1 {
-            let moved = self.core.consensus.hand_over(grace).await;
+            let moved = self.core.consensus.hand_over(grace, None).await;
             tracing::info!(event = "leadership_handed_over", moved);
         }
         self.stop.cancel();

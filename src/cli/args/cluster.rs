@@ -27,6 +27,24 @@ pub(crate) struct InitArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
+  skep join --token-file token m1.example.org:4440
+  skep join --token-file - m1:4440 m2:4440 < token")]
+pub(crate) struct JoinArgs {
+    /// Managers of the cluster to ask, in turn
+    #[arg(required = true, value_name = "HOST:PORT")]
+    pub(crate) managers: Vec<String>,
+    /// A file with the join token; - is standard input
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub(crate) token_file: PathBuf,
+    /// What this manager is called in the cluster [default: this machine's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) local: LocalArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
   skep unlock                        # asks for the key, without echo
   skep unlock --key-file /media/safe/prod.key")]
 pub(crate) struct UnlockArgs {

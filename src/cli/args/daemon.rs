@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand};
 
+use super::ClientArgs;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ManagerCommand {
     /// Run a manager
@@ -12,6 +14,17 @@ pub(crate) enum ManagerCommand {
   skep manager run --advertise m1.example.org:4440
   skep manager run --config /etc/skep/manager.toml --unlock-key-file /run/keys/m1")]
     Run(Box<ManagerRunArgs>),
+    /// Hand leadership over to another manager
+    #[command(after_help = "Examples:
+  skep manager step-down
+  skep manager step-down --host m1.example.org --identity admin.skepid")]
+    StepDown {
+        /// Which manager leads next, by name or id [default: the one that knows most]
+        #[arg(long, value_name = "NAME")]
+        to: Option<String>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
 }
 
 #[derive(Args, Debug, Default)]

@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(super) use agent::{AgentCommand, AgentServiceCommand, AgentSocketArgs, ExecArgs};
 pub(super) use cluster::{
-    InitArgs, LockArgs, StatusArgs, TokenArgs, TokenCommand, UnlockArgs, UnlockKeyCommand,
+    InitArgs, JoinArgs, LockArgs, StatusArgs, TokenArgs, TokenCommand, UnlockArgs, UnlockKeyCommand,
 };
 pub(super) use daemon::{AgentRunArgs, LogArgs, ManagerCommand, ManagerRunArgs};
 pub(super) use node::{NodeCommand, NodeUpdateArgs};
@@ -37,6 +37,7 @@ Secrets and services:
 
 Cluster:
   init         Found a cluster on this manager
+  join         Let this manager join a cluster
   unlock       Unlock this manager
   lock         Lock this manager
   status       Show the state of the cluster
@@ -45,7 +46,7 @@ Cluster:
   node         List, label, drain and remove nodes
 
 Daemons:
-  manager run  Run a manager
+  manager      Run a manager, hand leadership over
   agent run    Run this machine's agent
   agent        Show the agent's status, leave, say what runs here
 
@@ -85,6 +86,8 @@ pub(super) enum Command {
     Exec(ExecArgs),
     /// Found a cluster on this manager
     Init(InitArgs),
+    /// Let this manager join a cluster
+    Join(JoinArgs),
     /// Unlock this manager
     Unlock(UnlockArgs),
     /// Lock this manager
@@ -100,7 +103,7 @@ pub(super) enum Command {
     /// List, label, drain and remove nodes
     #[command(subcommand, arg_required_else_help = true)]
     Node(NodeCommand),
-    /// Run a manager
+    /// Run a manager, hand leadership over
     #[command(subcommand, arg_required_else_help = true)]
     Manager(ManagerCommand),
     /// Run this machine's agent, show its status, leave, say what runs here

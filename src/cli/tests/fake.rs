@@ -17,11 +17,12 @@ use crate::transport::rpc::api::control_server::{Control, ControlServer};
 use crate::transport::{problem_status, serve_local};
 use crate::wire::api::{
     ApplyReply, ApplyRequest, CommitInitReply, CommitInitRequest, CreateTokenReply,
-    CreateTokenRequest, DeliveryProgress, IntakeReply, IntakeRequest, ListHoldersReply,
-    ListHoldersRequest, ListNodesReply, ListRequest, ListSecretsReply, ListServicesReply,
-    ListTokensReply, LockReply, LockRequest, PrepareInitReply, PrepareInitRequest, RecipientsReply,
-    RecipientsRequest, SecretView, ServiceView, StatusReply, StatusRequest, UnlockHeaderReply,
-    UnlockHeaderRequest, UnlockReply, UnlockRequest, WatchDeliveryRequest,
+    CreateTokenRequest, DeliveryProgress, IntakeReply, IntakeRequest, JoinClusterReply,
+    JoinClusterRequest, ListHoldersReply, ListHoldersRequest, ListNodesReply, ListRequest,
+    ListSecretsReply, ListServicesReply, ListTokensReply, LockReply, LockRequest, PrepareInitReply,
+    PrepareInitRequest, RecipientsReply, RecipientsRequest, SecretView, ServiceView, StatusReply,
+    StatusRequest, StepDownReply, StepDownRequest, UnlockHeaderReply, UnlockHeaderRequest,
+    UnlockReply, UnlockRequest, WatchDeliveryRequest,
 };
 
 /// What the manager answers and what it was asked.
@@ -160,6 +161,8 @@ impl Control for Fake {
         unlock_header: UnlockHeaderRequest -> UnlockHeaderReply,
         unlock: UnlockRequest -> UnlockReply,
         lock: LockRequest -> LockReply,
+        join_cluster: JoinClusterRequest -> JoinClusterReply,
+        step_down: StepDownRequest -> StepDownReply,
         create_token: CreateTokenRequest -> CreateTokenReply,
         list_nodes: ListRequest -> ListNodesReply,
         list_tokens: ListRequest -> ListTokensReply,

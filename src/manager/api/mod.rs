@@ -61,10 +61,15 @@ impl ControlService {
         }
         let running = shared.running()?;
         let core = &running.core;
-        let admitted = core
-            .consensus
-            .read(|state| Admitted::remote(extensions, core.cluster, state, method))?;
-        Ok((running, admitted))
+        let (admitted, unlisted) = core.consensus.read(|state| {
+            let admitted = Admitted::remote(extensions, core.cluster, state, method);
+            (admitted, Admitted::unlisted(extensions, core.cluster, state))
+        });
+        if unlisted {
+            // Who is behind may not know somebody who was admitted since.
+            running.leads()?;
+        }
+        Ok((running, admitted?))
     }
 }
 
@@ -97,6 +102,23 @@ impl Control for ControlService {
     ) -> Answer<api::CommitInitReply> {
         let user = self.local(request.extensions(), Method::Init)?;
         Ok(Response::new(self.manager.commit_init(user, request.into_inner()).await?))
+    }
+
+    async fn join_cluster(
+        &self,
+        request: Request<api::JoinClusterRequest>,
+    ) -> Answer<api::JoinClusterReply> {
+        self.local(request.extensions(), Method::Enter)?;
+        Ok(Response::new(self.manager.join_cluster(request.into_inner()).await?))
+    }
+
+    async fn step_down(
+        &self,
+        request: Request<api::StepDownRequest>,
+    ) -> Answer<api::StepDownReply> {
+        let (running, _) = self.running(request.extensions(), Method::StepDown)?;
+        running.step_down(&request.into_inner().to).await?;
+        Ok(Response::new(api::StepDownReply {}))
     }
 
     async fn unlock_header(

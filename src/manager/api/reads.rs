@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use super::super::join::recipient_views;
 use super::super::problem::Problem;
 use super::super::running::Running;
 use super::status::manager_status;
@@ -251,12 +252,7 @@ pub(super) async fn holders(
 pub(super) fn recipients(running: &Running) -> Result<api::RecipientsReply, Problem> {
     let cluster = running.core.consensus.read(|state| state.cluster.clone());
     let cluster = cluster.ok_or(Refusal::NotInitialised)?;
-    let recipients = cluster.recipients.iter().map(|(id, recipient)| api::RecipientView {
-        id: id.as_bytes().to_vec(),
-        public: recipient.public.to_vec(),
-        label: recipient.label.clone(),
-        only: recipient.only.map(|node| node.as_bytes().to_vec()).unwrap_or_default(),
-    });
+    let recipients = recipient_views(&cluster);
     Ok(api::RecipientsReply {
         fingerprint: cluster.fingerprint().0.to_vec(),
         cluster_name: cluster.name.to_string(),

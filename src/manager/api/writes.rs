@@ -1,6 +1,7 @@
 //! Changes: read, checked against the policy one by one, their data keys
 //! re-wrapped, proposed whole.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::caller::Admitted;
@@ -8,8 +9,10 @@ use super::super::keys::NoKey;
 use super::super::policy::Method;
 use super::super::problem::Problem;
 use super::super::running::Running;
-use crate::base::{BoxedKey, RequestId, SecretId, Stamp, TokenId, limits};
+use super::status::reachable;
+use crate::base::{BoxedKey, NodeId, RequestId, SecretId, Stamp, TokenId, limits};
 use crate::ca::JoinToken;
+use crate::consensus::Member;
 use crate::domain::{Act, Change, NewVersion, NodeRole, Outcome, Refusal, State, Token};
 use crate::seal::{SealError, ValueContext};
 use crate::wire::api;
@@ -54,6 +57,7 @@ pub(super) async fn apply(
         changes.push(change);
     }
     running.leads()?;
+    keeps_majority(running, &changes)?;
     let wrapping = running.clone();
     let changes = tokio::task::spawn_blocking(move || rewrap_all(&wrapping, changes))
         .await
@@ -64,6 +68,42 @@ pub(super) async fn apply(
         Outcome::Done | Outcome::Joined(_) => Vec::new(),
     };
     Ok(api::ApplyReply { revision: revision.0, changed: reply })
+}
+
+/// Refuses to remove managers where those that stay and can be reached would be
+/// no majority of those that stay, or where it is the leader that would go.
+fn keeps_majority<K>(running: &Running, changes: &[Change<K>]) -> Result<(), Problem> {
+    let removed: BTreeSet<NodeId> = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::RemoveNode { id, .. } => Some(*id),
+            _ => None,
+        })
+        .collect();
+    let own = running.core.node;
+    if removed.contains(&own) {
+        return Err(Problem::refused("this manager leads the cluster")
+            .hint("skep manager step-down, then repeat it"));
+    }
+    if majority_stays(&running.members(), own, &removed) {
+        return Ok(());
+    }
+    Err(Problem::refused(
+        "the managers that would stay could not go on: no majority of them can be reached",
+    )
+    .hint("skep node ls shows which are out of reach: bring one back or remove that one first"))
+}
+
+/// Whether a majority of the voters that stay is in reach of this leader, or no
+/// voter goes.
+fn majority_stays(members: &[Member], own: NodeId, removed: &BTreeSet<NodeId>) -> bool {
+    let voters = || members.iter().filter(|member| member.voter);
+    if !voters().any(|member| removed.contains(&member.node)) {
+        return true;
+    }
+    let staying = || voters().filter(|member| !removed.contains(&member.node));
+    let reached = staying().filter(|member| member.node == own || reachable(member)).count();
+    reached > staying().count() / 2
 }
 
 /// What the policy calls a change.
@@ -144,9 +184,6 @@ pub(super) async fn create_token(
     let core = &running.core;
     let drawn = JoinToken::draw(&mut *(core.dice)(), running.fingerprint);
     let token = read_token(&request, &drawn, core.clock.now())?;
-    if token.role == NodeRole::Manager {
-        return Err(Problem::managers_do_not_join());
-    }
     let ends = token.ends;
     let made = Change::CreateToken { id: drawn.id, token: token.clone() };
     rotate(running, admitted, Some(made), drawn.id, request.rotate.then_some(token.role)).await?;
@@ -159,14 +196,6 @@ pub(super) async fn create_token(
         ends: ends.0,
         addresses: running.manager_addresses(),
     })
-}
-
-impl Problem {
-    /// What this version does not do.
-    pub(crate) fn managers_do_not_join() -> Self {
-        Self::refused("this version admits workers only; a cluster has one manager")
-            .hint("skep join-token worker")
-    }
 }
 
 fn read_token(
@@ -246,6 +275,24 @@ mod tests {
             api::CreateTokenRequest { role: "worker".into(), ..api::CreateTokenRequest::default() };
         change(&mut request);
         read_token(&request, &drawn, NOW)
+    }
+
+    #[test]
+    fn a_majority_of_those_that_stay_is_in_reach() {
+        let id = |n| NodeId::from_bytes([n; 16]);
+        let member = |n, last_contact_ms| Member {
+            node: id(n),
+            addresses: Vec::new(),
+            voter: true,
+            last_contact_ms: Some(last_contact_ms),
+            behind: Some(0),
+        };
+        let whole = [member(1, 0), member(2, 10), member(3, 10)];
+        assert!(majority_stays(&whole, id(1), &BTreeSet::from([id(2)])));
+        let one_away = [member(1, 0), member(2, 10), member(3, 60_000)];
+        assert!(!majority_stays(&one_away, id(1), &BTreeSet::from([id(2)])));
+        assert!(majority_stays(&one_away, id(1), &BTreeSet::from([id(3)])));
+        assert!(majority_stays(&one_away, id(1), &BTreeSet::from([id(9)])), "a worker");
     }
 
     #[test]

@@ -1,0 +1,280 @@
+//! From nothing to one more manager of a cluster that is there.
+//!
+//! The keys are made here and their private halves stay here. Once the leader has
+//! admitted this manager it writes its key file and starts as a member that has
+//! nothing: the leader brings it the log and lets it vote when it has caught up.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+
+use super::chores;
+use super::folder::NodeFile;
+use super::lifecycle::{End, Manager};
+use super::phase::Needs;
+use super::problem::Problem;
+use super::running::{Running, Started};
+use crate::base::{Key32, Name, NodeId, SecretBytes};
+use crate::ca::{
+    CertificateRole, JoinToken, Leaf, PrivateKey, certificate_request, key_digest, verify_chain,
+};
+use crate::seal::{BoxKey, Dek, KeyFile, KeyFileBody, RecipientKey, SealError};
+use crate::transport::rpc::api::membership_client::MembershipClient;
+use crate::transport::{ClientTls, Expect, connect, read_problem};
+use crate::wire::{api, convert::read_id};
+
+/// One try to connect.
+const CONNECT: Duration = Duration::from_secs(2);
+/// The answer to a join: it is committed by then.
+const ANSWER: Duration = Duration::from_secs(15);
+/// Managers asked, those that were pointed at included.
+const HOPS: usize = 16;
+/// Addresses that a caller may name.
+const ADDRESSES: usize = 16;
+/// How long the answer waits for this manager to vote, so that it says more than
+/// that it is joining.
+const VOTE_WAIT: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What this manager asks with; the private halves stay.
+struct Application {
+    token: JoinToken,
+    name: Name,
+    tls: PrivateKey,
+    box_key: BoxKey,
+    addresses: Vec<String>,
+}
+
+/// What another manager said that is not "yes".
+enum No {
+    /// It does not lead; these may.
+    Elsewhere(Vec<String>),
+    /// It can't now, or is not there.
+    NotNow(Problem),
+    /// For good.
+    Refused(Problem),
+}
+
+impl Manager {
+    /// Joins the cluster that the token is of. Goes on to its end also when the
+    /// caller is gone.
+    pub(super) async fn join_cluster(
+        &self,
+        request: api::JoinClusterRequest,
+    ) -> Result<api::JoinClusterReply, Problem> {
+        let manager = self.clone();
+        let task = tokio::spawn(async move { manager.enter(request).await });
+        task.await.unwrap_or_else(|_| Err(Problem::bug("join ended unexpectedly")))
+    }
+
+    async fn enter(
+        self,
+        request: api::JoinClusterRequest,
+    ) -> Result<api::JoinClusterReply, Problem> {
+        let turn = self.0.turn.lock().await;
+        self.phase().admits(Needs::New)?;
+        let asked = request.addresses.clone();
+        if !(1..=ADDRESSES).contains(&asked.len()) {
+            return Err(Problem::bad_input("name 1 to 16 addresses of managers to ask"));
+        }
+        let application = Application::new(&self, request)?;
+        let listener = self.0.listen()?;
+        let reply = application.ask(&self, asked).await?;
+        let fingerprint = application.token.fingerprint;
+        let entry = application.entry(&self, &reply)?;
+        let (bytes, names) = (entry.key_file.to_bytes(), entry.node_file);
+        let written = self.0.on_disk(move |shared| shared.folder.enter(&bytes, &names)).await;
+        written.map_err(|error| {
+            Problem::fatal(21, format!("{}: {error}", self.0.folder.path().display()))
+                .hint("the cluster lists this manager: skep node rm it there, then join again")
+        })?;
+        let header = entry.key_file.header();
+        let started = match Started::new(&self.0, header, entry.body, fingerprint).await {
+            Ok(started) => started,
+            Err(error) => {
+                let problem = Problem::from(error);
+                self.end(End::Failed(problem.exit(), problem.text().to_owned()));
+                return Err(problem);
+            }
+        };
+        chores::open_key(&started.core);
+        let running = started.run(&self, listener);
+        self.0.become_running(running.clone());
+        drop(turn);
+        tracing::info!(event = "joined", node = %entry.node, cluster = reply.cluster_name);
+        votes(&running).await;
+        Ok(api::JoinClusterReply {
+            node_id: reply.node_id,
+            node_name: reply.node_name,
+            cluster_name: reply.cluster_name,
+            state: running.word().to_string(),
+        })
+    }
+}
+
+/// Waits until this manager votes and knows who leads.
+async fn votes(running: &Running) {
+    let own = running.core.node;
+    let voting = async {
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            look.tick().await;
+            let votes = running.members().iter().any(|member| member.node == own && member.voter);
+            let known = running.core.consensus.read(|state| state.nodes.contains_key(&own));
+            if votes && known {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(VOTE_WAIT, voting).await.is_err() {
+        tracing::info!(event = "catching_up");
+    }
+}
+
+/// All that a manager has once it is admitted.
+struct Entry {
+    node: NodeId,
+    key_file: KeyFile,
+    body: KeyFileBody,
+    node_file: NodeFile,
+}
+
+impl Application {
+    fn new(manager: &Manager, request: api::JoinClusterRequest) -> Result<Self, Problem> {
+        let text = SecretBytes::from_box(request.token.into_boxed_slice());
+        let token = JoinToken::parse(text.expose()).map_err(|error| {
+            Problem::bad_input(format!("the join token {error}"))
+                .hint("make one on a manager of the cluster: skep join-token manager -q")
+        })?;
+        let name = if request.name.is_empty() {
+            manager.0.setup.name.clone()
+        } else {
+            let bad = |error| Problem::bad_input(format!("the manager's name: {error}"));
+            request.name.parse().map_err(bad)?
+        };
+        Ok(Self {
+            token,
+            name,
+            tls: PrivateKey::generate().map_err(|error| Problem::bug(error.to_string()))?,
+            box_key: BoxKey::draw(&mut *manager.0.dice()),
+            addresses: manager.0.addresses(),
+        })
+    }
+
+    /// Asks the managers in turn, following where they point to.
+    async fn ask(
+        &self,
+        manager: &Manager,
+        addresses: Vec<String>,
+    ) -> Result<api::JoinReply, Problem> {
+        let tls = ClientTls::anonymous(self.token.fingerprint, manager.0.setup.clock.clone());
+        let mut left: Vec<String> = addresses.into_iter().rev().collect();
+        let mut last = Problem::unavailable("no manager could be reached");
+        let mut asked = 0;
+        while let Some(address) = left.pop() {
+            asked += 1;
+            if asked > HOPS {
+                break;
+            }
+            match self.ask_one(&address, &tls).await {
+                Ok(reply) => return Ok(reply),
+                Err(No::Elsewhere(leader)) => left.extend(leader.into_iter().rev()),
+                Err(No::NotNow(problem)) => last = problem,
+                Err(No::Refused(problem)) => return Err(problem),
+            }
+        }
+        Err(last)
+    }
+
+    async fn ask_one(&self, address: &str, tls: &ClientTls) -> Result<api::JoinReply, No> {
+        let connected = connect(address, tls, Expect::AnyManager, CONNECT).await;
+        let (channel, _) = connected.map_err(|error| {
+            let hint = "is it a manager of the token's cluster, and unlocked?";
+            No::NotNow(Problem::unavailable(error.to_string()).hint(hint))
+        })?;
+        let proof = certificate_request(&self.tls)
+            .map_err(|error| No::Refused(Problem::bug(error.to_string())))?;
+        let request = api::JoinRequest {
+            token_id: self.token.id.as_bytes().to_vec(),
+            token_secret: self.token.secret.expose().to_vec(),
+            role: "manager".to_owned(),
+            name: self.name.to_string(),
+            public_key: self.tls.public(),
+            proof,
+            box_key: self.box_key.public().to_vec(),
+            addresses: self.addresses.clone(),
+        };
+        let mut client = MembershipClient::new(channel);
+        match tokio::time::timeout(ANSWER, client.join(request)).await {
+            Ok(Ok(reply)) => Ok(reply.into_inner()),
+            Ok(Err(status)) => Err(said_no(&status)),
+            Err(_late) => Err(No::Refused(Problem::unknown())),
+        }
+    }
+
+    /// Checks the answer and makes the key file of it.
+    fn entry(self, manager: &Manager, reply: &api::JoinReply) -> Result<Entry, Problem> {
+        let odd = |what: &str| {
+            Problem::refused(format!("the answer to the join does not fit: {what}"))
+                .hint("nothing was kept; skep node rm this manager there before it joins again")
+        };
+        let node = read_id("node_id", &reply.node_id)?;
+        let cluster = read_id("cluster_id", &reply.cluster_id)?;
+        let now = manager.0.setup.clock.now();
+        let leaf: Leaf = verify_chain(&reply.chain, self.token.fingerprint, now)
+            .map_err(|error| odd(&format!("its certificate {error}")))?;
+        let own = leaf.subject.role == CertificateRole::Manager(node)
+            && leaf.subject.cluster == cluster
+            && leaf.key == key_digest(&self.tls.public());
+        if !own {
+            return Err(odd("its certificate is for somebody else"));
+        }
+        let sealed = |error: SealError| odd(&format!("a recipient {error}"));
+        let mut recipients = Vec::new();
+        for view in &reply.recipients {
+            if !view.only.is_empty() && view.only != reply.node_id {
+                continue;
+            }
+            let public: [u8; 32] = view
+                .public
+                .as_slice()
+                .try_into()
+                .map_err(|_| odd("a recipient is no public key"))?;
+            recipients.push(RecipientKey::new(public).map_err(sealed)?);
+        }
+        let dice = &mut *manager.0.dice();
+        let body = KeyFileBody {
+            tls_key: SecretBytes::copy_of(self.tls.expose()),
+            chain: reply.chain.clone(),
+            box_private: Key32::take(&mut { *self.box_key.expose() }),
+            deks: vec![Dek::draw(dice)],
+        };
+        let key_file = KeyFile::seal(dice, cluster, node, 1, &recipients, &body).map_err(sealed)?;
+        let node_file = NodeFile {
+            node: node.to_string(),
+            name: leaf.subject.name.to_string(),
+            cluster: reply.cluster_name.clone(),
+        };
+        Ok(Entry { node, key_file, body, node_file })
+    }
+}
+
+fn said_no(status: &Status) -> No {
+    let Some(problem) = read_problem(status) else {
+        // Whoever hung up may have committed it.
+        return No::Refused(Problem::unknown());
+    };
+    if !problem.leader_addresses.is_empty() {
+        return No::Elsewhere(problem.leader_addresses);
+    }
+    let (text, hint) = (problem.text, problem.hint);
+    match status.code() {
+        Code::Unavailable | Code::ResourceExhausted => {
+            No::NotNow(Problem::unavailable(text).hint(hint))
+        }
+        Code::InvalidArgument => No::Refused(Problem::bad_input(text).hint(hint)),
+        Code::Unknown => No::Refused(Problem::unknown()),
+        _ => No::Refused(Problem::refused(text).hint(hint)),
+    }
+}

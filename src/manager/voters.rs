@@ -1,0 +1,186 @@
+//! The leader's care for who takes part in consensus: what the state lists as
+//! managers is what the members become, one step at a time.
+//!
+//! A manager first follows as a learner and votes once it has caught up, so that
+//! one that never comes costs the cluster nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+
+use super::running::Running;
+use crate::base::NodeId;
+use crate::consensus::{Member, ProposeError};
+use crate::domain::{Fact, NodeRole, State};
+
+/// How often learners are looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long one step may take: past it a majority is missing, and it is tried again.
+const STEP: Duration = Duration::from_secs(5);
+/// Records a learner may lack when it becomes a voter.
+const BEHIND: u64 = 64;
+/// A learner that has answered within this many milliseconds is there.
+const CONTACT_MS: u64 = 2_000;
+
+/// What brings the members closer to what they should be.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// A manager that is no member yet.
+    Admit(NodeId, Vec<String>),
+    /// Exactly these vote.
+    Vote(BTreeSet<NodeId>),
+    /// Learners that are no managers any more.
+    Forget(BTreeSet<NodeId>),
+}
+
+type Managers = BTreeMap<NodeId, Vec<String>>;
+
+fn managers(state: &State) -> Managers {
+    let listed = state.nodes.iter().filter(|(_, node)| node.role == NodeRole::Manager);
+    listed.map(|(id, node)| (*id, node.addresses.clone())).collect()
+}
+
+/// The next step, if there is one now.
+fn step(wanted: &Managers, members: &[Member]) -> Option<Step> {
+    let ids = |voter| {
+        let same = members.iter().filter(move |member| member.voter == voter);
+        same.map(|member| member.node).collect::<BTreeSet<_>>()
+    };
+    let (voters, learners) = (ids(true), ids(false));
+    let staying: BTreeSet<NodeId> =
+        voters.iter().filter(|id| wanted.contains_key(id)).copied().collect();
+    if staying.is_empty() {
+        // The state is behind the members: nobody is taken away for that.
+        return None;
+    }
+    if staying.len() < voters.len() {
+        return Some(Step::Vote(staying));
+    }
+    let gone: BTreeSet<NodeId> =
+        learners.iter().filter(|id| !wanted.contains_key(id)).copied().collect();
+    if !gone.is_empty() {
+        return Some(Step::Forget(gone));
+    }
+    let new = wanted.iter().find(|(id, _)| !voters.contains(id) && !learners.contains(id));
+    if let Some((id, addresses)) = new {
+        return Some(Step::Admit(*id, addresses.clone()));
+    }
+    let ready = members.iter().find(|member| !member.voter && caught_up(member))?;
+    Some(Step::Vote(voters.iter().copied().chain([ready.node]).collect()))
+}
+
+fn caught_up(member: &Member) -> bool {
+    member.behind.is_some_and(|behind| behind <= BEHIND)
+        && member.last_contact_ms.is_some_and(|ago| ago <= CONTACT_MS)
+}
+
+/// Whether the members are what they should be.
+fn settled(wanted: &Managers, members: &[Member]) -> bool {
+    members.len() == wanted.len()
+        && members.iter().all(|member| member.voter && wanted.contains_key(&member.node))
+}
+
+/// Keeps the members what the state says, while this manager leads.
+pub(super) async fn keep(running: Arc<Running>) {
+    let consensus = &running.core.consensus;
+    let mut facts = consensus.facts();
+    let mut leadership = consensus.leadership();
+    loop {
+        let wanted = consensus.read(managers);
+        let unsettled = running.leads().is_ok() && !settled(&wanted, &running.members());
+        if unsettled && let Some(step) = step(&wanted, &running.members()) {
+            tracing::info!(event = "members_change", ?step);
+            match tokio::time::timeout(STEP, take(&running, step)).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => tracing::warn!(event = "members_not_changed", why = %error),
+                Err(_late) => tracing::warn!(event = "members_not_changed", why = "no answer"),
+            }
+        }
+        tokio::select! {
+            () = running.stop.cancelled() => return,
+            changed = leadership.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(LOOK), if unsettled => {}
+            () = nodes_change(&mut facts) => {}
+        }
+    }
+}
+
+async fn take(running: &Running, step: Step) -> Result<(), ProposeError> {
+    let consensus = &running.core.consensus;
+    match step {
+        Step::Admit(node, addresses) => consensus.admit(node, addresses).await,
+        Step::Vote(voters) => consensus.set_voters(voters).await,
+        Step::Forget(learners) => consensus.forget(learners).await,
+    }
+}
+
+/// Waits until a node may have come, gone or changed.
+async fn nodes_change(
+    facts: &mut tokio::sync::broadcast::Receiver<(crate::base::Revision, Arc<[Fact]>)>,
+) {
+    loop {
+        match facts.recv().await {
+            Ok((_, facts)) => {
+                let concerns =
+                    |fact: &Fact| matches!(fact, Fact::NodeRevised(_) | Fact::NodeRemoved(_));
+                // A snapshot that was installed has no facts of its own.
+                if facts.is_empty() || facts.iter().any(concerns) {
+                    return;
+                }
+            }
+            Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> NodeId {
+        NodeId::from_bytes([n; 16])
+    }
+
+    fn wanted(ids: &[u8]) -> Managers {
+        ids.iter().map(|n| (id(*n), vec![format!("m{n}:4440")])).collect()
+    }
+
+    fn member(n: u8, voter: bool, behind: Option<u64>) -> Member {
+        let last_contact_ms = behind.map(|_| 5);
+        Member { node: id(n), addresses: Vec::new(), voter, last_contact_ms, behind }
+    }
+
+    #[test]
+    fn a_manager_learns_and_then_votes() {
+        let (one, two) = (member(1, true, Some(0)), |voter, behind| member(2, voter, behind));
+        let alone = [one.clone()];
+        assert_eq!(
+            step(&wanted(&[1, 2]), &alone),
+            Some(Step::Admit(id(2), vec!["m2:4440".to_owned()]))
+        );
+        let away = [one.clone(), two(false, None)];
+        assert_eq!(step(&wanted(&[1, 2]), &away), None, "it never answered");
+        let late = [one.clone(), two(false, Some(BEHIND + 1))];
+        assert_eq!(step(&wanted(&[1, 2]), &late), None, "it is catching up");
+        let there = [one.clone(), two(false, Some(0))];
+        assert_eq!(
+            step(&wanted(&[1, 2]), &there),
+            Some(Step::Vote(BTreeSet::from([id(1), id(2)])))
+        );
+        assert!(!settled(&wanted(&[1, 2]), &there));
+        let whole = [one, two(true, Some(0))];
+        assert_eq!(step(&wanted(&[1, 2]), &whole), None);
+        assert!(settled(&wanted(&[1, 2]), &whole));
+    }
+
+    #[test]
+    fn who_is_removed_votes_and_learns_no_more() {
+        let members = [member(1, true, Some(0)), member(2, true, None), member(3, false, Some(0))];
+        assert_eq!(step(&wanted(&[1, 3]), &members), Some(Step::Vote(BTreeSet::from([id(1)]))));
+        assert_eq!(step(&wanted(&[1, 2]), &members), Some(Step::Forget(BTreeSet::from([id(3)]))));
+        assert_eq!(step(&wanted(&[]), &members), None, "a state that is behind");
+    }
+}
