@@ -41,7 +41,7 @@ fn managers_join_and_any_of_them_is_asked() {
 }
 
 #[test]
-fn a_killed_leader_is_replaced_and_comes_back() {
+fn p3_a_killed_leader_is_replaced_and_comes_back() {
     let mut cluster = Cluster::start_with(3, 1);
     cluster.secret("db", b"one");
     cluster.service("web", "node-1", &["db"]);
@@ -87,7 +87,7 @@ fn a_killed_leader_is_replaced_and_comes_back() {
 }
 
 #[test]
-fn a_revoke_stays_pending_under_the_next_leader() {
+fn p4_a_revoke_stays_pending_under_the_next_leader() {
     let mut cluster = Cluster::start_with(3, 1);
     cluster.secret("db", b"one");
     cluster.service("web", "node-1", &["db"]);
@@ -112,7 +112,7 @@ fn a_revoke_stays_pending_under_the_next_leader() {
 }
 
 #[test]
-fn all_managers_killed_come_back_in_any_order() {
+fn p3_p7_all_managers_killed_come_back_and_workloads_keep_their_files() {
     let mut cluster = Cluster::start_with(3, 1);
     cluster.secret("db", b"one");
     cluster.service("web", "node-1", &["db"]);
