@@ -21,7 +21,7 @@ pub(super) fn manager(shell: &mut Shell, args: ManagerRunArgs) -> Result<(), Tro
         return check(shell, &config);
     }
     start_log(&log)?;
-    match daemon::manager::run(config) {
+    match daemon::manager::run(config)? {
         Exit::Done => Ok(()),
         // Its log has said why.
         exit => Err(Trouble::Told(exit)),

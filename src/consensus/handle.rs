@@ -288,14 +288,14 @@ impl Consensus {
         added.map(drop).map_err(refused)
     }
 
-    /// Makes exactly these members the voters; a voter that is none of them is no
-    /// member any more. Only the leader can.
+    /// Makes exactly these members the voters; a voter that is none of them goes on
+    /// as a learner, so that it sees what follows. Only the leader can.
     ///
     /// # Errors
     /// [`ProposeError`].
     pub async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ProposeError> {
         self.running()?;
-        let changed = self.inner.raft.change_membership(voters, false).await;
+        let changed = self.inner.raft.change_membership(voters, true).await;
         changed.map(drop).map_err(refused)
     }
 

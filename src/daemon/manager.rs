@@ -39,19 +39,15 @@ enum After {
     Anew,
 }
 
-/// Runs a manager until it is told to end, or can't go on. Logging was started by
-/// whoever calls.
-#[must_use]
-pub fn run(config: ManagerConfig) -> Exit {
-    match start(config) {
-        Ok(After::Exit(exit)) => exit,
-        Ok(After::Anew) => anew(),
-        Err(failure) => {
-            let hint = failure.hint.unwrap_or_default();
-            let status = failure.exit.code();
-            tracing::error!(event = "manager_failed", status, hint, "{}", failure.text);
-            failure.exit
-        }
+/// Runs a manager until it is told to end, or can't go on; then its log has said
+/// why. Logging was started by whoever calls.
+///
+/// # Errors
+/// Why it didn't start.
+pub fn run(config: ManagerConfig) -> Result<Exit, Failure> {
+    match start(config)? {
+        After::Exit(exit) => Ok(exit),
+        After::Anew => Ok(anew()),
     }
 }
 

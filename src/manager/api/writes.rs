@@ -9,6 +9,7 @@ use super::super::keys::NoKey;
 use super::super::policy::Method;
 use super::super::problem::Problem;
 use super::super::running::Running;
+use super::super::voters;
 use super::status::reachable;
 use crate::base::{BoxedKey, NodeId, RequestId, SecretId, Stamp, TokenId, limits};
 use crate::ca::JoinToken;
@@ -57,12 +58,18 @@ pub(super) async fn apply(
         changes.push(change);
     }
     running.leads()?;
-    keeps_majority(running, &changes)?;
+    let removed = removed_by(&changes);
+    let voting = if removed.is_empty() { None } else { Some(running.voting.lock().await) };
+    keeps_majority(running, &removed)?;
     let wrapping = running.clone();
     let changes = tokio::task::spawn_blocking(move || rewrap_all(&wrapping, changes))
         .await
         .unwrap_or_else(|_| Err(Problem::bug("re-wrapping ended unexpectedly")))?;
+    // Should the removal itself be refused then, they are given the vote again.
+    let retired = voters::retire(running, &removed).await;
+    retired.map_err(|error| running.problem(error))?;
     let (revision, outcome) = running.propose(id, admitted.actor()?, Act::Change(changes)).await?;
+    drop(voting);
     let reply = match outcome {
         Outcome::Changed(each) => each.iter().map(write_changed).collect(),
         Outcome::Done | Outcome::Joined(_) => Vec::new(),
@@ -70,22 +77,24 @@ pub(super) async fn apply(
     Ok(api::ApplyReply { revision: revision.0, changed: reply })
 }
 
+/// The nodes that these changes remove.
+fn removed_by<K>(changes: &[Change<K>]) -> BTreeSet<NodeId> {
+    let removed = changes.iter().filter_map(|change| match change {
+        Change::RemoveNode { id, .. } => Some(*id),
+        _ => None,
+    });
+    removed.collect()
+}
+
 /// Refuses to remove managers where those that stay and can be reached would be
 /// no majority of those that stay, or where it is the leader that would go.
-fn keeps_majority<K>(running: &Running, changes: &[Change<K>]) -> Result<(), Problem> {
-    let removed: BTreeSet<NodeId> = changes
-        .iter()
-        .filter_map(|change| match change {
-            Change::RemoveNode { id, .. } => Some(*id),
-            _ => None,
-        })
-        .collect();
+fn keeps_majority(running: &Running, removed: &BTreeSet<NodeId>) -> Result<(), Problem> {
     let own = running.core.node;
     if removed.contains(&own) {
         return Err(Problem::refused("this manager leads the cluster")
             .hint("skep manager step-down, then repeat it"));
     }
-    if majority_stays(&running.members(), own, &removed) {
+    if majority_stays(&running.members(), own, removed) {
         return Ok(());
     }
     Err(Problem::refused(
