@@ -88,7 +88,6 @@ pub(super) async fn keep(running: Arc<Running>) {
     let mut facts = consensus.facts();
     let mut leadership = consensus.leadership();
     loop {
-        let turn = running.voting.lock().await;
         let wanted = consensus.read(managers);
         let unsettled = running.leads().is_ok() && !settled(&wanted, &running.members());
         if unsettled && let Some(step) = step(&wanted, &running.members()) {
@@ -99,7 +98,6 @@ pub(super) async fn keep(running: Arc<Running>) {
                 Err(_late) => tracing::warn!(event = "members_not_changed", why = "no answer"),
             }
         }
-        drop(turn);
         tokio::select! {
             () = running.stop.cancelled() => return,
             changed = leadership.changed() => if changed.is_err() { return },
@@ -107,27 +105,6 @@ pub(super) async fn keep(running: Arc<Running>) {
             () = nodes_change(&mut facts) => {}
         }
     }
-}
-
-/// Takes the vote from managers that are about to be removed. It must be committed
-/// before the state says that they are gone: they end upon that, and a change of
-/// voters that still needs their word would never be done.
-///
-/// # Errors
-/// [`ProposeError`]; past [`STEP`] the outcome is unknown.
-pub(super) async fn retire(
-    running: &Running,
-    removed: &BTreeSet<NodeId>,
-) -> Result<(), ProposeError> {
-    let voters = running.members().into_iter().filter(|member| member.voter);
-    let voters: BTreeSet<NodeId> = voters.map(|member| member.node).collect();
-    let staying: BTreeSet<NodeId> = voters.difference(removed).copied().collect();
-    if staying.len() == voters.len() {
-        return Ok(());
-    }
-    tracing::info!(event = "members_change", step = ?Step::Vote(staying.clone()));
-    let retired = running.core.consensus.set_voters(staying);
-    tokio::time::timeout(STEP, retired).await.unwrap_or(Err(ProposeError::Unknown))
 }
 
 async fn take(running: &Running, step: Step) -> Result<(), ProposeError> {
