@@ -138,6 +138,7 @@ fn always_admitted(act: &Act) -> bool {
         | Change::RemoveToken { .. }
         | Change::UpdateNode { .. }
         | Change::RemoveNode { .. }
+        | Change::RemoveManager { .. }
         | Change::CreateToken { .. } => true,
         Change::CreateSecret { .. }
         | Change::UpdateSecret { .. }
