@@ -10,6 +10,7 @@ use openraft::errors::{
     ClientWriteError, Fatal, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError,
 };
 use openraft::{ChangeMembers, Raft, ReadPolicy};
+use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -112,6 +113,8 @@ struct Inner {
     shared: Arc<Shared>,
     log: Log,
     leadership: watch::Receiver<Leadership>,
+    /// The term that this member leads, and since when it is known to.
+    leading: Mutex<Option<(u64, Instant)>>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -147,7 +150,8 @@ impl Consensus {
             tokio::spawn(snapshot_when_due(raft.clone(), Arc::clone(&shared))).abort_handle(),
         ];
         let leadership = following;
-        let inner = Inner { node, addresses, raft, shared, log, leadership, tasks };
+        let leading = Mutex::default();
+        let inner = Inner { node, addresses, raft, shared, log, leadership, leading, tasks };
         let consensus = Self { inner: Arc::new(inner) };
         consensus.lead_if_alone().await;
         Ok(consensus)
@@ -274,7 +278,7 @@ impl Consensus {
     /// knows it) and records behind.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
-        progress::members(self.inner.node, &self.inner.raft)
+        progress::members(self.inner.node, &self.inner.raft, &self.inner.leading)
     }
 
     /// Lets a manager follow the log as a learner, without waiting for it to catch
@@ -323,7 +327,7 @@ impl Consensus {
         if leadership.borrow().leader != Some(self.inner.node) {
             return true;
         }
-        let Some(next) = next.min_by_key(|m| (m.behind, m.last_contact_ms)) else { return false };
+        let Some(next) = next.min_by_key(|m| (m.behind.unwrap_or(u64::MAX), m.last_contact_ms)) else { return false };
         if self.inner.raft.trigger().transfer_leader(next.node).await.is_err() {
             return false;
         }

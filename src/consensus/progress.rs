@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Instant, Raft, RaftMetrics};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::handle::{Leadership, Member};
@@ -71,8 +72,22 @@ pub(super) async fn fatal(raft: &Raft<TypeConfig, Machine>) -> String {
 }
 
 /// The members, as this one sees them.
-pub(super) fn members(node: NodeId, raft: &Raft<TypeConfig, Machine>) -> Vec<Member> {
+pub(super) fn members(
+    node: NodeId,
+    raft: &Raft<TypeConfig, Machine>,
+    leading: &Mutex<Option<(u64, tokio::time::Instant)>>,
+) -> Vec<Member> {
     let metrics = raft.metrics().borrow_watched().clone();
+    // One that never answered this leader is silent since it leads, as far as it knows.
+    let since = metrics.state.is_leader().then(|| {
+        let term = metrics.current_term;
+        let mut leading = leading.lock();
+        let (of, _) = *leading.get_or_insert((term, tokio::time::Instant::now()));
+        if of != term {
+            *leading = Some((term, tokio::time::Instant::now()));
+        }
+        leading.map_or(0, |(_, at)| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX))
+    });
     let membership = metrics.membership_config.membership();
     let voters: Vec<NodeId> = membership.voter_ids().collect();
     let last = metrics.last_log_index.map_or(0, |index| index.saturating_add(1));
@@ -81,7 +96,7 @@ pub(super) fn members(node: NodeId, raft: &Raft<TypeConfig, Machine>) -> Vec<Mem
         let matched = metrics.replication.as_ref().and_then(|matched| matched.get(id));
         let own = *id == node && metrics.state.is_leader();
         let elapsed = heard.map(|at| at.elapsed().as_millis());
-        let last_contact_ms = elapsed.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
+        let last_contact_ms = elapsed.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)).or(since);
         let behind = matched
             .map(|id| last.saturating_sub(id.as_ref().map_or(0, |id| id.index.saturating_add(1))));
         Member {
