@@ -3,11 +3,13 @@
 //! Everything a fixture starts or mounts ends with it, also when the test fails;
 //! what a killed test leaves ends by the kernel's parent-death signal.
 
+mod client;
 mod cluster;
 mod node;
 mod process;
 mod wait;
 
+pub use client::{Client, Outcome, secret_id};
 pub use cluster::{Cluster, Exec};
 pub use node::{Agent, Manager};
 pub use process::{Ran, binary, run};

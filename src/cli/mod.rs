@@ -15,6 +15,7 @@ mod input;
 mod join;
 mod lookup;
 mod node;
+mod operator;
 mod outfile;
 mod problem;
 mod prompt;
@@ -46,6 +47,7 @@ use problem::Trouble;
 
 use crate::daemon::{Exit, Failure};
 
+pub use operator::Operator;
 pub use shell::{Screen, Shell};
 
 /// The whole process: reads its arguments, does it, answers the exit status.
