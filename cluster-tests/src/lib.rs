@@ -5,12 +5,14 @@
 
 mod client;
 mod cluster;
+mod dice;
 mod node;
 mod process;
 mod wait;
 
 pub use client::{Client, Outcome, secret_id};
 pub use cluster::{Cluster, Exec};
+pub use dice::Dice;
 pub use node::{Agent, Manager};
 pub use process::{Ran, binary, run};
 pub use wait::{DEADLINE, until};

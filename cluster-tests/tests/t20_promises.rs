@@ -151,7 +151,10 @@ fn p9_a_certificate_and_its_key_are_never_seen_torn() {
         stop.store(true, Ordering::Relaxed);
         reader.join().expect("no torn read")
     });
-    println!("{ROTATIONS} rotations, {} reads of {seen} generations", reads.load(Ordering::Relaxed));
+    println!(
+        "{ROTATIONS} rotations, {} reads of {seen} generations",
+        reads.load(Ordering::Relaxed)
+    );
     assert!(seen > ROTATIONS / 10, "only {seen} generations were seen");
     until("the last value", || {
         (read_set(&folder, ["cert", "key"])?[0] == ROTATIONS.to_string().into_bytes()).then_some(())
