@@ -6,6 +6,7 @@
 mod client;
 mod cluster;
 mod dice;
+mod net;
 mod node;
 mod process;
 mod wait;
@@ -13,6 +14,7 @@ mod wait;
 pub use client::{Client, Outcome, secret_id};
 pub use cluster::{Cluster, Exec};
 pub use dice::Dice;
+pub use net::{Host, Net};
 pub use node::{Agent, Manager};
 pub use process::{Ran, binary, run};
 pub use wait::{DEADLINE, until};
