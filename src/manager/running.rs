@@ -44,6 +44,8 @@ pub(super) struct Running {
     pub started: Stamp,
     /// Ends streams that would go on for ever.
     pub stop: CancellationToken,
+    /// Held by whoever changes who votes.
+    pub voting: tokio::sync::Mutex<()>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -137,6 +139,7 @@ impl Started {
             generation: self.generation,
             certificate_ends: self.certificate_ends,
             stop: CancellationToken::new(),
+            voting: tokio::sync::Mutex::new(()),
             tasks: Mutex::new(JoinSet::new()),
         });
         let mut tasks = running.tasks.lock();
