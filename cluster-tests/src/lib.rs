@@ -6,9 +6,11 @@
 mod cluster;
 mod node;
 mod process;
+mod scan;
 mod wait;
 
 pub use cluster::{Cluster, Exec};
 pub use node::{Agent, Manager};
 pub use process::{Ran, binary, run};
+pub use scan::{Canary, Copies, processes_of};
 pub use wait::{DEADLINE, until};

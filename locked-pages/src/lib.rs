@@ -1,8 +1,11 @@
 //! The few system calls that the compiler cannot check, each behind a function
 //! that is safe to call. The rest of Skep forbids `unsafe`.
 
+mod pages;
+
 use std::io;
 
+pub use pages::{LockedArray, LockedBytes, unlocked_bytes};
 use rustix::thread::UnshareFlags;
 
 /// Gives the calling thread a mount namespace of its own (and with it a working
