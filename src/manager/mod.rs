@@ -14,6 +14,7 @@ mod init;
 mod join;
 mod keys;
 mod lifecycle;
+mod peers;
 mod phase;
 mod policy;
 mod problem;
