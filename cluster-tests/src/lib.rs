@@ -9,6 +9,7 @@ mod dice;
 mod net;
 mod node;
 mod process;
+mod site;
 mod wait;
 
 pub use client::{Client, Outcome, secret_id};
@@ -17,4 +18,5 @@ pub use dice::Dice;
 pub use net::{Host, Net};
 pub use node::{Agent, Manager};
 pub use process::{Ran, binary, run};
+pub use site::{Member, Site};
 pub use wait::{DEADLINE, until};
