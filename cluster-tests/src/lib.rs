@@ -9,6 +9,7 @@ mod dice;
 mod net;
 mod node;
 mod process;
+mod scan;
 mod site;
 mod wait;
 
@@ -18,5 +19,6 @@ pub use dice::Dice;
 pub use net::{Host, Net};
 pub use node::{Agent, Manager};
 pub use process::{Ran, binary, run};
+pub use scan::{Canary, Copies, processes_of};
 pub use site::{Member, Site};
 pub use wait::{DEADLINE, until};

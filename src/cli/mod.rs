@@ -14,6 +14,7 @@ mod init;
 mod input;
 mod join;
 mod lookup;
+mod man;
 mod node;
 mod operator;
 mod outfile;
@@ -109,6 +110,7 @@ fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
         Command::Agent(AgentCommand::Run(args)) => return run::agent(*args),
         Command::Exec(args) => return Err(exec::run(args)),
         Command::Completion { shell: kind } => return completion::run(shell, kind),
+        Command::Man { folder } => return man::run(shell, &folder),
         Command::Version => {
             return shell.screen.data(concat!("skep ", env!("CARGO_PKG_VERSION")));
         }
@@ -141,6 +143,7 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         | Command::Manager(ManagerCommand::Run(_))
         | Command::Exec(_)
         | Command::Completion { .. }
+        | Command::Man { .. }
         | Command::Version => {
             Err(Failure::new(Exit::Bug, "a command reached the wrong place").into())
         }
