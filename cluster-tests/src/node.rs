@@ -257,7 +257,7 @@ impl Drop for Agent {
 }
 
 /// Takes away what is mounted below a folder, the innermost first.
-fn unmount_below(folder: &Path) {
+pub(crate) fn unmount_below(folder: &Path) {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
     let mut points: Vec<_> = points.filter(|point| point.starts_with(folder)).collect();

@@ -197,7 +197,7 @@ impl Running {
         let listed = known || self.members().iter().any(|member| member.node == self.core.node);
         match seen.leader {
             _ if !listed => Word::Joining,
-            _ if seen.own => Word::Leader,
+            _ if seen.own && seen.quorum => Word::Leader,
             Some(leader) if leader != self.core.node && seen.quorum => Word::Follower,
             _ => Word::NoQuorum,
         }
