@@ -5,11 +5,11 @@
 mod api;
 mod caller;
 mod chores;
+mod clocks;
 mod core;
 mod dispatch;
 mod enter;
 mod folder;
-mod gate;
 mod init;
 mod join;
 mod keys;
@@ -18,6 +18,7 @@ mod peers;
 mod phase;
 mod policy;
 mod problem;
+mod reserve;
 mod running;
 mod serve;
 #[cfg(test)]
