@@ -135,11 +135,3 @@ fn p3_p7_all_managers_killed_come_back_and_workloads_keep_their_files() {
     assert_eq!(cluster.ok(&["secret", "ls", "--format", "{{.Name}}"]), "db");
     assert_eq!(shell.end(), 0);
 }
-
-#[test]
-fn a_manager_is_not_removed() {
-    let cluster = Cluster::start_with(3, 0);
-    let refused = cluster.skep(&["node", "rm", "manager-2"]).status(1);
-    assert!(refused.err.contains("a manager can't be removed yet"), "{}", refused.err);
-    assert_eq!(cluster.managers_as("follower").len(), 2);
-}

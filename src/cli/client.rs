@@ -23,6 +23,7 @@ use crate::transport::{ClientTls, Credentials, Expect, connect, connect_local};
 
 use super::input;
 use super::problem::{Answer, Trouble, read, usage};
+use super::sealing::Intake;
 use super::settings::ClientSettings;
 use super::shell::Screen;
 
@@ -70,6 +71,8 @@ pub(super) struct Link {
     /// The leader, as a manager named it: tried before the route.
     leader: Vec<String>,
     channel: Option<Channel>,
+    /// To what values were sealed last.
+    intake: Option<Intake>,
     timeout: Duration,
 }
 
@@ -100,7 +103,15 @@ impl Link {
         let fingerprint = identity.as_ref().map(|identity| identity.fingerprint);
         let tls = identity.as_ref().map(client_tls).transpose()?;
         let timeout = settings.timeout;
-        Ok(Self { route, tls, fingerprint, leader: Vec::new(), channel: None, timeout })
+        Ok(Self {
+            route,
+            tls,
+            fingerprint,
+            leader: Vec::new(),
+            channel: None,
+            intake: None,
+            timeout,
+        })
     }
 
     /// How long to try, and to wait.
@@ -111,6 +122,16 @@ impl Link {
     /// The fingerprint that the identity names, if there is one.
     pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
         self.fingerprint
+    }
+
+    /// To what values were sealed last: good until a manager says otherwise.
+    pub(super) fn intake(&self) -> Option<Intake> {
+        self.intake
+    }
+
+    /// Keeps it for the next value.
+    pub(super) fn keep_intake(&mut self, intake: Intake) {
+        self.intake = Some(intake);
     }
 
     /// Calls until there is an answer that decides, or the time is over.

@@ -16,6 +16,7 @@ mod join;
 mod lookup;
 mod man;
 mod node;
+mod operator;
 mod outfile;
 mod problem;
 mod prompt;
@@ -47,6 +48,7 @@ use problem::Trouble;
 
 use crate::daemon::{Exit, Failure};
 
+pub use operator::Operator;
 pub use shell::{Screen, Shell};
 
 /// The whole process: reads its arguments, does it, answers the exit status.

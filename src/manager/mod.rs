@@ -18,6 +18,7 @@ mod peers;
 mod phase;
 mod policy;
 mod problem;
+mod removal;
 mod reserve;
 mod running;
 mod serve;

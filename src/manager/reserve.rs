@@ -164,12 +164,7 @@ mod tests {
         let reserve = Reserve::new(folder.path());
         let id = SecretId::from_bytes([1; 16]);
         let removal = Act::Change(vec![Change::RemoveSecret { id }]);
-        let version = crate::domain::NewVersion {
-            id: crate::base::VersionId::from_bytes([2; 16]),
-            size: 1,
-            value: vec![0].into(),
-            data_key: crate::base::WrappedKey { number: 1, bytes: Vec::new().into() },
-        };
+        let version = crate::domain::testing::version(1);
         let growth = Act::Change(vec![Change::UpdateSecret { id, expect: None, version }]);
         assert!(reserve.admits(&growth).is_ok());
         reserve.look(0).expect("looked");

@@ -54,6 +54,8 @@ pub(super) struct Running {
     pub reserve: Reserve,
     /// How far the median of the voters' clocks is ahead of this manager's.
     clock_off_ms: AtomicI64,
+    /// Held by whoever changes who votes.
+    pub voting: tokio::sync::Mutex<()>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -152,6 +154,7 @@ impl Started {
             stop: CancellationToken::new(),
             reserve: Reserve::new(manager.0.folder.path()),
             clock_off_ms: AtomicI64::new(0),
+            voting: tokio::sync::Mutex::new(()),
             tasks: Mutex::new(JoinSet::new()),
         });
         let mut tasks = running.tasks.lock();

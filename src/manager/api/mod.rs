@@ -25,6 +25,8 @@ use crate::base::limits;
 use crate::transport::rpc::api::control_server::{Control, ControlServer};
 use crate::wire::api;
 
+pub(super) use status::reachable;
+
 /// Bytes of a message to this service: the largest act and its frame.
 const MESSAGE_BYTES: usize = limits::CHANGE_BYTES + 64 * 1024;
 
