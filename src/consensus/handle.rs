@@ -333,6 +333,11 @@ impl Consensus {
         matches!(tokio::time::timeout(timeout, gone).await, Ok(Ok(_)))
     }
 
+    /// Whether this member stands for election when it hears of no leader.
+    pub fn stand_for_election(&self, stands: bool) {
+        self.inner.raft.runtime_config().elect(stands);
+    }
+
     /// Makes a snapshot now and purges what it covers, so that removed keys leave the disk.
     ///
     /// # Errors

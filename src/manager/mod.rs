@@ -5,11 +5,11 @@
 mod api;
 mod caller;
 mod chores;
+mod clocks;
 mod core;
 mod dispatch;
 mod enter;
 mod folder;
-mod gate;
 mod init;
 mod join;
 mod keys;
@@ -19,6 +19,7 @@ mod phase;
 mod policy;
 mod problem;
 mod removal;
+mod reserve;
 mod running;
 mod serve;
 #[cfg(test)]
