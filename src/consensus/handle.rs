@@ -328,7 +328,10 @@ impl Consensus {
         if leadership.borrow().leader != Some(self.inner.node) {
             return true;
         }
-        let Some(next) = next.min_by_key(|m| (m.behind.unwrap_or(u64::MAX), m.last_contact_ms)) else { return false };
+        let Some(next) = next.min_by_key(|m| (m.behind.unwrap_or(u64::MAX), m.last_contact_ms))
+        else {
+            return false;
+        };
         if self.inner.raft.trigger().transfer_leader(next.node).await.is_err() {
             return false;
         }

@@ -14,7 +14,7 @@ mod start;
 mod types;
 
 pub use handle::{Consensus, Leadership, Member, ProposeError, Start, StartError};
-pub use service::RaftService;
+pub use service::{RaftService, Standing, standing};
 
 #[cfg(test)]
 mod convert_tests;

@@ -13,6 +13,7 @@ mod folder;
 mod init;
 mod join;
 mod keys;
+mod leave;
 mod lifecycle;
 mod peers;
 mod phase;
@@ -22,6 +23,7 @@ mod removal;
 mod reserve;
 mod running;
 mod serve;
+mod standing;
 #[cfg(test)]
 pub(crate) mod testing;
 mod unlock;

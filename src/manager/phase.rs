@@ -91,6 +91,8 @@ pub enum Word {
     NoQuorum,
     /// Its certificate is past its end.
     Expired,
+    /// The cluster has removed it: it ends.
+    Removed,
 }
 
 impl fmt::Display for Word {
@@ -103,6 +105,7 @@ impl fmt::Display for Word {
             Self::Leader => "leader",
             Self::NoQuorum => "no-quorum",
             Self::Expired => "expired",
+            Self::Removed => "removed",
         })
     }
 }
