@@ -17,6 +17,7 @@ mod lifecycle;
 mod phase;
 mod policy;
 mod problem;
+mod repair;
 mod running;
 mod serve;
 #[cfg(test)]

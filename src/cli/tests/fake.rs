@@ -21,7 +21,7 @@ use crate::wire::api::{
     JoinClusterRequest, ListHoldersReply, ListHoldersRequest, ListNodesReply, ListRequest,
     ListSecretsReply, ListServicesReply, ListTokensReply, LockReply, LockRequest, PrepareInitReply,
     PrepareInitRequest, RecipientsReply, RecipientsRequest, SecretView, ServiceView, StatusReply,
-    StatusRequest, StepDownReply, StepDownRequest, UnlockHeaderReply, UnlockHeaderRequest,
+    StatusRequest, StepDownReply, StepDownRequest, RepairReply, RepairRequest, UnlockHeaderReply, UnlockHeaderRequest,
     UnlockReply, UnlockRequest, WatchDeliveryRequest,
 };
 
@@ -163,6 +163,7 @@ impl Control for Fake {
         lock: LockRequest -> LockReply,
         join_cluster: JoinClusterRequest -> JoinClusterReply,
         step_down: StepDownRequest -> StepDownReply,
+        repair: RepairRequest -> RepairReply,
         create_token: CreateTokenRequest -> CreateTokenReply,
         list_nodes: ListRequest -> ListNodesReply,
         list_tokens: ListRequest -> ListTokensReply,

@@ -143,6 +143,11 @@ impl Control for ControlService {
         Ok(Response::new(self.manager.lock().await?))
     }
 
+    async fn repair(&self, request: Request<api::RepairRequest>) -> Answer<api::RepairReply> {
+        self.local(request.extensions(), Method::Repair)?;
+        Ok(Response::new(self.manager.repair(request.into_inner()).await?))
+    }
+
     async fn intake(&self, request: Request<api::IntakeRequest>) -> Answer<api::IntakeReply> {
         let (running, _) = self.running(request.extensions(), Method::Intake)?;
         Ok(Response::new(writes::intake(&running)?))

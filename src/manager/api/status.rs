@@ -6,7 +6,7 @@ use super::super::running::Running;
 use super::super::unlock::unfinished;
 use super::reads::why;
 use crate::base::{NodeId, Stamp, limits};
-use crate::consensus::{Leadership, Member};
+use crate::consensus::{Leadership, Member, Standing};
 use crate::domain::State;
 use crate::wire::{api, convert};
 
@@ -31,9 +31,10 @@ pub(super) fn status(shared: &Shared) -> api::StatusReply {
         tolerates_losses: -1,
         ..api::StatusReply::default()
     };
-    match shared.running() {
-        Ok(running) => unlocked(&running, &mut reply),
-        Err(_) => closed(shared, &mut reply),
+    match shared.unlocked() {
+        Some(running) if running.is_behind() => rolled_back(shared, &running, &mut reply),
+        Some(running) => unlocked(&running, &mut reply),
+        None => closed(shared, &mut reply),
     }
     if reply.disk_free_bytes < DISK_LOW_BYTES {
         let text = format!("{} MiB are free on the manager's disk", reply.disk_free_bytes >> 20);
@@ -80,6 +81,30 @@ fn closed(shared: &Shared, reply: &mut api::StatusReply) {
         let text = "an operator locked this manager: no unlock key file opens it";
         warn(reply, "locked-by-operator", text, "skep unlock");
     }
+}
+
+/// Of a manager whose disk is behind: who it is and why, and nothing of a state that
+/// is not the cluster's.
+fn rolled_back(shared: &Shared, running: &Running, reply: &mut api::StatusReply) {
+    let (core, names) = (&running.core, shared.folder.node_file());
+    reply.state = Word::RolledBack.to_string();
+    reply.cluster_id = core.cluster.as_bytes().to_vec();
+    reply.node_id = core.node.as_bytes().to_vec();
+    reply.cluster_name = names.cluster;
+    reply.node_name = names.name;
+    reply.key_generation = running.generation;
+    reply.fingerprint = running.fingerprint.0.to_vec();
+    let problem = super::super::problem::Problem::rolled_back();
+    let text = match &*core.consensus.standing().borrow() {
+        Standing::Behind(behind) => {
+            let name = |state: &State| state.nodes.get(&behind.peer).map(|node| node.name.to_string());
+            let peer = core.consensus.read(name).unwrap_or_else(|| behind.peer.to_string());
+            format!("{peer} remembers {}", behind.lacks)
+        }
+        Standing::Comparing | Standing::Sound => problem.text().to_owned(),
+    };
+    warn(reply, "rolled-back", text, problem.advice());
+    certificate(reply, "manager", running.certificate_ends, LEAF_DAYS, core.clock.now());
 }
 
 fn unlocked(running: &Running, reply: &mut api::StatusReply) {
