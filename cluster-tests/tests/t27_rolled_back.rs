@@ -85,14 +85,14 @@ fn p6_p3_a_follower_put_back_takes_no_part_and_comes_home() {
     let refused =
         cluster.skep_with(&["secret", "create", "never", "-", "--timeout", "3s"], b"v");
     assert_eq!(refused.status, 3, "{}", refused.err);
-    let refused = cluster.manager_mut(lost).skep(&["manager", "repair", "--timeout", "60s"]);
+    let refused = cluster.manager_mut(lost).skep(&["manager", "repair"]);
     assert_ne!(refused.status, 0, "a majority without it is missing: {}", refused.out);
     assert!(refused.err.contains("hint:"), "{}", refused.err);
     assert_eq!(cluster.manager_mut(lost).state(), "rolled-back", "nothing was erased");
 
     cluster.bring_back(leader);
     until("a leader", || cluster.managers().position(|manager| manager.state() == "leader"));
-    let repaired = cluster.manager_mut(lost).skep(&["manager", "repair", "--timeout", "60s"]);
+    let repaired = cluster.manager_mut(lost).skep(&["manager", "repair"]);
     let _ = repaired.ok();
     all_vote(&cluster);
     write(&cluster, 6..8);
@@ -130,7 +130,7 @@ fn p6_p3_a_former_leader_put_back_takes_no_part_and_comes_home() {
     put_back(&mut cluster, lost, &older);
     comes_up_rolled_back(&mut cluster, lost);
     write(&cluster, 9..10);
-    let _ = cluster.manager_mut(lost).skep(&["manager", "repair", "--timeout", "60s"]).ok();
+    let _ = cluster.manager_mut(lost).skep(&["manager", "repair"]).ok();
     all_vote(&cluster);
     holds(&cluster, 0..10);
 }
@@ -149,7 +149,7 @@ fn p6_a_log_that_was_emptied_is_no_new_manager() {
     comes_up_rolled_back(&mut cluster, lost);
     let leader = cluster.leader();
     let address = cluster.manager_mut(leader).address();
-    let words = ["manager", "repair", &address, "--timeout", "60s"];
+    let words = ["manager", "repair", &address];
     let _ = cluster.manager_mut(lost).skep(&words).ok();
     all_vote(&cluster);
     holds(&cluster, 0..3);
@@ -170,7 +170,7 @@ fn p6_two_managers_can_not_do_without_the_one_that_is_behind() {
     let newer = stop_and_copy_as(&mut cluster, lost, "newer");
     put_back(&mut cluster, lost, &older);
     comes_up_rolled_back(&mut cluster, lost);
-    let refused = cluster.manager_mut(lost).skep(&["manager", "repair", "--timeout", "60s"]);
+    let refused = cluster.manager_mut(lost).skep(&["manager", "repair"]);
     assert_ne!(refused.status, 0, "{}", refused.out);
     assert!(refused.err.contains("hint:"), "{}", refused.err);
     // The newer disk makes it whole.

@@ -421,6 +421,18 @@ impl Consensus {
     }
 }
 
+#[cfg(test)]
+impl Consensus {
+    pub(super) fn raft_metrics(&self) -> openraft::RaftMetrics<TypeConfig> {
+        self.inner.raft.metrics().borrow_watched().clone()
+    }
+
+    /// Changes the state behind everybody's back.
+    pub(super) fn spoil_state(&self) {
+        self.inner.shared.spoil();
+    }
+}
+
 fn refused(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ProposeError {
     match error {
         RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {

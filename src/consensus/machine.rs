@@ -111,6 +111,13 @@ impl Shared {
         Err(self.stop(Cause::Diverged { index }))
     }
 
+    #[cfg(test)]
+    pub(super) fn spoil(&self) {
+        if let Some(byte) = self.inner.write().state.audit_head.first_mut() {
+            *byte ^= 1;
+        }
+    }
+
     fn stop(&self, cause: Cause) -> io::Error {
         let error = match &cause {
             Cause::Diverged { index } => {
