@@ -130,6 +130,9 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::Manager(ManagerCommand::StepDown { to, client }) => {
             join::step_down(shell, to, client).await
         }
+        Command::Manager(ManagerCommand::Repair { addresses, local }) => {
+            join::repair(shell, addresses, local).await
+        }
         Command::Unlock(args) => unlock::unlock(shell, args).await,
         Command::Lock(args) => unlock::lock(shell, args).await,
         Command::UnlockKey(command) => unlock::keys(shell, command).await,

@@ -19,6 +19,7 @@ mod phase;
 mod policy;
 mod problem;
 mod removal;
+mod repair;
 mod reserve;
 mod running;
 mod serve;

@@ -192,6 +192,11 @@ impl Control for ControlService {
         Ok(Response::new(self.manager.lock().await?))
     }
 
+    async fn repair(&self, request: Request<api::RepairRequest>) -> Answer<api::RepairReply> {
+        self.local(request.extensions(), Method::Repair)?;
+        Ok(Response::new(self.manager.repair(request.into_inner()).await?))
+    }
+
     async fn intake(&self, request: Request<api::IntakeRequest>) -> Answer<api::IntakeReply> {
         match self.place(&request, Method::Intake)? {
             At::There(onward) => {
