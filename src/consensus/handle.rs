@@ -155,7 +155,8 @@ impl Consensus {
         let Running { raft, shared, log, gate, runtime } = super::start::start(&parts).await?;
         let (leadership, following) = watch::channel(Leadership::default());
         let mut tasks = vec![
-            tokio::spawn(progress::follow(node, raft.clone(), leadership)).abort_handle(),
+            tokio::spawn(progress::follow(node, raft.clone(), Arc::clone(&shared), leadership))
+                .abort_handle(),
             tokio::spawn(snapshot_when_due(raft.clone(), Arc::clone(&shared))).abort_handle(),
             tokio::spawn(keep_peers(gate.clone())).abort_handle(),
             tokio::spawn(rest_when_behind(gate.clone())).abort_handle(),
@@ -368,6 +369,11 @@ impl Consensus {
         let node = self.inner.node;
         let gone = leadership.wait_for(|now| now.leader != Some(node));
         matches!(tokio::time::timeout(timeout, gone).await, Ok(Ok(_)))
+    }
+
+    /// Whether this member stands for election when it hears of no leader.
+    pub fn stand_for_election(&self, stands: bool) {
+        self.inner.raft.runtime_config().elect(stands);
     }
 
     /// Makes a snapshot now and purges what it covers, so that removed keys leave the disk.

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
@@ -11,6 +12,7 @@ use openraft::{EntryPayload, OptionalSend};
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
 use tokio::sync::{Notify, broadcast, watch};
+use tokio::time::Instant;
 
 use super::audited::Audited;
 use super::convert;
@@ -67,6 +69,8 @@ pub(super) struct Shared {
     /// Told when they are too many.
     pub(super) snapshot_due: Notify,
     pub(super) cause: watch::Sender<Option<Cause>>,
+    /// When a leader's entries or heartbeats came last.
+    heard: Mutex<Option<Instant>>,
 }
 
 impl Shared {
@@ -79,7 +83,18 @@ impl Shared {
             audited: Mutex::default(),
             snapshot_due: Notify::new(),
             cause: watch::channel(None).0,
+            heard: Mutex::default(),
         }
+    }
+
+    /// A leader has spoken.
+    pub(super) fn hear(&self) {
+        *self.heard.lock() = Some(Instant::now());
+    }
+
+    /// Whether one has within this time.
+    pub(super) fn heard_within(&self, age: Duration) -> bool {
+        self.heard.lock().is_some_and(|at| at.elapsed() < age)
     }
 
     pub(super) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {

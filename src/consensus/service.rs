@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use openraft::Raft;
+use openraft::raft::AppendEntriesResponse;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::convert::{self, BadMessage};
@@ -183,6 +184,9 @@ impl raft_server::Raft for RaftService {
         let request = convert::append_from(message).map_err(bad)?;
         self.peers.voted(calling.node, calling.start, request.vote.leader_id.term);
         let reply = self.raft.append_entries(request).await.map_err(stopped)?;
+        if !matches!(reply, AppendEntriesResponse::HigherVote(_)) {
+            self.shared.hear();
+        }
         Ok(self.answer(calling.node, convert::appended_to(&reply)))
     }
 

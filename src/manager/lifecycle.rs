@@ -12,7 +12,6 @@ use tokio::sync::watch;
 
 use super::caller::LocalRules;
 use super::folder::{Folder, FolderError};
-use super::gate::Gate;
 use super::init::Prepared;
 use super::phase::{Phase, Word};
 use super::problem::Problem;
@@ -20,6 +19,7 @@ use super::running::Running;
 use crate::base::{Clock, Dice, Disk, Name, Stamp};
 use crate::consensus::StartError;
 use crate::seal::KeyFileHeader;
+use crate::transport::Rate;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -91,7 +91,8 @@ pub(super) struct Shared {
     pub(super) setup: Setup,
     pub(super) folder: Folder,
     pub(super) started: Stamp,
-    pub(super) gate: Gate,
+    /// How often a source may call `join`.
+    pub(super) joins: Rate,
     /// Held by whoever changes the phase, for as long as that takes.
     pub(super) turn: tokio::sync::Mutex<()>,
     life: RwLock<Life>,
@@ -127,7 +128,7 @@ impl Manager {
         let address = bound.local_addr().map_err(|error| OpenError::Listen(setup.listen, error))?;
         Ok(Self(Arc::new(Shared {
             started: setup.clock.now(),
-            gate: Gate::default(),
+            joins: super::join::rate(),
             turn: tokio::sync::Mutex::new(()),
             life: RwLock::new(life),
             port: Mutex::new(Some(bound)),

@@ -2,6 +2,7 @@
 //! that go on as long as it runs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,10 +11,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::chores;
+use super::clocks;
 use super::keys::KeyHolder;
 use super::lifecycle::{End, Manager, Shared, exit_of};
+use super::peers::Peers;
 use super::phase::Word;
 use super::problem::Problem;
+use super::reserve::{self, Reserve};
 use super::voters;
 use super::{Core, Dispatch};
 use crate::base::{Fingerprint, NodeId, RequestId, Revision, Stamp, limits};
@@ -36,6 +40,8 @@ pub(super) struct Running {
     pub core: Arc<Core>,
     /// What reaches the nodes.
     pub dispatch: Dispatch,
+    /// The other managers.
+    pub peers: Peers,
     /// The cluster's.
     pub fingerprint: Fingerprint,
     /// Of its key file.
@@ -47,6 +53,12 @@ pub(super) struct Running {
     /// Ends streams that would go on for ever.
     pub stop: CancellationToken,
     tls: ServerTls,
+    /// What a full disk leaves for removals.
+    pub reserve: Reserve,
+    /// How far the median of the voters' clocks is ahead of this manager's.
+    clock_off_ms: AtomicI64,
+    /// Held by whoever changes who votes.
+    pub voting: tokio::sync::Mutex<()>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -59,6 +71,7 @@ impl std::fmt::Debug for Running {
 /// Consensus runs; nobody is served yet.
 pub(super) struct Started {
     pub(super) core: Arc<Core>,
+    peers: Peers,
     tls: ServerTls,
     fingerprint: Fingerprint,
     generation: u64,
@@ -107,6 +120,7 @@ impl Started {
         let credentials = Credentials::new(&body.chain, &body.tls_key)?;
         let client = ClientTls::new(&credentials, fingerprint, clock.clone());
         let tls = ServerTls::new(&credentials, fingerprint, clock.clone());
+        let peers = Peers::new(client.clone());
         let start = Start {
             cluster: header.cluster,
             node: header.node,
@@ -128,7 +142,7 @@ impl Started {
             cluster: header.cluster,
         });
         let generation = header.generation;
-        Ok(Self { core, tls, fingerprint, generation, certificate_ends: leaf.ends })
+        Ok(Self { core, peers, tls, fingerprint, generation, certificate_ends: leaf.ends })
     }
     /// Starts delivery, the tasks and the listener.
     pub(super) fn run(self, manager: &Manager, listener: TcpListener) -> Arc<Running> {
@@ -136,17 +150,23 @@ impl Started {
             dispatch: Dispatch::start(self.core.clone()),
             started: self.core.clock.now(),
             core: self.core,
+            peers: self.peers,
             fingerprint: self.fingerprint,
             generation: self.generation,
             certificate_ends: self.certificate_ends,
             stop: CancellationToken::new(),
             tls: self.tls,
+            reserve: Reserve::new(manager.0.folder.path()),
+            clock_off_ms: AtomicI64::new(0),
+            voting: tokio::sync::Mutex::new(()),
             tasks: Mutex::new(JoinSet::new()),
         });
         let mut tasks = running.tasks.lock();
         tasks.spawn(chores::follow_facts(manager.clone(), running.clone()));
         tasks.spawn(voters::keep(running.clone()));
         tasks.spawn(chores::expire_tokens(running.clone()));
+        tasks.spawn(clocks::keep(running.clone()));
+        tasks.spawn(reserve::keep(running.clone()));
         tasks.spawn(watch_consensus(manager.clone(), running.clone()));
         tasks.spawn(watch_standing(running.clone()));
         let routes = super::serve::remote(manager, &running);
@@ -205,7 +225,7 @@ impl Running {
         let listed = known || self.members().iter().any(|member| member.node == self.core.node);
         match seen.leader {
             _ if !listed => Word::Joining,
-            _ if seen.own => Word::Leader,
+            _ if seen.own && seen.quorum => Word::Leader,
             Some(leader) if leader != self.core.node && seen.quorum => Word::Follower,
             _ => Word::NoQuorum,
         }
@@ -240,20 +260,37 @@ impl Running {
         };
         Ok(Ok(Started {
             core: Arc::new(core),
+            peers: self.peers.again(),
             tls: self.tls.clone(),
             fingerprint: self.fingerprint,
             generation: self.generation,
             certificate_ends: self.certificate_ends,
         }))
     }
-    /// Whether it leads; who does, if it does not.
+    /// Whether it leads and may act as the leader; who leads, if it does not.
     pub(super) fn leads(&self) -> Result<(), Problem> {
+        self.is_leader()?;
+        match self.clock_off_ms() {
+            None => Ok(()),
+            Some(off) => Err(Problem::clock_off(off)),
+        }
+    }
+    /// Whether it leads; who does, if it does not.
+    pub(super) fn is_leader(&self) -> Result<(), Problem> {
         let seen = self.core.consensus.leadership().borrow().clone();
         if seen.own {
             return Ok(());
         }
-        let other = seen.leader.filter(|leader| *leader != self.core.node);
+        let other = self.other_leader();
         Err(Problem::not_leader(other.map(|node| (node, self.addresses_of(node)))))
+    }
+    /// How far the majority's clocks are ahead of this manager's, where that is too far.
+    pub(super) fn clock_off_ms(&self) -> Option<i64> {
+        let off = self.clock_off_ms.load(Ordering::Relaxed);
+        (off.unsigned_abs() > clocks::MOST_MS).then_some(off)
+    }
+    pub(super) fn set_clock_off(&self, off_ms: i64) {
+        self.clock_off_ms.store(off_ms, Ordering::Relaxed);
     }
     /// The members of consensus as this manager sees them.
     pub(super) fn members(&self) -> Vec<Member> {
@@ -262,7 +299,7 @@ impl Running {
     /// Hands leadership over, if this manager leads: to one of a name or
     /// id, or to whichever knows most.
     pub(super) async fn step_down(&self, to: &str) -> Result<(), Problem> {
-        self.leads()?;
+        self.is_leader()?;
         let to = match to {
             "" => None,
             name => Some(self.core.consensus.read(|state| node_by(state, name))?),
@@ -286,9 +323,18 @@ impl Running {
     pub(super) fn problem(&self, error: ProposeError) -> Problem {
         Problem::of_proposal(error, |node| self.addresses_of(node))
     }
-    fn addresses_of(&self, node: NodeId) -> Vec<String> {
+    /// Where a manager is.
+    pub(super) fn addresses_of(&self, node: NodeId) -> Vec<String> {
         let listed = |state: &State| state.nodes.get(&node).map(|node| node.addresses.clone());
-        self.core.consensus.read(listed).unwrap_or_default()
+        let listed = self.core.consensus.read(listed);
+        // After a start the state lags: the members stand in the log.
+        let member = || self.members().into_iter().find(|member| member.node == node);
+        listed.or_else(|| member().map(|member| member.addresses)).unwrap_or_default()
+    }
+    /// The leader, where that is another manager.
+    pub(super) fn other_leader(&self) -> Option<NodeId> {
+        let leader = self.core.consensus.leadership().borrow().leader;
+        leader.filter(|leader| *leader != self.core.node)
     }
     /// Where the managers are, this one first.
     pub(super) fn manager_addresses(&self) -> Vec<String> {
@@ -306,6 +352,7 @@ impl Running {
         actor: Actor,
         act: Act,
     ) -> Result<(Revision, Outcome), Problem> {
+        self.reserve.admits(&act)?;
         let applied = propose(&self.core, request, actor, act).await;
         let applied = applied.map_err(|error| self.problem(error))?;
         Ok((applied.revision, applied.outcome?))
@@ -323,7 +370,7 @@ impl Running {
     /// Hands leadership over, ends streams, then the listener and the tasks, then
     /// consensus.
     pub(super) async fn shut(&self, grace: Duration) {
-        if self.leads().is_ok() && self.core.consensus.members().len() > 1 {
+        if self.is_leader().is_ok() && self.core.consensus.members().len() > 1 {
             let moved = self.core.consensus.hand_over(grace, None).await;
             tracing::info!(event = "leadership_handed_over", moved);
         }
@@ -345,7 +392,7 @@ pub(super) async fn propose(
     actor: Actor,
     act: Act,
 ) -> Result<Applied, ProposeError> {
-    let stamp = core.clock.now();
+    let stamp = core.stamp();
     let deadline = stamp.plus_ms(limits::DEADLINE_MS);
     core.consensus.propose(Command { request, stamp, deadline, actor, act }).await
 }
