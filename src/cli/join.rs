@@ -50,8 +50,7 @@ pub(super) async fn repair(
     local: LocalArgs,
 ) -> Result<(), Trouble> {
     let mut link = Link::new(ClientSettings::of_local(local)?, &mut shell.screen)?;
-    let request =
-        api::RepairRequest { addresses: addresses.into_iter().map(with_port).collect() };
+    let request = api::RepairRequest { addresses: addresses.into_iter().map(with_port).collect() };
     let send = async |mut client: Control, request| client.repair(request).await;
     // What was done once may be done again: it is one manager's own disk.
     let reply = link.call(Kind::Once("skep status".to_owned()), request, send).await?;

@@ -175,10 +175,8 @@ impl Members {
     async fn holds_all(&self, number: u8) {
         let consensus = self.consensus(number);
         let all = Stamp(1_000 + self.written);
-        until("everything applied", || {
-            consensus.read(|state| (state.stamp >= all).then_some(()))
-        })
-        .await;
+        until("everything applied", || consensus.read(|state| (state.stamp >= all).then_some(())))
+            .await;
     }
 
     async fn behind(&self, number: u8) -> Lacks {
@@ -291,8 +289,7 @@ async fn p6_an_older_disk_takes_no_part_and_its_renewal_brings_it_home() {
     let fingerprint = members.authority.fingerprint();
     let member = members.member_mut(3);
     let credentials = Credentials::new(&member.holder.chain, &member.holder.secret());
-    let tls =
-        ServerTls::new(&credentials.expect("credentials"), fingerprint, Arc::new(Still));
+    let tls = ServerTls::new(&credentials.expect("credentials"), fingerprint, Arc::new(Still));
     member.serve(renewed, tls).await;
     let at = vec![member.address.to_string()];
     leads.admit(id(3), at).await.expect("admitted");
@@ -311,8 +308,7 @@ async fn p6_an_older_disk_takes_no_part_and_its_renewal_brings_it_home() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p3_power_losses_in_any_order_are_never_taken_for_an_older_disk() {
     let mut members = Members::three().await;
-    let orders: [[u8; 3]; 6] =
-        [[1, 2, 3], [3, 2, 1], [2, 1, 3], [1, 3, 2], [3, 1, 2], [2, 3, 1]];
+    let orders: [[u8; 3]; 6] = [[1, 2, 3], [3, 2, 1], [2, 1, 3], [1, 3, 2], [3, 1, 2], [2, 3, 1]];
     for (round, order) in orders.into_iter().enumerate() {
         members.write(15).await;
         // Amid the next write, so that something is torn.

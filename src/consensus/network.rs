@@ -199,9 +199,8 @@ impl Client {
         limit: Duration,
     ) -> Result<VoteResponse<TypeConfig>, Failed> {
         let message = convert::ask_to(request, pre_vote);
-        let call = |mut client: RaftClient<Channel>, request| async move {
-            client.vote(request).await
-        };
+        let call =
+            |mut client: RaftClient<Channel>, request| async move { client.vote(request).await };
         let Answer { peer, start, message } = self.call(limit, message, call).await?;
         let reply = convert::voted_from(&message).map_err(garbled)?;
         if reply.vote_granted && !pre_vote {
@@ -254,9 +253,8 @@ impl RaftNetworkV2<TypeConfig> for Client {
             option.hard_ttl().max(APPEND)
         };
         let message = convert::append_to(&request);
-        let call = |mut client: RaftClient<Channel>, request| async move {
-            client.append(request).await
-        };
+        let call =
+            |mut client: RaftClient<Channel>, request| async move { client.append(request).await };
         let Answer { peer, start, message } = self.call(limit, message, call).await?;
         let reply = convert::appended_from(&message).map_err(garbled)?;
         let last = request.entries.last().map(RaftEntry::log_id).or(request.prev_log_id);

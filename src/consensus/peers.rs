@@ -57,7 +57,9 @@ impl Peers {
     pub(super) fn new(log: Log, machine: Arc<Shared>, dice: &mut dyn Dice) -> Self {
         let mark = u64::from_le_bytes(draw(dice));
         let start = match log.incarnation() {
-            Some(last) => Incarnation { number: last.number.saturating_add(1), born: last.born, mark },
+            Some(last) => {
+                Incarnation { number: last.number.saturating_add(1), born: last.born, mark }
+            }
             None => Incarnation { number: 1, born: 1, mark },
         };
         Self {

@@ -70,7 +70,8 @@ pub(super) async fn release(
             return Ok(refused(&why));
         }
         let gone = members.get_node(&peer).is_none();
-        let committed = metrics.membership_config.log_id().as_ref() <= metrics.last_applied.as_ref();
+        let committed =
+            metrics.membership_config.log_id().as_ref() <= metrics.last_applied.as_ref();
         if gone && committed {
             tracing::info!(event = "member_released", node = %peer);
             return Ok(proto::ReleaseReply { of: Some(Of::Released(true)) });

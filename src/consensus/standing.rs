@@ -124,8 +124,7 @@ impl Table {
 
     /// A peer tells its start.
     pub(super) fn started(&mut self, peer: NodeId, start: Incarnation) -> Result<(), Reverted> {
-        let blank =
-            Memory { node: peer, incarnation: start, term: 0, acked_under: 0, acked: None };
+        let blank = Memory { node: peer, incarnation: start, term: 0, acked_under: 0, acked: None };
         let Some(known) = self.peers.get_mut(&peer) else {
             self.peers.insert(peer, blank);
             self.changed = true;

@@ -59,9 +59,10 @@ impl Phase {
                 Self::Locked | Self::Expired | Self::Running | Self::RolledBack,
                 Needs::Initialised,
             ) => Ok(()),
-            (Self::New, Needs::Locked | Needs::Running | Needs::Initialised | Needs::RolledBack) => {
-                Err(Problem::refused("this manager is not initialised").hint("skep init"))
-            }
+            (
+                Self::New,
+                Needs::Locked | Needs::Running | Needs::Initialised | Needs::RolledBack,
+            ) => Err(Problem::refused("this manager is not initialised").hint("skep init")),
             (Self::Locked | Self::Expired | Self::Running | Self::RolledBack, Needs::New) => {
                 Err(Problem::refused("this manager is initialised already").hint("skep status"))
             }
@@ -71,10 +72,10 @@ impl Phase {
             (Self::Locked, Needs::Running | Needs::RolledBack) => Err(Problem::locked()),
             (Self::Expired, Needs::Running | Needs::RolledBack) => Err(Problem::expired()),
             (Self::RolledBack, Needs::Running) => Err(Problem::rolled_back()),
-            (Self::Running, Needs::RolledBack) => {
-                Err(Problem::refused("nothing is to be repaired: no peer remembers more than this manager")
-                    .hint("skep status"))
-            }
+            (Self::Running, Needs::RolledBack) => Err(Problem::refused(
+                "nothing is to be repaired: no peer remembers more than this manager",
+            )
+            .hint("skep status")),
         }
     }
 }
@@ -158,8 +159,7 @@ mod tests {
 
     #[test]
     fn refusals_say_what_to_do() {
-        let phases =
-            [Phase::New, Phase::Locked, Phase::Expired, Phase::Running, Phase::RolledBack];
+        let phases = [Phase::New, Phase::Locked, Phase::Expired, Phase::Running, Phase::RolledBack];
         for phase in phases {
             for needs in
                 [Needs::New, Needs::Locked, Needs::Running, Needs::Initialised, Needs::RolledBack]

@@ -30,10 +30,10 @@ const ADDRESSES: usize = 16;
 impl From<ReleaseError> for Problem {
     fn from(error: ReleaseError) -> Self {
         match error {
-            ReleaseError::Refused(why) => {
-                Self::refused(format!("the others can't do without this manager: {why}"))
-                    .hint("start or unlock the other managers first, or put this one's newer disk back")
-            }
+            ReleaseError::Refused(why) => Self::refused(format!(
+                "the others can't do without this manager: {why}"
+            ))
+            .hint("start or unlock the other managers first, or put this one's newer disk back"),
             ReleaseError::NoLeader(_) => Self::unavailable(error.to_string()).hint(
                 "start or unlock the other managers, a majority without this one; \
                  or name one of them: skep manager repair HOST:PORT",
@@ -68,7 +68,8 @@ impl Manager {
         });
         let (started, listener) = listening.map_err(|(exit, why)| {
             self.end(End::Failed(exit, why.clone()));
-            Problem::fatal(exit, why).hint("start the manager again, unlock it and repeat the repair")
+            Problem::fatal(exit, why)
+                .hint("start the manager again, unlock it and repeat the repair")
         })?;
         chores::open_key(&started.core);
         let running = started.run(&self, listener);
