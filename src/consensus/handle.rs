@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::gate::Gate;
+use super::gate::{self, Gate};
 use super::machine::{Machine, Shared};
 use super::network::MOST_MESSAGE;
 use super::progress;
@@ -158,14 +158,14 @@ impl Consensus {
             tokio::spawn(progress::follow(node, raft.clone(), Arc::clone(&shared), leadership))
                 .abort_handle(),
             tokio::spawn(snapshot_when_due(raft.clone(), Arc::clone(&shared))).abort_handle(),
-            tokio::spawn(keep_peers(gate.clone())).abort_handle(),
-            tokio::spawn(rest_when_behind(gate.clone())).abort_handle(),
+            tokio::spawn(gate::keep_peers(gate.clone())).abort_handle(),
+            tokio::spawn(gate::rest_when_behind(gate.clone())).abort_handle(),
         ];
         if gate.others().is_empty() {
             // Nobody can remember: nobody is waited for.
-            pass(&gate).await?;
+            gate::pass(&gate).await?;
         } else {
-            tasks.push(tokio::spawn(pass_and_tell(gate.clone())).abort_handle());
+            tasks.push(tokio::spawn(gate::pass_and_tell(gate.clone())).abort_handle());
         }
         let leadership = following;
         let inner =
@@ -450,44 +450,6 @@ fn refused(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Propos
         RaftError::APIError(_) => ProposeError::Unknown,
         RaftError::Fatal(fatal) => ProposeError::Stopped(fatal.to_string()),
     }
-}
-
-/// Waits at the gate, and takes part then.
-async fn pass(gate: &Gate) -> Result<(), StartError> {
-    if !gate.pass().await? {
-        return Ok(());
-    }
-    gate.raft.runtime_config().elect(true);
-    let voters: Vec<_> = gate.raft.voter_ids().collect();
-    if voters == [gate.node] {
-        // The only voter need not wait for anybody's heartbeat. A failure is what
-        // `stopped` tells.
-        gate.raft.trigger().elect(false).await.ok();
-    }
-    Ok(())
-}
-
-async fn pass_and_tell(gate: Gate) {
-    // A log that failed has told so by itself.
-    if pass(&gate).await.is_ok() {
-        gate.tell().await;
-    }
-}
-
-/// A member whose disk is behind does nothing more, whatever it was doing.
-async fn rest_when_behind(gate: Gate) {
-    let mut standing = gate.peers.standing();
-    let behind = standing.wait_for(|standing| matches!(standing, Standing::Behind(_)));
-    if behind.await.is_ok() {
-        // Its only error is that of a task that panicked, which `stopped` has told.
-        gate.raft.shutdown().await.ok();
-    }
-}
-
-/// Writes down what peers said, as long as this runs.
-async fn keep_peers(gate: Gate) {
-    let member = |peer| gate.others().iter().any(|(other, _)| *other == peer);
-    gate.peers.keep_always(member).await;
 }
 
 /// A snapshot is due after so many entries, which openraft counts, or bytes, which it does not.
