@@ -13,6 +13,8 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkV2};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tonic::transport::Channel;
 
 use super::convert;
@@ -27,6 +29,8 @@ pub(super) const MOST_MESSAGE: usize = 16 * 1024 * 1024;
 const SNAPSHOT_CHUNK: usize = 256 * 1024;
 /// How long a handshake may take.
 const CONNECT: Duration = Duration::from_secs(2);
+/// A connection that has answered nothing for so long is made anew.
+const SILENT: Duration = Duration::from_secs(1);
 /// Entries wait for the follower's disk, which may be slower than a heartbeat.
 const APPEND: Duration = Duration::from_secs(2);
 /// A whole snapshot: 1 GiB over a slow line.
@@ -43,7 +47,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, target: NodeId, node: &Addresses) -> Client {
-        Client { tls: self.tls.clone(), target, addresses: node.0.clone(), open: None }
+        let (tls, addresses) = (self.tls.clone(), node.0.clone());
+        Client { tls, target, addresses, open: None, making: None, answered: Instant::now() }
     }
 }
 
@@ -53,6 +58,11 @@ pub(super) struct Client {
     target: NodeId,
     addresses: Vec<String>,
     open: Option<RaftClient<Channel>>,
+    /// One that is being made, also while no call waits for it: a heartbeat's time
+    /// is shorter than a handshake over a long line.
+    making: Option<JoinHandle<Result<RaftClient<Channel>, Failed>>>,
+    /// When an answer came last over the one that is open.
+    answered: Instant,
 }
 
 type Failed = RPCError<TypeConfig>;
@@ -65,31 +75,45 @@ fn garbled(why: convert::BadMessage) -> Failed {
     RPCError::Network(NetworkError::new(&why))
 }
 
+/// Connects to the first address that answers.
+async fn open(
+    tls: Option<ClientTls>,
+    target: NodeId,
+    addresses: Vec<String>,
+) -> Result<RaftClient<Channel>, Failed> {
+    let tls = tls.ok_or_else(|| unreachable("this member has no network"))?;
+    let mut last = unreachable("no address is known");
+    for address in &addresses {
+        match connect(address, &tls, Expect::Manager(target), CONNECT).await {
+            Ok((channel, _)) => {
+                return Ok(RaftClient::new(channel)
+                    .max_decoding_message_size(MOST_MESSAGE)
+                    .max_encoding_message_size(MOST_MESSAGE));
+            }
+            Err(error) => last = unreachable(error),
+        }
+    }
+    Err(last)
+}
+
 impl Client {
     async fn client(&mut self) -> Result<&mut RaftClient<Channel>, Failed> {
         if self.open.is_none() {
-            self.open = Some(self.connect().await?);
+            let making = self.making.get_or_insert_with(|| {
+                let (tls, addresses) = (self.tls.clone(), self.addresses.clone());
+                tokio::spawn(open(tls, self.target, addresses))
+            });
+            let made = making.await;
+            self.making = None;
+            self.open = Some(made.map_err(unreachable)??);
+            self.answered = Instant::now();
         }
         self.open.as_mut().ok_or_else(|| unreachable("not connected"))
     }
 
-    async fn connect(&self) -> Result<RaftClient<Channel>, Failed> {
-        let tls = self.tls.as_ref().ok_or_else(|| unreachable("this member has no network"))?;
-        let mut last = unreachable("no address is known");
-        for address in &self.addresses {
-            match connect(address, tls, Expect::Manager(self.target), CONNECT).await {
-                Ok((channel, _)) => {
-                    return Ok(RaftClient::new(channel)
-                        .max_decoding_message_size(MOST_MESSAGE)
-                        .max_encoding_message_size(MOST_MESSAGE));
-                }
-                Err(error) => last = unreachable(error),
-            }
-        }
-        Err(last)
-    }
-
-    /// Calls within `limit`; a connection that fails is made anew by the next call.
+    /// Calls within `limit`; a connection that fails, or is silent for long, is made
+    /// anew by the next call. One late answer is no reason: a handshake would make
+    /// a busy peer later still.
     async fn call<T, F>(
         &mut self,
         limit: Duration,
@@ -102,10 +126,15 @@ impl Client {
             let client = self.client().await?.clone();
             call(client).await.map(tonic::Response::into_inner).map_err(unreachable)
         };
-        let answer = tokio::time::timeout(limit, attempt).await;
-        let answer = answer.unwrap_or_else(|_| Err(unreachable("no answer in time")));
-        if answer.is_err() {
-            self.open = None;
+        let Ok(answer) = tokio::time::timeout(limit, attempt).await else {
+            if self.answered.elapsed() >= SILENT {
+                self.open = None;
+            }
+            return Err(unreachable("no answer in time"));
+        };
+        match &answer {
+            Ok(_) => self.answered = Instant::now(),
+            Err(_) => self.open = None,
         }
         answer
     }
