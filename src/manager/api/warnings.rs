@@ -50,12 +50,6 @@ pub(super) fn of_running(running: &Running, word: Word, reply: &mut api::StatusR
     }
 }
 
-/// Of a manager whose disk was put back to an older state.
-pub(super) fn rolled_back(reply: &mut api::StatusReply, text: String, advice: &str) {
-    warn(reply, "rolled-back", text, advice);
-    certificates(reply);
-}
-
 fn quorum(word: Word, reply: &mut api::StatusReply) {
     if word == Word::NoQuorum {
         let text = "no majority of the managers can be reached: nothing can be changed";
