@@ -104,6 +104,16 @@ impl Manager {
         self.daemon.as_ref().expect("a running manager").signal(Signal::KILL);
     }
 
+    /// Stops it as it stands; [`Self::resume`] lets it go on.
+    pub fn freeze(&self) {
+        self.daemon.as_ref().expect("a running manager").signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.daemon.as_ref().expect("a running manager").signal(Signal::CONT);
+    }
+
     /// Asks it to stop and answers its status.
     pub fn stop(&mut self) -> i32 {
         let mut daemon = self.daemon.take().expect("a running manager");

@@ -15,7 +15,9 @@ mod init;
 mod input;
 mod join;
 mod lookup;
+mod man;
 mod node;
+mod operator;
 mod outfile;
 mod problem;
 mod prompt;
@@ -47,6 +49,7 @@ use problem::Trouble;
 
 use crate::daemon::{Exit, Failure};
 
+pub use operator::Operator;
 pub use shell::{Screen, Shell};
 
 /// The whole process: reads its arguments, does it, answers the exit status.
@@ -109,6 +112,7 @@ fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
         Command::Exec(args) => return Err(exec::run(args)),
         Command::Dev(args) => return dev::run(shell, args),
         Command::Completion { shell: kind } => return completion::run(shell, kind),
+        Command::Man { folder } => return man::run(shell, &folder),
         Command::Version => {
             return shell.screen.data(concat!("skep ", env!("CARGO_PKG_VERSION")));
         }
@@ -142,6 +146,7 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         | Command::Exec(_)
         | Command::Dev(_)
         | Command::Completion { .. }
+        | Command::Man { .. }
         | Command::Version => {
             Err(Failure::new(Exit::Bug, "a command reached the wrong place").into())
         }

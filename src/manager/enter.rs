@@ -142,7 +142,7 @@ struct Entry {
 
 impl Application {
     fn new(manager: &Manager, request: api::JoinClusterRequest) -> Result<Self, Problem> {
-        let text = SecretBytes::from_box(request.token.into_boxed_slice());
+        let text = SecretBytes::take(request.token);
         let token = JoinToken::parse(text.expose()).map_err(|error| {
             Problem::bad_input(format!("the join token {error}"))
                 .hint("make one on a manager of the cluster: skep join-token manager -q")

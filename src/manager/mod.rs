@@ -14,9 +14,11 @@ mod init;
 mod join;
 mod keys;
 mod lifecycle;
+mod peers;
 mod phase;
 mod policy;
 mod problem;
+mod removal;
 mod running;
 mod serve;
 #[cfg(test)]

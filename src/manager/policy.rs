@@ -56,6 +56,8 @@ pub enum Method {
     Session,
     /// Raft.
     Raft,
+    /// Asking the leader on behalf of a user of one's own control socket.
+    Forward,
 }
 
 use OperatorRole::{Admin, Auditor, Editor, Viewer};
@@ -86,7 +88,7 @@ impl Policy {
             Method::Watch | Method::Read | Method::ReadTokens | Method::Recipients => READERS,
             Method::Join => &[Anonymous],
             Method::Session => &[Worker],
-            Method::Raft => &[Manager],
+            Method::Raft | Method::Forward => &[Manager],
         };
         allowed.contains(&who)
     }
@@ -131,6 +133,7 @@ impl Method {
             Self::Join => "join",
             Self::Session => "receive secrets",
             Self::Raft => "take part in consensus",
+            Self::Forward => "ask on behalf of others",
         }
     }
 }
@@ -151,7 +154,7 @@ mod tests {
     ];
 
     /// The table as people read it: `x` is allowed.
-    const ROWS: [(Method, &str); 18] = [
+    const ROWS: [(Method, &str); 19] = [
         //                       anonymous
         //                       | worker
         //                       | | manager
@@ -178,6 +181,7 @@ mod tests {
         (Method::Join, "         x - - - - - - -"),
         (Method::Session, "      - x - - - - - -"),
         (Method::Raft, "         - - x - - - - -"),
+        (Method::Forward, "      - - x - - - - -"),
     ];
 
     #[test]

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::chores;
 use super::keys::KeyHolder;
 use super::lifecycle::{End, Manager, Shared, exit_of};
+use super::peers::Peers;
 use super::phase::Word;
 use super::problem::Problem;
 use super::voters;
@@ -34,6 +35,8 @@ pub(super) struct Running {
     pub core: Arc<Core>,
     /// What reaches the nodes.
     pub dispatch: Dispatch,
+    /// The other managers.
+    pub peers: Peers,
     /// The cluster's.
     pub fingerprint: Fingerprint,
     /// Of its key file.
@@ -44,6 +47,8 @@ pub(super) struct Running {
     pub started: Stamp,
     /// Ends streams that would go on for ever.
     pub stop: CancellationToken,
+    /// Held by whoever changes who votes.
+    pub voting: tokio::sync::Mutex<()>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -56,6 +61,7 @@ impl std::fmt::Debug for Running {
 /// Consensus runs; nobody is served yet.
 pub(super) struct Started {
     pub(super) core: Arc<Core>,
+    peers: Peers,
     tls: ServerTls,
     fingerprint: Fingerprint,
     generation: u64,
@@ -104,6 +110,7 @@ impl Started {
         let credentials = Credentials::new(&body.chain, &body.tls_key)?;
         let client = ClientTls::new(&credentials, fingerprint, clock.clone());
         let tls = ServerTls::new(&credentials, fingerprint, clock.clone());
+        let peers = Peers::new(client.clone());
         let start = Start {
             cluster: header.cluster,
             node: header.node,
@@ -125,7 +132,7 @@ impl Started {
             cluster: header.cluster,
         });
         let generation = header.generation;
-        Ok(Self { core, tls, fingerprint, generation, certificate_ends: leaf.ends })
+        Ok(Self { core, peers, tls, fingerprint, generation, certificate_ends: leaf.ends })
     }
     /// Starts delivery, the tasks and the listener.
     pub(super) fn run(self, manager: &Manager, listener: TcpListener) -> Arc<Running> {
@@ -133,10 +140,12 @@ impl Started {
             dispatch: Dispatch::start(self.core.clone()),
             started: self.core.clock.now(),
             core: self.core,
+            peers: self.peers,
             fingerprint: self.fingerprint,
             generation: self.generation,
             certificate_ends: self.certificate_ends,
             stop: CancellationToken::new(),
+            voting: tokio::sync::Mutex::new(()),
             tasks: Mutex::new(JoinSet::new()),
         });
         let mut tasks = running.tasks.lock();
@@ -199,7 +208,7 @@ impl Running {
         if seen.own {
             return Ok(());
         }
-        let other = seen.leader.filter(|leader| *leader != self.core.node);
+        let other = self.other_leader();
         Err(Problem::not_leader(other.map(|node| (node, self.addresses_of(node)))))
     }
     /// The members of consensus as this manager sees them.
@@ -233,9 +242,18 @@ impl Running {
     pub(super) fn problem(&self, error: ProposeError) -> Problem {
         Problem::of_proposal(error, |node| self.addresses_of(node))
     }
-    fn addresses_of(&self, node: NodeId) -> Vec<String> {
+    /// Where a manager is.
+    pub(super) fn addresses_of(&self, node: NodeId) -> Vec<String> {
         let listed = |state: &State| state.nodes.get(&node).map(|node| node.addresses.clone());
-        self.core.consensus.read(listed).unwrap_or_default()
+        let listed = self.core.consensus.read(listed);
+        // After a start the state lags: the members stand in the log.
+        let member = || self.members().into_iter().find(|member| member.node == node);
+        listed.or_else(|| member().map(|member| member.addresses)).unwrap_or_default()
+    }
+    /// The leader, where that is another manager.
+    pub(super) fn other_leader(&self) -> Option<NodeId> {
+        let leader = self.core.consensus.leadership().borrow().leader;
+        leader.filter(|leader| *leader != self.core.node)
     }
     /// Where the managers are, this one first.
     pub(super) fn manager_addresses(&self) -> Vec<String> {

@@ -40,7 +40,7 @@ impl Manager {
         &self,
         request: api::UnlockRequest,
     ) -> Result<api::UnlockReply, Problem> {
-        let file_key = SecretBytes::from_box(request.file_key.into_boxed_slice());
+        let file_key = SecretBytes::take(request.file_key);
         let file_key = Key32::copy_of(file_key.expose())
             .ok_or_else(|| Problem::bad_input("a file key has 32 bytes"))?;
         let fingerprint: [u8; 32] = request

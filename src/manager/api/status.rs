@@ -191,7 +191,7 @@ pub(super) fn manager_status(member: Option<&Member>, leader: Option<NodeId>) ->
 }
 
 /// Who does not lead knows of nobody that they are out of reach.
-pub(super) fn reachable(member: &Member) -> bool {
+pub(in super::super) fn reachable(member: &Member) -> bool {
     member.last_contact_ms.is_none_or(|ago| ago < CONTACT_MS)
 }
 

@@ -7,8 +7,9 @@ use super::super::caller::Admitted;
 use super::super::keys::NoKey;
 use super::super::policy::Method;
 use super::super::problem::Problem;
+use super::super::removal::{self, manager_removed};
 use super::super::running::Running;
-use crate::base::{BoxedKey, NodeId, RequestId, SecretId, Stamp, TokenId, limits};
+use crate::base::{BoxedKey, RequestId, SecretId, Stamp, TokenId, limits};
 use crate::ca::JoinToken;
 use crate::domain::{Act, Change, NewVersion, NodeRole, Outcome, Refusal, State, Token};
 use crate::seal::{SealError, ValueContext};
@@ -54,33 +55,23 @@ pub(super) async fn apply(
         changes.push(change);
     }
     running.leads()?;
-    keeps_managers(running, &changes)?;
+    let removed = manager_removed(running, &changes)?;
     let wrapping = running.clone();
     let changes = tokio::task::spawn_blocking(move || rewrap_all(&wrapping, changes))
         .await
         .unwrap_or_else(|_| Err(Problem::bug("re-wrapping ended unexpectedly")))?;
+    // Should the removal itself be refused then, the vote is given back.
+    let retired = match removed {
+        Some(manager) => Some(removal::retire(running, manager).await?),
+        None => None,
+    };
     let (revision, outcome) = running.propose(id, admitted.actor()?, Act::Change(changes)).await?;
+    drop(retired);
     let reply = match outcome {
         Outcome::Changed(each) => each.iter().map(write_changed).collect(),
         Outcome::Done | Outcome::Joined(_) => Vec::new(),
     };
     Ok(api::ApplyReply { revision: revision.0, changed: reply })
-}
-
-/// Refuses to remove managers: who votes must change first, in an order that never
-/// leaves the rest without a majority, and that is not built yet.
-fn keeps_managers<K>(running: &Running, changes: &[Change<K>]) -> Result<(), Problem> {
-    let manager = |id: &NodeId| {
-        let listed =
-            |state: &State| state.nodes.get(id).is_some_and(|node| node.role == NodeRole::Manager);
-        running.core.consensus.read(listed)
-    };
-    let gone = |change: &Change<K>| matches!(change, Change::RemoveNode { id, .. } if manager(id));
-    if changes.iter().any(gone) {
-        return Err(Problem::refused("a manager can't be removed yet")
-            .hint("skep manager step-down moves the leadership away from it"));
-    }
-    Ok(())
 }
 
 /// What the policy calls a change.
