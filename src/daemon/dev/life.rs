@@ -88,6 +88,7 @@ async fn live(
 ) -> Result<Plan, Failure> {
     let (plan, again) = plan(config, folder, layout)?;
     may_mount(plan.agents.len())?;
+    alone(&plan).await?;
     let starting = start(&plan, launcher, again, tell);
     let mut cluster = tokio::select! {
         started = starting => started?,
@@ -147,6 +148,23 @@ fn may_mount(agents: usize) -> Result<(), Failure> {
     }
     Err(Failure::new(Exit::Configuration, "agents mount file systems, and this process may not")
         .hint("run it as root, or run managers alone: skep dev --agents 0"))
+}
+
+/// Waits for members of a run that was killed: they may still be ending.
+async fn alone(plan: &Plan) -> Result<(), Failure> {
+    let deadline = Instant::now() + AGENTS_END;
+    loop {
+        let members = in_use(plan);
+        if members.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let (shown, members) = (plan.folder.display(), members.join(", "));
+            return Err(Failure::new(Exit::InUse, format!("{members} in {shown} still runs"))
+                .hint("stop what was started on it by hand"));
+        }
+        sleep(LOOK).await;
+    }
 }
 
 /// Waits until it is to end, and tells of members that end before.

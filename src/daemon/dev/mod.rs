@@ -22,7 +22,7 @@ pub use life::{AGENTS, DevConfig, MANAGERS, run};
 pub use look::free_ports;
 pub use plan::{Kind, Member, Plan};
 pub use process::{Ended, Launcher, Process};
-pub use start::{Cluster, connected, give_token, join_manager, start, unlock_manager, up_manager};
+pub use start::{Cluster, connected, give_token, join_manager, start, unlock_manager, up};
 
 /// What happens, in the order in which it does.
 #[derive(Debug)]

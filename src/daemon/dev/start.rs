@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::folder::{make, put};
 use super::process::{Ended, last_lines};
-use super::{Event, Launcher, Member, Plan, Process, look};
+use super::{Event, Kind, Launcher, Member, Plan, Process, look};
 use crate::daemon::{Exit, Failure};
 use crate::wire::api;
 
@@ -54,8 +54,8 @@ pub async fn start(
     tell(Event::Starting { plan, again });
     let managers = plan.managers.iter().map(|member| launcher.start(member));
     let mut managers = managers.collect::<Result<Vec<_>, _>>()?;
-    let up = plan.managers.iter().zip(&mut managers);
-    try_join_all(up.map(|(member, process)| up_manager(member, process))).await?;
+    let all = plan.managers.iter().zip(&mut managers);
+    try_join_all(all.map(|(member, process)| up(member, process))).await?;
     let agents = if again {
         unlock(plan, launcher).await?;
         settle(plan, &mut managers).await?;
@@ -226,13 +226,17 @@ pub fn give_token(member: &Member, token: &[u8]) -> Result<(), Failure> {
     })
 }
 
-/// Waits until a manager's socket answers.
+/// Waits until a member's socket answers.
 ///
 /// # Errors
 /// Why it ended, or that it took too long.
-pub async fn up_manager(member: &Member, process: &mut Process) -> Result<(), Failure> {
+pub async fn up(member: &Member, process: &mut Process) -> Result<(), Failure> {
     let socket = member.socket();
-    until(member, process, async || look::manager(&socket).await.is_some()).await
+    let answers = async || match &member.kind {
+        Kind::Manager(_) => look::manager(&socket).await.is_some(),
+        Kind::Agent(_) => look::agent(&socket).await.is_some(),
+    };
+    until(member, process, answers).await
 }
 
 /// Waits until an agent has a session with the leader.
