@@ -10,6 +10,7 @@ use openraft::errors::{
     ClientWriteError, Fatal, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError,
 };
 use openraft::{ChangeMembers, Raft, ReadPolicy};
+use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -120,6 +121,8 @@ struct Inner {
     shared: Arc<Shared>,
     log: Log,
     leadership: watch::Receiver<Leadership>,
+    /// The term that this member leads, and since when it is known to.
+    leading: Mutex<Option<(u64, Instant)>>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -168,8 +171,19 @@ impl Consensus {
             tasks.push(tokio::spawn(gate::pass_and_tell(gate.clone())).abort_handle());
         }
         let leadership = following;
-        let inner =
-            Inner { node, parts, gate, _runtime: runtime, raft, shared, log, leadership, tasks };
+        let leading = Mutex::default();
+        let inner = Inner {
+            node,
+            parts,
+            gate,
+            _runtime: runtime,
+            raft,
+            shared,
+            log,
+            leadership,
+            leading,
+            tasks,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -313,7 +327,8 @@ impl Consensus {
     /// knows it) and records behind.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
-        progress::members(self.inner.node, &self.inner.raft)
+        let silent = progress::leading_for(&self.inner.raft, &self.inner.leading);
+        progress::members(self.inner.node, &self.inner.raft, silent)
     }
 
     /// Lets a manager follow the log as a learner, without waiting for it to catch
@@ -362,7 +377,10 @@ impl Consensus {
         if leadership.borrow().leader != Some(self.inner.node) {
             return true;
         }
-        let Some(next) = next.min_by_key(|m| (m.behind, m.last_contact_ms)) else { return false };
+        let Some(next) = next.min_by_key(|m| (m.behind.unwrap_or(u64::MAX), m.last_contact_ms))
+        else {
+            return false;
+        };
         if self.inner.raft.trigger().transfer_leader(next.node).await.is_err() {
             return false;
         }
