@@ -238,7 +238,7 @@ fn p8_the_certificate_of_a_removed_manager_is_refused_by_all() {
         let mut control = ControlClient::new(open(address));
         let intake = runtime.block_on(control.intake(api::IntakeRequest {}));
         assert!(intake.is_err(), "{address}");
-        let standing = runtime.block_on(control.standing(api::StandingRequest {}));
-        assert!(standing.expect("told so").into_inner().removed, "{address}");
+        let answer = runtime.block_on(control.belonging(api::BelongingRequest {}));
+        assert!(answer.expect("told so").into_inner().removed, "{address}");
     }
 }

@@ -176,11 +176,7 @@ impl Manager {
     /// Stops serving peers and brings consensus to rest: everything written is
     /// synced. Waits for calls under way `grace` at most.
     pub async fn shut(&self, grace: Duration) {
-        let running = match &*self.0.life.read() {
-            Life::Running(running) => Some(running.clone()),
-            Life::New(_) | Life::Locked(_) | Life::Expired(..) => None,
-        };
-        if let Some(running) = running {
+        if let Some(running) = self.0.unlocked() {
             running.shut(grace).await;
         }
     }
@@ -192,6 +188,7 @@ impl Shared {
             Life::New(_) => Phase::New,
             Life::Locked(_) => Phase::Locked,
             Life::Expired(..) => Phase::Expired,
+            Life::Running(running) if running.is_behind() => Phase::RolledBack,
             Life::Running(_) => Phase::Running,
         }
     }
@@ -207,11 +204,15 @@ impl Shared {
     }
     /// The running manager, or what a caller that needs one is told.
     pub(super) fn running(&self) -> Result<Arc<Running>, Problem> {
-        if let Life::Running(running) = &*self.life.read() {
-            return Ok(running.clone());
-        }
         self.phase().admits(super::phase::Needs::Running)?;
-        Err(Problem::unavailable("this manager is just being locked"))
+        self.unlocked().ok_or_else(|| Problem::unavailable("this manager is just being locked"))
+    }
+    /// The manager once it is unlocked, also where its disk is behind.
+    pub(super) fn unlocked(&self) -> Option<Arc<Running>> {
+        match &*self.life.read() {
+            Life::Running(running) => Some(running.clone()),
+            Life::New(_) | Life::Locked(_) | Life::Expired(..) => None,
+        }
     }
     /// The header of the key file, where there is one and it is closed.
     pub(super) fn closed_header(&self) -> Option<(KeyFileHeader, Option<Stamp>)> {
@@ -291,5 +292,6 @@ pub(super) fn exit_of(error: &StartError) -> u8 {
         StartError::Damaged(_) => 20,
         StartError::Disk(_) => 21,
         StartError::Newer(_) => 25,
+        StartError::Diverged(_) => 70,
     }
 }

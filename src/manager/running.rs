@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::belonging;
 use super::chores;
 use super::clocks;
 use super::keys::KeyHolder;
@@ -18,12 +19,13 @@ use super::peers::Peers;
 use super::phase::Word;
 use super::problem::Problem;
 use super::reserve::{self, Reserve};
-use super::standing;
 use super::voters;
 use super::{Core, Dispatch};
 use crate::base::{Fingerprint, NodeId, RequestId, Revision, Stamp, limits};
 use crate::ca::verify_chain;
-use crate::consensus::{Consensus, Member, ProposeError, Start, StartError};
+use crate::consensus::{
+    Consensus, Member, ProposeError, ReleaseError, Standing, Start, StartError,
+};
 use crate::domain::{Act, Actor, Applied, Command, Outcome, Refusal, State, node_by};
 use crate::seal::{BoxKey, KeyFileBody, KeyFileHeader};
 use crate::transport::{ClientTls, Credentials, Cuts, ServerTls, serve};
@@ -51,6 +53,7 @@ pub(super) struct Running {
     pub started: Stamp,
     /// Ends streams that would go on for ever.
     pub stop: CancellationToken,
+    tls: ServerTls,
     /// What a full disk leaves for removals.
     pub reserve: Reserve,
     /// How far the median of the voters' clocks is ahead of this manager's.
@@ -150,6 +153,7 @@ impl Started {
     }
     /// Starts delivery, the tasks and the listener.
     pub(super) fn run(self, manager: &Manager, listener: TcpListener) -> Arc<Running> {
+        let cuts = self.tls.cuts();
         let running = Arc::new(Running {
             dispatch: Dispatch::start(self.core.clone()),
             started: self.core.clock.now(),
@@ -159,10 +163,11 @@ impl Started {
             generation: self.generation,
             certificate_ends: self.certificate_ends,
             stop: CancellationToken::new(),
+            tls: self.tls,
             reserve: Reserve::new(manager.0.folder.path()),
             clock_off_ms: AtomicI64::new(0),
             voting: tokio::sync::Mutex::new(()),
-            cuts: self.tls.cuts(),
+            cuts,
             removed: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             tasks: Mutex::new(JoinSet::new()),
@@ -170,13 +175,14 @@ impl Started {
         let mut tasks = running.tasks.lock();
         tasks.spawn(chores::follow_facts(manager.clone(), running.clone()));
         tasks.spawn(voters::keep(running.clone()));
-        tasks.spawn(standing::watch(manager.clone(), running.clone()));
+        tasks.spawn(belonging::watch(manager.clone(), running.clone()));
         tasks.spawn(chores::expire_tokens(running.clone()));
         tasks.spawn(clocks::keep(running.clone()));
         tasks.spawn(reserve::keep(running.clone()));
         tasks.spawn(watch_consensus(manager.clone(), running.clone()));
+        tasks.spawn(watch_standing(running.clone()));
         let routes = super::serve::remote(manager, &running);
-        tasks.spawn(listen(manager.clone(), running.clone(), listener, self.tls, routes));
+        tasks.spawn(listen(manager.clone(), running.clone(), listener, routes));
         drop(tasks);
         running
     }
@@ -194,14 +200,23 @@ async fn watch_consensus(manager: Manager, running: Arc<Running>) {
     }
 }
 
+/// A manager whose disk is behind stops serving: agents and operators go elsewhere.
+async fn watch_standing(running: Arc<Running>) {
+    let mut standing = running.core.consensus.standing();
+    let behind = standing.wait_for(|standing| matches!(standing, Standing::Behind(_)));
+    tokio::select! {
+        () = running.stop.cancelled() => {}
+        Ok(_) = behind => running.stop.cancel(),
+    }
+}
+
 async fn listen(
     manager: Manager,
     running: Arc<Running>,
     listener: TcpListener,
-    tls: ServerTls,
     routes: tonic::service::Routes,
 ) {
-    let stop = running.stop.clone();
+    let (stop, tls) = (running.stop.clone(), running.tls.clone());
     let serving = Box::pin(serve(listener, tls, routes, stop.cancelled_owned()));
     if let Err(error) = serving.await {
         tracing::error!(event = "listener_failed", why = %error);
@@ -213,6 +228,9 @@ impl Running {
     /// Its state in one word.
     #[must_use]
     pub(super) fn word(&self) -> Word {
+        if self.is_behind() {
+            return Word::RolledBack;
+        }
         let seen = self.core.consensus.leadership().borrow().clone();
         let known = self.core.consensus.read(|state| state.nodes.contains_key(&self.core.node));
         // After a start the state lags: the members stand in the log.
@@ -224,6 +242,43 @@ impl Running {
             Some(leader) if leader != self.core.node && seen.quorum => Word::Follower,
             _ => Word::NoQuorum,
         }
+    }
+    /// Whether its disk was put back to an older state.
+    pub(super) fn is_behind(&self) -> bool {
+        matches!(&*self.core.consensus.standing().borrow(), Standing::Behind(_))
+    }
+    /// Gives up what is on its disk, which is behind, and starts as a member that
+    /// has nothing. The leader makes it one again.
+    ///
+    /// # Errors
+    /// [`ReleaseError`]: nothing was given up; or why it did not start anew.
+    pub(super) async fn renew(
+        &self,
+        addresses: Vec<String>,
+        grace: Duration,
+    ) -> Result<Result<Started, StartError>, ReleaseError> {
+        let core = &self.core;
+        let renewed = match core.consensus.renew(addresses).await? {
+            Ok(consensus) => consensus,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.shut(grace).await;
+        let core = Core {
+            consensus: renewed,
+            keys: core.keys.clone(),
+            clock: core.clock.clone(),
+            dice: core.dice,
+            node: core.node,
+            cluster: core.cluster,
+        };
+        Ok(Ok(Started {
+            core: Arc::new(core),
+            peers: self.peers.again(),
+            tls: self.tls.clone(),
+            fingerprint: self.fingerprint,
+            generation: self.generation,
+            certificate_ends: self.certificate_ends,
+        }))
     }
     /// Whether it leads and may act as the leader; who leads, if it does not.
     pub(super) fn leads(&self) -> Result<(), Problem> {
