@@ -13,6 +13,7 @@ mod folder;
 mod init;
 mod join;
 mod keys;
+mod leave;
 mod lifecycle;
 mod peers;
 mod phase;
@@ -23,6 +24,7 @@ mod repair;
 mod reserve;
 mod running;
 mod serve;
+mod standing;
 #[cfg(test)]
 pub(crate) mod testing;
 mod unlock;

@@ -83,7 +83,7 @@ fn by_leader(reply: &mut api::StatusReply, (told, ahead_ms): (api::StatusReply, 
 fn closed(shared: &Shared, reply: &mut api::StatusReply) {
     let names = shared.folder.node_file();
     let Some((header, ended)) = shared.closed_header() else {
-        reply.state = Word::New.to_string();
+        reply.state = shared.word().to_string();
         reply.node_name = shared.setup.name.to_string();
         return;
     };
