@@ -17,7 +17,7 @@ use crate::domain::{Act, Actor, Command};
 use crate::store::testing::{FaultyDisk, Lost, dek, dice};
 use crate::transport::{ClientTls, Credentials, ServerTls, serve};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 struct Still;
 

@@ -93,10 +93,10 @@ pub(super) async fn release(
                 // Committed: what happens to it from now on is a new member's story.
                 Ok(Ok(_)) => return Ok(released(peer)),
                 // Another change is under way, or the leader just changed: look again.
-                Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {}
-                Ok(Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(
-                    ChangeMembershipError::InProgress(_),
-                )))) => {}
+                Ok(Err(RaftError::APIError(
+                    ClientWriteError::ForwardToLeader(_)
+                    | ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_)),
+                ))) => {}
                 Ok(Err(error)) => return Err(Status::unavailable(error.to_string())),
                 Err(_late) => return Ok(refused("no majority confirmed it in time")),
             }
