@@ -102,7 +102,7 @@ fn main() {
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table
-        .load_preset(presets::UTF8_BORDERS_ONLY)
+        .load_style(presets::ASCII_MARKDOWN)
         .set_header(["", "a second", "p50 ms", "p99 ms", "samples", ""]);
     for row in rows {
         let number =
