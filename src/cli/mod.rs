@@ -9,6 +9,7 @@ mod agent;
 mod args;
 mod client;
 mod completion;
+mod dev;
 mod exec;
 mod init;
 mod input;
@@ -109,6 +110,7 @@ fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
         Command::Manager(ManagerCommand::Run(args)) => return run::manager(shell, *args),
         Command::Agent(AgentCommand::Run(args)) => return run::agent(*args),
         Command::Exec(args) => return Err(exec::run(args)),
+        Command::Dev(args) => return dev::run(shell, args),
         Command::Completion { shell: kind } => return completion::run(shell, kind),
         Command::Man { folder } => return man::run(shell, &folder),
         Command::Version => {
@@ -130,6 +132,9 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::Manager(ManagerCommand::StepDown { to, client }) => {
             join::step_down(shell, to, client).await
         }
+        Command::Manager(ManagerCommand::Repair { addresses, local }) => {
+            join::repair(shell, addresses, local).await
+        }
         Command::Unlock(args) => unlock::unlock(shell, args).await,
         Command::Lock(args) => unlock::lock(shell, args).await,
         Command::UnlockKey(command) => unlock::keys(shell, command).await,
@@ -142,6 +147,7 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::Agent(AgentCommand::Run(_))
         | Command::Manager(ManagerCommand::Run(_))
         | Command::Exec(_)
+        | Command::Dev(_)
         | Command::Completion { .. }
         | Command::Man { .. }
         | Command::Version => {

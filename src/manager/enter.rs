@@ -13,7 +13,8 @@ use super::folder::NodeFile;
 use super::lifecycle::{End, Manager};
 use super::phase::Needs;
 use super::problem::Problem;
-use super::running::{Running, Started};
+use super::repair::votes;
+use super::running::Started;
 use crate::base::{Key32, Name, NodeId, SecretBytes};
 use crate::ca::{
     CertificateRole, JoinToken, Leaf, PrivateKey, certificate_request, key_digest, verify_chain,
@@ -31,11 +32,6 @@ const ANSWER: Duration = Duration::from_secs(15);
 const HOPS: usize = 16;
 /// Addresses that a caller may name.
 const ADDRESSES: usize = 16;
-/// How long the answer waits for this manager to vote, so that it says more than
-/// that it is joining.
-const VOTE_WAIT: Duration = Duration::from_secs(10);
-/// How often that is looked at.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What this manager asks with; the private halves stay.
 struct Application {
@@ -110,25 +106,6 @@ impl Manager {
             cluster_name: reply.cluster_name,
             state: running.word().to_string(),
         })
-    }
-}
-
-/// Waits until this manager votes and knows who leads.
-async fn votes(running: &Running) {
-    let own = running.core.node;
-    let voting = async {
-        let mut look = tokio::time::interval(LOOK);
-        loop {
-            look.tick().await;
-            let votes = running.members().iter().any(|member| member.node == own && member.voter);
-            let known = running.core.consensus.read(|state| state.nodes.contains_key(&own));
-            if votes && known {
-                return;
-            }
-        }
-    };
-    if tokio::time::timeout(VOTE_WAIT, voting).await.is_err() {
-        tracing::info!(event = "catching_up");
     }
 }
 

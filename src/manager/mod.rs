@@ -5,11 +5,11 @@
 mod api;
 mod caller;
 mod chores;
+mod clocks;
 mod core;
 mod dispatch;
 mod enter;
 mod folder;
-mod gate;
 mod init;
 mod join;
 mod keys;
@@ -19,6 +19,8 @@ mod phase;
 mod policy;
 mod problem;
 mod removal;
+mod repair;
+mod reserve;
 mod running;
 mod serve;
 #[cfg(test)]

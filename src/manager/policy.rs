@@ -32,6 +32,8 @@ pub enum Method {
     Unlock,
     /// Locking this manager.
     Lock,
+    /// Giving up what is on this manager's disk.
+    Repair,
     /// The key to which new values are sealed.
     Intake,
     /// Changing secrets and their versions.
@@ -82,7 +84,7 @@ impl Policy {
             }
             // Over the network nobody founds or unlocks: the manager has no
             // identity yet by which the caller could know it.
-            Method::Init | Method::Enter | Method::Unlock => &[Local],
+            Method::Init | Method::Enter | Method::Unlock | Method::Repair => &[Local],
             Method::Lock | Method::StepDown | Method::WriteTokens | Method::WriteNodes => OWNERS,
             Method::Intake | Method::WriteSecrets | Method::WriteServices => WRITERS,
             Method::Watch | Method::Read | Method::ReadTokens | Method::Recipients => READERS,
@@ -122,6 +124,7 @@ impl Method {
             Self::StepDown => "hand leadership over",
             Self::Unlock => "unlock a manager",
             Self::Lock => "lock a manager",
+            Self::Repair => "repair a manager",
             Self::Intake | Self::WriteSecrets => "change secrets",
             Self::WriteServices => "change services",
             Self::WriteTokens => "make or remove join tokens",

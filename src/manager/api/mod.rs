@@ -5,6 +5,7 @@
 mod onward;
 mod reads;
 mod status;
+mod warnings;
 mod writes;
 
 use std::sync::Arc;
@@ -116,11 +117,15 @@ impl Control for ControlService {
 
     async fn status(&self, request: Request<api::StatusRequest>) -> Answer<api::StatusReply> {
         let shared = &self.manager.0;
-        match shared.setup.local.user(request.extensions())? {
-            Some(user) => user.may(Method::Status)?,
-            None => drop(self.running(request.extensions(), Method::Status)?),
-        }
-        Ok(Response::new(status::status(shared)))
+        let ask = match shared.setup.local.user(request.extensions())? {
+            Some(user) => {
+                user.may(Method::Status)?;
+                true
+            }
+            // Another manager wants to know of this one alone: nobody asks in circles.
+            None => !self.running(request.extensions(), Method::Status)?.1.is_manager(),
+        };
+        Ok(Response::new(status::status(shared, ask).await))
     }
 
     async fn prepare_init(
@@ -185,6 +190,11 @@ impl Control for ControlService {
         }
         self.manager.phase().admits(Needs::Initialised).map_err(Status::from)?;
         Ok(Response::new(self.manager.lock().await?))
+    }
+
+    async fn repair(&self, request: Request<api::RepairRequest>) -> Answer<api::RepairReply> {
+        self.local(request.extensions(), Method::Repair)?;
+        Ok(Response::new(self.manager.repair(request.into_inner()).await?))
     }
 
     async fn intake(&self, request: Request<api::IntakeRequest>) -> Answer<api::IntakeReply> {

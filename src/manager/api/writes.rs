@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::super::caller::Admitted;
+use super::super::chores;
 use super::super::keys::NoKey;
 use super::super::policy::Method;
 use super::super::problem::Problem;
@@ -61,8 +62,13 @@ pub(super) async fn apply(
         .await
         .unwrap_or_else(|_| Err(Problem::bug("re-wrapping ended unexpectedly")))?;
     // Should the removal itself be refused then, the vote is given back.
+    let mut changes = changes;
     let retired = match removed {
-        Some(manager) => Some(removal::retire(running, manager).await?),
+        Some(manager) => {
+            let retired = removal::retire(running, manager).await?;
+            removal::rekey(running, manager, &mut changes)?;
+            Some(retired)
+        }
         None => None,
     };
     let (revision, outcome) = running.propose(id, admitted.actor()?, Act::Change(changes)).await?;
@@ -87,11 +93,15 @@ fn method<K>(change: &Change<K>) -> Method {
         | Change::Grant { .. }
         | Change::Revoke { .. } => Method::WriteServices,
         Change::CreateToken { .. } | Change::RemoveToken { .. } => Method::WriteTokens,
-        Change::UpdateNode { .. } | Change::RemoveNode { .. } => Method::WriteNodes,
+        Change::UpdateNode { .. } | Change::RemoveNode { .. } | Change::RemoveManager { .. } => {
+            Method::WriteNodes
+        }
     }
 }
 
 fn rewrap_all(running: &Running, changes: Vec<Change<BoxedKey>>) -> Result<Vec<Change>, Problem> {
+    // What was applied a moment ago may have changed the cluster key.
+    chores::open_key(&running.core);
     changes.into_iter().map(|change| rewrap(running, change)).collect()
 }
 
@@ -120,6 +130,7 @@ fn rewrap(running: &Running, change: Change<BoxedKey>) -> Result<Change, Problem
             Change::UpdateNode { id, put, gone, availability }
         }
         Change::RemoveNode { id, force } => Change::RemoveNode { id, force },
+        Change::RemoveManager { id, rekey } => Change::RemoveManager { id, rekey },
     })
 }
 
