@@ -277,12 +277,14 @@ fn p3_p7_all_managers_killed_amid_writes_come_back_in_any_order() {
         let clients: Vec<_> = (0..3).map(|number| (name(number), client())).collect();
         std::thread::scope(|scope| {
             let _stop = StopAtEnd(&stop);
-            let work = |(name, client)| {
-                let notes = Notes::default();
-                Writer { name, client, notes, progress: &progress, stop: &stop }.work()
-            };
-            let writers: Vec<_> =
-                clients.into_iter().map(|client| scope.spawn(|| work(client))).collect();
+            let writers: Vec<_> = clients
+                .into_iter()
+                .map(|(name, client)| {
+                    let notes = Notes::default();
+                    let writer = Writer { name, client, notes, progress: &progress, stop: &stop };
+                    scope.spawn(|| writer.work())
+                })
+                .collect();
             until("writes", || (progress.load(Ordering::Relaxed) > 20).then_some(()));
             cluster.managers().for_each(Manager::kill_amid_work);
             stop.store(true, Ordering::Relaxed);
