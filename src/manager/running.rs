@@ -208,7 +208,8 @@ impl Running {
         let listed = known || self.members().iter().any(|member| member.node == self.core.node);
         match seen.leader {
             _ if !listed => Word::Joining,
-            _ if seen.own => Word::Leader,
+            // One that lost its majority goes on leading nobody for a while.
+            _ if seen.own && seen.quorum => Word::Leader,
             Some(leader) if leader != self.core.node && seen.quorum => Word::Follower,
             _ => Word::NoQuorum,
         }
