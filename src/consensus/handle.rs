@@ -143,7 +143,8 @@ impl Consensus {
         let Running { raft, shared, log } = super::start::start(start, tuning).await?;
         let (leadership, following) = watch::channel(Leadership::default());
         let tasks = vec![
-            tokio::spawn(progress::follow(node, raft.clone(), leadership)).abort_handle(),
+            tokio::spawn(progress::follow(node, raft.clone(), Arc::clone(&shared), leadership))
+                .abort_handle(),
             tokio::spawn(snapshot_when_due(raft.clone(), Arc::clone(&shared))).abort_handle(),
         ];
         let leadership = following;

@@ -11,6 +11,7 @@ use openraft::{EntryPayload, OptionalSend};
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
 use tokio::sync::{Notify, broadcast, watch};
+use tokio::time::Instant;
 
 use super::convert;
 use super::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
@@ -57,6 +58,9 @@ pub(super) struct Shared {
     /// Told when they are too many.
     pub(super) snapshot_due: Notify,
     pub(super) cause: watch::Sender<Option<Cause>>,
+    /// When a leader was heard the last time. openraft goes on naming one that is
+    /// gone for as long as no other is elected.
+    pub(super) heard: Mutex<Option<Instant>>,
 }
 
 impl Shared {
@@ -67,6 +71,7 @@ impl Shared {
             bytes: AtomicU64::new(0),
             snapshot_due: Notify::new(),
             cause: watch::channel(None).0,
+            heard: Mutex::default(),
         }
     }
 

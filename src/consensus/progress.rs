@@ -1,5 +1,6 @@
 //! What openraft's metrics say, in the words that managers use.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
@@ -7,28 +8,34 @@ use openraft::{Instant, Raft, RaftMetrics};
 use tokio::sync::watch;
 
 use super::handle::{Leadership, Member};
-use super::machine::Machine;
+use super::machine::{Machine, Shared};
 use super::types::TypeConfig;
 use crate::base::NodeId;
 
 /// A leader that no majority answered for so long has none.
 const QUORUM_AGE: Duration = Duration::from_secs(1);
+/// A leader that a member has not heard for so long is not in reach: an election
+/// takes a third of it.
+const SILENT: Duration = Duration::from_secs(3);
 /// Silence changes no metric, so it is looked for.
 const LOOK: Duration = Duration::from_millis(200);
 
-fn leadership(node: NodeId, metrics: &RaftMetrics<TypeConfig>) -> Leadership {
+fn leadership(node: NodeId, metrics: &RaftMetrics<TypeConfig>, shared: &Shared) -> Leadership {
     let leads = metrics.state.is_leader();
     let applied = metrics.last_applied.map(|id| **id.committed_leader_id());
     let membership = metrics.membership_config.membership();
     let alone = membership.voter_ids().all(|voter| voter == node);
     let heard = metrics.last_quorum_acked.is_some_and(|at| at.elapsed() < QUORUM_AGE);
+    // Of one that is gone openraft goes on speaking while nobody else can be elected.
+    let silent = || shared.heard.lock().is_none_or(|at| at.elapsed() >= SILENT);
+    let leader = metrics.current_leader.filter(|_| leads || !silent());
     Leadership {
         term: metrics.current_term,
-        leader: metrics.current_leader,
+        leader,
         // A leader begins its term with an entry of its own: once that is applied,
         // so is everything before it.
         own: leads && applied == Some(metrics.current_term),
-        quorum: if leads { alone || heard } else { metrics.current_leader.is_some() },
+        quorum: if leads { alone || heard } else { leader.is_some() },
     }
 }
 
@@ -36,11 +43,12 @@ fn leadership(node: NodeId, metrics: &RaftMetrics<TypeConfig>) -> Leadership {
 pub(super) async fn follow(
     node: NodeId,
     raft: Raft<TypeConfig, Machine>,
+    shared: Arc<Shared>,
     into: watch::Sender<Leadership>,
 ) {
     let mut metrics = raft.metrics();
     loop {
-        let now = leadership(node, &metrics.borrow_watched());
+        let now = leadership(node, &metrics.borrow_watched(), &shared);
         into.send_if_modified(|before| {
             let changed = *before != now;
             *before = now;

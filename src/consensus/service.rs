@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use openraft::Raft;
+use openraft::raft::AppendEntriesResponse;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{self, BadMessage};
@@ -132,6 +133,9 @@ impl raft_server::Raft for RaftService {
         Self::speaks_for(peer, message.vote.as_ref())?;
         let request = convert::append_from(message).map_err(bad)?;
         let reply = self.raft.append_entries(request).await.map_err(stopped)?;
+        if !matches!(reply, AppendEntriesResponse::HigherVote(_)) {
+            *self.shared.heard.lock() = Some(tokio::time::Instant::now());
+        }
         Ok(Response::new(convert::appended_to(&reply)))
     }
 
