@@ -237,6 +237,7 @@ impl Running {
         match seen.leader {
             _ if self.removed.load(Ordering::Relaxed) => Word::Removed,
             _ if !listed => Word::Joining,
+            // One that lost its majority goes on leading nobody for a while.
             _ if seen.own && seen.quorum => Word::Leader,
             Some(leader) if leader != self.core.node && seen.quorum => Word::Follower,
             _ => Word::NoQuorum,
