@@ -1,6 +1,12 @@
 //! The few system calls that the compiler cannot check, each behind a function
 //! that is safe to call. The rest of Skep forbids `unsafe`.
 
+mod descriptors;
+mod pages;
+
+pub use descriptors::own_descriptors;
+pub use pages::Pages;
+
 use std::io;
 
 use rustix::thread::UnshareFlags;

@@ -1,0 +1,3 @@
+//! What only the agent's own file system does.
+
+use super::*;
