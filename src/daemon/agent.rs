@@ -84,6 +84,8 @@ async fn serve(
         clock: Arc::clone(&machinery.clock),
         guests: guests.clone(),
         reads: Reads::default(),
+        // Whatever stands at the program's path by now, this is the one that runs.
+        guard: Some("/proc/self/exe".into()),
     };
     let options = Options { fuse: Some(serving), ..Options::default() };
     let (mounts, adopted) = Mounts::open(&config.root, options, machinery.clock.boot())

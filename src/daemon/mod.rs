@@ -5,6 +5,7 @@ pub mod config;
 mod data_dir;
 pub mod exec;
 mod exit;
+pub mod guard;
 pub mod logging;
 pub mod manager;
 mod signals;

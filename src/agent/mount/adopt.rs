@@ -221,7 +221,8 @@ fn take_dead_away(root: &Path) -> Result<(), MountError> {
             files::remove_folder(point)?;
         }
     }
-    Ok(())
+    // A mount that nobody looked through went when it was cut.
+    files::remove_folder(&mounts.join(fuse::FOLDER))
 }
 
 /// Removes folders that a former agent had no time to remove: empty, and no mount.

@@ -16,6 +16,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -47,6 +48,8 @@ pub struct Needs {
     pub guests: Guests,
     /// Where opens are written down.
     pub reads: Reads,
+    /// The program of the guard that looks after a stopped agent; none: nobody does.
+    pub guard: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Needs {
@@ -61,6 +64,8 @@ pub(super) struct Fuse {
     share: Arc<Share>,
     /// `R/.mounts/fuse`
     point: PathBuf,
+    /// Ends with its standard input.
+    guard: Option<Child>,
 }
 
 impl Fuse {
@@ -70,10 +75,21 @@ impl Fuse {
         if !Path::new(DEVICE).exists() {
             return Err(MountError::NoFuse);
         }
+        let guard = needs.guard.clone();
         let share = Share::new(needs).at("get memory for", &point)?;
-        let fuse = Self { share: Arc::new(share), point };
+        let mut fuse = Self { share: Arc::new(share), point, guard: None };
         fuse.mount()?;
+        if let Some(program) = guard {
+            fuse.guard = Some(fuse.start_guard(&program)?);
+        }
         Ok(fuse)
+    }
+
+    fn start_guard(&self, program: &Path) -> Result<Child, MountError> {
+        let mut command = Command::new(program);
+        command.args(["agent", "guard"]).arg(&self.point);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).env_clear();
+        command.spawn().at("start a guard for", &self.point)
     }
 
     fn mount(&self) -> Result<(), MountError> {
@@ -122,6 +138,12 @@ impl Fuse {
 impl Drop for Fuse {
     fn drop(&mut self) {
         system::cut(&self.point);
+        if let Some(mut guard) = self.guard.take() {
+            drop(guard.stdin.take());
+            if let Err(error) = guard.wait() {
+                tracing::warn!(event = "guard_lost", %error);
+            }
+        }
     }
 }
 

@@ -15,6 +15,7 @@ macro_rules! on_both {
 }
 
 mod adoption;
+mod conform;
 mod removal;
 mod rotation;
 mod served;
@@ -101,6 +102,7 @@ impl Fixture {
             clock: Arc::new(Stopped),
             guests: guests.clone(),
             reads: reads.clone(),
+            guard: None,
         };
         let options = Options { fuse: Some(needs), ..options };
         let (mounts, adopted) = Mounts::open(&root, options.clone(), START).unwrap();
