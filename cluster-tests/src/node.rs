@@ -104,6 +104,16 @@ impl Manager {
         self.daemon.as_ref().expect("a running manager").signal(Signal::KILL);
     }
 
+    /// Stops it as it stands; [`Self::resume`] lets it go on.
+    pub fn freeze(&self) {
+        self.daemon.as_ref().expect("a running manager").signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.daemon.as_ref().expect("a running manager").signal(Signal::CONT);
+    }
+
     /// Asks it to stop and answers its status.
     pub fn stop(&mut self) -> i32 {
         let mut daemon = self.daemon.take().expect("a running manager");
@@ -247,7 +257,7 @@ impl Drop for Agent {
 }
 
 /// Takes away what is mounted below a folder, the innermost first.
-fn unmount_below(folder: &Path) {
+pub(crate) fn unmount_below(folder: &Path) {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
     let mut points: Vec<_> = points.filter(|point| point.starts_with(folder)).collect();

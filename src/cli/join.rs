@@ -1,6 +1,6 @@
-//! `skep join` and `skep manager step-down`.
+//! `skep join`, `skep manager step-down` and `skep manager repair`.
 
-use super::args::{ClientArgs, JoinArgs};
+use super::args::{ClientArgs, JoinArgs, LocalArgs};
 use super::client::{Control, Kind, Link};
 use super::input;
 use super::problem::Trouble;
@@ -40,5 +40,20 @@ pub(super) async fn step_down(
     let request = api::StepDownRequest { to: to.unwrap_or_default() };
     link.call(kind, request, send).await?;
     shell.screen.say("leadership was handed over");
+    Ok(())
+}
+
+/// Brings this machine's manager home, whose disk was put back to an older state.
+pub(super) async fn repair(
+    shell: &mut Shell,
+    addresses: Vec<String>,
+    local: LocalArgs,
+) -> Result<(), Trouble> {
+    let mut link = Link::new(ClientSettings::of_local(local)?, &mut shell.screen)?;
+    let request = api::RepairRequest { addresses: addresses.into_iter().map(with_port).collect() };
+    let send = async |mut client: Control, request| client.repair(request).await;
+    // What was done once may be done again: it is one manager's own disk.
+    let reply = link.call(Kind::Once("skep status".to_owned()), request, send).await?;
+    shell.screen.say(&format!("repaired: {}", reply.state));
     Ok(())
 }

@@ -14,7 +14,9 @@ mod init;
 mod input;
 mod join;
 mod lookup;
+mod man;
 mod node;
+mod operator;
 mod outfile;
 mod problem;
 mod prompt;
@@ -46,6 +48,7 @@ use problem::Trouble;
 
 use crate::daemon::{Exit, Failure};
 
+pub use operator::Operator;
 pub use shell::{Screen, Shell};
 
 /// The whole process: reads its arguments, does it, answers the exit status.
@@ -108,6 +111,7 @@ fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
         Command::Agent(AgentCommand::Guard { point }) => return run::guard(&point),
         Command::Exec(args) => return Err(exec::run(args)),
         Command::Completion { shell: kind } => return completion::run(shell, kind),
+        Command::Man { folder } => return man::run(shell, &folder),
         Command::Version => {
             return shell.screen.data(concat!("skep ", env!("CARGO_PKG_VERSION")));
         }
@@ -127,6 +131,9 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::Manager(ManagerCommand::StepDown { to, client }) => {
             join::step_down(shell, to, client).await
         }
+        Command::Manager(ManagerCommand::Repair { addresses, local }) => {
+            join::repair(shell, addresses, local).await
+        }
         Command::Unlock(args) => unlock::unlock(shell, args).await,
         Command::Lock(args) => unlock::lock(shell, args).await,
         Command::UnlockKey(command) => unlock::keys(shell, command).await,
@@ -140,6 +147,7 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         | Command::Manager(ManagerCommand::Run(_))
         | Command::Exec(_)
         | Command::Completion { .. }
+        | Command::Man { .. }
         | Command::Version => {
             Err(Failure::new(Exit::Bug, "a command reached the wrong place").into())
         }

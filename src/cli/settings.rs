@@ -140,6 +140,13 @@ impl ClientSettings {
         })
     }
 
+    /// For a program: nothing from files or the environment.
+    pub(super) fn of_identity(identity: &Path, hosts: Vec<String>, timeout: Duration) -> Self {
+        let hosts = hosts.into_iter().map(with_port).collect();
+        let (identity, socket) = (Some(identity.to_owned()), MANAGER_SOCKET.into());
+        Self { hosts, identity, socket, local: false, timeout }
+    }
+
     /// For commands that only this machine's manager serves.
     pub(super) fn of_local(args: LocalArgs) -> Result<Self, Failure> {
         let mut settings = Self::of(ClientArgs { local: args, ..ClientArgs::default() })?;

@@ -1,5 +1,6 @@
 //! What openraft's metrics say, in the words that managers use.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
@@ -7,16 +8,19 @@ use openraft::{Instant, Raft, RaftMetrics};
 use tokio::sync::watch;
 
 use super::handle::{Leadership, Member};
-use super::machine::Machine;
+use super::machine::{Machine, Shared};
 use super::types::TypeConfig;
 use crate::base::NodeId;
 
 /// A leader that no majority answered for so long has none.
 const QUORUM_AGE: Duration = Duration::from_secs(1);
+/// A follower that heard of no leader for so long is cut off: it would have
+/// elected one by then. openraft goes on naming the last one.
+const SILENCE: Duration = Duration::from_secs(2);
 /// Silence changes no metric, so it is looked for.
 const LOOK: Duration = Duration::from_millis(200);
 
-fn leadership(node: NodeId, metrics: &RaftMetrics<TypeConfig>) -> Leadership {
+fn leadership(node: NodeId, metrics: &RaftMetrics<TypeConfig>, led: bool) -> Leadership {
     let leads = metrics.state.is_leader();
     let applied = metrics.last_applied.map(|id| **id.committed_leader_id());
     let membership = metrics.membership_config.membership();
@@ -28,7 +32,7 @@ fn leadership(node: NodeId, metrics: &RaftMetrics<TypeConfig>) -> Leadership {
         // A leader begins its term with an entry of its own: once that is applied,
         // so is everything before it.
         own: leads && applied == Some(metrics.current_term),
-        quorum: if leads { alone || heard } else { metrics.current_leader.is_some() },
+        quorum: if leads { alone || heard } else { metrics.current_leader.is_some() && led },
     }
 }
 
@@ -36,11 +40,13 @@ fn leadership(node: NodeId, metrics: &RaftMetrics<TypeConfig>) -> Leadership {
 pub(super) async fn follow(
     node: NodeId,
     raft: Raft<TypeConfig, Machine>,
+    shared: Arc<Shared>,
     into: watch::Sender<Leadership>,
 ) {
     let mut metrics = raft.metrics();
     loop {
-        let now = leadership(node, &metrics.borrow_watched());
+        let led = shared.heard_within(SILENCE);
+        let now = leadership(node, &metrics.borrow_watched(), led);
         into.send_if_modified(|before| {
             let changed = *before != now;
             *before = now;

@@ -13,7 +13,8 @@ use super::folder::NodeFile;
 use super::lifecycle::{End, Manager};
 use super::phase::Needs;
 use super::problem::Problem;
-use super::running::{Running, Started};
+use super::repair::votes;
+use super::running::Started;
 use crate::base::{Key32, Name, NodeId, SecretBytes};
 use crate::ca::{
     CertificateRole, JoinToken, Leaf, PrivateKey, certificate_request, key_digest, verify_chain,
@@ -31,11 +32,6 @@ const ANSWER: Duration = Duration::from_secs(15);
 const HOPS: usize = 16;
 /// Addresses that a caller may name.
 const ADDRESSES: usize = 16;
-/// How long the answer waits for this manager to vote, so that it says more than
-/// that it is joining.
-const VOTE_WAIT: Duration = Duration::from_secs(10);
-/// How often that is looked at.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What this manager asks with; the private halves stay.
 struct Application {
@@ -113,25 +109,6 @@ impl Manager {
     }
 }
 
-/// Waits until this manager votes and knows who leads.
-async fn votes(running: &Running) {
-    let own = running.core.node;
-    let voting = async {
-        let mut look = tokio::time::interval(LOOK);
-        loop {
-            look.tick().await;
-            let votes = running.members().iter().any(|member| member.node == own && member.voter);
-            let known = running.core.consensus.read(|state| state.nodes.contains_key(&own));
-            if votes && known {
-                return;
-            }
-        }
-    };
-    if tokio::time::timeout(VOTE_WAIT, voting).await.is_err() {
-        tracing::info!(event = "catching_up");
-    }
-}
-
 /// All that a manager has once it is admitted.
 struct Entry {
     node: NodeId,
@@ -142,7 +119,7 @@ struct Entry {
 
 impl Application {
     fn new(manager: &Manager, request: api::JoinClusterRequest) -> Result<Self, Problem> {
-        let text = SecretBytes::from_box(request.token.into_boxed_slice());
+        let text = SecretBytes::take(request.token);
         let token = JoinToken::parse(text.expose()).map_err(|error| {
             Problem::bad_input(format!("the join token {error}"))
                 .hint("make one on a manager of the cluster: skep join-token manager -q")

@@ -5,18 +5,22 @@
 mod api;
 mod caller;
 mod chores;
+mod clocks;
 mod core;
 mod dispatch;
 mod enter;
 mod folder;
-mod gate;
 mod init;
 mod join;
 mod keys;
 mod lifecycle;
+mod peers;
 mod phase;
 mod policy;
 mod problem;
+mod removal;
+mod repair;
+mod reserve;
 mod running;
 mod serve;
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub(super) const DEK_ID: &str = "skep 1 dek id";
 pub(super) const FILE: &str = "skep 1 file";
 pub(super) const RECORD: &str = "skep 1 record";
 pub(super) const CLUSTER_KEY_BOX: &str = "skep 1 cluster key box";
+pub(super) const PREVIOUS_CLUSTER_KEY: &str = "skep 1 previous cluster key";
 pub(super) const INTAKE: &str = "skep 1 intake";
 pub(super) const WRAP: &str = "skep 1 wrap";
 pub(super) const WRAP_ID: &str = "skep 1 wrap id";

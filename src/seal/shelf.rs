@@ -1,7 +1,5 @@
 //! What an agent shows by FUSE, while nobody reads it (docs/keys.md, 7).
 
-use locked_pages::Pages;
-
 use super::construct::{SEAL_OVERHEAD, derive, open_in_place, seal_in_place};
 use super::{SealError, labels};
 use crate::base::{Dice, Key32};
@@ -11,23 +9,22 @@ pub const SHELF_OVERHEAD: usize = SEAL_OVERHEAD;
 
 /// The key of one agent process: drawn when it starts, in locked memory, told to nobody,
 /// gone with the process.
-#[derive(Debug)]
-pub struct ShelfKey(Pages);
+pub struct ShelfKey(Key32);
+
+impl std::fmt::Debug for ShelfKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ShelfKey")
+    }
+}
 
 impl ShelfKey {
     /// Draws a new one.
-    ///
-    /// # Errors
-    /// The system has no memory to give.
-    pub fn draw(dice: &mut dyn Dice) -> std::io::Result<Self> {
-        let mut pages = Pages::zeroed(32)?;
-        dice.fill(pages.expose_mut());
-        Ok(Self(pages))
+    pub fn draw(dice: &mut dyn Dice) -> Self {
+        Self(Key32::draw(dice))
     }
 
-    fn piece_key(&self, file: u64, piece: u32) -> Result<Key32, SealError> {
-        let key = Key32::copy_of(self.0.expose()).ok_or(SealError::Malformed)?;
-        Ok(derive(&key, labels::SHELF_PIECE, &[&file.to_le_bytes(), &piece.to_le_bytes()]))
+    fn piece_key(&self, file: u64, piece: u32) -> Key32 {
+        derive(&self.0, labels::SHELF_PIECE, &[&file.to_le_bytes(), &piece.to_le_bytes()])
     }
 
     /// Seals one piece of a file. Numbers of files are never used again.
@@ -43,7 +40,7 @@ impl ShelfKey {
         let mut buffer = vec![0; SHELF_OVERHEAD.saturating_add(plaintext.len())].into_boxed_slice();
         let body = buffer.get_mut(SHELF_OVERHEAD..).ok_or(SealError::Malformed)?;
         body.copy_from_slice(plaintext);
-        seal_in_place(dice, &self.piece_key(file, piece)?, &mut buffer)?;
+        seal_in_place(dice, &self.piece_key(file, piece), &mut buffer)?;
         Ok(buffer)
     }
 
@@ -62,7 +59,7 @@ impl ShelfKey {
             return Err(SealError::Malformed);
         }
         buffer.copy_from_slice(sealed);
-        open_in_place(&self.piece_key(file, piece)?, buffer)
+        open_in_place(&self.piece_key(file, piece), buffer)
     }
 }
 
@@ -74,7 +71,7 @@ mod tests {
     #[test]
     fn a_piece_opens_in_its_own_place_only() {
         let mut dice = Seeded::new(1);
-        let key = ShelfKey::draw(&mut dice).unwrap();
+        let key = ShelfKey::draw(&mut dice);
         let sealed = key.seal(&mut dice, (3, 0), b"value").unwrap();
         assert_eq!(sealed.len(), SHELF_OVERHEAD + 5);
         assert!(!sealed.windows(5).any(|window| window == b"value"));
@@ -83,7 +80,7 @@ mod tests {
         for place in [(3, 1), (4, 0)] {
             assert_eq!(key.open(place, &sealed, &mut buffer).err(), Some(SealError::DoesNotOpen));
         }
-        let other = ShelfKey::draw(&mut dice).unwrap();
+        let other = ShelfKey::draw(&mut dice);
         assert_eq!(other.open((3, 0), &sealed, &mut buffer).err(), Some(SealError::DoesNotOpen));
         assert!(key.open((3, 0), &sealed, &mut [0; 4]).is_err());
     }

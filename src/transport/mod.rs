@@ -17,6 +17,7 @@ mod tests;
 mod tls;
 mod verify;
 
+pub use bounds::Rate;
 pub use client::{ConnectError, Expect, connect};
 pub use local::{LocalCaller, connect_local, local_caller, serve_local};
 pub use peer::{Caller, Peer, caller};

@@ -17,7 +17,7 @@ use tonic::service::Routes;
 use tracing::debug;
 
 use super::bounds::{Bounds, Counts, Rate, Source};
-use super::served::{self, Held, Ready, Served};
+use super::served::{self, Arrived, Held, Ready, Served};
 use super::{Caller, ServerTls};
 use crate::ca::CertificateRole;
 
@@ -38,7 +38,8 @@ const REST: Duration = Duration::from_millis(100);
 /// way at once (and per source address), handshake time, connections (and per
 /// peer), streams, header and window sizes. Callers without a valid certificate
 /// have limits of their own, a rate per source and a minute's time.
-/// Each request carries a [`super::Caller`] in its extensions.
+/// Each request carries a [`super::Caller`] in its extensions, and the address it
+/// came from where tonic looks for it.
 ///
 /// # Errors
 /// What the listener says.
@@ -74,7 +75,7 @@ pub(super) async fn serve_within(
         by_peer: Counts::new(),
         guests_in_all: Counts::new(),
         guests_by_source: Counts::new(),
-        anonymous: Rate::new(&bounds),
+        anonymous: Rate::new(bounds.anonymous_burst, bounds.anonymous_rate),
         bounds,
         cut: cut.clone(),
         peers,
@@ -102,8 +103,8 @@ struct Gate {
     guests_by_source: Counts<Source>,
     anonymous: Rate,
     cut: CancellationToken,
-    peers: Ready<Stream, Caller>,
-    guests: Ready<Stream, Caller>,
+    peers: Ready<Stream, Arrived>,
+    guests: Ready<Stream, Arrived>,
 }
 
 async fn accept(listener: TcpListener, gate: Arc<Gate>) -> io::Result<()> {
@@ -171,7 +172,8 @@ impl Gate {
                 (&self.guests, Box::new((all, own)), Some(self.bounds.guest_time))
             }
         };
-        let served = Served::new(stream, caller, &self.cut, stays, held);
+        let arrived = Arrived { caller, address };
+        let served = Served::new(stream, arrived, &self.cut, stays, held);
         ready.send(served).await.map_err(|_| "the server is stopping")
     }
 }

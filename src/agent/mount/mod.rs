@@ -25,10 +25,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-pub use error::{MountError, MountWarning};
 use backend::Backend;
-pub use fuse::Needs;
+pub use error::{MountError, MountWarning};
 use fuse::Fuse;
+pub use fuse::Needs;
 use record::Record;
 use service::Mounted;
 

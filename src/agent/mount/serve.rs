@@ -75,7 +75,8 @@ impl Mounts {
             let mut done = Ok(());
             for mounted in self.served() {
                 let folder = point.join(mounted.record.service.to_string());
-                let again = system::bind(&folder, &mounted.at).and_then(|()| mounted.show_if_full());
+                let again =
+                    system::bind(&folder, &mounted.at).and_then(|()| mounted.show_if_full());
                 done = done.and(again);
             }
             done

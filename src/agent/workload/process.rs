@@ -172,11 +172,8 @@ mod tests {
     #[test]
     fn the_own_namespace_has_members() {
         let own = namespace_of("self").expect("readable");
-        let enclosure = Enclosure {
-            namespace: own,
-            device: u64::MAX,
-            service: ServiceId::from_bytes([1; 16]),
-        };
+        let enclosure =
+            Enclosure { namespace: own, device: u64::MAX, service: ServiceId::from_bytes([1; 16]) };
         let members = enclosure.members().expect("a list");
         assert!(members.iter().any(|process| process.id.pid == std::process::id()));
     }

@@ -76,12 +76,10 @@ mod tests {
     #[test]
     fn records_are_of_one_boot() {
         let service = ServiceId::from_bytes([3; 16]);
-        let record = |pid, enclosure| Record {
-            service,
-            main: Workload { pid, started: 5 },
-            enclosure,
-        };
-        let records = vec![record(1, None), record(2, Some(Enclosure { namespace: 4, device: 5, service }))];
+        let record =
+            |pid, enclosure| Record { service, main: Workload { pid, started: 5 }, enclosure };
+        let records =
+            vec![record(1, None), record(2, Some(Enclosure { namespace: 4, device: 5, service }))];
         let text = String::from_utf8(write("boot", &records)).expect("text");
         assert_eq!(read(&text, "boot"), records);
         assert_eq!(read(&text, "another"), Vec::new());

@@ -52,6 +52,7 @@ Daemons:
 
 Other:
   completion   Print completions for a shell
+  man          Write manual pages
   version      Print the version
 
 Options:
@@ -116,6 +117,14 @@ pub(super) enum Command {
     Completion {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write manual pages, one for each command, into a folder
+    #[command(after_help = "Examples:
+  skep man /usr/local/share/man/man1
+  skep man . && man ./skep-secret-create.1")]
+    Man {
+        /// The folder
+        folder: PathBuf,
     },
     /// Print the version
     #[command(after_help = "Examples:

@@ -20,9 +20,9 @@ use crate::wire::api::{
     CreateTokenRequest, DeliveryProgress, IntakeReply, IntakeRequest, JoinClusterReply,
     JoinClusterRequest, ListHoldersReply, ListHoldersRequest, ListNodesReply, ListRequest,
     ListSecretsReply, ListServicesReply, ListTokensReply, LockReply, LockRequest, PrepareInitReply,
-    PrepareInitRequest, RecipientsReply, RecipientsRequest, SecretView, ServiceView, StatusReply,
-    StatusRequest, StepDownReply, StepDownRequest, UnlockHeaderReply, UnlockHeaderRequest,
-    UnlockReply, UnlockRequest, WatchDeliveryRequest,
+    PrepareInitRequest, RecipientsReply, RecipientsRequest, RepairReply, RepairRequest, SecretView,
+    ServiceView, StatusReply, StatusRequest, StepDownReply, StepDownRequest, UnlockHeaderReply,
+    UnlockHeaderRequest, UnlockReply, UnlockRequest, WatchDeliveryRequest,
 };
 
 /// What the manager answers and what it was asked.
@@ -163,6 +163,7 @@ impl Control for Fake {
         lock: LockRequest -> LockReply,
         join_cluster: JoinClusterRequest -> JoinClusterReply,
         step_down: StepDownRequest -> StepDownReply,
+        repair: RepairRequest -> RepairReply,
         create_token: CreateTokenRequest -> CreateTokenReply,
         list_nodes: ListRequest -> ListNodesReply,
         list_tokens: ListRequest -> ListTokensReply,

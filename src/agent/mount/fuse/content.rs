@@ -1,6 +1,5 @@
 //! One file's bytes: sealed in pieces, opened for one read at a time.
 
-use locked_pages::Pages;
 use parking_lot::RwLock;
 use zeroize::Zeroize;
 
@@ -52,11 +51,8 @@ impl Drop for Content {
 }
 
 /// A buffer for opened pieces, in locked pages.
-///
-/// # Errors
-/// The system has no memory to give.
-pub(super) fn buffer() -> std::io::Result<Pages> {
-    Pages::zeroed(ROOM)
+pub(super) fn buffer() -> SecretBytes {
+    SecretBytes::zeroed(ROOM)
 }
 
 impl Content {
@@ -101,7 +97,7 @@ impl Content {
     pub(super) fn read(
         &self,
         key: &ShelfKey,
-        buffer: &mut Pages,
+        buffer: &mut SecretBytes,
         (offset, size): (u64, usize),
         give: impl FnOnce(&[u8]),
     ) -> Result<(), SealError> {
@@ -135,7 +131,11 @@ impl Content {
     }
 
     /// The whole value, for another generation.
-    pub(super) fn value(&self, key: &ShelfKey, buffer: &mut Pages) -> Result<SecretBytes, SealError> {
+    pub(super) fn value(
+        &self,
+        key: &ShelfKey,
+        buffer: &mut SecretBytes,
+    ) -> Result<SecretBytes, SealError> {
         let size = self.size();
         if size > limits::VALUE_BYTES {
             return Err(SealError::Malformed);
@@ -170,9 +170,8 @@ fn open_pieces(
     for number in (first..end).rev() {
         let sealed = pieces.get(number).ok_or(SealError::Malformed)?;
         let start = number.saturating_sub(first).saturating_mul(PIECE);
-        let place = room
-            .get_mut(start..start.saturating_add(sealed.len()))
-            .ok_or(SealError::Malformed)?;
+        let place =
+            room.get_mut(start..start.saturating_add(sealed.len())).ok_or(SealError::Malformed)?;
         let piece = u32::try_from(number).map_err(|_| SealError::Malformed)?;
         key.open((file, piece), sealed, place)?;
     }

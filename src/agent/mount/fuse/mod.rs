@@ -76,8 +76,7 @@ impl Fuse {
             return Err(MountError::NoFuse);
         }
         let guard = needs.guard.clone();
-        let share = Share::new(needs).at("get memory for", &point)?;
-        let mut fuse = Self { share: Arc::new(share), point, guard: None };
+        let mut fuse = Self { share: Arc::new(Share::new(needs)), point, guard: None };
         fuse.mount()?;
         if let Some(program) = guard {
             fuse.guard = Some(fuse.start_guard(&program)?);

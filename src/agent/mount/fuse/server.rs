@@ -93,8 +93,7 @@ impl Server {
         act: impl FnOnce(&mut Tree, Begin) -> Result<u64, TreeError>,
     ) -> Result<FileAttr, Errno> {
         self.agent_only(request)?;
-        let begin =
-            Begin { uid: request.uid(), gid: request.gid(), mode: 0, now: self.0.now() };
+        let begin = Begin { uid: request.uid(), gid: request.gid(), mode: 0, now: self.0.now() };
         let mut tree = self.0.tree.write();
         let number = act(&mut tree, begin).map_err(errno)?;
         tree.tell(number).map(|node| attributes(number, node)).map_err(errno)
@@ -106,9 +105,8 @@ impl Server {
         act: impl FnOnce(&mut Tree) -> Result<(), TreeError>,
         reply: ReplyEmpty,
     ) {
-        let done = self.agent_only(request).and_then(|()| {
-            act(&mut self.0.tree.write()).map_err(errno)
-        });
+        let done =
+            self.agent_only(request).and_then(|()| act(&mut self.0.tree.write()).map_err(errno));
         answer(reply, done);
     }
 
@@ -326,8 +324,7 @@ impl Filesystem for Server {
             let service = self.0.tree.read().get(number.0).map_err(errno)?.service;
             Ok((content, service.ok_or(Errno::EACCES)?))
         });
-        let caller =
-            Caller { thread: request.pid(), uid: request.uid(), gid: request.gid() };
+        let caller = Caller { thread: request.pid(), uid: request.uid(), gid: request.gid() };
         match found {
             Ok((content, service)) if self.0.admits(caller, service, &content) => {
                 reply.opened(FileHandle(0), direct);
@@ -355,14 +352,7 @@ impl Filesystem for Server {
         }
     }
 
-    fn flush(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        _: LockOwner,
-        reply: ReplyEmpty,
-    ) {
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
         reply.ok();
     }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use fuser::{Errno, ReplyData};
-use locked_pages::Pages;
 use parking_lot::{Mutex, RwLock};
 
 use super::super::super::vault::{FileSpec, Read, Reader};
@@ -29,7 +28,7 @@ pub(in crate::agent::mount) struct Share {
     /// The kernel's mount has ended.
     pub(super) ended: AtomicBool,
     /// Buffers that no read is using: as many as threads serve, at most.
-    buffers: Mutex<Vec<Pages>>,
+    buffers: Mutex<Vec<SecretBytes>>,
     host: Vec<u64>,
 }
 
@@ -40,25 +39,16 @@ impl std::fmt::Debug for Share {
 }
 
 impl Share {
-    pub(super) fn new(needs: Needs) -> io::Result<Self> {
-        let key = ShelfKey::draw((needs.dice)().as_mut())?;
-        let tree = RwLock::new(Tree::new(needs.clock.now()));
-        let buffer = content::buffer()?;
-        if !buffer.is_locked() {
-            tracing::warn!(
-                event = "memory_not_locked",
-                "this machine locks no more memory: raise RLIMIT_MEMLOCK, or turn swap off"
-            );
-        }
-        Ok(Self {
-            tree,
-            key,
+    pub(super) fn new(needs: Needs) -> Self {
+        Self {
+            tree: RwLock::new(Tree::new(needs.clock.now())),
+            key: ShelfKey::draw((needs.dice)().as_mut()),
             needs,
             writer: AtomicU32::new(0),
             ended: AtomicBool::new(false),
-            buffers: Mutex::new(vec![buffer]),
+            buffers: Mutex::default(),
             host: gate::host_namespaces(),
-        })
+        }
     }
 
     pub(super) fn now(&self) -> Stamp {
@@ -114,8 +104,7 @@ impl Share {
                 found: u64::try_from(found).unwrap_or(u64::MAX),
             });
         }
-        let opened = self.with_buffer(|buffer| content.value(&self.key, buffer));
-        opened.ok().and_then(Result::ok).ok_or(missing)
+        self.with_buffer(|buffer| content.value(&self.key, buffer)).map_err(|_| missing)
     }
 
     /// Empties the file at `path`, whatever the kernel is doing. None there: nothing to do.
@@ -126,15 +115,12 @@ impl Share {
     }
 
     /// A buffer for the time of one call. It comes back zeroed.
-    fn with_buffer<T>(&self, work: impl FnOnce(&mut Pages) -> T) -> io::Result<T> {
+    fn with_buffer<T>(&self, work: impl FnOnce(&mut SecretBytes) -> T) -> T {
         let spare = self.buffers.lock().pop();
-        let mut buffer = match spare {
-            Some(buffer) => buffer,
-            None => content::buffer()?,
-        };
+        let mut buffer = spare.unwrap_or_else(content::buffer);
         let done = work(&mut buffer);
         self.buffers.lock().push(buffer);
-        Ok(done)
+        done
     }
 
     /// Answers a read.
@@ -148,10 +134,8 @@ impl Share {
             })
         });
         if let Some(reply) = reply {
-            match given {
-                Err(error) => tracing::error!(event = "read_failed", %error),
-                Ok(Err(error)) => tracing::error!(event = "read_failed", %error),
-                Ok(Ok(())) => {}
+            if let Err(error) = given {
+                tracing::error!(event = "read_failed", %error);
             }
             reply.error(Errno::EIO);
         }
@@ -160,9 +144,10 @@ impl Share {
     /// Decides about an open and writes it down.
     pub(super) fn admits(&self, caller: Caller, service: ServiceId, content: &Content) -> bool {
         let owner = self.owner_of(service);
-        let reader = self.needs.guests.of(service, |party| {
-            gate::decide(caller, party, owner, &self.host, &gate::Proc)
-        });
+        let reader = self
+            .needs
+            .guests
+            .of(service, |party| gate::decide(caller, party, owner, &self.host, &gate::Proc));
         let admitted = reader != Reader::Stranger;
         let executable = gate::executable(caller.thread);
         if !admitted {

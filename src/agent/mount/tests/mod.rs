@@ -183,7 +183,7 @@ use super::adopt::MOUNTS;
 /// The value of a version: its own bytes, different from every other one's.
 pub(super) fn value(version: VersionId, size: u32) -> SecretBytes {
     let bytes = version.as_bytes().iter().copied().cycle().take(usize::try_from(size).unwrap());
-    SecretBytes::from_box(bytes.collect())
+    SecretBytes::take(bytes.collect())
 }
 
 pub(super) fn content(number: u8, size: u32) -> Vec<u8> {

@@ -112,7 +112,8 @@ fn the_owner_reads_on_the_host_and_another_user_does_not() {
     let read_as = |id: u32| {
         let path = path.clone();
         std::thread::spawn(move || {
-            let (uid, gid) = (rustix::process::Uid::from_raw(id), rustix::process::Gid::from_raw(id));
+            let (uid, gid) =
+                (rustix::process::Uid::from_raw(id), rustix::process::Gid::from_raw(id));
             rustix::thread::set_thread_groups(&[]).unwrap();
             rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
             rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
