@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use cluster_tests::{Cluster, run, until};
 
@@ -43,7 +43,7 @@ fn deliver_rotate_revoke(mount: &str) {
     let mut shell = cluster.shell(0, "web");
     assert_eq!(shell.read("key"), "first");
     assert_eq!(fs::read(agent.file("web", "key")).expect("a file"), b"first");
-    let kind = cluster.ok(&["service", "inspect", "web", "--format", "{{.Spec.Mount}}"]);
+    let kind = cluster.ok(&["service", "inspect", "web", "--format", "{{.Mount}}"]);
     assert_eq!(kind, mount);
 
     let before = shell.line("exec 3</run/secrets/key; echo open");
@@ -155,7 +155,7 @@ fn an_agent_killed_amid_changes_dies_at_once() {
             .iter()
             .map(|value| {
                 let words = ["secret", "update", "--detach", "key", value];
-                cluster.command(&words).spawn().expect("skep")
+                cluster.command(&words).stdout(Stdio::null()).spawn().expect("skep")
             })
             .collect();
         let seen = fs::read(&path).ok();

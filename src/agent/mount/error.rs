@@ -111,6 +111,9 @@ pub enum MountWarning {
          which is never swapped, and keeping the size limit myself"
     )]
     Ramfs,
+    /// There was no room to note all opens.
+    #[error("{0} opens of files were not noted: there was no room for more")]
+    ReadsDropped(u64),
     /// A mount under the root that isn't ours: left alone.
     #[error("{} is a mount that is not of this agent's making: left alone", .0.display())]
     Stranger(PathBuf),

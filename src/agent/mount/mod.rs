@@ -91,6 +91,8 @@ pub struct Mounts {
     waiting: BTreeMap<ServiceId, Vec<Workload>>,
     warnings: Vec<MountWarning>,
     said_ramfs: bool,
+    /// Reads dropped when that was last said.
+    said_dropped: u64,
     /// The mount through which this process serves files, while some service wants it.
     fuse: Option<Fuse>,
     /// Keeps a second agent away from the root.
@@ -118,6 +120,7 @@ impl Mounts {
             waiting: BTreeMap::new(),
             warnings: Vec::new(),
             said_ramfs: false,
+            said_dropped: 0,
             fuse: None,
             _lock: lock,
         };
@@ -247,6 +250,7 @@ impl Mounts {
     /// offline time is over are wiped.
     pub fn tick(&mut self, now: BootTime) -> Ticked {
         self.serve_again();
+        self.tell_dropped();
         let _acting = self.act();
         let mut ticked = Ticked::default();
         let mut due = |at: BootTime| {

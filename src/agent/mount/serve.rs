@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::backend::Backend;
-use super::error::MountError;
+use super::error::{MountError, MountWarning};
 use super::fuse::{Acting, Fuse};
 use super::service::Mounted;
 use super::{Mounts, files, system};
@@ -83,6 +83,17 @@ impl Mounts {
         });
         if let Err(error) = shown {
             tracing::error!(event = "fuse_not_back", %error);
+        }
+    }
+
+    /// Says that opens were not noted for want of room: the first time, and when it is twice
+    /// as many.
+    pub(super) fn tell_dropped(&mut self) {
+        let Some(needs) = &self.options.fuse else { return };
+        let (_, dropped) = needs.reads.first(0);
+        if dropped > self.said_dropped.saturating_mul(2) {
+            self.said_dropped = dropped;
+            self.warnings.push(MountWarning::ReadsDropped(dropped));
         }
     }
 

@@ -15,6 +15,7 @@ mod tree;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -86,7 +87,7 @@ impl Fuse {
 
     fn start_guard(&self, program: &Path) -> Result<Child, MountError> {
         let mut command = Command::new(program);
-        command.args(["agent", "guard"]).arg(&self.point);
+        command.arg0("skep").args(["agent", "guard"]).arg(&self.point);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).env_clear();
         command.spawn().at("start a guard for", &self.point)
     }

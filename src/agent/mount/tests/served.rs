@@ -78,6 +78,21 @@ fn each_open_is_written_down() {
 }
 
 #[test]
+fn opens_that_are_not_noted_are_told() {
+    let mut fixture = served();
+    let read = fs::read(fixture.root.join("web/a")).map(|_| fixture.reads.first(1).0.remove(0));
+    let read = read.unwrap();
+    while fixture.reads.first(0).1 < 3 {
+        fixture.reads.note(read.clone());
+    }
+    fixture.m().tick(START);
+    assert_eq!(fixture.m().take_warnings(), [MountWarning::ReadsDropped(3)]);
+    fixture.reads.note(read);
+    fixture.m().tick(START);
+    assert!(fixture.m().take_warnings().is_empty(), "said when it is twice as many");
+}
+
+#[test]
 fn a_stranger_is_refused_and_written_down_and_a_workload_is_not() {
     let fixture = served();
     let mut enclosed = Enclosed::new();
