@@ -92,7 +92,7 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.kill();
-        super::node::unmount_below(&self.root());
+        skep::daemon::dev::unmount_below(&self.root());
     }
 }
 

@@ -119,7 +119,9 @@ fn p6_p3_a_former_leader_put_back_takes_no_part_and_comes_home() {
     write(&cluster, 3..6);
     cluster.bring_back(lost);
     all_vote(&cluster);
-    let name = format!("manager-{}", lost + 1);
+    let status = cluster.manager_mut(lost).skep(&["status", "--format", "json"]).out;
+    let status: serde_json::Value = serde_json::from_str(&status).expect("a status");
+    let name = status.get("name").and_then(|name| name.as_str()).expect("a name").to_owned();
     until("the old leader leads again", || {
         let moved = cluster.skep(&["manager", "step-down", "--to", &name]);
         (moved.status == 0 || cluster.manager_mut(lost).state() == "leader").then_some(())
@@ -213,5 +215,40 @@ fn p3_managers_killed_and_unlocked_in_any_order_are_never_taken_for_rolled_back(
             assert!(matches!(state.as_str(), "leader" | "follower"), "{number}: {state}");
         }
         holds(&cluster, 0..written);
+    }
+}
+
+#[test]
+fn p3_a_repair_that_is_killed_at_any_moment_is_repeated() {
+    let mut cluster = Cluster::start_with(3, 0);
+    write(&cluster, 0..2);
+    let lost = (cluster.leader() + 1) % 3;
+    let older = stop_and_copy(&mut cluster, lost);
+    cluster.bring_back(lost);
+    all_vote(&cluster);
+    for (round, delay) in (1_u32..).zip([0, 5, 20, 60, 150, 400]) {
+        write(&cluster, round * 2..round * 2 + 2);
+        cluster.manager_mut(lost).kill();
+        put_back(&mut cluster, lost, &older);
+        comes_up_rolled_back(&mut cluster, lost);
+        let manager = cluster.manager_mut(lost);
+        std::thread::scope(|scope| {
+            let repairing = scope.spawn(|| manager.skep(&["manager", "repair"]));
+            // Where it is killed differs from round to round; nothing waits for it.
+            std::thread::park_timeout(std::time::Duration::from_millis(delay));
+            manager.kill_amid_work();
+            drop(repairing.join());
+        });
+        cluster.bring_back(lost);
+        let manager = cluster.manager_mut(lost);
+        let found = until("a finding", || {
+            let state = manager.state();
+            (!matches!(state.as_str(), "no-quorum" | "joining" | "")).then_some(state)
+        });
+        if found == "rolled-back" {
+            let _ = manager.skep(&["manager", "repair"]).ok();
+        }
+        all_vote(&cluster);
+        holds(&cluster, 0..round * 2 + 2);
     }
 }

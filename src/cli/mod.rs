@@ -9,6 +9,7 @@ mod agent;
 mod args;
 mod client;
 mod completion;
+mod dev;
 mod exec;
 mod init;
 mod input;
@@ -110,6 +111,7 @@ fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
         Command::Agent(AgentCommand::Run(args)) => return run::agent(*args),
         Command::Agent(AgentCommand::Guard { point }) => return run::guard(&point),
         Command::Exec(args) => return Err(exec::run(args)),
+        Command::Dev(args) => return dev::run(shell, args),
         Command::Completion { shell: kind } => return completion::run(shell, kind),
         Command::Man { folder } => return man::run(shell, &folder),
         Command::Version => {
@@ -146,6 +148,7 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::Agent(AgentCommand::Run(_) | AgentCommand::Guard { .. })
         | Command::Manager(ManagerCommand::Run(_))
         | Command::Exec(_)
+        | Command::Dev(_)
         | Command::Completion { .. }
         | Command::Man { .. }
         | Command::Version => {

@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
 
+use super::handle::StartError;
 use super::machine::Machine;
 use super::network::Network;
 use super::peers::Peers;
@@ -113,4 +114,43 @@ impl Gate {
             tokio::time::sleep(TELL).await;
         }
     }
+}
+
+/// Waits at the gate, and takes part then.
+pub(super) async fn pass(gate: &Gate) -> Result<(), StartError> {
+    if !gate.pass().await? {
+        return Ok(());
+    }
+    gate.raft.runtime_config().elect(true);
+    let voters: Vec<_> = gate.raft.voter_ids().collect();
+    if voters == [gate.node] {
+        // The only voter need not wait for anybody's heartbeat. A failure is what
+        // `stopped` tells.
+        gate.raft.trigger().elect(false).await.ok();
+    }
+    Ok(())
+}
+
+/// Does so, and tells every peer then.
+pub(super) async fn pass_and_tell(gate: Gate) {
+    // A log that failed has told so by itself.
+    if pass(&gate).await.is_ok() {
+        gate.tell().await;
+    }
+}
+
+/// A member whose disk is behind does nothing more, whatever it was doing.
+pub(super) async fn rest_when_behind(gate: Gate) {
+    let mut standing = gate.peers.standing();
+    let behind = standing.wait_for(|standing| matches!(standing, Standing::Behind(_)));
+    if behind.await.is_ok() {
+        // Its only error is that of a task that panicked, which `stopped` has told.
+        gate.raft.shutdown().await.ok();
+    }
+}
+
+/// Writes down what peers said, as long as this runs.
+pub(super) async fn keep_peers(gate: Gate) {
+    let member = |peer| gate.others().iter().any(|(other, _)| *other == peer);
+    gate.peers.keep_always(member).await;
 }

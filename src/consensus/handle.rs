@@ -10,11 +10,12 @@ use openraft::errors::{
     ClientWriteError, Fatal, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError,
 };
 use openraft::{ChangeMembers, Raft, ReadPolicy};
+use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::gate::Gate;
+use super::gate::{self, Gate};
 use super::machine::{Machine, Shared};
 use super::network::MOST_MESSAGE;
 use super::progress;
@@ -120,6 +121,8 @@ struct Inner {
     shared: Arc<Shared>,
     log: Log,
     leadership: watch::Receiver<Leadership>,
+    /// The term that this member leads, and since when it is known to.
+    leading: Mutex<Option<(u64, Instant)>>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -158,18 +161,29 @@ impl Consensus {
             tokio::spawn(progress::follow(node, raft.clone(), Arc::clone(&shared), leadership))
                 .abort_handle(),
             tokio::spawn(snapshot_when_due(raft.clone(), Arc::clone(&shared))).abort_handle(),
-            tokio::spawn(keep_peers(gate.clone())).abort_handle(),
-            tokio::spawn(rest_when_behind(gate.clone())).abort_handle(),
+            tokio::spawn(gate::keep_peers(gate.clone())).abort_handle(),
+            tokio::spawn(gate::rest_when_behind(gate.clone())).abort_handle(),
         ];
         if gate.others().is_empty() {
             // Nobody can remember: nobody is waited for.
-            pass(&gate).await?;
+            gate::pass(&gate).await?;
         } else {
-            tasks.push(tokio::spawn(pass_and_tell(gate.clone())).abort_handle());
+            tasks.push(tokio::spawn(gate::pass_and_tell(gate.clone())).abort_handle());
         }
         let leadership = following;
-        let inner =
-            Inner { node, parts, gate, _runtime: runtime, raft, shared, log, leadership, tasks };
+        let leading = Mutex::default();
+        let inner = Inner {
+            node,
+            parts,
+            gate,
+            _runtime: runtime,
+            raft,
+            shared,
+            log,
+            leadership,
+            leading,
+            tasks,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -313,7 +327,8 @@ impl Consensus {
     /// knows it) and records behind.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
-        progress::members(self.inner.node, &self.inner.raft)
+        let silent = progress::leading_for(&self.inner.raft, &self.inner.leading);
+        progress::members(self.inner.node, &self.inner.raft, silent)
     }
 
     /// Lets a manager follow the log as a learner, without waiting for it to catch
@@ -362,7 +377,10 @@ impl Consensus {
         if leadership.borrow().leader != Some(self.inner.node) {
             return true;
         }
-        let Some(next) = next.min_by_key(|m| (m.behind, m.last_contact_ms)) else { return false };
+        let Some(next) = next.min_by_key(|m| (m.behind.unwrap_or(u64::MAX), m.last_contact_ms))
+        else {
+            return false;
+        };
         if self.inner.raft.trigger().transfer_leader(next.node).await.is_err() {
             return false;
         }
@@ -450,44 +468,6 @@ fn refused(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Propos
         RaftError::APIError(_) => ProposeError::Unknown,
         RaftError::Fatal(fatal) => ProposeError::Stopped(fatal.to_string()),
     }
-}
-
-/// Waits at the gate, and takes part then.
-async fn pass(gate: &Gate) -> Result<(), StartError> {
-    if !gate.pass().await? {
-        return Ok(());
-    }
-    gate.raft.runtime_config().elect(true);
-    let voters: Vec<_> = gate.raft.voter_ids().collect();
-    if voters == [gate.node] {
-        // The only voter need not wait for anybody's heartbeat. A failure is what
-        // `stopped` tells.
-        gate.raft.trigger().elect(false).await.ok();
-    }
-    Ok(())
-}
-
-async fn pass_and_tell(gate: Gate) {
-    // A log that failed has told so by itself.
-    if pass(&gate).await.is_ok() {
-        gate.tell().await;
-    }
-}
-
-/// A member whose disk is behind does nothing more, whatever it was doing.
-async fn rest_when_behind(gate: Gate) {
-    let mut standing = gate.peers.standing();
-    let behind = standing.wait_for(|standing| matches!(standing, Standing::Behind(_)));
-    if behind.await.is_ok() {
-        // Its only error is that of a task that panicked, which `stopped` has told.
-        gate.raft.shutdown().await.ok();
-    }
-}
-
-/// Writes down what peers said, as long as this runs.
-async fn keep_peers(gate: Gate) {
-    let member = |peer| gate.others().iter().any(|(other, _)| *other == peer);
-    gate.peers.keep_always(member).await;
 }
 
 /// A snapshot is due after so many entries, which openraft counts, or bytes, which it does not.

@@ -193,6 +193,9 @@ impl Machine {
                 let mut inner = self.shared.inner.write();
                 inner.membership = StoredMembership::new(Some(id), membership);
                 inner.applied = Some(id);
+                drop(inner);
+                // No fact says so: whoever cares for the members looks.
+                self.tell(Revision(id.index()), &[]);
             }
             EntryPayload::Normal(proposal) => {
                 let command = proposal.command().map_err(|why| {

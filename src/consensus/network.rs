@@ -15,6 +15,8 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkV2};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tonic::Request;
 use tonic::transport::Channel;
 
@@ -34,6 +36,8 @@ pub(super) const MOST_MESSAGE: usize = 16 * 1024 * 1024;
 const SNAPSHOT_CHUNK: usize = 256 * 1024;
 /// How long a handshake may take.
 const CONNECT: Duration = Duration::from_secs(2);
+/// A connection that has answered nothing for so long is made anew.
+const SILENT: Duration = Duration::from_secs(1);
 /// Entries wait for the follower's disk, which may be slower than a heartbeat.
 const APPEND: Duration = Duration::from_secs(2);
 /// A whole snapshot: 1 GiB over a slow line.
@@ -51,7 +55,8 @@ impl Network {
     /// A connection to one peer, made when it is needed.
     pub(super) fn client(&self, expect: Expect, addresses: Vec<String>) -> Client {
         let (tls, peers) = (self.tls.clone(), Arc::clone(&self.peers));
-        Client { tls, peers, expect, addresses, open: None }
+        let (open, making, answered) = (None, None, Instant::now());
+        Client { tls, peers, expect, addresses, open, making, answered }
     }
 }
 
@@ -69,10 +74,17 @@ pub(super) struct Client {
     peers: Arc<Peers>,
     expect: Expect,
     addresses: Vec<String>,
-    open: Option<(NodeId, RaftClient<Channel>)>,
+    open: Option<Open>,
+    /// One that is being made, also while no call waits for it: a heartbeat's time
+    /// is shorter than a handshake over a long line.
+    making: Option<JoinHandle<Result<Open, Failed>>>,
+    /// When an answer came last over the one that is open.
+    answered: Instant,
 }
 
 pub(super) type Failed = RPCError<TypeConfig>;
+/// A connection and who is at its other end.
+type Open = (NodeId, RaftClient<Channel>);
 
 /// What a peer answered.
 pub(super) struct Answer<T> {
@@ -90,36 +102,50 @@ fn garbled(why: convert::BadMessage) -> Failed {
     RPCError::Network(NetworkError::new(&why))
 }
 
+/// Connects to the first address at which a manager answers.
+async fn open(
+    tls: Option<ClientTls>,
+    expect: Expect,
+    addresses: Vec<String>,
+) -> Result<Open, Failed> {
+    let tls = tls.ok_or_else(|| unreachable("this member has no network"))?;
+    let mut last = unreachable("no address is known");
+    for address in &addresses {
+        match connect(address, &tls, expect, CONNECT).await {
+            Ok((channel, peer)) => {
+                let CertificateRole::Manager(node) = peer.leaf().subject.role else {
+                    last = unreachable("not a manager");
+                    continue;
+                };
+                let client = RaftClient::new(channel)
+                    .max_decoding_message_size(MOST_MESSAGE)
+                    .max_encoding_message_size(MOST_MESSAGE);
+                return Ok((node, client));
+            }
+            Err(error) => last = unreachable(error),
+        }
+    }
+    Err(last)
+}
+
 impl Client {
-    async fn client(&mut self) -> Result<(NodeId, RaftClient<Channel>), Failed> {
+    async fn client(&mut self) -> Result<Open, Failed> {
         if self.open.is_none() {
-            self.open = Some(self.connect().await?);
+            let making = self.making.get_or_insert_with(|| {
+                let (tls, addresses) = (self.tls.clone(), self.addresses.clone());
+                tokio::spawn(open(tls, self.expect, addresses))
+            });
+            let made = making.await;
+            self.making = None;
+            self.open = Some(made.map_err(unreachable)??);
+            self.answered = Instant::now();
         }
         self.open.clone().ok_or_else(|| unreachable("not connected"))
     }
 
-    async fn connect(&self) -> Result<(NodeId, RaftClient<Channel>), Failed> {
-        let tls = self.tls.as_ref().ok_or_else(|| unreachable("this member has no network"))?;
-        let mut last = unreachable("no address is known");
-        for address in &self.addresses {
-            match connect(address, tls, self.expect, CONNECT).await {
-                Ok((channel, peer)) => {
-                    let CertificateRole::Manager(node) = peer.leaf().subject.role else {
-                        last = unreachable("not a manager");
-                        continue;
-                    };
-                    let client = RaftClient::new(channel)
-                        .max_decoding_message_size(MOST_MESSAGE)
-                        .max_encoding_message_size(MOST_MESSAGE);
-                    return Ok((node, client));
-                }
-                Err(error) => last = unreachable(error),
-            }
-        }
-        Err(last)
-    }
-
-    /// Calls within `limit`; a connection that fails is made anew by the next call.
+    /// Calls within `limit`; a connection that fails, or is silent for long, is made
+    /// anew by the next call. One late answer is no reason: a handshake would make
+    /// a busy peer later still.
     async fn call<M, T, F>(
         &mut self,
         limit: Duration,
@@ -157,10 +183,15 @@ impl Client {
             let message = answered.map_err(unreachable)?.into_inner();
             Ok(Answer { peer, start: heard.map_err(unreachable)?, message })
         };
-        let answer = tokio::time::timeout(limit, attempt).await;
-        let answer = answer.unwrap_or_else(|_| Err(unreachable("no answer in time")));
-        if answer.is_err() {
-            self.open = None;
+        let Ok(answer) = tokio::time::timeout(limit, attempt).await else {
+            if self.answered.elapsed() >= SILENT {
+                self.open = None;
+            }
+            return Err(unreachable("no answer in time"));
+        };
+        match &answer {
+            Ok(_) => self.answered = Instant::now(),
+            Err(_) => self.open = None,
         }
         answer
     }

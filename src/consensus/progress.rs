@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Instant, Raft, RaftMetrics};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::handle::{Leadership, Member};
@@ -76,8 +77,30 @@ pub(super) async fn fatal(raft: &Raft<TypeConfig, Machine>) -> String {
     }
 }
 
-/// The members, as this one sees them.
-pub(super) fn members(node: NodeId, raft: &Raft<TypeConfig, Machine>) -> Vec<Member> {
+/// For how many milliseconds this member has been seen to lead in its term; `None` where
+/// it does not lead. `leading` remembers since when.
+pub(super) fn leading_for(
+    raft: &Raft<TypeConfig, Machine>,
+    leading: &Mutex<Option<(u64, tokio::time::Instant)>>,
+) -> Option<u64> {
+    let metrics = raft.metrics().borrow_watched().clone();
+    let term = metrics.current_term;
+    metrics.state.is_leader().then(|| {
+        let mut leading = leading.lock();
+        let now = (term, tokio::time::Instant::now());
+        let since = leading.filter(|(of, _)| *of == term).unwrap_or(now);
+        *leading = Some(since);
+        u64::try_from(since.1.elapsed().as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+/// The members, as this one sees them. One that never answered this leader was last
+/// heard of `silent` milliseconds ago, as far as it knows.
+pub(super) fn members(
+    node: NodeId,
+    raft: &Raft<TypeConfig, Machine>,
+    silent: Option<u64>,
+) -> Vec<Member> {
     let metrics = raft.metrics().borrow_watched().clone();
     let membership = metrics.membership_config.membership();
     let voters: Vec<NodeId> = membership.voter_ids().collect();
@@ -87,7 +110,7 @@ pub(super) fn members(node: NodeId, raft: &Raft<TypeConfig, Machine>) -> Vec<Mem
         let matched = metrics.replication.as_ref().and_then(|matched| matched.get(id));
         let own = *id == node && metrics.state.is_leader();
         let elapsed = heard.map(|at| at.elapsed().as_millis());
-        let last_contact_ms = elapsed.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
+        let last_contact_ms = elapsed.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)).or(silent);
         let behind = matched
             .map(|id| last.saturating_sub(id.as_ref().map_or(0, |id| id.index.saturating_add(1))));
         Member {

@@ -103,7 +103,7 @@ pub(super) async fn release(
 
 /// Why the others can't do without `peer`, if so.
 fn indispensable(own: NodeId, raft: &Raft<TypeConfig, Machine>, peer: NodeId) -> Option<String> {
-    let members = progress::members(own, raft);
+    let members = progress::members(own, raft, None);
     let voters = members.iter().filter(|member| member.voter);
     let all = voters.clone().count();
     if !voters.clone().any(|member| member.node == peer) {

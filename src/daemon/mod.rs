@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod config;
 mod data_dir;
+pub mod dev;
 pub mod exec;
 mod exit;
 pub mod guard;

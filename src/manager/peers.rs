@@ -42,8 +42,8 @@ impl Peers {
     pub(super) fn new(tls: ClientTls) -> Self {
         Self { tls, open: Mutex::default(), heard: Mutex::default() }
     }
-    /// The same manager's, without any connection yet.
-    pub(super) fn anew(&self) -> Self {
+    /// The same with no connection open yet.
+    pub(super) fn again(&self) -> Self {
         Self::new(self.tls.clone())
     }
     /// A client for `node`, which must show its own certificate.

@@ -52,13 +52,13 @@ pub(super) struct Running {
     pub started: Stamp,
     /// Ends streams that would go on for ever.
     pub stop: CancellationToken,
+    tls: ServerTls,
     /// What a full disk leaves for removals.
     pub reserve: Reserve,
     /// How far the median of the voters' clocks is ahead of this manager's.
     clock_off_ms: AtomicI64,
     /// Held by whoever changes who votes.
     pub voting: tokio::sync::Mutex<()>,
-    tls: ServerTls,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -155,10 +155,10 @@ impl Started {
             generation: self.generation,
             certificate_ends: self.certificate_ends,
             stop: CancellationToken::new(),
+            tls: self.tls,
             reserve: Reserve::new(manager.0.folder.path()),
             clock_off_ms: AtomicI64::new(0),
             voting: tokio::sync::Mutex::new(()),
-            tls: self.tls,
             tasks: Mutex::new(JoinSet::new()),
         });
         let mut tasks = running.tasks.lock();
@@ -260,7 +260,7 @@ impl Running {
         };
         Ok(Ok(Started {
             core: Arc::new(core),
-            peers: self.peers.anew(),
+            peers: self.peers.again(),
             tls: self.tls.clone(),
             fingerprint: self.fingerprint,
             generation: self.generation,

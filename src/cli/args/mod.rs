@@ -17,7 +17,7 @@ pub(super) use agent::{AgentCommand, AgentServiceCommand, AgentSocketArgs, ExecA
 pub(super) use cluster::{
     InitArgs, JoinArgs, LockArgs, StatusArgs, TokenArgs, TokenCommand, UnlockArgs, UnlockKeyCommand,
 };
-pub(super) use daemon::{AgentRunArgs, LogArgs, ManagerCommand, ManagerRunArgs};
+pub(super) use daemon::{AgentRunArgs, DevArgs, LogArgs, ManagerCommand, ManagerRunArgs};
 pub(super) use node::{NodeCommand, NodeUpdateArgs};
 pub(super) use secret::{SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs};
 pub(super) use service::{
@@ -49,6 +49,7 @@ Daemons:
   manager      Run a manager, hand leadership over
   agent run    Run this machine's agent
   agent        Show the agent's status, leave, say what runs here
+  dev          Try it: a whole cluster on this machine
 
 Other:
   completion   Print completions for a shell
@@ -110,6 +111,8 @@ pub(super) enum Command {
     /// Run this machine's agent, show its status, leave, say what runs here
     #[command(subcommand, arg_required_else_help = true)]
     Agent(AgentCommand),
+    /// Run a whole cluster on this machine, to try things
+    Dev(DevArgs),
     /// Print completions for a shell
     #[command(after_help = "Examples:
   skep completion bash > /etc/bash_completion.d/skep

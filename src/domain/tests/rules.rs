@@ -231,7 +231,8 @@ fn nodes_leave_when_nothing_is_left_on_them() {
     world.one(remove(node_id(1), true)).expect("written off");
     assert_eq!(world.pair(1, 1), None);
     world.one(remove(node_id(2), false)).expect("nothing there");
-    assert!(matches!(world.one(remove(MANAGER, true)), Err(Refusal::LastManager { .. })));
+    let last = Change::RemoveManager { id: MANAGER, rekey: Box::new(rekey(2, [])) };
+    assert!(matches!(world.one(last), Err(Refusal::LastManager { .. })));
 }
 
 #[test]

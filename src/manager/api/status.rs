@@ -9,7 +9,7 @@ use super::super::running::Running;
 use super::reads::why;
 use super::warnings;
 use crate::base::{NodeId, Stamp};
-use crate::consensus::{Leadership, Member, Standing};
+use crate::consensus::{Leadership, Member};
 use crate::domain::State;
 use crate::wire::{api, convert};
 
@@ -114,19 +114,9 @@ fn rolled_back(shared: &Shared, running: &Running, reply: &mut api::StatusReply)
     reply.node_name = names.name;
     reply.key_generation = running.generation;
     reply.fingerprint = running.fingerprint.0.to_vec();
-    let problem = super::super::problem::Problem::rolled_back();
-    let text = match &*core.consensus.standing().borrow() {
-        Standing::Behind(behind) => {
-            let name =
-                |state: &State| state.nodes.get(&behind.peer).map(|node| node.name.to_string());
-            let peer = core.consensus.read(name).unwrap_or_else(|| behind.peer.to_string());
-            format!("{peer} remembers {}", behind.lacks)
-        }
-        Standing::Comparing | Standing::Sound => problem.text().to_owned(),
-    };
-    warnings::rolled_back(reply, text, problem.advice());
     let ends = running.certificate_ends.0;
     reply.certificates.push(api::CertificateEnd { what: "manager".to_owned(), ends });
+    warnings::rolled_back(running, reply);
 }
 
 fn unlocked(running: &Running, reply: &mut api::StatusReply) {
