@@ -215,7 +215,8 @@ fn p8_the_certificate_of_a_removed_manager_is_refused_by_all() {
         runtime.block_on(connect(address, &tls, Expect::AnyManager, seconds)).expect("connects").0
     };
     let vote = |channel| {
-        let asked = RaftClient::new(channel).vote(raft::VoteRequest::default());
+        let mut peer = RaftClient::new(channel);
+        let asked = peer.vote(raft::VoteRequest::default());
         format!("{:?}", runtime.block_on(asked).expect_err("no vote").code())
     };
     let before: Vec<_> = staying.iter().map(open).collect();
