@@ -211,8 +211,11 @@ fn p3_managers_killed_and_unlocked_in_any_order_are_never_taken_for_rolled_back(
         }
         all_vote(&cluster);
         for number in 0..3 {
-            let state = cluster.manager_mut(number).state();
-            assert!(matches!(state.as_str(), "leader" | "follower"), "{number}: {state}");
+            until("a manager that is led", || {
+                let state = cluster.manager_mut(number).state();
+                assert_ne!(state, "rolled-back", "{number} in round {round}");
+                matches!(state.as_str(), "leader" | "follower").then_some(())
+            });
         }
         holds(&cluster, 0..written);
     }
