@@ -98,11 +98,12 @@ pub(super) async fn release(
                     | ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_)),
                 ))) => {}
                 Ok(Err(error)) => return Err(Status::unavailable(error.to_string())),
-                Err(_late) => return Ok(refused("no majority confirmed it in time")),
+                // It may still be committed: whoever asks again hears.
+                Err(_late) => return Err(Status::unavailable("no majority confirmed it in time")),
             }
         }
         if Instant::now() >= until {
-            return Ok(refused("another change of the members is under way"));
+            return Err(Status::unavailable("another change of the members is under way"));
         }
         tokio::time::sleep(LOOK).await;
     }
