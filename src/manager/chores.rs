@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Core;
+use super::belonging;
 use super::lifecycle::Manager;
 use super::running::{Running, propose};
-use super::standing;
 use crate::base::{NodeId, RequestId, Stamp, TokenId, limits};
 use crate::domain::{Act, Actor, Change, Fact, State};
 
@@ -49,7 +49,7 @@ pub(super) async fn follow_facts(manager: Manager, running: Arc<Running>) {
                 running.peers.lost(*gone);
             }
             if known.contains(&running.core.node) && !now.contains(&running.core.node) {
-                return standing::ended(&manager, &running);
+                return belonging::ended(&manager, &running);
             }
             known = now;
         }

@@ -9,12 +9,12 @@ use std::time::Duration;
 use tonic::{Code, Request, Status};
 
 use super::api::{self as served, Onward};
+use super::belonging;
 use super::caller::LocalUser;
 use super::lifecycle::{End, Manager};
 use super::phase::{Needs, Phase};
 use super::problem::Problem;
 use super::running::Running;
-use super::standing;
 use crate::base::RequestId;
 use crate::transport::read_problem;
 use crate::wire::api;
@@ -95,7 +95,7 @@ async fn removed(running: &Arc<Running>, user: LocalUser) -> Result<(), Problem>
             .core
             .consensus
             .read(|state| state.cluster.is_some() && !state.nodes.contains_key(&own));
-        if gone || standing::is_removed(running).await {
+        if gone || belonging::is_removed(running).await {
             return Ok(());
         }
         let again = matches!(status.code(), Code::Unavailable | Code::Unknown);

@@ -3,6 +3,7 @@
 //! It deliberately holds no value: it moves 32-byte keys between boxes.
 
 mod api;
+mod belonging;
 mod caller;
 mod chores;
 mod clocks;
@@ -24,7 +25,7 @@ mod repair;
 mod reserve;
 mod running;
 mod serve;
-mod standing;
+
 #[cfg(test)]
 pub(crate) mod testing;
 mod unlock;

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::belonging;
 use super::chores;
 use super::clocks;
 use super::keys::KeyHolder;
@@ -18,7 +19,6 @@ use super::peers::Peers;
 use super::phase::Word;
 use super::problem::Problem;
 use super::reserve::{self, Reserve};
-use super::standing;
 use super::voters;
 use super::{Core, Dispatch};
 use crate::base::{Fingerprint, NodeId, RequestId, Revision, Stamp, limits};
@@ -174,7 +174,7 @@ impl Started {
         let mut tasks = running.tasks.lock();
         tasks.spawn(chores::follow_facts(manager.clone(), running.clone()));
         tasks.spawn(voters::keep(running.clone()));
-        tasks.spawn(standing::watch(manager.clone(), running.clone()));
+        tasks.spawn(belonging::watch(manager.clone(), running.clone()));
         tasks.spawn(chores::expire_tokens(running.clone()));
         tasks.spawn(clocks::keep(running.clone()));
         tasks.spawn(reserve::keep(running.clone()));

@@ -16,14 +16,14 @@ use crate::seal::ClusterKey;
 use crate::transport::rpc::api::control_server::{Control, ControlServer};
 use crate::transport::{problem_status, serve_local};
 use crate::wire::api::{
-    ApplyReply, ApplyRequest, CommitInitReply, CommitInitRequest, CreateTokenReply,
-    CreateTokenRequest, DeliveryProgress, IntakeReply, IntakeRequest, JoinClusterReply,
-    JoinClusterRequest, LeaveClusterReply, LeaveClusterRequest, ListHoldersReply,
+    ApplyReply, ApplyRequest, BelongingReply, BelongingRequest, CommitInitReply, CommitInitRequest,
+    CreateTokenReply, CreateTokenRequest, DeliveryProgress, IntakeReply, IntakeRequest,
+    JoinClusterReply, JoinClusterRequest, LeaveClusterReply, LeaveClusterRequest, ListHoldersReply,
     ListHoldersRequest, ListNodesReply, ListRequest, ListSecretsReply, ListServicesReply,
     ListTokensReply, LockReply, LockRequest, PrepareInitReply, PrepareInitRequest, RecipientsReply,
-    RecipientsRequest, RepairReply, RepairRequest, SecretView, ServiceView, StandingReply,
-    StandingRequest, StatusReply, StatusRequest, StepDownReply, StepDownRequest, UnlockHeaderReply,
-    UnlockHeaderRequest, UnlockReply, UnlockRequest, WatchDeliveryRequest,
+    RecipientsRequest, RepairReply, RepairRequest, SecretView, ServiceView, StatusReply,
+    StatusRequest, StepDownReply, StepDownRequest, UnlockHeaderReply, UnlockHeaderRequest,
+    UnlockReply, UnlockRequest, WatchDeliveryRequest,
 };
 
 /// What the manager answers and what it was asked.
@@ -164,7 +164,7 @@ impl Control for Fake {
         lock: LockRequest -> LockReply,
         join_cluster: JoinClusterRequest -> JoinClusterReply,
         leave_cluster: LeaveClusterRequest -> LeaveClusterReply,
-        standing: StandingRequest -> StandingReply,
+        belonging: BelongingRequest -> BelongingReply,
         step_down: StepDownRequest -> StepDownReply,
         repair: RepairRequest -> RepairReply,
         create_token: CreateTokenRequest -> CreateTokenReply,

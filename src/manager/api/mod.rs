@@ -14,6 +14,7 @@ use onward::{At, Broken};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Request, Response, Status};
 
+use super::belonging;
 use super::caller::{Admitted, LocalUser};
 use super::lifecycle::Manager;
 use super::peers::PeerClient;
@@ -21,7 +22,6 @@ use super::phase::Needs;
 use super::policy::Method;
 use super::problem::Problem;
 use super::running::Running;
-use super::standing;
 use crate::base::limits;
 use crate::transport::rpc::api::control_server::{Control, ControlServer};
 use crate::wire::api;
@@ -164,9 +164,12 @@ impl Control for ControlService {
         Ok(Response::new(api::LeaveClusterReply {}))
     }
 
-    async fn standing(&self, request: Request<api::StandingRequest>) -> Answer<api::StandingReply> {
+    async fn belonging(
+        &self,
+        request: Request<api::BelongingRequest>,
+    ) -> Answer<api::BelongingReply> {
         let running = self.manager.0.running()?;
-        Ok(Response::new(standing::answer(&running, request.extensions())?))
+        Ok(Response::new(belonging::answer(&running, request.extensions())?))
     }
 
     async fn step_down(

@@ -45,7 +45,7 @@ struct Said {
 pub(super) fn answer(
     running: &Running,
     extensions: &Extensions,
-) -> Result<api::StandingReply, Problem> {
+) -> Result<api::BelongingReply, Problem> {
     let core = &running.core;
     Admitted::raft(extensions, core.cluster)?;
     let Some(Caller::Peer(peer)) = caller(extensions) else {
@@ -56,7 +56,7 @@ pub(super) fn answer(
     };
     Ok(core.consensus.read(|state| {
         let managers = state.nodes.iter().filter(|(_, node)| node.role == NodeRole::Manager);
-        api::StandingReply {
+        api::BelongingReply {
             removed: listing(state, node, peer.leaf()) == Listing::Removed,
             revision: state.revision.0,
             managers: managers.map(|(id, _)| id.as_bytes().to_vec()).collect(),
@@ -120,7 +120,7 @@ fn others(running: &Running) -> BTreeMap<NodeId, Vec<String>> {
 async fn ask(running: &Running, node: NodeId, addresses: &[String]) -> Option<Said> {
     let asking = async {
         let mut client = running.peers.client(node, addresses).await.ok()?;
-        client.standing(Request::new(api::StandingRequest {})).await.ok()
+        client.belonging(Request::new(api::BelongingRequest {})).await.ok()
     };
     let Ok(Some(answer)) = tokio::time::timeout(ANSWER, asking).await else {
         running.peers.lost(node);
