@@ -41,6 +41,7 @@ struct CliFile {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct ManagerFile {
     data_dir: Option<PathBuf>,
+    name: Option<String>,
     listen: Option<String>,
     advertise: Vec<String>,
     socket: Option<PathBuf>,
@@ -197,8 +198,10 @@ pub(super) fn manager(args: ManagerRunArgs) -> Result<(ManagerConfig, LogSetting
         advertise = vec![own_address(listen)?];
     }
     let roles = first(args.socket_roles, file.socket_role);
+    let name = args.name.or(file.name).map(|name| name.parse::<Name>()).transpose();
     let config = ManagerConfig {
         data_dir: args.data_dir.or(file.data_dir).unwrap_or_else(|| MANAGER_DATA_DIR.into()),
+        name: name.map_err(|error| bad(format!("name: {error}")))?,
         listen,
         advertise,
         socket: args.socket.or(file.socket).unwrap_or_else(|| MANAGER_SOCKET.into()),

@@ -141,6 +141,7 @@ pub fn always_admitted(act: &Act) -> bool {
         | Change::RemoveToken { .. }
         | Change::UpdateNode { .. }
         | Change::RemoveNode { .. }
+        | Change::RemoveManager { .. }
         | Change::CreateToken { .. } => true,
         Change::CreateSecret { .. }
         | Change::UpdateSecret { .. }

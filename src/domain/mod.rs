@@ -30,6 +30,7 @@ pub use apply::{Applied, LEVEL, always_admitted, apply};
 pub use assignment::{FileAssignment, ServiceSet, assignments, is_due, nodes_of, placed, set_of};
 pub use command::{
     Act, Actor, Change, Changed, Command, Confirmation, Fact, Genesis, Join, NewVersion, Outcome,
+    Rekey,
 };
 pub use indexes::Indexes;
 pub use lookup::{NotOne, node_by, nodes_touched, secret_by, service_by, token_by};

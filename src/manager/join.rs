@@ -95,6 +95,12 @@ async fn join(running: &Running, asked: &api::JoinRequest) -> Result<api::JoinRe
     let role = read_role(&asked.role)?;
 
     let core = &running.core;
+    // A removal meanwhile would change the cluster key under its feet.
+    let _turn = match role {
+        NodeRole::Manager => Some(running.voting.lock().await),
+        NodeRole::Worker => None,
+    };
+    super::chores::open_key(core);
     let cluster = core.consensus.read(|state| state.cluster.clone());
     let cluster = cluster.ok_or(Refusal::NotInitialised)?;
     // Opened before the node is admitted: a leader that can't sign admits nobody.

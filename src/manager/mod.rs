@@ -13,15 +13,18 @@ mod folder;
 mod init;
 mod join;
 mod keys;
+mod leave;
 mod lifecycle;
 mod peers;
 mod phase;
 mod policy;
 mod problem;
 mod removal;
+mod repair;
 mod reserve;
 mod running;
 mod serve;
+mod standing;
 #[cfg(test)]
 pub(crate) mod testing;
 mod unlock;

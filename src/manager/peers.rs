@@ -42,6 +42,10 @@ impl Peers {
     pub(super) fn new(tls: ClientTls) -> Self {
         Self { tls, open: Mutex::default(), heard: Mutex::default() }
     }
+    /// The same with no connection open yet.
+    pub(super) fn again(&self) -> Self {
+        Self::new(self.tls.clone())
+    }
     /// A client for `node`, which must show its own certificate.
     ///
     /// # Errors

@@ -158,6 +158,7 @@ impl From<Refusal> for Problem {
         let text = refusal.to_string();
         match refusal {
             Refusal::BadAct | Refusal::Invalid(_) => Self::bad_input(text),
+            Refusal::Retired { .. } => Self::retired(),
             Refusal::TooLate => Self::unavailable(text).hint("nothing was done; repeat it"),
             Refusal::AlreadyInitialised => Self::refused(text).hint("skep status"),
             Refusal::NotInitialised => Self::refused(text).hint("skep init"),

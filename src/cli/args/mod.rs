@@ -15,9 +15,10 @@ use clap::{Args, Parser, Subcommand};
 
 pub(super) use agent::{AgentCommand, AgentServiceCommand, AgentSocketArgs, ExecArgs};
 pub(super) use cluster::{
-    InitArgs, JoinArgs, LockArgs, StatusArgs, TokenArgs, TokenCommand, UnlockArgs, UnlockKeyCommand,
+    InitArgs, JoinArgs, LeaveArgs, LockArgs, StatusArgs, TokenArgs, TokenCommand, UnlockArgs,
+    UnlockKeyCommand,
 };
-pub(super) use daemon::{AgentRunArgs, LogArgs, ManagerCommand, ManagerRunArgs};
+pub(super) use daemon::{AgentRunArgs, DevArgs, LogArgs, ManagerCommand, ManagerRunArgs};
 pub(super) use node::{NodeCommand, NodeUpdateArgs};
 pub(super) use secret::{SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs};
 pub(super) use service::{
@@ -49,6 +50,7 @@ Daemons:
   manager      Run a manager, hand leadership over
   agent run    Run this machine's agent
   agent        Show the agent's status, leave, say what runs here
+  dev          Try it: a whole cluster on this machine
 
 Other:
   completion   Print completions for a shell
@@ -89,6 +91,8 @@ pub(super) enum Command {
     Init(InitArgs),
     /// Let this manager join a cluster
     Join(JoinArgs),
+    /// Let this manager leave its cluster, and erase its data
+    Leave(LeaveArgs),
     /// Unlock this manager
     Unlock(UnlockArgs),
     /// Lock this manager
@@ -110,6 +114,8 @@ pub(super) enum Command {
     /// Run this machine's agent, show its status, leave, say what runs here
     #[command(subcommand, arg_required_else_help = true)]
     Agent(AgentCommand),
+    /// Run a whole cluster on this machine, to try things
+    Dev(DevArgs),
     /// Print completions for a shell
     #[command(after_help = "Examples:
   skep completion bash > /etc/bash_completion.d/skep

@@ -312,6 +312,7 @@ fn an_unlock_key_file_is_for_its_owner_alone() {
 fn config(folder: &Path, unlock_key_file: Option<std::path::PathBuf>) -> ManagerConfig {
     ManagerConfig {
         data_dir: folder.to_owned(),
+        name: None,
         listen: ([127, 0, 0, 1], 0).into(),
         advertise: vec!["127.0.0.1:4440".into()],
         socket: folder.join("control.sock"),

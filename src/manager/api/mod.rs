@@ -10,7 +10,7 @@ mod writes;
 
 use std::sync::Arc;
 
-use onward::{At, Broken, Onward};
+use onward::{At, Broken};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Request, Response, Status};
 
@@ -21,11 +21,14 @@ use super::phase::Needs;
 use super::policy::Method;
 use super::problem::Problem;
 use super::running::Running;
+use super::standing;
 use crate::base::limits;
 use crate::transport::rpc::api::control_server::{Control, ControlServer};
 use crate::wire::api;
 
+pub(super) use onward::Onward;
 pub(super) use status::reachable;
+pub(super) use writes::{apply, removal_of};
 
 /// Bytes of a message to this service: the largest act and its frame.
 const MESSAGE_BYTES: usize = limits::CHANGE_BYTES + 64 * 1024;
@@ -152,6 +155,20 @@ impl Control for ControlService {
         Ok(Response::new(self.manager.join_cluster(request.into_inner()).await?))
     }
 
+    async fn leave_cluster(
+        &self,
+        request: Request<api::LeaveClusterRequest>,
+    ) -> Answer<api::LeaveClusterReply> {
+        let user = self.local(request.extensions(), Method::Leave)?;
+        self.manager.leave(user, request.into_inner().force).await?;
+        Ok(Response::new(api::LeaveClusterReply {}))
+    }
+
+    async fn standing(&self, request: Request<api::StandingRequest>) -> Answer<api::StandingReply> {
+        let running = self.manager.0.running()?;
+        Ok(Response::new(standing::answer(&running, request.extensions())?))
+    }
+
     async fn step_down(
         &self,
         request: Request<api::StepDownRequest>,
@@ -192,6 +209,11 @@ impl Control for ControlService {
         Ok(Response::new(self.manager.lock().await?))
     }
 
+    async fn repair(&self, request: Request<api::RepairRequest>) -> Answer<api::RepairReply> {
+        self.local(request.extensions(), Method::Repair)?;
+        Ok(Response::new(self.manager.repair(request.into_inner()).await?))
+    }
+
     async fn intake(&self, request: Request<api::IntakeRequest>) -> Answer<api::IntakeReply> {
         match self.place(&request, Method::Intake)? {
             At::There(onward) => {
@@ -207,11 +229,7 @@ impl Control for ControlService {
         // Whoever may write nothing at all is refused here; each change is checked
         // for itself once it is read.
         match self.place(&request, Method::Intake)? {
-            At::There(onward) => {
-                let ask =
-                    |mut leader: PeerClient, request| async move { leader.apply(request).await };
-                onward.ask(request, Broken::Unknown, ask).await
-            }
+            At::There(onward) => onward.apply(request).await,
             At::Here(running, admitted) => {
                 let request = request.into_inner();
                 Ok(Response::new(writes::apply(&running, &admitted, request).await?))

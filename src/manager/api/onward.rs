@@ -19,6 +19,7 @@ use super::super::problem::Problem;
 use super::super::running::Running;
 use crate::base::{NodeId, limits};
 use crate::transport::read_problem;
+use crate::wire::api;
 
 /// How long the leader may take: an act is decided within its deadline.
 const ANSWER: Duration = Duration::from_millis(limits::DEADLINE_MS + 5_000);
@@ -41,10 +42,10 @@ pub(super) enum Broken {
 }
 
 /// The way to the leader, for one request of a local user.
-pub(super) struct Onward {
-    pub(super) running: Arc<Running>,
-    pub(super) leader: NodeId,
-    pub(super) behalf: Behalf,
+pub(in super::super) struct Onward {
+    pub(in super::super) running: Arc<Running>,
+    pub(in super::super) leader: NodeId,
+    pub(in super::super) behalf: Behalf,
 }
 
 impl Onward {
@@ -68,6 +69,14 @@ impl Onward {
             Ok(Err(status)) => Err(self.told(&status, broken)),
             Err(_late) => Err(self.silent(broken).into()),
         }
+    }
+    /// Asks the leader to apply changes.
+    pub(in super::super) async fn apply(
+        &self,
+        request: Request<api::ApplyRequest>,
+    ) -> Result<Response<api::ApplyReply>, Status> {
+        let ask = |mut leader: PeerClient, request| async move { leader.apply(request).await };
+        self.ask(request, Broken::Unknown, ask).await
     }
     /// What the leader's refusal is to a local user, who is sent nowhere else.
     fn told(&self, status: &Status, broken: Broken) -> Status {

@@ -31,8 +31,9 @@ pub(super) async fn status(shared: &Shared, ask: bool) -> api::StatusReply {
         tolerates_losses: -1,
         ..api::StatusReply::default()
     };
-    match shared.running() {
-        Ok(running) => {
+    match shared.unlocked() {
+        Some(running) if running.is_behind() => rolled_back(shared, &running, &mut reply),
+        Some(running) => {
             unlocked(&running, &mut reply);
             let leader = running.other_leader().filter(|_| ask);
             let word = running.word();
@@ -44,7 +45,7 @@ pub(super) async fn status(shared: &Shared, ask: bool) -> api::StatusReply {
             }
             warnings::of_running(&running, word, &mut reply);
         }
-        Err(_) => closed(shared, &mut reply),
+        None => closed(shared, &mut reply),
     }
     warnings::of_disk(shared, &mut reply);
     reply
@@ -82,7 +83,7 @@ fn by_leader(reply: &mut api::StatusReply, (told, ahead_ms): (api::StatusReply, 
 fn closed(shared: &Shared, reply: &mut api::StatusReply) {
     let names = shared.folder.node_file();
     let Some((header, ended)) = shared.closed_header() else {
-        reply.state = Word::New.to_string();
+        reply.state = shared.word().to_string();
         reply.node_name = shared.setup.name.to_string();
         return;
     };
@@ -100,6 +101,22 @@ fn closed(shared: &Shared, reply: &mut api::StatusReply) {
     if shared.phase() == Phase::Locked && shared.folder.stays_locked() {
         warnings::locked_by_operator(reply);
     }
+}
+
+/// Of a manager whose disk is behind: who it is and why, and nothing of a state that
+/// is not the cluster's.
+fn rolled_back(shared: &Shared, running: &Running, reply: &mut api::StatusReply) {
+    let (core, names) = (&running.core, shared.folder.node_file());
+    reply.state = Word::RolledBack.to_string();
+    reply.cluster_id = core.cluster.as_bytes().to_vec();
+    reply.node_id = core.node.as_bytes().to_vec();
+    reply.cluster_name = names.cluster;
+    reply.node_name = names.name;
+    reply.key_generation = running.generation;
+    reply.fingerprint = running.fingerprint.0.to_vec();
+    let ends = running.certificate_ends.0;
+    reply.certificates.push(api::CertificateEnd { what: "manager".to_owned(), ends });
+    warnings::rolled_back(running, reply);
 }
 
 fn unlocked(running: &Running, reply: &mut api::StatusReply) {

@@ -7,6 +7,7 @@ use super::super::problem::Problem;
 use super::super::running::Running;
 use super::super::unlock::unfinished;
 use crate::base::limits;
+use crate::consensus::{Behind, Standing};
 use crate::domain::State;
 use crate::wire::api;
 
@@ -118,6 +119,21 @@ pub(super) fn leader_silent(reply: &mut api::StatusReply) {
 pub(super) fn expired(reply: &mut api::StatusReply) {
     let problem = Problem::expired();
     warn(reply, "certificate-ended", problem.text(), problem.advice());
+}
+
+/// Its disk was put back to an older state.
+pub(super) fn rolled_back(running: &Running, reply: &mut api::StatusReply) {
+    let problem = Problem::rolled_back();
+    let consensus = &running.core.consensus;
+    let text = match &*consensus.standing().borrow() {
+        Standing::Behind(Behind { peer, lacks }) => {
+            let name = |state: &State| state.nodes.get(peer).map(|node| node.name.to_string());
+            let peer = consensus.read(name).unwrap_or_else(|| peer.to_string());
+            format!("{peer} remembers {lacks}")
+        }
+        Standing::Comparing | Standing::Sound => problem.text().to_owned(),
+    };
+    warn(reply, "rolled-back", text, problem.advice());
 }
 
 /// No unlock key file opens it.
