@@ -23,12 +23,11 @@ impl Mounts {
         at: &Path,
     ) -> Result<Backend, MountError> {
         let mounts = self.mounts_folder();
-        let fuse = match self.fuse.take() {
-            Some(fuse) => fuse,
-            None => {
-                let needs = self.options.fuse.clone().ok_or(MountError::NotServing)?;
-                Fuse::start(&mounts, needs)?
-            }
+        let fuse = if let Some(fuse) = self.fuse.take() {
+            fuse
+        } else {
+            let needs = self.options.fuse.clone().ok_or(MountError::NotServing)?;
+            Fuse::start(&mounts, needs)?
         };
         let share = std::sync::Arc::clone(fuse.share());
         let _acting = share.act();

@@ -66,14 +66,14 @@ fn a_containers_view_sees_every_change(kind: MountKind) {
 }
 
 /// A process that maps a file and says what it sees each time it is asked.
-const MAPPER: &str = r#"
+const MAPPER: &str = r"
 import mmap, os, signal, sys
 fd = os.open(sys.argv[1], os.O_RDONLY)
 m = mmap.mmap(fd, 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
 print(m[0], m[len(m) - 1], flush=True)
 sys.stdin.readline()
 print(m[0], flush=True)
-"#;
+";
 
 fn a_mapping_of_what_was_revoked_shows_nothing(kind: MountKind) {
     let mut fixture = Fixture::on(kind);

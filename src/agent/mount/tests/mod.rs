@@ -85,15 +85,15 @@ impl Fixture {
     }
 
     pub(super) fn on(kind: MountKind) -> Self {
-        Self::with(kind, Options::default())
+        Self::with(kind, &Options::default())
     }
 
     /// With room for 64 KiB.
     pub(super) fn small(kind: MountKind) -> Self {
-        Self::with(kind, Options { service_bytes: 64 * 1024, ..Options::default() })
+        Self::with(kind, &Options { service_bytes: 64 * 1024, ..Options::default() })
     }
 
-    pub(super) fn with(kind: MountKind, options: Options) -> Self {
+    pub(super) fn with(kind: MountKind, limits: &Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap().join("secrets");
         let (guests, reads) = (Guests::default(), Reads::default());
@@ -104,7 +104,7 @@ impl Fixture {
             reads: reads.clone(),
             guard: None,
         };
-        let options = Options { fuse: Some(needs), ..options };
+        let options = Options { fuse: Some(needs), ..limits.clone() };
         let (mounts, adopted) = Mounts::open(&root, options.clone(), START).unwrap();
         assert!(adopted.is_empty());
         Self { mounts: Some(mounts), root, options, guests, reads, kind, folder }
@@ -346,7 +346,7 @@ fn what_is_in_the_way_is_left_alone(kind: MountKind) {
 fn ramfs_stands_in_with_a_limit_of_the_agents_own() {
     let mut fixture = Fixture::with(
         MountKind::Tmpfs,
-        Options { service_bytes: 64 * 1024, ramfs: true, fuse: None },
+        &Options { service_bytes: 64 * 1024, ramfs: true, fuse: None },
     );
     fixture.put(&set(1, vec![file("a", 1, 1, 40_000)]));
     assert_eq!(fixture.m().take_warnings(), [MountWarning::Ramfs]);
