@@ -109,6 +109,7 @@ fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
     let command = match command {
         Command::Manager(ManagerCommand::Run(args)) => return run::manager(shell, *args),
         Command::Agent(AgentCommand::Run(args)) => return run::agent(*args),
+        Command::Agent(AgentCommand::Guard { point }) => return run::guard(&point),
         Command::Exec(args) => return Err(exec::run(args)),
         Command::Dev(args) => return dev::run(shell, args),
         Command::Completion { shell: kind } => return completion::run(shell, kind),
@@ -145,7 +146,7 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         }
         Command::Agent(AgentCommand::Leave { socket }) => agent::leave(shell, socket).await,
         Command::Agent(AgentCommand::Service(command)) => agent::service(shell, command).await,
-        Command::Agent(AgentCommand::Run(_))
+        Command::Agent(AgentCommand::Run(_) | AgentCommand::Guard { .. })
         | Command::Manager(ManagerCommand::Run(_))
         | Command::Exec(_)
         | Command::Dev(_)

@@ -300,6 +300,7 @@ fn spec(hash: &mut Digest, of: &ServiceSpec) {
     hash.number(of.placement.everywhere.into());
     hash.number(match of.mount {
         MountKind::Tmpfs => 1,
+        MountKind::Fuse => 2,
     });
     hash.number(match of.activation {
         Activation::Running => 1,

@@ -114,10 +114,10 @@ pub enum Word {
     NoQuorum,
     /// Its certificate is past its end.
     Expired,
-    /// The cluster has removed it: it ends.
-    Removed,
     /// Its disk was put back to an older state: its peers remember more.
     RolledBack,
+    /// The cluster has removed it: it ends.
+    Removed,
 }
 
 impl fmt::Display for Word {
@@ -130,8 +130,8 @@ impl fmt::Display for Word {
             Self::Leader => "leader",
             Self::NoQuorum => "no-quorum",
             Self::Expired => "expired",
-            Self::Removed => "removed",
             Self::RolledBack => "rolled-back",
+            Self::Removed => "removed",
         })
     }
 }

@@ -153,7 +153,6 @@ impl Started {
     }
     /// Starts delivery, the tasks and the listener.
     pub(super) fn run(self, manager: &Manager, listener: TcpListener) -> Arc<Running> {
-        let cuts = self.tls.cuts();
         let running = Arc::new(Running {
             dispatch: Dispatch::start(self.core.clone()),
             started: self.core.clock.now(),
@@ -163,11 +162,11 @@ impl Started {
             generation: self.generation,
             certificate_ends: self.certificate_ends,
             stop: CancellationToken::new(),
+            cuts: self.tls.cuts(),
             tls: self.tls,
             reserve: Reserve::new(manager.0.folder.path()),
             clock_off_ms: AtomicI64::new(0),
             voting: tokio::sync::Mutex::new(()),
-            cuts,
             removed: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             tasks: Mutex::new(JoinSet::new()),
@@ -238,6 +237,7 @@ impl Running {
         match seen.leader {
             _ if self.removed.load(Ordering::Relaxed) => Word::Removed,
             _ if !listed => Word::Joining,
+            // One that lost its majority goes on leading nobody for a while.
             _ if seen.own && seen.quorum => Word::Leader,
             Some(leader) if leader != self.core.node && seen.quorum => Word::Follower,
             _ => Word::NoQuorum,

@@ -20,3 +20,4 @@ pub(super) const VALUE_CONTEXT: &str = "skep 1 value context";
 pub(super) const VALUE: &str = "skep 1 value";
 pub(super) const SESSION: &str = "skep 1 session";
 pub(super) const SESSION_DATA_KEY: &str = "skep 1 session data key";
+pub(super) const SHELF_PIECE: &str = "skep 1 shelf piece";

@@ -66,7 +66,7 @@ impl Onward {
         match tokio::time::timeout(ANSWER, call(client, sent)).await {
             // Its metadata are of that connection, not of this one.
             Ok(Ok(response)) => Ok(Response::new(response.into_inner())),
-            Ok(Err(status)) => Err(self.told(status, broken)),
+            Ok(Err(status)) => Err(self.told(&status, broken)),
             Err(_late) => Err(self.silent(broken).into()),
         }
     }
@@ -79,8 +79,8 @@ impl Onward {
         self.ask(request, Broken::Unknown, ask).await
     }
     /// What the leader's refusal is to a local user, who is sent nowhere else.
-    fn told(&self, status: Status, broken: Broken) -> Status {
-        match read_problem(&status) {
+    fn told(&self, status: &Status, broken: Broken) -> Status {
+        match read_problem(status) {
             None => self.silent(broken).into(),
             Some(problem) if problem.leader_id.is_empty() => Status::with_details(
                 status.code(),
@@ -114,7 +114,7 @@ impl Onward {
                     next = stream.next() => next,
                 };
                 let Some(next) = next else { return };
-                let next = next.map_err(|status| self.told(status, Broken::NothingDone));
+                let next = next.map_err(|status| self.told(&status, Broken::NothingDone));
                 let over = next.is_err();
                 if sender.send(next).await.is_err() || over {
                     return;

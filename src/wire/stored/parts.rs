@@ -105,6 +105,7 @@ pub(super) fn spec(spec: Option<shape::ServiceSpec>) -> Read<ServiceSpec> {
         },
         mount: match spec.mount {
             1 => MountKind::Tmpfs,
+            2 => MountKind::Fuse,
             other => return unknown("mount", other),
         },
         activation: match spec.activation {
@@ -135,6 +136,7 @@ pub(super) fn write_spec(spec: &ServiceSpec) -> shape::ServiceSpec {
         everywhere: spec.placement.everywhere,
         mount: match spec.mount {
             MountKind::Tmpfs => 1,
+            MountKind::Fuse => 2,
         },
         activation: match spec.activation {
             Activation::Running => 1,
