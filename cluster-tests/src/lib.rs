@@ -10,6 +10,7 @@ mod net;
 mod node;
 mod process;
 mod scan;
+mod site;
 mod wait;
 
 pub use client::{Client, Outcome, secret_id};
@@ -19,4 +20,5 @@ pub use net::{Host, Net};
 pub use node::{Agent, Manager};
 pub use process::{Ran, binary, run};
 pub use scan::{Canary, Copies, processes_of};
+pub use site::{Member, Site};
 pub use wait::{DEADLINE, until};

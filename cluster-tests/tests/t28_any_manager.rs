@@ -4,6 +4,8 @@
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use cluster_tests::{Cluster, Manager, binary, until};
 
 /// A number of the manager that follows, of three.
@@ -52,6 +54,8 @@ fn a_followers_socket_does_what_the_leaders_does() {
     // The leader alone knows who is connected and what runs.
     let nodes = follower.skep(&["node", "ls"]).ok();
     assert!(nodes.contains("ready"), "{nodes}");
+    let agent = nodes.lines().find(|line| line.contains("node-1")).expect("the agent");
+    assert!(agent.contains("127.0.0.1:"), "where it calls from: {nodes}");
     assert!(follower.skep(&["secret", "holders", "db"]).ok().contains("node-1"));
     let waited = follower.skep_with(&["secret", "update", "db", "-"], b"two").status(0);
     assert!(waited.err.contains("delivered 1/1"), "{}", waited.err);
@@ -91,6 +95,94 @@ fn without_a_majority_a_socket_still_reads_what_it_has() {
         assert!(refused.err.contains("hint: "), "{}", refused.err);
     }
     assert_eq!(left.skep(&["secret", "ls", "--stale", "-q"]).ok(), known);
+    until("no quorum", || {
+        let (exit, json) = status(left);
+        (exit == 3 && state(&json) == "no-quorum" && json["leader"].is_null()).then_some(())
+    });
+}
+
+/// The status of a manager as JSON, and the command's own status.
+fn status(manager: &Manager) -> (i32, Value) {
+    let ran = manager.skep(&["status", "--format", "json"]);
+    let json =
+        serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {}", ran.out));
+    (ran.status, json)
+}
+
+fn codes(status: &Value) -> Vec<&str> {
+    let warnings = status["warnings"].as_array().expect("warnings");
+    warnings.iter().map(|warning| warning["code"].as_str().expect("a code")).collect()
+}
+
+fn state(status: &Value) -> &str {
+    status["state"].as_str().expect("a state")
+}
+
+#[test]
+fn status_says_in_each_state_how_it_stands() {
+    let mut cluster = Cluster::start_with(3, 0);
+    let leads = cluster.leader();
+    let follows = (leads + 1) % 3;
+    let settled = |number: usize| {
+        until("a quiet status", || {
+            let (exit, json) = status(cluster.managers().nth(number).expect("a manager"));
+            let voters = json["voters"].as_array().cloned().unwrap_or_default();
+            let known = voters.iter().all(|voter| voter["version"].is_string());
+            (exit == 0 && known).then_some(json)
+        })
+    };
+    // The leader and a follower tell the same of everybody.
+    for json in [settled(leads), settled(follows)] {
+        assert_eq!(json["tolerates_losses"], 1, "{json}");
+        assert_eq!(json["clock_ahead_ms"].as_i64().map(|ahead| ahead.abs() < 5_000), Some(true));
+        let voters = json["voters"].as_array().expect("voters");
+        assert_eq!(voters.len(), 3);
+        for voter in voters {
+            assert!(voter["last_contact_ms"].is_u64(), "{json}");
+            assert!(voter["records_behind"].is_u64(), "{json}");
+            assert_eq!(voter["version"], env!("CARGO_PKG_VERSION"), "{json}");
+        }
+        assert_eq!(json["certificates"].as_array().map(Vec::len), Some(3));
+    }
+    let name = |number: usize| {
+        let (_, json) = status(cluster.managers().nth(number).expect("a manager"));
+        json["name"].as_str().expect("a name").to_owned()
+    };
+    let lost = (leads + 2) % 3;
+    let (leader, lost_name) = (name(leads), name(lost));
+    let text = cluster.manager_mut(follows).skep(&["status"]).ok();
+    assert!(text.contains(&format!("follower of {leader}")), "{text}");
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+
+    // One is lost: degraded, and which one.
+    cluster.manager_mut(lost).kill();
+    for number in [leads, follows] {
+        until("a degraded status", || {
+            let (exit, json) = status(cluster.managers().nth(number).expect("a manager"));
+            let both = ["manager-unreachable", "no-loss-to-spare"];
+            let told = both.iter().all(|code| codes(&json).contains(code));
+            let told = told && json["warnings"].to_string().contains(&lost_name);
+            (exit == 8 && told && json["tolerates_losses"] == 0).then_some(())
+        });
+    }
+    // It comes back and is locked.
+    cluster.manager_mut(lost).start_again();
+    let (exit, json) = status(cluster.manager_mut(lost));
+    assert_eq!((exit, state(&json)), (4, "locked"));
+    assert_eq!(json["name"], lost_name.as_str());
+    assert!(json["key_generation"].is_u64(), "{json}");
+    // Another is lost: who led leads nobody.
+    cluster.manager_mut(follows).kill();
+    until("no quorum", || {
+        let (exit, json) = status(cluster.managers().nth(leads).expect("a manager"));
+        let told = codes(&json).contains(&"no-quorum") && json["tolerates_losses"] == -1;
+        (exit == 3 && state(&json) == "no-quorum" && told).then_some(())
+    });
+    let alone = Cluster::start(0);
+    let (exit, json) = status(&alone.manager);
+    assert_eq!((exit, state(&json)), (0, "leader"), "one manager alone is as it was meant: {json}");
 }
 
 /// The leader is killed while commands are under way at a follower's socket: each

@@ -1,12 +1,14 @@
 //! The few system calls that the compiler cannot check, each behind a function
 //! that is safe to call. The rest of Skep forbids `unsafe`.
 
+mod descriptors;
 mod pages;
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+pub use descriptors::own_descriptors;
 pub use pages::{LockedArray, LockedBytes, unlocked_bytes};
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 use rustix::thread::UnshareFlags;

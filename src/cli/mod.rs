@@ -109,6 +109,7 @@ fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
     let command = match command {
         Command::Manager(ManagerCommand::Run(args)) => return run::manager(shell, *args),
         Command::Agent(AgentCommand::Run(args)) => return run::agent(*args),
+        Command::Agent(AgentCommand::Guard { point }) => return run::guard(&point),
         Command::Exec(args) => return Err(exec::run(args)),
         Command::Dev(args) => return dev::run(shell, args),
         Command::Completion { shell: kind } => return completion::run(shell, kind),
@@ -129,8 +130,12 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::JoinToken(command) => token::run(shell, command).await,
         Command::Init(args) => init::run(shell, args).await,
         Command::Join(args) => join::run(shell, args).await,
+        Command::Leave(args) => join::leave(shell, args).await,
         Command::Manager(ManagerCommand::StepDown { to, client }) => {
             join::step_down(shell, to, client).await
+        }
+        Command::Manager(ManagerCommand::Repair { addresses, local }) => {
+            join::repair(shell, addresses, local).await
         }
         Command::Unlock(args) => unlock::unlock(shell, args).await,
         Command::Lock(args) => unlock::lock(shell, args).await,
@@ -141,7 +146,7 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         }
         Command::Agent(AgentCommand::Leave { socket }) => agent::leave(shell, socket).await,
         Command::Agent(AgentCommand::Service(command)) => agent::service(shell, command).await,
-        Command::Agent(AgentCommand::Run(_))
+        Command::Agent(AgentCommand::Run(_) | AgentCommand::Guard { .. })
         | Command::Manager(ManagerCommand::Run(_))
         | Command::Exec(_)
         | Command::Dev(_)

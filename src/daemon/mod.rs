@@ -6,6 +6,7 @@ mod data_dir;
 pub mod dev;
 pub mod exec;
 mod exit;
+pub mod guard;
 pub mod logging;
 pub mod manager;
 mod signals;

@@ -229,6 +229,11 @@ impl Admitted {
     pub(super) fn may(&self, method: Method) -> Result<(), Problem> {
         check(self.who, method)
     }
+    /// Whether it is another manager, asking for itself.
+    #[must_use]
+    pub(super) fn is_manager(&self) -> bool {
+        self.who == Who::Manager
+    }
     /// As whom a command is proposed.
     ///
     /// # Errors

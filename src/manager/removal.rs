@@ -5,18 +5,20 @@
 //! A removed manager ends when it sees its removal. A change of voters that still
 //! needed its word would then never be committed, and the rest had no majority.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::MutexGuard;
 
 use super::api::reachable;
+use super::chores;
+use super::keys::NoKey;
 use super::problem::Problem;
 use super::running::Running;
 use super::voters;
 use crate::base::NodeId;
 use crate::consensus::Member;
-use crate::domain::{Change, NodeRole, State};
+use crate::domain::{Change, NodeRole, Refusal, State};
 
 /// How long another manager may take to take the lead.
 const HAND_OVER: Duration = Duration::from_secs(5);
@@ -80,6 +82,47 @@ fn no_majority() -> Problem {
         "the managers that would stay could not go on: no majority of them can be reached",
     )
     .hint("skep node ls shows which are out of reach: bring one back or remove that one first")
+}
+
+/// Makes the removal of a manager one with the next cluster key, for those that stay.
+///
+/// # Errors
+/// What the caller is told: nothing was removed.
+pub(super) fn rekey(
+    running: &Running,
+    manager: NodeId,
+    changes: &mut [Change],
+) -> Result<(), Problem> {
+    let core = &running.core;
+    chores::open_key(core);
+    let (cluster, staying) = core.consensus.read(|state| {
+        let others = state.nodes.iter().filter(|(id, _)| **id != manager);
+        let staying: BTreeMap<_, _> =
+            others.filter_map(|(id, node)| Some((*id, node.box_key?))).collect();
+        (state.cluster.clone(), staying)
+    });
+    let cluster = cluster.ok_or(Refusal::NotInitialised)?;
+    if staying.is_empty() {
+        return Err(last_manager(running, manager));
+    }
+    let rekey = core.keys.rekey(&mut *(core.dice)(), &cluster, &staying);
+    let rekey = rekey.map_err(|error| match error {
+        NoKey::NotOpen(_) => Problem::unavailable("this manager has no cluster key yet")
+            .hint("it is catching up; repeat the command in a moment"),
+        NoKey::Seal(_) | NoKey::Issuer(_) => Problem::bug(error.to_string()),
+    })?;
+    for change in changes {
+        if matches!(change, Change::RemoveNode { id, .. } if *id == manager) {
+            *change = Change::RemoveManager { id: manager, rekey: Box::new(rekey.clone()) };
+        }
+    }
+    Ok(())
+}
+
+fn last_manager(running: &Running, manager: NodeId) -> Problem {
+    let found = |state: &State| state.nodes.get(&manager).map(|node| node.name.clone());
+    let name = running.core.consensus.read(found);
+    name.map_or(Refusal::BadAct, |node| Refusal::LastManager { node }).into()
 }
 
 /// Hands the lead over and answers who has it: the caller asks there again.

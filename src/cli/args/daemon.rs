@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand};
 
-use super::ClientArgs;
+use super::{ClientArgs, LocalArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ManagerCommand {
@@ -24,6 +24,24 @@ pub(crate) enum ManagerCommand {
         to: Option<String>,
         #[command(flatten)]
         client: ClientArgs,
+    },
+    /// Bring a manager home whose disk was put back to an older state
+    #[command(
+        long_about = "Bring a manager home whose disk was put back to an older state
+
+The leader takes it out of the managers that vote; then it erases its log and snapshots and
+comes back as a learner, which votes once it has caught up. Its key file stays. Nothing is
+erased before a majority without it has confirmed, and it can be repeated at any time.",
+        after_help = "Examples:
+  skep manager repair
+  skep manager repair m1.example.org:4440"
+    )]
+    Repair {
+        /// Other managers to ask, where its disk names none
+        #[arg(value_name = "HOST:PORT")]
+        addresses: Vec<String>,
+        #[command(flatten)]
+        local: LocalArgs,
     },
 }
 

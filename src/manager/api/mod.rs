@@ -5,14 +5,16 @@
 mod onward;
 mod reads;
 mod status;
+mod warnings;
 mod writes;
 
 use std::sync::Arc;
 
-use onward::{At, Broken, Onward};
+use onward::{At, Broken};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Request, Response, Status};
 
+use super::belonging;
 use super::caller::{Admitted, LocalUser};
 use super::lifecycle::Manager;
 use super::peers::PeerClient;
@@ -24,7 +26,9 @@ use crate::base::limits;
 use crate::transport::rpc::api::control_server::{Control, ControlServer};
 use crate::wire::api;
 
+pub(super) use onward::Onward;
 pub(super) use status::reachable;
+pub(super) use writes::{apply, removal_of};
 
 /// Bytes of a message to this service: the largest act and its frame.
 const MESSAGE_BYTES: usize = limits::CHANGE_BYTES + 64 * 1024;
@@ -116,11 +120,15 @@ impl Control for ControlService {
 
     async fn status(&self, request: Request<api::StatusRequest>) -> Answer<api::StatusReply> {
         let shared = &self.manager.0;
-        match shared.setup.local.user(request.extensions())? {
-            Some(user) => user.may(Method::Status)?,
-            None => drop(self.running(request.extensions(), Method::Status)?),
-        }
-        Ok(Response::new(status::status(shared)))
+        let ask = match shared.setup.local.user(request.extensions())? {
+            Some(user) => {
+                user.may(Method::Status)?;
+                true
+            }
+            // Another manager wants to know of this one alone: nobody asks in circles.
+            None => !self.running(request.extensions(), Method::Status)?.1.is_manager(),
+        };
+        Ok(Response::new(status::status(shared, ask).await))
     }
 
     async fn prepare_init(
@@ -145,6 +153,23 @@ impl Control for ControlService {
     ) -> Answer<api::JoinClusterReply> {
         self.local(request.extensions(), Method::Enter)?;
         Ok(Response::new(self.manager.join_cluster(request.into_inner()).await?))
+    }
+
+    async fn leave_cluster(
+        &self,
+        request: Request<api::LeaveClusterRequest>,
+    ) -> Answer<api::LeaveClusterReply> {
+        let user = self.local(request.extensions(), Method::Leave)?;
+        self.manager.leave(user, request.into_inner().force).await?;
+        Ok(Response::new(api::LeaveClusterReply {}))
+    }
+
+    async fn belonging(
+        &self,
+        request: Request<api::BelongingRequest>,
+    ) -> Answer<api::BelongingReply> {
+        let running = self.manager.0.running()?;
+        Ok(Response::new(belonging::answer(&running, request.extensions())?))
     }
 
     async fn step_down(
@@ -187,6 +212,11 @@ impl Control for ControlService {
         Ok(Response::new(self.manager.lock().await?))
     }
 
+    async fn repair(&self, request: Request<api::RepairRequest>) -> Answer<api::RepairReply> {
+        self.local(request.extensions(), Method::Repair)?;
+        Ok(Response::new(self.manager.repair(request.into_inner()).await?))
+    }
+
     async fn intake(&self, request: Request<api::IntakeRequest>) -> Answer<api::IntakeReply> {
         match self.place(&request, Method::Intake)? {
             At::There(onward) => {
@@ -202,11 +232,7 @@ impl Control for ControlService {
         // Whoever may write nothing at all is refused here; each change is checked
         // for itself once it is read.
         match self.place(&request, Method::Intake)? {
-            At::There(onward) => {
-                let ask =
-                    |mut leader: PeerClient, request| async move { leader.apply(request).await };
-                onward.ask(request, Broken::Unknown, ask).await
-            }
+            At::There(onward) => onward.apply(request).await,
             At::Here(running, admitted) => {
                 let request = request.into_inner();
                 Ok(Response::new(writes::apply(&running, &admitted, request).await?))

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use super::super::caller::Admitted;
+use super::super::chores;
 use super::super::keys::NoKey;
 use super::super::policy::Method;
 use super::super::problem::Problem;
 use super::super::removal::{self, manager_removed};
 use super::super::running::Running;
-use crate::base::{BoxedKey, RequestId, SecretId, Stamp, TokenId, limits};
+use crate::base::{BoxedKey, NodeId, RequestId, SecretId, Stamp, TokenId, limits};
 use crate::ca::JoinToken;
 use crate::domain::{Act, Change, NewVersion, NodeRole, Outcome, Refusal, State, Token};
 use crate::seal::{SealError, ValueContext};
@@ -39,7 +40,7 @@ pub(super) fn intake(running: &Running) -> Result<api::IntakeReply, Problem> {
 }
 
 /// Applies 1 to 64 changes, or none of them.
-pub(super) async fn apply(
+pub(in super::super) async fn apply(
     running: &Arc<Running>,
     admitted: &Admitted,
     request: api::ApplyRequest,
@@ -61,8 +62,13 @@ pub(super) async fn apply(
         .await
         .unwrap_or_else(|_| Err(Problem::bug("re-wrapping ended unexpectedly")))?;
     // Should the removal itself be refused then, the vote is given back.
+    let mut changes = changes;
     let retired = match removed {
-        Some(manager) => Some(removal::retire(running, manager).await?),
+        Some(manager) => {
+            let retired = removal::retire(running, manager).await?;
+            removal::rekey(running, manager, &mut changes)?;
+            Some(retired)
+        }
         None => None,
     };
     let (revision, outcome) = running.propose(id, admitted.actor()?, Act::Change(changes)).await?;
@@ -72,6 +78,12 @@ pub(super) async fn apply(
         Outcome::Done | Outcome::Joined(_) => Vec::new(),
     };
     Ok(api::ApplyReply { revision: revision.0, changed: reply })
+}
+
+/// The removal of a node, as a client asks for it.
+pub(in super::super) fn removal_of(node: NodeId) -> api::Change {
+    let removal = api::RemoveNode { id: node.as_bytes().to_vec(), force: false };
+    api::Change { of: Some(api::change::Of::RemoveNode(removal)) }
 }
 
 /// What the policy calls a change.
@@ -87,11 +99,15 @@ fn method<K>(change: &Change<K>) -> Method {
         | Change::Grant { .. }
         | Change::Revoke { .. } => Method::WriteServices,
         Change::CreateToken { .. } | Change::RemoveToken { .. } => Method::WriteTokens,
-        Change::UpdateNode { .. } | Change::RemoveNode { .. } => Method::WriteNodes,
+        Change::UpdateNode { .. } | Change::RemoveNode { .. } | Change::RemoveManager { .. } => {
+            Method::WriteNodes
+        }
     }
 }
 
 fn rewrap_all(running: &Running, changes: Vec<Change<BoxedKey>>) -> Result<Vec<Change>, Problem> {
+    // What was applied a moment ago may have changed the cluster key.
+    chores::open_key(&running.core);
     changes.into_iter().map(|change| rewrap(running, change)).collect()
 }
 
@@ -120,6 +136,7 @@ fn rewrap(running: &Running, change: Change<BoxedKey>) -> Result<Change, Problem
             Change::UpdateNode { id, put, gone, availability }
         }
         Change::RemoveNode { id, force } => Change::RemoveNode { id, force },
+        Change::RemoveManager { id, rekey } => Change::RemoveManager { id, rekey },
     })
 }
 
