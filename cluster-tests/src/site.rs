@@ -1,11 +1,11 @@
 //! A cluster whose managers and agents each have a host of their own.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::process::{Daemon, Ran, binary, run};
+use super::process::{Ran, binary, run};
 use super::{Host, Net, until};
 
 /// The port on which managers listen.
@@ -19,7 +19,7 @@ pub struct Member {
     /// Its name in the cluster.
     pub name: String,
     folder: PathBuf,
-    daemon: Option<Daemon>,
+    daemon: Option<Child>,
 }
 
 impl Member {
@@ -33,13 +33,20 @@ impl Member {
         let mut command = self.host.command(binary());
         let (data, socket) = (self.folder.join("data"), self.socket());
         command.args(words).arg("--data-dir").arg(data).arg("--socket").arg(socket);
-        self.daemon = Some(Daemon::start(&mut command, &self.folder.join("log")));
+        let log = self.folder.join("log");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
+        let also = log.try_clone().expect("the log again");
+        command.stdin(Stdio::null()).stdout(log).stderr(also);
+        self.daemon = Some(command.spawn().expect("a daemon"));
         until("a daemon's socket", || self.socket().exists().then_some(()));
     }
 
     /// `kill -9`.
     pub fn kill(&mut self) {
-        drop(self.daemon.take());
+        if let Some(mut daemon) = self.daemon.take() {
+            drop(daemon.kill());
+            drop(daemon.wait());
+        }
     }
 
     /// Its local socket.
