@@ -63,8 +63,12 @@ impl Cluster {
         let manager = Manager::start(self.folder.path().join(name));
         let words = ["join", "--name", name, &self.manager.address()];
         let _ = manager.skep_with(&words, token.as_bytes()).ok();
-        until("a follower", || (manager.state() == "follower").then_some(()));
-        until("a voter", || self.managers_as("follower").contains(&name.to_owned()).then_some(()));
+        // A loaded machine may elect it meanwhile.
+        until("a voter", || {
+            let word = ["follower", "leader"].contains(&manager.state().as_str());
+            let votes = || ["follower", "leader"].map(|word| self.managers_as(word)).concat();
+            (word && votes().iter().any(|voter| voter == name)).then_some(())
+        });
         self.others.push(manager);
         self.others.last_mut().expect("just pushed")
     }

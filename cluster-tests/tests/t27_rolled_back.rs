@@ -78,8 +78,8 @@ fn p6_p3_a_follower_put_back_takes_no_part_and_comes_home() {
     comes_up_rolled_back(&mut cluster, lost);
 
     // Without one more manager there is no majority: it would be one if it voted.
-    let other = (0..3).find(|n| *n != lost && *n != cluster.leader()).expect("a third");
     let leader = cluster.leader();
+    let other = (0..3).find(|n| *n != lost && *n != leader).expect("a third");
     cluster.manager_mut(leader).kill();
     until("no quorum", || (cluster.manager_mut(other).state() == "no-quorum").then_some(()));
     let refused = cluster.skep_with(&["secret", "create", "never", "-", "--timeout", "3s"], b"v");
@@ -211,8 +211,11 @@ fn p3_managers_killed_and_unlocked_in_any_order_are_never_taken_for_rolled_back(
         }
         all_vote(&cluster);
         for number in 0..3 {
-            let state = cluster.manager_mut(number).state();
-            assert!(matches!(state.as_str(), "leader" | "follower"), "{number}: {state}");
+            until("a manager that is led", || {
+                let state = cluster.manager_mut(number).state();
+                assert_ne!(state, "rolled-back", "{number} in round {round}");
+                matches!(state.as_str(), "leader" | "follower").then_some(())
+            });
         }
         holds(&cluster, 0..written);
     }

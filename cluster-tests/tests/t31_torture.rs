@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cluster_tests::{Client, Cluster, DEADLINE, Dice, Outcome, secret_id, until};
+use cluster_tests::{Client, Cluster, DEADLINE, Dice, Manager, Outcome, secret_id, until};
 use skep::wire::api::SecretView;
 
 /// Versions that one secret gets, all of which are kept.
@@ -258,6 +258,77 @@ fn p3_acknowledged_writes_outlive_kill_9_of_any_manager_in_any_order() {
         notes.iter().map(|notes| notes.looked).sum::<u64>(),
     );
     assert!(killed_leaders > 0, "{dice}: no leader was ever killed");
+}
+
+#[test]
+fn p3_p7_all_managers_killed_amid_writes_come_back_in_any_order() {
+    const ROUNDS: u64 = 3;
+    let mut dice = Dice::new();
+    println!("{dice}");
+    let mut cluster = Cluster::start_with(3, 1);
+    cluster.secret("db", b"one");
+    cluster.service("web", "node-1", &["db"]);
+    let mut shell = cluster.shell(0, "web");
+    let mut all: Vec<Notes> = Vec::new();
+    for round in 0..ROUNDS {
+        let (progress, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+        let name = |number| format!("r{round}-w{number}");
+        let client = || cluster.client(Duration::from_secs(2));
+        let clients: Vec<_> = (0..3).map(|number| (name(number), client())).collect();
+        std::thread::scope(|scope| {
+            let _stop = StopAtEnd(&stop);
+            let writers: Vec<_> = clients
+                .into_iter()
+                .map(|(name, client)| {
+                    let notes = Notes::default();
+                    let writer = Writer { name, client, notes, progress: &progress, stop: &stop };
+                    scope.spawn(|| writer.work())
+                })
+                .collect();
+            until("writes", || (progress.load(Ordering::Relaxed) > 20).then_some(()));
+            cluster.managers().for_each(Manager::kill_amid_work);
+            stop.store(true, Ordering::Relaxed);
+            all.extend(writers.into_iter().map(|writer| writer.join().expect("a writer")));
+        });
+        (0..3).for_each(|number| cluster.manager_mut(number).kill());
+        assert_eq!(shell.read("db"), "one", "no manager is needed for what runs");
+
+        let mut order = vec![0, 1, 2];
+        let mut next = || {
+            let place = dice.below(u64::try_from(order.len()).expect("small"));
+            order.remove(usize::try_from(place).expect("small"))
+        };
+        // One alone is no majority: nothing is done.
+        let first = next();
+        cluster.bring_back(first);
+        assert_eq!(cluster.manager_mut(first).state_here(), "no-quorum");
+        let refused =
+            cluster.skep_with(&["secret", "create", "lost", "-", "--timeout", "2s"], b"v");
+        let _ = refused.status(3);
+        let alone = cluster.client(Duration::from_secs(2)).create("lost", b"v");
+        assert!(matches!(alone, Outcome::NothingDone(_)), "{alone:?}");
+        assert_eq!(shell.read("db"), "one");
+
+        let second = next();
+        cluster.bring_back(second);
+        cluster.secret(&format!("two-of-three-{round}"), b"v");
+        let third = next();
+        cluster.bring_back(third);
+        until("three managers", || {
+            let state = |manager: &Manager| manager.state_here();
+            (cluster.managers().map(state).filter(|state| state == "follower").count() == 2)
+                .then_some(())
+        });
+        let mut listed = cluster.client(DEADLINE).secrets().ok();
+        assert!(!listed.iter().any(|view| view.name == "lost"), "what was refused is there");
+        listed.retain(|view| view.name != "db" && !view.name.starts_with("two-of-three"));
+        let wrong = contradictions(&all, &listed);
+        assert!(wrong.is_empty(), "{dice}: {wrong:#?}");
+    }
+    let refused: Vec<_> = all.iter().flat_map(|notes| &notes.refused).collect();
+    assert!(refused.is_empty(), "done before it was asked: {refused:?}");
+    assert_eq!(shell.read("db"), "one");
+    assert_eq!(shell.end(), 0);
 }
 
 struct StopAtEnd<'a>(&'a AtomicBool);

@@ -50,7 +50,7 @@ fn tell(screen: &mut Screen, event: &Event<'_>) {
         Event::Ended(member, ended) => one_ended(screen, member, ended),
         Event::Ending => screen.say("ending everything; once more to end it at once"),
         Event::Over { folder, stays } => {
-            over(screen, &folder.display().to_string(), stays.as_ref())
+            over(screen, &folder.display().to_string(), stays.as_ref());
         }
     }
 }

@@ -1,6 +1,6 @@
-//! `skep join`, `skep manager step-down` and `skep manager repair`.
+//! `skep join`, `skep leave`, `skep manager step-down` and `skep manager repair`.
 
-use super::args::{ClientArgs, JoinArgs, LocalArgs};
+use super::args::{ClientArgs, JoinArgs, LeaveArgs, LocalArgs};
 use super::client::{Control, Kind, Link};
 use super::input;
 use super::problem::Trouble;
@@ -25,6 +25,23 @@ pub(super) async fn run(shell: &mut Shell, args: JoinArgs) -> Result<(), Trouble
     let (cluster, node, state) = (joined.cluster_name, joined.node_name, joined.state);
     shell.screen.say(&format!("{node} joined {cluster}: {state}"));
     shell.screen.say("after a restart it is locked; the cluster's unlock key unlocks it");
+    Ok(())
+}
+
+/// Lets this machine's manager leave.
+pub(super) async fn leave(shell: &mut Shell, args: LeaveArgs) -> Result<(), Trouble> {
+    let mut link = Link::new(ClientSettings::of_local(args.local)?, &mut shell.screen)?;
+    if args.force {
+        shell.screen.warn(
+            "only this machine's data is erased: the cluster goes on listing the manager and \
+             counting on it; skep node rm it on another manager",
+        );
+    }
+    let request = api::LeaveClusterRequest { force: args.force };
+    let send = async |mut client: Control, request| client.leave_cluster(request).await;
+    link.call(Kind::Once("skep node ls, skep status".to_owned()), request, send).await?;
+    let done = if args.force { "its data is erased" } else { "it left, and its data is erased" };
+    shell.screen.say(&format!("{done}; the manager's process ends"));
     Ok(())
 }
 

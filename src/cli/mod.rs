@@ -130,6 +130,7 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::JoinToken(command) => token::run(shell, command).await,
         Command::Init(args) => init::run(shell, args).await,
         Command::Join(args) => join::run(shell, args).await,
+        Command::Leave(args) => join::leave(shell, args).await,
         Command::Manager(ManagerCommand::StepDown { to, client }) => {
             join::step_down(shell, to, client).await
         }

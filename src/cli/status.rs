@@ -221,9 +221,9 @@ fn clock(ahead_ms: i64) -> String {
 /// Milliseconds, as short as they can be read.
 fn span(ms: u64) -> String {
     match ms {
-        ..10_000 => format!("{ms} ms"),
-        ..120_000 => format!("{} s", ms / 1_000),
-        ..7_200_000 => format!("{} min", ms / 60_000),
+        0..10_000 => format!("{ms} ms"),
+        10_000..120_000 => format!("{} s", ms / 1_000),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
         _ => format!("{} h", ms / 3_600_000),
     }
 }

@@ -17,7 +17,7 @@ use crate::domain::{Act, Actor, Command};
 use crate::store::testing::{FaultyDisk, Lost, dek, dice};
 use crate::transport::{ClientTls, Credentials, ServerTls, serve};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 struct Still;
 
@@ -326,13 +326,10 @@ async fn p3_power_losses_in_any_order_are_never_taken_for_an_older_disk() {
             members.kill(number, lost);
         }
         writing.abort();
-        // Whether it was done is not known: its number is not used again.
-        members.written += 1;
         for number in order {
             members.start(number).await;
         }
-        members.written -= 1;
-        let _ = members.leader().await;
+        // Whether it was done is not known: its number is not used again.
         members.written += 1;
         members.write(5).await;
         for number in order {

@@ -20,7 +20,7 @@ mod types;
 
 pub use handle::{Consensus, Leadership, Member, ProposeError, Start, StartError};
 pub use release::ReleaseError;
-pub use service::RaftService;
+pub use service::{Listing, RaftService, listing};
 pub use standing::{Behind, Lacks, Standing};
 
 #[cfg(test)]

@@ -47,6 +47,12 @@ fn refused(why: &str) -> proto::ReleaseReply {
     proto::ReleaseReply { of: Some(Of::Refused(why.to_owned())) }
 }
 
+fn released(peer: NodeId) -> proto::ReleaseReply {
+    use proto::release_reply::Of;
+    tracing::info!(event = "member_released", node = %peer);
+    proto::ReleaseReply { of: Some(Of::Released(true)) }
+}
+
 /// The leader's side: takes `peer` out, and answers once that is committed.
 pub(super) async fn release(
     own: NodeId,
@@ -73,8 +79,7 @@ pub(super) async fn release(
         let committed =
             metrics.membership_config.log_id().as_ref() <= metrics.last_applied.as_ref();
         if gone && committed {
-            tracing::info!(event = "member_released", node = %peer);
-            return Ok(proto::ReleaseReply { of: Some(Of::Released(true)) });
+            return Ok(released(peer));
         }
         if !gone {
             let only = BTreeSet::from([peer]);
@@ -85,17 +90,20 @@ pub(super) async fn release(
             };
             let changed = raft.change_membership(change, false);
             match tokio::time::timeout_at(until, changed).await {
+                // Committed: what happens to it from now on is a new member's story.
+                Ok(Ok(_)) => return Ok(released(peer)),
                 // Another change is under way, or the leader just changed: look again.
-                Ok(Ok(_)) | Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {}
-                Ok(Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(
-                    ChangeMembershipError::InProgress(_),
-                )))) => {}
+                Ok(Err(RaftError::APIError(
+                    ClientWriteError::ForwardToLeader(_)
+                    | ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_)),
+                ))) => {}
                 Ok(Err(error)) => return Err(Status::unavailable(error.to_string())),
-                Err(_late) => return Ok(refused("no majority confirmed it in time")),
+                // It may still be committed: whoever asks again hears.
+                Err(_late) => return Err(Status::unavailable("no majority confirmed it in time")),
             }
         }
         if Instant::now() >= until {
-            return Ok(refused("another change of the members is under way"));
+            return Err(Status::unavailable("another change of the members is under way"));
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -49,10 +49,33 @@ const ISSUED_BEFORE_MS: u64 = 2 * 60_000;
 /// certificate is younger than what it knows. The certificate of one that was
 /// removed is older than its removal.
 fn allowed(state: &State, node: NodeId, leaf: &Leaf) -> bool {
-    match state.nodes.get(&node) {
-        Some(listed) => listed.role == NodeRole::Manager && listed.key == leaf.key,
-        None => leaf.starts.plus_ms(ISSUED_BEFORE_MS) >= state.stamp,
+    matches!(listing(state, node, leaf), Listing::Listed | Listing::Unknown)
+}
+
+/// How a manager stands by its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// The state lists it.
+    Listed,
+    /// The state may be behind and not know it yet.
+    Unknown,
+    /// It was removed: ids are never used again.
+    Removed,
+    /// That id is somebody else's.
+    Another,
+}
+
+/// How the manager with this certificate stands, as this state knows.
+#[must_use]
+pub fn listing(state: &State, node: NodeId, leaf: &Leaf) -> Listing {
+    if let Some(listed) = state.nodes.get(&node) {
+        let same = listed.role == NodeRole::Manager && listed.key == leaf.key;
+        return if same { Listing::Listed } else { Listing::Another };
     }
+    let cluster = state.cluster.as_deref();
+    let removed = cluster.is_some_and(|cluster| cluster.removed_managers.contains_key(&node));
+    let young = leaf.starts.plus_ms(ISSUED_BEFORE_MS) >= state.stamp;
+    if young && !removed { Listing::Unknown } else { Listing::Removed }
 }
 
 fn stopped(error: impl std::fmt::Display) -> Status {
@@ -113,6 +136,11 @@ impl RaftService {
                 if self.shared.read(|state| allowed(state, node, leaf)) =>
             {
                 Ok(node)
+            }
+            CertificateRole::Manager(node)
+                if self.shared.read(|state| listing(state, node, leaf)) == Listing::Removed =>
+            {
+                Err(Status::permission_denied("this manager was removed from the cluster"))
             }
             CertificateRole::Manager(_)
             | CertificateRole::Worker(_)
@@ -273,6 +301,11 @@ mod tests {
         state.stamp = Stamp(1_000_000);
         assert!(allowed(&state, node, &leaf(1_000_000 - ISSUED_BEFORE_MS)));
         assert!(!allowed(&state, node, &leaf(1_000_000 - ISSUED_BEFORE_MS - 1)), "removed");
+        let mut cluster = crate::domain::testing::genesis().cluster;
+        cluster.removed_managers.insert(node, Stamp(999_999));
+        state.cluster = Some(Arc::new(cluster));
+        assert_eq!(listing(&state, node, &leaf(1_000_000)), Listing::Removed, "a young one");
+        state.cluster = None;
         let mut listed = worker("m");
         listed.role = NodeRole::Manager;
         listed.key = [1; 32];

@@ -367,7 +367,9 @@ mod tests {
             before in acts(), after in acts(), starts in 1..4_u64,
         ) {
             let mut model = Model::new();
-            before.iter().for_each(|act| model.step(act));
+            for act in &before {
+                model.step(act);
+            }
             let (copy, known) = (model.own(), model.tables.len());
             for act in &after {
                 model.step(act);

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Core;
-use super::lifecycle::{End, Manager};
+use super::belonging;
+use super::lifecycle::Manager;
 use super::running::{Running, propose};
 use crate::base::{NodeId, RequestId, Stamp, TokenId, limits};
 use crate::domain::{Act, Actor, Change, Fact, State};
@@ -44,11 +45,11 @@ pub(super) async fn follow_facts(manager: Manager, running: Arc<Running>) {
             for gone in known.difference(&now) {
                 tracing::info!(event = "node_removed", node = %gone);
                 running.dispatch.cut(*gone);
+                running.cuts.cut(*gone.as_bytes());
+                running.peers.lost(*gone);
             }
             if known.contains(&running.core.node) && !now.contains(&running.core.node) {
-                let why = "this manager was removed from the cluster".to_owned();
-                manager.end(End::Failed(24, why));
-                return;
+                return belonging::ended(&manager, &running);
             }
             known = now;
         }

@@ -4,6 +4,7 @@
 //! admitted this manager it writes its key file and starts as a member that has
 //! nothing: the leader brings it the log and lets it vote when it has caught up.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tonic::{Code, Status};
@@ -60,7 +61,12 @@ impl Manager {
         request: api::JoinClusterRequest,
     ) -> Result<api::JoinClusterReply, Problem> {
         let manager = self.clone();
-        let task = tokio::spawn(async move { manager.enter(request).await });
+        let task = tokio::spawn(async move {
+            let joining = Joining(&manager.0.joining);
+            let entered = manager.clone().enter(request).await;
+            drop(joining);
+            entered
+        });
         task.await.unwrap_or_else(|_| Err(Problem::bug("join ended unexpectedly")))
     }
 
@@ -75,6 +81,7 @@ impl Manager {
             return Err(Problem::bad_input("name 1 to 16 addresses of managers to ask"));
         }
         let application = Application::new(&self, request)?;
+        self.0.joining.store(true, Ordering::Relaxed);
         let listener = self.0.listen()?;
         let reply = application.ask(&self, asked).await?;
         let fingerprint = application.token.fingerprint;
@@ -106,6 +113,15 @@ impl Manager {
             cluster_name: reply.cluster_name,
             state: running.word().to_string(),
         })
+    }
+}
+
+/// Says that this manager is joining no more, however that ended.
+struct Joining<'a>(&'a AtomicBool);
+
+impl Drop for Joining<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -95,6 +96,8 @@ pub(super) struct Shared {
     pub(super) joins: Rate,
     /// Held by whoever changes the phase, for as long as that takes.
     pub(super) turn: tokio::sync::Mutex<()>,
+    /// Another manager is asked to admit this one.
+    pub(super) joining: AtomicBool,
     life: RwLock<Life>,
     port: Mutex<Option<TcpSocket>>,
     address: SocketAddr,
@@ -130,6 +133,7 @@ impl Manager {
             started: setup.clock.now(),
             joins: super::join::rate(),
             turn: tokio::sync::Mutex::new(()),
+            joining: AtomicBool::new(false),
             life: RwLock::new(life),
             port: Mutex::new(Some(bound)),
             address,
@@ -151,12 +155,7 @@ impl Manager {
     /// Its state in one word.
     #[must_use]
     pub fn word(&self) -> Word {
-        match &*self.0.life.read() {
-            Life::New(_) => Word::New,
-            Life::Locked(_) => Word::Locked,
-            Life::Expired(..) => Word::Expired,
-            Life::Running(running) => running.word(),
-        }
+        self.0.word()
     }
     /// Whether an operator locked it: then an unlock key on this machine does not
     /// open it.
@@ -193,6 +192,16 @@ impl Shared {
             Life::Running(_) => Phase::Running,
         }
     }
+    /// Its state in one word.
+    pub(super) fn word(&self) -> Word {
+        match &*self.life.read() {
+            Life::New(_) if self.joining.load(Ordering::Relaxed) => Word::Joining,
+            Life::New(_) => Word::New,
+            Life::Locked(_) => Word::Locked,
+            Life::Expired(..) => Word::Expired,
+            Life::Running(running) => running.word(),
+        }
+    }
     /// The running manager, or what a caller that needs one is told.
     pub(super) fn running(&self) -> Result<Arc<Running>, Problem> {
         self.phase().admits(super::phase::Needs::Running)?;
@@ -226,6 +235,9 @@ impl Shared {
     }
     pub(super) fn become_running(&self, running: Arc<Running>) {
         *self.life.write() = Life::Running(running);
+    }
+    pub(super) fn become_new(&self) {
+        *self.life.write() = Life::New(None);
     }
     pub(super) fn become_expired(&self, header: KeyFileHeader, ended: Stamp) {
         *self.life.write() = Life::Expired(Box::new(header), ended);

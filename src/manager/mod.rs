@@ -3,6 +3,7 @@
 //! It deliberately holds no value: it moves 32-byte keys between boxes.
 
 mod api;
+mod belonging;
 mod caller;
 mod chores;
 mod clocks;
@@ -13,6 +14,7 @@ mod folder;
 mod init;
 mod join;
 mod keys;
+mod leave;
 mod lifecycle;
 mod peers;
 mod phase;
@@ -23,6 +25,7 @@ mod repair;
 mod reserve;
 mod running;
 mod serve;
+
 #[cfg(test)]
 pub(crate) mod testing;
 mod unlock;

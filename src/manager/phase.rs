@@ -116,6 +116,8 @@ pub enum Word {
     Expired,
     /// Its disk was put back to an older state: its peers remember more.
     RolledBack,
+    /// The cluster has removed it: it ends.
+    Removed,
 }
 
 impl fmt::Display for Word {
@@ -129,6 +131,7 @@ impl fmt::Display for Word {
             Self::NoQuorum => "no-quorum",
             Self::Expired => "expired",
             Self::RolledBack => "rolled-back",
+            Self::Removed => "removed",
         })
     }
 }

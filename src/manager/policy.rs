@@ -26,6 +26,8 @@ pub enum Method {
     Init,
     /// Making this manager one of a cluster's.
     Enter,
+    /// Letting a manager leave, on its own control socket.
+    Leave,
     /// Handing leadership over.
     StepDown,
     /// Unlocking this manager.
@@ -84,7 +86,9 @@ impl Policy {
             }
             // Over the network nobody founds or unlocks: the manager has no
             // identity yet by which the caller could know it.
-            Method::Init | Method::Enter | Method::Unlock | Method::Repair => &[Local],
+            Method::Init | Method::Enter | Method::Leave | Method::Unlock | Method::Repair => {
+                &[Local]
+            }
             Method::Lock | Method::StepDown | Method::WriteTokens | Method::WriteNodes => OWNERS,
             Method::Intake | Method::WriteSecrets | Method::WriteServices => WRITERS,
             Method::Watch | Method::Read | Method::ReadTokens | Method::Recipients => READERS,
@@ -121,6 +125,7 @@ impl Method {
             Self::Status => "ask for the status",
             Self::Init => "initialise a cluster",
             Self::Enter => "let a manager join a cluster",
+            Self::Leave => "let a manager leave its cluster",
             Self::StepDown => "hand leadership over",
             Self::Unlock => "unlock a manager",
             Self::Lock => "lock a manager",
@@ -157,7 +162,7 @@ mod tests {
     ];
 
     /// The table as people read it: `x` is allowed.
-    const ROWS: [(Method, &str); 19] = [
+    const ROWS: [(Method, &str); 20] = [
         //                       anonymous
         //                       | worker
         //                       | | manager
@@ -169,6 +174,7 @@ mod tests {
         (Method::Status, "       - - x x x x x x"),
         (Method::Init, "         - - - - - - - x"),
         (Method::Enter, "        - - - - - - - x"),
+        (Method::Leave, "        - - - - - - - x"),
         (Method::StepDown, "     - - - - - - x x"),
         (Method::Unlock, "       - - - - - - - x"),
         (Method::Lock, "         - - - - - - x x"),

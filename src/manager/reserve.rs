@@ -28,7 +28,7 @@ const ENOUGH: u64 = FULL + HELD / 2;
 /// How often the disk is looked at: the log opens a new segment of 16 MiB less often.
 const EVERY: Duration = Duration::from_secs(1);
 /// Its name in the data folder.
-const NAME: &str = "reserve";
+pub(super) const NAME: &str = "reserve";
 
 /// What is held back on the disk.
 #[derive(Debug)]

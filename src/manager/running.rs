@@ -2,7 +2,7 @@
 //! that go on as long as it runs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::belonging;
 use super::chores;
 use super::clocks;
 use super::keys::KeyHolder;
@@ -27,7 +28,7 @@ use crate::consensus::{
 };
 use crate::domain::{Act, Actor, Applied, Command, Outcome, Refusal, State, node_by};
 use crate::seal::{BoxKey, KeyFileBody, KeyFileHeader};
-use crate::transport::{ClientTls, Credentials, ServerTls, serve};
+use crate::transport::{ClientTls, Credentials, Cuts, ServerTls, serve};
 
 /// How long another manager may take to take the lead.
 const STEP_DOWN: Duration = Duration::from_secs(5);
@@ -59,6 +60,12 @@ pub(super) struct Running {
     clock_off_ms: AtomicI64,
     /// Held by whoever changes who votes.
     pub voting: tokio::sync::Mutex<()>,
+    /// Cuts off peers that were removed.
+    pub cuts: Cuts,
+    /// It belongs to the cluster no more.
+    removed: AtomicBool,
+    /// It is leaving: then its removal is no failure.
+    leaving: AtomicBool,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -155,15 +162,19 @@ impl Started {
             generation: self.generation,
             certificate_ends: self.certificate_ends,
             stop: CancellationToken::new(),
+            cuts: self.tls.cuts(),
             tls: self.tls,
             reserve: Reserve::new(manager.0.folder.path()),
             clock_off_ms: AtomicI64::new(0),
             voting: tokio::sync::Mutex::new(()),
+            removed: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             tasks: Mutex::new(JoinSet::new()),
         });
         let mut tasks = running.tasks.lock();
         tasks.spawn(chores::follow_facts(manager.clone(), running.clone()));
         tasks.spawn(voters::keep(running.clone()));
+        tasks.spawn(belonging::watch(manager.clone(), running.clone()));
         tasks.spawn(chores::expire_tokens(running.clone()));
         tasks.spawn(clocks::keep(running.clone()));
         tasks.spawn(reserve::keep(running.clone()));
@@ -224,7 +235,9 @@ impl Running {
         // After a start the state lags: the members stand in the log.
         let listed = known || self.members().iter().any(|member| member.node == self.core.node);
         match seen.leader {
+            _ if self.removed.load(Ordering::Relaxed) => Word::Removed,
             _ if !listed => Word::Joining,
+            // One that lost its majority goes on leading nobody for a while.
             _ if seen.own && seen.quorum => Word::Leader,
             Some(leader) if leader != self.core.node && seen.quorum => Word::Follower,
             _ => Word::NoQuorum,
@@ -291,6 +304,18 @@ impl Running {
     }
     pub(super) fn set_clock_off(&self, off_ms: i64) {
         self.clock_off_ms.store(off_ms, Ordering::Relaxed);
+    }
+    /// It belongs to the cluster no more.
+    pub(super) fn removed(&self) {
+        self.removed.store(true, Ordering::Relaxed);
+    }
+    /// Whether it is leaving.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+    /// It is leaving, or not any more.
+    pub(super) fn leaves(&self, leaving: bool) {
+        self.leaving.store(leaving, Ordering::Relaxed);
     }
     /// The members of consensus as this manager sees them.
     pub(super) fn members(&self) -> Vec<Member> {

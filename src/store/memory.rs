@@ -71,7 +71,9 @@ impl Memory {
 pub(super) fn put_all(memories: &[Memory], into: &mut Vec<u8>) {
     // The log refuses more than `PEERS`.
     into.push(u8::try_from(memories.len()).unwrap_or(u8::MAX));
-    memories.iter().for_each(|memory| memory.put(into));
+    for memory in memories {
+        memory.put(into);
+    }
 }
 
 pub(super) fn take_all(from: &mut Cursor<'_>) -> Option<Vec<Memory>> {

@@ -149,7 +149,7 @@ impl Gate {
         let caller =
             self.tls.verifier.caller(chain.iter()).map_err(|_| "its certificate is not right")?;
         let source = Source::of(address.ip());
-        let (ready, held, stays): (_, Held, _) = match &caller {
+        let (ready, held, stays, cut): (_, Held, _, _) = match &caller {
             Caller::Peer(peer) => {
                 let all = self.peers_in_all.take((), self.bounds.peers).ok_or("too many peers")?;
                 let id = match peer.leaf().subject.role {
@@ -158,7 +158,9 @@ impl Gate {
                 };
                 let own = self.by_peer.take(id, self.bounds.per_peer);
                 let own = own.ok_or("too many connections of this peer")?;
-                (&self.peers, Box::new((all, own)), None)
+                let entry = self.tls.cuts.enter(id, &self.cut);
+                let cut = entry.token.clone();
+                (&self.peers, Box::new((all, own, entry)), None, cut)
             }
             Caller::Anonymous | Caller::Expired(_) => {
                 if caller == Caller::Anonymous && !self.anonymous.admits(source) {
@@ -169,11 +171,11 @@ impl Gate {
                 let most = self.bounds.guests_per_source;
                 let own = self.guests_by_source.take(source, most);
                 let own = own.ok_or("too many guests from this source")?;
-                (&self.guests, Box::new((all, own)), Some(self.bounds.guest_time))
+                (&self.guests, Box::new((all, own)), Some(self.bounds.guest_time), self.cut.clone())
             }
         };
         let arrived = Arrived { caller, address };
-        let served = Served::new(stream, arrived, &self.cut, stays, held);
+        let served = Served::new(stream, arrived, &cut, stays, held);
         ready.send(served).await.map_err(|_| "the server is stopping")
     }
 }

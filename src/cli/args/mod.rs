@@ -15,7 +15,8 @@ use clap::{Args, Parser, Subcommand};
 
 pub(super) use agent::{AgentCommand, AgentServiceCommand, AgentSocketArgs, ExecArgs};
 pub(super) use cluster::{
-    InitArgs, JoinArgs, LockArgs, StatusArgs, TokenArgs, TokenCommand, UnlockArgs, UnlockKeyCommand,
+    InitArgs, JoinArgs, LeaveArgs, LockArgs, StatusArgs, TokenArgs, TokenCommand, UnlockArgs,
+    UnlockKeyCommand,
 };
 pub(super) use daemon::{AgentRunArgs, DevArgs, LogArgs, ManagerCommand, ManagerRunArgs};
 pub(super) use node::{NodeCommand, NodeUpdateArgs};
@@ -90,6 +91,8 @@ pub(super) enum Command {
     Init(InitArgs),
     /// Let this manager join a cluster
     Join(JoinArgs),
+    /// Let this manager leave its cluster, and erase its data
+    Leave(LeaveArgs),
     /// Unlock this manager
     Unlock(UnlockArgs),
     /// Lock this manager

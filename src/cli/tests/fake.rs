@@ -16,13 +16,14 @@ use crate::seal::ClusterKey;
 use crate::transport::rpc::api::control_server::{Control, ControlServer};
 use crate::transport::{problem_status, serve_local};
 use crate::wire::api::{
-    ApplyReply, ApplyRequest, CommitInitReply, CommitInitRequest, CreateTokenReply,
-    CreateTokenRequest, DeliveryProgress, IntakeReply, IntakeRequest, JoinClusterReply,
-    JoinClusterRequest, ListHoldersReply, ListHoldersRequest, ListNodesReply, ListRequest,
-    ListSecretsReply, ListServicesReply, ListTokensReply, LockReply, LockRequest, PrepareInitReply,
-    PrepareInitRequest, RecipientsReply, RecipientsRequest, RepairReply, RepairRequest, SecretView,
-    ServiceView, StatusReply, StatusRequest, StepDownReply, StepDownRequest, UnlockHeaderReply,
-    UnlockHeaderRequest, UnlockReply, UnlockRequest, WatchDeliveryRequest,
+    ApplyReply, ApplyRequest, BelongingReply, BelongingRequest, CommitInitReply, CommitInitRequest,
+    CreateTokenReply, CreateTokenRequest, DeliveryProgress, IntakeReply, IntakeRequest,
+    JoinClusterReply, JoinClusterRequest, LeaveClusterReply, LeaveClusterRequest, ListHoldersReply,
+    ListHoldersRequest, ListNodesReply, ListRequest, ListSecretsReply, ListServicesReply,
+    ListTokensReply, LockReply, LockRequest, PrepareInitReply, PrepareInitRequest, RecipientsReply,
+    RecipientsRequest, RepairReply, RepairRequest, SecretView, ServiceView, StatusReply,
+    StatusRequest, StepDownReply, StepDownRequest, UnlockHeaderReply, UnlockHeaderRequest,
+    UnlockReply, UnlockRequest, WatchDeliveryRequest,
 };
 
 /// What the manager answers and what it was asked.
@@ -162,6 +163,8 @@ impl Control for Fake {
         unlock: UnlockRequest -> UnlockReply,
         lock: LockRequest -> LockReply,
         join_cluster: JoinClusterRequest -> JoinClusterReply,
+        leave_cluster: LeaveClusterRequest -> LeaveClusterReply,
+        belonging: BelongingRequest -> BelongingReply,
         step_down: StepDownRequest -> StepDownReply,
         repair: RepairRequest -> RepairReply,
         create_token: CreateTokenRequest -> CreateTokenReply,

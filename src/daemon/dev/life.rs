@@ -68,7 +68,7 @@ pub async fn run(
     let stays = if config.folder.is_some() || config.keep {
         Some(if folder.is_complete() { Stays::Asked } else { Stays::Incomplete })
     } else {
-        let members = lived.as_ref().map(|plan| in_use(plan)).unwrap_or_default();
+        let members = lived.as_ref().map(in_use).unwrap_or_default();
         match members {
             members if !members.is_empty() => Some(Stays::InUse(members)),
             _ => folder.remove().err().map(|error| Stays::NotRemoved(error.to_string())),
@@ -212,8 +212,7 @@ async fn end(cluster: &mut Cluster) {
 }
 
 fn running(processes: &mut [Process]) -> bool {
-    // Each is looked at: an end is noticed only so.
-    processes.iter_mut().fold(false, |running, process| process.ended().is_none() || running)
+    processes.iter_mut().any(|process| process.ended().is_none())
 }
 
 /// Members that somebody else started meanwhile.

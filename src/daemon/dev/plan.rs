@@ -271,7 +271,8 @@ impl Plan {
         let mut line =
             format!("export SKEP_HOST={} SKEP_IDENTITY={}", self.hosts(), shown(&identity));
         if let Some(agent) = self.agents.first() {
-            line += &format!(" SKEP_AGENT={}", shown(&agent.socket()));
+            line += " SKEP_AGENT=";
+            line += &shown(&agent.socket());
         }
         line
     }

@@ -85,7 +85,7 @@ async fn init_create_lock_unlock_list() {
     let status = control.status(api::StatusRequest {}).await.expect("a status").into_inner();
     assert_eq!((status.state.as_str(), status.cluster_name.as_str()), ("leader", "prod"));
     assert_eq!((status.tolerates_losses, status.key_generation), (0, 1));
-    assert_eq!(status.certificates.len(), 2);
+    assert_eq!(status.certificates.len(), 3);
     let second = control.prepare_init(api::PrepareInitRequest {}).await.expect_err("refused");
     assert_eq!(exit_of(&second), 1);
 

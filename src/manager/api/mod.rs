@@ -10,10 +10,11 @@ mod writes;
 
 use std::sync::Arc;
 
-use onward::{At, Broken, Onward};
+use onward::{At, Broken};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Request, Response, Status};
 
+use super::belonging;
 use super::caller::{Admitted, LocalUser};
 use super::lifecycle::Manager;
 use super::peers::PeerClient;
@@ -25,7 +26,9 @@ use crate::base::limits;
 use crate::transport::rpc::api::control_server::{Control, ControlServer};
 use crate::wire::api;
 
+pub(super) use onward::Onward;
 pub(super) use status::reachable;
+pub(super) use writes::{apply, removal_of};
 
 /// Bytes of a message to this service: the largest act and its frame.
 const MESSAGE_BYTES: usize = limits::CHANGE_BYTES + 64 * 1024;
@@ -152,6 +155,23 @@ impl Control for ControlService {
         Ok(Response::new(self.manager.join_cluster(request.into_inner()).await?))
     }
 
+    async fn leave_cluster(
+        &self,
+        request: Request<api::LeaveClusterRequest>,
+    ) -> Answer<api::LeaveClusterReply> {
+        let user = self.local(request.extensions(), Method::Leave)?;
+        self.manager.leave(user, request.into_inner().force).await?;
+        Ok(Response::new(api::LeaveClusterReply {}))
+    }
+
+    async fn belonging(
+        &self,
+        request: Request<api::BelongingRequest>,
+    ) -> Answer<api::BelongingReply> {
+        let running = self.manager.0.running()?;
+        Ok(Response::new(belonging::answer(&running, request.extensions())?))
+    }
+
     async fn step_down(
         &self,
         request: Request<api::StepDownRequest>,
@@ -212,11 +232,7 @@ impl Control for ControlService {
         // Whoever may write nothing at all is refused here; each change is checked
         // for itself once it is read.
         match self.place(&request, Method::Intake)? {
-            At::There(onward) => {
-                let ask =
-                    |mut leader: PeerClient, request| async move { leader.apply(request).await };
-                onward.ask(request, Broken::Unknown, ask).await
-            }
+            At::There(onward) => onward.apply(request).await,
             At::Here(running, admitted) => {
                 let request = request.into_inner();
                 Ok(Response::new(writes::apply(&running, &admitted, request).await?))

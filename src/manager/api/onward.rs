@@ -19,6 +19,7 @@ use super::super::problem::Problem;
 use super::super::running::Running;
 use crate::base::{NodeId, limits};
 use crate::transport::read_problem;
+use crate::wire::api;
 
 /// How long the leader may take: an act is decided within its deadline.
 const ANSWER: Duration = Duration::from_millis(limits::DEADLINE_MS + 5_000);
@@ -41,10 +42,10 @@ pub(super) enum Broken {
 }
 
 /// The way to the leader, for one request of a local user.
-pub(super) struct Onward {
-    pub(super) running: Arc<Running>,
-    pub(super) leader: NodeId,
-    pub(super) behalf: Behalf,
+pub(in super::super) struct Onward {
+    pub(in super::super) running: Arc<Running>,
+    pub(in super::super) leader: NodeId,
+    pub(in super::super) behalf: Behalf,
 }
 
 impl Onward {
@@ -65,13 +66,21 @@ impl Onward {
         match tokio::time::timeout(ANSWER, call(client, sent)).await {
             // Its metadata are of that connection, not of this one.
             Ok(Ok(response)) => Ok(Response::new(response.into_inner())),
-            Ok(Err(status)) => Err(self.told(status, broken)),
+            Ok(Err(status)) => Err(self.told(&status, broken)),
             Err(_late) => Err(self.silent(broken).into()),
         }
     }
+    /// Asks the leader to apply changes.
+    pub(in super::super) async fn apply(
+        &self,
+        request: Request<api::ApplyRequest>,
+    ) -> Result<Response<api::ApplyReply>, Status> {
+        let ask = |mut leader: PeerClient, request| async move { leader.apply(request).await };
+        self.ask(request, Broken::Unknown, ask).await
+    }
     /// What the leader's refusal is to a local user, who is sent nowhere else.
-    fn told(&self, status: Status, broken: Broken) -> Status {
-        match read_problem(&status) {
+    fn told(&self, status: &Status, broken: Broken) -> Status {
+        match read_problem(status) {
             None => self.silent(broken).into(),
             Some(problem) if problem.leader_id.is_empty() => Status::with_details(
                 status.code(),
@@ -105,7 +114,7 @@ impl Onward {
                     next = stream.next() => next,
                 };
                 let Some(next) = next else { return };
-                let next = next.map_err(|status| self.told(status, Broken::NothingDone));
+                let next = next.map_err(|status| self.told(&status, Broken::NothingDone));
                 let over = next.is_err();
                 if sender.send(next).await.is_err() || over {
                     return;

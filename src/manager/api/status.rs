@@ -83,7 +83,7 @@ fn by_leader(reply: &mut api::StatusReply, (told, ahead_ms): (api::StatusReply, 
 fn closed(shared: &Shared, reply: &mut api::StatusReply) {
     let names = shared.folder.node_file();
     let Some((header, ended)) = shared.closed_header() else {
-        reply.state = Word::New.to_string();
+        reply.state = shared.word().to_string();
         reply.node_name = shared.setup.name.to_string();
         return;
     };
@@ -211,7 +211,7 @@ pub(in super::super) fn reachable(member: &Member) -> bool {
 fn tolerates(seen: &Leadership, members: &[Member]) -> i32 {
     let voters = members.iter().filter(|member| member.voter);
     let all = voters.clone().count();
-    if all == 0 || seen.leader.is_none() || !(seen.quorum || seen.own) {
+    if all == 0 || seen.leader.is_none() || !seen.quorum {
         return -1;
     }
     let in_reach = |member: &&Member| Some(member.node) == seen.leader || reachable(member);
@@ -248,8 +248,10 @@ mod tests {
         let two = [member(1, None), member(2, Some(10)), member(3, Some(CONTACT_MS))];
         assert_eq!(tolerates(&led, &two), 0);
         assert_eq!(tolerates(&led, &[member(1, None)]), 0);
-        let alone = Leadership { leader: None, own: false, quorum: false, ..led };
+        let alone = Leadership { leader: None, own: false, quorum: false, ..led.clone() };
         assert_eq!(tolerates(&alone, &three), -1);
+        let deaf = Leadership { quorum: false, ..led };
+        assert_eq!(tolerates(&deaf, &three), -1, "it hears no majority");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::super::policy::Method;
 use super::super::problem::Problem;
 use super::super::removal::{self, manager_removed};
 use super::super::running::Running;
-use crate::base::{BoxedKey, RequestId, SecretId, Stamp, TokenId, limits};
+use crate::base::{BoxedKey, NodeId, RequestId, SecretId, Stamp, TokenId, limits};
 use crate::ca::JoinToken;
 use crate::domain::{Act, Change, NewVersion, NodeRole, Outcome, Refusal, State, Token};
 use crate::seal::{SealError, ValueContext};
@@ -40,7 +40,7 @@ pub(super) fn intake(running: &Running) -> Result<api::IntakeReply, Problem> {
 }
 
 /// Applies 1 to 64 changes, or none of them.
-pub(super) async fn apply(
+pub(in super::super) async fn apply(
     running: &Arc<Running>,
     admitted: &Admitted,
     request: api::ApplyRequest,
@@ -78,6 +78,12 @@ pub(super) async fn apply(
         Outcome::Done | Outcome::Joined(_) => Vec::new(),
     };
     Ok(api::ApplyReply { revision: revision.0, changed: reply })
+}
+
+/// The removal of a node, as a client asks for it.
+pub(in super::super) fn removal_of(node: NodeId) -> api::Change {
+    let removal = api::RemoveNode { id: node.as_bytes().to_vec(), force: false };
+    api::Change { of: Some(api::change::Of::RemoveNode(removal)) }
 }
 
 /// What the policy calls a change.
