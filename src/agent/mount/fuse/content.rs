@@ -122,8 +122,10 @@ impl Content {
             (Err(error), _) => Err(error),
             (Ok(()), None) => Err(SealError::Malformed),
         };
-        let used = SHELF_OVERHEAD.saturating_add(end.saturating_sub(first).saturating_mul(PIECE));
-        let used = used.min(room.len());
+        let opened_to = end.saturating_mul(PIECE).min(total);
+        let used = SHELF_OVERHEAD
+            .saturating_add(opened_to.saturating_sub(first.saturating_mul(PIECE)))
+            .min(room.len());
         if let Some(used) = room.get_mut(..used) {
             used.zeroize();
         }
