@@ -78,9 +78,12 @@ const TABLE: &[(&str, &str)] = &[
     ("Control/PrepareInit", "     - - -"),
     ("Control/CommitInit", "      - - -"),
     ("Control/JoinCluster", "     - - -"),
+    ("Control/LeaveCluster", "    - - -"),
+    ("Control/Belonging", "       - - -"),
     ("Control/UnlockHeader", "    - - -"),
     ("Control/Unlock", "          - - -"),
     ("Control/Lock", "            - - !"),
+    ("Control/Repair", "          - - -"),
     ("Control/StepDown", "        - - !"),
     ("Control/Intake", "          - - x"),
     ("Control/Apply", "           - - x"),
@@ -99,6 +102,8 @@ const TABLE: &[(&str, &str)] = &[
     ("Raft/Vote", "               - - -"),
     ("Raft/TransferLeader", "     - - -"),
     ("Raft/Snapshot", "           - - -"),
+    ("Raft/Remember", "           - - -"),
+    ("Raft/Release", "            - - -"),
 ];
 
 #[test]

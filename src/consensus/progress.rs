@@ -27,13 +27,14 @@ fn leadership(node: NodeId, metrics: &RaftMetrics<TypeConfig>, led: bool) -> Lea
     let membership = metrics.membership_config.membership();
     let alone = membership.voter_ids().all(|voter| voter == node);
     let heard = metrics.last_quorum_acked.is_some_and(|at| at.elapsed() < QUORUM_AGE);
+    let leader = metrics.current_leader.filter(|_| leads || led);
     Leadership {
         term: metrics.current_term,
-        leader: metrics.current_leader,
+        leader,
         // A leader begins its term with an entry of its own: once that is applied,
         // so is everything before it.
         own: leads && applied == Some(metrics.current_term),
-        quorum: if leads { alone || heard } else { metrics.current_leader.is_some() && led },
+        quorum: if leads { alone || heard } else { leader.is_some() },
     }
 }
 

@@ -39,6 +39,7 @@ Secrets and services:
 Cluster:
   init         Found a cluster on this manager
   join         Let this manager join a cluster
+  leave        Let this manager leave its cluster
   unlock       Unlock this manager
   lock         Lock this manager
   status       Show the state of the cluster
@@ -47,7 +48,7 @@ Cluster:
   node         List, label, drain and remove nodes
 
 Daemons:
-  manager      Run a manager, hand leadership over
+  manager      Run a manager, hand leadership over, repair one that was put back
   agent run    Run this machine's agent
   agent        Show the agent's status, leave, say what runs here
   dev          Try it: a whole cluster on this machine
