@@ -92,7 +92,7 @@ mod tests {
     fn a_process_ends_with_the_thread_that_spawned_it() {
         let spawn = || {
             let mut command = Command::new("sleep");
-            end_with_parent(command.arg("1000"), Signal::TERM);
+            end_with_parent(command.arg("20"), Signal::TERM);
             command.spawn().unwrap()
         };
         let mut orphan = std::thread::spawn(spawn).join().unwrap();
