@@ -39,6 +39,7 @@ Secrets and services:
 Cluster:
   init         Found a cluster on this manager
   join         Let this manager join a cluster
+  leave        Let this manager leave its cluster, and erase its data
   unlock       Unlock this manager
   lock         Lock this manager
   status       Show the state of the cluster
