@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of a test fail it by panicking")]
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
@@ -20,7 +21,8 @@ fn flip(folder: &Path, number: u32) {
     let set = folder.join(format!("..{number}"));
     fs::create_dir(&set).expect("a folder");
     for name in ["tls.crt", "tls.key"] {
-        fs::write(set.join(name), number.to_string()).expect("a file");
+        let mut file = fs::File::create(set.join(name)).expect("a file");
+        write!(file, "{number}").expect("written");
     }
     symlink(format!("..{number}"), folder.join("new")).expect("a link");
     fs::rename(folder.join("new"), folder.join("..data")).expect("a flip");
