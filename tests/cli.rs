@@ -126,3 +126,19 @@ fn exec_without_an_agent_is_status_125() {
     assert_eq!(ran.status, 125);
     assert!(ran.err.contains("/nonexistent/s") && ran.err.contains("hint: "), "{}", ran.err);
 }
+
+#[test]
+fn manual_pages_are_written_for_every_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().display().to_string();
+    let ran = skep(&["man", &path], b"");
+    assert_eq!(ran.status, 0, "{}", ran.err);
+    for name in ["skep.1", "skep-secret-create.1", "skep-service-grant.1", "skep-exec.1"] {
+        let page = std::fs::read_to_string(folder.path().join(name)).expect("a page");
+        assert!(page.contains(".TH"), "{name}");
+        assert!(name == "skep.1" || page.contains("Examples:"), "{name}");
+    }
+    let ran = skep(&["man", "/nonexistent/folder"], b"");
+    assert_eq!(ran.status, 1);
+    assert!(ran.err.contains("/nonexistent/folder") && ran.err.contains("hint: "), "{}", ran.err);
+}

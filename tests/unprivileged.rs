@@ -22,7 +22,7 @@ use skep::agent::mount::{Mounts, Options};
 use skep::agent::namespace::{User, enter};
 use skep::agent::vault::{FileSpec, ServiceFiles};
 use skep::base::{BootTime, SecretBytes, SecretId, ServiceId, VersionId};
-use skep::domain::{OfflinePolicy, Owner};
+use skep::domain::{MountKind, OfflinePolicy, Owner};
 
 const NAME: &str = "a_caller_who_is_not_root_keeps_its_user_and_gains_nothing";
 /// Says that this process is the caller's: `files|at|user|script`.
@@ -87,6 +87,7 @@ impl Mounted {
         let set = ServiceFiles {
             service: ServiceId::from_bytes([id; 16]),
             name: name.parse().unwrap(),
+            mount: MountKind::Tmpfs,
             owner: Owner { uid: owner, gid: owner },
             offline: OfflinePolicy::Keep,
             digest: [id; 32],

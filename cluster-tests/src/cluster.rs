@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use skep::daemon::dev::{self, Plan};
 use tempfile::TempDir;
+
+use super::node::{launcher, now};
 
 use super::process::{Ran, binary, mortal, run, status_of};
 use super::{Agent, Manager, until};
@@ -39,29 +42,19 @@ impl Cluster {
     #[must_use]
     pub fn start_with(managers: usize, agents: usize) -> Self {
         let folder = tempfile::Builder::new().prefix("skep-test-").tempdir().expect("a folder");
-        let manager = Manager::start(folder.path().join("manager-1"));
-        let mut cluster = Self { agents: Vec::new(), manager, others: Vec::new(), folder };
-        let identity = cluster.identity().display().to_string();
-        let key = cluster.unlock_key().display().to_string();
-        let _ = cluster
-            .manager
-            .skep(&[
-                "init",
-                "--name",
-                "test",
-                "--identity-out",
-                &identity,
-                "--unlock-key-out",
-                &key,
-            ])
-            .ok();
-        for number in 2..=managers {
-            cluster.join_manager(&format!("manager-{number}"));
-        }
-        for number in 1..=agents {
-            cluster.join(&format!("node-{number}"), &[]);
-        }
-        cluster
+        let ports = dev::free_ports(managers).expect("free ports");
+        let path = folder.path().canonicalize().expect("the folder");
+        let mut plan = Plan::named(&path, "node", &ports, agents).expect("a plan");
+        "test".clone_into(&mut plan.cluster);
+        plan.keep_mounts = true;
+        let started = now(dev::start(&plan, &launcher(), false, &mut |_| {}));
+        let managers = plan.managers.into_iter().zip(started.managers);
+        let mut managers = managers.map(|(member, process)| Manager::of(member, process));
+        let manager = managers.next().expect("a manager");
+        let others = managers.collect();
+        let agents = plan.agents.into_iter().zip(started.agents);
+        let agents = agents.map(|(member, process)| Agent::of(member, process)).collect();
+        Self { agents, manager, others, folder }
     }
 
     /// Lets one more manager join and waits until it votes.
@@ -70,8 +63,12 @@ impl Cluster {
         let manager = Manager::start(self.folder.path().join(name));
         let words = ["join", "--name", name, &self.manager.address()];
         let _ = manager.skep_with(&words, token.as_bytes()).ok();
-        until("a follower", || (manager.state() == "follower").then_some(()));
-        until("a voter", || self.managers_as("follower").contains(&name.to_owned()).then_some(()));
+        // A loaded machine may elect it meanwhile.
+        until("a voter", || {
+            let word = ["follower", "leader"].contains(&manager.state().as_str());
+            let votes = || ["follower", "leader"].map(|word| self.managers_as(word)).concat();
+            (word && votes().iter().any(|voter| voter == name)).then_some(())
+        });
         self.others.push(manager);
         self.others.last_mut().expect("just pushed")
     }
@@ -124,8 +121,8 @@ impl Cluster {
     pub fn join(&mut self, name: &str, token_flags: &[&str]) -> &mut Agent {
         let words = [&["join-token", "worker", "-q"], token_flags].concat();
         let token = self.ok(&words);
-        let agent =
-            Agent::start(self.folder.path().join(name), name, &self.manager.address(), &token);
+        let managers = self.managers().map(Manager::address).collect();
+        let agent = Agent::start(self.folder.path().join(name), managers, &token);
         agent.connected();
         self.agents.push(agent);
         self.agents.last_mut().expect("just pushed")

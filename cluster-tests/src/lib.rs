@@ -3,12 +3,22 @@
 //! Everything a fixture starts or mounts ends with it, also when the test fails;
 //! what a killed test leaves ends by the kernel's parent-death signal.
 
+mod client;
 mod cluster;
+mod dice;
+mod net;
 mod node;
 mod process;
+mod scan;
+mod site;
 mod wait;
 
+pub use client::{Client, Outcome, secret_id};
 pub use cluster::{Cluster, Exec};
+pub use dice::Dice;
+pub use net::{Host, Net};
 pub use node::{Agent, Manager};
 pub use process::{Ran, binary, run};
+pub use scan::{Canary, Copies, processes_of};
+pub use site::{Member, Site};
 pub use wait::{DEADLINE, until};

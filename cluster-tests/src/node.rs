@@ -1,35 +1,70 @@
 //! One manager or one agent, as a process of its own.
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::future::Future;
+use std::path::PathBuf;
 use std::process::Command;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
+use skep::daemon::Failure;
+use skep::daemon::dev::{self, Launcher, Member, Process};
 
-use super::process::{Daemon, Ran, binary, mortal, run};
+use super::process::{Ran, binary, mortal, run, status_of};
 use super::until;
+
+/// What starts every daemon of a test.
+pub(crate) fn launcher() -> Launcher {
+    Launcher::strict(binary())
+}
+
+/// Does it in this thread, which what it starts ends with.
+#[track_caller]
+pub(crate) fn now<T>(work: impl Future<Output = Result<T, Failure>>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.expect("a runtime").block_on(work) {
+        Ok(done) => done,
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+fn started(member: &Member) -> Process {
+    now(async {
+        let mut process = launcher().start(member)?;
+        dev::up(member, &mut process).await?;
+        Ok(process)
+    })
+}
+
+/// It is not waited for before its fixture does: the number is its own.
+fn send(process: Option<&Process>, signal: Signal) {
+    let process = process.expect("a running daemon");
+    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw).expect("a pid");
+    kill_process(pid, signal).expect("a signal sent");
+}
+
+fn end_of(process: Option<Process>) -> i32 {
+    let mut process = process.expect("a running daemon");
+    status_of(until("a daemon's end", || process.ended()))
+}
 
 /// A manager process and its folder.
 #[derive(Debug)]
 pub struct Manager {
-    folder: PathBuf,
-    port: u16,
-    daemon: Option<Daemon>,
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
+    member: Member,
+    daemon: Option<Process>,
 }
 
 impl Manager {
+    /// One that runs.
+    pub(crate) fn of(member: Member, process: Process) -> Self {
+        Self { member, daemon: Some(process) }
+    }
+
     /// Makes its folder and starts it.
     pub(crate) fn start(folder: PathBuf) -> Self {
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let mut manager = Self { folder, port: free_port(), daemon: None };
+        let ports = dev::free_ports(1).expect("a free port");
+        let member = Member::manager(folder, ports[0]);
+        dev::make(&member, true).expect("a folder");
+        let mut manager = Self { member, daemon: None };
         manager.start_again();
         manager
     }
@@ -37,45 +72,37 @@ impl Manager {
     /// Starts it on the data that it left, and waits for its socket.
     pub fn start_again(&mut self) {
         drop(self.daemon.take());
-        let mut command = self.command();
-        self.daemon = Some(Daemon::start(&mut command, &self.log()));
-        until("a manager's socket", || {
-            self.skep(&["status", "--format", "json"]).out.contains("\"state\"").then_some(())
-        });
+        self.daemon = Some(started(&self.member));
     }
 
     /// The command that runs it.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = mortal(&binary());
-        let address = self.address();
-        command.args(["manager", "run", "--listen", &address, "--advertise", &address]);
-        command.arg("--data-dir").arg(self.data()).arg("--socket").arg(self.socket());
-        command
+        launcher().daemon(&self.member)
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.member.address().unwrap_or_default().to_owned()
     }
 
     /// Its data.
     #[must_use]
     pub fn data(&self) -> PathBuf {
-        self.folder.join("data")
+        self.member.data()
     }
 
     /// Its control socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.folder.join("manager.sock")
+        self.member.socket()
     }
 
     /// What it logs.
     #[must_use]
     pub fn log(&self) -> PathBuf {
-        self.folder.join("log")
+        self.member.log()
     }
 
     /// Runs the CLI against its control socket.
@@ -101,19 +128,28 @@ impl Manager {
 
     /// `kill -9` while others talk to it.
     pub fn kill_amid_work(&self) {
-        self.daemon.as_ref().expect("a running manager").signal(Signal::KILL);
+        send(self.daemon.as_ref(), Signal::KILL);
+    }
+
+    /// Stops it as it stands; [`Self::resume`] lets it go on.
+    pub fn freeze(&self) {
+        send(self.daemon.as_ref(), Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        send(self.daemon.as_ref(), Signal::CONT);
     }
 
     /// Asks it to stop and answers its status.
     pub fn stop(&mut self) -> i32 {
-        let mut daemon = self.daemon.take().expect("a running manager");
-        daemon.signal(Signal::TERM);
-        daemon.wait()
+        send(self.daemon.as_ref(), Signal::TERM);
+        end_of(self.daemon.take())
     }
 
     /// Waits until it ends by itself and answers its status.
     pub fn ended(&mut self) -> i32 {
-        self.daemon.take().expect("a running manager").wait()
+        end_of(self.daemon.take())
     }
 
     /// Its state, as `status` names it.
@@ -130,37 +166,36 @@ impl Manager {
 pub struct Agent {
     /// Its node name.
     pub name: String,
-    folder: PathBuf,
-    managers: String,
-    daemon: Option<Daemon>,
+    member: Member,
+    daemon: Option<Process>,
 }
 
 impl Agent {
+    /// One that runs.
+    pub(crate) fn of(member: Member, process: Process) -> Self {
+        Self { name: member.name.clone(), member, daemon: Some(process) }
+    }
+
     /// Makes its folder with the token in it, and starts it.
-    pub(crate) fn start(folder: PathBuf, name: &str, managers: &str, token: &str) -> Self {
-        std::fs::create_dir_all(&folder).expect("a folder");
-        std::fs::write(folder.join("token"), token).expect("a token file");
-        let mut agent =
-            Self { name: name.to_owned(), folder, managers: managers.to_owned(), daemon: None };
+    pub(crate) fn start(folder: PathBuf, managers: Vec<String>, token: &str) -> Self {
+        let member = Member::agent(folder, managers);
+        dev::make(&member, true).expect("a folder");
+        dev::give_token(&member, token.as_bytes()).expect("a token file");
+        let mut agent = Self { name: member.name.clone(), member, daemon: None };
         agent.start_again();
         agent
     }
 
-    /// Starts it on what it left.
+    /// Starts it on what it left, and waits for its socket.
     pub fn start_again(&mut self) {
         drop(self.daemon.take());
-        let mut command = mortal(&binary());
-        command.args(["agent", "run", "--name", &self.name, "--manager", &self.managers]);
-        command.arg("--data-dir").arg(self.folder.join("data")).arg("--socket").arg(self.socket());
-        command.arg("--root").arg(self.root()).arg("--token-file").arg(self.folder.join("token"));
-        self.daemon = Some(Daemon::start(&mut command, &self.log()));
-        until("an agent's socket", || (self.skep(&["agent", "status"]).status == 0).then_some(()));
+        self.daemon = Some(started(&self.member));
     }
 
     /// Where it shows secrets.
     #[must_use]
     pub fn root(&self) -> PathBuf {
-        self.folder.join("secrets")
+        self.member.root()
     }
 
     /// A file as the host sees it.
@@ -172,19 +207,19 @@ impl Agent {
     /// Its local socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.folder.join("agent.sock")
+        self.member.socket()
     }
 
     /// What it logs.
     #[must_use]
     pub fn log(&self) -> PathBuf {
-        self.folder.join("log")
+        self.member.log()
     }
 
     /// Its data.
     #[must_use]
     pub fn data(&self) -> PathBuf {
-        self.folder.join("data")
+        self.member.data()
     }
 
     /// Runs the CLI against its socket.
@@ -211,24 +246,23 @@ impl Agent {
 
     /// Asks it to stop and answers its status.
     pub fn stop(&mut self) -> i32 {
-        let mut daemon = self.daemon.take().expect("a running agent");
-        daemon.signal(Signal::TERM);
-        daemon.wait()
+        send(self.daemon.as_ref(), Signal::TERM);
+        end_of(self.daemon.take())
     }
 
     /// Waits until it ends by itself and answers its status.
     pub fn ended(&mut self) -> i32 {
-        self.daemon.take().expect("a running agent").wait()
+        end_of(self.daemon.take())
     }
 
     /// Stops it as it stands; [`Self::resume`] lets it go on.
     pub fn freeze(&self) {
-        self.daemon.as_ref().expect("a running agent").signal(Signal::STOP);
+        send(self.daemon.as_ref(), Signal::STOP);
     }
 
     /// Lets it go on.
     pub fn resume(&self) {
-        self.daemon.as_ref().expect("a running agent").signal(Signal::CONT);
+        send(self.daemon.as_ref(), Signal::CONT);
     }
 
     /// Waits until it says that it is connected.
@@ -242,17 +276,6 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         drop(self.daemon.take());
-        unmount_below(&self.root());
-    }
-}
-
-/// Takes away what is mounted below a folder, the innermost first.
-fn unmount_below(folder: &Path) {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
-    let mut points: Vec<_> = points.filter(|point| point.starts_with(folder)).collect();
-    points.reverse();
-    for point in points {
-        let _gone_already = rustix::mount::unmount(&point, rustix::mount::UnmountFlags::DETACH);
+        dev::unmount_below(&self.root());
     }
 }

@@ -2,7 +2,9 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+
+use skep::daemon::dev::Launcher;
 
 /// The `skep` binary of this build: `SKEP_BIN`, or the one beside the tests.
 ///
@@ -79,58 +81,8 @@ pub(crate) fn status_of(status: std::process::ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
 }
 
-/// A command that is killed when this test's process dies.
+/// A command that is killed when this test's thread ends, and knows nothing of the
+/// `SKEP_*` settings around it.
 pub(crate) fn mortal(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-    for (key, _) in
-        std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("SKEP_"))
-    {
-        command.env_remove(key);
-    }
-    command
-}
-
-/// A daemon that ends with its fixture.
-#[derive(Debug)]
-pub(crate) struct Daemon(pub(crate) Child);
-
-impl Daemon {
-    /// Starts it with both outputs appended to `log`.
-    pub(crate) fn start(command: &mut Command, log: &Path) -> Self {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
-        let also = file.try_clone().expect("the log again");
-        Self(command.stdin(Stdio::null()).stdout(file).stderr(also).spawn().expect("a daemon"))
-    }
-
-    /// Sends a signal.
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = i32::try_from(self.0.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-            .expect("a pid");
-        rustix::process::kill_process(pid, signal).expect("a signal sent");
-    }
-
-    /// Waits for its end and answers its status.
-    pub(crate) fn wait(&mut self) -> i32 {
-        super::until("a daemon's end", || self.0.try_wait().expect("a child")).into_status()
-    }
-}
-
-trait IntoStatus {
-    fn into_status(self) -> i32;
-}
-
-impl IntoStatus for std::process::ExitStatus {
-    fn into_status(self) -> i32 {
-        status_of(self)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
+    Launcher::strict(program.to_owned()).command::<&str>([])
 }

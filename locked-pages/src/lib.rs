@@ -1,8 +1,16 @@
 //! The few system calls that the compiler cannot check, each behind a function
 //! that is safe to call. The rest of Skep forbids `unsafe`.
 
-use std::io;
+mod descriptors;
+mod pages;
 
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+pub use descriptors::own_descriptors;
+pub use pages::{LockedArray, LockedBytes, unlocked_bytes};
+use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 use rustix::thread::UnshareFlags;
 
 /// Gives the calling thread a mount namespace of its own (and with it a working
@@ -32,9 +40,28 @@ fn unshare(flags: UnshareFlags) -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
 }
 
+/// Lets the kernel send `signal` to the command's process once the **thread** that
+/// spawned it has ended, be it by `kill -9`: spawn it from a thread that lives as
+/// long as the process should. It is kept across `exec` (but not of a set-user-id
+/// program), and not passed on to children.
+#[allow(unsafe_code, reason = "what runs between fork and exec is the caller's care")]
+pub fn end_with_parent(command: &mut Command, signal: Signal) {
+    let parent = getpid();
+    let ask = move || {
+        set_parent_process_death_signal(Some(signal))?;
+        // Whoever ended before the line above is not noticed by it.
+        if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed. These are two
+    // system calls and the making of an error that allocates nothing; nothing is locked,
+    // and all that is captured was copied before the fork.
+    unsafe { command.pre_exec(ask) };
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::read_link;
+    use std::os::unix::process::ExitStatusExt;
 
     use super::*;
 
@@ -59,5 +86,20 @@ mod tests {
         assert_eq!(error.raw_os_error(), Some(22));
         drop(stop);
         assert!(second.join().unwrap());
+    }
+
+    #[test]
+    fn a_process_ends_with_the_thread_that_spawned_it() {
+        let spawn = || {
+            let mut command = Command::new("sleep");
+            end_with_parent(command.arg("20"), Signal::TERM);
+            command.spawn().unwrap()
+        };
+        let mut orphan = std::thread::spawn(spawn).join().unwrap();
+        let mut child = spawn();
+        assert_eq!(orphan.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
+        assert!(child.try_wait().unwrap().is_none(), "its thread lives");
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
     }
 }

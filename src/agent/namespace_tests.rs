@@ -14,7 +14,7 @@ use super::*;
 use crate::agent::mount::{Mounts, Options};
 use crate::agent::vault::{FileSpec, ServiceFiles, Workload};
 use crate::base::{BootTime, SecretBytes, SecretId, ServiceId, VersionId};
-use crate::domain::{OfflinePolicy, Owner};
+use crate::domain::{MountKind, OfflinePolicy, Owner};
 
 /// Says that this process is the command's: `files|at|user|script`.
 const CASE: &str = "SKEP_TEST_NAMESPACE";
@@ -160,6 +160,7 @@ impl Mounted {
         let set = ServiceFiles {
             service: ServiceId::from_bytes([1; 16]),
             name: "web".parse().unwrap(),
+            mount: MountKind::Tmpfs,
             owner: Owner::default(),
             offline: OfflinePolicy::Keep,
             digest: [number; 32],

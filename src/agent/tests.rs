@@ -276,7 +276,12 @@ impl Case {
         let (worker, reports) =
             Worker::start(mounts, book, Arc::clone(&clock), CLUSTER).expect("starts");
         let (ended, ends) = mpsc::unbounded_channel();
-        let workloads = Workloads::new(worker.clone(), boot_id().expect("an id"), ended);
+        let workloads = Workloads::new(
+            worker.clone(),
+            boot_id().expect("an id"),
+            crate::agent::vault::Guests::default(),
+            ended,
+        );
         let alive = workloads.adopt(&roster, &adopted);
         let credentials = self.pki.credentials(CertificateRole::Worker(NODE));
         let links = Links {

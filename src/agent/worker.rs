@@ -135,7 +135,9 @@ impl Hands {
                     noted.send(()).ok();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => {
+                    return self.mounts.end();
+                }
             }
             let ticked = self.mounts.tick(self.clock.boot());
             next = ticked.next;

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 use crate::agent::mount::Adopted;
 use crate::agent::session::WorkloadId;
-use crate::agent::vault::Workload;
+use crate::agent::vault::{Guests, Member, Party, Workload};
 use crate::agent::worker::Worker;
 use crate::agent::workload::{Enclosure, Process, Record, namespace_of, roster};
 use crate::base::ServiceId;
@@ -37,6 +37,8 @@ struct Shared {
     worker: Worker,
     ended: mpsc::UnboundedSender<WorkloadId>,
     boot_id: String,
+    /// Who may open where the agent is asked.
+    guests: Guests,
     list: Mutex<List>,
 }
 
@@ -59,6 +61,13 @@ struct Entry {
     task: Option<AbortHandle>,
 }
 
+impl Entry {
+    fn member(&self) -> Member {
+        let namespace = self.enclosure.borrow().map(|enclosure| enclosure.namespace);
+        Member { main: self.main, left: self.left.clone(), namespace }
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
@@ -68,10 +77,15 @@ impl Drop for Entry {
 }
 
 impl Workloads {
-    /// None yet. What ends is told to `ended`.
+    /// None yet. What ends is told to `ended`, who they are to `guests`.
     #[must_use]
-    pub fn new(worker: Worker, boot_id: String, ended: mpsc::UnboundedSender<WorkloadId>) -> Self {
-        Self(Arc::new(Shared { worker, ended, boot_id, list: Mutex::default() }))
+    pub fn new(
+        worker: Worker,
+        boot_id: String,
+        guests: Guests,
+        ended: mpsc::UnboundedSender<WorkloadId>,
+    ) -> Self {
+        Self(Arc::new(Shared { worker, ended, boot_id, guests, list: Mutex::default() }))
     }
 
     /// A process claims; it is followed from here on.
@@ -122,7 +136,8 @@ impl Workloads {
             let granted = entry.and_then(|entry| Some((entry.service?, entry.live.clone()?)));
             granted.ok_or_else(|| io::Error::other("it was not granted a service"))?
         };
-        let enclosure = Enclosure { namespace, device: std::fs::metadata(live)?.dev() };
+        let device = std::fs::metadata(live)?.dev();
+        let enclosure = Enclosure { namespace, device, service };
         {
             let list = self.0.list.lock();
             for entry in list.entries.values().filter(|entry| entry.main == process.id) {
@@ -293,11 +308,16 @@ impl Shared {
     fn note(&self, service: ServiceId) -> oneshot::Receiver<()> {
         let list = self.list.lock();
         let of_service = list.entries.values().filter(|entry| entry.service == Some(service));
-        let mut using: Vec<Workload> =
-            of_service.flat_map(|entry| entry.left.iter().copied()).collect();
-        if list.manual.contains(&service) {
+        let party = Party {
+            by_hand: list.manual.contains(&service),
+            members: of_service.map(Entry::member).collect(),
+        };
+        let left = party.members.iter().flat_map(|member| member.left.iter().copied());
+        let mut using: Vec<Workload> = left.collect();
+        if party.by_hand {
             using.push(FIRST);
         }
+        self.guests.set(service, party);
         let records: Vec<Record> = list
             .entries
             .values()

@@ -30,6 +30,13 @@ pub const SERVICE_BYTES: u64 = 64 * 1024 * 1024;
 pub const TOKENS: usize = 1_000;
 /// Managers in a cluster: more voters make every commit slower.
 pub const MANAGERS: usize = 7;
+/// Older cluster keys that are kept for data keys wrapped under them.
+pub const CLUSTER_KEYS: usize = 1_000;
+/// Managers remembered as removed.
+pub const REMOVED: usize = 64;
+/// Milliseconds that a manager is remembered as removed: longer than a member may
+/// take a young certificate for that of somebody it does not know yet.
+pub const REMOVED_MS: u64 = 600_000;
 /// Recipients of the key files.
 pub const RECIPIENTS: usize = 16;
 /// Constraints of one service.

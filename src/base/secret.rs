@@ -1,30 +1,35 @@
 //! Secret bytes. They derive nothing: no `Debug`, `Clone`, `PartialEq` or
-//! serialisation, and they are zeroed on drop. `grep expose` lists every place
-//! that touches plaintext.
+//! serialisation; they stand in locked pages and are zeroed on drop. `grep expose`
+//! lists every place that touches plaintext.
 
+use locked_pages::{LockedArray, LockedBytes};
 use zeroize::Zeroize;
 
 /// Secret bytes of a length fixed when they were made, so that no copy is left
 /// behind by a growing buffer.
-pub struct SecretBytes(Box<[u8]>);
+pub struct SecretBytes(LockedBytes);
 
 impl SecretBytes {
     /// `length` zero bytes, to be filled in place through [`Self::expose_mut`].
     #[must_use]
     pub fn zeroed(length: usize) -> Self {
-        Self(vec![0; length].into_boxed_slice())
+        Self(LockedBytes::zeroed(length))
     }
 
-    /// Takes over bytes that already stand in a box of their own.
+    /// Moves bytes here from ordinary memory, which is zeroed.
     #[must_use]
-    pub fn from_box(bytes: Box<[u8]>) -> Self {
-        Self(bytes)
+    pub fn take(mut bytes: Vec<u8>) -> Self {
+        let secret = Self::copy_of(&bytes);
+        bytes.zeroize();
+        secret
     }
 
     /// Copies `bytes`; the caller wipes the original.
     #[must_use]
     pub fn copy_of(bytes: &[u8]) -> Self {
-        Self(bytes.into())
+        let mut secret = Self::zeroed(bytes.len());
+        secret.0.copy_from_slice(bytes);
+        secret
     }
 
     /// The bytes.
@@ -60,27 +65,22 @@ impl SecretBytes {
     }
 }
 
-impl Drop for SecretBytes {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
 /// A 32-byte key.
-pub struct Key32(Box<[u8; 32]>);
+pub struct Key32(LockedArray<32>);
 
 impl Key32 {
     /// The key made of these bytes; the caller's copy is zeroed.
     #[must_use]
     pub fn take(bytes: &mut [u8; 32]) -> Self {
-        let key = Self(Box::new(*bytes));
+        let mut key = Self(LockedArray::zeroed());
+        key.0.copy_from_slice(bytes);
         bytes.zeroize();
         key
     }
 
     /// Draws a new key.
     pub fn draw(dice: &mut dyn super::Dice) -> Self {
-        let mut key = Self(Box::new([0; 32]));
+        let mut key = Self(LockedArray::zeroed());
         dice.fill(key.0.as_mut_slice());
         key
     }
@@ -88,10 +88,8 @@ impl Key32 {
     /// The key with these bytes, if there are 32 of them.
     #[must_use]
     pub fn copy_of(bytes: &[u8]) -> Option<Self> {
-        let mut key = Self(Box::new([0; 32]));
-        if bytes.len() != key.0.len() {
-            return None;
-        }
+        let bytes: &[u8; 32] = bytes.try_into().ok()?;
+        let mut key = Self(LockedArray::zeroed());
         key.0.copy_from_slice(bytes);
         Some(key)
     }
@@ -100,12 +98,6 @@ impl Key32 {
     #[must_use]
     pub fn expose(&self) -> &[u8; 32] {
         &self.0
-    }
-}
-
-impl Drop for Key32 {
-    fn drop(&mut self) {
-        self.0.zeroize();
     }
 }
 

@@ -23,6 +23,7 @@ use crate::transport::{ClientTls, Credentials, Expect, connect, connect_local};
 
 use super::input;
 use super::problem::{Answer, Trouble, read, usage};
+use super::sealing::Intake;
 use super::settings::ClientSettings;
 use super::shell::Screen;
 
@@ -35,6 +36,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// How long an act with a request id may be sent again: its answer is
 /// remembered for a minute, and the rest of it is for the way.
 const REPEATABLE: Duration = Duration::from_secs(30);
+/// The least time that one manager has for an answer, where another may have it.
+const ATTEMPT: Duration = Duration::from_secs(5);
 /// Bytes of an identity file: a few certificates.
 const IDENTITY_BYTES: usize = 256 * 1024;
 
@@ -68,6 +71,8 @@ pub(super) struct Link {
     /// The leader, as a manager named it: tried before the route.
     leader: Vec<String>,
     channel: Option<Channel>,
+    /// To what values were sealed last.
+    intake: Option<Intake>,
     timeout: Duration,
 }
 
@@ -98,7 +103,15 @@ impl Link {
         let fingerprint = identity.as_ref().map(|identity| identity.fingerprint);
         let tls = identity.as_ref().map(client_tls).transpose()?;
         let timeout = settings.timeout;
-        Ok(Self { route, tls, fingerprint, leader: Vec::new(), channel: None, timeout })
+        Ok(Self {
+            route,
+            tls,
+            fingerprint,
+            leader: Vec::new(),
+            channel: None,
+            intake: None,
+            timeout,
+        })
     }
 
     /// How long to try, and to wait.
@@ -109,6 +122,16 @@ impl Link {
     /// The fingerprint that the identity names, if there is one.
     pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
         self.fingerprint
+    }
+
+    /// To what values were sealed last: good until a manager says otherwise.
+    pub(super) fn intake(&self) -> Option<Intake> {
+        self.intake
+    }
+
+    /// Keeps it for the next value.
+    pub(super) fn keep_intake(&mut self, intake: Intake) {
+        self.intake = Some(intake);
     }
 
     /// Calls until there is an answer that decides, or the time is over.
@@ -131,20 +154,23 @@ impl Link {
                     continue;
                 }
             };
-            let answered = timeout_at(tries.deadline, send(client, request.clone())).await;
-            match answered {
+            let attempt = tries.attempt();
+            match timeout_at(attempt, send(client, request.clone())).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => {
                     let answer = read(&status);
-                    if let (Answer::LeaderIsAt(addresses, _), None) = (&answer, &self.tls) {
-                        return Err(no_identity(addresses));
-                    }
                     self.follow(&answer);
                     tries.answered(answer).await?;
                 }
-                Err(_elapsed) => {
+                Err(_elapsed) if attempt >= tries.deadline => {
                     self.channel = None;
                     return Err(tries.silent(self.timeout));
+                }
+                // It may hang, and another manager lead meanwhile.
+                Err(_elapsed) => {
+                    let answer = Answer::Lost("the manager does not answer".to_owned());
+                    self.follow(&answer);
+                    tries.answered(answer).await?;
                 }
             }
         }
@@ -195,14 +221,6 @@ impl Link {
             (Route::Remote(_), None) => Err(Failure::new(Exit::Usage, "no identity")),
         }
     }
-}
-
-/// The leader is elsewhere, where only an identity is spoken to.
-fn no_identity(leader: &[String]) -> Trouble {
-    let at = leader.join(", ");
-    Failure::new(Exit::Unreachable, format!("this machine's manager does not lead; {at} does"))
-        .hint("show an identity (--identity FILE or SKEP_IDENTITY), or call it on that machine")
-        .into()
 }
 
 /// The first manager that answers.
@@ -269,6 +287,8 @@ struct Tries {
     deadline: Instant,
     pause: Duration,
     redirects: usize,
+    /// A manager was reached before.
+    reached: bool,
     /// A try broke after it was sent: it may have been done.
     maybe_done: bool,
 }
@@ -277,19 +297,29 @@ impl Tries {
     fn new(kind: Kind, most: Duration) -> Self {
         let most = if matches!(kind, Kind::Repeatable(_)) { most.min(REPEATABLE) } else { most };
         let deadline = Instant::now() + most.min(Duration::from_hours(24));
-        Self { kind, deadline, pause: PAUSE.0, redirects: 0, maybe_done: false }
+        Self { kind, deadline, pause: PAUSE.0, redirects: 0, reached: false, maybe_done: false }
     }
 
-    /// No connection: that alone is no reason to go on, an open question is.
-    async fn not_reached(&mut self, failure: Failure) -> Result<(), Trouble> {
-        if self.maybe_done || self.redirects > 0 {
-            self.again(failure).await
-        } else {
-            Err(failure.into())
+    /// When to give up on a manager that took a call and says nothing: in time to
+    /// ask another one, where asking again does no harm.
+    fn attempt(&self) -> Instant {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match self.kind {
+            Kind::Read | Kind::Repeatable(_) => {
+                self.deadline.min(Instant::now() + ATTEMPT.max(left / 3))
+            }
+            Kind::Once(_) => self.deadline,
         }
     }
 
+    /// No connection: that alone is no reason to go on; an election or an open
+    /// question is.
+    async fn not_reached(&mut self, failure: Failure) -> Result<(), Trouble> {
+        if self.reached { self.again(failure).await } else { Err(failure.into()) }
+    }
+
     async fn answered(&mut self, answer: Answer) -> Result<(), Trouble> {
+        self.reached = true;
         match answer {
             Answer::Refused(failure) => Err(failure.into()),
             Answer::LeaderIsAt(_, failure) => {

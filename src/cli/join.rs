@@ -1,6 +1,6 @@
-//! `skep join` and `skep manager step-down`.
+//! `skep join`, `skep leave`, `skep manager step-down` and `skep manager repair`.
 
-use super::args::{ClientArgs, JoinArgs};
+use super::args::{ClientArgs, JoinArgs, LeaveArgs, LocalArgs};
 use super::client::{Control, Kind, Link};
 use super::input;
 use super::problem::Trouble;
@@ -28,6 +28,23 @@ pub(super) async fn run(shell: &mut Shell, args: JoinArgs) -> Result<(), Trouble
     Ok(())
 }
 
+/// Lets this machine's manager leave.
+pub(super) async fn leave(shell: &mut Shell, args: LeaveArgs) -> Result<(), Trouble> {
+    let mut link = Link::new(ClientSettings::of_local(args.local)?, &mut shell.screen)?;
+    if args.force {
+        shell.screen.warn(
+            "only this machine's data is erased: the cluster goes on listing the manager and \
+             counting on it; skep node rm it on another manager",
+        );
+    }
+    let request = api::LeaveClusterRequest { force: args.force };
+    let send = async |mut client: Control, request| client.leave_cluster(request).await;
+    link.call(Kind::Once("skep node ls, skep status".to_owned()), request, send).await?;
+    let done = if args.force { "its data is erased" } else { "it left, and its data is erased" };
+    shell.screen.say(&format!("{done}; the manager's process ends"));
+    Ok(())
+}
+
 /// Hands leadership over.
 pub(super) async fn step_down(
     shell: &mut Shell,
@@ -40,5 +57,20 @@ pub(super) async fn step_down(
     let request = api::StepDownRequest { to: to.unwrap_or_default() };
     link.call(kind, request, send).await?;
     shell.screen.say("leadership was handed over");
+    Ok(())
+}
+
+/// Brings this machine's manager home, whose disk was put back to an older state.
+pub(super) async fn repair(
+    shell: &mut Shell,
+    addresses: Vec<String>,
+    local: LocalArgs,
+) -> Result<(), Trouble> {
+    let mut link = Link::new(ClientSettings::of_local(local)?, &mut shell.screen)?;
+    let request = api::RepairRequest { addresses: addresses.into_iter().map(with_port).collect() };
+    let send = async |mut client: Control, request| client.repair(request).await;
+    // What was done once may be done again: it is one manager's own disk.
+    let reply = link.call(Kind::Once("skep status".to_owned()), request, send).await?;
+    shell.screen.say(&format!("repaired: {}", reply.state));
     Ok(())
 }

@@ -9,12 +9,15 @@ mod agent;
 mod args;
 mod client;
 mod completion;
+mod dev;
 mod exec;
 mod init;
 mod input;
 mod join;
 mod lookup;
+mod man;
 mod node;
+mod operator;
 mod outfile;
 mod problem;
 mod prompt;
@@ -46,6 +49,7 @@ use problem::Trouble;
 
 use crate::daemon::{Exit, Failure};
 
+pub use operator::Operator;
 pub use shell::{Screen, Shell};
 
 /// The whole process: reads its arguments, does it, answers the exit status.
@@ -105,8 +109,11 @@ fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
     let command = match command {
         Command::Manager(ManagerCommand::Run(args)) => return run::manager(shell, *args),
         Command::Agent(AgentCommand::Run(args)) => return run::agent(*args),
+        Command::Agent(AgentCommand::Guard { point }) => return run::guard(&point),
         Command::Exec(args) => return Err(exec::run(args)),
+        Command::Dev(args) => return dev::run(shell, args),
         Command::Completion { shell: kind } => return completion::run(shell, kind),
+        Command::Man { folder } => return man::run(shell, &folder),
         Command::Version => {
             return shell.screen.data(concat!("skep ", env!("CARGO_PKG_VERSION")));
         }
@@ -123,8 +130,12 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::JoinToken(command) => token::run(shell, command).await,
         Command::Init(args) => init::run(shell, args).await,
         Command::Join(args) => join::run(shell, args).await,
+        Command::Leave(args) => join::leave(shell, args).await,
         Command::Manager(ManagerCommand::StepDown { to, client }) => {
             join::step_down(shell, to, client).await
+        }
+        Command::Manager(ManagerCommand::Repair { addresses, local }) => {
+            join::repair(shell, addresses, local).await
         }
         Command::Unlock(args) => unlock::unlock(shell, args).await,
         Command::Lock(args) => unlock::lock(shell, args).await,
@@ -135,10 +146,12 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         }
         Command::Agent(AgentCommand::Leave { socket }) => agent::leave(shell, socket).await,
         Command::Agent(AgentCommand::Service(command)) => agent::service(shell, command).await,
-        Command::Agent(AgentCommand::Run(_))
+        Command::Agent(AgentCommand::Run(_) | AgentCommand::Guard { .. })
         | Command::Manager(ManagerCommand::Run(_))
         | Command::Exec(_)
+        | Command::Dev(_)
         | Command::Completion { .. }
+        | Command::Man { .. }
         | Command::Version => {
             Err(Failure::new(Exit::Bug, "a command reached the wrong place").into())
         }

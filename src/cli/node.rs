@@ -130,17 +130,25 @@ async fn rm(
     client: ClientArgs,
 ) -> Result<(), Trouble> {
     let mut link = link(shell, client)?;
-    let (mut changes, mut nodes) = (Vec::new(), Vec::new());
+    let (mut workers, mut managers, mut nodes) = (Vec::new(), Vec::new(), Vec::new());
     for what in typed {
         let node: NodeView = lookup::exact(&mut link, what).await?;
-        changes.push(Change::RemoveNode { id: lookup::id(&node.id)?, force });
+        let change = Change::RemoveNode { id: lookup::id(&node.id)?, force };
+        if node.role == "manager" { &mut managers } else { &mut workers }.push((what, change));
         nodes.push(node.id);
     }
-    let reply = apply(shell, &mut link, "skep node ls", &changes).await?;
-    typed.iter().try_for_each(|what| shell.screen.data(what))?;
+    // Workers go as one act; each manager takes a majority of its own.
+    let (names, changes): (Vec<_>, Vec<_>) = workers.into_iter().unzip();
+    let acts = (!changes.is_empty()).then_some((names, changes)).into_iter();
+    let acts = acts.chain(managers.into_iter().map(|(name, change)| (vec![name], vec![change])));
+    let mut revision = 0;
+    for (names, changes) in acts {
+        revision = apply(shell, &mut link, "skep node ls", &changes).await?.revision;
+        names.iter().try_for_each(|what| shell.screen.data(what))?;
+    }
     if force {
         return Ok(());
     }
     let concerned = Concerned { services: Vec::new(), nodes };
-    wait::delivered(shell, &mut link, wait, Revision(reply.revision), concerned).await
+    wait::delivered(shell, &mut link, wait, Revision(revision), concerned).await
 }

@@ -2,6 +2,7 @@
 //! `daemon`'s.
 
 use std::io::ErrorKind;
+use std::path::Path;
 
 use crate::daemon::config::ManagerConfig;
 use crate::daemon::logging::{self, LogFormat};
@@ -42,6 +43,12 @@ pub(super) fn agent(args: AgentRunArgs) -> Result<(), Trouble> {
         let shutdown = Shutdown::on_signals().map_err(limit)?;
         Ok(daemon::agent::run(config, shutdown).await?)
     })
+}
+
+/// Looks after an agent that serves files.
+pub(super) fn guard(point: &Path) -> Result<(), Trouble> {
+    logging::start(LogFormat::Text, "warn")?;
+    Ok(daemon::guard::run(point)?)
 }
 
 fn start_log(log: &LogSettings) -> Result<(), Trouble> {

@@ -31,7 +31,10 @@ pub(super) async fn apply_sealed(
     drafts: &[Draft],
     changes_of: impl Fn(Vec<NewVersion>) -> Vec<Change>,
 ) -> Result<api::ApplyReply, Trouble> {
-    let mut intake = intake_of(link).await?;
+    let mut intake = match link.intake() {
+        Some(intake) => intake,
+        None => intake_of(link).await?,
+    };
     let mut again = true;
     loop {
         let sealed = drafts.iter().map(|draft| seal(&mut *shell.dice, &intake, draft));
@@ -71,7 +74,9 @@ pub(super) async fn apply(
     link.call(kind, request, async |mut client: Control, request| client.apply(request).await).await
 }
 
-struct Intake {
+/// To what values are sealed; it is another one after a manager was removed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Intake {
     cluster: ClusterId,
     number: u64,
     public: [u8; 32],
@@ -89,11 +94,13 @@ async fn intake_of(link: &mut Link) -> Result<Intake, Trouble> {
             .into());
     }
     let broken = || Trouble::from(Failure::new(Exit::Refused, "the manager's intake is malformed"));
-    Ok(Intake {
+    let intake = Intake {
         cluster: reply.cluster_id.as_slice().try_into().map_err(|_bad| broken())?,
         number: reply.number,
         public: reply.intake.as_slice().try_into().map_err(|_bad| broken())?,
-    })
+    };
+    link.keep_intake(intake);
+    Ok(intake)
 }
 
 /// Seals one value, and opens it again: nobody else could tell that it does not open.

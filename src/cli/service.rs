@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::base::{Labels, Revision, SecretId, ServiceId, Target};
 use crate::daemon::{Exit, Failure};
-use crate::domain::{Grant, MountKind, Placement, ServiceSpec};
+use crate::domain::{Grant, Placement, ServiceSpec};
 use crate::wire::api::{self, SecretView, ServiceView};
 use crate::wire::convert;
 
@@ -62,7 +62,7 @@ async fn create(shell: &mut Shell, args: ServiceCreateArgs) -> Result<(), Troubl
             constraints: constraints.collect::<Result<_, _>>()?,
             everywhere: args.everywhere,
         },
-        mount: MountKind::Tmpfs,
+        mount: spec::mount(&args.mount),
         activation: spec::activation(&args.activation),
         owner: spec::owner(&args.owner)?,
         offline: spec::offline(&args.offline)?,

@@ -41,6 +41,7 @@ struct CliFile {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct ManagerFile {
     data_dir: Option<PathBuf>,
+    name: Option<String>,
     listen: Option<String>,
     advertise: Vec<String>,
     socket: Option<PathBuf>,
@@ -140,6 +141,13 @@ impl ClientSettings {
         })
     }
 
+    /// For a program: nothing from files or the environment.
+    pub(super) fn of_identity(identity: &Path, hosts: Vec<String>, timeout: Duration) -> Self {
+        let hosts = hosts.into_iter().map(with_port).collect();
+        let (identity, socket) = (Some(identity.to_owned()), MANAGER_SOCKET.into());
+        Self { hosts, identity, socket, local: false, timeout }
+    }
+
     /// For commands that only this machine's manager serves.
     pub(super) fn of_local(args: LocalArgs) -> Result<Self, Failure> {
         let mut settings = Self::of(ClientArgs { local: args, ..ClientArgs::default() })?;
@@ -190,8 +198,10 @@ pub(super) fn manager(args: ManagerRunArgs) -> Result<(ManagerConfig, LogSetting
         advertise = vec![own_address(listen)?];
     }
     let roles = first(args.socket_roles, file.socket_role);
+    let name = args.name.or(file.name).map(|name| name.parse::<Name>()).transpose();
     let config = ManagerConfig {
         data_dir: args.data_dir.or(file.data_dir).unwrap_or_else(|| MANAGER_DATA_DIR.into()),
+        name: name.map_err(|error| bad(format!("name: {error}")))?,
         listen,
         advertise,
         socket: args.socket.or(file.socket).unwrap_or_else(|| MANAGER_SOCKET.into()),

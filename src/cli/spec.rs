@@ -1,7 +1,7 @@
 //! What is typed about a service: placement, owner, policy, grants.
 
 use crate::base::{Name, Target};
-use crate::domain::{Activation, Attribute, Constraint, OfflinePolicy, Owner};
+use crate::domain::{Activation, Attribute, Constraint, MountKind, OfflinePolicy, Owner};
 
 use super::problem::{Trouble, usage};
 
@@ -74,6 +74,11 @@ pub(super) fn offline(text: &str) -> Result<OfflinePolicy, Trouble> {
 /// `running` or `placed`; clap has checked it.
 pub(super) fn activation(text: &str) -> Activation {
     if text == "placed" { Activation::Placed } else { Activation::Running }
+}
+
+/// `tmpfs` or `fuse`; clap has checked it.
+pub(super) fn mount(text: &str) -> MountKind {
+    if text == "fuse" { MountKind::Fuse } else { MountKind::Tmpfs }
 }
 
 /// `0444`: octal, and permissions alone.

@@ -87,6 +87,7 @@ fn shown(reply: &StatusReply) -> Value {
             "state": voter.state,
             "last_contact_ms": voter.last_contact_ms,
             "records_behind": voter.records_behind,
+            "version": (!voter.version.is_empty()).then_some(&voter.version),
         })
     });
     let pending = reply.pending.iter().map(|pair| {
@@ -120,6 +121,7 @@ fn shown(reply: &StatusReply) -> Value {
         "revision": reply.revision,
         "level": reply.level,
         "started_at": render::time(reply.started),
+        "clock_ahead_ms": reply.clock_ahead_ms,
         "voters": voters.collect::<Vec<_>>(),
         "tolerates_losses": reply.tolerates_losses,
         "key_generation": reply.key_generation,
@@ -135,8 +137,32 @@ fn shown(reply: &StatusReply) -> Value {
 }
 
 fn text(shell: &mut Shell, reply: &StatusReply) -> Result<(), Trouble> {
-    let mut rows: Vec<(&str, String)> = vec![
-        ("state", reply.state.clone()),
+    for (head, row) in rows(reply) {
+        shell.screen.data(format!("{:<12} {}", format!("{head}:"), row.trim_end()).as_str())?;
+    }
+    tables(shell, reply)?;
+    if !reply.warnings.is_empty() {
+        shell.screen.data("")?;
+    }
+    for warning in &reply.warnings {
+        shell.screen.data(&format!("warning {}: {}", warning.code, warning.text))?;
+        if !warning.hint.is_empty() {
+            shell.screen.data(&format!("  hint: {}", warning.hint))?;
+        }
+    }
+    if reply.state == "new" {
+        shell.screen.hint("`skep init` founds a cluster here, `skep join` enters one");
+    }
+    if reply.state == "locked" {
+        shell.screen.failure(&locked());
+    }
+    Ok(())
+}
+
+/// What there is to say, a line each.
+fn rows(reply: &StatusReply) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("state", stand(reply)),
         ("manager", format!("{} {}", reply.node_name, hidden_if_empty(&reply.node_id))),
         ("version", reply.version.clone()),
     ];
@@ -147,60 +173,59 @@ fn text(shell: &mut Shell, reply: &StatusReply) -> Result<(), Trouble> {
     if !reply.fingerprint.is_empty() {
         rows.push(("fingerprint", data_encoding::HEXLOWER.encode(&reply.fingerprint)));
     }
+    let (generation, number) = (reply.key_generation, reply.cluster_key_number);
     if !reply.voters.is_empty() {
-        rows.push((
-            "raft",
-            format!(
-                "term {}, revision {}, epoch {}; {}",
-                reply.term,
-                reply.revision,
-                reply.epoch_counter,
-                losses(reply.tolerates_losses)
-            ),
-        ));
-        rows.push((
-            "content",
-            format!(
-                "{}, {}, {}",
-                counted(reply.secrets, "secret"),
-                counted(reply.services, "service"),
-                counted(reply.nodes, "node")
-            ),
-        ));
-        rows.push((
-            "keys",
-            format!(
-                "key file generation {}, cluster key {}",
-                reply.key_generation, reply.cluster_key_number
-            ),
-        ));
+        let (term, revision, epoch) = (reply.term, reply.revision, reply.epoch_counter);
+        rows.push(("raft", format!("term {term}, revision {revision}, epoch {epoch}")));
+        rows.push(("quorum", losses(reply.tolerates_losses)));
+        let [secrets, services, nodes] = [
+            counted(reply.secrets, "secret"),
+            counted(reply.services, "service"),
+            counted(reply.nodes, "node"),
+        ];
+        rows.push(("content", format!("{secrets}, {services}, {nodes}")));
+        rows.push(("keys", format!("key file generation {generation}, cluster key {number}")));
+    } else if generation > 0 {
+        rows.push(("keys", format!("key file generation {generation}")));
+    }
+    if let Some(ahead) = reply.clock_ahead_ms.filter(|_| reply.leader_id != reply.node_id) {
+        rows.push(("clock", clock(ahead)));
     }
     if reply.disk_free_bytes > 0 {
         rows.push(("disk free", format!("{} MiB", reply.disk_free_bytes / (1024 * 1024))));
     }
-    for (head, row) in rows {
-        shell.screen.data(format!("{:<12} {}", format!("{head}:"), row.trim_end()).as_str())?;
-    }
     for end in &reply.certificates {
         let ends = render::time(end.ends);
-        let line =
-            format!("{:<12} {} until {}", "certificate:", end.what, ends.as_str().unwrap_or("-"));
-        shell.screen.data(&line)?;
+        let line = format!("{} until {}", end.what, ends.as_str().unwrap_or("-"));
+        rows.push(("certificate", line));
     }
-    tables(shell, reply)?;
-    for warning in &reply.warnings {
-        shell.screen.data(&format!("warning {}: {}", warning.code, warning.text))?;
-        if !warning.hint.is_empty() {
-            shell.screen.data(&format!("  hint: {}", warning.hint))?;
-        }
+    rows
+}
+
+/// The state, and who leads where that is somebody else.
+fn stand(reply: &StatusReply) -> String {
+    if reply.leader_id.is_empty() || reply.leader_id == reply.node_id {
+        return reply.state.clone();
     }
-    if reply.state == "new" {
-        shell.screen.hint("`skep init` founds a cluster here");
+    let leader = reply.voters.iter().find(|voter| voter.id == reply.leader_id);
+    let leader = leader.map_or_else(|| render::id(&reply.leader_id), |voter| voter.name.clone());
+    format!("{} of {leader}", reply.state)
+}
+
+/// `12 ms ahead of the leader's`
+fn clock(ahead_ms: i64) -> String {
+    let which = if ahead_ms < 0 { "behind" } else { "ahead of" };
+    format!("{} {which} the leader's", span(ahead_ms.unsigned_abs()))
+}
+
+/// Milliseconds, as short as they can be read.
+fn span(ms: u64) -> String {
+    match ms {
+        0..10_000 => format!("{ms} ms"),
+        10_000..120_000 => format!("{} s", ms / 1_000),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        _ => format!("{} h", ms / 3_600_000),
     }
-    if reply.state == "locked" {
-        shell.screen.failure(&locked());
-    }
-    Ok(())
 }
 
 fn locked() -> Failure {
@@ -210,18 +235,20 @@ fn locked() -> Failure {
 fn tables(shell: &mut Shell, reply: &StatusReply) -> Result<(), Trouble> {
     let heads = |all: &[&str]| all.iter().map(|head| (*head).to_owned()).collect::<Vec<_>>();
     if !reply.voters.is_empty() {
+        let unknown = || "-".to_owned();
         let row = |voter: &api::Voter| {
             vec![
                 voter.name.clone(),
                 voter.address.clone(),
                 voter.state.clone(),
-                format!("{} ms ago", voter.last_contact_ms),
-                voter.records_behind.to_string(),
+                voter.last_contact_ms.map_or_else(unknown, |ago| format!("{} ago", span(ago))),
+                voter.records_behind.map_or_else(unknown, |behind| behind.to_string()),
+                if voter.version.is_empty() { unknown() } else { voter.version.clone() },
             ]
         };
         let rows = reply.voters.iter().map(row).collect();
         shell.screen.data("")?;
-        let heads = heads(&["MANAGER", "ADDRESS", "STATE", "LAST CONTACT", "BEHIND"]);
+        let heads = heads(&["MANAGER", "ADDRESS", "STATE", "LAST CONTACT", "BEHIND", "VERSION"]);
         render::table(&mut shell.screen, heads, rows)?;
     }
     if !reply.pending.is_empty() {
@@ -283,15 +310,95 @@ mod tests {
         assert_eq!(exit_of(&reply), Exit::Degraded);
     }
 
+    /// All there is to say, once.
+    fn whole() -> StatusReply {
+        let id = |n: u8| vec![n; 16];
+        let voter = |n: u8, state: &str, contact: Option<u64>| api::Voter {
+            id: id(n),
+            name: format!("manager-{n}"),
+            address: format!("10.0.0.{n}:4440"),
+            state: state.into(),
+            last_contact_ms: contact,
+            records_behind: contact.map(|_| 2),
+            version: contact.map(|_| "0.1.0".to_owned()).unwrap_or_default(),
+        };
+        StatusReply {
+            version: "0.1.0".into(),
+            state: "follower".into(),
+            cluster_id: id(7),
+            cluster_name: "prod".into(),
+            node_id: id(2),
+            node_name: "manager-2".into(),
+            leader_id: id(1),
+            term: 3,
+            revision: 120,
+            epoch_counter: 1,
+            voters: vec![
+                voter(1, "leader", Some(0)),
+                voter(2, "follower", Some(42)),
+                voter(3, "unreachable", None),
+            ],
+            tolerates_losses: 0,
+            key_generation: 1,
+            cluster_key_number: 2,
+            certificates: vec![api::CertificateEnd {
+                what: "manager".into(),
+                ends: 1_780_000_000_000,
+            }],
+            disk_free_bytes: 5 << 30,
+            warnings: vec![api::Warning {
+                code: "no-loss-to-spare".into(),
+                text: "the loss of one more manager stops all changes".into(),
+                hint: "bring managers back, or add one: skep join".into(),
+            }],
+            fingerprint: vec![0xab; 32],
+            pending: vec![api::PendingPair {
+                node: id(9),
+                node_name: "db3".into(),
+                service: id(8),
+                service_name: "web".into(),
+                behind: 118,
+                why: "down since 02:11:07".into(),
+            }],
+            level: 1,
+            secrets: 1,
+            services: 2,
+            nodes: 3,
+            started: 1_770_000_000_000,
+            now: 1_770_000_100_000,
+            clock_ahead_ms: Some(-12),
+        }
+    }
+
     #[test]
-    fn the_json_keeps_its_names() {
-        let names = shown(&StatusReply::default());
-        let names: Vec<_> = names.as_object().expect("an object").keys().cloned().collect();
-        assert_eq!(
-            names.join(" "),
-            "certificates cluster cluster_id cluster_key_number disk_free_bytes epoch fingerprint \
-             id key_generation leader level name nodes pending revision secrets services \
-             started_at state term tolerates_losses version voters warnings"
-        );
+    fn the_json_is_stable() {
+        let shown = serde_json::to_string_pretty(&shown(&whole())).expect("JSON");
+        insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn the_text_fits_a_terminal() {
+        let (mut shell, printed, _) = crate::cli::shell::tests::captured();
+        text(&mut shell, &whole()).expect("printed");
+        let printed = printed.text();
+        for line in printed.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        insta::assert_snapshot!(printed);
+    }
+
+    #[test]
+    fn what_is_not_known_is_null() {
+        let shown = shown(&StatusReply::default());
+        for name in ["id", "cluster_id", "leader", "clock_ahead_ms"] {
+            assert_eq!(shown.get(name), Some(&Value::Null), "{name}");
+        }
+    }
+
+    #[test]
+    fn spans_are_short() {
+        let all = [0, 9_999, 10_000, 119_999, 120_000, 7_200_000].map(span);
+        assert_eq!(all, ["0 ms", "9999 ms", "10 s", "119 s", "2 min", "2 h"]);
+        assert_eq!(clock(-30_000), "30 s behind the leader's");
     }
 }

@@ -10,15 +10,19 @@ use openraft::errors::{
     ClientWriteError, Fatal, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError,
 };
 use openraft::{ChangeMembers, Raft, ReadPolicy};
+use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::gate::{self, Gate};
 use super::machine::{Machine, Shared};
 use super::network::MOST_MESSAGE;
 use super::progress;
+use super::release::{self, ReleaseError};
 use super::service::RaftService;
-use super::start::{Running, Tuning};
+use super::standing::Standing;
+use super::start::{Parts, RaftRuntime, Running, Tuning};
 use super::types::{Addresses, Proposal, TypeConfig};
 use crate::base::limits::DEADLINE_MS;
 use crate::base::{ClusterId, Disk, NodeId, Revision};
@@ -70,6 +74,9 @@ pub enum StartError {
     /// Written by a newer version: status 25.
     #[error("{0}")]
     Newer(String),
+    /// The state went another way than the leader's: status 70.
+    #[error("after entry {0} this manager's audit head is another than the leader's")]
+    Diverged(u64),
 }
 
 /// Who leads, as this manager knows it.
@@ -107,11 +114,15 @@ pub struct Consensus {
 
 struct Inner {
     node: NodeId,
-    addresses: Vec<String>,
+    parts: Parts,
+    gate: Gate,
+    _runtime: RaftRuntime,
     raft: Raft<TypeConfig, Machine>,
     shared: Arc<Shared>,
     log: Log,
     leadership: watch::Receiver<Leadership>,
+    /// The term that this member leads, and since when it is known to.
+    leading: Mutex<Option<(u64, Instant)>>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -139,27 +150,69 @@ impl Consensus {
     }
 
     pub(super) async fn start_tuned(start: Start, tuning: Tuning) -> Result<Self, StartError> {
-        let (node, addresses) = (start.node, start.addresses.clone());
-        let Running { raft, shared, log } = super::start::start(start, tuning).await?;
-        let (leadership, following) = watch::channel(Leadership::default());
-        let tasks = vec![
-            tokio::spawn(progress::follow(node, raft.clone(), leadership)).abort_handle(),
-            tokio::spawn(snapshot_when_due(raft.clone(), Arc::clone(&shared))).abort_handle(),
-        ];
-        let leadership = following;
-        let inner = Inner { node, addresses, raft, shared, log, leadership, tasks };
-        let consensus = Self { inner: Arc::new(inner) };
-        consensus.lead_if_alone().await;
-        Ok(consensus)
+        Self::start_with(Parts::of(start, tuning)?).await
     }
 
-    /// The only voter need not wait for anybody's heartbeat.
-    async fn lead_if_alone(&self) {
-        let voters: Vec<_> = self.inner.raft.voter_ids().collect();
-        if voters == [self.inner.node] {
-            // A failure is what `stopped` tells.
-            self.inner.raft.trigger().elect(false).await.ok();
+    async fn start_with(parts: Parts) -> Result<Self, StartError> {
+        let node = parts.node;
+        let Running { raft, shared, log, gate, runtime } = super::start::start(&parts).await?;
+        let (leadership, following) = watch::channel(Leadership::default());
+        let mut tasks = vec![
+            tokio::spawn(progress::follow(node, raft.clone(), Arc::clone(&shared), leadership))
+                .abort_handle(),
+            tokio::spawn(snapshot_when_due(raft.clone(), Arc::clone(&shared))).abort_handle(),
+            tokio::spawn(gate::keep_peers(gate.clone())).abort_handle(),
+            tokio::spawn(gate::rest_when_behind(gate.clone())).abort_handle(),
+        ];
+        if gate.others().is_empty() {
+            // Nobody can remember: nobody is waited for.
+            gate::pass(&gate).await?;
+        } else {
+            tasks.push(tokio::spawn(gate::pass_and_tell(gate.clone())).abort_handle());
         }
+        let leadership = following;
+        let leading = Mutex::default();
+        let inner = Inner {
+            node,
+            parts,
+            gate,
+            _runtime: runtime,
+            raft,
+            shared,
+            log,
+            leadership,
+            leading,
+            tasks,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// How this member stands among its peers.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.inner.gate.peers.standing()
+    }
+
+    /// Brings a member home whose disk is behind: the leader takes it out of the
+    /// members, then its log and snapshots are given up, and it starts as one that has
+    /// nothing. The old one stops. It can be repeated wherever it ended.
+    ///
+    /// # Errors
+    /// [`ReleaseError`]: nothing was given up; or why it did not start.
+    pub async fn renew(&self, more: Vec<String>) -> Result<Result<Self, StartError>, ReleaseError> {
+        release::ask(&self.inner.gate, more).await?;
+        let number = self.inner.gate.peers.unheard_of();
+        let parts = self.inner.parts.clone();
+        let deciding = {
+            let parts = parts.clone();
+            tokio::task::spawn_blocking(move || parts.give_up(number)).await
+        };
+        self.shutdown().await;
+        Ok(match deciding {
+            Ok(Ok(())) => Self::start_with(parts).await,
+            Ok(Err(error)) => Err(error.into()),
+            Err(error) => Err(StartError::Disk(std::io::Error::other(error))),
+        })
     }
 
     /// Makes this member the only voter of a new cluster, and returns when it leads.
@@ -169,7 +222,7 @@ impl Consensus {
     /// [`ProposeError::Stopped`].
     pub async fn found(&self) -> Result<(), ProposeError> {
         let stopped = |why: &dyn std::fmt::Display| ProposeError::Stopped(why.to_string());
-        let addresses = Addresses(self.inner.addresses.clone());
+        let addresses = Addresses(self.inner.parts.addresses.clone());
         let members = BTreeMap::from([(self.inner.node, addresses)]);
         self.inner.raft.initialize(members).await.map_err(|error| stopped(&error))?;
         let mut leadership = self.leadership();
@@ -274,7 +327,8 @@ impl Consensus {
     /// knows it) and records behind.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
-        progress::members(self.inner.node, &self.inner.raft)
+        let silent = progress::leading_for(&self.inner.raft, &self.inner.leading);
+        progress::members(self.inner.node, &self.inner.raft, silent)
     }
 
     /// Lets a manager follow the log as a learner, without waiting for it to catch
@@ -323,13 +377,21 @@ impl Consensus {
         if leadership.borrow().leader != Some(self.inner.node) {
             return true;
         }
-        let Some(next) = next.min_by_key(|m| (m.behind, m.last_contact_ms)) else { return false };
+        let Some(next) = next.min_by_key(|m| (m.behind.unwrap_or(u64::MAX), m.last_contact_ms))
+        else {
+            return false;
+        };
         if self.inner.raft.trigger().transfer_leader(next.node).await.is_err() {
             return false;
         }
         let node = self.inner.node;
         let gone = leadership.wait_for(|now| now.leader != Some(node));
         matches!(tokio::time::timeout(timeout, gone).await, Ok(Ok(_)))
+    }
+
+    /// Whether this member stands for election when it hears of no leader.
+    pub fn stand_for_election(&self, stands: bool) {
+        self.inner.raft.runtime_config().elect(stands);
     }
 
     /// Makes a snapshot now and purges what it covers, so that removed keys leave the disk.
@@ -344,7 +406,9 @@ impl Consensus {
     /// The service for peers.
     #[must_use]
     pub fn service(&self) -> RaftServer<RaftService> {
-        let service = RaftService::new(self.inner.raft.clone(), Arc::clone(&self.inner.shared));
+        let (raft, shared) = (self.inner.raft.clone(), Arc::clone(&self.inner.shared));
+        let peers = Arc::clone(&self.inner.gate.peers);
+        let service = RaftService::new(self.inner.node, raft, shared, peers);
         RaftServer::new(service)
             .max_decoding_message_size(MOST_MESSAGE)
             .max_encoding_message_size(MOST_MESSAGE)
@@ -366,6 +430,8 @@ impl Consensus {
 
     /// Stops it in good order: everything written is synced.
     pub async fn shutdown(&self) {
+        // A log that failed has told so by itself.
+        self.inner.gate.peers.keep(|_| true).await.ok();
         // Its only error is that of a task that panicked, which `stopped` has told.
         self.inner.raft.shutdown().await.ok();
         self.inner.log.close().await;
@@ -373,8 +439,21 @@ impl Consensus {
 
     /// Whether anything may be asked at all.
     fn running(&self) -> Result<(), ProposeError> {
+        self.inner.gate.peers.sound().map_err(|_| ProposeError::NotLeader(None))?;
         let running = self.inner.raft.metrics().borrow_watched().running_state.clone();
         running.map_err(|fatal| ProposeError::Stopped(fatal.to_string()))
+    }
+}
+
+#[cfg(test)]
+impl Consensus {
+    pub(super) fn raft_metrics(&self) -> openraft::RaftMetrics<TypeConfig> {
+        self.inner.raft.metrics().borrow_watched().clone()
+    }
+
+    /// Changes the state behind everybody's back.
+    pub(super) fn spoil_state(&self) {
+        self.inner.shared.spoil();
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
@@ -11,8 +12,11 @@ use openraft::{EntryPayload, OptionalSend};
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
 use tokio::sync::{Notify, broadcast, watch};
+use tokio::time::Instant;
 
+use super::audited::Audited;
 use super::convert;
+use super::log_store::id_to;
 use super::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::base::Revision;
 use crate::domain::{self, Applied, Fact, State};
@@ -38,6 +42,11 @@ pub(super) enum Cause {
     },
     /// The disk or what is on it.
     Store(StoreError),
+    /// The leader applied the same entries and came to another audit head.
+    Diverged {
+        /// After this index.
+        index: u64,
+    },
 }
 
 /// The state and how far it has come.
@@ -54,9 +63,14 @@ pub(super) struct Shared {
     facts: broadcast::Sender<(Revision, Arc<[Fact]>)>,
     /// Bytes of commands applied since the last snapshot was begun.
     bytes: AtomicU64,
+    /// The last entry that the newest snapshot file covers.
+    kept: Mutex<Option<store::LogId>>,
+    audited: Mutex<Audited>,
     /// Told when they are too many.
     pub(super) snapshot_due: Notify,
     pub(super) cause: watch::Sender<Option<Cause>>,
+    /// When a leader's entries or heartbeats came last.
+    heard: Mutex<Option<Instant>>,
 }
 
 impl Shared {
@@ -65,9 +79,22 @@ impl Shared {
             inner: RwLock::default(),
             facts: broadcast::channel(FACTS).0,
             bytes: AtomicU64::new(0),
+            kept: Mutex::default(),
+            audited: Mutex::default(),
             snapshot_due: Notify::new(),
             cause: watch::channel(None).0,
+            heard: Mutex::default(),
         }
+    }
+
+    /// A leader has spoken.
+    pub(super) fn hear(&self) {
+        *self.heard.lock() = Some(Instant::now());
+    }
+
+    /// Whether one has within this time.
+    pub(super) fn heard_within(&self, age: Duration) -> bool {
+        self.heard.lock().is_some_and(|at| at.elapsed() < age)
     }
 
     pub(super) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
@@ -78,8 +105,39 @@ impl Shared {
         self.facts.subscribe()
     }
 
+    /// The last entry that is applied or covered by a snapshot on the disk.
+    pub(super) fn reached(&self) -> Option<store::LogId> {
+        let applied = self.inner.read().applied.as_ref().map(id_to);
+        applied.max(*self.kept.lock())
+    }
+
+    /// The last index at which audit heads are compared, and the head after it; 0
+    /// and zeros where there is none yet.
+    pub(super) fn checkpoint(&self) -> (u64, [u8; 32]) {
+        self.audited.lock().newest()
+    }
+
+    /// Compares the leader's audit head with ours. One that differs ends this
+    /// member: it holds another state than the one that the cluster acts on.
+    pub(super) fn compare_audit(&self, index: u64, head: &[u8]) -> Result<(), io::Error> {
+        if self.audited.lock().agrees(index, head) {
+            return Ok(());
+        }
+        Err(self.stop(Cause::Diverged { index }))
+    }
+
+    #[cfg(test)]
+    pub(super) fn spoil(&self) {
+        if let Some(byte) = self.inner.write().state.audit_head.first_mut() {
+            *byte ^= 1;
+        }
+    }
+
     fn stop(&self, cause: Cause) -> io::Error {
         let error = match &cause {
+            Cause::Diverged { index } => {
+                io::Error::other(format!("another audit head than the leader's after {index}"))
+            }
             Cause::Undecodable { what, why } => io::Error::other(format!("{what}: {why}")),
             Cause::Store(error) => io::Error::other(error.clone()),
         };
@@ -109,7 +167,7 @@ impl Machine {
             .map_err(|error| error.to_string())
             .and_then(|head| convert::head_from(&head).map_err(|error| error.to_string()))
             .map_err(|why| self.snapshots.damaged(why))?;
-        *self.current.lock() = Some(meta.clone());
+        self.note(&meta);
         Ok(Some(Snapshot { meta, snapshot: found.state }))
     }
 
@@ -117,8 +175,14 @@ impl Machine {
         let bytes = u64::try_from(state.len()).unwrap_or(u64::MAX);
         let head = convert::head_to(meta, None, bytes).encode_to_vec();
         self.snapshots.save(&store::Snapshot { head, state })?;
-        *self.current.lock() = Some(meta.clone());
+        self.note(meta);
         Ok(())
+    }
+
+    fn note(&self, meta: &SnapshotMeta) {
+        *self.current.lock() = Some(meta.clone());
+        let mut kept = self.shared.kept.lock();
+        *kept = kept.max(meta.last_log_id.as_ref().map(id_to));
     }
 
     fn apply_one(&self, id: LogId, payload: EntryPayloadOf) -> io::Result<Option<Applied>> {
@@ -129,6 +193,9 @@ impl Machine {
                 let mut inner = self.shared.inner.write();
                 inner.membership = StoredMembership::new(Some(id), membership);
                 inner.applied = Some(id);
+                drop(inner);
+                // No fact says so: whoever cares for the members looks.
+                self.tell(Revision(id.index()), &[]);
             }
             EntryPayload::Normal(proposal) => {
                 let command = proposal.command().map_err(|why| {
@@ -139,7 +206,9 @@ impl Machine {
                 let revision = Revision(id.index());
                 applied = Some(domain::apply(&mut inner.state, revision, &command));
                 inner.applied = Some(id);
+                let head = inner.state.audit_head;
                 drop(inner);
+                self.shared.audited.lock().applied(id.index(), head);
                 self.count(proposal.bytes.len());
             }
         }

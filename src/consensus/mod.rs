@@ -3,20 +3,29 @@
 //! Nothing above this module knows openraft; it deliberately knows nothing of
 //! sessions, operators or keys.
 
+mod audited;
 mod convert;
+mod gate;
 mod handle;
 mod log_store;
 mod machine;
 mod network;
+mod peers;
 mod progress;
+mod release;
 mod service;
+mod standing;
 mod start;
 mod types;
 
 pub use handle::{Consensus, Leadership, Member, ProposeError, Start, StartError};
-pub use service::RaftService;
+pub use release::ReleaseError;
+pub use service::{Listing, RaftService, listing};
+pub use standing::{Behind, Lacks, Standing};
 
 #[cfg(test)]
 mod convert_tests;
+#[cfg(test)]
+mod members_tests;
 #[cfg(test)]
 mod tests;

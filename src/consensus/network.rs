@@ -2,10 +2,12 @@
 //! for snapshots, so that none waits behind another.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future, stream};
+use openraft::entry::RaftEntry;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory};
 use openraft::raft::{
@@ -13,11 +15,18 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkV2};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tonic::Request;
 use tonic::transport::Channel;
 
 use super::convert;
+use super::log_store::id_to;
+use super::peers::Peers;
 use super::types::{Addresses, Snapshot, TypeConfig, Vote};
 use crate::base::NodeId;
+use crate::ca::CertificateRole;
+use crate::store::Incarnation;
 use crate::transport::{ClientTls, Expect, connect, rpc::raft::raft_client::RaftClient};
 use crate::wire::raft as proto;
 
@@ -27,6 +36,8 @@ pub(super) const MOST_MESSAGE: usize = 16 * 1024 * 1024;
 const SNAPSHOT_CHUNK: usize = 256 * 1024;
 /// How long a handshake may take.
 const CONNECT: Duration = Duration::from_secs(2);
+/// A connection that has answered nothing for so long is made anew.
+const SILENT: Duration = Duration::from_secs(1);
 /// Entries wait for the follower's disk, which may be slower than a heartbeat.
 const APPEND: Duration = Duration::from_secs(2);
 /// A whole snapshot: 1 GiB over a slow line.
@@ -37,25 +48,51 @@ const SNAPSHOT: Duration = Duration::from_mins(10);
 pub(super) struct Network {
     /// `None`: a test of one voter, with nobody to call.
     pub(super) tls: Option<ClientTls>,
+    pub(super) peers: Arc<Peers>,
+}
+
+impl Network {
+    /// A connection to one peer, made when it is needed.
+    pub(super) fn client(&self, expect: Expect, addresses: Vec<String>) -> Client {
+        let (tls, peers) = (self.tls.clone(), Arc::clone(&self.peers));
+        let (open, making, answered) = (None, None, Instant::now());
+        Client { tls, peers, expect, addresses, open, making, answered }
+    }
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, target: NodeId, node: &Addresses) -> Client {
-        Client { tls: self.tls.clone(), target, addresses: node.0.clone(), open: None }
+        self.client(Expect::Manager(target), node.0.clone())
     }
 }
 
 /// One connection to one peer, made when it is needed.
 pub(super) struct Client {
     tls: Option<ClientTls>,
-    target: NodeId,
+    peers: Arc<Peers>,
+    expect: Expect,
     addresses: Vec<String>,
-    open: Option<RaftClient<Channel>>,
+    open: Option<Open>,
+    /// One that is being made, also while no call waits for it: a heartbeat's time
+    /// is shorter than a handshake over a long line.
+    making: Option<JoinHandle<Result<Open, Failed>>>,
+    /// When an answer came last over the one that is open.
+    answered: Instant,
 }
 
-type Failed = RPCError<TypeConfig>;
+pub(super) type Failed = RPCError<TypeConfig>;
+/// A connection and who is at its other end.
+type Open = (NodeId, RaftClient<Channel>);
+
+/// What a peer answered.
+pub(super) struct Answer<T> {
+    pub(super) peer: NodeId,
+    /// The start of it that speaks; `None` of a version that doesn't say.
+    pub(super) start: Option<Incarnation>,
+    pub(super) message: T,
+}
 
 fn unreachable(why: impl ToString) -> Failed {
     RPCError::Unreachable(Unreachable::from_string(why))
@@ -65,49 +102,125 @@ fn garbled(why: convert::BadMessage) -> Failed {
     RPCError::Network(NetworkError::new(&why))
 }
 
-impl Client {
-    async fn client(&mut self) -> Result<&mut RaftClient<Channel>, Failed> {
-        if self.open.is_none() {
-            self.open = Some(self.connect().await?);
-        }
-        self.open.as_mut().ok_or_else(|| unreachable("not connected"))
-    }
-
-    async fn connect(&self) -> Result<RaftClient<Channel>, Failed> {
-        let tls = self.tls.as_ref().ok_or_else(|| unreachable("this member has no network"))?;
-        let mut last = unreachable("no address is known");
-        for address in &self.addresses {
-            match connect(address, tls, Expect::Manager(self.target), CONNECT).await {
-                Ok((channel, _)) => {
-                    return Ok(RaftClient::new(channel)
-                        .max_decoding_message_size(MOST_MESSAGE)
-                        .max_encoding_message_size(MOST_MESSAGE));
-                }
-                Err(error) => last = unreachable(error),
+/// Connects to the first address at which a manager answers.
+async fn open(
+    tls: Option<ClientTls>,
+    expect: Expect,
+    addresses: Vec<String>,
+) -> Result<Open, Failed> {
+    let tls = tls.ok_or_else(|| unreachable("this member has no network"))?;
+    let mut last = unreachable("no address is known");
+    for address in &addresses {
+        match connect(address, &tls, expect, CONNECT).await {
+            Ok((channel, peer)) => {
+                let CertificateRole::Manager(node) = peer.leaf().subject.role else {
+                    last = unreachable("not a manager");
+                    continue;
+                };
+                let client = RaftClient::new(channel)
+                    .max_decoding_message_size(MOST_MESSAGE)
+                    .max_encoding_message_size(MOST_MESSAGE);
+                return Ok((node, client));
             }
+            Err(error) => last = unreachable(error),
         }
-        Err(last)
+    }
+    Err(last)
+}
+
+impl Client {
+    async fn client(&mut self) -> Result<Open, Failed> {
+        if self.open.is_none() {
+            let making = self.making.get_or_insert_with(|| {
+                let (tls, addresses) = (self.tls.clone(), self.addresses.clone());
+                tokio::spawn(open(tls, self.expect, addresses))
+            });
+            let made = making.await;
+            self.making = None;
+            self.open = Some(made.map_err(unreachable)??);
+            self.answered = Instant::now();
+        }
+        self.open.clone().ok_or_else(|| unreachable("not connected"))
     }
 
-    /// Calls within `limit`; a connection that fails is made anew by the next call.
-    async fn call<T, F>(
+    /// Calls within `limit`; a connection that fails, or is silent for long, is made
+    /// anew by the next call. One late answer is no reason: a handshake would make
+    /// a busy peer later still.
+    async fn call<M, T, F>(
         &mut self,
         limit: Duration,
-        call: impl FnOnce(RaftClient<Channel>) -> F,
-    ) -> Result<T, Failed>
+        message: M,
+        call: impl FnOnce(RaftClient<Channel>, Request<M>) -> F,
+    ) -> Result<Answer<T>, Failed>
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
+        self.peers.sound().map_err(unreachable)?;
+        self.call_anyhow(limit, message, call).await
+    }
+
+    /// The same also while we are not sound.
+    async fn call_anyhow<M, T, F>(
+        &mut self,
+        limit: Duration,
+        message: M,
+        call: impl FnOnce(RaftClient<Channel>, Request<M>) -> F,
+    ) -> Result<Answer<T>, Failed>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        let peers = Arc::clone(&self.peers);
         let attempt = async {
-            let client = self.client().await?.clone();
-            call(client).await.map(tonic::Response::into_inner).map_err(unreachable)
+            let (peer, client) = self.client().await?;
+            let mut request = Request::new(message);
+            peers.say(peer, request.metadata_mut());
+            let answered = call(client, request).await;
+            let said = match &answered {
+                Ok(response) => response.metadata(),
+                Err(status) => status.metadata(),
+            };
+            let heard = peers.hear(peer, said);
+            let message = answered.map_err(unreachable)?.into_inner();
+            Ok(Answer { peer, start: heard.map_err(unreachable)?, message })
         };
-        let answer = tokio::time::timeout(limit, attempt).await;
-        let answer = answer.unwrap_or_else(|_| Err(unreachable("no answer in time")));
-        if answer.is_err() {
-            self.open = None;
+        let Ok(answer) = tokio::time::timeout(limit, attempt).await else {
+            if self.answered.elapsed() >= SILENT {
+                self.open = None;
+            }
+            return Err(unreachable("no answer in time"));
+        };
+        match &answer {
+            Ok(_) => self.answered = Instant::now(),
+            Err(_) => self.open = None,
         }
         answer
+    }
+
+    /// Asks what the peer remembers of us, and tells what we remember of it.
+    pub(super) async fn remember(&mut self, limit: Duration) -> Result<NodeId, Failed> {
+        let ask = |mut client: RaftClient<Channel>, request| async move {
+            match client.remember(request).await {
+                // A version that remembers nothing.
+                Err(status) if status.code() == tonic::Code::Unimplemented => {
+                    Ok(tonic::Response::new(proto::RememberReply {}))
+                }
+                answered => answered,
+            }
+        };
+        Ok(self.call_anyhow(limit, proto::RememberRequest {}, ask).await?.peer)
+    }
+
+    /// Asks to be taken out of the members.
+    pub(super) async fn release(&mut self, limit: Duration) -> Result<proto::ReleaseReply, Failed> {
+        let attempt = async {
+            let (_, mut client) = self.client().await?;
+            // We are behind, and say nothing of ourselves.
+            let answered = client.release(proto::ReleaseRequest {}).await;
+            answered.map(tonic::Response::into_inner).map_err(unreachable)
+        };
+        tokio::time::timeout(limit, attempt)
+            .await
+            .unwrap_or_else(|_| Err(unreachable("no answer in time")))
     }
 
     async fn ask(
@@ -117,9 +230,14 @@ impl Client {
         limit: Duration,
     ) -> Result<VoteResponse<TypeConfig>, Failed> {
         let message = convert::ask_to(request, pre_vote);
-        let reply =
-            self.call(limit, |mut client| async move { client.vote(message).await }).await?;
-        convert::voted_from(&reply).map_err(garbled)
+        let call =
+            |mut client: RaftClient<Channel>, request| async move { client.vote(request).await };
+        let Answer { peer, start, message } = self.call(limit, message, call).await?;
+        let reply = convert::voted_from(&message).map_err(garbled)?;
+        if reply.vote_granted && !pre_vote {
+            self.peers.voted(peer, start, request.vote.leader_id.term);
+        }
+        Ok(reply)
     }
 
     async fn send(
@@ -129,6 +247,7 @@ impl Client {
     ) -> Result<SnapshotResponse<TypeConfig>, Failed> {
         use proto::snapshot_chunk::Of;
         let bytes = u64::try_from(snapshot.snapshot.len()).unwrap_or(u64::MAX);
+        let last = snapshot.meta.last_log_id.as_ref().map(id_to);
         let head = convert::head_to(&snapshot.meta, Some(vote), bytes);
         let head = stream::once(future::ready(proto::SnapshotChunk { of: Some(Of::Head(head)) }));
         let data = stream::unfold(snapshot.snapshot, |mut rest: Bytes| async move {
@@ -139,10 +258,15 @@ impl Client {
             Some((proto::SnapshotChunk { of: Some(Of::Data(data)) }, rest))
         });
         let chunks = head.chain(data);
-        let reply =
-            self.call(SNAPSHOT, |mut client| async move { client.snapshot(chunks).await }).await?;
-        let vote = convert::vote_from(reply.vote.as_ref()).map_err(garbled)?;
-        Ok(SnapshotResponse::new(vote))
+        let call = |mut client: RaftClient<Channel>, request| async move {
+            client.snapshot(request).await
+        };
+        let Answer { peer, start, message } = self.call(SNAPSHOT, chunks, call).await?;
+        let theirs = convert::vote_from(message.vote.as_ref()).map_err(garbled)?;
+        if let Some(last) = last.filter(|_| theirs == *vote) {
+            self.peers.acked(peer, start, vote.leader_id.term, last);
+        }
+        Ok(SnapshotResponse::new(theirs))
     }
 }
 
@@ -160,9 +284,20 @@ impl RaftNetworkV2<TypeConfig> for Client {
             option.hard_ttl().max(APPEND)
         };
         let message = convert::append_to(&request);
-        let reply =
-            self.call(limit, |mut client| async move { client.append(message).await }).await?;
-        convert::appended_from(&reply).map_err(garbled)
+        let call =
+            |mut client: RaftClient<Channel>, request| async move { client.append(request).await };
+        let Answer { peer, start, message } = self.call(limit, message, call).await?;
+        let reply = convert::appended_from(&message).map_err(garbled)?;
+        let last = request.entries.last().map(RaftEntry::log_id).or(request.prev_log_id);
+        let acked = match &reply {
+            AppendEntriesResponse::Success => last,
+            AppendEntriesResponse::PartialSuccess(upto) => *upto,
+            AppendEntriesResponse::Conflict | AppendEntriesResponse::HigherVote(_) => None,
+        };
+        if let Some(acked) = acked {
+            self.peers.acked(peer, start, request.vote.leader_id.term, id_to(&acked));
+        }
+        Ok(reply)
     }
 
     async fn vote(
@@ -200,11 +335,10 @@ impl RaftNetworkV2<TypeConfig> for Client {
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, Failed> {
         let message = convert::transfer_to(&request);
-        self.call(
-            option.hard_ttl(),
-            |mut client| async move { client.transfer_leader(message).await },
-        )
-        .await?;
+        let call = |mut client: RaftClient<Channel>, request| async move {
+            client.transfer_leader(request).await
+        };
+        self.call(option.hard_ttl(), message, call).await?;
         Ok(Ok(()))
     }
 }

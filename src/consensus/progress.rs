@@ -1,34 +1,40 @@
 //! What openraft's metrics say, in the words that managers use.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Instant, Raft, RaftMetrics};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::handle::{Leadership, Member};
-use super::machine::Machine;
+use super::machine::{Machine, Shared};
 use super::types::TypeConfig;
 use crate::base::NodeId;
 
 /// A leader that no majority answered for so long has none.
 const QUORUM_AGE: Duration = Duration::from_secs(1);
+/// A follower that heard of no leader for so long is cut off: it would have
+/// elected one by then. openraft goes on naming the last one.
+const SILENCE: Duration = Duration::from_secs(2);
 /// Silence changes no metric, so it is looked for.
 const LOOK: Duration = Duration::from_millis(200);
 
-fn leadership(node: NodeId, metrics: &RaftMetrics<TypeConfig>) -> Leadership {
+fn leadership(node: NodeId, metrics: &RaftMetrics<TypeConfig>, led: bool) -> Leadership {
     let leads = metrics.state.is_leader();
     let applied = metrics.last_applied.map(|id| **id.committed_leader_id());
     let membership = metrics.membership_config.membership();
     let alone = membership.voter_ids().all(|voter| voter == node);
     let heard = metrics.last_quorum_acked.is_some_and(|at| at.elapsed() < QUORUM_AGE);
+    let leader = metrics.current_leader.filter(|_| leads || led);
     Leadership {
         term: metrics.current_term,
-        leader: metrics.current_leader,
+        leader,
         // A leader begins its term with an entry of its own: once that is applied,
         // so is everything before it.
         own: leads && applied == Some(metrics.current_term),
-        quorum: if leads { alone || heard } else { metrics.current_leader.is_some() },
+        quorum: if leads { alone || heard } else { leader.is_some() },
     }
 }
 
@@ -36,11 +42,13 @@ fn leadership(node: NodeId, metrics: &RaftMetrics<TypeConfig>) -> Leadership {
 pub(super) async fn follow(
     node: NodeId,
     raft: Raft<TypeConfig, Machine>,
+    shared: Arc<Shared>,
     into: watch::Sender<Leadership>,
 ) {
     let mut metrics = raft.metrics();
     loop {
-        let now = leadership(node, &metrics.borrow_watched());
+        let led = shared.heard_within(SILENCE);
+        let now = leadership(node, &metrics.borrow_watched(), led);
         into.send_if_modified(|before| {
             let changed = *before != now;
             *before = now;
@@ -70,8 +78,30 @@ pub(super) async fn fatal(raft: &Raft<TypeConfig, Machine>) -> String {
     }
 }
 
-/// The members, as this one sees them.
-pub(super) fn members(node: NodeId, raft: &Raft<TypeConfig, Machine>) -> Vec<Member> {
+/// For how many milliseconds this member has been seen to lead in its term; `None` where
+/// it does not lead. `leading` remembers since when.
+pub(super) fn leading_for(
+    raft: &Raft<TypeConfig, Machine>,
+    leading: &Mutex<Option<(u64, tokio::time::Instant)>>,
+) -> Option<u64> {
+    let metrics = raft.metrics().borrow_watched().clone();
+    let term = metrics.current_term;
+    metrics.state.is_leader().then(|| {
+        let mut leading = leading.lock();
+        let now = (term, tokio::time::Instant::now());
+        let since = leading.filter(|(of, _)| *of == term).unwrap_or(now);
+        *leading = Some(since);
+        u64::try_from(since.1.elapsed().as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+/// The members, as this one sees them. One that never answered this leader was last
+/// heard of `silent` milliseconds ago, as far as it knows.
+pub(super) fn members(
+    node: NodeId,
+    raft: &Raft<TypeConfig, Machine>,
+    silent: Option<u64>,
+) -> Vec<Member> {
     let metrics = raft.metrics().borrow_watched().clone();
     let membership = metrics.membership_config.membership();
     let voters: Vec<NodeId> = membership.voter_ids().collect();
@@ -81,7 +111,7 @@ pub(super) fn members(node: NodeId, raft: &Raft<TypeConfig, Machine>) -> Vec<Mem
         let matched = metrics.replication.as_ref().and_then(|matched| matched.get(id));
         let own = *id == node && metrics.state.is_leader();
         let elapsed = heard.map(|at| at.elapsed().as_millis());
-        let last_contact_ms = elapsed.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
+        let last_contact_ms = elapsed.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)).or(silent);
         let behind = matched
             .map(|id| last.saturating_sub(id.as_ref().map_or(0, |id| id.index.saturating_add(1))));
         Member {

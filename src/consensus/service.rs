@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use openraft::Raft;
-use tonic::{Request, Response, Status, Streaming};
+use openraft::raft::AppendEntriesResponse;
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::convert::{self, BadMessage};
 use super::machine::{Machine, Shared};
+use super::peers::{Peers, Untaken};
+use super::release;
 use super::types::{Snapshot, TypeConfig};
 use crate::base::{NodeId, limits};
 use crate::ca::{CertificateRole, Leaf};
 use crate::domain::{NodeRole, State};
+use crate::store::Incarnation;
 use crate::transport::{Caller, rpc::raft::raft_server};
 use crate::wire::raft as proto;
 
@@ -19,6 +23,15 @@ use crate::wire::raft as proto;
 pub struct RaftService {
     raft: Raft<TypeConfig, Machine>,
     shared: Arc<Shared>,
+    peers: Arc<Peers>,
+    node: NodeId,
+}
+
+/// A manager that calls, and which start of it.
+#[derive(Clone, Copy)]
+struct Calling {
+    node: NodeId,
+    start: Option<Incarnation>,
 }
 
 impl std::fmt::Debug for RaftService {
@@ -36,10 +49,33 @@ const ISSUED_BEFORE_MS: u64 = 2 * 60_000;
 /// certificate is younger than what it knows. The certificate of one that was
 /// removed is older than its removal.
 fn allowed(state: &State, node: NodeId, leaf: &Leaf) -> bool {
-    match state.nodes.get(&node) {
-        Some(listed) => listed.role == NodeRole::Manager && listed.key == leaf.key,
-        None => leaf.starts.plus_ms(ISSUED_BEFORE_MS) >= state.stamp,
+    matches!(listing(state, node, leaf), Listing::Listed | Listing::Unknown)
+}
+
+/// How a manager stands by its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// The state lists it.
+    Listed,
+    /// The state may be behind and not know it yet.
+    Unknown,
+    /// It was removed: ids are never used again.
+    Removed,
+    /// That id is somebody else's.
+    Another,
+}
+
+/// How the manager with this certificate stands, as this state knows.
+#[must_use]
+pub fn listing(state: &State, node: NodeId, leaf: &Leaf) -> Listing {
+    if let Some(listed) = state.nodes.get(&node) {
+        let same = listed.role == NodeRole::Manager && listed.key == leaf.key;
+        return if same { Listing::Listed } else { Listing::Another };
     }
+    let cluster = state.cluster.as_deref();
+    let removed = cluster.is_some_and(|cluster| cluster.removed_managers.contains_key(&node));
+    let young = leaf.starts.plus_ms(ISSUED_BEFORE_MS) >= state.stamp;
+    if young && !removed { Listing::Unknown } else { Listing::Removed }
 }
 
 fn stopped(error: impl std::fmt::Display) -> Status {
@@ -51,8 +87,41 @@ fn bad(error: BadMessage) -> Status {
 }
 
 impl RaftService {
-    pub(super) fn new(raft: Raft<TypeConfig, Machine>, shared: Arc<Shared>) -> Self {
-        Self { raft, shared }
+    pub(super) fn new(
+        node: NodeId,
+        raft: Raft<TypeConfig, Machine>,
+        shared: Arc<Shared>,
+        peers: Arc<Peers>,
+    ) -> Self {
+        Self { raft, shared, peers, node }
+    }
+
+    /// The manager that calls, once what it remembers of us was compared.
+    fn heard<T>(&self, request: &Request<T>) -> Result<Calling, Status> {
+        let node = self.peer(request)?;
+        let start = self.peers.hear(node, request.metadata());
+        let start = start.map_err(|untaken| self.untaken(node, untaken))?;
+        Ok(Calling { node, start })
+    }
+
+    /// The same, for messages of Raft: they wait until we are sound.
+    fn calling<T>(&self, request: &Request<T>) -> Result<Calling, Status> {
+        let calling = self.heard(request)?;
+        self.peers.sound().map_err(|untaken| self.untaken(calling.node, untaken))?;
+        Ok(calling)
+    }
+
+    /// A refusal says what we remember too: it is how a caller finds out.
+    fn untaken(&self, peer: NodeId, untaken: Untaken) -> Status {
+        let mut status = Status::new(Code::Unavailable, untaken.to_string());
+        self.peers.say(peer, status.metadata_mut());
+        status
+    }
+
+    fn answer<T>(&self, peer: NodeId, message: T) -> Response<T> {
+        let mut response = Response::new(message);
+        self.peers.say(peer, response.metadata_mut());
+        response
     }
 
     /// The manager that calls.
@@ -67,6 +136,11 @@ impl RaftService {
                 if self.shared.read(|state| allowed(state, node, leaf)) =>
             {
                 Ok(node)
+            }
+            CertificateRole::Manager(node)
+                if self.shared.read(|state| listing(state, node, leaf)) == Listing::Removed =>
+            {
+                Err(Status::permission_denied("this manager was removed from the cluster"))
             }
             CertificateRole::Manager(_)
             | CertificateRole::Worker(_)
@@ -86,14 +160,14 @@ impl RaftService {
 
     async fn receive(
         &self,
-        peer: NodeId,
+        calling: Calling,
         mut chunks: Streaming<proto::SnapshotChunk>,
     ) -> Result<proto::SnapshotReply, Status> {
         use proto::snapshot_chunk::Of;
         let malformed = || Status::invalid_argument("not a snapshot");
         let first = chunks.next().await.ok_or_else(malformed)??;
         let Some(Of::Head(head)) = first.of else { return Err(malformed()) };
-        Self::speaks_for(peer, head.vote.as_ref())?;
+        Self::speaks_for(calling.node, head.vote.as_ref())?;
         let vote = convert::vote_from(head.vote.as_ref()).map_err(bad)?;
         let meta = convert::head_from(&head).map_err(bad)?;
         // openraft panics on a snapshot that its sender cannot have made.
@@ -115,6 +189,7 @@ impl RaftService {
         if state.len() != bytes {
             return Err(malformed());
         }
+        self.peers.voted(calling.node, calling.start, vote.leader_id.term);
         let snapshot = Snapshot { meta, snapshot: state.into() };
         let done = self.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
         Ok(proto::SnapshotReply { vote: Some(convert::vote_to(&done.vote)) })
@@ -127,49 +202,77 @@ impl raft_server::Raft for RaftService {
         &self,
         request: Request<proto::AppendRequest>,
     ) -> Result<Response<proto::AppendReply>, Status> {
-        let peer = self.peer(&request)?;
+        let calling = self.calling(&request)?;
+        let audited = Peers::audited(request.metadata());
         let message = request.into_inner();
-        Self::speaks_for(peer, message.vote.as_ref())?;
+        Self::speaks_for(calling.node, message.vote.as_ref())?;
+        if let Some((index, head)) = audited {
+            self.shared.compare_audit(index, &head).map_err(stopped)?;
+        }
         let request = convert::append_from(message).map_err(bad)?;
+        self.peers.voted(calling.node, calling.start, request.vote.leader_id.term);
         let reply = self.raft.append_entries(request).await.map_err(stopped)?;
-        Ok(Response::new(convert::appended_to(&reply)))
+        if !matches!(reply, AppendEntriesResponse::HigherVote(_)) {
+            self.shared.hear();
+        }
+        Ok(self.answer(calling.node, convert::appended_to(&reply)))
     }
 
     async fn vote(
         &self,
         request: Request<proto::VoteRequest>,
     ) -> Result<Response<proto::VoteReply>, Status> {
-        let peer = self.peer(&request)?;
+        let calling = self.calling(&request)?;
         let message = request.into_inner();
-        Self::speaks_for(peer, message.vote.as_ref())?;
+        Self::speaks_for(calling.node, message.vote.as_ref())?;
         let request = convert::ask_from(&message).map_err(bad)?;
         let reply = if message.pre_vote {
+            // The vote of a pre-vote is one that it would give itself, on no disk yet.
             self.raft.pre_vote(request).await
         } else {
+            self.peers.voted(calling.node, calling.start, request.vote.leader_id.term);
             self.raft.vote(request).await
         };
-        Ok(Response::new(convert::voted_to(&reply.map_err(stopped)?)))
+        Ok(self.answer(calling.node, convert::voted_to(&reply.map_err(stopped)?)))
     }
 
     async fn transfer_leader(
         &self,
         request: Request<proto::TransferLeaderRequest>,
     ) -> Result<Response<proto::TransferLeaderReply>, Status> {
-        let peer = self.peer(&request)?;
+        let calling = self.calling(&request)?;
         let message = request.into_inner();
-        Self::speaks_for(peer, message.from.as_ref())?;
+        Self::speaks_for(calling.node, message.from.as_ref())?;
         let request = convert::transfer_from(&message).map_err(bad)?;
         let answer = self.raft.handle_transfer_leader(request).await.map_err(stopped)?;
         answer.map_err(|error| Status::failed_precondition(error.to_string()))?;
-        Ok(Response::new(proto::TransferLeaderReply {}))
+        Ok(self.answer(calling.node, proto::TransferLeaderReply {}))
     }
 
     async fn snapshot(
         &self,
         request: Request<Streaming<proto::SnapshotChunk>>,
     ) -> Result<Response<proto::SnapshotReply>, Status> {
-        let peer = self.peer(&request)?;
-        self.receive(peer, request.into_inner()).await.map(Response::new)
+        let calling = self.calling(&request)?;
+        let reply = self.receive(calling, request.into_inner()).await?;
+        Ok(self.answer(calling.node, reply))
+    }
+
+    async fn remember(
+        &self,
+        request: Request<proto::RememberRequest>,
+    ) -> Result<Response<proto::RememberReply>, Status> {
+        let calling = self.heard(&request)?;
+        Ok(self.answer(calling.node, proto::RememberReply {}))
+    }
+
+    async fn release(
+        &self,
+        request: Request<proto::ReleaseRequest>,
+    ) -> Result<Response<proto::ReleaseReply>, Status> {
+        let calling = self.calling(&request)?;
+        let reply = release::release(self.node, &self.raft, calling.node).await?;
+        Ok(self.answer(calling.node, reply))
     }
 }
 
@@ -198,6 +301,11 @@ mod tests {
         state.stamp = Stamp(1_000_000);
         assert!(allowed(&state, node, &leaf(1_000_000 - ISSUED_BEFORE_MS)));
         assert!(!allowed(&state, node, &leaf(1_000_000 - ISSUED_BEFORE_MS - 1)), "removed");
+        let mut cluster = crate::domain::testing::genesis().cluster;
+        cluster.removed_managers.insert(node, Stamp(999_999));
+        state.cluster = Some(Arc::new(cluster));
+        assert_eq!(listing(&state, node, &leaf(1_000_000)), Listing::Removed, "a young one");
+        state.cluster = None;
         let mut listed = worker("m");
         listed.role = NodeRole::Manager;
         listed.key = [1; 32];

@@ -1,15 +1,20 @@
 //! Opening what is on disk and starting Raft over it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use openraft::{Config, Raft, SnapshotPolicy};
 
+use super::gate::Gate;
 use super::handle::{Start, StartError};
 use super::log_store::LogStore;
 use super::machine::{Cause, Machine, Shared};
 use super::network::Network;
+use super::peers::{Peers, durably};
 use super::types::TypeConfig;
-use crate::store::{Keys, Log, Options, Snapshots, StoreError};
+use crate::base::{Dice, Disk, NodeId};
+use crate::store::{Incarnation, Keys, Log, Options, Renewal, Snapshots, StoreError};
+use crate::transport::ClientTls;
 use crate::wire::stored::BadStored;
 
 /// What tests make smaller.
@@ -34,6 +39,86 @@ pub(super) struct Running {
     pub(super) raft: Raft<TypeConfig, Machine>,
     pub(super) shared: Arc<Shared>,
     pub(super) log: Log,
+    pub(super) gate: Gate,
+    pub(super) runtime: RaftRuntime,
+}
+
+/// The threads on which Raft runs: whatever else the process is asked for, they
+/// send heartbeats.
+pub(super) struct RaftRuntime(Option<tokio::runtime::Runtime>);
+
+impl RaftRuntime {
+    fn new() -> std::io::Result<Self> {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        runtime.worker_threads(2).thread_name("skep-raft").enable_all();
+        runtime.build().map(Some).map(Self)
+    }
+
+    /// Runs to its end there.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> std::io::Result<T> {
+        let runtime = self.0.as_ref().ok_or(std::io::ErrorKind::NotConnected)?;
+        runtime.spawn(task).await.map_err(std::io::Error::other)
+    }
+}
+
+impl Drop for RaftRuntime {
+    fn drop(&mut self) {
+        // Where it is dropped nobody may wait.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// What a member starts with, as often as it does.
+#[derive(Clone)]
+pub(super) struct Parts {
+    pub(super) node: NodeId,
+    pub(super) addresses: Vec<String>,
+    pub(super) dice: fn() -> Box<dyn Dice>,
+    data: PathBuf,
+    keys: Arc<Keys>,
+    disk: Arc<dyn Disk>,
+    tls: Option<ClientTls>,
+    tuning: Tuning,
+}
+
+impl Parts {
+    pub(super) fn of(start: Start, tuning: Tuning) -> Result<Self, StartError> {
+        let keys = Keys::new(start.cluster, start.node, start.deks).ok_or_else(|| {
+            StartError::Damaged("the key file holds no data-encryption key".to_owned())
+        })?;
+        Ok(Self {
+            node: start.node,
+            addresses: start.addresses,
+            dice: start.dice,
+            data: start.data,
+            keys: Arc::new(keys),
+            disk: start.disk,
+            tls: start.tls,
+            tuning,
+        })
+    }
+
+    fn options(&self, folder: &str) -> Options {
+        let (disk, keys) = (Arc::clone(&self.disk), Arc::clone(&self.keys));
+        let mut options = Options::new(disk, self.data.join(folder), keys, self.dice);
+        if let Some(bytes) = self.tuning.segment_bytes {
+            options.segment_bytes = bytes;
+        }
+        options
+    }
+
+    /// Decides that log and snapshots are given up at the next start, which is
+    /// `number`. Blocks on the disk.
+    pub(super) fn give_up(&self, number: u64) -> Result<(), StoreError> {
+        let mark = u64::from_le_bytes(crate::base::draw(&mut *(self.dice)()));
+        let start = Incarnation { number, born: number, mark };
+        Renewal::decide(&self.options("log"), start).map(drop)
+    }
 }
 
 impl From<StoreError> for StartError {
@@ -58,6 +143,7 @@ impl From<Cause> for StartError {
                 Self::Damaged(format!("{what}: {why}"))
             }
             Cause::Store(error) => error.into(),
+            Cause::Diverged { index } => Self::Diverged(index),
         }
     }
 }
@@ -72,6 +158,8 @@ fn config(tuning: Tuning) -> Config {
         election_timeout_min: 300,
         election_timeout_max: 500,
         enable_pre_vote: Some(true),
+        // Not before the gate is passed.
+        enable_elect: false,
         quorum_loss_probe_interval: Some(1000),
         // What was committed lies on disk as a hint only.
         enable_leader_restore: Some(false),
@@ -87,21 +175,23 @@ fn config(tuning: Tuning) -> Config {
     }
 }
 
+struct Opened {
+    log: Log,
+    machine: Machine,
+    shared: Arc<Shared>,
+    renewal: Option<Renewal>,
+}
+
 /// Opens log and snapshots. Blocks on the disk.
-fn open(start: &mut Start, tuning: Tuning) -> Result<(Log, Machine, Arc<Shared>), StartError> {
-    let deks = std::mem::take(&mut start.deks);
-    let keys = Keys::new(start.cluster, start.node, deks).ok_or_else(|| {
-        StartError::Damaged("the key file holds no data-encryption key".to_owned())
-    })?;
-    let keys = Arc::new(keys);
-    let disk = Arc::clone(&start.disk);
-    let folder = |name| start.data.join(name);
-    let mut options = Options::new(Arc::clone(&disk), folder("log"), Arc::clone(&keys), start.dice);
-    if let Some(bytes) = tuning.segment_bytes {
-        options.segment_bytes = bytes;
+fn open(parts: &Parts) -> Result<Opened, StartError> {
+    let snapshots = Snapshots::open(parts.options("snapshots"))?;
+    let renewal = Renewal::find(&parts.options("log"))?;
+    if let Some(renewal) = &renewal {
+        tracing::warn!(event = "log_given_up", number = renewal.start.number);
+        snapshots.erase()?;
+        renewal.erase(&parts.options("log"))?;
     }
-    let log = Log::open(options)?;
-    let snapshots = Snapshots::open(Options::new(disk, folder("snapshots"), keys, start.dice))?;
+    let log = Log::open(parts.options("log"))?;
     let shared = Arc::new(Shared::new());
     let machine = Machine::new(Arc::clone(&shared), Arc::new(snapshots));
     let snapshot = machine.load()?.and_then(|snapshot| snapshot.meta.last_log_id);
@@ -110,22 +200,39 @@ fn open(start: &mut Start, tuning: Tuning) -> Result<(Log, Machine, Arc<Shared>)
         let why = "the log was purged, and the snapshot that it was purged for is missing";
         return Err(StartError::Damaged(why.to_owned()));
     }
-    Ok((log, machine, shared))
+    Ok(Opened { log, machine, shared, renewal })
 }
 
-/// Starts Raft.
-pub(super) async fn start(mut start: Start, tuning: Tuning) -> Result<Running, StartError> {
-    let (node, tls) = (start.node, start.tls.clone());
-    let opened = tokio::task::spawn_blocking(move || open(&mut start, tuning)).await;
-    let opened = opened.map_err(|error| StartError::Disk(std::io::Error::other(error)))?;
-    let (log, machine, shared) = opened?;
-    let config = config(tuning)
+/// Runs on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    let done = tokio::task::spawn_blocking(act).await;
+    done.map_err(|error| StartError::Disk(std::io::Error::other(error)))?
+}
+
+/// Starts Raft, which stays silent until its gate is passed.
+pub(super) async fn start(parts: &Parts) -> Result<Running, StartError> {
+    let (node, own) = (parts.node, parts.clone());
+    let Opened { log, machine, shared, renewal } = blocking(move || open(&own)).await?;
+    if let Some(renewal) = renewal {
+        durably(|done| log.note_start(renewal.start, done)).await?;
+        let options = parts.options("log");
+        blocking(move || Ok(renewal.finish(&options)?)).await?;
+    }
+    let peers = Peers::new(log.clone(), Arc::clone(&shared), &mut *(parts.dice)());
+    let peers = Arc::new(peers);
+    let config = config(parts.tuning)
         .validate()
         .map_err(|error| StartError::Disk(std::io::Error::other(error)))?;
     let store = LogStore(log.clone());
-    let raft = Raft::new(node, Arc::new(config), Network { tls }, store, machine).await;
+    let network = Network { tls: parts.tls.clone(), peers: Arc::clone(&peers) };
+    let runtime = RaftRuntime::new().map_err(StartError::Disk)?;
+    let raft = Raft::new(node, Arc::new(config), network.clone(), store, machine);
+    let raft = runtime.run(raft).await.map_err(StartError::Disk)?;
     let raft = raft.map_err(|fatal| reason(&shared, &log, &fatal.to_string()))?;
-    Ok(Running { raft, shared, log })
+    let gate = Gate { node, raft: raft.clone(), network, peers };
+    Ok(Running { raft, shared, log, gate, runtime })
 }
 
 /// The named reason for which Raft has stopped.

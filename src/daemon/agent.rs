@@ -11,8 +11,9 @@ use super::{Exit, Failure, Shutdown};
 use crate::agent::Workloads;
 use crate::agent::join::{Application, BadIdentity, JoinError, Member};
 use crate::agent::local::{LocalService, Stage};
-use crate::agent::mount::{Adopted, MountError, Mounts, Options};
+use crate::agent::mount::{Adopted, MountError, Mounts, Needs, Options};
 use crate::agent::session::{Ending, Session};
+use crate::agent::vault::{Guests, Reads};
 use crate::agent::workload::boot_id;
 use crate::agent::{Book, BookError, Driver, Links, Machine, Worker, shelf_of};
 use crate::base::{Clock, Disk, Name};
@@ -77,7 +78,17 @@ async fn serve(
     let book = Book::new(Arc::clone(&machinery.disk), &config.data_dir);
     let memory = book.load().map_err(|error| book_failure(&error))?;
     let roster = book.load_roster().map_err(|error| book_failure(&error))?.unwrap_or_default();
-    let (mounts, adopted) = Mounts::open(&config.root, Options::default(), machinery.clock.boot())
+    let guests = Guests::default();
+    let serving = Needs {
+        dice: os_dice,
+        clock: Arc::clone(&machinery.clock),
+        guests: guests.clone(),
+        reads: Reads::default(),
+        // Whatever stands at the program's path by now, this is the one that runs.
+        guard: Some("/proc/self/exe".into()),
+    };
+    let options = Options { fuse: Some(serving), ..Options::default() };
+    let (mounts, adopted) = Mounts::open(&config.root, options, machinery.clock.boot())
         .map_err(|error| mount_failure(&error))?;
     report(&adopted);
 
@@ -88,7 +99,7 @@ async fn serve(
         Worker::start(mounts, book, Arc::clone(&machinery.clock), member.cluster)
             .map_err(|error| machine("a thread", &error))?;
     let (ended, ends) = mpsc::unbounded_channel();
-    let workloads = Workloads::new(worker.clone(), boot.clone(), ended);
+    let workloads = Workloads::new(worker.clone(), boot.clone(), guests, ended);
     let alive = workloads.adopt(&roster, &adopted);
     let links = links(&member, machinery, &boot)?;
     let clock = Arc::clone(&machinery.clock);

@@ -26,6 +26,9 @@ pub const AGENT_ROOT: &str = "/run/secrets";
 pub struct ManagerConfig {
     /// Key file, log, snapshots; made with mode 0700 if it is not there.
     pub data_dir: PathBuf,
+    /// What a manager that founds a cluster, or joins one without being told its name, is
+    /// called; `None`: the machine's host name.
+    pub name: Option<Name>,
     /// Where to listen for peers, agents and operators.
     pub listen: SocketAddr,
     /// Where others reach it, `host:port`; at least one.

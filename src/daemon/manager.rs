@@ -136,7 +136,7 @@ fn setup(config: &ManagerConfig) -> Result<Setup, Failure> {
         data: config.data_dir.clone(),
         listen: config.listen,
         advertise: config.advertise.clone(),
-        name: machine_name()?,
+        name: config.name.clone().map_or_else(machine_name, Ok)?,
         local: LocalRules { uid: rustix::process::geteuid().as_raw(), groups },
         clock: Arc::new(SystemClock),
         dice: os_dice,
@@ -151,7 +151,7 @@ fn machine_name() -> Result<Name, Failure> {
     let host = text.split('.').next().unwrap_or_default();
     host.parse().map_err(|_not_a_name| {
         Failure::new(Exit::Configuration, format!("the host name {text:?} can't name a manager"))
-            .hint("give the machine a host name of letters, digits and '-'")
+            .hint("give it a name of letters, digits and '-': --name")
     })
 }
 

@@ -3,8 +3,10 @@
 pub mod agent;
 pub mod config;
 mod data_dir;
+pub mod dev;
 pub mod exec;
 mod exit;
+pub mod guard;
 pub mod logging;
 pub mod manager;
 mod signals;

@@ -128,7 +128,10 @@ fn fits(state: &State, before: u64, act: &Act) -> Result<(), Refusal> {
     Err(Refusal::Limit { what: words::STATE_BYTES, limit: most })
 }
 
-fn always_admitted(act: &Act) -> bool {
+/// Whether an act is admitted however little room there is: it takes something
+/// away, or is about who takes part.
+#[must_use]
+pub fn always_admitted(act: &Act) -> bool {
     let Act::Change(list) = act else { return true };
     list.iter().all(|change| match change {
         Change::RemoveSecret { .. }
@@ -138,6 +141,7 @@ fn always_admitted(act: &Act) -> bool {
         | Change::RemoveToken { .. }
         | Change::UpdateNode { .. }
         | Change::RemoveNode { .. }
+        | Change::RemoveManager { .. }
         | Change::CreateToken { .. } => true,
         Change::CreateSecret { .. }
         | Change::UpdateSecret { .. }

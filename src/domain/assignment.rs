@@ -131,6 +131,7 @@ impl ServiceSet {
         hash.bytes(self.name.as_str().as_bytes());
         hash.number(match self.mount {
             MountKind::Tmpfs => 0,
+            MountKind::Fuse => 1,
         });
         hash.number(match self.activation {
             Activation::Running => 0,

@@ -1,5 +1,6 @@
 //! How what the cluster knows may change.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::spec::{Grant, ServiceSpec};
@@ -223,14 +224,37 @@ pub enum Change<K = WrappedKey> {
         /// What may arrive.
         availability: Option<Availability>,
     },
-    /// A node goes. Refused for the last manager, and while pairs of it are
-    /// exposed unless `force`, which writes them off.
+    /// A worker goes. Refused while pairs of it are exposed unless `force`, which
+    /// writes them off.
     RemoveNode {
         /// Which node.
         id: NodeId,
         /// Write off what it may still hold.
         force: bool,
     },
+    /// A manager goes, and with it the cluster key that it knows. Refused for the
+    /// last one.
+    RemoveManager {
+        /// Which manager.
+        id: NodeId,
+        /// The next cluster key, for those that stay.
+        rekey: Box<Rekey>,
+    },
+}
+
+/// The next cluster key, made by the leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rekey {
+    /// Its number: the one after that in use.
+    pub number: u64,
+    /// Its intake public key.
+    pub intake: [u8; 32],
+    /// Boxed to each manager that stays.
+    pub boxes: BTreeMap<NodeId, Vec<u8>>,
+    /// The cluster key in use until now, under the next one's wrap key.
+    pub previous: WrappedKey,
+    /// The issuing CA's private key, under the next one's wrap key.
+    pub issuing_key: WrappedKey,
 }
 
 impl<K> Change<K> {
@@ -267,6 +291,7 @@ impl<K> Change<K> {
                 Change::UpdateNode { id, put, gone, availability }
             }
             Self::RemoveNode { id, force } => Change::RemoveNode { id, force },
+            Self::RemoveManager { id, rekey } => Change::RemoveManager { id, rekey },
         })
     }
 }

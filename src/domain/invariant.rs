@@ -39,6 +39,9 @@ all![
     nothing_before_init,
     a_cluster_has_a_manager,
     every_manager_has_the_cluster_key,
+    older_cluster_keys_are_a_chain,
+    every_wrapped_key_can_be_opened,
+    the_removed_are_gone,
     names_are_unique,
     the_current_version_is_there,
     versions_are_kept_for_a_reason,
@@ -92,6 +95,34 @@ fn every_manager_has_the_cluster_key(state: &State) -> bool {
     let managers = state.nodes.iter().filter(|(_, node)| node.role == NodeRole::Manager);
     let managers = managers.map(|(id, _)| id);
     state.cluster.as_deref().is_none_or(|cluster| managers.eq(cluster.cluster_key.boxes.keys()))
+}
+
+/// Each older key stands under the next one's wrap key, up to the one in use.
+fn older_cluster_keys_are_a_chain(state: &State) -> bool {
+    let Some(cluster) = state.cluster.as_deref() else { return true };
+    let key = &cluster.cluster_key;
+    let first = key.number.saturating_sub(u64::try_from(key.previous.len()).unwrap_or(u64::MAX));
+    key.previous.len() <= limits::CLUSTER_KEYS
+        && key.previous.keys().copied().eq(first..key.number)
+        && key.previous.iter().all(|(number, key)| key.number == number.saturating_add(1))
+}
+
+fn every_wrapped_key_can_be_opened(state: &State) -> bool {
+    let Some(cluster) = state.cluster.as_deref() else { return true };
+    let key = &cluster.cluster_key;
+    let mut versions = state.secrets.values().flat_map(|secret| secret.versions.values());
+    cluster.issuing_key.number == key.number
+        && versions.all(|version| {
+            let number = version.data_key.number;
+            number == key.number || key.previous.contains_key(&number)
+        })
+}
+
+fn the_removed_are_gone(state: &State) -> bool {
+    state.cluster.as_deref().is_none_or(|cluster| {
+        let removed = &cluster.removed_managers;
+        removed.len() <= limits::REMOVED && !removed.keys().any(|id| state.nodes.contains_key(id))
+    })
 }
 
 fn names_are_unique(state: &State) -> bool {

@@ -26,10 +26,11 @@ pub(crate) mod testing;
 mod tests;
 mod weight;
 
-pub use apply::{Applied, LEVEL, apply};
+pub use apply::{Applied, LEVEL, always_admitted, apply};
 pub use assignment::{FileAssignment, ServiceSet, assignments, is_due, nodes_of, placed, set_of};
 pub use command::{
     Act, Actor, Change, Changed, Command, Confirmation, Fact, Genesis, Join, NewVersion, Outcome,
+    Rekey,
 };
 pub use indexes::Indexes;
 pub use lookup::{NotOne, node_by, nodes_touched, secret_by, service_by, token_by};

@@ -1,7 +1,9 @@
 //! A command and its outcome as the audit chain sees them: every field, in a
 //! form of its own that no change of the stored layout or of a text alters.
 
-use super::command::{Act, Actor, Change, Changed, Command, Genesis, Join, NewVersion, Outcome};
+use super::command::{
+    Act, Actor, Change, Changed, Command, Genesis, Join, NewVersion, Outcome, Rekey,
+};
 use super::refusal::Refusal;
 use super::spec::{Activation, Attribute, Grant, MountKind, OfflinePolicy, ServiceSpec};
 use super::state::{Availability, Cluster, Node, NodeRole, Operator, OperatorRole, Token};
@@ -231,6 +233,25 @@ fn change(hash: &mut Digest, of: &Change) {
             hash.bytes(id.as_bytes());
             hash.number((*force).into());
         }
+        Change::RemoveManager { id, rekey: of } => {
+            hash.number(14);
+            hash.bytes(id.as_bytes());
+            rekey(hash, of);
+        }
+    }
+}
+
+fn rekey(hash: &mut Digest, of: &Rekey) {
+    hash.number(of.number);
+    hash.bytes(&of.intake);
+    hash.count(of.boxes.len());
+    for (id, boxed) in &of.boxes {
+        hash.bytes(id.as_bytes());
+        hash.bytes(boxed);
+    }
+    for key in [&of.previous, &of.issuing_key] {
+        hash.number(key.number);
+        hash.bytes(&key.bytes);
     }
 }
 
@@ -279,6 +300,7 @@ fn spec(hash: &mut Digest, of: &ServiceSpec) {
     hash.number(of.placement.everywhere.into());
     hash.number(match of.mount {
         MountKind::Tmpfs => 1,
+        MountKind::Fuse => 2,
     });
     hash.number(match of.activation {
         Activation::Running => 1,

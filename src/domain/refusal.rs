@@ -48,10 +48,12 @@ pub mod words {
     pub const PAIRS: &str = "pairs in one act";
     /// A count.
     pub const ANSWERS: &str = "commands within a minute";
+    /// A count.
+    pub const CLUSTER_KEYS: &str = "older cluster keys in use";
     /// A count of bytes.
     pub const STATE_BYTES: &str = "bytes in the cluster's state";
 
-    const ALL: [&str; 20] = [
+    const ALL: [&str; 21] = [
         SECRET,
         SERVICE,
         NODE,
@@ -71,6 +73,7 @@ pub mod words {
         RECIPIENTS,
         PAIRS,
         ANSWERS,
+        CLUSTER_KEYS,
         STATE_BYTES,
     ];
 
@@ -187,6 +190,14 @@ pub enum Refusal {
     /// A value that the rules of its field exclude.
     #[error("{0}")]
     Invalid(String),
+    /// A key sealed under another number of the cluster key than the one in use.
+    #[error("the cluster key has changed: {found} was used and {wanted} is in use")]
+    Retired {
+        /// The number that was used.
+        found: u64,
+        /// The number in use, or the next one where a next one was asked for.
+        wanted: u64,
+    },
 }
 
 impl Refusal {
@@ -218,6 +229,7 @@ impl Refusal {
             Self::Holds { .. } => 13,
             Self::LastManager { .. } => 14,
             Self::Invalid(_) => 15,
+            Self::Retired { .. } => 16,
         }
     }
 }

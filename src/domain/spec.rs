@@ -58,6 +58,8 @@ pub enum MountKind {
     /// Memory of its own, readable also when the agent is dead.
     #[default]
     Tmpfs,
+    /// The agent itself, which decides and records each open.
+    Fuse,
 }
 
 /// When a node placed gets a service's secrets.

@@ -65,6 +65,9 @@ pub struct Cluster {
     pub recipients: BTreeMap<RecipientId, Recipient>,
     /// The cluster key in use.
     pub cluster_key: ClusterKey,
+    /// Managers removed lately, and when: a member that is behind would take the
+    /// young certificate of one of them for that of a manager it does not know yet.
+    pub removed_managers: BTreeMap<NodeId, Stamp>,
 }
 
 impl Cluster {
@@ -95,6 +98,9 @@ pub struct ClusterKey {
     pub intake: [u8; 32],
     /// The cluster key boxed to each manager's box key.
     pub boxes: BTreeMap<NodeId, Vec<u8>>,
+    /// Older cluster keys by number, without a gap up to this one, each under the
+    /// wrap key of the next.
+    pub previous: BTreeMap<u64, WrappedKey>,
 }
 
 /// What a node is.

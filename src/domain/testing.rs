@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{
     Act, Actor, Applied, Availability, Change, Changed, Cluster, ClusterKey, Command, Genesis,
     Grant, Join, NewVersion, Node, NodeRole, Operator, OperatorRole, Outcome, Placement, Recipient,
-    Refusal, ServiceSpec, State, Token, apply, invariant,
+    Refusal, Rekey, ServiceSpec, State, Token, apply, invariant,
 };
 use crate::base::{
     ClusterId, Epoch, Labels, Name, NodeId, OperatorId, RecipientId, RequestId, Revision,
@@ -105,7 +105,9 @@ pub(crate) fn genesis() -> Genesis {
             number: 1,
             intake: [12; 32],
             boxes: BTreeMap::from([(MANAGER, vec![13; 72])]),
+            previous: BTreeMap::new(),
         },
+        removed_managers: BTreeMap::new(),
     };
     let admin = Operator {
         name: name("admin"),
@@ -116,6 +118,30 @@ pub(crate) fn genesis() -> Genesis {
     };
     let operator = OperatorId::from_bytes([15; 16]);
     Genesis { cluster, manager: MANAGER, node, operator, admin }
+}
+
+/// The cluster key of this number for those that stay.
+pub(crate) fn rekey(number: u64, staying: impl IntoIterator<Item = NodeId>) -> Rekey {
+    let byte = u8::try_from(number % 256).expect("a byte");
+    Rekey {
+        number,
+        intake: [byte; 32],
+        boxes: staying.into_iter().map(|id| (id, vec![byte; 72])).collect(),
+        previous: WrappedKey { number, bytes: vec![byte; 120] },
+        issuing_key: WrappedKey { number, bytes: vec![byte; 120] },
+    }
+}
+
+/// A manager's join, by a token with that id and digest 16.
+pub(crate) fn join_manager(n: u8, token: TokenId, number: u64) -> Join {
+    Join {
+        token,
+        role: NodeRole::Manager,
+        box_key: Some([n; 32]),
+        cluster_key_box: Some((number, vec![n; 72])),
+        addresses: vec![format!("m{n}:4440")],
+        ..join(n, &format!("m{n}"))
+    }
 }
 
 pub(crate) fn token() -> Token {

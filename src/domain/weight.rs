@@ -27,12 +27,15 @@ pub(super) fn cluster(of: &Cluster) -> u64 {
     let blobs = [&of.root, &of.sealed_root_key, &of.issuing].map(|blob| long(blob.len()));
     let recipients = of.recipients.values().map(|recipient| THING + long(recipient.label.len()));
     let boxes = of.cluster_key.boxes.values().map(|boxed| THING + long(boxed.len()));
+    let previous = of.cluster_key.previous.values().map(|key| THING + long(key.bytes.len()));
     THING
         + name(&of.name)
         + blobs.iter().sum::<u64>()
         + long(of.issuing_key.bytes.len())
         + recipients.sum::<u64>()
         + boxes.sum::<u64>()
+        + previous.sum::<u64>()
+        + PAIR * long(of.removed_managers.len())
 }
 
 pub(super) fn node(of: &Node) -> u64 {
@@ -95,6 +98,11 @@ pub(super) fn change(of: &Change) -> u64 {
         | Change::Revoke { .. }
         | Change::RemoveToken { .. }
         | Change::RemoveNode { .. } => 0,
+        Change::RemoveManager { rekey, .. } => {
+            let boxes = rekey.boxes.values().map(|boxed| long(boxed.len()));
+            let wrapped = [&rekey.previous, &rekey.issuing_key].map(|key| long(key.bytes.len()));
+            boxes.sum::<u64>() + wrapped.iter().sum::<u64>()
+        }
     }
 }
 

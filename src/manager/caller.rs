@@ -6,7 +6,9 @@
 
 use std::net::IpAddr;
 
-use tonic::Extensions;
+use prost::Message;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Extensions, Request, Status};
 
 use super::policy::{Method, Policy, Who};
 use super::problem::Problem;
@@ -14,6 +16,7 @@ use crate::base::{ClusterId, NodeId, OperatorId};
 use crate::ca::{CertificateRole, Leaf};
 use crate::domain::{Actor, NodeRole, OperatorRole, State};
 use crate::transport::{Caller, LocalCaller, caller, local_caller};
+use crate::wire::api;
 
 /// A caller on the control socket that may be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,68 @@ pub(super) struct LocalUser {
 pub(super) struct Admitted {
     who: Who,
     actor: Option<Actor>,
+}
+
+/// For which of its local users another manager asks. Stands in a request's
+/// extensions once [`Behalf::take`] has read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Behalf {
+    who: Who,
+    uid: u32,
+}
+
+/// Where a request that is sent on says for whom.
+const BEHALF: &str = "skep-on-behalf-bin";
+
+impl Behalf {
+    /// Writes it into a request that goes to the leader.
+    pub(super) fn write(self, metadata: &mut MetadataMap) {
+        let role = Role::of(self.who).map_or("", Role::text).to_owned();
+        let bytes = api::OnBehalf { uid: self.uid, role }.encode_to_vec();
+        metadata.insert_bin(BEHALF, MetadataValue::from_bytes(&bytes));
+    }
+    /// Moves it from a request's metadata to its extensions. Whether the caller may
+    /// speak for others is asked when the call is admitted.
+    ///
+    /// # Errors
+    /// Nobody that is known.
+    pub(super) fn take(mut request: Request<()>) -> Result<Request<()>, Status> {
+        let Some(value) = request.metadata().get_bin(BEHALF) else { return Ok(request) };
+        let unsound = || Problem::bad_input("the request says for whom it is in an unknown way");
+        let bytes = value.to_bytes().map_err(|_| unsound())?;
+        let read = api::OnBehalf::decode(bytes).map_err(|_| unsound())?;
+        let role = Role::ALL.into_iter().find(|role| role.text() == read.role);
+        let who = role.ok_or_else(unsound)?.0;
+        request.extensions_mut().insert(Self { who, uid: read.uid });
+        Ok(request)
+    }
+}
+
+/// What a local user may be.
+#[derive(Clone, Copy)]
+struct Role(Who);
+
+impl Role {
+    const ALL: [Self; 5] = [
+        Self(Who::Local),
+        Self(Who::Operator(OperatorRole::Admin)),
+        Self(Who::Operator(OperatorRole::Editor)),
+        Self(Who::Operator(OperatorRole::Viewer)),
+        Self(Who::Operator(OperatorRole::Auditor)),
+    ];
+    fn of(who: Who) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.0 == who)
+    }
+    fn text(self) -> &'static str {
+        match self.0 {
+            Who::Local => "local",
+            Who::Operator(OperatorRole::Admin) => "admin",
+            Who::Operator(OperatorRole::Editor) => "editor",
+            Who::Operator(OperatorRole::Viewer) => "viewer",
+            Who::Operator(OperatorRole::Auditor) => "auditor",
+            Who::Anonymous | Who::Worker | Who::Manager => "",
+        }
+    }
 }
 
 /// Which local users may call.
@@ -82,6 +147,11 @@ impl LocalUser {
     pub(super) fn may(self, method: Method) -> Result<(), Problem> {
         check(self.who, method)
     }
+    /// For whom the leader is asked.
+    #[must_use]
+    pub(super) fn behalf(self) -> Behalf {
+        Behalf { who: self.who, uid: self.uid }
+    }
     /// The same as an actor of `manager`.
     #[must_use]
     pub(super) fn admitted(self, manager: NodeId) -> Admitted {
@@ -110,8 +180,20 @@ impl Admitted {
             }
             Some(Caller::Peer(peer)) => listed(peer.leaf(), cluster, state)?,
         };
+        let admitted = match extensions.get::<Behalf>() {
+            Some(behalf) => admitted.speaks_for(*behalf)?,
+            None => admitted,
+        };
         check(admitted.who, method)?;
         Ok(admitted)
+    }
+    /// A manager that asks on behalf of one of its local users is that user.
+    fn speaks_for(self, behalf: Behalf) -> Result<Self, Problem> {
+        check(self.who, Method::Forward)?;
+        let Some(Actor::Node(manager)) = self.actor else {
+            return Err(Problem::not_allowed("only a manager speaks for others"));
+        };
+        Ok(LocalUser { who: behalf.who, uid: behalf.uid }.admitted(manager))
     }
     /// Whether this request shows a certificate that the state does not list. Only
     /// whoever leads knows for sure that nobody has it.
@@ -146,6 +228,11 @@ impl Admitted {
     /// What somebody who may not is told.
     pub(super) fn may(&self, method: Method) -> Result<(), Problem> {
         check(self.who, method)
+    }
+    /// Whether it is another manager, asking for itself.
+    #[must_use]
+    pub(super) fn is_manager(&self) -> bool {
+        self.who == Who::Manager
     }
     /// As whom a command is proposed.
     ///
@@ -265,6 +352,61 @@ mod tests {
         assert_eq!(rules.role(900, 1), Some(Who::Local));
         assert_eq!(rules.role(1000, 50), Some(Who::Operator(OperatorRole::Viewer)));
         assert_eq!(rules.role(1000, 1000), None);
+    }
+
+    fn extensions(leaf: Leaf, behalf: Option<Behalf>) -> Extensions {
+        let mut extensions = Extensions::default();
+        extensions.insert(Caller::Peer(crate::transport::Peer::stand_in(leaf)));
+        if let Some(behalf) = behalf {
+            extensions.insert(behalf);
+        }
+        extensions
+    }
+
+    #[test]
+    fn a_manager_speaks_for_its_local_users_and_nobody_else_does() {
+        let mut state = state();
+        let manager = NodeId::from_bytes([9; 16]);
+        let mut listed = crate::domain::testing::worker("m2");
+        listed.role = NodeRole::Manager;
+        state.nodes.insert(manager, Arc::new(listed));
+        let of = |who| Some(Behalf { who, uid: 1000 });
+        let ask = |role, key, behalf, method| {
+            Admitted::remote(&extensions(leaf(role, key), behalf), CLUSTER, &state, method)
+        };
+        let as_manager = CertificateRole::Manager(manager);
+        let admitted = ask(as_manager, [1; 32], of(Who::Local), Method::WriteTokens);
+        let actor = admitted.expect("admitted").actor;
+        assert_eq!(actor, Some(Actor::Local { uid: 1000, manager }));
+        let viewer = of(Who::Operator(OperatorRole::Viewer));
+        assert!(ask(as_manager, [1; 32], viewer, Method::Read).is_ok());
+        assert!(ask(as_manager, [1; 32], viewer, Method::WriteTokens).is_err());
+        assert!(ask(as_manager, [1; 32], None, Method::Read).is_err(), "for itself it may not");
+        assert!(ask(as_manager, [2; 32], viewer, Method::Read).is_err(), "not the listed key");
+        let operator = CertificateRole::Operator(OPERATOR);
+        assert!(ask(operator, [7; 32], None, Method::Read).is_ok());
+        assert!(ask(operator, [7; 32], viewer, Method::Read).is_err());
+        assert!(ask(CertificateRole::Worker(NODE), [1; 32], viewer, Method::Read).is_err());
+    }
+
+    #[test]
+    fn for_whom_travels_in_the_metadata() {
+        for role in Role::ALL {
+            let behalf = Behalf { who: role.0, uid: 7 };
+            let mut request = Request::new(());
+            behalf.write(request.metadata_mut());
+            let taken = Behalf::take(request).expect("sound");
+            assert_eq!(taken.extensions().get(), Some(&behalf));
+        }
+        for bytes in [
+            &b"\xff\xff"[..],
+            b"",
+            &api::OnBehalf { uid: 0, role: "manager".into() }.encode_to_vec(),
+        ] {
+            let mut request = Request::new(());
+            request.metadata_mut().insert_bin(BEHALF, MetadataValue::from_bytes(bytes));
+            assert!(Behalf::take(request).is_err(), "{bytes:?}");
+        }
     }
 
     #[test]

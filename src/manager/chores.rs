@@ -1,17 +1,18 @@
 //! What a manager does by itself: it opens new keys, cuts sessions of removed
 //! nodes, and, where it leads, clears away join tokens that have ended.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Core;
-use super::lifecycle::{End, Manager};
+use super::belonging;
+use super::lifecycle::Manager;
 use super::running::{Running, propose};
 use crate::base::{NodeId, RequestId, Stamp, TokenId, limits};
-use crate::domain::{Act, Actor, Change, Fact, State};
+use crate::domain::{Act, Actor, Change, Fact, NodeRole, State};
 
 /// How often ended tokens are looked for. They admit nobody meanwhile: `apply`
 /// reads their end.
@@ -41,14 +42,18 @@ pub(super) async fn follow_facts(manager: Manager, running: Arc<Running>) {
         };
         if look_at_all {
             let now = nodes(&running);
-            for gone in known.difference(&now) {
+            for (gone, role) in known.iter().filter(|(id, _)| !now.contains_key(id)) {
                 tracing::info!(event = "node_removed", node = %gone);
+                // An agent is told why its session ends, and has nothing else open.
                 running.dispatch.cut(*gone);
+                if *role == NodeRole::Manager {
+                    running.cuts.cut(*gone.as_bytes());
+                    running.peers.lost(*gone);
+                }
             }
-            if known.contains(&running.core.node) && !now.contains(&running.core.node) {
-                let why = "this manager was removed from the cluster".to_owned();
-                manager.end(End::Failed(24, why));
-                return;
+            let own = &running.core.node;
+            if known.contains_key(own) && !now.contains_key(own) {
+                return belonging::ended(&manager, &running);
             }
             known = now;
         }
@@ -59,8 +64,9 @@ fn changes_nodes(fact: &Fact) -> bool {
     matches!(fact, Fact::NodeRemoved(_) | Fact::NodeRevised(_))
 }
 
-fn nodes(running: &Running) -> BTreeSet<NodeId> {
-    running.core.consensus.read(|state| state.nodes.keys().copied().collect())
+fn nodes(running: &Running) -> BTreeMap<NodeId, NodeRole> {
+    let roles = |state: &State| state.nodes.iter().map(|(id, node)| (*id, node.role)).collect();
+    running.core.consensus.read(roles)
 }
 
 /// Opens this manager's box of the cluster key in use.
@@ -110,7 +116,7 @@ fn ended_tokens(state: &State, now: Stamp) -> Vec<TokenId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{NodeRole, Token};
+    use crate::domain::Token;
     use crate::manager::testing::NOW;
 
     #[test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::KeyHolder;
-use crate::base::{Clock, ClusterId, Dice, NodeId};
+use crate::base::{Clock, ClusterId, Dice, NodeId, Stamp};
 use crate::consensus::Consensus;
 
 /// An unlocked manager's parts. Cheap to clone through an `Arc`.
@@ -21,6 +21,15 @@ pub struct Core {
     pub node: NodeId,
     /// Its cluster.
     pub cluster: ClusterId,
+}
+
+impl Core {
+    /// As of when a command is proposed: never before what is applied, or its
+    /// deadline would be over where an earlier leader's clock was ahead.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        self.clock.now().max(self.consensus.read(|state| state.stamp))
+    }
 }
 
 impl std::fmt::Debug for Core {

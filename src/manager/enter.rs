@@ -4,6 +4,7 @@
 //! admitted this manager it writes its key file and starts as a member that has
 //! nothing: the leader brings it the log and lets it vote when it has caught up.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tonic::{Code, Status};
@@ -13,7 +14,8 @@ use super::folder::NodeFile;
 use super::lifecycle::{End, Manager};
 use super::phase::Needs;
 use super::problem::Problem;
-use super::running::{Running, Started};
+use super::repair::votes;
+use super::running::Started;
 use crate::base::{Key32, Name, NodeId, SecretBytes};
 use crate::ca::{
     CertificateRole, JoinToken, Leaf, PrivateKey, certificate_request, key_digest, verify_chain,
@@ -31,11 +33,6 @@ const ANSWER: Duration = Duration::from_secs(15);
 const HOPS: usize = 16;
 /// Addresses that a caller may name.
 const ADDRESSES: usize = 16;
-/// How long the answer waits for this manager to vote, so that it says more than
-/// that it is joining.
-const VOTE_WAIT: Duration = Duration::from_secs(10);
-/// How often that is looked at.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What this manager asks with; the private halves stay.
 struct Application {
@@ -64,7 +61,12 @@ impl Manager {
         request: api::JoinClusterRequest,
     ) -> Result<api::JoinClusterReply, Problem> {
         let manager = self.clone();
-        let task = tokio::spawn(async move { manager.enter(request).await });
+        let task = tokio::spawn(async move {
+            let joining = Joining(&manager.0.joining);
+            let entered = manager.clone().enter(request).await;
+            drop(joining);
+            entered
+        });
         task.await.unwrap_or_else(|_| Err(Problem::bug("join ended unexpectedly")))
     }
 
@@ -79,6 +81,7 @@ impl Manager {
             return Err(Problem::bad_input("name 1 to 16 addresses of managers to ask"));
         }
         let application = Application::new(&self, request)?;
+        self.0.joining.store(true, Ordering::Relaxed);
         let listener = self.0.listen()?;
         let reply = application.ask(&self, asked).await?;
         let fingerprint = application.token.fingerprint;
@@ -113,22 +116,12 @@ impl Manager {
     }
 }
 
-/// Waits until this manager votes and knows who leads.
-async fn votes(running: &Running) {
-    let own = running.core.node;
-    let voting = async {
-        let mut look = tokio::time::interval(LOOK);
-        loop {
-            look.tick().await;
-            let votes = running.members().iter().any(|member| member.node == own && member.voter);
-            let known = running.core.consensus.read(|state| state.nodes.contains_key(&own));
-            if votes && known {
-                return;
-            }
-        }
-    };
-    if tokio::time::timeout(VOTE_WAIT, voting).await.is_err() {
-        tracing::info!(event = "catching_up");
+/// Says that this manager is joining no more, however that ended.
+struct Joining<'a>(&'a AtomicBool);
+
+impl Drop for Joining<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
@@ -142,7 +135,7 @@ struct Entry {
 
 impl Application {
     fn new(manager: &Manager, request: api::JoinClusterRequest) -> Result<Self, Problem> {
-        let text = SecretBytes::from_box(request.token.into_boxed_slice());
+        let text = SecretBytes::take(request.token);
         let token = JoinToken::parse(text.expose()).map_err(|error| {
             Problem::bad_input(format!("the join token {error}"))
                 .hint("make one on a manager of the cluster: skep join-token manager -q")

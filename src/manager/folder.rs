@@ -168,6 +168,28 @@ impl Folder {
         self.disk.0.sync_folder(&self.path)?;
         self.remove_mark(UNFINISHED)
     }
+    /// Removes the key file: what else is here can't be opened from then on.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn erase_key(&self) -> io::Result<()> {
+        absent(self.disk.0.remove(&self.path.join(KEY_FILE)))?;
+        self.disk.0.sync_folder(&self.path)
+    }
+    /// Removes all that a manager keeps here, the key file first. The lock stays.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn erase(&self) -> io::Result<()> {
+        self.erase_key()?;
+        for below in ["log", "snapshots"] {
+            absent(std::fs::remove_dir_all(self.path.join(below)))?;
+        }
+        for file in [NODE_FILE, STAY_LOCKED, UNFINISHED, super::reserve::NAME] {
+            absent(self.disk.0.remove(&self.path.join(file)))?;
+        }
+        self.disk.0.sync_folder(&self.path)
+    }
     /// What the `node` file says; empty where it is not there or not readable.
     #[must_use]
     pub(super) fn node_file(&self) -> NodeFile {

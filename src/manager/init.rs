@@ -230,8 +230,10 @@ impl Founding {
             cluster_key: crate::domain::ClusterKey {
                 number: 1,
                 intake: cluster_key.intake_public(),
+                previous: BTreeMap::new(),
                 boxes: BTreeMap::from([(node, boxed)]),
             },
+            removed_managers: BTreeMap::new(),
         };
         let addresses = shared.addresses();
         let genesis = Genesis {

@@ -5,6 +5,7 @@
 //! certificate only the public key is taken. The node stands in the state before
 //! its certificate is signed.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
@@ -12,7 +13,6 @@ use tonic::{Extensions, Request, Response, Status};
 
 use super::LEAF_MS;
 use super::caller::{Admitted, source};
-use super::gate::Gate;
 use super::keys::NoKey;
 use super::lifecycle::Manager;
 use super::policy::Method;
@@ -21,6 +21,7 @@ use super::running::Running;
 use crate::base::{Name, NodeId, RequestId, TokenId, limits};
 use crate::ca::{CertificateRole, Subject, key_digest, public_key_of_request};
 use crate::domain::{Act, Actor, Cluster, Join, NodeRole, Outcome, Refusal};
+use crate::transport::Rate;
 use crate::transport::rpc::api::membership_server::{Membership, MembershipServer};
 use crate::wire::api;
 use crate::wire::convert::{read_id, read_role};
@@ -42,14 +43,19 @@ impl MembershipService {
         let core = &running.core;
         core.consensus
             .read(|state| Admitted::remote(extensions, core.cluster, state, Method::Join))?;
-        within_rate(&self.manager.0.gate, extensions, &running)?;
+        within_rate(&self.manager.0.joins, extensions)?;
         Ok(running)
     }
 }
 
-fn within_rate(gate: &Gate, extensions: &Extensions, running: &Running) -> Result<(), Problem> {
-    let passes = source(extensions).is_none_or(|from| gate.pass(from, running.core.clock.boot()));
-    if passes {
+/// How often a source may call: a rack that is installed behind one address at
+/// once, then one a second.
+pub(super) fn rate() -> Rate {
+    Rate::new(NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN), NonZeroU32::MIN)
+}
+
+fn within_rate(rate: &Rate, extensions: &Extensions) -> Result<(), Problem> {
+    if source(extensions).is_none_or(|from| rate.passes(from)) {
         return Ok(());
     }
     Err(Problem::too_often("too many machines join from this address at once")
@@ -89,6 +95,12 @@ async fn join(running: &Running, asked: &api::JoinRequest) -> Result<api::JoinRe
     let role = read_role(&asked.role)?;
 
     let core = &running.core;
+    // A removal meanwhile would change the cluster key under its feet.
+    let _turn = match role {
+        NodeRole::Manager => Some(running.voting.lock().await),
+        NodeRole::Worker => None,
+    };
+    super::chores::open_key(core);
     let cluster = core.consensus.read(|state| state.cluster.clone());
     let cluster = cluster.ok_or(Refusal::NotInitialised)?;
     // Opened before the node is admitted: a leader that can't sign admits nobody.

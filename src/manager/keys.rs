@@ -4,11 +4,12 @@
 //! signing. What it opened is wiped when another number takes its place and
 //! when it is dropped.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::base::{BoxedKey, ClusterId, Dice, NodeId, WrappedKey};
+use crate::base::{BoxedKey, ClusterId, Dice, NodeId, SecretBytes, WrappedKey};
 use crate::ca::{CaError, Issuer, PrivateKey};
 use crate::domain;
 use crate::seal::{BoxKey, ClusterKey, DataKey, SealError, ValueContext, WrapKey, box_cluster_key};
@@ -40,7 +41,25 @@ pub struct KeyHolder {
 
 struct Open {
     key: ClusterKey,
-    wrap: WrapKey,
+    /// The wrap keys of this number and of the older ones that data keys still need.
+    wraps: BTreeMap<u64, WrapKey>,
+}
+
+impl Open {
+    /// Opens the chain of older keys below this one.
+    fn chain(key: ClusterKey, previous: &BTreeMap<u64, WrappedKey>) -> Result<Self, SealError> {
+        let mut wraps = BTreeMap::from([(key.number(), key.wrap_key())]);
+        let mut newer: Option<ClusterKey> = None;
+        for wrapped in previous.values().rev() {
+            let older = newer.as_ref().unwrap_or(&key).open_previous(wrapped)?;
+            wraps.insert(older.number(), older.wrap_key());
+            newer = Some(older);
+        }
+        Ok(Self { key, wraps })
+    }
+    fn wrap(&self, number: u64) -> Result<&WrapKey, NoKey> {
+        self.wraps.get(&number).ok_or(NoKey::NotOpen(number))
+    }
 }
 
 impl std::fmt::Debug for KeyHolder {
@@ -68,8 +87,8 @@ impl KeyHolder {
         }
         let Some(boxed) = stands.boxes.get(&self.node) else { return Ok(()) };
         let key = ClusterKey::open(boxed, self.cluster, stands.number, self.node, &self.box_key)?;
-        let wrap = key.wrap_key();
-        *self.open.write() = Some(Arc::new(Open { key, wrap }));
+        let open = Open::chain(key, &stands.previous)?;
+        *self.open.write() = Some(Arc::new(open));
         Ok(())
     }
     /// The number of the cluster key that is open here.
@@ -101,16 +120,50 @@ impl KeyHolder {
         wrapped: &WrappedKey,
         context: &ValueContext,
     ) -> Result<DataKey, NoKey> {
-        Ok(self.opened(wrapped.number)?.wrap.open_data_key(wrapped, context)?)
+        Ok(self.opened(wrapped.number)?.wrap(wrapped.number)?.open_data_key(wrapped, context)?)
     }
     /// The issuing CA, opened; the caller signs and drops it at once.
     ///
     /// # Errors
     /// [`NoKey`].
     pub fn issuer(&self, cluster: &domain::Cluster) -> Result<Issuer, NoKey> {
-        let open = self.opened(cluster.issuing_key.number)?;
-        let key = open.wrap.open_secret(ISSUING_KEY, &cluster.issuing_key)?;
+        let key = self.issuing_key(cluster)?;
         Ok(Issuer::new(cluster.issuing.to_vec(), PrivateKey::from_pkcs8(key)?)?)
+    }
+    fn issuing_key(&self, cluster: &domain::Cluster) -> Result<SecretBytes, NoKey> {
+        let number = cluster.issuing_key.number;
+        let open = self.opened(number)?;
+        Ok(open.wrap(number)?.open_secret(ISSUING_KEY, &cluster.issuing_key)?)
+    }
+    /// Draws the next cluster key for the managers that stay (id and box key), with
+    /// the key in use and the issuing key wrapped under it.
+    ///
+    /// # Errors
+    /// [`NoKey`].
+    pub fn rekey(
+        &self,
+        dice: &mut dyn Dice,
+        cluster: &domain::Cluster,
+        staying: &BTreeMap<NodeId, [u8; 32]>,
+    ) -> Result<domain::Rekey, NoKey> {
+        let number = cluster.cluster_key.number;
+        let open = self.opened(number)?;
+        if open.key.number() != number {
+            return Err(NoKey::NotOpen(number));
+        }
+        let next = ClusterKey::draw(dice, self.cluster, number.saturating_add(1));
+        let mut boxes = BTreeMap::new();
+        for (manager, public) in staying {
+            boxes.insert(*manager, box_cluster_key(dice, &next, *manager, public)?);
+        }
+        let issuing = self.issuing_key(cluster)?;
+        Ok(domain::Rekey {
+            number: next.number(),
+            intake: next.intake_public(),
+            boxes,
+            previous: next.wrap_previous(dice, &open.key)?,
+            issuing_key: next.wrap_key().wrap_secret(dice, ISSUING_KEY, &issuing)?,
+        })
     }
     /// The cluster key in use, boxed to a manager that joins.
     ///
@@ -132,7 +185,6 @@ mod tests {
     use super::*;
     use crate::base::{SecretId, VersionId};
     use crate::manager::testing::Seeded;
-    use std::collections::BTreeMap;
 
     fn stands(
         dice: &mut Seeded,
@@ -145,6 +197,7 @@ mod tests {
             number: key.number(),
             intake: key.intake_public(),
             boxes: BTreeMap::from([(node, boxed)]),
+            previous: BTreeMap::new(),
         }
     }
 
@@ -173,8 +226,21 @@ mod tests {
         assert_eq!(opened.expose(), data.expose());
 
         let second = ClusterKey::draw(dice, cluster, 2);
-        holder.follow(&stands(dice, &second, node, &public)).expect("opens");
-        assert_eq!(holder.number(), Some(2));
+        let mut next = stands(dice, &second, node, &public);
+        next.previous.insert(1, second.wrap_previous(dice, &first).expect("wrapped"));
+        let third = ClusterKey::draw(dice, cluster, 3);
+        let mut last = stands(dice, &third, node, &public);
+        last.previous.clone_from(&next.previous);
+        last.previous.insert(2, third.wrap_previous(dice, &second).expect("wrapped"));
+        for stands in [&next, &last] {
+            holder.follow(stands).expect("opens");
+            assert_eq!(holder.number(), Some(stands.number));
+            let opened = holder.open_data_key(&wrapped, &context).expect("by the older key");
+            assert_eq!(opened.expose(), data.expose());
+        }
+        last.number = 4;
+        assert!(holder.follow(&last).is_err(), "a box of another number");
+        holder.follow(&next).expect("opens");
         let retired = holder.rewrap(dice, &boxed, &context);
         assert!(matches!(retired, Err(NoKey::Seal(SealError::Retired { found: 1, wanted: 2 }))));
     }

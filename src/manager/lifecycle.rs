@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -12,7 +13,6 @@ use tokio::sync::watch;
 
 use super::caller::LocalRules;
 use super::folder::{Folder, FolderError};
-use super::gate::Gate;
 use super::init::Prepared;
 use super::phase::{Phase, Word};
 use super::problem::Problem;
@@ -20,6 +20,7 @@ use super::running::Running;
 use crate::base::{Clock, Dice, Disk, Name, Stamp};
 use crate::consensus::StartError;
 use crate::seal::KeyFileHeader;
+use crate::transport::Rate;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -91,9 +92,12 @@ pub(super) struct Shared {
     pub(super) setup: Setup,
     pub(super) folder: Folder,
     pub(super) started: Stamp,
-    pub(super) gate: Gate,
+    /// How often a source may call `join`.
+    pub(super) joins: Rate,
     /// Held by whoever changes the phase, for as long as that takes.
     pub(super) turn: tokio::sync::Mutex<()>,
+    /// Another manager is asked to admit this one.
+    pub(super) joining: AtomicBool,
     life: RwLock<Life>,
     port: Mutex<Option<TcpSocket>>,
     address: SocketAddr,
@@ -127,8 +131,9 @@ impl Manager {
         let address = bound.local_addr().map_err(|error| OpenError::Listen(setup.listen, error))?;
         Ok(Self(Arc::new(Shared {
             started: setup.clock.now(),
-            gate: Gate::default(),
+            joins: super::join::rate(),
             turn: tokio::sync::Mutex::new(()),
+            joining: AtomicBool::new(false),
             life: RwLock::new(life),
             port: Mutex::new(Some(bound)),
             address,
@@ -150,12 +155,7 @@ impl Manager {
     /// Its state in one word.
     #[must_use]
     pub fn word(&self) -> Word {
-        match &*self.0.life.read() {
-            Life::New(_) => Word::New,
-            Life::Locked(_) => Word::Locked,
-            Life::Expired(..) => Word::Expired,
-            Life::Running(running) => running.word(),
-        }
+        self.0.word()
     }
     /// Whether an operator locked it: then an unlock key on this machine does not
     /// open it.
@@ -176,11 +176,7 @@ impl Manager {
     /// Stops serving peers and brings consensus to rest: everything written is
     /// synced. Waits for calls under way `grace` at most.
     pub async fn shut(&self, grace: Duration) {
-        let running = match &*self.0.life.read() {
-            Life::Running(running) => Some(running.clone()),
-            Life::New(_) | Life::Locked(_) | Life::Expired(..) => None,
-        };
-        if let Some(running) = running {
+        if let Some(running) = self.0.unlocked() {
             running.shut(grace).await;
         }
     }
@@ -192,16 +188,31 @@ impl Shared {
             Life::New(_) => Phase::New,
             Life::Locked(_) => Phase::Locked,
             Life::Expired(..) => Phase::Expired,
+            Life::Running(running) if running.is_behind() => Phase::RolledBack,
             Life::Running(_) => Phase::Running,
+        }
+    }
+    /// Its state in one word.
+    pub(super) fn word(&self) -> Word {
+        match &*self.life.read() {
+            Life::New(_) if self.joining.load(Ordering::Relaxed) => Word::Joining,
+            Life::New(_) => Word::New,
+            Life::Locked(_) => Word::Locked,
+            Life::Expired(..) => Word::Expired,
+            Life::Running(running) => running.word(),
         }
     }
     /// The running manager, or what a caller that needs one is told.
     pub(super) fn running(&self) -> Result<Arc<Running>, Problem> {
-        if let Life::Running(running) = &*self.life.read() {
-            return Ok(running.clone());
-        }
         self.phase().admits(super::phase::Needs::Running)?;
-        Err(Problem::unavailable("this manager is just being locked"))
+        self.unlocked().ok_or_else(|| Problem::unavailable("this manager is just being locked"))
+    }
+    /// The manager once it is unlocked, also where its disk is behind.
+    pub(super) fn unlocked(&self) -> Option<Arc<Running>> {
+        match &*self.life.read() {
+            Life::Running(running) => Some(running.clone()),
+            Life::New(_) | Life::Locked(_) | Life::Expired(..) => None,
+        }
     }
     /// The header of the key file, where there is one and it is closed.
     pub(super) fn closed_header(&self) -> Option<(KeyFileHeader, Option<Stamp>)> {
@@ -224,6 +235,9 @@ impl Shared {
     }
     pub(super) fn become_running(&self, running: Arc<Running>) {
         *self.life.write() = Life::Running(running);
+    }
+    pub(super) fn become_new(&self) {
+        *self.life.write() = Life::New(None);
     }
     pub(super) fn become_expired(&self, header: KeyFileHeader, ended: Stamp) {
         *self.life.write() = Life::Expired(Box::new(header), ended);
@@ -278,5 +292,6 @@ pub(super) fn exit_of(error: &StartError) -> u8 {
         StartError::Damaged(_) => 20,
         StartError::Disk(_) => 21,
         StartError::Newer(_) => 25,
+        StartError::Diverged(_) => 70,
     }
 }

@@ -3,22 +3,29 @@
 //! It deliberately holds no value: it moves 32-byte keys between boxes.
 
 mod api;
+mod belonging;
 mod caller;
 mod chores;
+mod clocks;
 mod core;
 mod dispatch;
 mod enter;
 mod folder;
-mod gate;
 mod init;
 mod join;
 mod keys;
+mod leave;
 mod lifecycle;
+mod peers;
 mod phase;
 mod policy;
 mod problem;
+mod removal;
+mod repair;
+mod reserve;
 mod running;
 mod serve;
+
 #[cfg(test)]
 pub(crate) mod testing;
 mod unlock;

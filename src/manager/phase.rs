@@ -4,6 +4,7 @@
 //!   new ──init──▶ running ──lock──▶ (the process starts anew) ──▶ locked
 //!   locked ──unlock──▶ running        locked ──unlock, past its end──▶ expired
 //!   expired ──unlock──▶ running       (the clock was wrong)
+//!   running ──peers remember more──▶ rolled back ──repair──▶ running
 //! ```
 
 use std::fmt;
@@ -21,6 +22,8 @@ pub enum Phase {
     Expired,
     /// Unlocked.
     Running,
+    /// Unlocked, on a disk that was put back to an older state.
+    RolledBack,
 }
 
 /// What a call needs of the phase.
@@ -36,6 +39,8 @@ pub enum Needs {
     Running,
     /// `lock`: one that was initialised; a locked one has nothing to do.
     Initialised,
+    /// `repair`: one whose disk is behind.
+    RolledBack,
 }
 
 impl Phase {
@@ -49,18 +54,28 @@ impl Phase {
             | (Self::New, Needs::New)
             | (Self::Locked | Self::Expired, Needs::Locked)
             | (Self::Running, Needs::Running)
-            | (Self::Locked | Self::Expired | Self::Running, Needs::Initialised) => Ok(()),
-            (Self::New, Needs::Locked | Needs::Running | Needs::Initialised) => {
-                Err(Problem::refused("this manager is not initialised").hint("skep init"))
-            }
-            (Self::Locked | Self::Expired | Self::Running, Needs::New) => {
+            | (Self::RolledBack, Needs::RolledBack)
+            | (
+                Self::Locked | Self::Expired | Self::Running | Self::RolledBack,
+                Needs::Initialised,
+            ) => Ok(()),
+            (
+                Self::New,
+                Needs::Locked | Needs::Running | Needs::Initialised | Needs::RolledBack,
+            ) => Err(Problem::refused("this manager is not initialised").hint("skep init")),
+            (Self::Locked | Self::Expired | Self::Running | Self::RolledBack, Needs::New) => {
                 Err(Problem::refused("this manager is initialised already").hint("skep status"))
             }
-            (Self::Running, Needs::Locked) => {
+            (Self::Running | Self::RolledBack, Needs::Locked) => {
                 Err(Problem::refused("this manager is unlocked already").hint("skep status"))
             }
-            (Self::Locked, Needs::Running) => Err(Problem::locked()),
-            (Self::Expired, Needs::Running) => Err(Problem::expired()),
+            (Self::Locked, Needs::Running | Needs::RolledBack) => Err(Problem::locked()),
+            (Self::Expired, Needs::Running | Needs::RolledBack) => Err(Problem::expired()),
+            (Self::RolledBack, Needs::Running) => Err(Problem::rolled_back()),
+            (Self::Running, Needs::RolledBack) => Err(Problem::refused(
+                "nothing is to be repaired: no peer remembers more than this manager",
+            )
+            .hint("skep status")),
         }
     }
 }
@@ -71,6 +86,14 @@ impl Problem {
         Self::refused("this manager's certificate has expired").hint(
             "check the machine's clock, then skep unlock; else let another manager admit it anew",
         )
+    }
+}
+
+impl Problem {
+    /// This manager's disk was put back to an older state.
+    pub(crate) fn rolled_back() -> Self {
+        Self::refused("this manager's disk was put back to an older state: it takes no part")
+            .hint("put the newer disk back, or give the old state up: skep manager repair")
     }
 }
 
@@ -91,6 +114,10 @@ pub enum Word {
     NoQuorum,
     /// Its certificate is past its end.
     Expired,
+    /// Its disk was put back to an older state: its peers remember more.
+    RolledBack,
+    /// The cluster has removed it: it ends.
+    Removed,
 }
 
 impl fmt::Display for Word {
@@ -103,6 +130,8 @@ impl fmt::Display for Word {
             Self::Leader => "leader",
             Self::NoQuorum => "no-quorum",
             Self::Expired => "expired",
+            Self::RolledBack => "rolled-back",
+            Self::Removed => "removed",
         })
     }
 }
@@ -113,16 +142,18 @@ mod tests {
 
     #[test]
     fn each_phase_answers_what_it_can() {
-        use Needs::{Initialised, Locked, New, Nothing, Running};
+        use Needs::{Initialised, Locked, New, Nothing, RolledBack, Running};
         // The exit status that a caller gets; 0 where the call is answered.
         let table = [
-            (Phase::New, [(Nothing, 0), (New, 0), (Locked, 1), (Running, 1), (Initialised, 1)]),
-            (Phase::Locked, [(Nothing, 0), (New, 1), (Locked, 0), (Running, 4), (Initialised, 0)]),
-            (Phase::Expired, [(Nothing, 0), (New, 1), (Locked, 0), (Running, 1), (Initialised, 0)]),
-            (Phase::Running, [(Nothing, 0), (New, 1), (Locked, 1), (Running, 0), (Initialised, 0)]),
+            (Phase::New, [0, 0, 1, 1, 1, 1]),
+            (Phase::Locked, [0, 1, 0, 4, 0, 4]),
+            (Phase::Expired, [0, 1, 0, 1, 0, 1]),
+            (Phase::Running, [0, 1, 1, 0, 0, 1]),
+            (Phase::RolledBack, [0, 1, 1, 1, 0, 0]),
         ];
+        let columns = [Nothing, New, Locked, Running, Initialised, RolledBack];
         for (phase, row) in table {
-            for (needs, exit) in row {
+            for (needs, exit) in columns.into_iter().zip(row) {
                 let got = phase.admits(needs).map_or_else(|problem| problem.exit(), |()| 0);
                 assert_eq!(got, exit, "{phase:?} {needs:?}");
             }
@@ -131,8 +162,11 @@ mod tests {
 
     #[test]
     fn refusals_say_what_to_do() {
-        for phase in [Phase::New, Phase::Locked, Phase::Expired, Phase::Running] {
-            for needs in [Needs::New, Needs::Locked, Needs::Running, Needs::Initialised] {
+        let phases = [Phase::New, Phase::Locked, Phase::Expired, Phase::Running, Phase::RolledBack];
+        for phase in phases {
+            for needs in
+                [Needs::New, Needs::Locked, Needs::Running, Needs::Initialised, Needs::RolledBack]
+            {
                 if let Err(problem) = phase.admits(needs) {
                     assert!(!problem.advice().is_empty(), "{phase:?} {needs:?}");
                 }

@@ -26,12 +26,16 @@ pub enum Method {
     Init,
     /// Making this manager one of a cluster's.
     Enter,
+    /// Letting a manager leave, on its own control socket.
+    Leave,
     /// Handing leadership over.
     StepDown,
     /// Unlocking this manager.
     Unlock,
     /// Locking this manager.
     Lock,
+    /// Giving up what is on this manager's disk.
+    Repair,
     /// The key to which new values are sealed.
     Intake,
     /// Changing secrets and their versions.
@@ -56,6 +60,8 @@ pub enum Method {
     Session,
     /// Raft.
     Raft,
+    /// Asking the leader on behalf of a user of one's own control socket.
+    Forward,
 }
 
 use OperatorRole::{Admin, Auditor, Editor, Viewer};
@@ -80,13 +86,15 @@ impl Policy {
             }
             // Over the network nobody founds or unlocks: the manager has no
             // identity yet by which the caller could know it.
-            Method::Init | Method::Enter | Method::Unlock => &[Local],
+            Method::Init | Method::Enter | Method::Leave | Method::Unlock | Method::Repair => {
+                &[Local]
+            }
             Method::Lock | Method::StepDown | Method::WriteTokens | Method::WriteNodes => OWNERS,
             Method::Intake | Method::WriteSecrets | Method::WriteServices => WRITERS,
             Method::Watch | Method::Read | Method::ReadTokens | Method::Recipients => READERS,
             Method::Join => &[Anonymous],
             Method::Session => &[Worker],
-            Method::Raft => &[Manager],
+            Method::Raft | Method::Forward => &[Manager],
         };
         allowed.contains(&who)
     }
@@ -117,9 +125,11 @@ impl Method {
             Self::Status => "ask for the status",
             Self::Init => "initialise a cluster",
             Self::Enter => "let a manager join a cluster",
+            Self::Leave => "let a manager leave its cluster",
             Self::StepDown => "hand leadership over",
             Self::Unlock => "unlock a manager",
             Self::Lock => "lock a manager",
+            Self::Repair => "repair a manager",
             Self::Intake | Self::WriteSecrets => "change secrets",
             Self::WriteServices => "change services",
             Self::WriteTokens => "make or remove join tokens",
@@ -131,6 +141,7 @@ impl Method {
             Self::Join => "join",
             Self::Session => "receive secrets",
             Self::Raft => "take part in consensus",
+            Self::Forward => "ask on behalf of others",
         }
     }
 }
@@ -151,7 +162,7 @@ mod tests {
     ];
 
     /// The table as people read it: `x` is allowed.
-    const ROWS: [(Method, &str); 18] = [
+    const ROWS: [(Method, &str); 20] = [
         //                       anonymous
         //                       | worker
         //                       | | manager
@@ -163,6 +174,7 @@ mod tests {
         (Method::Status, "       - - x x x x x x"),
         (Method::Init, "         - - - - - - - x"),
         (Method::Enter, "        - - - - - - - x"),
+        (Method::Leave, "        - - - - - - - x"),
         (Method::StepDown, "     - - - - - - x x"),
         (Method::Unlock, "       - - - - - - - x"),
         (Method::Lock, "         - - - - - - x x"),
@@ -178,6 +190,7 @@ mod tests {
         (Method::Join, "         x - - - - - - -"),
         (Method::Session, "      - x - - - - - -"),
         (Method::Raft, "         - - x - - - - -"),
+        (Method::Forward, "      - - x - - - - -"),
     ];
 
     #[test]

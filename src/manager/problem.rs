@@ -88,6 +88,14 @@ impl Problem {
         problem.leader = leader;
         problem
     }
+    /// This manager's clock is too far from the majority's: `off_ms`, that is ahead.
+    pub(crate) fn clock_off(off_ms: i64) -> Self {
+        let (minutes, which) =
+            (off_ms.unsigned_abs() / 60_000, if off_ms > 0 { "behind" } else { "ahead of" });
+        let text = format!("this manager's clock is {minutes} minutes {which} the majority's");
+        Self::unavailable(text)
+            .hint("set its machine's clock; it neither leads nor signs until then")
+    }
     /// What becomes of a proposal that was not applied; `addresses` are those of a
     /// manager.
     pub(crate) fn of_proposal(
@@ -150,6 +158,7 @@ impl From<Refusal> for Problem {
         let text = refusal.to_string();
         match refusal {
             Refusal::BadAct | Refusal::Invalid(_) => Self::bad_input(text),
+            Refusal::Retired { .. } => Self::retired(),
             Refusal::TooLate => Self::unavailable(text).hint("nothing was done; repeat it"),
             Refusal::AlreadyInitialised => Self::refused(text).hint("skep status"),
             Refusal::NotInitialised => Self::refused(text).hint("skep init"),

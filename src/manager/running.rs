@@ -2,6 +2,7 @@
 //! that go on as long as it runs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -9,19 +10,25 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::belonging;
 use super::chores;
+use super::clocks;
 use super::keys::KeyHolder;
 use super::lifecycle::{End, Manager, Shared, exit_of};
+use super::peers::Peers;
 use super::phase::Word;
 use super::problem::Problem;
+use super::reserve::{self, Reserve};
 use super::voters;
 use super::{Core, Dispatch};
 use crate::base::{Fingerprint, NodeId, RequestId, Revision, Stamp, limits};
 use crate::ca::verify_chain;
-use crate::consensus::{Consensus, Member, ProposeError, Start, StartError};
+use crate::consensus::{
+    Consensus, Member, ProposeError, ReleaseError, Standing, Start, StartError,
+};
 use crate::domain::{Act, Actor, Applied, Command, Outcome, Refusal, State, node_by};
 use crate::seal::{BoxKey, KeyFileBody, KeyFileHeader};
-use crate::transport::{ClientTls, Credentials, ServerTls, serve};
+use crate::transport::{ClientTls, Credentials, Cuts, ServerTls, serve};
 
 /// How long another manager may take to take the lead.
 const STEP_DOWN: Duration = Duration::from_secs(5);
@@ -34,6 +41,8 @@ pub(super) struct Running {
     pub core: Arc<Core>,
     /// What reaches the nodes.
     pub dispatch: Dispatch,
+    /// The other managers.
+    pub peers: Peers,
     /// The cluster's.
     pub fingerprint: Fingerprint,
     /// Of its key file.
@@ -44,6 +53,19 @@ pub(super) struct Running {
     pub started: Stamp,
     /// Ends streams that would go on for ever.
     pub stop: CancellationToken,
+    tls: ServerTls,
+    /// What a full disk leaves for removals.
+    pub reserve: Reserve,
+    /// How far the median of the voters' clocks is ahead of this manager's.
+    clock_off_ms: AtomicI64,
+    /// Held by whoever changes who votes.
+    pub voting: tokio::sync::Mutex<()>,
+    /// Cuts off peers that were removed.
+    pub cuts: Cuts,
+    /// It belongs to the cluster no more.
+    removed: AtomicBool,
+    /// It is leaving: then its removal is no failure.
+    leaving: AtomicBool,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -56,6 +78,7 @@ impl std::fmt::Debug for Running {
 /// Consensus runs; nobody is served yet.
 pub(super) struct Started {
     pub(super) core: Arc<Core>,
+    peers: Peers,
     tls: ServerTls,
     fingerprint: Fingerprint,
     generation: u64,
@@ -104,6 +127,7 @@ impl Started {
         let credentials = Credentials::new(&body.chain, &body.tls_key)?;
         let client = ClientTls::new(&credentials, fingerprint, clock.clone());
         let tls = ServerTls::new(&credentials, fingerprint, clock.clone());
+        let peers = Peers::new(client.clone());
         let start = Start {
             cluster: header.cluster,
             node: header.node,
@@ -125,7 +149,7 @@ impl Started {
             cluster: header.cluster,
         });
         let generation = header.generation;
-        Ok(Self { core, tls, fingerprint, generation, certificate_ends: leaf.ends })
+        Ok(Self { core, peers, tls, fingerprint, generation, certificate_ends: leaf.ends })
     }
     /// Starts delivery, the tasks and the listener.
     pub(super) fn run(self, manager: &Manager, listener: TcpListener) -> Arc<Running> {
@@ -133,19 +157,31 @@ impl Started {
             dispatch: Dispatch::start(self.core.clone()),
             started: self.core.clock.now(),
             core: self.core,
+            peers: self.peers,
             fingerprint: self.fingerprint,
             generation: self.generation,
             certificate_ends: self.certificate_ends,
             stop: CancellationToken::new(),
+            cuts: self.tls.cuts(),
+            tls: self.tls,
+            reserve: Reserve::new(manager.0.folder.path()),
+            clock_off_ms: AtomicI64::new(0),
+            voting: tokio::sync::Mutex::new(()),
+            removed: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             tasks: Mutex::new(JoinSet::new()),
         });
         let mut tasks = running.tasks.lock();
         tasks.spawn(chores::follow_facts(manager.clone(), running.clone()));
         tasks.spawn(voters::keep(running.clone()));
+        tasks.spawn(belonging::watch(manager.clone(), running.clone()));
         tasks.spawn(chores::expire_tokens(running.clone()));
+        tasks.spawn(clocks::keep(running.clone()));
+        tasks.spawn(reserve::keep(running.clone()));
         tasks.spawn(watch_consensus(manager.clone(), running.clone()));
+        tasks.spawn(watch_standing(running.clone()));
         let routes = super::serve::remote(manager, &running);
-        tasks.spawn(listen(manager.clone(), running.clone(), listener, self.tls, routes));
+        tasks.spawn(listen(manager.clone(), running.clone(), listener, routes));
         drop(tasks);
         running
     }
@@ -163,14 +199,23 @@ async fn watch_consensus(manager: Manager, running: Arc<Running>) {
     }
 }
 
+/// A manager whose disk is behind stops serving: agents and operators go elsewhere.
+async fn watch_standing(running: Arc<Running>) {
+    let mut standing = running.core.consensus.standing();
+    let behind = standing.wait_for(|standing| matches!(standing, Standing::Behind(_)));
+    tokio::select! {
+        () = running.stop.cancelled() => {}
+        Ok(_) = behind => running.stop.cancel(),
+    }
+}
+
 async fn listen(
     manager: Manager,
     running: Arc<Running>,
     listener: TcpListener,
-    tls: ServerTls,
     routes: tonic::service::Routes,
 ) {
-    let stop = running.stop.clone();
+    let (stop, tls) = (running.stop.clone(), running.tls.clone());
     let serving = Box::pin(serve(listener, tls, routes, stop.cancelled_owned()));
     if let Err(error) = serving.await {
         tracing::error!(event = "listener_failed", why = %error);
@@ -182,25 +227,95 @@ impl Running {
     /// Its state in one word.
     #[must_use]
     pub(super) fn word(&self) -> Word {
+        if self.is_behind() {
+            return Word::RolledBack;
+        }
         let seen = self.core.consensus.leadership().borrow().clone();
         let known = self.core.consensus.read(|state| state.nodes.contains_key(&self.core.node));
         // After a start the state lags: the members stand in the log.
         let listed = known || self.members().iter().any(|member| member.node == self.core.node);
         match seen.leader {
+            _ if self.removed.load(Ordering::Relaxed) => Word::Removed,
             _ if !listed => Word::Joining,
-            _ if seen.own => Word::Leader,
+            // One that lost its majority goes on leading nobody for a while.
+            _ if seen.own && seen.quorum => Word::Leader,
             Some(leader) if leader != self.core.node && seen.quorum => Word::Follower,
             _ => Word::NoQuorum,
         }
     }
-    /// Whether it leads; who does, if it does not.
+    /// Whether its disk was put back to an older state.
+    pub(super) fn is_behind(&self) -> bool {
+        matches!(&*self.core.consensus.standing().borrow(), Standing::Behind(_))
+    }
+    /// Gives up what is on its disk, which is behind, and starts as a member that
+    /// has nothing. The leader makes it one again.
+    ///
+    /// # Errors
+    /// [`ReleaseError`]: nothing was given up; or why it did not start anew.
+    pub(super) async fn renew(
+        &self,
+        addresses: Vec<String>,
+        grace: Duration,
+    ) -> Result<Result<Started, StartError>, ReleaseError> {
+        let core = &self.core;
+        let renewed = match core.consensus.renew(addresses).await? {
+            Ok(consensus) => consensus,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.shut(grace).await;
+        let core = Core {
+            consensus: renewed,
+            keys: core.keys.clone(),
+            clock: core.clock.clone(),
+            dice: core.dice,
+            node: core.node,
+            cluster: core.cluster,
+        };
+        Ok(Ok(Started {
+            core: Arc::new(core),
+            peers: self.peers.again(),
+            tls: self.tls.clone(),
+            fingerprint: self.fingerprint,
+            generation: self.generation,
+            certificate_ends: self.certificate_ends,
+        }))
+    }
+    /// Whether it leads and may act as the leader; who leads, if it does not.
     pub(super) fn leads(&self) -> Result<(), Problem> {
+        self.is_leader()?;
+        match self.clock_off_ms() {
+            None => Ok(()),
+            Some(off) => Err(Problem::clock_off(off)),
+        }
+    }
+    /// Whether it leads; who does, if it does not.
+    pub(super) fn is_leader(&self) -> Result<(), Problem> {
         let seen = self.core.consensus.leadership().borrow().clone();
         if seen.own {
             return Ok(());
         }
-        let other = seen.leader.filter(|leader| *leader != self.core.node);
+        let other = self.other_leader();
         Err(Problem::not_leader(other.map(|node| (node, self.addresses_of(node)))))
+    }
+    /// How far the majority's clocks are ahead of this manager's, where that is too far.
+    pub(super) fn clock_off_ms(&self) -> Option<i64> {
+        let off = self.clock_off_ms.load(Ordering::Relaxed);
+        (off.unsigned_abs() > clocks::MOST_MS).then_some(off)
+    }
+    pub(super) fn set_clock_off(&self, off_ms: i64) {
+        self.clock_off_ms.store(off_ms, Ordering::Relaxed);
+    }
+    /// It belongs to the cluster no more.
+    pub(super) fn removed(&self) {
+        self.removed.store(true, Ordering::Relaxed);
+    }
+    /// Whether it is leaving.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+    /// It is leaving, or not any more.
+    pub(super) fn leaves(&self, leaving: bool) {
+        self.leaving.store(leaving, Ordering::Relaxed);
     }
     /// The members of consensus as this manager sees them.
     pub(super) fn members(&self) -> Vec<Member> {
@@ -209,7 +324,7 @@ impl Running {
     /// Hands leadership over, if this manager leads: to one of a name or
     /// id, or to whichever knows most.
     pub(super) async fn step_down(&self, to: &str) -> Result<(), Problem> {
-        self.leads()?;
+        self.is_leader()?;
         let to = match to {
             "" => None,
             name => Some(self.core.consensus.read(|state| node_by(state, name))?),
@@ -233,9 +348,18 @@ impl Running {
     pub(super) fn problem(&self, error: ProposeError) -> Problem {
         Problem::of_proposal(error, |node| self.addresses_of(node))
     }
-    fn addresses_of(&self, node: NodeId) -> Vec<String> {
+    /// Where a manager is.
+    pub(super) fn addresses_of(&self, node: NodeId) -> Vec<String> {
         let listed = |state: &State| state.nodes.get(&node).map(|node| node.addresses.clone());
-        self.core.consensus.read(listed).unwrap_or_default()
+        let listed = self.core.consensus.read(listed);
+        // After a start the state lags: the members stand in the log.
+        let member = || self.members().into_iter().find(|member| member.node == node);
+        listed.or_else(|| member().map(|member| member.addresses)).unwrap_or_default()
+    }
+    /// The leader, where that is another manager.
+    pub(super) fn other_leader(&self) -> Option<NodeId> {
+        let leader = self.core.consensus.leadership().borrow().leader;
+        leader.filter(|leader| *leader != self.core.node)
     }
     /// Where the managers are, this one first.
     pub(super) fn manager_addresses(&self) -> Vec<String> {
@@ -253,6 +377,7 @@ impl Running {
         actor: Actor,
         act: Act,
     ) -> Result<(Revision, Outcome), Problem> {
+        self.reserve.admits(&act)?;
         let applied = propose(&self.core, request, actor, act).await;
         let applied = applied.map_err(|error| self.problem(error))?;
         Ok((applied.revision, applied.outcome?))
@@ -270,7 +395,7 @@ impl Running {
     /// Hands leadership over, ends streams, then the listener and the tasks, then
     /// consensus.
     pub(super) async fn shut(&self, grace: Duration) {
-        if self.leads().is_ok() && self.core.consensus.members().len() > 1 {
+        if self.is_leader().is_ok() && self.core.consensus.members().len() > 1 {
             let moved = self.core.consensus.hand_over(grace, None).await;
             tracing::info!(event = "leadership_handed_over", moved);
         }
@@ -292,7 +417,7 @@ pub(super) async fn propose(
     actor: Actor,
     act: Act,
 ) -> Result<Applied, ProposeError> {
-    let stamp = core.clock.now();
+    let stamp = core.stamp();
     let deadline = stamp.plus_ms(limits::DEADLINE_MS);
     core.consensus.propose(Command { request, stamp, deadline, actor, act }).await
 }

@@ -10,7 +10,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status};
 
 use super::api::ControlService;
-use super::caller::Admitted;
+use super::caller::{Admitted, Behalf};
 use super::join::MembershipService;
 use super::lifecycle::Manager;
 use super::running::Running;
@@ -33,7 +33,8 @@ pub(super) fn remote(manager: &Manager, running: &Arc<Running>) -> Routes {
         Ok(request)
     };
     let raft = InterceptedService::new(running.core.consensus.service(), managers_only);
-    Routes::new(ControlService::server(manager.clone()))
+    let control = ControlService::server(manager.clone());
+    Routes::new(InterceptedService::new(control, Behalf::take))
         .add_service(MembershipService::server(manager.clone()))
         .add_service(running.dispatch.service())
         .add_service(raft)

@@ -7,10 +7,10 @@ use super::chores;
 use super::lifecycle::{End, Manager, Shared, exit_of};
 use super::phase::{Needs, Phase, Word};
 use super::problem::Problem;
-use super::running::{NotStarted, Started};
+use super::running::{NotStarted, Running, Started};
 use crate::base::{Fingerprint, Key32, SecretBytes};
 use crate::ca::{CaError, CertificateRole, Leaf, PrivateKey, key_digest, read_leaf, verify_chain};
-use crate::consensus::Leadership;
+use crate::consensus::{Leadership, Standing};
 use crate::seal::{FileKey, KeyFile, KeyFileBody, KeyFileHeader, UnlockKey};
 use crate::wire::api;
 
@@ -40,7 +40,7 @@ impl Manager {
         &self,
         request: api::UnlockRequest,
     ) -> Result<api::UnlockReply, Problem> {
-        let file_key = SecretBytes::from_box(request.file_key.into_boxed_slice());
+        let file_key = SecretBytes::take(request.file_key);
         let file_key = Key32::copy_of(file_key.expose())
             .ok_or_else(|| Problem::bad_input("a file key has 32 bytes"))?;
         let fingerprint: [u8; 32] = request
@@ -114,17 +114,7 @@ impl Manager {
         self.0.become_running(running.clone());
         drop(turn);
         tracing::info!(event = "unlocked", node = %header.node, generation);
-        let mut leadership = running.core.consensus.leadership();
-        let led = async {
-            let own = running.core.node;
-            let follows =
-                |seen: &Leadership| seen.quorum && seen.leader.is_some_and(|led| led != own);
-            let led = |seen: &Leadership| seen.own || follows(seen);
-            leadership.wait_for(led).await.is_ok()
-        };
-        if !tokio::time::timeout(LEADER_WAIT, led).await.unwrap_or(false) {
-            tracing::info!(event = "no_leader_yet");
-        }
+        led(&running).await;
         Ok(running.word())
     }
 
@@ -137,7 +127,7 @@ impl Manager {
             Problem::fatal(21, format!("{}: {error}", self.0.folder.path().display()))
                 .hint("the manager is still unlocked; stop its process to lock it")
         })?;
-        if self.phase() == Phase::Running {
+        if matches!(self.phase(), Phase::Running | Phase::RolledBack) {
             tracing::info!(event = "locking");
             self.end(End::Locked);
         }
@@ -185,6 +175,22 @@ impl Shared {
         }
         consensus.shutdown().await;
         Err(unfinished(&self.folder))
+    }
+}
+
+/// Waits until somebody leads this manager, or its disk is found to be behind.
+async fn led(running: &Running) {
+    let own = running.core.node;
+    let (mut leadership, mut standing) =
+        (running.core.consensus.leadership(), running.core.consensus.standing());
+    let led = leadership.wait_for(|seen: &Leadership| {
+        seen.own || seen.quorum && seen.leader.is_some_and(|led| led != own)
+    });
+    let behind = standing.wait_for(|standing| matches!(standing, Standing::Behind(_)));
+    tokio::select! {
+        _ = led => {}
+        _ = behind => {}
+        () = tokio::time::sleep(LEADER_WAIT) => tracing::info!(event = "no_leader_yet"),
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 
 use super::running::Running;
 use crate::base::NodeId;
@@ -21,6 +22,9 @@ const LOOK: Duration = Duration::from_millis(200);
 const STEP: Duration = Duration::from_secs(5);
 /// Records a learner may lack when it becomes a voter.
 const BEHIND: u64 = 64;
+/// So long a manager that was removed still hears what is committed, so that it sees
+/// its own removal. One that doesn't asks by itself.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// A learner that has answered within this many milliseconds is there.
 const CONTACT_MS: u64 = 2_000;
 
@@ -87,10 +91,13 @@ pub(super) async fn keep(running: Arc<Running>) {
     let consensus = &running.core.consensus;
     let mut facts = consensus.facts();
     let mut leadership = consensus.leadership();
+    let mut leaving = Leaving::default();
     loop {
+        let turn = running.voting.lock().await;
         let wanted = consensus.read(managers);
         let unsettled = running.leads().is_ok() && !settled(&wanted, &running.members());
-        if unsettled && let Some(step) = step(&wanted, &running.members()) {
+        let step = if unsettled { step(&wanted, &running.members()) } else { None };
+        if let Some(step) = step.filter(|step| leaving.is_time(step, Instant::now())) {
             tracing::info!(event = "members_change", ?step);
             match tokio::time::timeout(STEP, take(&running, step)).await {
                 Ok(Ok(())) => continue,
@@ -98,6 +105,7 @@ pub(super) async fn keep(running: Arc<Running>) {
                 Err(_late) => tracing::warn!(event = "members_not_changed", why = "no answer"),
             }
         }
+        drop(turn);
         tokio::select! {
             () = running.stop.cancelled() => return,
             changed = leadership.changed() => if changed.is_err() { return },
@@ -105,6 +113,42 @@ pub(super) async fn keep(running: Arc<Running>) {
             () = nodes_change(&mut facts) => {}
         }
     }
+}
+
+/// Since when managers that were removed are to be forgotten.
+#[derive(Debug, Default)]
+struct Leaving(Option<(BTreeSet<NodeId>, Instant)>);
+
+impl Leaving {
+    /// Whether a step may be taken: the removed are forgotten after a while.
+    fn is_time(&mut self, step: &Step, now: Instant) -> bool {
+        let Step::Forget(gone) = step else { return true };
+        match &self.0 {
+            Some((same, since)) if same == gone => now.duration_since(*since) >= LAST_WORDS,
+            _ => {
+                self.0 = Some((gone.clone(), now));
+                false
+            }
+        }
+    }
+}
+
+/// Takes the vote from a manager that is about to be removed.
+///
+/// # Errors
+/// [`ProposeError`]; past [`STEP`] the outcome is unknown.
+pub(super) async fn retire(running: &Running, manager: NodeId) -> Result<(), ProposeError> {
+    let voters = running.members().into_iter().filter(|member| member.voter);
+    let voters: BTreeSet<NodeId> = voters.map(|member| member.node).collect();
+    let staying: BTreeSet<NodeId> =
+        voters.iter().filter(|voter| **voter != manager).copied().collect();
+    if staying.is_empty() || staying.len() == voters.len() {
+        return Ok(());
+    }
+    let step = Step::Vote(staying);
+    tracing::info!(event = "members_change", ?step);
+    let retired = tokio::time::timeout(STEP, take(running, step)).await;
+    retired.unwrap_or(Err(ProposeError::Unknown))
 }
 
 async fn take(running: &Running, step: Step) -> Result<(), ProposeError> {
@@ -174,6 +218,17 @@ mod tests {
         let whole = [one, two(true, Some(0))];
         assert_eq!(step(&wanted(&[1, 2]), &whole), None);
         assert!(settled(&wanted(&[1, 2]), &whole));
+    }
+
+    #[test]
+    fn the_removed_hear_their_removal_before_they_are_forgotten() {
+        let mut leaving = Leaving::default();
+        let (start, gone) = (Instant::now(), |n| Step::Forget(BTreeSet::from([id(n)])));
+        assert!(leaving.is_time(&Step::Vote(BTreeSet::new()), start));
+        assert!(!leaving.is_time(&gone(1), start));
+        assert!(!leaving.is_time(&gone(1), start + LAST_WORDS / 2));
+        assert!(leaving.is_time(&gone(1), start + LAST_WORDS));
+        assert!(!leaving.is_time(&gone(2), start + LAST_WORDS), "another");
     }
 
     #[test]

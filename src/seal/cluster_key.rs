@@ -110,6 +110,38 @@ impl ClusterKey {
         WrapKey { number: self.number, key: self.derive(labels::WRAP) }
     }
 
+    /// Wraps the cluster key of the number before for the state, so that whoever
+    /// opens this one opens what older data keys need.
+    ///
+    /// # Errors
+    /// [`SealError::Retired`] where `previous` is not the number before.
+    pub fn wrap_previous(
+        &self,
+        dice: &mut dyn Dice,
+        previous: &ClusterKey,
+    ) -> Result<WrappedKey, SealError> {
+        in_use(previous.number.saturating_add(1), self.number)?;
+        let wrap = self.wrap_key();
+        let (key, commitment) = wrap.previous_key(self.cluster, previous.number);
+        let sealed = seal(dice, &key, previous.key.expose())?;
+        Ok(wrap.wrapped(&commitment, &sealed))
+    }
+
+    /// Opens the cluster key of the number before, as [`Self::wrap_previous`] made it.
+    ///
+    /// # Errors
+    /// [`SealError::Retired`], [`SealError::DoesNotOpen`], [`SealError::Malformed`].
+    pub fn open_previous(&self, wrapped: &WrappedKey) -> Result<ClusterKey, SealError> {
+        let number = self.number.checked_sub(1).ok_or(SealError::Malformed)?;
+        let wrap = self.wrap_key();
+        let (commitment, sealed) = wrap.unwrapped(wrapped)?;
+        let (key, own) = wrap.previous_key(self.cluster, number);
+        if !same(commitment, &own) {
+            return Err(SealError::DoesNotOpen);
+        }
+        Ok(Self { cluster: self.cluster, number, key: open_key(&key, sealed)? })
+    }
+
     /// The leader's act on intake: opens a client's box, checks its context hash
     /// and commitment against `context`, and wraps the data key for the state.
     ///
@@ -199,6 +231,14 @@ impl WrapKey {
         } else {
             Err(SealError::DoesNotOpen)
         }
+    }
+
+    /// The key under which a previous cluster key stands, and its commitment.
+    fn previous_key(&self, cluster: ClusterId, number: u64) -> (Key32, [u8; 32]) {
+        let fields: [&[u8]; 2] = [cluster.as_bytes(), &number.to_le_bytes()];
+        let key = derive(&self.key, labels::PREVIOUS_CLUSTER_KEY, &fields);
+        let commitment = commit(&key, &context_hash(labels::PREVIOUS_CLUSTER_KEY, &fields));
+        (key, commitment)
     }
 
     fn secret_key(&self, label: &str) -> (Key32, [u8; 32]) {
@@ -291,6 +331,27 @@ mod tests {
             let mut changed = wrapped.clone();
             changed.bytes[at] ^= 1;
             assert!(key.wrap_key().open_data_key(&changed, &context(5)).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn each_number_opens_the_one_before_and_none_after() {
+        let mut dice = Seeded::new(4);
+        let keys: Vec<_> = (1..=3).map(|n| ClusterKey::draw(&mut dice, cluster(), n)).collect();
+        let second = keys[1].wrap_previous(&mut dice, &keys[0]).unwrap();
+        let third = keys[2].wrap_previous(&mut dice, &keys[1]).unwrap();
+        let opened = keys[2].open_previous(&third).unwrap();
+        assert_eq!((opened.number(), opened.intake_public()), (2, keys[1].intake_public()));
+        let first = opened.open_previous(&second).unwrap();
+        assert_eq!((first.number(), first.intake_public()), (1, keys[0].intake_public()));
+        assert!(keys[0].open_previous(&second).is_err(), "by the old one");
+        assert!(keys[1].open_previous(&third).is_err(), "by the one inside");
+        assert!(keys[2].open_previous(&second).is_err(), "by a later one");
+        assert!(keys[2].wrap_previous(&mut dice, &keys[0]).is_err(), "a number left out");
+        for at in 0..third.bytes.len() {
+            let mut changed = third.clone();
+            changed.bytes[at] ^= 1;
+            assert!(keys[2].open_previous(&changed).is_err(), "byte {at}");
         }
     }
 

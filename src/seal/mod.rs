@@ -12,6 +12,7 @@ mod labels;
 mod recipient;
 mod record;
 mod session;
+mod shelf;
 mod value;
 
 pub use cluster_key::{BoxKey, ClusterKey, WrapKey, box_cluster_key};
@@ -20,6 +21,7 @@ pub use key_file::{FileKey, KeyFile, KeyFileBody, KeyFileHeader, RecipientBox};
 pub use recipient::{RecipientKey, SealedToRecipients, UnlockKey};
 pub use record::{Dek, RecordKey, SegmentPlace, TAG_AND_NONCE};
 pub use session::{SessionHalf, SessionKey};
+pub use shelf::{SHELF_OVERHEAD, ShelfKey};
 pub use value::{DataKey, ValueContext, open_value, seal_value};
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use crate::seal::{Dek, RecordKey, SegmentPlace};
 /// Bytes of a clear header.
 pub(super) const HEADER: usize = 128;
 const HASHED: usize = 112;
-const VERSION: u32 = 1;
 
 /// Whether a name is that of a file that was never finished: `Disk::replace` and
 /// snapshots write under such names first.
@@ -22,6 +21,7 @@ pub(super) enum Kind {
     Log,
     Manifest,
     Snapshot,
+    Renewal,
 }
 
 impl Kind {
@@ -30,6 +30,7 @@ impl Kind {
             Self::Log => b"SKEPLOG\0",
             Self::Manifest => b"SKEPMAN\0",
             Self::Snapshot => b"SKEPSNP\0",
+            Self::Renewal => b"SKEPNEW\0",
         }
     }
 
@@ -38,6 +39,16 @@ impl Kind {
             Self::Log => b'L',
             Self::Manifest => b'M',
             Self::Snapshot => b'S',
+            Self::Renewal => b'R',
+        }
+    }
+
+    /// The version written: since 2 a log may hold incarnations and what is
+    /// remembered of peers. Earlier ones are read all the same.
+    fn version(self) -> u32 {
+        match self {
+            Self::Log => 2,
+            Self::Manifest | Self::Snapshot | Self::Renewal => 1,
         }
     }
 }
@@ -77,7 +88,7 @@ impl Keys {
         let salt = draw(dice);
         let mut bytes = Vec::with_capacity(HEADER);
         bytes.extend(kind.magic());
-        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend(kind.version().to_le_bytes());
         bytes.extend(self.cluster.as_bytes());
         bytes.extend(self.node.as_bytes());
         bytes.extend(number.to_le_bytes());
@@ -110,7 +121,7 @@ impl Keys {
         let mut fields = Cursor(hashed);
         let magic: [u8; 8] = fields.array().ok_or_else(short)?;
         let version = fields.u32().ok_or_else(short)?;
-        if magic == kind.magic() && version > VERSION {
+        if magic == kind.magic() && version > kind.version() {
             return Err(StoreError::Newer { file: file.to_owned(), version });
         }
         let cluster: [u8; 16] = fields.array().ok_or_else(short)?;
@@ -118,7 +129,7 @@ impl Keys {
         let found = fields.u64().ok_or_else(short)?;
         let salt = fields.array().ok_or_else(short)?;
         let dek = fields.array().ok_or_else(short)?;
-        if magic != kind.magic() || version != VERSION {
+        if magic != kind.magic() || version == 0 {
             return Err(damaged("it is another kind of file"));
         }
         if ClusterId::from_bytes(cluster) != self.cluster {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::cursor::wide;
+use super::memory::{Incarnation, Memory};
 use super::record::{Entry, LogId, Vote};
 use crate::seal::RecordKey;
 
@@ -40,6 +41,8 @@ pub(super) struct Index {
     pub(super) purged: Option<LogId>,
     pub(super) vote: Option<Vote>,
     pub(super) committed: Option<LogId>,
+    pub(super) incarnation: Option<Incarnation>,
+    pub(super) remembered: Vec<Memory>,
     pub(super) keys: BTreeMap<u64, Arc<RecordKey>>,
     cached: usize,
     evicted_to: u64,

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::error::StoreError;
 use super::header::Keys;
 use super::index::{Index, Wanted};
+use super::memory::{Incarnation, Memory, PEERS};
 use super::record::{Entry, LogId, MOST_SEALED, Record, Vote};
 use super::recover::recover;
 use super::segment::open_framed;
@@ -114,6 +115,50 @@ impl Log {
     /// before a power loss.
     pub fn committed(&self) -> Option<LogId> {
         self.shared.index.lock().committed
+    }
+
+    /// The last entry and the vote, as they stood at one moment.
+    pub fn position(&self) -> (Option<LogId>, Option<Vote>) {
+        let index = self.shared.index.lock();
+        (index.last(), index.vote)
+    }
+
+    /// This manager's latest start that was noted here.
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        self.shared.index.lock().incarnation
+    }
+
+    /// What was remembered of peers when it was noted last.
+    pub fn remembered(&self) -> Vec<Memory> {
+        self.shared.index.lock().remembered.clone()
+    }
+
+    /// Notes a start.
+    ///
+    /// # Errors
+    /// [`StoreError`]; `done` is not called then.
+    pub async fn note_start(&self, start: Incarnation, done: Done) -> Result<(), StoreError> {
+        self.submit(done, |index| {
+            index.incarnation = Some(start);
+            Ok(vec![(Record::Incarnation(start), 0)])
+        })
+        .await
+    }
+
+    /// Notes what is remembered of peers: all of it, in place of what was noted before.
+    ///
+    /// # Errors
+    /// [`StoreError`]; more than [`PEERS`] are refused. `done` is not called then.
+    pub async fn note_peers(&self, memories: Vec<Memory>, done: Done) -> Result<(), StoreError> {
+        if memories.len() > PEERS {
+            let error = std::io::ErrorKind::InvalidInput.into();
+            return Err(StoreError::disk("too many peers to remember")(error));
+        }
+        self.submit(done, |index| {
+            index.remembered.clone_from(&memories);
+            Ok(vec![(Record::Remembered(memories), 0)])
+        })
+        .await
     }
 
     /// Why the log has ended, once it has.

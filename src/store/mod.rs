@@ -11,8 +11,10 @@ mod header;
 mod index;
 mod log;
 mod manifest;
+mod memory;
 mod record;
 mod recover;
+mod renewal;
 mod segment;
 mod snapshot;
 mod writer;
@@ -20,7 +22,9 @@ mod writer;
 pub use error::StoreError;
 pub use header::Keys;
 pub use log::{Done, Log, Options};
+pub use memory::{Incarnation, Memory, PEERS};
 pub use record::{Entry, LogId, Vote};
+pub use renewal::Renewal;
 pub use snapshot::{Snapshot, Snapshots};
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::cursor::Cursor;
+use super::memory::{self, Incarnation, Memory};
 use crate::base::{Dice, NodeId};
 use crate::seal::{RecordKey, SealError, TAG_AND_NONCE};
 
@@ -63,6 +64,8 @@ pub(super) enum Record {
     Purge(LogId),
     Mark(Option<LogId>),
     Manifest { first: u64, purged: LogId },
+    Incarnation(Incarnation),
+    Remembered(Vec<Memory>),
 }
 
 fn put_id(into: &mut Vec<u8>, id: LogId) {
@@ -70,7 +73,7 @@ fn put_id(into: &mut Vec<u8>, id: LogId) {
     into.extend(id.index.to_le_bytes());
 }
 
-fn put_option(into: &mut Vec<u8>, id: Option<LogId>) {
+pub(super) fn put_option(into: &mut Vec<u8>, id: Option<LogId>) {
     into.push(u8::from(id.is_some()));
     put_id(into, id.unwrap_or(LogId { term: 0, index: 0 }));
 }
@@ -94,9 +97,9 @@ fn take_flag(from: &mut Cursor<'_>) -> Option<bool> {
 }
 
 /// What may be absent: one field of the record, present or not.
-struct Maybe(Option<LogId>);
+pub(super) struct Maybe(pub(super) Option<LogId>);
 
-fn take_option(from: &mut Cursor<'_>) -> Option<Maybe> {
+pub(super) fn take_option(from: &mut Cursor<'_>) -> Option<Maybe> {
     let present = take_flag(from)?;
     let id = take_id(from)?;
     Some(Maybe(present.then_some(id)))
@@ -118,6 +121,8 @@ impl Record {
             Self::Purge(_) => 5,
             Self::Mark(_) => 6,
             Self::Manifest { .. } => 7,
+            Self::Incarnation(_) => 8,
+            Self::Remembered(_) => 9,
         }
     }
 
@@ -146,6 +151,8 @@ impl Record {
                 into.extend(first.to_le_bytes());
                 put_id(into, *purged);
             }
+            Self::Incarnation(incarnation) => incarnation.put(into),
+            Self::Remembered(memories) => memory::put_all(memories, into),
         }
     }
 
@@ -178,6 +185,8 @@ impl Record {
             5 => Self::Purge(take_id(&mut from)?),
             6 => Self::Mark(take_option(&mut from)?.0),
             7 => Self::Manifest { first: from.u64()?, purged: take_id(&mut from)? },
+            8 => Self::Incarnation(Incarnation::take(&mut from)?),
+            9 => Self::Remembered(memory::take_all(&mut from)?),
             _ => return None,
         };
         from.end(record)
@@ -193,7 +202,9 @@ impl Record {
             | Self::Truncate(_)
             | Self::Purge(_)
             | Self::Mark(_)
-            | Self::Manifest { .. } => {
+            | Self::Manifest { .. }
+            | Self::Incarnation(_)
+            | Self::Remembered(_) => {
                 self.put(&mut body);
                 body.len()
             }

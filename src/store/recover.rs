@@ -194,6 +194,8 @@ impl Replay {
             Record::Truncate(after) => self.index.truncate(*after),
             Record::Purge(upto) => self.index.purge(*upto),
             Record::Mark(_) => {}
+            Record::Incarnation(incarnation) => self.index.incarnation = Some(*incarnation),
+            Record::Remembered(memories) => self.index.remembered.clone_from(memories),
             Record::Manifest { .. } => {
                 let why = "it is no record of a log";
                 return Err(StoreError::record(&from.file, u64::from(number), offset, why));

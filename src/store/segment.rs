@@ -62,6 +62,14 @@ pub(super) fn is_unfinished(bytes: &[u8]) -> bool {
     bytes.get(head..).is_none_or(|rest| rest.iter().all(|byte| *byte == 0))
 }
 
+/// How many zeros stand first: most of a segment is zeros, so by blocks.
+fn leading_zeros(bytes: &[u8]) -> usize {
+    const BLOCK: [u8; 4096] = [0; 4096];
+    let blocks = bytes.chunks_exact(BLOCK.len()).take_while(|block| **block == BLOCK).count();
+    let rest = bytes.iter().skip(blocks * BLOCK.len());
+    blocks * BLOCK.len() + rest.take_while(|byte| **byte == 0).count()
+}
+
 impl Segment<'_> {
     fn open(&self, offset: usize, number: u32) -> Option<Opened> {
         let (plain, tag, end) = open_framed(self.key, self.bytes, offset, number)?;
@@ -133,12 +141,12 @@ impl Segment<'_> {
     fn refuse_if_synced(&self, number: u32, offset: usize) -> Result<(), StoreError> {
         let mut at = offset;
         while let Some(rest) = self.bytes.get(at..) {
-            // Zeros are most of a segment.
-            match rest.iter().position(|byte| *byte != 0) {
-                None => return Ok(()),
-                // A frame may begin with zeros of its own: at most seven.
-                Some(zeros) => at += zeros.saturating_sub(FRAME - 1),
+            let zeros = leading_zeros(rest);
+            if zeros == rest.len() {
+                return Ok(());
             }
+            // A frame may begin with zeros of its own: at most seven.
+            at += zeros.saturating_sub(FRAME - 1);
             if let Some(opened) = self.open_any(at, number) {
                 let synced = Record::parse(&opened.plain).map_or(u32::MAX, |(synced, _)| synced);
                 if synced > number {

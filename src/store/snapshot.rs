@@ -111,6 +111,19 @@ impl Snapshots {
         Ok(())
     }
 
+    /// Removes every snapshot: what they held is given up.
+    ///
+    /// # Errors
+    /// [`StoreError::Disk`].
+    pub fn erase(&self) -> Result<(), StoreError> {
+        let failed = || StoreError::disk(format!("cannot empty {}", self.folder.display()));
+        let disk = &self.options.disk;
+        for number in numbers(&disk.list(&self.folder).map_err(failed())?) {
+            disk.remove(&self.folder.join(name(number))).map_err(failed())?;
+        }
+        disk.sync_folder(&self.folder).map_err(failed())
+    }
+
     /// The error for a newest snapshot that opens and says nothing that makes sense.
     #[must_use]
     pub fn damaged(&self, why: String) -> StoreError {

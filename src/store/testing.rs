@@ -79,11 +79,9 @@ impl Inner {
     }
 
     fn grow(&self, more: usize) -> io::Result<()> {
+        let Some(capacity) = self.capacity else { return Ok(()) };
         let used: usize = self.contents.values().map(|content| content.now().len()).sum();
-        match self.capacity {
-            Some(capacity) if used + more > capacity => Err(io::ErrorKind::StorageFull.into()),
-            _ => Ok(()),
-        }
+        if used + more > capacity { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn find(&self, path: &Path) -> io::Result<u64> {

@@ -11,6 +11,7 @@ use super::header::{HEADER, Kind};
 use super::index::Place;
 use super::log::{Done, Shared};
 use super::manifest::Manifest;
+use super::memory::{Incarnation, Memory};
 use super::record::{Head, LogId, Record, Vote};
 use super::segment::End;
 use crate::base::{Dice, DiskFile};
@@ -39,6 +40,8 @@ pub(super) struct Written {
     pub(super) vote: Option<Vote>,
     pub(super) committed: Option<LogId>,
     pub(super) purged: Option<LogId>,
+    incarnation: Option<Incarnation>,
+    remembered: Vec<Memory>,
     first: u64,
     /// The segment of each entry from `first` on.
     segments: VecDeque<u64>,
@@ -67,8 +70,17 @@ impl Written {
                 self.purged = self.purged.max(Some(*upto));
             }
             Record::Mark(committed) => self.committed = *committed,
+            Record::Incarnation(incarnation) => self.incarnation = Some(*incarnation),
+            Record::Remembered(memories) => self.remembered.clone_from(memories),
             Record::Head(_) | Record::Manifest { .. } => {}
         }
+    }
+
+    /// What each segment repeats, so that the segments before it can go.
+    fn carried(&self) -> Vec<Record> {
+        let remembered = Some(self.remembered.clone()).filter(|memories| !memories.is_empty());
+        let incarnation = self.incarnation.map(Record::Incarnation);
+        incarnation.into_iter().chain(remembered.map(Record::Remembered)).collect()
     }
 }
 
@@ -90,6 +102,8 @@ struct Open {
     length: u64,
     end: End,
     synced: u32,
+    /// Whether it repeats what each segment must.
+    carries: bool,
 }
 
 /// Owns the log's files.
@@ -144,7 +158,7 @@ impl Open {
         let key = Arc::new(key);
         shared.index.lock().keys.insert(number, Arc::clone(&key));
         let end = End { records: 1, tag, offset: wide(bytes.len()) };
-        Ok(Self { number, file, key, length, end, synced: 1 })
+        Ok(Self { number, file, key, length, end, synced: 1, carries: false })
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
@@ -254,11 +268,13 @@ impl Writer {
         let mut buffer = Vec::new();
         for (record, serial) in jobs.iter().flat_map(|job| &job.records) {
             let length = record.framed_length();
-            let room = wide(buffer.len() + length) + mark_length();
+            let carried = self.carried_length();
+            let room = wide(buffer.len() + carried + length) + mark_length();
             if self.open.end.offset + room > self.open.length {
                 self.flush(&mut buffer)?;
                 self.rotate(wide(length))?;
             }
+            self.carry(&mut buffer)?;
             let number = self.open.end.records;
             let offset = self.open.end.offset + wide(buffer.len());
             self.seal(record, &mut buffer)?;
@@ -270,6 +286,26 @@ impl Writer {
         }
         self.flush(&mut buffer)?;
         Ok(places)
+    }
+
+    /// Bytes of what the open segment still has to repeat.
+    fn carried_length(&self) -> usize {
+        if self.open.carries {
+            return 0;
+        }
+        self.written.carried().iter().map(Record::framed_length).sum()
+    }
+
+    /// Repeats in a new segment, before anything else, what every one must hold.
+    /// Until that is durable the segments before it stay.
+    fn carry(&mut self, buffer: &mut Vec<u8>) -> Result<(), StoreError> {
+        if !self.open.carries {
+            for record in self.written.carried() {
+                self.seal(&record, buffer)?;
+            }
+            self.open.carries = true;
+        }
+        Ok(())
     }
 
     fn seal(&mut self, record: &Record, buffer: &mut Vec<u8>) -> Result<(), StoreError> {
@@ -316,6 +352,8 @@ impl Writer {
 
     /// Begins the next segment, with room for a record of `room` bytes.
     fn rotate(&mut self, room: u64) -> Result<(), StoreError> {
+        let carried = self.written.carried().iter().map(Record::framed_length).sum::<usize>();
+        let room = room + wide(carried);
         // A Mark may be there that nobody has synced.
         self.open.sync()?;
         let (number, end) = (self.open.number, self.open.end);
@@ -328,7 +366,7 @@ impl Writer {
     fn drop_segments(&mut self) -> Result<(), StoreError> {
         let first = self.written.segments.front().copied().unwrap_or(self.open.number);
         let Some(purged) = self.written.purged else { return Ok(()) };
-        if first <= self.manifest.first {
+        if first <= self.manifest.first || !self.open.carries {
             return Ok(());
         }
         let options = self.shared.options.clone();

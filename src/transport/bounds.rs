@@ -114,22 +114,35 @@ impl<K: Copy + Eq + Hash> Drop for Place<K> {
     }
 }
 
-/// How often each source may come.
-pub(super) struct Rate(DefaultKeyedRateLimiter<Source>);
+/// How often each source may come: a burst at once, then so many a second. It
+/// remembers a bounded number of sources.
+pub struct Rate(DefaultKeyedRateLimiter<Source>);
+
+impl std::fmt::Debug for Rate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Rate({} sources)", self.0.len())
+    }
+}
 
 impl Rate {
-    /// Sources remembered before the idle ones are forgotten.
-    const FORGET_AT: usize = 4096;
-    /// Sources remembered at most; with so many busy ones, new ones wait.
-    const MOST: usize = 65_536;
+    /// Sources remembered at most; then the idle ones are forgotten, and with so many
+    /// busy ones new ones wait.
+    const MOST: usize = 8_192;
 
-    pub(super) fn new(bounds: &Bounds) -> Self {
-        let quota = Quota::per_second(bounds.anonymous_rate).allow_burst(bounds.anonymous_burst);
+    /// A limiter that has seen nobody.
+    #[must_use]
+    pub fn new(burst: NonZeroU32, per_second: NonZeroU32) -> Self {
+        let quota = Quota::per_second(per_second).allow_burst(burst);
         Self(DefaultKeyedRateLimiter::keyed(quota))
     }
 
+    /// Whether one more from this address passes now.
+    pub fn passes(&self, address: IpAddr) -> bool {
+        self.admits(Source::of(address))
+    }
+
     pub(super) fn admits(&self, source: Source) -> bool {
-        if self.0.len() >= Self::FORGET_AT {
+        if self.0.len() >= Self::MOST {
             self.0.retain_recent();
         }
         self.0.len() < Self::MOST && self.0.check_key(&source).is_ok()
@@ -165,13 +178,27 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_remembers_a_bounded_number_of_sources() {
+        let rate = Rate::new(NonZeroU32::MIN, NonZeroU32::MIN);
+        let most = u32::try_from(Rate::MOST).expect("small");
+        for n in 0..most {
+            assert!(rate.passes(IpAddr::V4(n.into())), "{n}");
+        }
+        for n in most..most + 500 {
+            // Refused, or idle ones were forgotten for it.
+            let _passed = rate.passes(IpAddr::V4(n.into()));
+            assert!(rate.0.len() <= Rate::MOST);
+        }
+    }
+
+    #[test]
     fn sources_are_rated_apart() {
         let bounds = Bounds {
             anonymous_burst: NonZeroU32::new(3).expect("not zero"),
             anonymous_rate: NonZeroU32::MIN,
             ..Bounds::default()
         };
-        let rate = Rate::new(&bounds);
+        let rate = Rate::new(bounds.anonymous_burst, bounds.anonymous_rate);
         let [first, second] =
             ["10.0.0.1", "10.0.0.2"].map(|text| Source::of(text.parse().expect("an address")));
         let admitted = (0..10).filter(|_| rate.admits(first)).count();

@@ -6,6 +6,7 @@
 
 mod bounds;
 mod client;
+mod cuts;
 mod local;
 mod peer;
 mod problem;
@@ -17,7 +18,9 @@ mod tests;
 mod tls;
 mod verify;
 
+pub use bounds::Rate;
 pub use client::{ConnectError, Expect, connect};
+pub use cuts::Cuts;
 pub use local::{LocalCaller, connect_local, local_caller, serve_local};
 pub use peer::{Caller, Peer, caller};
 pub use problem::{problem_status, read_problem};

@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -14,9 +15,14 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::body::Body;
+use tonic::codegen::http;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::Connected;
+use tonic::transport::server::{Connected, TcpConnectInfo};
+use tower::util::MapRequestLayer;
+
+use super::Caller;
 
 /// Header bytes of a request.
 pub(super) const HEADER_BYTES: u32 = 16 * 1024;
@@ -130,6 +136,23 @@ impl<S, C: Clone + Send + Sync + 'static> Connected for Served<S, C> {
     }
 }
 
+/// Who is at the other end of an mTLS connection, and where.
+#[derive(Clone, Debug)]
+pub(super) struct Arrived {
+    pub(super) caller: Caller,
+    pub(super) address: SocketAddr,
+}
+
+/// Puts what tonic keeps of a connection where handlers look for it.
+fn unpacked(mut request: http::Request<Body>) -> http::Request<Body> {
+    if let Some(Arrived { caller, address }) = request.extensions_mut().remove() {
+        let from = TcpConnectInfo { local_addr: None, remote_addr: Some(address) };
+        request.extensions_mut().insert(from);
+        request.extensions_mut().insert(caller);
+    }
+    request
+}
+
 /// Where accepted connections go to be served.
 pub(super) type Ready<S, C> = mpsc::Sender<Served<S, C>>;
 
@@ -139,7 +162,7 @@ pub(super) type Serving = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 /// Serves what comes through the sender that is answered, until `stopping` is
 /// cancelled and all connections have ended.
 pub(super) fn serve_ready<S, C>(
-    mut server: Server,
+    server: Server,
     routes: Routes,
     stopping: CancellationToken,
 ) -> (Ready<S, C>, Serving)
@@ -149,7 +172,8 @@ where
 {
     let (ready, incoming) = mpsc::channel(QUEUE);
     let incoming = ReceiverStream::new(incoming).map(Ok::<_, io::Error>);
-    let bound = server.add_routes(routes);
+    let unpack: fn(http::Request<Body>) -> http::Request<Body> = unpacked;
+    let bound = server.layer(MapRequestLayer::new(unpack)).add_routes(routes);
     let serving = async move {
         bound
             .serve_with_incoming_shutdown(incoming, stopping.cancelled_owned())

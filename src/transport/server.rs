@@ -17,7 +17,7 @@ use tonic::service::Routes;
 use tracing::debug;
 
 use super::bounds::{Bounds, Counts, Rate, Source};
-use super::served::{self, Held, Ready, Served};
+use super::served::{self, Arrived, Held, Ready, Served};
 use super::{Caller, ServerTls};
 use crate::ca::CertificateRole;
 
@@ -38,7 +38,8 @@ const REST: Duration = Duration::from_millis(100);
 /// way at once (and per source address), handshake time, connections (and per
 /// peer), streams, header and window sizes. Callers without a valid certificate
 /// have limits of their own, a rate per source and a minute's time.
-/// Each request carries a [`super::Caller`] in its extensions.
+/// Each request carries a [`super::Caller`] in its extensions, and the address it
+/// came from where tonic looks for it.
 ///
 /// # Errors
 /// What the listener says.
@@ -74,7 +75,7 @@ pub(super) async fn serve_within(
         by_peer: Counts::new(),
         guests_in_all: Counts::new(),
         guests_by_source: Counts::new(),
-        anonymous: Rate::new(&bounds),
+        anonymous: Rate::new(bounds.anonymous_burst, bounds.anonymous_rate),
         bounds,
         cut: cut.clone(),
         peers,
@@ -102,8 +103,8 @@ struct Gate {
     guests_by_source: Counts<Source>,
     anonymous: Rate,
     cut: CancellationToken,
-    peers: Ready<Stream, Caller>,
-    guests: Ready<Stream, Caller>,
+    peers: Ready<Stream, Arrived>,
+    guests: Ready<Stream, Arrived>,
 }
 
 async fn accept(listener: TcpListener, gate: Arc<Gate>) -> io::Result<()> {
@@ -148,7 +149,7 @@ impl Gate {
         let caller =
             self.tls.verifier.caller(chain.iter()).map_err(|_| "its certificate is not right")?;
         let source = Source::of(address.ip());
-        let (ready, held, stays): (_, Held, _) = match &caller {
+        let (ready, held, stays, cut): (_, Held, _, _) = match &caller {
             Caller::Peer(peer) => {
                 let all = self.peers_in_all.take((), self.bounds.peers).ok_or("too many peers")?;
                 let id = match peer.leaf().subject.role {
@@ -157,7 +158,9 @@ impl Gate {
                 };
                 let own = self.by_peer.take(id, self.bounds.per_peer);
                 let own = own.ok_or("too many connections of this peer")?;
-                (&self.peers, Box::new((all, own)), None)
+                let entry = self.tls.cuts.enter(id, &self.cut);
+                let cut = entry.token.clone();
+                (&self.peers, Box::new((all, own, entry)), None, cut)
             }
             Caller::Anonymous | Caller::Expired(_) => {
                 if caller == Caller::Anonymous && !self.anonymous.admits(source) {
@@ -168,10 +171,11 @@ impl Gate {
                 let most = self.bounds.guests_per_source;
                 let own = self.guests_by_source.take(source, most);
                 let own = own.ok_or("too many guests from this source")?;
-                (&self.guests, Box::new((all, own)), Some(self.bounds.guest_time))
+                (&self.guests, Box::new((all, own)), Some(self.bounds.guest_time), self.cut.clone())
             }
         };
-        let served = Served::new(stream, caller, &self.cut, stays, held);
+        let arrived = Arrived { caller, address };
+        let served = Served::new(stream, arrived, &cut, stays, held);
         ready.send(served).await.map_err(|_| "the server is stopping")
     }
 }

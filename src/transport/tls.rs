@@ -15,6 +15,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme, version::TLS13};
 
+use super::Cuts;
 use super::verify::Verifier;
 use crate::base::{Clock, Fingerprint, SecretBytes};
 use crate::ca::{CaError, PrivateKey, key_digest, read_leaf};
@@ -97,9 +98,15 @@ impl ResolvesClientCert for Credentials {
 pub struct ServerTls {
     pub(super) config: Result<Arc<ServerConfig>, rustls::Error>,
     pub(super) verifier: Arc<Verifier>,
+    pub(super) cuts: Cuts,
 }
 
 impl ServerTls {
+    /// Cuts off peers of the server that is given this.
+    #[must_use]
+    pub fn cuts(&self) -> Cuts {
+        self.cuts.clone()
+    }
     /// Builds the configuration.
     #[must_use]
     pub fn new(credentials: &Credentials, fingerprint: Fingerprint, clock: Arc<dyn Clock>) -> Self {
@@ -116,7 +123,7 @@ impl ServerTls {
                 config.max_early_data_size = 0;
                 Arc::new(config)
             });
-        Self { config, verifier }
+        Self { config, verifier, cuts: Cuts::default() }
     }
 }
 

@@ -85,6 +85,7 @@ impl Cluster {
         let stands = ClusterKeyRecord {
             number: 1,
             intake: key.intake_public(),
+            previous: BTreeMap::new(),
             boxes: BTreeMap::from([(node, boxed)]),
         };
         let intake = key.intake_public();
@@ -117,6 +118,7 @@ impl Cluster {
         let now = self.core.clock.now();
         let recipient = Recipient { public: [9; 32], label: "first".to_owned(), only: None };
         let cluster = ClusterRecord {
+            removed_managers: BTreeMap::new(),
             id: self.core.cluster,
             name: name("prod"),
             epoch: Epoch { counter: 1, tail: [7; 16] },

@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::backend::Backend;
 use super::error::{At, MountError, MountWarning};
 use super::record::Record;
 use super::service::{DATA, HEADROOM, LIVE_VIEW, MANIFEST, Mounted};
-use super::system::{self, Listed};
-use super::{Adopted, Mounts, files};
+use super::system::{self, Kind, Listed};
+use super::{Adopted, Mounts, files, fuse};
 use crate::base::{BootTime, ServiceId};
 use crate::domain::{OfflinePolicy, Owner};
 
@@ -47,6 +48,7 @@ impl Mounts {
     /// Takes over every mount that is ours. One that can't be taken over is left as it
     /// is and named in a warning.
     pub(super) fn adopt(&mut self, now: BootTime) -> Result<Vec<Adopted>, MountError> {
+        take_dead_away(&self.root)?;
         let listing = system::list()?;
         let folder = self.mounts_folder();
         let mut adopted = Vec::new();
@@ -79,7 +81,11 @@ impl Mounts {
         now: BootTime,
     ) -> Result<Option<Adopted>, MountError> {
         let at = listed.point.clone();
-        let Some(memory) = listed.ours else { return Ok(None) };
+        let backend = match listed.ours {
+            Some(Kind::Tmpfs) => Backend::Tmpfs,
+            Some(Kind::Ramfs) => Backend::Ramfs,
+            Some(Kind::Fuse) | None => return Ok(None),
+        };
         let record = read_record(&at)?.filter(|record| record.service == service);
         let sound = record.is_some();
         let mut mounted = Mounted {
@@ -87,7 +93,7 @@ impl Mounts {
             root: self.root.clone(),
             at,
             shown: None,
-            memory,
+            backend,
             limit: self.options.service_bytes,
         };
         mounted.make_folders()?;
@@ -194,6 +200,29 @@ impl Mounted {
         }
         self.show(&wanted)
     }
+}
+
+/// Takes away what a former agent served itself: nobody answers there, nobody can take it
+/// over, and a path below it must not be touched.
+fn take_dead_away(root: &Path) -> Result<(), MountError> {
+    let listing = system::list()?;
+    let served: Vec<&Path> = listing
+        .iter()
+        .filter(|listed| listed.ours == Some(Kind::Fuse) && listed.point.starts_with(root))
+        .map(|listed| listed.point.as_path())
+        .collect();
+    let mounts = root.join(MOUNTS);
+    // A stopped agent's connection: whoever waits is let go.
+    served.iter().filter(|point| **point == mounts.join(fuse::FOLDER)).for_each(|p| system::cut(p));
+    for point in served.iter().rev() {
+        system::detach(point)?;
+        let ours = system::name_below(root, point).or(system::name_below(&mounts, point));
+        if ours.is_some() {
+            files::remove_folder(point)?;
+        }
+    }
+    // A mount that nobody looked through went when it was cut.
+    files::remove_folder(&mounts.join(fuse::FOLDER))
 }
 
 /// Removes folders that a former agent had no time to remove: empty, and no mount.

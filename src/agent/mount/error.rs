@@ -48,6 +48,15 @@ pub enum MountError {
     /// A root in which others could exchange folders under our feet.
     #[error("{} must belong to root and be writable by root alone", .0.display())]
     Root(PathBuf),
+    /// This machine has no FUSE.
+    #[error("there is no /dev/fuse: this machine's kernel can't ask an agent for files")]
+    NoFuse,
+    /// This agent was started without what it takes to serve files.
+    #[error("this agent does not serve files itself")]
+    NotServing,
+    /// What is in place is of another kind than the set wants.
+    #[error("the files that are here are mounted in another way")]
+    Kind,
     /// Two services of one name.
     #[error("the name is that of service {0}, whose files are still here")]
     NameInUse(ServiceId),
@@ -67,6 +76,10 @@ impl MountError {
             Self::InUse(_) => Some("stop it, or run this one with another --root"),
             Self::Root(_) => Some("chown root and chmod go-w, or choose another --root"),
             Self::InTheWay(_) => Some("move it away, or run the agent with another --root"),
+            Self::NoFuse | Self::NotServing => {
+                Some("`modprobe fuse`, or create the service with --mount tmpfs")
+            }
+            Self::Kind => Some("remove the service and create another one"),
             Self::NameInUse(_) => Some("it goes when that service's removal has arrived"),
         }
     }
@@ -98,6 +111,9 @@ pub enum MountWarning {
          which is never swapped, and keeping the size limit myself"
     )]
     Ramfs,
+    /// There was no room to note all opens.
+    #[error("{0} opens of files were not noted: there was no room for more")]
+    ReadsDropped(u64),
     /// A mount under the root that isn't ours: left alone.
     #[error("{} is a mount that is not of this agent's making: left alone", .0.display())]
     Stranger(PathBuf),

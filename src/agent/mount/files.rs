@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown, fchown, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -33,23 +33,26 @@ pub(super) fn folder(path: &Path, mode: u32) -> Result<(), MountError> {
     fs::set_permissions(path, Permissions::from_mode(mode)).at("set the mode of", path)
 }
 
-/// Gives a folder its owner and mode.
+/// Gives a file or folder its owner and mode.
 pub(super) fn own(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), MountError> {
     chown(path, Some(uid), Some(gid)).at("set the owner of", path)?;
     fs::set_permissions(path, Permissions::from_mode(mode)).at("set the mode of", path)
 }
 
-/// Writes one value, which nobody but root can open until it has its owner and mode.
-pub(super) fn write(path: &Path, spec: &FileSpec, value: &SecretBytes) -> Result<(), MountError> {
+/// Makes a file that nobody but root can open yet, with `value` in it.
+pub(super) fn make(path: &Path, value: &[u8]) -> Result<(), MountError> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o000)
         .open(path)
         .at("make the file", path)?;
-    file.write_all(value.expose()).at("write", path)?;
-    fchown(&file, Some(spec.uid), Some(spec.gid)).at("set the owner of", path)?;
-    file.set_permissions(Permissions::from_mode(spec.mode)).at("set the mode of", path)
+    file.write_all(value).at("write", path)
+}
+
+/// Gives a file its owner and mode: from here on others may open it.
+pub(super) fn give_away(path: &Path, spec: &FileSpec) -> Result<(), MountError> {
+    own(path, spec.uid, spec.gid, spec.mode)
 }
 
 /// Writes a file of root's own that holds no value.
@@ -87,10 +90,8 @@ fn open(path: &Path, flags: OFlags) -> io::Result<File> {
     Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
-/// Overwrites a file, cuts it to nothing, removes its name: descriptors that are
-/// open read end of file, and its memory holds zeros when the kernel gets it back.
-/// A file that isn't there is empty already.
-pub(super) fn empty(path: &Path) -> Result<(), MountError> {
+/// Writes zeros over a file. One that isn't there needs none.
+pub(super) fn overwrite(path: &Path) -> Result<(), MountError> {
     let mut file = match open(path, OFlags::WRONLY) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => opened.at("open", path)?,
@@ -102,36 +103,17 @@ pub(super) fn empty(path: &Path) -> Result<(), MountError> {
         file.write_all(zeros).at("overwrite", path)?;
         left = left.saturating_sub(u64::try_from(step).unwrap_or(left));
     }
-    file.set_len(0).at("empty", path)?;
-    remove(path)
+    Ok(())
 }
 
-/// Empties every file below `path`, links removed, then removes the folder. Goes
-/// on after a failure and tells the first one.
-pub(super) fn empty_folder(path: &Path) -> Result<(), MountError> {
-    let mut failed = None;
-    for entry in entries(path)? {
-        let inner = path.join(&entry);
-        let kind = match fs::symlink_metadata(&inner) {
-            Ok(found) => found.file_type(),
-            Err(error) => {
-                failed = failed.or(Err::<(), _>(error).at("look at", &inner).err());
-                continue;
-            }
-        };
-        let done = if kind.is_dir() {
-            empty_folder(&inner)
-        } else if kind.is_file() {
-            empty(&inner)
-        } else {
-            remove(&inner)
-        };
-        failed = failed.or(done.err());
+/// Cuts a file to nothing, for descriptors and mappings that are open, too, and removes its
+/// name. A file that isn't there is empty already.
+pub(super) fn cut(path: &Path) -> Result<(), MountError> {
+    match open(path, OFlags::WRONLY) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.at("open", path)?.set_len(0).at("empty", path)?,
     }
-    match failed {
-        None => remove_folder(path),
-        Some(error) => Err(error),
-    }
+    remove(path)
 }
 
 /// Removes a name; none there: nothing to do.

@@ -1,4 +1,5 @@
-//! Files for workloads: one memory file system per service, changed as one set.
+//! Files for workloads: a tmpfs per service, or the agent itself as a file system (FUSE),
+//! changed as one set.
 //!
 //! A set goes in whole or not at all, what it takes away goes in either case, and
 //! nothing of it is ever on a disk or in swap. [`Mounts`] knows files, modes,
@@ -7,10 +8,13 @@
 //! an async caller puts it on a thread of its own. Time is an argument.
 
 mod adopt;
+mod backend;
 mod error;
 mod files;
+mod fuse;
 mod record;
 mod removal;
+mod serve;
 mod service;
 mod system;
 #[cfg(test)]
@@ -21,13 +25,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use backend::Backend;
 pub use error::{MountError, MountWarning};
+use fuse::Fuse;
+pub use fuse::Needs;
 use record::Record;
 use service::Mounted;
-use system::Memory;
 
 use super::vault::{Held, ServiceFiles, Workload};
 use crate::base::{BootTime, Name, SecretBytes, ServiceId, VersionId, limits};
+use crate::domain::MountKind;
 
 /// How mounts are made.
 #[derive(Clone, Debug)]
@@ -36,11 +43,13 @@ pub struct Options {
     pub service_bytes: u64,
     /// Use ramfs even where tmpfs knows `noswap`.
     pub ramfs: bool,
+    /// What it takes to serve files itself; none: FUSE is refused.
+    pub fuse: Option<Needs>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { service_bytes: 3 * limits::SERVICE_BYTES, ramfs: false }
+        Self { service_bytes: 3 * limits::SERVICE_BYTES, ramfs: false, fuse: None }
     }
 }
 
@@ -70,7 +79,8 @@ pub struct Ticked {
     pub expired: Vec<ServiceId>,
 }
 
-/// All services' mounts below one root. Dropping it unmounts nothing.
+/// All services' mounts below one root. Dropping it unmounts nothing, but what it served
+/// itself is answered no more.
 #[derive(Debug)]
 pub struct Mounts {
     /// As the kernel's list writes it.
@@ -81,6 +91,10 @@ pub struct Mounts {
     waiting: BTreeMap<ServiceId, Vec<Workload>>,
     warnings: Vec<MountWarning>,
     said_ramfs: bool,
+    /// Reads dropped when that was last said.
+    said_dropped: u64,
+    /// The mount through which this process serves files, while some service wants it.
+    fuse: Option<Fuse>,
     /// Keeps a second agent away from the root.
     _lock: File,
 }
@@ -106,6 +120,8 @@ impl Mounts {
             waiting: BTreeMap::new(),
             warnings: Vec::new(),
             said_ramfs: false,
+            said_dropped: 0,
+            fuse: None,
             _lock: lock,
         };
         let adopted = mounts.adopt(now)?;
@@ -130,15 +146,20 @@ impl Mounts {
         fresh: &mut dyn FnMut(VersionId) -> Option<SecretBytes>,
         now: BootTime,
     ) -> Result<(), MountError> {
+        let _acting = self.act();
         let mut mounted = match self.services.remove(&set.service) {
             Some(mounted) => mounted,
             None => self.mount(set)?,
         };
+        // It may have been mounted only now.
+        let _acting = self.act();
         let services = &self.services;
         let namesake = services
             .values()
             .find(|other| other.record.name.key() == set.name.key() && !other.is_emptied());
-        let done = if let Some(other) = namesake {
+        let done = if mounted.backend.kind() != set.mount {
+            mounted.remove_others_than(&set.secrets()).and(Err(MountError::Kind))
+        } else if let Some(other) = namesake {
             let in_use = MountError::NameInUse(other.record.service);
             mounted.remove_others_than(&set.secrets()).and(Err(in_use))
         } else {
@@ -160,9 +181,14 @@ impl Mounts {
         }
         files::folder(&at, 0o700)?;
         let limit = self.options.service_bytes;
-        let bytes = limit.saturating_add(service::HEADROOM);
-        let memory = system::mount_memory(&at, bytes, self.options.ramfs)?;
-        if memory == Memory::Ramfs && !self.said_ramfs {
+        let backend = match set.mount {
+            MountKind::Tmpfs => {
+                let bytes = limit.saturating_add(service::HEADROOM);
+                system::mount_memory(&at, bytes, self.options.ramfs)?
+            }
+            MountKind::Fuse => self.serve_at(set.service, &at)?,
+        };
+        if matches!(backend, Backend::Ramfs) && !self.said_ramfs {
             self.said_ramfs = true;
             self.warnings.push(MountWarning::Ramfs);
         }
@@ -177,7 +203,8 @@ impl Mounts {
             workloads: self.waiting.remove(&set.service).unwrap_or_default(),
         };
         let mut mounted =
-            Mounted { record, root: self.root.clone(), at, shown: None, memory, limit };
+            Mounted { record, root: self.root.clone(), at, shown: None, backend, limit };
+        let _acting = self.act();
         if let Err(error) = mounted.make_folders().and_then(|()| mounted.save()) {
             mounted.unmount()?;
             return Err(error);
@@ -193,6 +220,7 @@ impl Mounts {
     /// # Errors
     /// When a file could not be emptied: then the wipe must not be confirmed.
     pub fn wipe(&mut self, service: ServiceId) -> Result<(), MountError> {
+        let _acting = self.act();
         let Some(mounted) = self.services.get_mut(&service) else { return Ok(()) };
         mounted.wipe()?;
         if let Err(error) = mounted.hide() {
@@ -212,6 +240,7 @@ impl Mounts {
         match mounted.unmount() {
             Ok(()) => {
                 self.services.remove(&service);
+                self.stop_serving_if_idle();
             }
             Err(error) => tracing::warn!(%service, %error, "an empty mount stays"),
         }
@@ -220,6 +249,9 @@ impl Mounts {
     /// Does what time asks for: generations move to `old/`, old ones go, services whose
     /// offline time is over are wiped.
     pub fn tick(&mut self, now: BootTime) -> Ticked {
+        self.serve_again();
+        self.tell_dropped();
+        let _acting = self.act();
         let mut ticked = Ticked::default();
         let mut due = |at: BootTime| {
             ticked.next = Some(ticked.next.map_or(at, |next| next.min(at)));
@@ -332,6 +364,7 @@ impl Mounts {
         }
         mounted.record.workloads = workloads;
         let saved = mounted.save();
+        let _acting = self.act();
         self.unmount_if_idle(service);
         saved
     }
@@ -359,6 +392,7 @@ impl Mounts {
     /// # Errors
     /// The first thing that couldn't be removed; the rest was tried.
     pub fn remove_all(&mut self) -> Result<(), MountError> {
+        let _acting = self.act();
         let mut failed = None;
         self.services.retain(|_, mounted| {
             let gone = mounted.wipe().and_then(|()| mounted.unmount());
@@ -366,6 +400,7 @@ impl Mounts {
             failed = failed.take().or(gone.err());
             stays
         });
+        self.stop_serving_if_idle();
         if !self.services.is_empty() {
             return failed.map_or(Ok(()), Err);
         }

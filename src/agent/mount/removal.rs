@@ -27,8 +27,8 @@ impl Mounted {
 
     /// Empties one generation and forgets it.
     pub(super) fn forget(&mut self, number: u64) -> Result<(), MountError> {
-        files::empty_folder(&self.old_folder(number))?;
-        files::empty_folder(&self.live_folder(number))?;
+        self.backend.empty_folder(&self.old_folder(number))?;
+        self.backend.empty_folder(&self.live_folder(number))?;
         self.record.generations.retain(|generation| generation.number != number);
         Ok(())
     }
@@ -47,7 +47,7 @@ impl Mounted {
                 if kept.contains(&file.secret) {
                     return true;
                 }
-                match files::empty(&folder.join(file.target.as_str())) {
+                match self.backend.empty(&folder.join(file.target.as_str())) {
                     Ok(()) => false,
                     Err(error) => {
                         failed.get_or_insert(error);
@@ -76,7 +76,7 @@ impl Mounted {
             let target = file.target.as_str();
             let gone = files::remove(&live.join(target))
                 .and_then(|()| files::remove(&host.join(target)))
-                .and_then(|()| files::empty(&folder.join(target)));
+                .and_then(|()| self.backend.empty(&folder.join(target)));
             if let Err(error) = gone {
                 failed.get_or_insert(error);
                 current.files.push(file);
@@ -115,7 +115,7 @@ impl Mounted {
 
     /// Empties every folder of files but one.
     fn empty_all_but(&self, number: u64) -> Result<(), MountError> {
-        let mut failed = files::empty_folder(&self.old()).err();
+        let mut failed = self.backend.empty_folder(&self.old()).err();
         let spared = format!("..{number}");
         let live = self.live();
         for name in files::entries(&live)? {
@@ -124,7 +124,7 @@ impl Mounted {
             }
             let path = live.join(&name);
             let gone = if path.is_dir() && !path.is_symlink() {
-                files::empty_folder(&path)
+                self.backend.empty_folder(&path)
             } else {
                 files::remove(&path)
             };
@@ -145,7 +145,7 @@ impl Mounted {
                 let path = folder.join(&name);
                 let listed = self.record.generations.iter().any(|one| known(number, one));
                 if !listed && path.is_dir() && !path.is_symlink() {
-                    files::empty_folder(&path)?;
+                    self.backend.empty_folder(&path)?;
                 }
             }
         }

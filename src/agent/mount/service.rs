@@ -24,10 +24,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::vault::{FileSpec, ServiceFiles};
+use super::backend::Backend;
 use super::error::{At, MountError};
 use super::files;
 use super::record::{Generation, Record};
-use super::system::Memory;
 use crate::base::{BootTime, SecretBytes, VersionId, limits};
 
 /// The link that says which generation is in place.
@@ -57,7 +57,7 @@ pub(super) struct Mounted {
     pub(super) at: PathBuf,
     /// `R/<name>`, while it is shown.
     pub(super) shown: Option<PathBuf>,
-    pub(super) memory: Memory,
+    pub(super) backend: Backend,
     /// Bytes that all generations together may take.
     pub(super) limit: u64,
 }
@@ -112,6 +112,9 @@ impl Mounted {
     /// Writes the record down. The name changes hands at once: an agent that dies
     /// here leaves the old record or the new one.
     pub(super) fn save(&self) -> Result<(), MountError> {
+        if !self.backend.outlives_the_agent() {
+            return Ok(());
+        }
         let (path, aside) = (self.at.join(MANIFEST), self.at.join("manifest.new"));
         files::remove(&aside)?;
         let written = files::write_plain(&aside, &self.record.to_json());
@@ -170,7 +173,7 @@ impl Mounted {
         let number = self.draw_number();
         let folder = self.live_folder(number);
         if let Err(error) = self.build(&folder, set, source) {
-            files::empty_folder(&folder)?;
+            self.backend.empty_folder(&folder)?;
             return Err(error);
         }
         let before = self.record.clone();
@@ -193,7 +196,7 @@ impl Mounted {
         if let Err(error) = flipped {
             self.record = before;
             self.record.next = number.saturating_add(1);
-            files::empty_folder(&folder)?;
+            self.backend.empty_folder(&folder)?;
             return Err(error);
         }
         // Names follow: until they do, the set isn't whole.
@@ -243,7 +246,7 @@ impl Mounted {
                     found: u64::try_from(value.len()).unwrap_or(u64::MAX),
                 });
             }
-            files::write(&folder.join(file.target.as_str()), file, &value)?;
+            self.backend.write(&folder.join(file.target.as_str()), file, &value)?;
         }
         files::folder(folder, 0o755)
     }
@@ -257,7 +260,7 @@ impl Mounted {
         built: &[FileSpec],
     ) -> Result<SecretBytes, MountError> {
         if let Some(twin) = built.iter().find(|built| built.version == file.version) {
-            return files::read(&building.join(twin.target.as_str()), twin);
+            return self.backend.read(&building.join(twin.target.as_str()), twin);
         }
         self.value(file.version).unwrap_or(Err(MountError::Missing(file.version)))
     }
@@ -267,7 +270,7 @@ impl Mounted {
         self.record.generations.iter().rev().find_map(|generation| {
             let file = generation.files.iter().find(|file| file.version == version)?;
             let path = self.folder_of(generation.number).join(file.target.as_str());
-            Some(files::read(&path, file))
+            Some(self.backend.read(&path, file))
         })
     }
 
@@ -295,13 +298,7 @@ impl Mounted {
     fn free(&self) -> Result<u64, MountError> {
         let all = self.record.generations.iter().flat_map(|generation| &generation.files);
         let used: u64 = all.map(|file| files::pages(file.size)).sum();
-        let ours = self.limit.saturating_sub(used);
-        if self.memory == Memory::Ramfs {
-            return Ok(ours);
-        }
-        let system = rustix::fs::statfs(&self.at).at("look at the room of", &self.at)?;
-        let block = u64::try_from(system.f_bsize).unwrap_or(0);
-        Ok(ours.min(system.f_bfree.saturating_mul(block)))
+        self.backend.free(&self.at, self.limit.saturating_sub(used))
     }
 
     /// Whether nothing is here and nothing was put here on purpose.

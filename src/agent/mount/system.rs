@@ -11,6 +11,7 @@ use rustix::mount::{
     mount_remount, unmount,
 };
 
+use super::backend::Backend;
 use super::error::{At, MountError};
 
 /// The source that our mounts carry in the kernel's list: the first half of
@@ -24,13 +25,12 @@ const INODES: u32 = 32_768;
 /// Nothing below is a device, a program or a way to more rights.
 const INERT: MountFlags = MountFlags::NODEV.union(MountFlags::NOSUID).union(MountFlags::NOEXEC);
 
-/// Which file system holds a service's files.
+/// Which file system a mount of ours is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Memory {
-    /// tmpfs with `noswap`: the kernel keeps the limit.
+pub(super) enum Kind {
     Tmpfs,
-    /// ramfs: never swapped, without a limit of its own.
     Ramfs,
+    Fuse,
 }
 
 /// One line of the kernel's list.
@@ -43,29 +43,54 @@ pub(super) struct Listed {
     /// Which folder of that file system.
     pub(super) root: PathBuf,
     /// Of what kind, if it is one of ours.
-    pub(super) ours: Option<Memory>,
+    pub(super) ours: Option<Kind>,
 }
 
 /// Mounts memory at `point`, 0700 root's. Falls back to ramfs where the kernel
 /// doesn't know `noswap`.
-pub(super) fn mount_memory(point: &Path, bytes: u64, ramfs: bool) -> Result<Memory, MountError> {
+pub(super) fn mount_memory(point: &Path, bytes: u64, ramfs: bool) -> Result<Backend, MountError> {
     let data = |text: String| CString::new(text).unwrap_or_default();
     if !ramfs {
         let options = data(format!("noswap,mode=0700,size={bytes},nr_inodes={INODES}"));
         match mount(SOURCE, point, "tmpfs", INERT, options.as_c_str()) {
-            Ok(()) => return keep_private(point).map(|()| Memory::Tmpfs),
+            Ok(()) => return keep_private(point).map(|()| Backend::Tmpfs),
             // An option that this kernel, or this user namespace, doesn't take.
             Err(Errno::INVAL) => {}
             Err(error) => return Err(error).at("mount memory at", point),
         }
     }
     mount(SOURCE, point, "ramfs", INERT, c"mode=0700").at("mount memory at", point)?;
-    keep_private(point).map(|()| Memory::Ramfs)
+    keep_private(point).map(|()| Backend::Ramfs)
+}
+
+/// Mounts what is answered through the descriptor `device`, for all users, their rights
+/// checked by the kernel. A read asks for `most` bytes at a time. The caller has nobody to
+/// answer yet: no path below `point` may be touched before it serves.
+pub(super) fn mount_fuse(point: &Path, device: i32, most: usize) -> std::io::Result<()> {
+    let options = format!(
+        "fd={device},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,\
+         max_read={most}"
+    );
+    let options = CString::new(options).unwrap_or_default();
+    Ok(mount(SOURCE, point, "fuse", INERT, options.as_c_str())?)
+}
+
+/// Ends a FUSE connection: whoever waits for an answer gets an error.
+pub(super) fn cut(point: &Path) {
+    // Without a mount there is no connection; one that is busy is ended all the same.
+    unmount(point, UnmountFlags::FORCE | UnmountFlags::NOFOLLOW).ok();
+}
+
+/// Shows the folder `from` at `at` as it is.
+pub(super) fn bind(from: &Path, at: &Path) -> Result<(), MountError> {
+    mount_bind(from, at).at("bind the files at", at)?;
+    mount_remount(at, INERT | MountFlags::BIND, c"").at("make inert", at)?;
+    keep_private(at)
 }
 
 /// Without this, where the root's mount is shared, a view bound from here would be this
 /// mount's peer, and what is mounted in the view would appear here again.
-fn keep_private(point: &Path) -> Result<(), MountError> {
+pub(super) fn keep_private(point: &Path) -> Result<(), MountError> {
     mount_change(point, MountPropagationFlags::PRIVATE).at("change the propagation of", point)
 }
 
@@ -107,8 +132,9 @@ fn parse(line: &[u8]) -> Option<Listed> {
     let (kind, source) = (fields.next()?, fields.next()?);
     let ours = match kind {
         _ if source != SOURCE.as_bytes() => None,
-        b"tmpfs" => Some(Memory::Tmpfs),
-        b"ramfs" => Some(Memory::Ramfs),
+        b"tmpfs" => Some(Kind::Tmpfs),
+        b"ramfs" => Some(Kind::Ramfs),
+        b"fuse" => Some(Kind::Fuse),
         _ => None,
     };
     Some(Listed { point, device: String::from_utf8_lossy(device).into_owned(), root, ours })
@@ -150,7 +176,7 @@ mod tests {
         let listed = parse(line).unwrap();
         assert_eq!(listed.point, Path::new("/a b\\c"));
         assert_eq!((listed.device.as_str(), listed.root.as_path()), ("98:0", Path::new("/host")));
-        assert_eq!(listed.ours, Some(Memory::Tmpfs));
+        assert_eq!(listed.ours, Some(Kind::Tmpfs));
         let other = b"36 35 98:0 / /x rw - tmpfs tmpfs rw";
         assert_eq!(parse(other).unwrap().ours, None);
         assert_eq!(parse(b""), None);

@@ -49,7 +49,6 @@ impl Mounted {
     /// Takes the whole mount away; it must be empty of files.
     pub(super) fn unmount(&mut self) -> Result<(), MountError> {
         self.hide()?;
-        system::detach(&self.at)?;
-        files::remove_folder(&self.at)
+        self.backend.unmount(&self.at)
     }
 }

@@ -10,6 +10,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
 
 use crate::agent::vault::Workload;
+use crate::base::ServiceId;
 
 /// Where a private namespace shows the secrets.
 const SHOWN_AT: &str = "/run/secrets";
@@ -71,12 +72,14 @@ impl Process {
 }
 
 /// A private mount namespace of `skep exec`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Enclosure {
     /// The namespace's inode.
     pub namespace: u64,
     /// The device of the service's mount that it shows.
     pub device: u64,
+    /// Which service: services that the agent serves itself have one device.
+    pub service: ServiceId,
 }
 
 impl Enclosure {
@@ -92,7 +95,7 @@ impl Enclosure {
             // A process that goes while it is looked at is none.
             let Ok(namespace) = namespace_of(&pid.to_string()) else { continue };
             let inside =
-                *known.entry(namespace).or_insert_with(|| shows(pid, self.device).unwrap_or(false));
+                *known.entry(namespace).or_insert_with(|| self.shown_to(pid).unwrap_or(false));
             if !inside {
                 continue;
             }
@@ -107,20 +110,22 @@ impl Enclosure {
 
     /// Whether its namespace still is what it was: inode numbers are used again.
     pub(in crate::agent) fn still_shows(self, pid: u32) -> bool {
-        i32::try_from(pid).is_ok_and(|pid| shows(pid, self.device).unwrap_or(false))
+        i32::try_from(pid).is_ok_and(|pid| self.shown_to(pid).unwrap_or(false))
     }
-}
 
-/// Whether a process sees the mount with this device where `skep exec` puts it.
-fn shows(pid: i32, device: u64) -> io::Result<bool> {
-    let wanted = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    let table = fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
-    Ok(table.lines().any(|line| {
-        let mut fields = line.split(' ').skip(2);
-        fields.next() == Some(&wanted)
-            && fields.next() == Some(SHOWN)
-            && fields.next() == Some(SHOWN_AT)
-    }))
+    /// Whether a process sees the service's mount where `skep exec` puts it.
+    fn shown_to(self, pid: i32) -> io::Result<bool> {
+        let (major, minor) = (rustix::fs::major(self.device), rustix::fs::minor(self.device));
+        let wanted = format!("{major}:{minor}");
+        let served = format!("/{}{SHOWN}", self.service);
+        let table = fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
+        Ok(table.lines().any(|line| {
+            let mut fields = line.split(' ').skip(2);
+            fields.next() == Some(&wanted)
+                && fields.next().is_some_and(|root| root == SHOWN || root == served)
+                && fields.next() == Some(SHOWN_AT)
+        }))
+    }
 }
 
 /// The inode of the mount namespace of `who`: a process id or `self`.
@@ -167,7 +172,8 @@ mod tests {
     #[test]
     fn the_own_namespace_has_members() {
         let own = namespace_of("self").expect("readable");
-        let enclosure = Enclosure { namespace: own, device: u64::MAX };
+        let enclosure =
+            Enclosure { namespace: own, device: u64::MAX, service: ServiceId::from_bytes([1; 16]) };
         let members = enclosure.members().expect("a list");
         assert!(members.iter().any(|process| process.id.pid == std::process::id()));
     }

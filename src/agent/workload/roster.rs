@@ -58,12 +58,13 @@ pub(in crate::agent) fn read(text: &str, boot_id: &str) -> Vec<Record> {
         return Vec::new();
     }
     let one = |stored: Stored| {
+        let service: ServiceId = stored.service.parse().ok()?;
         let enclosure = match (stored.namespace, stored.device) {
-            (Some(namespace), Some(device)) => Some(Enclosure { namespace, device }),
+            (Some(namespace), Some(device)) => Some(Enclosure { namespace, device, service }),
             _ => None,
         };
         let main = Workload { pid: stored.pid, started: stored.started };
-        Some(Record { service: stored.service.parse().ok()?, main, enclosure })
+        Some(Record { service, main, enclosure })
     };
     roster.workloads.into_iter().filter_map(one).collect()
 }
@@ -74,12 +75,11 @@ mod tests {
 
     #[test]
     fn records_are_of_one_boot() {
-        let record = |pid, enclosure| Record {
-            service: ServiceId::from_bytes([3; 16]),
-            main: Workload { pid, started: 5 },
-            enclosure,
-        };
-        let records = vec![record(1, None), record(2, Some(Enclosure { namespace: 4, device: 5 }))];
+        let service = ServiceId::from_bytes([3; 16]);
+        let record =
+            |pid, enclosure| Record { service, main: Workload { pid, started: 5 }, enclosure };
+        let records =
+            vec![record(1, None), record(2, Some(Enclosure { namespace: 4, device: 5, service }))];
         let text = String::from_utf8(write("boot", &records)).expect("text");
         assert_eq!(read(&text, "boot"), records);
         assert_eq!(read(&text, "another"), Vec::new());

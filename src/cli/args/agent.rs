@@ -25,6 +25,15 @@ pub(crate) enum AgentCommand {
         #[command(flatten)]
         socket: AgentSocketArgs,
     },
+    /// Let go who waits for a stopped agent's files (FUSE); the agent starts it itself
+    #[command(after_help = "Examples:
+  skep agent guard /run/secrets/.mounts/fuse
+  skep agent guard --help")]
+    Guard {
+        /// The mount through which the agent that started this serves files
+        #[arg(value_name = "MOUNT")]
+        point: PathBuf,
+    },
     /// Wipe everything and leave the cluster
     #[command(after_help = "Examples:
   skep agent leave

@@ -45,6 +45,21 @@ pub(crate) struct JoinArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
+  skep leave                 # the others must be able to go on
+  skep leave --force         # a manager that was removed, or can't reach the others
+
+With --force nobody is told: only this machine's data is erased, and the cluster goes
+on listing the manager until skep node rm. That of the last manager is the cluster's.")]
+pub(crate) struct LeaveArgs {
+    /// Erase this manager's data without having it removed from the cluster
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) local: LocalArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
   skep unlock                        # asks for the key, without echo
   skep unlock --key-file /media/safe/prod.key")]
 pub(crate) struct UnlockArgs {

@@ -1,11 +1,11 @@
-//! `skep manager run` and `skep agent run`.
+//! `skep manager run`, `skep agent run` and `skep dev`.
 
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand};
 
-use super::ClientArgs;
+use super::{ClientArgs, LocalArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ManagerCommand {
@@ -25,6 +25,24 @@ pub(crate) enum ManagerCommand {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Bring a manager home whose disk was put back to an older state
+    #[command(
+        long_about = "Bring a manager home whose disk was put back to an older state
+
+The leader takes it out of the managers that vote; then it erases its log and snapshots and
+comes back as a learner, which votes once it has caught up. Its key file stays. Nothing is
+erased before a majority without it has confirmed, and it can be repeated at any time.",
+        after_help = "Examples:
+  skep manager repair
+  skep manager repair m1.example.org:4440"
+    )]
+    Repair {
+        /// Other managers to ask, where its disk names none
+        #[arg(value_name = "HOST:PORT")]
+        addresses: Vec<String>,
+        #[command(flatten)]
+        local: LocalArgs,
+    },
 }
 
 #[derive(Args, Debug, Default)]
@@ -32,6 +50,9 @@ pub(crate) struct ManagerRunArgs {
     /// Keys, log and snapshots [default: /var/lib/skep/manager]
     #[arg(long, value_name = "DIR", env = "SKEP_DATA_DIR", hide_env_values = true)]
     pub(crate) data_dir: Option<PathBuf>,
+    /// What it is called in the cluster [default: this machine's name]
+    #[arg(long, env = "SKEP_NAME", hide_env_values = true)]
+    pub(crate) name: Option<String>,
     /// Where to listen [default: 0.0.0.0:4440]
     #[arg(long, value_name = "IP:PORT", env = "SKEP_LISTEN", hide_env_values = true)]
     pub(crate) listen: Option<String>,
@@ -101,4 +122,28 @@ pub(crate) struct LogArgs {
     /// error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL", env = "SKEP_LOG_LEVEL", hide_env_values = true)]
     pub(crate) log_level: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  skep dev
+  skep dev --managers 1 --agents 0 --dir ~/skep
+
+Once all is up it prints a line for other terminals to evaluate:
+  export SKEP_HOST=... SKEP_IDENTITY=... SKEP_AGENT=...
+Ctrl-C ends everything. The folder of --dir stays: the same --dir brings the same
+cluster back, unlocked with the unlock-key in it. As root: agents mount file systems.")]
+pub(crate) struct DevArgs {
+    /// How many managers, 1 to 7 [default: 3, or those in --dir]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) managers: Option<usize>,
+    /// How many agents; 0 needs no root [default: 2, or those in --dir]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) agents: Option<usize>,
+    /// Where everything stands; it stays at the end [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Leave the temporary folder at the end
+    #[arg(long)]
+    pub(crate) keep: bool,
 }

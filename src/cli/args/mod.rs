@@ -15,9 +15,10 @@ use clap::{Args, Parser, Subcommand};
 
 pub(super) use agent::{AgentCommand, AgentServiceCommand, AgentSocketArgs, ExecArgs};
 pub(super) use cluster::{
-    InitArgs, JoinArgs, LockArgs, StatusArgs, TokenArgs, TokenCommand, UnlockArgs, UnlockKeyCommand,
+    InitArgs, JoinArgs, LeaveArgs, LockArgs, StatusArgs, TokenArgs, TokenCommand, UnlockArgs,
+    UnlockKeyCommand,
 };
-pub(super) use daemon::{AgentRunArgs, LogArgs, ManagerCommand, ManagerRunArgs};
+pub(super) use daemon::{AgentRunArgs, DevArgs, LogArgs, ManagerCommand, ManagerRunArgs};
 pub(super) use node::{NodeCommand, NodeUpdateArgs};
 pub(super) use secret::{SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs};
 pub(super) use service::{
@@ -38,6 +39,7 @@ Secrets and services:
 Cluster:
   init         Found a cluster on this manager
   join         Let this manager join a cluster
+  leave        Let this manager leave its cluster
   unlock       Unlock this manager
   lock         Lock this manager
   status       Show the state of the cluster
@@ -46,12 +48,14 @@ Cluster:
   node         List, label, drain and remove nodes
 
 Daemons:
-  manager      Run a manager, hand leadership over
+  manager      Run a manager, hand leadership over, repair one that was put back
   agent run    Run this machine's agent
   agent        Show the agent's status, leave, say what runs here
+  dev          Try it: a whole cluster on this machine
 
 Other:
   completion   Print completions for a shell
+  man          Write manual pages
   version      Print the version
 
 Options:
@@ -88,6 +92,8 @@ pub(super) enum Command {
     Init(InitArgs),
     /// Let this manager join a cluster
     Join(JoinArgs),
+    /// Let this manager leave its cluster, and erase its data
+    Leave(LeaveArgs),
     /// Unlock this manager
     Unlock(UnlockArgs),
     /// Lock this manager
@@ -109,6 +115,8 @@ pub(super) enum Command {
     /// Run this machine's agent, show its status, leave, say what runs here
     #[command(subcommand, arg_required_else_help = true)]
     Agent(AgentCommand),
+    /// Run a whole cluster on this machine, to try things
+    Dev(DevArgs),
     /// Print completions for a shell
     #[command(after_help = "Examples:
   skep completion bash > /etc/bash_completion.d/skep
@@ -116,6 +124,14 @@ pub(super) enum Command {
     Completion {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write manual pages, one for each command, into a folder
+    #[command(after_help = "Examples:
+  skep man /usr/local/share/man/man1
+  skep man . && man ./skep-secret-create.1")]
+    Man {
+        /// The folder
+        folder: PathBuf,
     },
     /// Print the version
     #[command(after_help = "Examples:

@@ -9,7 +9,8 @@ pub(crate) enum ServiceCommand {
     /// Create a service: where it may run, and how its secrets are shown
     #[command(after_help = "Examples:
   skep service create --node web1 --node web2 web
-  skep service create --constraint node.labels.tier==db --owner 999:999 postgres")]
+  skep service create --constraint node.labels.tier==db --owner 999:999 postgres
+  skep service create --node web1 --mount fuse payments")]
     Create(ServiceCreateArgs),
     /// Change a service
     #[command(after_help = "Examples:
@@ -83,8 +84,8 @@ pub(crate) struct ServiceCreateArgs {
     /// It may run on every worker
     #[arg(long)]
     pub(crate) everywhere: bool,
-    /// How secrets are shown
-    #[arg(long, value_name = "KIND", default_value = "tmpfs", value_parser = ["tmpfs"])]
+    /// How secrets are shown: memory that outlives the agent, or the agent itself, which knows each read
+    #[arg(long, value_name = "KIND", default_value = "tmpfs", value_parser = ["tmpfs", "fuse"])]
     pub(crate) mount: String,
     /// A node placed gets the secrets while the service runs there, or always
     #[arg(long, value_name = "WHEN", default_value = "running")]

@@ -16,11 +16,12 @@ use crate::seal::ClusterKey;
 use crate::transport::rpc::api::control_server::{Control, ControlServer};
 use crate::transport::{problem_status, serve_local};
 use crate::wire::api::{
-    ApplyReply, ApplyRequest, CommitInitReply, CommitInitRequest, CreateTokenReply,
-    CreateTokenRequest, DeliveryProgress, IntakeReply, IntakeRequest, JoinClusterReply,
-    JoinClusterRequest, ListHoldersReply, ListHoldersRequest, ListNodesReply, ListRequest,
-    ListSecretsReply, ListServicesReply, ListTokensReply, LockReply, LockRequest, PrepareInitReply,
-    PrepareInitRequest, RecipientsReply, RecipientsRequest, SecretView, ServiceView, StatusReply,
+    ApplyReply, ApplyRequest, BelongingReply, BelongingRequest, CommitInitReply, CommitInitRequest,
+    CreateTokenReply, CreateTokenRequest, DeliveryProgress, IntakeReply, IntakeRequest,
+    JoinClusterReply, JoinClusterRequest, LeaveClusterReply, LeaveClusterRequest, ListHoldersReply,
+    ListHoldersRequest, ListNodesReply, ListRequest, ListSecretsReply, ListServicesReply,
+    ListTokensReply, LockReply, LockRequest, PrepareInitReply, PrepareInitRequest, RecipientsReply,
+    RecipientsRequest, RepairReply, RepairRequest, SecretView, ServiceView, StatusReply,
     StatusRequest, StepDownReply, StepDownRequest, UnlockHeaderReply, UnlockHeaderRequest,
     UnlockReply, UnlockRequest, WatchDeliveryRequest,
 };
@@ -162,7 +163,10 @@ impl Control for Fake {
         unlock: UnlockRequest -> UnlockReply,
         lock: LockRequest -> LockReply,
         join_cluster: JoinClusterRequest -> JoinClusterReply,
+        leave_cluster: LeaveClusterRequest -> LeaveClusterReply,
+        belonging: BelongingRequest -> BelongingReply,
         step_down: StepDownRequest -> StepDownReply,
+        repair: RepairRequest -> RepairReply,
         create_token: CreateTokenRequest -> CreateTokenReply,
         list_nodes: ListRequest -> ListNodesReply,
         list_tokens: ListRequest -> ListTokensReply,

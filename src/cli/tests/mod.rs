@@ -262,7 +262,7 @@ fn every_command_has_two_examples_that_parse() {
         let help = command.render_long_help().to_string();
         let (_, examples) = help.split_once("Examples:\n").unwrap_or_default();
         let count = examples.lines().take_while(|line| line.starts_with("  ")).count();
-        assert_eq!(count, 2, "{path}");
+        assert!(count >= 2, "{path}");
         assert!(examples.contains(&path) || path == "skep version", "{path}");
         assert!(help.lines().all(|line| line.chars().count() <= 100), "{path} is too wide");
     }

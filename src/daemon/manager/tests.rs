@@ -8,7 +8,7 @@ use crate::ca::{CertificateRole, JoinToken, PrivateKey, key_digest, verify_chain
 use crate::seal::KeyFileHeader;
 use crate::transport::read_problem;
 use crate::wire::api;
-use fixture::{Fixture, Founded, exit_of};
+use fixture::{Fixture, Founded, exit_of, until};
 
 fn clock() -> Stamp {
     use crate::base::Clock;
@@ -85,7 +85,7 @@ async fn init_create_lock_unlock_list() {
     let status = control.status(api::StatusRequest {}).await.expect("a status").into_inner();
     assert_eq!((status.state.as_str(), status.cluster_name.as_str()), ("leader", "prod"));
     assert_eq!((status.tolerates_losses, status.key_generation), (0, 1));
-    assert_eq!(status.certificates.len(), 2);
+    assert_eq!(status.certificates.len(), 3);
     let second = control.prepare_init(api::PrepareInitRequest {}).await.expect_err("refused");
     assert_eq!(exit_of(&second), 1);
 
@@ -192,9 +192,73 @@ async fn a_machine_joins_by_token_and_is_refused_once_removed() {
     assert_eq!(refused.expect_err("not over the network").code(), tonic::Code::PermissionDenied);
 
     fixture::remove_node(&mut as_admin, node).await.expect("removed");
-    let refused = as_worker.status(api::StatusRequest {}).await.expect_err("removed");
+    let cut = as_worker.status(api::StatusRequest {}).await.expect_err("removed");
+    // The connection that was open is cut, sooner or later than this call.
+    assert!(
+        matches!(cut.code(), tonic::Code::Unavailable | tonic::Code::PermissionDenied),
+        "{cut}"
+    );
+    let mut again = fixture.remote(&founded, &joined.chain, &key).await;
+    let refused = again.status(api::StatusRequest {}).await.expect_err("removed");
     assert!(refused.message().contains("not (or no longer)"), "{refused}");
     fixture.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joins_are_rated_by_the_address_they_come_from() {
+    let fixture = Fixture::start().await;
+    let founded = fixture.init().await;
+    let token = JoinToken::draw(&mut *os_dice(), founded.unlock_key.fingerprint());
+    let key = PrivateKey::generate().expect("a key");
+    let mut codes = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        let refused = fixture.join(&founded, fixture::join_request(&token, &key, "w1")).await;
+        let refused = refused.expect_err("a token of nobody's");
+        codes.insert((exit_of(&refused), refused.code() == tonic::Code::ResourceExhausted));
+    }
+    assert_eq!(codes, [(1, false), (3, true)].into(), "refused, and then too often");
+    fixture.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manager_whose_clock_is_off_leads_no_more_and_says_so() {
+    let clock = std::sync::Arc::new(fixture::Shifted::default());
+    let first = Fixture::start_at(clock.clone()).await;
+    first.init().await;
+    let (second, third) = (Fixture::start().await, Fixture::start().await);
+    second.enter(&first, "m2").await;
+    third.enter(&first, "m3").await;
+    until(async || {
+        let voters = first.status().await.voters;
+        voters.len() == 3 && voters.iter().all(|voter| voter.state != "learner")
+    })
+    .await;
+    let is_off = |status: &api::StatusReply| {
+        status.warnings.iter().any(|warning| warning.code == "clock-off")
+    };
+    assert_eq!(first.status().await.state, "leader");
+    clock.set_ahead(4 * 60_000);
+    fixture::create_secret(&mut first.control().await, "a", b"x").await.expect("not off yet");
+
+    clock.set_ahead(10 * 60_000);
+    until(async || {
+        let status = first.status().await;
+        status.state == "follower" && is_off(&status)
+    })
+    .await;
+    let status = first.status().await;
+    let ahead = status.clock_ahead_ms.expect("the leader was asked");
+    assert!((590_000..610_000).contains(&ahead), "{ahead}");
+    assert!(status.voters.iter().all(|voter| voter.last_contact_ms.is_some()), "{status:?}");
+    // The next leader's clock is behind what was written, and it goes on from there.
+    let mut control = second.control().await;
+    until(async || fixture::create_secret(&mut control, "b", b"x").await.is_ok()).await;
+
+    clock.set_ahead(0);
+    until(async || !is_off(&first.status().await)).await;
+    third.end().await;
+    second.end().await;
+    first.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,6 +319,7 @@ fn an_unlock_key_file_is_for_its_owner_alone() {
 fn config(folder: &Path, unlock_key_file: Option<std::path::PathBuf>) -> ManagerConfig {
     ManagerConfig {
         data_dir: folder.to_owned(),
+        name: None,
         listen: ([127, 0, 0, 1], 0).into(),
         advertise: vec!["127.0.0.1:4440".into()],
         socket: folder.join("control.sock"),

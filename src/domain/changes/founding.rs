@@ -22,6 +22,9 @@ pub(in crate::domain) fn genesis(
     if !cluster.cluster_key.boxes.contains_key(&genesis.manager) {
         return invalid("the cluster key is not boxed to the first manager");
     }
+    if !cluster.cluster_key.previous.is_empty() || !cluster.removed_managers.is_empty() {
+        return invalid("a new cluster has no older keys and has removed nobody");
+    }
     if cluster.recipients.is_empty() {
         return invalid("a cluster needs a recipient of its key files");
     }

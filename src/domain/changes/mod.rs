@@ -39,5 +39,6 @@ pub(super) fn change(draft: &mut Draft<'_>, change: &Change) -> Result<Changed, 
             node::update(draft, *id, put, gone, *availability)
         }
         Change::RemoveNode { id, force } => node::remove(draft, *id, *force),
+        Change::RemoveManager { id, rekey } => node::remove_manager(draft, *id, rekey),
     }
 }

@@ -1,15 +1,16 @@
 //! Members: how they join, change and go.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
 use super::token::{has_ended, matches};
-use crate::base::{Label, Name, NodeId, limits};
-use crate::domain::command::{Changed, Join, Outcome};
+use crate::base::{Label, Name, NodeId, Stamp, limits};
+use crate::domain::command::{Changed, Join, Outcome, Rekey};
 use crate::domain::draft::Draft;
 use crate::domain::refusal::{Refusal, words};
-use crate::domain::state::{Availability, Cluster, Node, NodeRole, State, Token};
+use crate::domain::state::{Availability, Cluster, ClusterKey, Node, NodeRole, State, Token};
 
 /// Addresses of one manager.
 const ADDRESSES: usize = 16;
@@ -17,6 +18,8 @@ const ADDRESSES: usize = 16;
 const ADDRESS_BYTES: usize = 260;
 /// Bytes of a boxed cluster key: far more than any that `seal` makes.
 const BOX_BYTES: usize = 1024;
+/// Bytes of the wrapped issuing key: far more than any that `ca` makes.
+const ISSUING_KEY_BYTES: usize = 16 * 1024;
 
 pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outcome, Refusal> {
     let state = draft.state();
@@ -128,9 +131,8 @@ pub(super) fn update(
 pub(super) fn remove(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<Changed, Refusal> {
     let state = draft.state();
     let found = find(state, id)?;
-    let (name, role) = (found.name.clone(), found.role);
-    if role == NodeRole::Manager && managers(state) <= 1 {
-        return Err(Refusal::LastManager { node: name });
+    if found.role == NodeRole::Manager {
+        return Err(Refusal::Invalid("a manager goes with its cluster key".to_owned()));
     }
     let pairs = draft.pairs_of_node(id);
     if !pairs.is_empty() && !force {
@@ -141,20 +143,90 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<C
             None => service.to_string().parse::<Name>().ok(),
         };
         let services = pairs.iter().filter_map(service).collect();
-        return Err(Refusal::Holds { node: name, services });
-    }
-    if role == NodeRole::Manager
-        && let Some(cluster) = state.cluster.as_deref()
-    {
-        let mut cluster = cluster.clone();
-        cluster.cluster_key.boxes.remove(&id);
-        draft.put_cluster(cluster);
+        return Err(Refusal::Holds { node: found.name.clone(), services });
     }
     for pair in pairs {
         draft.put_exposure(pair, None);
     }
     draft.put_node(id, None);
     Ok(Changed::Done)
+}
+
+/// A manager goes, and the next cluster key takes the place of the one it knows.
+pub(super) fn remove_manager(
+    draft: &mut Draft<'_>,
+    id: NodeId,
+    rekey: &Rekey,
+) -> Result<Changed, Refusal> {
+    let state = draft.state();
+    let found = find(state, id)?;
+    if found.role != NodeRole::Manager {
+        return Err(Refusal::Invalid("a worker goes without a cluster key".to_owned()));
+    }
+    if managers(state) <= 1 {
+        return Err(Refusal::LastManager { node: found.name.clone() });
+    }
+    let Some(cluster) = state.cluster.as_deref() else { return Err(Refusal::NotInitialised) };
+    let mut cluster = cluster.clone();
+    cluster.cluster_key = rekeyed(state, &cluster, id, rekey)?;
+    cluster.issuing_key = rekey.issuing_key.clone();
+    remember(&mut cluster.removed_managers, id, draft.now());
+    for pair in draft.pairs_of_node(id) {
+        draft.put_exposure(pair, None);
+    }
+    draft.put_cluster(cluster);
+    draft.put_node(id, None);
+    Ok(Changed::Done)
+}
+
+/// The next cluster key as it stands once `gone` is removed.
+fn rekeyed(
+    state: &State,
+    cluster: &Cluster,
+    gone: NodeId,
+    rekey: &Rekey,
+) -> Result<ClusterKey, Refusal> {
+    let old = &cluster.cluster_key;
+    let wanted = old.number.saturating_add(1);
+    let numbers = [rekey.number, rekey.previous.number, rekey.issuing_key.number];
+    if let Some(found) = numbers.into_iter().find(|number| *number != wanted) {
+        return Err(Refusal::Retired { found, wanted });
+    }
+    let managers = state.nodes.iter().filter(|(_, node)| node.role == NodeRole::Manager);
+    let staying = managers.map(|(id, _)| id).filter(|id| **id != gone);
+    if !staying.eq(rekey.boxes.keys()) {
+        return Err(Refusal::Invalid("the managers have changed meanwhile: repeat it".to_owned()));
+    }
+    let boxes = rekey.boxes.values().all(|boxed| boxed.len() <= BOX_BYTES);
+    let wrapped = rekey.previous.bytes.len() <= BOX_BYTES;
+    if !boxes || !wrapped || rekey.issuing_key.bytes.len() > ISSUING_KEY_BYTES {
+        return Err(Refusal::Invalid("a boxed or wrapped key is too long".to_owned()));
+    }
+    let mut previous = old.previous.clone();
+    previous.insert(old.number, rekey.previous.clone());
+    let oldest = oldest_in_use(state).unwrap_or(wanted);
+    previous.retain(|number, _| *number >= oldest);
+    if previous.len() > limits::CLUSTER_KEYS {
+        return Err(Refusal::limit(words::CLUSTER_KEYS, limits::CLUSTER_KEYS));
+    }
+    Ok(ClusterKey { number: wanted, intake: rekey.intake, boxes: rekey.boxes.clone(), previous })
+}
+
+/// The oldest number under which a data key is wrapped.
+fn oldest_in_use(state: &State) -> Option<u64> {
+    let versions = state.secrets.values().flat_map(|secret| secret.versions.values());
+    versions.map(|version| version.data_key.number).min()
+}
+
+/// Remembers who was removed for as long as it matters.
+fn remember(removed: &mut BTreeMap<NodeId, Stamp>, id: NodeId, now: Stamp) {
+    removed.retain(|_, at| at.plus_ms(limits::REMOVED_MS) >= now);
+    while removed.len() >= limits::REMOVED
+        && let Some(oldest) = removed.iter().min_by_key(|(_, at)| **at).map(|(id, _)| *id)
+    {
+        removed.remove(&oldest);
+    }
+    removed.insert(id, now);
 }
 
 fn managers(state: &State) -> usize {

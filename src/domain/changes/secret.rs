@@ -40,7 +40,7 @@ pub(super) fn create(
         updated: now,
         revision: draft.revision(),
         current: 1,
-        versions: BTreeMap::from([(1, Arc::new(checked(version, now)?))]),
+        versions: BTreeMap::from([(1, Arc::new(checked(state, version, now)?))]),
     };
     draft.put_secret(id, Some(secret));
     Ok(Changed::Version { secret: id, number: 1 })
@@ -71,7 +71,7 @@ pub(super) fn update(
         .ok_or(Refusal::Limit { what: words::VERSIONS, limit: u32::MAX.into() })?;
     let mut secret = Secret::clone(found);
     let grew = found.versions.get(&found.current).is_none_or(|old| old.size < version.size);
-    secret.versions.insert(number, Arc::new(checked(version, draft.now())?));
+    secret.versions.insert(number, Arc::new(checked(state, version, draft.now())?));
     secret.current = number;
     secret.updated = draft.now();
     secret.revision = draft.revision();
@@ -165,7 +165,12 @@ fn pins(state: &State, id: SecretId) -> impl Iterator<Item = (u32, &Name)> {
     })
 }
 
-fn checked(version: &NewVersion, now: Stamp) -> Result<Version, Refusal> {
+fn checked(state: &State, version: &NewVersion, now: Stamp) -> Result<Version, Refusal> {
+    let wanted = state.cluster.as_deref().map_or(0, |cluster| cluster.cluster_key.number);
+    let found = version.data_key.number;
+    if found != wanted {
+        return Err(Refusal::Retired { found, wanted });
+    }
     let size = usize::try_from(version.size).unwrap_or(usize::MAX);
     if !(1..=limits::VALUE_BYTES).contains(&size) {
         return Err(Refusal::Invalid("a value has 1 to 511999 bytes".to_owned()));

@@ -55,6 +55,12 @@ pub(super) fn update(
         });
     }
     check(spec)?;
+    if found.spec.mount != spec.mount {
+        // Workloads that run see one file system: another one would never reach them.
+        return Err(Refusal::Invalid(
+            "how a service's secrets are mounted is fixed when it is created".to_owned(),
+        ));
+    }
     if found.spec == *spec {
         return Ok(Changed::Already);
     }

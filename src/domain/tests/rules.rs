@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use crate::base::{Label, Labels, Revision, Stamp, TokenId, limits};
 use crate::domain::testing::{
-    MANAGER, TOKEN, World, everywhere, grant, join, name, node_id, secret_id, service_id,
-    sized_version, token, version,
+    MANAGER, TOKEN, World, everywhere, grant, join, join_manager, name, node_id, rekey, secret_id,
+    service_id, sized_version, token, version,
 };
 use crate::domain::{
     Act, Availability, Change, Changed, Confirmation, Grant, NodeRole, NotOne, Placement, Refusal,
-    ServiceSpec, Token, assignments, node_by, nodes_of, placed, secret_by, set_of,
+    Rekey, ServiceSpec, Token, assignments, node_by, nodes_of, placed, secret_by, set_of,
 };
 
 fn update(n: u8, number: u64) -> Change {
@@ -231,7 +231,8 @@ fn nodes_leave_when_nothing_is_left_on_them() {
     world.one(remove(node_id(1), true)).expect("written off");
     assert_eq!(world.pair(1, 1), None);
     world.one(remove(node_id(2), false)).expect("nothing there");
-    assert!(matches!(world.one(remove(MANAGER, true)), Err(Refusal::LastManager { .. })));
+    let last = Change::RemoveManager { id: MANAGER, rekey: Box::new(rekey(2, [])) };
+    assert!(matches!(world.one(last), Err(Refusal::LastManager { .. })));
 }
 
 #[test]
@@ -277,14 +278,7 @@ fn managers_join_with_their_box_and_leave_without_it() {
     let id = TokenId::from_bytes([0x77; 16]);
     let token = Token { role: NodeRole::Manager, ..token() };
     world.one(Change::CreateToken { id, token }).expect("a token");
-    let by = |n: u8, number| crate::domain::Join {
-        token: id,
-        role: NodeRole::Manager,
-        box_key: Some([n; 32]),
-        cluster_key_box: Some((number, vec![n; 72])),
-        addresses: vec![format!("m{n}:4440")],
-        ..join(n, &format!("m{n}"))
-    };
+    let by = |n, number| join_manager(n, id, number);
     let stale = world.act(Act::Join(Box::new(by(2, 7)))).outcome;
     assert!(matches!(stale, Err(Refusal::Invalid(_))), "a box of another cluster key");
     for n in 2..=7 {
@@ -292,9 +286,56 @@ fn managers_join_with_their_box_and_leave_without_it() {
     }
     let eighth = world.act(Act::Join(Box::new(by(8, 1)))).outcome;
     assert_eq!(eighth, Err(Refusal::Limit { what: "managers", limit: 7 }));
-    world.one(Change::RemoveNode { id: MANAGER, force: false }).expect("others are left");
+    let staying = || (2..=7).map(node_id);
+    let bare = world.one(Change::RemoveNode { id: MANAGER, force: true });
+    assert!(matches!(bare, Err(Refusal::Invalid(_))), "without a new cluster key");
+    let gone = |rekey: Rekey| Change::RemoveManager { id: MANAGER, rekey: Box::new(rekey) };
+    for number in [1, 3] {
+        let stale = world.one(gone(rekey(number, staying())));
+        assert_eq!(stale, Err(Refusal::Retired { found: number, wanted: 2 }));
+    }
+    let too_few = world.one(gone(rekey(2, staying().skip(1))));
+    assert!(matches!(too_few, Err(Refusal::Invalid(_))), "a manager without a box");
+    let too_many = world.one(gone(rekey(2, staying().chain([MANAGER]))));
+    assert!(matches!(too_many, Err(Refusal::Invalid(_))), "a box for whom it is to be kept from");
+    world.one(gone(rekey(2, staying()))).expect("others are left");
     let cluster = world.state.cluster.as_deref().expect("a cluster");
+    assert_eq!((cluster.cluster_key.number, cluster.issuing_key.number), (2, 2));
     assert!(!cluster.cluster_key.boxes.contains_key(&MANAGER));
+    assert!(cluster.removed_managers.contains_key(&MANAGER));
+}
+
+#[test]
+fn older_cluster_keys_stay_as_long_as_a_data_key_needs_them() {
+    let mut world = World::founded();
+    let id = TokenId::from_bytes([0x77; 16]);
+    let manager = Token { role: NodeRole::Manager, ..token() };
+    world.one(Change::CreateToken { id, token: manager }).expect("a token");
+    world.secret(1, "db");
+    let kept = |world: &World| -> Vec<u64> {
+        let cluster = world.state.cluster.as_deref().expect("a cluster");
+        cluster.cluster_key.previous.keys().copied().collect()
+    };
+    for number in 1..=4 {
+        let n = u8::try_from(number + 1).expect("small");
+        assert!(world.act(Act::Join(Box::new(join_manager(n, id, number)))).outcome.is_ok());
+        let rekey = Box::new(rekey(number + 1, [MANAGER]));
+        world.one(Change::RemoveManager { id: node_id(n), rekey }).expect("removed");
+        assert_eq!(kept(&world), (1..=number).collect::<Vec<_>>());
+    }
+    let update = |version| Change::UpdateSecret { id: secret_id(1), expect: None, version };
+    let stale = world.one(update(version(100)));
+    assert_eq!(stale, Err(Refusal::Retired { found: 1, wanted: 5 }));
+    let mut fresh = version(101);
+    fresh.data_key.number = 5;
+    world.one(update(fresh)).expect("under the key in use");
+    world.one(Change::RemoveVersion { id: secret_id(1), number: 1 }).expect("the old one goes");
+    assert!(world.act(Act::Join(Box::new(join_manager(9, id, 5)))).outcome.is_ok());
+    let rekey = Box::new(rekey(6, [MANAGER]));
+    world.one(Change::RemoveManager { id: node_id(9), rekey }).expect("removed");
+    assert_eq!(kept(&world), [5], "nothing needs the others");
+    let removed = &world.state.cluster.as_deref().expect("a cluster").removed_managers;
+    assert_eq!(removed.len(), 5);
 }
 
 #[test]

@@ -2,17 +2,22 @@
 //! mTLS once unlocked. It recognises the caller, asks policy and phase, and
 //! leaves the work to its parts.
 
+mod onward;
 mod reads;
 mod status;
+mod warnings;
 mod writes;
 
 use std::sync::Arc;
 
+use onward::{At, Broken};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Request, Response, Status};
 
+use super::belonging;
 use super::caller::{Admitted, LocalUser};
 use super::lifecycle::Manager;
+use super::peers::PeerClient;
 use super::phase::Needs;
 use super::policy::Method;
 use super::problem::Problem;
@@ -20,6 +25,10 @@ use super::running::Running;
 use crate::base::limits;
 use crate::transport::rpc::api::control_server::{Control, ControlServer};
 use crate::wire::api;
+
+pub(super) use onward::Onward;
+pub(super) use status::reachable;
+pub(super) use writes::{apply, removal_of};
 
 /// Bytes of a message to this service: the largest act and its frame.
 const MESSAGE_BYTES: usize = limits::CHANGE_BYTES + 64 * 1024;
@@ -73,6 +82,36 @@ impl ControlService {
     }
 }
 
+impl ControlService {
+    /// Where a request is answered that needs the leader: here, unless it came over
+    /// the control socket of a manager that knows of another leader.
+    fn place<T>(&self, request: &Request<T>, method: Method) -> Result<At, Problem> {
+        let shared = &self.manager.0;
+        if let Some(user) = shared.setup.local.user(request.extensions())? {
+            user.may(method)?;
+            let running = shared.running()?;
+            if let Some(leader) = running.other_leader() {
+                return Ok(At::There(Onward { running, leader, behalf: user.behalf() }));
+            }
+        }
+        let (running, admitted) = self.running(request.extensions(), method)?;
+        Ok(At::Here(running, admitted))
+    }
+    /// The same for a read, which any manager answers that need not be up to date.
+    fn place_read<T>(
+        &self,
+        request: &Request<T>,
+        method: Method,
+        stale: bool,
+    ) -> Result<At, Problem> {
+        if !stale {
+            return self.place(request, method);
+        }
+        let (running, admitted) = self.running(request.extensions(), method)?;
+        Ok(At::Here(running, admitted))
+    }
+}
+
 type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
@@ -81,11 +120,15 @@ impl Control for ControlService {
 
     async fn status(&self, request: Request<api::StatusRequest>) -> Answer<api::StatusReply> {
         let shared = &self.manager.0;
-        match shared.setup.local.user(request.extensions())? {
-            Some(user) => user.may(Method::Status)?,
-            None => drop(self.running(request.extensions(), Method::Status)?),
-        }
-        Ok(Response::new(status::status(shared)))
+        let ask = match shared.setup.local.user(request.extensions())? {
+            Some(user) => {
+                user.may(Method::Status)?;
+                true
+            }
+            // Another manager wants to know of this one alone: nobody asks in circles.
+            None => !self.running(request.extensions(), Method::Status)?.1.is_manager(),
+        };
+        Ok(Response::new(status::status(shared, ask).await))
     }
 
     async fn prepare_init(
@@ -112,13 +155,39 @@ impl Control for ControlService {
         Ok(Response::new(self.manager.join_cluster(request.into_inner()).await?))
     }
 
+    async fn leave_cluster(
+        &self,
+        request: Request<api::LeaveClusterRequest>,
+    ) -> Answer<api::LeaveClusterReply> {
+        let user = self.local(request.extensions(), Method::Leave)?;
+        self.manager.leave(user, request.into_inner().force).await?;
+        Ok(Response::new(api::LeaveClusterReply {}))
+    }
+
+    async fn belonging(
+        &self,
+        request: Request<api::BelongingRequest>,
+    ) -> Answer<api::BelongingReply> {
+        let running = self.manager.0.running()?;
+        Ok(Response::new(belonging::answer(&running, request.extensions())?))
+    }
+
     async fn step_down(
         &self,
         request: Request<api::StepDownRequest>,
     ) -> Answer<api::StepDownReply> {
-        let (running, _) = self.running(request.extensions(), Method::StepDown)?;
-        running.step_down(&request.into_inner().to).await?;
-        Ok(Response::new(api::StepDownReply {}))
+        match self.place(&request, Method::StepDown)? {
+            At::There(onward) => {
+                let ask = |mut leader: PeerClient, request| async move {
+                    leader.step_down(request).await
+                };
+                onward.ask(request, Broken::Unknown, ask).await
+            }
+            At::Here(running, _) => {
+                running.step_down(&request.into_inner().to).await?;
+                Ok(Response::new(api::StepDownReply {}))
+            }
+        }
     }
 
     async fn unlock_header(
@@ -143,69 +212,150 @@ impl Control for ControlService {
         Ok(Response::new(self.manager.lock().await?))
     }
 
+    async fn repair(&self, request: Request<api::RepairRequest>) -> Answer<api::RepairReply> {
+        self.local(request.extensions(), Method::Repair)?;
+        Ok(Response::new(self.manager.repair(request.into_inner()).await?))
+    }
+
     async fn intake(&self, request: Request<api::IntakeRequest>) -> Answer<api::IntakeReply> {
-        let (running, _) = self.running(request.extensions(), Method::Intake)?;
-        Ok(Response::new(writes::intake(&running)?))
+        match self.place(&request, Method::Intake)? {
+            At::There(onward) => {
+                let ask =
+                    |mut leader: PeerClient, request| async move { leader.intake(request).await };
+                onward.ask(request, Broken::NothingDone, ask).await
+            }
+            At::Here(running, _) => Ok(Response::new(writes::intake(&running)?)),
+        }
     }
 
     async fn apply(&self, request: Request<api::ApplyRequest>) -> Answer<api::ApplyReply> {
         // Whoever may write nothing at all is refused here; each change is checked
         // for itself once it is read.
-        let (running, admitted) = self.running(request.extensions(), Method::Intake)?;
-        Ok(Response::new(writes::apply(&running, &admitted, request.into_inner()).await?))
+        match self.place(&request, Method::Intake)? {
+            At::There(onward) => onward.apply(request).await,
+            At::Here(running, admitted) => {
+                let request = request.into_inner();
+                Ok(Response::new(writes::apply(&running, &admitted, request).await?))
+            }
+        }
     }
 
     async fn create_token(
         &self,
         request: Request<api::CreateTokenRequest>,
     ) -> Answer<api::CreateTokenReply> {
-        let (running, admitted) = self.running(request.extensions(), Method::WriteTokens)?;
-        Ok(Response::new(writes::create_token(&running, &admitted, request.into_inner()).await?))
+        match self.place(&request, Method::WriteTokens)? {
+            At::There(onward) => {
+                let ask = |mut leader: PeerClient, request| async move {
+                    leader.create_token(request).await
+                };
+                onward.ask(request, Broken::Unknown, ask).await
+            }
+            At::Here(running, admitted) => {
+                let request = request.into_inner();
+                Ok(Response::new(writes::create_token(&running, &admitted, request).await?))
+            }
+        }
     }
 
     async fn watch_delivery(
         &self,
         request: Request<api::WatchDeliveryRequest>,
     ) -> Answer<Self::WatchDeliveryStream> {
-        let (running, _) = self.running(request.extensions(), Method::Watch)?;
-        Ok(Response::new(reads::watch(&running, &request.into_inner())?))
+        match self.place(&request, Method::Watch)? {
+            At::There(onward) => {
+                let ask = |mut leader: PeerClient, request| async move {
+                    leader.watch_delivery(request).await
+                };
+                let stream = onward.ask(request, Broken::NothingDone, ask).await?;
+                Ok(onward.hand_on(stream))
+            }
+            At::Here(running, _) => {
+                Ok(Response::new(reads::watch(&running, &request.into_inner())?))
+            }
+        }
     }
 
     async fn list_secrets(
         &self,
         request: Request<api::ListRequest>,
     ) -> Answer<api::ListSecretsReply> {
-        let (running, _) = self.running(request.extensions(), Method::Read)?;
-        Ok(Response::new(reads::secrets(&running, &request.into_inner()).await?))
+        match self.place_read(&request, Method::Read, request.get_ref().stale)? {
+            At::There(onward) => {
+                let ask = |mut leader: PeerClient, request| async move {
+                    leader.list_secrets(request).await
+                };
+                onward.ask(request, Broken::NothingDone, ask).await
+            }
+            At::Here(running, _) => {
+                Ok(Response::new(reads::secrets(&running, &request.into_inner()).await?))
+            }
+        }
     }
 
     async fn list_services(
         &self,
         request: Request<api::ListRequest>,
     ) -> Answer<api::ListServicesReply> {
-        let (running, _) = self.running(request.extensions(), Method::Read)?;
-        Ok(Response::new(reads::services(&running, &request.into_inner()).await?))
+        match self.place_read(&request, Method::Read, request.get_ref().stale)? {
+            At::There(onward) => {
+                let ask = |mut leader: PeerClient, request| async move {
+                    leader.list_services(request).await
+                };
+                onward.ask(request, Broken::NothingDone, ask).await
+            }
+            At::Here(running, _) => {
+                Ok(Response::new(reads::services(&running, &request.into_inner()).await?))
+            }
+        }
     }
 
     async fn list_nodes(&self, request: Request<api::ListRequest>) -> Answer<api::ListNodesReply> {
-        let (running, _) = self.running(request.extensions(), Method::Read)?;
-        Ok(Response::new(reads::nodes(&running, &request.into_inner()).await?))
+        match self.place_read(&request, Method::Read, request.get_ref().stale)? {
+            At::There(onward) => {
+                let ask = |mut leader: PeerClient, request| async move {
+                    leader.list_nodes(request).await
+                };
+                onward.ask(request, Broken::NothingDone, ask).await
+            }
+            At::Here(running, _) => {
+                Ok(Response::new(reads::nodes(&running, &request.into_inner()).await?))
+            }
+        }
     }
 
     async fn list_tokens(
         &self,
         request: Request<api::ListRequest>,
     ) -> Answer<api::ListTokensReply> {
-        let (running, _) = self.running(request.extensions(), Method::ReadTokens)?;
-        Ok(Response::new(reads::tokens(&running, &request.into_inner()).await?))
+        match self.place_read(&request, Method::ReadTokens, request.get_ref().stale)? {
+            At::There(onward) => {
+                let ask = |mut leader: PeerClient, request| async move {
+                    leader.list_tokens(request).await
+                };
+                onward.ask(request, Broken::NothingDone, ask).await
+            }
+            At::Here(running, _) => {
+                Ok(Response::new(reads::tokens(&running, &request.into_inner()).await?))
+            }
+        }
     }
 
     async fn list_holders(
         &self,
         request: Request<api::ListHoldersRequest>,
     ) -> Answer<api::ListHoldersReply> {
-        let (running, _) = self.running(request.extensions(), Method::Read)?;
-        Ok(Response::new(reads::holders(&running, &request.into_inner()).await?))
+        match self.place_read(&request, Method::Read, request.get_ref().stale)? {
+            At::There(onward) => {
+                let ask = |mut leader: PeerClient, request| async move {
+                    leader.list_holders(request).await
+                };
+                onward.ask(request, Broken::NothingDone, ask).await
+            }
+            At::Here(running, _) => {
+                Ok(Response::new(reads::holders(&running, &request.into_inner()).await?))
+            }
+        }
     }
 
     async fn recipients(

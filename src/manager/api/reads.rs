@@ -172,6 +172,8 @@ pub(super) async fn nodes(
             if id == running.core.node {
                 view.last_seen = now;
                 env!("CARGO_PKG_VERSION").clone_into(&mut view.version);
+            } else if let Some(heard) = running.peers.said(id) {
+                view.version = heard.version;
             }
             if view.manager_status == "unreachable" {
                 "down".clone_into(&mut view.state);

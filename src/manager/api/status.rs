@@ -1,66 +1,89 @@
-//! `status`: what is known in each phase, and what deserves attention.
+//! `status`: what is known in each phase.
 
+use std::time::Duration;
+
+use super::super::clocks::difference;
 use super::super::lifecycle::Shared;
 use super::super::phase::{Phase, Word};
 use super::super::running::Running;
-use super::super::unlock::unfinished;
 use super::reads::why;
-use crate::base::{NodeId, Stamp, limits};
+use super::warnings;
+use crate::base::{NodeId, Stamp};
 use crate::consensus::{Leadership, Member};
 use crate::domain::State;
 use crate::wire::{api, convert};
 
 /// A voter that has not answered for so long is out of reach.
 const CONTACT_MS: u64 = 3_000;
-/// Bytes free below which a manager's disk is nearly full.
-const DISK_LOW_BYTES: u64 = 512 * 1024 * 1024;
-const DAY_MS: u64 = 86_400_000;
-/// Days before its end at which a leaf is warned about.
-const LEAF_DAYS: u64 = 30;
-/// Days before its end at which a CA is warned about.
-const CA_DAYS: u64 = 365;
 /// Pending pairs that are named; the warning has the number of all.
 const PENDING: usize = 1_000;
+/// How long the leader may take to say how the others are.
+const LEADER: Duration = Duration::from_millis(1_500);
 
-/// The status as far as it is known now.
-pub(super) fn status(shared: &Shared) -> api::StatusReply {
+/// The status as far as it is known now. A follower asks the leader how the others
+/// are if it is to `ask`: only the leader hears of them.
+pub(super) async fn status(shared: &Shared, ask: bool) -> api::StatusReply {
     let mut reply = api::StatusReply {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         disk_free_bytes: shared.folder.free_bytes(),
         started: shared.started.0,
+        now: shared.setup.clock.now().0,
         tolerates_losses: -1,
         ..api::StatusReply::default()
     };
-    match shared.running() {
-        Ok(running) => unlocked(&running, &mut reply),
-        Err(_) => closed(shared, &mut reply),
+    match shared.unlocked() {
+        Some(running) if running.is_behind() => rolled_back(shared, &running, &mut reply),
+        Some(running) => {
+            unlocked(&running, &mut reply);
+            let leader = running.other_leader().filter(|_| ask);
+            let word = running.word();
+            if let Some(leader) = leader.filter(|_| word == Word::Follower) {
+                match ask_leader(&running, leader).await {
+                    Some(told) => by_leader(&mut reply, told),
+                    None => warnings::leader_silent(&mut reply),
+                }
+            }
+            warnings::of_running(&running, word, &mut reply);
+        }
+        None => closed(shared, &mut reply),
     }
-    if reply.disk_free_bytes < DISK_LOW_BYTES {
-        let text = format!("{} MiB are free on the manager's disk", reply.disk_free_bytes >> 20);
-        warn(&mut reply, "disk-low", text, "make room: the first failed write ends the manager");
-    }
-    if shared.folder.init_unfinished() {
-        let problem = unfinished(&shared.folder);
-        warn(&mut reply, "init-unfinished", problem.text(), problem.advice());
-    }
+    warnings::of_disk(shared, &mut reply);
     reply
 }
 
-fn warn(
-    reply: &mut api::StatusReply,
-    code: &str,
-    text: impl Into<String>,
-    hint: impl Into<String>,
-) {
-    let (code, text, hint) = (code.to_owned(), text.into(), hint.into());
-    reply.warnings.push(api::Warning { code, text, hint });
+/// The leader's own status, and how far this manager's clock is ahead of it.
+async fn ask_leader(running: &Running, leader: NodeId) -> Option<(api::StatusReply, i64)> {
+    let clock = &running.core.clock;
+    let sent = clock.boot();
+    let asking = async {
+        let client = running.peers.client(leader, &running.addresses_of(leader)).await;
+        client.ok()?.status(api::StatusRequest {}).await.ok()
+    };
+    let Ok(Some(told)) = tokio::time::timeout(LEADER, asking).await else {
+        running.peers.lost(leader);
+        return None;
+    };
+    let told = told.into_inner();
+    let half = clock.boot().0.saturating_sub(sent.0) / 2;
+    let ahead_ms = difference(clock.now().0, told.now.saturating_add(half));
+    Some((told, ahead_ms))
+}
+
+/// Takes over what only the leader knows.
+fn by_leader(reply: &mut api::StatusReply, (told, ahead_ms): (api::StatusReply, i64)) {
+    if told.leader_id == told.node_id {
+        reply.voters = told.voters;
+        reply.tolerates_losses = told.tolerates_losses;
+        reply.pending = told.pending;
+        reply.clock_ahead_ms = Some(ahead_ms);
+    }
 }
 
 /// Of a manager that is new, locked or expired: what lies open on its disk.
 fn closed(shared: &Shared, reply: &mut api::StatusReply) {
     let names = shared.folder.node_file();
     let Some((header, ended)) = shared.closed_header() else {
-        reply.state = Word::New.to_string();
+        reply.state = shared.word().to_string();
         reply.node_name = shared.setup.name.to_string();
         return;
     };
@@ -72,21 +95,34 @@ fn closed(shared: &Shared, reply: &mut api::StatusReply) {
     reply.state = Word::Locked.to_string();
     if let Some(ended) = ended {
         reply.state = Word::Expired.to_string();
-        let problem = super::super::problem::Problem::expired();
-        warn(reply, "certificate-ended", problem.text(), problem.advice());
+        warnings::expired(reply);
         reply.certificates.push(api::CertificateEnd { what: "manager".into(), ends: ended.0 });
     }
     if shared.phase() == Phase::Locked && shared.folder.stays_locked() {
-        let text = "an operator locked this manager: no unlock key file opens it";
-        warn(reply, "locked-by-operator", text, "skep unlock");
+        warnings::locked_by_operator(reply);
     }
+}
+
+/// Of a manager whose disk is behind: who it is and why, and nothing of a state that
+/// is not the cluster's.
+fn rolled_back(shared: &Shared, running: &Running, reply: &mut api::StatusReply) {
+    let (core, names) = (&running.core, shared.folder.node_file());
+    reply.state = Word::RolledBack.to_string();
+    reply.cluster_id = core.cluster.as_bytes().to_vec();
+    reply.node_id = core.node.as_bytes().to_vec();
+    reply.cluster_name = names.cluster;
+    reply.node_name = names.name;
+    reply.key_generation = running.generation;
+    reply.fingerprint = running.fingerprint.0.to_vec();
+    let ends = running.certificate_ends.0;
+    reply.certificates.push(api::CertificateEnd { what: "manager".to_owned(), ends });
+    warnings::rolled_back(running, reply);
 }
 
 fn unlocked(running: &Running, reply: &mut api::StatusReply) {
     let core = &running.core;
     let seen = core.consensus.leadership().borrow().clone();
     let members = core.consensus.members();
-    let now = core.clock.now();
     reply.state = running.word().to_string();
     reply.cluster_id = core.cluster.as_bytes().to_vec();
     reply.node_id = core.node.as_bytes().to_vec();
@@ -95,43 +131,31 @@ fn unlocked(running: &Running, reply: &mut api::StatusReply) {
     reply.key_generation = running.generation;
     reply.fingerprint = running.fingerprint.0.to_vec();
     reply.tolerates_losses = tolerates(&seen, &members);
-    let ca_ends = core.consensus.read(|state| {
+    if seen.own {
+        reply.clock_ahead_ms = Some(0);
+    }
+    let authorities = core.consensus.read(|state| {
         of_state(state, core.node, reply);
         reply.voters = members.iter().map(|member| voter(state, member, seen.leader)).collect();
-        state.cluster.as_ref().and_then(|cluster| end_of(&cluster.issuing))
+        let cluster = state.cluster.as_ref()?;
+        Some((end_of(&cluster.issuing), end_of(&cluster.root)))
     });
+    for (voter, member) in reply.voters.iter_mut().zip(&members) {
+        voter.version = if member.node == core.node {
+            env!("CARGO_PKG_VERSION").to_owned()
+        } else {
+            running.peers.said(member.node).map(|heard| heard.version).unwrap_or_default()
+        };
+    }
     for pair in &mut reply.pending {
         pair.why = why(running, pair);
     }
-    certificate(reply, "manager", running.certificate_ends, LEAF_DAYS, now);
-    if let Some(ends) = ca_ends {
-        certificate(reply, "issuing CA", ends, CA_DAYS, now);
-    }
-    if running.word() == Word::NoQuorum {
-        let text = "no majority of the managers can be reached: nothing can be changed";
-        warn(reply, "no-quorum", text, "start or unlock the other managers");
-    }
-    if !reply.pending.is_empty() {
-        let text = format!(
-            "{} pairs of node and service have not confirmed what was taken from them",
-            reply.pending.len()
-        );
-        warn(
-            reply,
-            "pending",
-            text,
-            "skep node ls; a node that is gone for good: skep node rm --force",
-        );
-    }
-    let number = reply.cluster_key_number;
-    if number > 0 && core.keys.number() != Some(number) {
-        let text = format!("cluster key {number} is not open on this manager");
-        warn(
-            reply,
-            "cluster-key-closed",
-            text,
-            "its log says why; it can't lead a write until then",
-        );
+    let (issuing, root) = authorities.unwrap_or_default();
+    let ends =
+        [("manager", Some(running.certificate_ends)), ("issuing CA", issuing), ("root CA", root)];
+    for (what, ends) in ends {
+        let ends = ends.map(|ends| api::CertificateEnd { what: what.to_owned(), ends: ends.0 });
+        reply.certificates.extend(ends);
     }
 }
 
@@ -151,20 +175,7 @@ fn of_state(state: &State, own: NodeId, reply: &mut api::StatusReply) {
     if let Some(node) = state.nodes.get(&own) {
         reply.node_name = node.name.to_string();
     }
-    if state.bytes > limits::STATE_BYTES / 100 * (limits::STATE_FULL_PERCENT - 10) {
-        let text =
-            format!("the state has {} MiB of {}", state.bytes >> 20, limits::STATE_BYTES >> 20);
-        warn(reply, "state-full", text, "remove secrets or versions that are not needed any more");
-    }
-}
-
-fn certificate(reply: &mut api::StatusReply, what: &str, ends: Stamp, days: u64, now: Stamp) {
-    reply.certificates.push(api::CertificateEnd { what: what.to_owned(), ends: ends.0 });
-    let left = ends.0.saturating_sub(now.0) / DAY_MS;
-    if left < days {
-        let text = format!("the certificate of the {what} ends in {left} days");
-        warn(reply, "certificate-ends", text, "renew it in time: nothing works past its end");
-    }
+    warnings::of_size(state, reply);
 }
 
 fn voter(state: &State, member: &Member, leader: Option<NodeId>) -> api::Voter {
@@ -174,8 +185,9 @@ fn voter(state: &State, member: &Member, leader: Option<NodeId>) -> api::Voter {
         name: node.map_or_else(|| member.node.to_string(), |node| node.name.to_string()),
         address: member.addresses.first().cloned().unwrap_or_default(),
         state: manager_status(Some(member), leader).to_owned(),
-        last_contact_ms: member.last_contact_ms.unwrap_or(0),
-        records_behind: member.behind.unwrap_or(0),
+        last_contact_ms: member.last_contact_ms,
+        records_behind: member.behind,
+        version: String::new(),
     }
 }
 
@@ -191,7 +203,7 @@ pub(super) fn manager_status(member: Option<&Member>, leader: Option<NodeId>) ->
 }
 
 /// Who does not lead knows of nobody that they are out of reach.
-pub(super) fn reachable(member: &Member) -> bool {
+pub(in super::super) fn reachable(member: &Member) -> bool {
     member.last_contact_ms.is_none_or(|ago| ago < CONTACT_MS)
 }
 
@@ -199,7 +211,7 @@ pub(super) fn reachable(member: &Member) -> bool {
 fn tolerates(seen: &Leadership, members: &[Member]) -> i32 {
     let voters = members.iter().filter(|member| member.voter);
     let all = voters.clone().count();
-    if all == 0 || seen.leader.is_none() || !(seen.quorum || seen.own) {
+    if all == 0 || seen.leader.is_none() || !seen.quorum {
         return -1;
     }
     let in_reach = |member: &&Member| Some(member.node) == seen.leader || reachable(member);
@@ -236,8 +248,10 @@ mod tests {
         let two = [member(1, None), member(2, Some(10)), member(3, Some(CONTACT_MS))];
         assert_eq!(tolerates(&led, &two), 0);
         assert_eq!(tolerates(&led, &[member(1, None)]), 0);
-        let alone = Leadership { leader: None, own: false, quorum: false, ..led };
+        let alone = Leadership { leader: None, own: false, quorum: false, ..led.clone() };
         assert_eq!(tolerates(&alone, &three), -1);
+        let deaf = Leadership { quorum: false, ..led };
+        assert_eq!(tolerates(&deaf, &three), -1, "it hears no majority");
     }
 
     #[test]
@@ -249,14 +263,5 @@ mod tests {
         let learner = Member { voter: false, ..member(2, Some(1)) };
         assert_eq!(manager_status(Some(&learner), leader), "learner");
         assert_eq!(manager_status(None, leader), "");
-    }
-
-    #[test]
-    fn a_certificate_near_its_end_is_warned_about() {
-        let mut reply = api::StatusReply::default();
-        certificate(&mut reply, "manager", Stamp(40 * DAY_MS), LEAF_DAYS, Stamp(0));
-        assert!(reply.warnings.is_empty());
-        certificate(&mut reply, "manager", Stamp(29 * DAY_MS), LEAF_DAYS, Stamp(0));
-        assert_eq!(reply.warnings.len(), 1);
     }
 }

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use super::super::caller::Admitted;
+use super::super::chores;
 use super::super::keys::NoKey;
 use super::super::policy::Method;
 use super::super::problem::Problem;
+use super::super::removal::{self, manager_removed};
 use super::super::running::Running;
 use crate::base::{BoxedKey, NodeId, RequestId, SecretId, Stamp, TokenId, limits};
 use crate::ca::JoinToken;
@@ -38,7 +40,7 @@ pub(super) fn intake(running: &Running) -> Result<api::IntakeReply, Problem> {
 }
 
 /// Applies 1 to 64 changes, or none of them.
-pub(super) async fn apply(
+pub(in super::super) async fn apply(
     running: &Arc<Running>,
     admitted: &Admitted,
     request: api::ApplyRequest,
@@ -54,12 +56,23 @@ pub(super) async fn apply(
         changes.push(change);
     }
     running.leads()?;
-    keeps_managers(running, &changes)?;
+    let removed = manager_removed(running, &changes)?;
     let wrapping = running.clone();
     let changes = tokio::task::spawn_blocking(move || rewrap_all(&wrapping, changes))
         .await
         .unwrap_or_else(|_| Err(Problem::bug("re-wrapping ended unexpectedly")))?;
+    // Should the removal itself be refused then, the vote is given back.
+    let mut changes = changes;
+    let retired = match removed {
+        Some(manager) => {
+            let retired = removal::retire(running, manager).await?;
+            removal::rekey(running, manager, &mut changes)?;
+            Some(retired)
+        }
+        None => None,
+    };
     let (revision, outcome) = running.propose(id, admitted.actor()?, Act::Change(changes)).await?;
+    drop(retired);
     let reply = match outcome {
         Outcome::Changed(each) => each.iter().map(write_changed).collect(),
         Outcome::Done | Outcome::Joined(_) => Vec::new(),
@@ -67,20 +80,10 @@ pub(super) async fn apply(
     Ok(api::ApplyReply { revision: revision.0, changed: reply })
 }
 
-/// Refuses to remove managers: who votes must change first, in an order that never
-/// leaves the rest without a majority, and that is not built yet.
-fn keeps_managers<K>(running: &Running, changes: &[Change<K>]) -> Result<(), Problem> {
-    let manager = |id: &NodeId| {
-        let listed =
-            |state: &State| state.nodes.get(id).is_some_and(|node| node.role == NodeRole::Manager);
-        running.core.consensus.read(listed)
-    };
-    let gone = |change: &Change<K>| matches!(change, Change::RemoveNode { id, .. } if manager(id));
-    if changes.iter().any(gone) {
-        return Err(Problem::refused("a manager can't be removed yet")
-            .hint("skep manager step-down moves the leadership away from it"));
-    }
-    Ok(())
+/// The removal of a node, as a client asks for it.
+pub(in super::super) fn removal_of(node: NodeId) -> api::Change {
+    let removal = api::RemoveNode { id: node.as_bytes().to_vec(), force: false };
+    api::Change { of: Some(api::change::Of::RemoveNode(removal)) }
 }
 
 /// What the policy calls a change.
@@ -96,11 +99,15 @@ fn method<K>(change: &Change<K>) -> Method {
         | Change::Grant { .. }
         | Change::Revoke { .. } => Method::WriteServices,
         Change::CreateToken { .. } | Change::RemoveToken { .. } => Method::WriteTokens,
-        Change::UpdateNode { .. } | Change::RemoveNode { .. } => Method::WriteNodes,
+        Change::UpdateNode { .. } | Change::RemoveNode { .. } | Change::RemoveManager { .. } => {
+            Method::WriteNodes
+        }
     }
 }
 
 fn rewrap_all(running: &Running, changes: Vec<Change<BoxedKey>>) -> Result<Vec<Change>, Problem> {
+    // What was applied a moment ago may have changed the cluster key.
+    chores::open_key(&running.core);
     changes.into_iter().map(|change| rewrap(running, change)).collect()
 }
 
@@ -129,6 +136,7 @@ fn rewrap(running: &Running, change: Change<BoxedKey>) -> Result<Change, Problem
             Change::UpdateNode { id, put, gone, availability }
         }
         Change::RemoveNode { id, force } => Change::RemoveNode { id, force },
+        Change::RemoveManager { id, rekey } => Change::RemoveManager { id, rekey },
     })
 }
 

@@ -51,7 +51,7 @@ impl Shared {
     /// Proposes a command of this manager's making.
     pub(super) async fn propose(&self, actor: Actor, act: Act) -> Result<Applied, ProposeError> {
         let request = RequestId::draw((self.core.dice)().as_mut());
-        let stamp = self.core.clock.now();
+        let stamp = self.core.stamp();
         let deadline = stamp.plus_ms(limits::DEADLINE_MS);
         self.core.consensus.propose(Command { request, stamp, deadline, actor, act }).await
     }

@@ -31,6 +31,7 @@ pub use self::service::DeliveryService;
 use self::table::{Cut, Table};
 use super::Core;
 use crate::base::{NodeId, Revision, ServiceId, Stamp};
+use crate::consensus::Leadership;
 use crate::domain::{Fact, nodes_touched};
 use crate::transport::rpc::api::delivery_server::DeliveryServer;
 use crate::wire::api;
@@ -137,8 +138,10 @@ async fn follow(shared: Arc<Shared>) {
     let mut facts = shared.core.consensus.facts();
     let mut leadership = shared.core.consensus.leadership();
     loop {
-        let own = leadership.borrow_and_update().own;
-        shared.table.lead(own);
+        // Without a majority in touch another may lead by now: agents look elsewhere.
+        let leads = |now: &Leadership| now.own && now.quorum;
+        let leading = leads(&leadership.borrow_and_update());
+        shared.table.lead(leading);
         tokio::select! {
             changed = leadership.changed() => if changed.is_err() { break },
             fact = facts.recv() => match fact {

@@ -4,6 +4,7 @@
 mod crash;
 mod ordinary;
 mod snapshots;
+mod starts;
 mod tamper;
 
 use tokio::sync::oneshot;

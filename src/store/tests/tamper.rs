@@ -251,12 +251,12 @@ async fn a_newer_format_is_told_from_a_damaged_one() {
     let (disk, log, _) = written(&small()).await;
     log.close().await;
     disk.tamper(FIRST, |bytes| {
-        bytes[8] = 2;
+        bytes[8] = 3;
         let hash = *blake3::hash(&bytes[..112]).as_bytes();
         bytes[112..128].copy_from_slice(&hash[..16]);
     });
     let error = Log::open(options(&disk)).expect_err("a newer format");
-    assert!(matches!(error, StoreError::Newer { version: 2, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { version: 3, .. }), "{error}");
     assert_eq!(error.exit_status(), 25);
 }
 

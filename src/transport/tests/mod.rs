@@ -5,7 +5,7 @@ mod handshakes;
 mod hostile;
 mod local;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +55,9 @@ impl Membership for Who {
             (None, Some(local)) => format!("{local:?}"),
             _ => "nobody, or both".to_owned(),
         };
+        let from = request.remote_addr().map(|address| address.ip());
+        let wanted = caller(extensions).map(|_| IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(from, wanted, "where it came from");
         if request.get_ref().name == "hang" {
             std::future::pending::<()>().await;
         }

@@ -139,7 +139,7 @@ pub fn write_change(change: &Change<BoxedKey>) -> Option<api::Change> {
             service: service.as_bytes().to_vec(),
             secret: secret.as_bytes().to_vec(),
         }),
-        Change::CreateToken { .. } => return None,
+        Change::CreateToken { .. } | Change::RemoveManager { .. } => return None,
         Change::RemoveToken { id } => {
             Of::RemoveToken(api::RemoveToken { id: id.as_bytes().to_vec() })
         }

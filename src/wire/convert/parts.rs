@@ -126,7 +126,8 @@ pub fn read_spec(sent: &api::ServiceSpec) -> Result<ServiceSpec, BadMessage> {
     };
     let mount = match sent.mount.as_str() {
         "" | "tmpfs" => MountKind::Tmpfs,
-        _ => return Err(BadMessage::new("mount", "not tmpfs")),
+        "fuse" => MountKind::Fuse,
+        _ => return Err(BadMessage::new("mount", "none of tmpfs, fuse")),
     };
     let activation = match sent.activation.as_str() {
         "" | "running" => Activation::Running,
@@ -162,6 +163,7 @@ pub fn write_spec(spec: &ServiceSpec) -> api::ServiceSpec {
 pub(super) fn mount_text(mount: MountKind) -> &'static str {
     match mount {
         MountKind::Tmpfs => "tmpfs",
+        MountKind::Fuse => "fuse",
     }
 }
 

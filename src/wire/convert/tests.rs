@@ -62,7 +62,7 @@ fn unsound_fields_are_named() {
     let bad = read_change(api::Change { of: Some(of) }).expect_err("15 bytes");
     assert_eq!(bad.to_string(), "id: not an id: an id has 26 characters from a-z and 2-7");
     let mut spec = write_spec(&everywhere());
-    spec.mount = "fuse".to_owned();
+    spec.mount = "nfs".to_owned();
     assert_eq!(read_spec(&spec).expect_err("no such mount").field, "mount");
     let constraint =
         api::Constraint { attribute: "node.os".to_owned(), equal: true, value: String::new() };

@@ -3,14 +3,15 @@
 use prost::Message;
 
 use super::parts::{
-    availability, cluster, fixed, grant, id, label_list, labels, node, operator, role, sealed,
-    spec, text, there, token, wrapped, write_availability, write_cluster, write_grant,
-    write_labels, write_node, write_operator, write_role, write_spec, write_token, write_wrapped,
+    availability, boxes, cluster, fixed, grant, id, label_list, labels, node, operator, role,
+    sealed, spec, text, there, token, wrapped, write_availability, write_boxes, write_cluster,
+    write_grant, write_labels, write_node, write_operator, write_role, write_spec, write_token,
+    write_wrapped,
 };
 use super::shape::{self, actor, change, command};
 use super::{Bad, BadStored, Read, VERSION};
 use crate::base::{Label, Revision, Stamp};
-use crate::domain::{Act, Actor, Change, Command, Confirmation, Genesis, Join, NewVersion};
+use crate::domain::{Act, Actor, Change, Command, Confirmation, Genesis, Join, NewVersion, Rekey};
 
 /// A command's stored bytes.
 #[must_use]
@@ -221,6 +222,16 @@ fn read_change(shape: shape::Change) -> Read<Change> {
             availability: of.availability.map(availability).transpose()?,
         },
         Of::RemoveNode(of) => Change::RemoveNode { id: id("node", &of.id)?, force: of.force },
+        Of::RemoveManager(of) => Change::RemoveManager {
+            id: id("node", &of.id)?,
+            rekey: Box::new(Rekey {
+                number: of.number,
+                intake: fixed("intake", &of.intake)?,
+                boxes: boxes(of.boxes)?,
+                previous: wrapped(of.previous)?,
+                issuing_key: wrapped(of.issuing_key)?,
+            }),
+        },
     })
 }
 
@@ -277,6 +288,14 @@ fn write_change(of: &Change) -> shape::Change {
         Change::RemoveNode { id, force } => {
             Of::RemoveNode(shape::RemoveNode { id: id.as_bytes().to_vec(), force: *force })
         }
+        Change::RemoveManager { id, rekey } => Of::RemoveManager(shape::RemoveManager {
+            id: id.as_bytes().to_vec(),
+            number: rekey.number,
+            intake: rekey.intake.to_vec(),
+            boxes: write_boxes(&rekey.boxes),
+            previous: Some(write_wrapped(&rekey.previous)),
+            issuing_key: Some(write_wrapped(&rekey.issuing_key)),
+        }),
     };
     shape::Change { of: Some(of) }
 }

@@ -83,6 +83,7 @@ fn read_refusal(of: shape::Refusal) -> Read<Refusal> {
         13 => Refusal::Holds { node: name()?, services: names()? },
         14 => Refusal::LastManager { node: name()? },
         15 => Refusal::Invalid(of.text),
+        16 => Refusal::Retired { found: of.first, wanted: of.second },
         other => return Err(Bad::new("refusal", format_args!("{other} is not known"))),
     })
 }
@@ -133,6 +134,10 @@ fn write_refusal(of: &Refusal) -> shape::Refusal {
         }
         Refusal::LastManager { node } => shape.name = node.to_string(),
         Refusal::Invalid(text) => shape.text.clone_from(text),
+        Refusal::Retired { found, wanted } => {
+            shape.first = *found;
+            shape.second = *wanted;
+        }
     }
     shape
 }

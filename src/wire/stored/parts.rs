@@ -105,6 +105,7 @@ pub(super) fn spec(spec: Option<shape::ServiceSpec>) -> Read<ServiceSpec> {
         },
         mount: match spec.mount {
             1 => MountKind::Tmpfs,
+            2 => MountKind::Fuse,
             other => return unknown("mount", other),
         },
         activation: match spec.activation {
@@ -135,6 +136,7 @@ pub(super) fn write_spec(spec: &ServiceSpec) -> shape::ServiceSpec {
         everywhere: spec.placement.everywhere,
         mount: match spec.mount {
             MountKind::Tmpfs => 1,
+            MountKind::Fuse => 2,
         },
         activation: match spec.activation {
             Activation::Running => 1,
@@ -172,6 +174,19 @@ pub(super) fn write_grant(grant: &Grant) -> shape::Grant {
     }
 }
 
+/// A key boxed to managers.
+pub(super) fn boxes(list: Vec<shape::KeyBox>) -> Read<BTreeMap<NodeId, Vec<u8>>> {
+    list.into_iter().map(|of| Ok((id("box", &of.manager)?, of.boxed))).collect()
+}
+
+pub(super) fn write_boxes(boxes: &BTreeMap<NodeId, Vec<u8>>) -> Vec<shape::KeyBox> {
+    let write = |(id, boxed): (&NodeId, &Vec<u8>)| shape::KeyBox {
+        manager: id.as_bytes().to_vec(),
+        boxed: boxed.clone(),
+    };
+    boxes.iter().map(write).collect()
+}
+
 pub(super) fn cluster(of: shape::Cluster) -> Read<Cluster> {
     let mut recipients = BTreeMap::new();
     for of in of.recipients {
@@ -182,7 +197,11 @@ pub(super) fn cluster(of: shape::Cluster) -> Read<Cluster> {
         };
         recipients.insert(id("recipient", &of.id)?, recipient);
     }
-    let boxes = of.boxes.into_iter().map(|of| Ok((id::<NodeId>("box", &of.manager)?, of.boxed)));
+    let previous = of.previous.into_iter().map(|of| Ok((of.number, wrapped(of.key)?)));
+    let removed = of
+        .removed_managers
+        .iter()
+        .map(|of| Ok((id("removed manager", &of.id)?, Stamp(of.removed))));
     Ok(Cluster {
         id: id("cluster", &of.id)?,
         name: text("cluster", &of.name)?,
@@ -196,8 +215,10 @@ pub(super) fn cluster(of: shape::Cluster) -> Read<Cluster> {
         cluster_key: ClusterKey {
             number: of.cluster_key_number,
             intake: fixed("intake", &of.intake)?,
-            boxes: boxes.collect::<Read<_>>()?,
+            boxes: boxes(of.boxes)?,
+            previous: previous.collect::<Read<_>>()?,
         },
+        removed_managers: removed.collect::<Read<_>>()?,
     })
 }
 
@@ -208,11 +229,15 @@ pub(super) fn write_cluster(of: &Cluster) -> shape::Cluster {
         label: recipient.label.clone(),
         only: recipient.only.map(|only| only.as_bytes().to_vec()),
     });
-    let boxes = of
+    let previous = of
         .cluster_key
-        .boxes
+        .previous
         .iter()
-        .map(|(id, boxed)| shape::KeyBox { manager: id.as_bytes().to_vec(), boxed: boxed.clone() });
+        .map(|(number, key)| shape::PreviousKey { number: *number, key: Some(write_wrapped(key)) });
+    let removed = of
+        .removed_managers
+        .iter()
+        .map(|(id, at)| shape::RemovedManager { id: id.as_bytes().to_vec(), removed: at.0 });
     shape::Cluster {
         id: of.id.as_bytes().to_vec(),
         name: of.name.to_string(),
@@ -226,7 +251,9 @@ pub(super) fn write_cluster(of: &Cluster) -> shape::Cluster {
         recipients: recipients.collect(),
         cluster_key_number: of.cluster_key.number,
         intake: of.cluster_key.intake.to_vec(),
-        boxes: boxes.collect(),
+        boxes: write_boxes(&of.cluster_key.boxes),
+        previous: previous.collect(),
+        removed_managers: removed.collect(),
     }
 }
 

@@ -8,12 +8,12 @@ use proptest::prelude::*;
 use super::{BadStored, StateReader, decode_command, decode_state, encode_command, encode_state};
 use crate::base::{Labels, OperatorId, RequestId, Revision, Stamp, TokenId};
 use crate::domain::testing::{
-    MANAGER, World, everywhere, genesis, grant, join, name, node_id, secret_id, service_id, token,
-    version,
+    MANAGER, World, everywhere, genesis, grant, join, join_manager, name, node_id, rekey,
+    secret_id, service_id, token, version,
 };
 use crate::domain::{
-    Act, Actor, Answer, Availability, Change, Command, Confirmation, Grant, OfflinePolicy, Outcome,
-    Placement, Refusal, ServiceSpec, State, words,
+    Act, Actor, Answer, Availability, Change, Command, Confirmation, Grant, NodeRole,
+    OfflinePolicy, Outcome, Placement, Refusal, ServiceSpec, State, Token, words,
 };
 
 fn command(actor: Actor, act: Act) -> Command {
@@ -66,6 +66,8 @@ fn commands() -> Vec<Command> {
         ..join(2, "m2")
     };
     let (node, service) = (node_id(1), service_id(2));
+    let rekey = Box::new(rekey(2, [node_id(2), node_id(3)]));
+    let removal = Change::RemoveManager { id: MANAGER, rekey };
     let confirmation = Confirmation { node, service, revision: Revision(9), gone: true };
     vec![
         command(Actor::Local { uid: 5, manager: MANAGER }, Act::Genesis(Box::new(genesis()))),
@@ -73,6 +75,7 @@ fn commands() -> Vec<Command> {
         command(Actor::Token(TokenId::from_bytes([7; 16])), Act::Join(Box::new(manager))),
         command(Actor::Leader(MANAGER), Act::Expose(vec![(node, service)])),
         command(Actor::Node(node), Act::Confirm(vec![confirmation])),
+        command(Actor::Node(MANAGER), Act::Change(vec![removal])),
     ]
 }
 
@@ -99,6 +102,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Holds { node: name("n1"), services },
         Refusal::LastManager { node: name("m1") },
         Refusal::Invalid("no".to_owned()),
+        Refusal::Retired { found: 1, wanted: 2 },
     ]
 }
 
@@ -119,6 +123,19 @@ fn state() -> State {
         let request = RequestId::from_bytes([0xe0 + n; 16]);
         world.state.answers.insert(request, Answer { deadline, revision, outcome });
     }
+    world.state
+}
+
+/// After a manager was removed: an older cluster key, and who is gone.
+fn rekeyed() -> State {
+    let mut world = World::founded();
+    world.secret(1, "db");
+    let id = TokenId::from_bytes([4; 16]);
+    let token = Token { role: NodeRole::Manager, ..token() };
+    world.one(Change::CreateToken { id, token }).expect("a token");
+    assert!(world.act(Act::Join(Box::new(join_manager(2, id, 1)))).outcome.is_ok());
+    let rekey = Box::new(rekey(2, [MANAGER]));
+    world.one(Change::RemoveManager { id: node_id(2), rekey }).expect("removed");
     world.state
 }
 
@@ -162,8 +179,9 @@ fn index_growth(read: &State, made: &State) -> usize {
 fn what_version_1_wrote_is_read_and_written_alike() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let golden = |file: &str| std::fs::read(folder.join(file)).expect("a golden file");
-    for (file, command) in
-        ["genesis", "changes", "join", "expose", "confirm"].into_iter().zip(commands())
+    for (file, command) in ["genesis", "changes", "join", "expose", "confirm", "remove-manager"]
+        .into_iter()
+        .zip(commands())
     {
         let bytes = golden(&format!("command-1-{file}.bin"));
         assert_eq!(encode_command(&command), bytes, "{file}");
@@ -173,6 +191,12 @@ fn what_version_1_wrote_is_read_and_written_alike() {
     let state = decode_state(&bytes).expect("a state");
     assert_eq!((state.secrets.len(), state.services.len(), state.nodes.len()), (1, 1, 3));
     assert_eq!(encode_state(&state).flatten().collect::<Vec<_>>(), bytes);
+    let bytes = golden("state-1-rekeyed.bin");
+    let state = decode_state(&bytes).expect("a state");
+    assert_eq!(encode_state(&rekeyed()).flatten().collect::<Vec<_>>(), bytes);
+    let cluster = state.cluster.expect("a cluster");
+    assert_eq!((cluster.cluster_key.number, cluster.cluster_key.previous.len()), (2, 1));
+    assert!(cluster.removed_managers.contains_key(&node_id(2)));
 }
 
 #[test]

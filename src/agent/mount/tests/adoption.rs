@@ -31,7 +31,7 @@ fn the_same_memory_goes_on() {
     assert!(fixture.m().take_warnings().is_empty());
     assert_eq!((look(&fixture), fixture.mounted()), (before, mounts));
     // Not rewritten, clocks go on, and a wipe finds everything.
-    fixture.m().apply(&one(2), &mut |_| None, START).unwrap();
+    fixture.apply(&one(2), &mut |_| None, START).unwrap();
     assert_eq!(look(&fixture), before);
     let ticked = fixture.m().tick(BootTime(START.0 + limits::FLIP_GRACE_MS));
     assert_eq!(ticked.next, Some(BootTime(START.0 + limits::OLD_GENERATION_MS)));

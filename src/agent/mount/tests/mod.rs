@@ -1,27 +1,68 @@
 //! Real mounts in a temporary folder, as root. Time is whatever a test says.
+//!
+//! One suite for both kinds of mount: a test that takes a kind runs on each.
+
+/// Runs tests that take a [`MountKind`] on each kind.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod tmpfs {
+            $(#[test] fn $name() { super::$name(crate::domain::MountKind::Tmpfs); })*
+        }
+        mod fuse {
+            $(#[test] fn $name() { super::$name(crate::domain::MountKind::Fuse); })*
+        }
+    };
+}
 
 mod adoption;
+mod conform;
 mod removal;
 mod rotation;
+mod served;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use super::*;
-use crate::agent::vault::FileSpec;
-use crate::base::{SecretId, VersionId};
-use crate::domain::{OfflinePolicy, Owner};
+use crate::agent::vault::{FileSpec, Guests, Reads};
+use crate::base::{Clock, Dice, SecretId, Stamp, VersionId};
+use crate::domain::{MountKind, OfflinePolicy, Owner};
 
 pub(super) const START: BootTime = BootTime(1_000_000);
 /// The service that most tests need only one of.
 pub(super) const WEB: ServiceId = ServiceId::from_bytes([1; 16]);
+
+/// The system's dice.
+struct Thrown;
+
+impl Dice for Thrown {
+    fn fill(&mut self, into: &mut [u8]) {
+        getrandom::fill(into).unwrap();
+    }
+}
+
+/// A clock that stands.
+struct Stopped;
+
+impl Clock for Stopped {
+    fn now(&self) -> Stamp {
+        Stamp(1_700_000_000_000)
+    }
+    fn boot(&self) -> BootTime {
+        START
+    }
+}
 
 /// A root of its own; whatever happens, nothing stays mounted.
 pub(super) struct Fixture {
     pub(super) mounts: Option<Mounts>,
     pub(super) root: PathBuf,
     pub(super) options: Options,
+    pub(super) guests: Guests,
+    pub(super) reads: Reads,
+    kind: MountKind,
     folder: tempfile::TempDir,
 }
 
@@ -40,15 +81,44 @@ impl Drop for Fixture {
 
 impl Fixture {
     pub(super) fn new() -> Self {
-        Self::with(Options::default())
+        Self::on(MountKind::Tmpfs)
     }
 
-    pub(super) fn with(options: Options) -> Self {
+    pub(super) fn on(kind: MountKind) -> Self {
+        Self::with(kind, &Options::default())
+    }
+
+    /// With room for 64 KiB.
+    pub(super) fn small(kind: MountKind) -> Self {
+        Self::with(kind, &Options { service_bytes: 64 * 1024, ..Options::default() })
+    }
+
+    pub(super) fn with(kind: MountKind, limits: &Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap().join("secrets");
+        let (guests, reads) = (Guests::default(), Reads::default());
+        let needs = Needs {
+            dice: || Box::new(Thrown),
+            clock: Arc::new(Stopped),
+            guests: guests.clone(),
+            reads: reads.clone(),
+            guard: None,
+        };
+        let options = Options { fuse: Some(needs), ..limits.clone() };
         let (mounts, adopted) = Mounts::open(&root, options.clone(), START).unwrap();
         assert!(adopted.is_empty());
-        Self { mounts: Some(mounts), root, options, folder }
+        Self { mounts: Some(mounts), root, options, guests, reads, kind, folder }
+    }
+
+    /// Applies `set`, mounted as this fixture mounts.
+    pub(super) fn apply(
+        &mut self,
+        set: &ServiceFiles,
+        fresh: &mut dyn FnMut(VersionId) -> Option<SecretBytes>,
+        now: BootTime,
+    ) -> Result<(), MountError> {
+        let set = ServiceFiles { mount: self.kind, ..set.clone() };
+        self.m().apply(&set, fresh, now)
     }
 
     pub(super) fn m(&mut self) -> &mut Mounts {
@@ -71,7 +141,7 @@ impl Fixture {
     pub(super) fn try_put(&mut self, set: &ServiceFiles, now: BootTime) -> Result<(), MountError> {
         let sizes: BTreeMap<_, _> =
             set.files.iter().map(|file| (file.version, file.size)).collect();
-        self.m().apply(set, &mut |version| Some(value(version, *sizes.get(&version)?)), now)
+        self.apply(set, &mut |version| Some(value(version, *sizes.get(&version)?)), now)
     }
 
     /// What a reader on the host gets.
@@ -113,7 +183,7 @@ use super::adopt::MOUNTS;
 /// The value of a version: its own bytes, different from every other one's.
 pub(super) fn value(version: VersionId, size: u32) -> SecretBytes {
     let bytes = version.as_bytes().iter().copied().cycle().take(usize::try_from(size).unwrap());
-    SecretBytes::from_box(bytes.collect())
+    SecretBytes::take(bytes.collect())
 }
 
 pub(super) fn content(number: u8, size: u32) -> Vec<u8> {
@@ -142,6 +212,7 @@ pub(super) fn set(digest: u8, files: Vec<FileSpec>) -> ServiceFiles {
     ServiceFiles {
         service: WEB,
         name: "web".parse().unwrap(),
+        mount: MountKind::Tmpfs,
         owner: Owner::default(),
         offline: OfflinePolicy::Keep,
         digest: [digest; 32],
@@ -149,9 +220,8 @@ pub(super) fn set(digest: u8, files: Vec<FileSpec>) -> ServiceFiles {
     }
 }
 
-#[test]
-fn files_have_their_content_owner_and_mode() {
-    let mut fixture = Fixture::new();
+fn files_have_their_content_owner_and_mode(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     let mut set = set(1, vec![file("a", 1, 1, 5), file("b", 2, 2, 511_999)]);
     set.owner = Owner { uid: 1000, gid: 1001 };
     set.files[1].uid = 7;
@@ -190,9 +260,8 @@ fn the_memory_is_bounded_never_swapped_and_inert() {
     }
 }
 
-#[test]
-fn root_cannot_write_through_the_views() {
-    let mut fixture = Fixture::new();
+fn root_cannot_write_through_the_views(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     fixture.put(&set(1, vec![file("a", 1, 1, 5)]));
     let path = fixture.m().path_of(WEB).unwrap();
     for folder in [path.clone(), path.join("..live")] {
@@ -206,32 +275,30 @@ fn root_cannot_write_through_the_views() {
     }
 }
 
-#[test]
-fn an_equal_set_is_not_rewritten() {
-    let mut fixture = Fixture::new();
+fn an_equal_set_is_not_rewritten(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     let same = set(1, vec![file("a", 1, 1, 5)]);
     fixture.put(&same);
     let inode = |fixture: &Fixture| fs::metadata(fixture.root.join("web/a")).unwrap().ino();
     let before = (inode(&fixture), fixture.m().generation_of(WEB));
-    fixture.m().apply(&same, &mut |_| panic!("asked for a value"), START).unwrap();
+    fixture.apply(&same, &mut |_| panic!("asked for a value"), START).unwrap();
     assert_eq!((inode(&fixture), fixture.m().generation_of(WEB)), before);
 }
 
-#[test]
-fn values_that_are_here_are_not_asked_for_again() {
-    let mut fixture = Fixture::new();
+fn values_that_are_here_are_not_asked_for_again(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     fixture.put(&set(1, vec![file("a", 1, 1, 5000)]));
     let mut other = set(2, vec![file("x", 1, 1, 5000), file("y", 1, 1, 5000)]);
     other.service = ServiceId::from_bytes([2; 16]);
     other.name = "other".parse().unwrap();
     // From another service, and twice.
-    fixture.m().apply(&other, &mut |_| None, START).unwrap();
+    fixture.apply(&other, &mut |_| None, START).unwrap();
     assert_eq!(fs::read(fixture.root.join("other/x")).unwrap(), content(1, 5000));
     assert_eq!(fs::read(fixture.root.join("other/y")).unwrap(), content(1, 5000));
     // A value that is sent once serves two files.
     let mut once = Some(value(version(9), 3));
     let twice = set(2, vec![file("b", 1, 9, 3), file("c", 1, 9, 3)]);
-    fixture.m().apply(&twice, &mut |_| once.take(), START).unwrap();
+    fixture.apply(&twice, &mut |_| once.take(), START).unwrap();
     assert_eq!((fixture.read("b"), fixture.read("c")), (content(9, 3), content(9, 3)));
     let held = fixture.m().held();
     assert_eq!(held.len(), 2);
@@ -241,16 +308,15 @@ fn values_that_are_here_are_not_asked_for_again() {
     assert!(fixture.m().value_of(version(8)).is_none());
 }
 
-#[test]
-fn a_set_with_a_missing_or_wrong_value_changes_nothing() {
-    let mut fixture = Fixture::new();
+fn a_set_with_a_missing_or_wrong_value_changes_nothing(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     fixture.put(&set(1, vec![file("a", 1, 1, 5)]));
     let next = set(2, vec![file("a", 1, 2, 5), file("b", 2, 3, 5)]);
     let mut only_a = |wanted| (wanted == version(2)).then(|| value(wanted, 5));
-    let error = fixture.m().apply(&next, &mut only_a, START).unwrap_err();
+    let error = fixture.apply(&next, &mut only_a, START).unwrap_err();
     assert!(matches!(error, MountError::Missing(missing) if missing == version(3)), "{error}");
     let mut short = |wanted| Some(value(wanted, 4));
-    let error = fixture.m().apply(&next, &mut short, START).unwrap_err();
+    let error = fixture.apply(&next, &mut short, START).unwrap_err();
     assert!(matches!(error, MountError::Length { found: 4, expected: 5, .. }), "{error}");
     assert_eq!(fixture.read("a"), content(1, 5));
     assert_eq!(fixture.m().digest_of(WEB), Some([1; 32]));
@@ -259,9 +325,8 @@ fn a_set_with_a_missing_or_wrong_value_changes_nothing() {
     assert_eq!(fixture.read("b"), content(3, 5));
 }
 
-#[test]
-fn what_is_in_the_way_is_left_alone() {
-    let mut fixture = Fixture::new();
+fn what_is_in_the_way_is_left_alone(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     let path = fixture.root.join("web");
     fs::create_dir(&path).unwrap();
     fs::File::create(path.join("precious")).unwrap();
@@ -279,7 +344,10 @@ fn what_is_in_the_way_is_left_alone() {
 
 #[test]
 fn ramfs_stands_in_with_a_limit_of_the_agents_own() {
-    let mut fixture = Fixture::with(Options { service_bytes: 64 * 1024, ramfs: true });
+    let mut fixture = Fixture::with(
+        MountKind::Tmpfs,
+        &Options { service_bytes: 64 * 1024, ramfs: true, fuse: None },
+    );
     fixture.put(&set(1, vec![file("a", 1, 1, 40_000)]));
     assert_eq!(fixture.m().take_warnings(), [MountWarning::Ramfs]);
     let error = fixture.try_put(&set(2, vec![file("a", 1, 2, 40_000)]), START).unwrap_err();
@@ -299,4 +367,13 @@ fn one_agent_to_a_root_that_is_roots_alone() {
     files::own(open.path(), 0, 0, 0o777).unwrap();
     let refused = Mounts::open(open.path(), Options::default(), START).unwrap_err();
     assert!(matches!(refused, MountError::Root(_)), "{refused}");
+}
+
+on_both! {
+    files_have_their_content_owner_and_mode,
+    root_cannot_write_through_the_views,
+    an_equal_set_is_not_rewritten,
+    values_that_are_here_are_not_asked_for_again,
+    a_set_with_a_missing_or_wrong_value_changes_nothing,
+    what_is_in_the_way_is_left_alone,
 }

@@ -16,9 +16,8 @@ fn two(digest: u8, a: u8, b: u8) -> ServiceFiles {
     set(digest, vec![file("a", 1, a, 9000), file("b", 2, b, 9000)])
 }
 
-#[test]
-fn a_descriptor_reads_nothing_after_a_revoke() {
-    let mut fixture = Fixture::new();
+fn a_descriptor_reads_nothing_after_a_revoke(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     fixture.put(&two(1, 1, 2));
     let mut oldest = File::open(fixture.root.join("web/a")).unwrap();
     fixture.put(&two(2, 3, 2));
@@ -27,7 +26,7 @@ fn a_descriptor_reads_nothing_after_a_revoke() {
     fixture.put(&two(3, 4, 2));
     let mut newest = File::open(fixture.root.join("web/a")).unwrap();
     let mut kept = File::open(fixture.root.join("web/b")).unwrap();
-    fixture.m().apply(&set(4, vec![file("b", 2, 2, 9000)]), &mut |_| None, START).unwrap();
+    fixture.apply(&set(4, vec![file("b", 2, 2, 9000)]), &mut |_| None, START).unwrap();
     for open in [&mut oldest, &mut older, &mut newest] {
         assert_eq!(rest(open), b"");
         assert_eq!(open.metadata().unwrap().len(), 0);
@@ -37,9 +36,8 @@ fn a_descriptor_reads_nothing_after_a_revoke() {
     assert!(fixture.all_files().iter().all(|path| path.ends_with("b")));
 }
 
-#[test]
-fn an_empty_set_is_a_set() {
-    let mut fixture = Fixture::new();
+fn an_empty_set_is_a_set(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     fixture.put(&two(1, 1, 2));
     fixture.put(&set(2, Vec::new()));
     assert!(fixture.all_files().is_empty());
@@ -99,7 +97,7 @@ fn fill(fixture: &Fixture) {
 
 #[test]
 fn full_memory_keeps_the_set_in_place() {
-    let mut fixture = Fixture::with(Options { service_bytes: 64 * 1024, ramfs: false });
+    let mut fixture = Fixture::small(MountKind::Tmpfs);
     fixture.put(&two(1, 1, 2));
     fill(&fixture);
     let error = fixture.try_put(&two(2, 3, 4), START).unwrap_err();
@@ -111,7 +109,7 @@ fn full_memory_keeps_the_set_in_place() {
 
 #[test]
 fn full_memory_does_not_keep_a_removal() {
-    let mut fixture = Fixture::with(Options { service_bytes: 64 * 1024, ramfs: false });
+    let mut fixture = Fixture::small(MountKind::Tmpfs);
     fixture.put(&two(1, 1, 2));
     let mut open = File::open(fixture.root.join("web/a")).unwrap();
     fill(&fixture);
@@ -136,7 +134,7 @@ fn full_memory_does_not_keep_a_removal() {
 
 #[test]
 fn full_memory_does_not_keep_a_wipe() {
-    let mut fixture = Fixture::with(Options { service_bytes: 64 * 1024, ramfs: false });
+    let mut fixture = Fixture::small(MountKind::Tmpfs);
     fixture.put(&two(1, 1, 2));
     let mut open = File::open(fixture.root.join("web/a")).unwrap();
     fill(&fixture);
@@ -145,9 +143,8 @@ fn full_memory_does_not_keep_a_wipe() {
     assert_eq!(fixture.mounted(), 0);
 }
 
-#[test]
-fn old_generations_make_room_for_a_new_one() {
-    let mut fixture = Fixture::with(Options { service_bytes: 64 * 1024, ramfs: false });
+fn old_generations_make_room_for_a_new_one(kind: MountKind) {
+    let mut fixture = Fixture::small(kind);
     for number in 1..=20 {
         let now = BootTime(START.0 + u64::from(number) * 5_000);
         fixture.m().tick(now);
@@ -182,13 +179,12 @@ fn offline_files_end_with_their_time() {
     assert_eq!(fixture.m().tick(BootTime(end.0 + 600_000)).expired, []);
 }
 
-#[test]
-fn a_removal_is_carried_out_though_the_rest_is_missing() {
-    let mut fixture = Fixture::new();
+fn a_removal_is_carried_out_though_the_rest_is_missing(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     fixture.put(&two(1, 1, 2));
     let mut open = File::open(fixture.root.join("web/a")).unwrap();
     let next = set(2, vec![file("b", 2, 7, 10)]);
-    let error = fixture.m().apply(&next, &mut |_| None, START).unwrap_err();
+    let error = fixture.apply(&next, &mut |_| None, START).unwrap_err();
     assert!(matches!(error, MountError::Missing(_)), "{error}");
     assert_eq!(rest(&mut open), b"");
     assert!(fs::symlink_metadata(fixture.root.join("web/a")).is_err());
@@ -233,12 +229,19 @@ fn the_memory_itself_is_overwritten() {
     assert_eq!(rest(&mut File::from(out)), vec![0; moved]);
 }
 
-#[test]
-fn a_storm_of_changes_is_bounded() {
-    let mut fixture = Fixture::new();
+fn a_storm_of_changes_is_bounded(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     for number in 1..=100 {
         fixture.put(&two(number, number, number));
     }
     assert!(fixture.all_files().len() <= 2 * 33);
     assert_eq!(fixture.read("a"), content(100, 9000));
+}
+
+on_both! {
+    a_descriptor_reads_nothing_after_a_revoke,
+    an_empty_set_is_a_set,
+    old_generations_make_room_for_a_new_one,
+    a_removal_is_carried_out_though_the_rest_is_missing,
+    a_storm_of_changes_is_bounded,
 }

@@ -20,9 +20,8 @@ fn pair(number: u8) -> ServiceFiles {
     set(number, vec![file("a", 1, number, 3000), file("b", 2, number, 3000)])
 }
 
-#[test]
-fn a_watcher_sees_one_moved_to() {
-    let mut fixture = Fixture::new();
+fn a_watcher_sees_one_moved_to(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     fixture.put(&pair(1));
     let path = fixture.m().path_of(WEB).unwrap();
     for folder in [path.clone(), path.join("..live")] {
@@ -41,9 +40,8 @@ fn a_watcher_sees_one_moved_to() {
     }
 }
 
-#[test]
-fn a_descriptor_reads_the_old_version_to_its_end() {
-    let mut fixture = Fixture::new();
+fn a_descriptor_reads_the_old_version_to_its_end(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     fixture.put(&pair(1));
     let mut open = File::open(fixture.root.join("web/a")).unwrap();
     let mut begun = vec![0; 1000];
@@ -55,9 +53,8 @@ fn a_descriptor_reads_the_old_version_to_its_end() {
     assert_eq!(fixture.read("a"), content(2, 3000));
 }
 
-#[test]
-fn the_old_generation_stays_a_second_then_goes_out_of_sight() {
-    let mut fixture = Fixture::new();
+fn the_old_generation_stays_a_second_then_goes_out_of_sight(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     fixture.put(&pair(1));
     let folder = File::open(fixture.root.join("web/..data/")).unwrap();
     let through = |name| openat(&folder, name, OFlags::RDONLY, Mode::empty()).map(drop);
@@ -78,9 +75,8 @@ fn the_old_generation_stays_a_second_then_goes_out_of_sight() {
     assert_eq!(fixture.all_files().len(), 2);
 }
 
-#[test]
-fn old_generations_are_bounded() {
-    let mut fixture = Fixture::new();
+fn old_generations_are_bounded(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     for number in 1..=30 {
         let now = at(u64::from(number) * 2_000);
         fixture.try_put(&pair(number), now).unwrap();
@@ -92,9 +88,8 @@ fn old_generations_are_bounded() {
     assert_eq!(fixture.all_files().len(), 2 * (limits::OLD_GENERATIONS + 1));
 }
 
-#[test]
-fn generations_share_no_inode() {
-    let mut fixture = Fixture::new();
+fn generations_share_no_inode(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     fixture.put(&set(1, vec![file("a", 1, 1, 9), file("b", 2, 2, 9)]));
     fixture.put(&set(2, vec![file("a", 1, 1, 9), file("b", 2, 3, 9)]));
     let all = fixture.all_files();
@@ -107,9 +102,8 @@ fn generations_share_no_inode() {
     }
 }
 
-#[test]
-fn names_come_and_go_with_the_set() {
-    let mut fixture = Fixture::new();
+fn names_come_and_go_with_the_set(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     fixture.put(&set(1, vec![file("a", 1, 1, 9), file("b", 2, 2, 9)]));
     fixture.put(&set(2, vec![file("b", 2, 2, 9), file("c", 1, 1, 9)]));
     for folder in ["web", "web/..live"] {
@@ -121,7 +115,7 @@ fn names_come_and_go_with_the_set() {
     assert_eq!(fixture.read("c"), content(1, 9));
     // A rollback needs no value: the old generation has it.
     fixture.put(&set(3, vec![file("c", 1, 5, 9)]));
-    fixture.m().apply(&set(4, vec![file("c", 1, 1, 9)]), &mut |_| None, START).unwrap();
+    fixture.apply(&set(4, vec![file("c", 1, 1, 9)]), &mut |_| None, START).unwrap();
     assert_eq!(fixture.read("c"), content(1, 9));
 }
 
@@ -148,9 +142,8 @@ fn a_view_made_before_sees_what_comes_after() {
     assert_eq!(fs::read(view.join("b")).unwrap(), content(4, 3000));
 }
 
-#[test]
-fn whoever_opens_data_once_never_sees_two_generations() {
-    let mut fixture = Fixture::new();
+fn whoever_opens_data_once_never_sees_two_generations(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
     fixture.put(&pair(1));
     let path = fixture.root.join("web/..data");
     let stop = AtomicBool::new(false);
@@ -177,4 +170,14 @@ fn whoever_opens_data_once_never_sees_two_generations() {
         stop.store(true, Ordering::Relaxed);
         assert!(reader.join().unwrap() > 0);
     });
+}
+
+on_both! {
+    a_watcher_sees_one_moved_to,
+    a_descriptor_reads_the_old_version_to_its_end,
+    the_old_generation_stays_a_second_then_goes_out_of_sight,
+    old_generations_are_bounded,
+    generations_share_no_inode,
+    names_come_and_go_with_the_set,
+    whoever_opens_data_once_never_sees_two_generations,
 }

@@ -9,7 +9,8 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::base::{
-    ClusterId, Fingerprint, Labels, NodeId, RequestId, SecretBytes, SecretId, VersionId,
+    BootTime, Clock, ClusterId, Fingerprint, Labels, NodeId, RequestId, SecretBytes, SecretId,
+    Stamp, VersionId,
 };
 use crate::ca::{JoinToken, PrivateKey, Root, certificate_request};
 use crate::domain::{Change, NewVersion};
@@ -28,6 +29,8 @@ use crate::transport::{
 use crate::wire::{api, convert::write_change};
 
 const SECONDS: Duration = Duration::from_secs(10);
+/// For what a manager does by itself every few seconds.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A manager that serves its control socket.
 pub(super) struct Fixture {
@@ -68,6 +71,25 @@ pub(super) fn setup(data: &Path) -> Setup {
     }
 }
 
+/// The machine's clock, as far off as a test says.
+#[derive(Default)]
+pub(super) struct Shifted(std::sync::atomic::AtomicU64);
+
+impl Shifted {
+    pub(super) fn set_ahead(&self, ms: u64) {
+        self.0.store(ms, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Clock for Shifted {
+    fn now(&self) -> Stamp {
+        SystemClock.now().plus_ms(self.0.load(std::sync::atomic::Ordering::Relaxed))
+    }
+    fn boot(&self) -> BootTime {
+        SystemClock.boot()
+    }
+}
+
 /// The status that the CLI would end with.
 pub(super) fn exit_of(status: &Status) -> u32 {
     read_problem(status).unwrap_or_else(|| panic!("no problem in {status:?}")).exit
@@ -76,6 +98,25 @@ pub(super) fn exit_of(status: &Status) -> u32 {
 impl Fixture {
     pub(super) async fn start() -> Self {
         Left(private_folder()).start_again().await
+    }
+    pub(super) async fn start_at(clock: Arc<dyn Clock>) -> Self {
+        Left(private_folder()).start_again_at(clock).await
+    }
+    /// Lets it enter the cluster of another one.
+    pub(super) async fn enter(&self, first: &Self, name: &str) {
+        let role = "manager".to_owned();
+        let request = api::CreateTokenRequest { role, ..api::CreateTokenRequest::default() };
+        let token = first.control().await.create_token(request).await.expect("a token");
+        let request = api::JoinClusterRequest {
+            token: token.into_inner().token.into_bytes(),
+            addresses: vec![first.manager.address().to_string()],
+            name: name.to_owned(),
+        };
+        self.control().await.join_cluster(request).await.expect("enters");
+    }
+    pub(super) async fn status(&self) -> api::StatusReply {
+        let mut control = self.control().await;
+        control.status(api::StatusRequest {}).await.expect("a status").into_inner()
     }
     pub(super) fn folder(&self) -> &Path {
         self.folder.path()
@@ -158,10 +199,14 @@ impl Fixture {
 
 impl Left {
     pub(super) async fn start_again(self) -> Fixture {
+        self.start_again_at(Arc::new(SystemClock)).await
+    }
+    async fn start_again_at(self, clock: Arc<dyn Clock>) -> Fixture {
         let folder = self.0;
         let deadline = tokio::time::Instant::now() + SECONDS;
         let manager = loop {
-            match Manager::open(setup(folder.path())) {
+            let setup = Setup { clock: clock.clone(), ..setup(folder.path()) };
+            match Manager::open(setup) {
                 Ok(manager) => break manager,
                 // Connections that are being closed hold the folder a moment longer.
                 Err(OpenError::Folder(FolderError::InUse(_)))
@@ -283,7 +328,7 @@ pub(super) async fn patient_control(socket: &Path) -> ControlClient<Channel> {
 
 /// Waits until something holds.
 pub(super) async fn until(mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + SECONDS;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while !holds().await {
         assert!(tokio::time::Instant::now() < deadline, "it did not come to that");
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -5,10 +5,16 @@
 //! then within this product's own limits, whoever the leader is. No file is
 //! touched and no value is carried here.
 
+mod guests;
+mod reads;
+
+pub use guests::{Guests, Member, Party};
+pub use reads::{Read, Reader, Reads};
+
 use std::collections::BTreeSet;
 
 use crate::base::{Name, SecretId, ServiceId, Target, VersionId, limits};
-use crate::domain::{OfflinePolicy, Owner};
+use crate::domain::{MountKind, OfflinePolicy, Owner};
 use crate::wire::api;
 
 /// The highest mode a file may have: no set-uid, set-gid or sticky bit.
@@ -23,6 +29,8 @@ pub struct ServiceFiles {
     pub service: ServiceId,
     /// Its name: its directory on the host.
     pub name: Name,
+    /// How it is shown.
+    pub mount: MountKind,
     /// Who owns that directory.
     pub owner: Owner,
     /// How long the files stay without a session.
@@ -122,9 +130,11 @@ impl TryFrom<&api::ServiceSet> for ServiceFiles {
     type Error = BadSet;
 
     fn try_from(set: &api::ServiceSet) -> Result<Self, BadSet> {
-        if !matches!(set.mount.as_str(), "" | "tmpfs") {
-            return Err(BadSet::Mount);
-        }
+        let mount = match set.mount.as_str() {
+            "" | "tmpfs" => MountKind::Tmpfs,
+            "fuse" => MountKind::Fuse,
+            _ => return Err(BadSet::Mount),
+        };
         if set.files.len() > limits::GRANTS {
             return Err(BadSet::TooManyFiles);
         }
@@ -141,6 +151,7 @@ impl TryFrom<&api::ServiceSet> for ServiceFiles {
             service: ServiceId::try_from(set.service.as_slice())
                 .map_err(|_| BadSet::Malformed("service id"))?,
             name: set.name.parse().map_err(|_| BadSet::Malformed("service name"))?,
+            mount,
             owner: Owner { uid: id_of_owner(set.owner_uid)?, gid: id_of_owner(set.owner_gid)? },
             offline: set.offline_max_age_s.map_or(OfflinePolicy::Keep, OfflinePolicy::MaxAge),
             digest: set.digest.as_slice().try_into().map_err(|_| BadSet::Malformed("digest"))?,
@@ -251,7 +262,8 @@ mod tests {
         );
         assert_eq!(made(|set| set.files[0].uid = u32::MAX), Err(BadSet::Owner));
         assert_eq!(made(|set| set.owner_gid = u32::MAX), Err(BadSet::Owner));
-        assert_eq!(made(|set| set.mount = "fuse".to_owned()), Err(BadSet::Mount));
+        assert_eq!(made(|set| set.mount = "nfs".to_owned()), Err(BadSet::Mount));
+        assert_eq!(made(|set| set.mount = "fuse".to_owned()).unwrap().mount, MountKind::Fuse);
         assert_eq!(
             made(|set| set.name = "../x".to_owned()),
             Err(BadSet::Malformed("service name"))

@@ -1,0 +1,206 @@
+//! Who may open: decided at each open, from what the kernel says of the caller.
+//!
+//! The caller waits in its call meanwhile, so its number can't pass to another process.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use super::super::super::vault::{Party, Reader};
+use crate::domain::Owner;
+
+/// Ancestors looked at for a caller whose namespace isn't known: a command that makes a
+/// namespace of its own rarely stands deeper.
+const ANCESTORS: usize = 16;
+
+/// Who calls.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller {
+    /// Thread id as this machine's kernel tells it; 0: it isn't of this machine's processes.
+    pub(super) thread: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+/// What a process stands in.
+pub(super) trait Machine {
+    /// The mount namespace of a thread.
+    fn namespace(&self, thread: u32) -> Option<u64>;
+    /// A thread's parent process.
+    fn parent(&self, thread: u32) -> Option<u32>;
+    /// Whether a thread has this group beside its first one.
+    fn has_group(&self, thread: u32, gid: u32) -> bool;
+}
+
+/// What is decided of an open. Files' own owner and mode were checked by the kernel.
+///
+/// The rule is what a tmpfs allows, less everybody who came by a way that isn't the
+/// service's: a process of one of its workloads may; on the host root may, and the owner
+/// of the service's directory; with a service up by hand nobody said who its processes
+/// are, so whoever was let to its files may.
+pub(super) fn decide(
+    caller: Caller,
+    party: &Party,
+    owner: Owner,
+    host: &[u64],
+    machine: &dyn Machine,
+) -> Reader {
+    let Some(namespace) = machine.namespace(caller.thread).filter(|_| caller.thread != 0) else {
+        return if party.by_hand { Reader::ByHand } else { Reader::Stranger };
+    };
+    if host.contains(&namespace) {
+        let owns = caller.uid == 0
+            || caller.uid == owner.uid
+            || caller.gid == owner.gid
+            || machine.has_group(caller.thread, owner.gid);
+        return if owns {
+            Reader::Host
+        } else if party.by_hand {
+            Reader::ByHand
+        } else {
+            Reader::Stranger
+        };
+    }
+    if let Some(member) = party.members.iter().find(|one| one.namespace == Some(namespace)) {
+        return Reader::Workload(member.main);
+    }
+    if let Some(member) = ancestor(caller.thread, party, machine) {
+        return member;
+    }
+    if party.by_hand { Reader::ByHand } else { Reader::Stranger }
+}
+
+/// A workload's process may have made a namespace of its own: then one of its ancestors
+/// stands in the workload's.
+fn ancestor(thread: u32, party: &Party, machine: &dyn Machine) -> Option<Reader> {
+    if party.members.is_empty() {
+        return None;
+    }
+    let mut here = thread;
+    for _ in 0..ANCESTORS {
+        here = machine.parent(here).filter(|parent| *parent > 1)?;
+        let namespace = machine.namespace(here)?;
+        let found = party.members.iter().find(|member| member.namespace == Some(namespace));
+        if let Some(member) = found {
+            return Some(Reader::Workload(member.main));
+        }
+    }
+    None
+}
+
+/// This machine, through `/proc`.
+pub(super) struct Proc;
+
+/// The value of one line of a `status` file.
+fn field<'t>(status: &'t str, name: &str) -> Option<&'t str> {
+    status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+fn status(thread: u32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{thread}/status")).ok()
+}
+
+impl Machine for Proc {
+    fn namespace(&self, thread: u32) -> Option<u64> {
+        Some(fs::metadata(format!("/proc/{thread}/ns/mnt")).ok()?.ino())
+    }
+
+    fn parent(&self, thread: u32) -> Option<u32> {
+        field(&status(thread)?, "PPid")?.parse().ok()
+    }
+
+    fn has_group(&self, thread: u32, gid: u32) -> bool {
+        let has = |status: String| {
+            let groups = field(&status, "Groups")?.split_whitespace();
+            Some(groups.filter_map(|group| group.parse::<u32>().ok()).any(|group| group == gid))
+        };
+        status(thread).and_then(has).unwrap_or(false)
+    }
+}
+
+/// The namespaces of the host: the agent's own and the first process's, which differ where
+/// the agent runs in a container.
+pub(super) fn host_namespaces() -> Vec<u64> {
+    let of = |who: &str| Some(fs::metadata(format!("/proc/{who}/ns/mnt")).ok()?.ino());
+    [of("self"), of("1")].into_iter().flatten().collect()
+}
+
+/// What a thread runs; empty: it can't be told.
+pub(super) fn executable(thread: u32) -> String {
+    let path = fs::read_link(format!("/proc/{thread}/exe"));
+    path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::super::super::vault::{Member, Workload};
+    use super::*;
+
+    const HOST: u64 = 1;
+    const MAIN: Workload = Workload { pid: 50, started: 5 };
+
+    /// Thread: namespace, parent, further group.
+    struct Fake(BTreeMap<u32, (u64, u32, u32)>);
+
+    impl Machine for Fake {
+        fn namespace(&self, thread: u32) -> Option<u64> {
+            Some(self.0.get(&thread)?.0)
+        }
+        fn parent(&self, thread: u32) -> Option<u32> {
+            Some(self.0.get(&thread)?.1)
+        }
+        fn has_group(&self, thread: u32, gid: u32) -> bool {
+            self.0.get(&thread).is_some_and(|found| found.2 == gid)
+        }
+    }
+
+    fn asked(party: &Party, thread: u32, uid: u32) -> Reader {
+        let machine = Fake(BTreeMap::from([
+            (10, (HOST, 1, 0)),
+            (11, (HOST, 1, 700)),
+            (50, (5, 10, 0)),
+            (51, (5, 1, 0)),
+            (52, (6, 50, 0)),
+            (60, (9, 10, 0)),
+        ]));
+        let owner = Owner { uid: 7, gid: 700 };
+        decide(Caller { thread, uid, gid: uid }, party, owner, &[HOST], &machine)
+    }
+
+    #[test]
+    fn workloads_owners_and_root_may_and_strangers_may_not() {
+        let member = Member { main: MAIN, left: Vec::new(), namespace: Some(5) };
+        let party = Party { by_hand: false, members: vec![member] };
+        let workload = Reader::Workload(MAIN);
+        assert_eq!(asked(&party, 50, 0), workload);
+        assert_eq!(asked(&party, 51, 33), workload, "its namespace, though not its child");
+        assert_eq!(asked(&party, 52, 33), workload, "a namespace made by one of its processes");
+        assert_eq!(asked(&party, 10, 0), Reader::Host);
+        assert_eq!(asked(&party, 10, 7), Reader::Host);
+        assert_eq!(asked(&party, 11, 8), Reader::Host, "one of the owner's group");
+        assert_eq!(asked(&party, 10, 8), Reader::Stranger);
+        assert_eq!(asked(&party, 60, 0), Reader::Stranger, "root in a namespace of its own");
+        assert_eq!(asked(&party, 99, 0), Reader::Stranger, "gone or of another machine");
+        assert_eq!(asked(&party, 0, 0), Reader::Stranger);
+        assert_eq!(asked(&Party::default(), 50, 0), Reader::Stranger);
+    }
+
+    #[test]
+    fn with_a_service_up_by_hand_whoever_got_there_may() {
+        let party = Party { by_hand: true, members: Vec::new() };
+        assert_eq!(asked(&party, 60, 33), Reader::ByHand);
+        assert_eq!(asked(&party, 10, 8), Reader::ByHand);
+        assert_eq!(asked(&party, 10, 0), Reader::Host);
+    }
+
+    #[test]
+    fn the_own_process_is_known() {
+        let own = std::process::id();
+        assert!(host_namespaces().contains(&Proc.namespace(own).unwrap()));
+        assert!(Proc.parent(own).is_some());
+        assert!(!Proc.has_group(own, 4_000_000_000));
+        assert!(executable(own).contains("skep"));
+        assert_eq!(executable(0), "");
+    }
+}

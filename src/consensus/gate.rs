@@ -1,0 +1,156 @@
+//! Before a member takes part: it asks its peers what they remember of it.
+//!
+//! It opens once those who answered are a majority with itself, which it needs
+//! anyway to do anything. Who was away then is compared with before its first
+//! message is taken: every message carries what is remembered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use openraft::Raft;
+use openraft::async_runtime::watch::WatchReceiver;
+
+use super::handle::StartError;
+use super::machine::Machine;
+use super::network::Network;
+use super::peers::Peers;
+use super::standing::Standing;
+use super::types::TypeConfig;
+use crate::base::NodeId;
+use crate::store::StoreError;
+use crate::transport::Expect;
+
+/// How long one peer may take to answer.
+pub(super) const ANSWER: Duration = Duration::from_secs(2);
+/// Between two rounds while too few answer.
+const ROUND: Duration = Duration::from_millis(200);
+/// Between two attempts to tell a peer of this start.
+const TELL: Duration = Duration::from_secs(10);
+
+/// What the gate needs.
+#[derive(Clone)]
+pub(super) struct Gate {
+    pub(super) node: NodeId,
+    pub(super) raft: Raft<TypeConfig, Machine>,
+    pub(super) network: Network,
+    pub(super) peers: Arc<Peers>,
+}
+
+impl Gate {
+    /// The other members, as the log and the snapshot name them.
+    pub(super) fn others(&self) -> Vec<(NodeId, Vec<String>)> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let members = metrics.membership_config.membership();
+        let others = members.nodes().filter(|(id, _)| **id != self.node);
+        others.map(|(id, at)| (*id, at.0.clone())).collect()
+    }
+
+    /// Whether those that were met are a majority with this member. A member that
+    /// does not vote needs none.
+    fn enough(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let members = metrics.membership_config.membership();
+        let of_set = |voters: &std::collections::BTreeSet<NodeId>| {
+            let counts = |id: &&NodeId| **id == self.node || self.peers.has_met(**id);
+            !voters.contains(&self.node) || voters.iter().filter(counts).count() > voters.len() / 2
+        };
+        members.get_joint_config().iter().all(of_set)
+    }
+
+    /// Asks these at once; answers those that did not answer.
+    async fn ask(&self, whom: Vec<(NodeId, Vec<String>)>) -> Vec<(NodeId, Vec<String>)> {
+        let asked = whom.into_iter().map(async |(node, addresses)| {
+            let mut client = self.network.client(Expect::Manager(node), addresses.clone());
+            match client.remember(ANSWER).await {
+                Ok(_) => {
+                    self.peers.met(node);
+                    None
+                }
+                Err(why) => {
+                    tracing::debug!(event = "peer_not_asked", peer = %node, %why);
+                    Some((node, addresses))
+                }
+            }
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    fn behind(&self) -> bool {
+        matches!(&*self.peers.standing().borrow(), Standing::Behind(_))
+    }
+
+    /// Waits until enough peers have answered, and opens. Answers whether it did:
+    /// not where the disk is behind.
+    pub(super) async fn pass(&self) -> Result<bool, StoreError> {
+        loop {
+            let meeting = self.peers.meeting.notified();
+            let others = self.others();
+            let unmet = others.into_iter().filter(|(node, _)| !self.peers.has_met(*node));
+            self.ask(unmet.collect()).await;
+            if self.behind() {
+                return Ok(false);
+            }
+            if self.enough() {
+                self.peers.open().await?;
+                return Ok(!self.behind());
+            }
+            // Somebody who comes up asks us.
+            drop(tokio::time::timeout(ROUND, meeting).await);
+        }
+    }
+
+    /// Tells every peer of this start, however long it stays away: so that as many
+    /// as can remember it.
+    pub(super) async fn tell(&self) {
+        let mut left = self.others();
+        loop {
+            left = self.ask(left).await;
+            if left.is_empty() || self.behind() {
+                return;
+            }
+            tokio::time::sleep(TELL).await;
+        }
+    }
+}
+
+/// Waits at the gate, and takes part then.
+pub(super) async fn pass(gate: &Gate) -> Result<(), StartError> {
+    if !gate.pass().await? {
+        return Ok(());
+    }
+    gate.raft.runtime_config().elect(true);
+    let voters: Vec<_> = gate.raft.voter_ids().collect();
+    if voters == [gate.node] {
+        // The only voter need not wait for anybody's heartbeat. A failure is what
+        // `stopped` tells.
+        gate.raft.trigger().elect(false).await.ok();
+    }
+    Ok(())
+}
+
+/// Does so, and tells every peer then.
+pub(super) async fn pass_and_tell(gate: Gate) {
+    // A log that failed has told so by itself.
+    if pass(&gate).await.is_ok() {
+        gate.tell().await;
+    }
+}
+
+/// A member whose disk is behind does nothing more, whatever it was doing.
+pub(super) async fn rest_when_behind(gate: Gate) {
+    let mut standing = gate.peers.standing();
+    let behind = standing.wait_for(|standing| matches!(standing, Standing::Behind(_)));
+    if behind.await.is_ok() {
+        // Its only error is that of a task that panicked, which `stopped` has told.
+        gate.raft.shutdown().await.ok();
+    }
+}
+
+/// Writes down what peers said, as long as this runs.
+pub(super) async fn keep_peers(gate: Gate) {
+    let member = |peer| gate.others().iter().any(|(other, _)| *other == peer);
+    gate.peers.keep_always(member).await;
+}

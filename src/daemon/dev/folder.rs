@@ -1,0 +1,321 @@
+//! The folder that holds a whole cluster: made, or found as an earlier run left
+//! it; one `skep dev` at a time has it.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::mount::{UnmountFlags, unmount};
+use serde::{Deserialize, Serialize};
+
+use super::plan::{Member, Plan, counts};
+use crate::base::{Disk, draw};
+use crate::daemon::{Exit, Failure};
+use crate::host::{RealDisk, os_dice};
+
+/// Says that a cluster is complete, and of how many it is.
+const MARK: &str = "dev.toml";
+/// Held by whoever runs the cluster.
+const LOCK: &str = "lock";
+/// Bytes of a settings file of ours.
+const SETTINGS_BYTES: u64 = 64 * 1024;
+/// Others may look in: what is secret has modes of its own, and workloads of other
+/// users reach their agent's socket.
+const MODE: u32 = 0o755;
+
+/// The folder, and nobody else has it until this is dropped.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// What was found in the folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Nothing.
+    Fresh,
+    /// A cluster that was complete.
+    Again {
+        /// Where its managers listen.
+        ports: Vec<u16>,
+        /// How many agents it has.
+        agents: usize,
+    },
+}
+
+/// The mark's content.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Mark {
+    version: u32,
+    managers: usize,
+    agents: usize,
+}
+
+/// Of a manager's settings.
+#[derive(Deserialize)]
+struct Listens {
+    listen: SocketAddr,
+}
+
+fn bad(text: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Configuration, text)
+}
+
+impl Folder {
+    /// A new one below the system's folder for temporary things.
+    ///
+    /// # Errors
+    /// [`Exit::Configuration`] where it can't be made.
+    pub fn temporary() -> Result<Self, Failure> {
+        let random: [u8; 5] = draw(&mut *os_dice());
+        let random = data_encoding::BASE32_NOPAD.encode(&random).to_lowercase();
+        let path = std::env::temp_dir().join(format!("skep-dev-{random}"));
+        let made = DirBuilder::new().mode(MODE).create(&path);
+        made.map_err(|error| bad(format!("{}: {error}", path.display())).hint("give a --dir"))?;
+        Self::take(&path)
+    }
+
+    /// This one, made if it is not there, and what is in it.
+    ///
+    /// # Errors
+    /// [`Exit::InUse`] if it is in use, [`Exit::Configuration`] if it holds
+    /// something else, or a cluster that never was complete.
+    pub fn open(path: &Path) -> Result<(Self, Layout), Failure> {
+        let shown = path.display();
+        let failed = |error: io::Error| {
+            bad(format!("{shown}: {error}")).hint("choose a --dir that can be written to")
+        };
+        DirBuilder::new().recursive(true).mode(MODE).create(path).map_err(failed)?;
+        let found = std::fs::metadata(path).map_err(failed)?;
+        if found.mode() & 0o022 != 0 || found.uid() != rustix::process::geteuid().as_raw() {
+            return Err(bad(format!("{shown}: others than you may write to it"))
+                .hint("an unlock key will lie in it: choose a folder of your own"));
+        }
+        let names = RealDisk.list(path).map_err(failed)?;
+        let has = |name: &str| names.iter().any(|found| found == name);
+        if !names.is_empty() && !has(LOCK) {
+            return Err(bad(format!("{shown}: holds other things"))
+                .hint("name a folder that is empty or not there yet, or one of an earlier run"));
+        }
+        let folder = Self::take(path)?;
+        if names.is_empty() {
+            return Ok((folder, Layout::Fresh));
+        }
+        if !has(MARK) {
+            return Err(bad(format!("{shown}: holds a cluster that was never complete"))
+                .hint(format!("look at the logs in it, then remove it: rm -r {shown}")));
+        }
+        let layout = folder.layout()?;
+        Ok((folder, layout))
+    }
+
+    fn take(path: &Path) -> Result<Self, Failure> {
+        let shown = path.display();
+        let failed = |error: io::Error| bad(format!("{shown}: {error}"));
+        // As the kernel names it: mounts below it are found by this path.
+        let path = path.canonicalize().map_err(failed)?;
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(false).mode(0o600);
+        let lock = options.open(path.join(LOCK)).map_err(failed)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(Failure::new(Exit::InUse, format!("{shown} is in use by another skep dev"))
+                    .hint("stop that one first, or give this one another --dir"))
+            }
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the cluster that it holds is of.
+    fn layout(&self) -> Result<Layout, Failure> {
+        let mark: Mark = self.read(&self.path.join(MARK))?;
+        if mark.version != 1 {
+            return Err(Failure::new(
+                Exit::NewerData,
+                format!("{}: is of version {}", self.path.join(MARK).display(), mark.version),
+            )
+            .hint("run the skep that made it, or a newer one"));
+        }
+        counts(mark.managers, mark.agents).map_err(|failure| self.not_ours(&failure.text))?;
+        let port = |number: usize| {
+            let member = Member::manager(self.path.join(format!("manager-{number}")), 0);
+            Ok(self.read::<Listens>(&member.settings())?.listen.port())
+        };
+        let ports = (1..=mark.managers).map(port).collect::<Result<_, Failure>>()?;
+        Ok(Layout::Again { ports, agents: mark.agents })
+    }
+
+    fn read<T: for<'a> Deserialize<'a>>(&self, path: &Path) -> Result<T, Failure> {
+        let shown = path.display();
+        let bytes = RealDisk.read(path, SETTINGS_BYTES);
+        let bytes = bytes.map_err(|error| self.not_ours(&format!("{shown}: {error}")))?;
+        toml::from_slice(&bytes).map_err(|error| {
+            self.not_ours(&format!("{shown}: {}", error.message().replace('\n', " ")))
+        })
+    }
+
+    fn not_ours(&self, why: &str) -> Failure {
+        bad(why).hint(format!("remove {} and begin anew", self.path.display()))
+    }
+
+    /// Writes down that the cluster is complete.
+    ///
+    /// # Errors
+    /// [`Exit::WriteFailed`].
+    pub fn complete(&self, plan: &Plan) -> Result<(), Failure> {
+        let mark = Mark { version: 1, managers: plan.managers.len(), agents: plan.agents.len() };
+        let path = self.path.join(MARK);
+        let text = toml::to_string(&mark).map_err(io::Error::other);
+        text.and_then(|text| RealDisk.replace(&path, text.as_bytes())).map_err(|error| {
+            Failure::new(Exit::WriteFailed, format!("{}: {error}", path.display()))
+        })
+    }
+
+    /// Whether it holds a whole cluster.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.path.join(MARK).exists()
+    }
+
+    /// Removes it with everything in it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn remove(self) -> io::Result<()> {
+        unmount_below(&self.path);
+        std::fs::remove_dir_all(&self.path)
+    }
+}
+
+/// Takes away what is still mounted below a folder, the innermost first.
+pub fn unmount_below(folder: &Path) {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    for point in mounts_below(&table, folder) {
+        if let Err(error) = unmount(&point, UnmountFlags::DETACH) {
+            tracing::debug!(event = "not_unmounted", point = %point.display(), %error);
+        }
+    }
+}
+
+/// Mount points below `folder` in a mount table, the last mounted first.
+fn mounts_below(table: &str, folder: &Path) -> Vec<PathBuf> {
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    let points = points.map(|point| PathBuf::from(unescaped(point)));
+    let mut points: Vec<_> = points.filter(|point| point.starts_with(folder)).collect();
+    points.reverse();
+    points
+}
+
+/// `\040` for a space and its like, as the kernel writes them.
+fn unescaped(point: &str) -> String {
+    let signs = [(r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")];
+    signs.iter().fold(point.to_owned(), |text, (sign, meant)| text.replace(sign, meant))
+}
+
+/// Makes a member's folder with its settings.
+///
+/// # Errors
+/// [`Exit::Configuration`].
+pub fn make(member: &Member, keep_mounts: bool) -> Result<(), Failure> {
+    let text = member.settings_text(keep_mounts)?;
+    let made = DirBuilder::new().recursive(true).mode(MODE).create(&member.folder);
+    made.and_then(|()| put(&member.settings(), text.as_bytes())).map_err(|error| {
+        bad(format!("{}: {error}", member.folder.display()))
+            .hint("see that the disk works and has room")
+    })
+}
+
+/// Writes a small file of mode 0600 in one step, for readers; it need not outlast
+/// the machine.
+pub(super) fn put(path: &Path, content: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(content)?;
+    std::fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(path: &Path) -> Failure {
+        let failure = Folder::open(path).expect_err("refused");
+        assert!(failure.hint.is_some(), "{failure}");
+        failure
+    }
+
+    #[test]
+    fn a_complete_cluster_is_found_again() {
+        let outer = tempfile::tempdir().expect("a folder");
+        let path = outer.path().join("a/b");
+        let (folder, layout) = Folder::open(&path).expect("made");
+        assert_eq!(layout, Layout::Fresh);
+        let plan = Plan::new(folder.path(), &[4001, 4002, 4003], 2).expect("a plan");
+        for member in plan.members() {
+            make(member, false).expect("made");
+        }
+        assert_eq!(refused(&path).exit, Exit::InUse);
+        drop(folder);
+        assert!(refused(&path).text.contains("never complete"));
+        let folder = Folder::take(&path).expect("taken");
+        folder.complete(&plan).expect("written");
+        drop(folder);
+        let (folder, layout) = Folder::open(&path).expect("found");
+        assert_eq!(layout, Layout::Again { ports: vec![4001, 4002, 4003], agents: 2 });
+        folder.remove().expect("removed");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        let outer = tempfile::tempdir().expect("a folder");
+        drop(File::create(outer.path().join("letter")).expect("a file"));
+        assert_eq!(refused(outer.path()).exit, Exit::Configuration);
+        assert_eq!(std::fs::read_dir(outer.path()).expect("a folder").count(), 1);
+        let open = outer.path().join("open");
+        DirBuilder::new().mode(0o777).create(&open).expect("a folder");
+        std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o777))
+            .expect("changed");
+        assert_eq!(refused(&open).exit, Exit::Configuration);
+        assert_eq!(refused(&outer.path().join("letter")).exit, Exit::Configuration);
+    }
+
+    #[test]
+    fn a_damaged_mark_is_named() {
+        let outer = tempfile::tempdir().expect("a folder");
+        let path = outer.path().join("d");
+        let (folder, _) = Folder::open(&path).expect("made");
+        for (mark, exit) in [
+            ("version = 2\nmanagers = 1\nagents = 0\n", Exit::NewerData),
+            ("version = 1\nmanagers = 9999999\nagents = 0\n", Exit::Configuration),
+            ("version = 1\nmanagers = 1\nagents = 0\n", Exit::Configuration),
+            ("nonsense", Exit::Configuration),
+        ] {
+            put(&path.join(MARK), mark.as_bytes()).expect("written");
+            assert_eq!(folder.layout().expect_err("refused").exit, exit, "{mark}");
+        }
+    }
+
+    #[test]
+    fn mounts_are_found_below_the_folder_alone() {
+        let table = "1 0 0:1 / /d rw - tmpfs t rw\n2 0 0:1 / /d/a\\040b rw - tmpfs t rw\n\
+                     3 0 0:1 / /dd rw - tmpfs t rw\n4 0 0:1 / /d/a\\040b/c rw - tmpfs t rw\n";
+        assert_eq!(
+            mounts_below(table, Path::new("/d/a b")),
+            [Path::new("/d/a b/c"), Path::new("/d/a b")]
+        );
+    }
+}

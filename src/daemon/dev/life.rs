@@ -1,0 +1,222 @@
+//! `skep dev` from its start to its end.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use rustix::thread::{CapabilitySet, capabilities};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep};
+
+use super::plan::counts;
+use super::{
+    Cluster, Ended, Event, Folder, Launcher, Layout, Member, Plan, Process, Stays, free_ports,
+    start, unmount_below,
+};
+use crate::daemon::{Exit, Failure, Shutdown};
+
+/// Managers, if nothing else is asked for.
+pub const MANAGERS: usize = 3;
+/// Agents, if nothing else is asked for.
+pub const AGENTS: usize = 2;
+/// How long agents may take to wipe what they show.
+const AGENTS_END: Duration = Duration::from_secs(8);
+/// How long managers may take to sync what they wrote.
+const MANAGERS_END: Duration = Duration::from_secs(4);
+/// Between two looks at those that end.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What `skep dev` was told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DevConfig {
+    /// Managers; `None`: as many as the folder holds, else [`MANAGERS`].
+    pub managers: Option<usize>,
+    /// Agents; `None`: as many as the folder holds, else [`AGENTS`].
+    pub agents: Option<usize>,
+    /// The folder, which stays; `None`: a temporary one.
+    pub folder: Option<PathBuf>,
+    /// A temporary folder stays too.
+    pub keep: bool,
+}
+
+/// Starts a cluster, tells when it is up, watches it, and ends it when asked to.
+/// Call it in a runtime of the process's first thread alone: the daemons end with
+/// the thread.
+///
+/// # Errors
+/// Why it didn't start; everything that was started has ended.
+pub async fn run(
+    config: &DevConfig,
+    launcher: &Launcher,
+    shutdown: &Shutdown,
+    tell: &mut dyn FnMut(Event<'_>),
+) -> Result<(), Failure> {
+    let wanted = config.agents.unwrap_or(AGENTS);
+    counts(config.managers.unwrap_or(MANAGERS), wanted)?;
+    if config.folder.is_none() {
+        may_mount(wanted)?;
+    }
+    let (folder, layout) = match &config.folder {
+        Some(path) => Folder::open(path)?,
+        None => (Folder::temporary()?, Layout::Fresh),
+    };
+    let lived = live(config, launcher, shutdown, (&folder, layout), tell).await;
+    unmount_below(folder.path());
+    let path = folder.path().to_owned();
+    let stays = if config.folder.is_some() || config.keep {
+        Some(if folder.is_complete() { Stays::Asked } else { Stays::Incomplete })
+    } else {
+        let members = lived.as_ref().map(in_use).unwrap_or_default();
+        match members {
+            members if !members.is_empty() => Some(Stays::InUse(members)),
+            _ => folder.remove().err().map(|error| Stays::NotRemoved(error.to_string())),
+        }
+    };
+    tell(Event::Over { folder: &path, stays });
+    lived.map(drop)
+}
+
+/// From the folder to the last process's end.
+async fn live(
+    config: &DevConfig,
+    launcher: &Launcher,
+    shutdown: &Shutdown,
+    (folder, layout): (&Folder, Layout),
+    tell: &mut dyn FnMut(Event<'_>),
+) -> Result<Plan, Failure> {
+    let (plan, again) = plan(config, folder, layout)?;
+    may_mount(plan.agents.len())?;
+    alone(&plan).await?;
+    let starting = start(&plan, launcher, again, tell);
+    let mut cluster = tokio::select! {
+        started = starting => started?,
+        () = shutdown.drain() => return Ok(plan),
+    };
+    for member in &plan.agents {
+        // It has served its purpose.
+        std::fs::remove_file(member.token()).ok();
+    }
+    folder.complete(&plan)?;
+    tell(Event::Up(&plan));
+    let watched = watch(&plan, &mut cluster, shutdown, tell).await;
+    tell(Event::Ending);
+    tokio::select! {
+        () = end(&mut cluster) => {}
+        () = shutdown.stop() => {}
+    }
+    drop(cluster);
+    watched.map_err(|error| {
+        Failure::new(Exit::MachineLimit, format!("cannot wait for processes: {error}"))
+    })?;
+    Ok(plan)
+}
+
+/// What stands where, and whether it stands there already.
+fn plan(config: &DevConfig, folder: &Folder, layout: Layout) -> Result<(Plan, bool), Failure> {
+    let (ports, agents, again) = match layout {
+        Layout::Fresh => {
+            let ports = free_ports(config.managers.unwrap_or(MANAGERS))?;
+            (ports, config.agents.unwrap_or(AGENTS), false)
+        }
+        Layout::Again { ports, agents } => {
+            let other = |asked: Option<usize>, there| asked.is_some_and(|asked| asked != there);
+            if other(config.managers, ports.len()) || other(config.agents, agents) {
+                let (shown, managers) = (folder.path().display(), ports.len());
+                return Err(Failure::new(
+                    Exit::Refused,
+                    format!("{shown} holds a cluster of {managers} managers and {agents} agents"),
+                )
+                .hint(
+                    "leave out --managers and --agents to bring it back, or name another --dir",
+                ));
+            }
+            (ports, agents, true)
+        }
+    };
+    Ok((Plan::new(folder.path(), &ports, agents)?, again))
+}
+
+/// Agents mount: without that right they would end one after the other.
+fn may_mount(agents: usize) -> Result<(), Failure> {
+    let own = capabilities(None).map_err(|error| {
+        Failure::new(Exit::MachineLimit, format!("this process's capabilities: {error}"))
+    })?;
+    if agents == 0 || own.effective.contains(CapabilitySet::SYS_ADMIN) {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Configuration, "agents mount file systems, and this process may not")
+        .hint("run it as root, or run managers alone: skep dev --agents 0"))
+}
+
+/// Waits for members of a run that was killed: they may still be ending.
+async fn alone(plan: &Plan) -> Result<(), Failure> {
+    let deadline = Instant::now() + AGENTS_END;
+    loop {
+        let members = in_use(plan);
+        if members.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let (shown, members) = (plan.folder.display(), members.join(", "));
+            return Err(Failure::new(Exit::InUse, format!("{members} in {shown} still runs"))
+                .hint("stop what was started on it by hand"));
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Waits until it is to end, and tells of members that end before.
+async fn watch(
+    plan: &Plan,
+    cluster: &mut Cluster,
+    shutdown: &Shutdown,
+    tell: &mut dyn FnMut(Event<'_>),
+) -> io::Result<()> {
+    let mut child = signal(SignalKind::child())?;
+    let mut told = vec![false; plan.members().count()];
+    loop {
+        let processes = cluster.managers.iter_mut().chain(&mut cluster.agents);
+        for ((member, process), told) in plan.members().zip(processes).zip(&mut told) {
+            if let (false, Some(status)) = (*told, process.ended()) {
+                *told = true;
+                tell(Event::Ended(member, &Ended::of(member, status)));
+            }
+        }
+        tokio::select! {
+            // A signal that came between is kept: none is missed.
+            _ = child.recv() => {}
+            () = shutdown.drain() => return Ok(()),
+        }
+    }
+}
+
+/// Agents first: they tell the leader and wipe what they show. Managers are told
+/// again and again, and so don't wait for each other to take the lead.
+async fn end(cluster: &mut Cluster) {
+    for agent in &mut cluster.agents {
+        agent.signal(Signal::TERM);
+    }
+    let deadline = Instant::now() + AGENTS_END;
+    while running(&mut cluster.agents) && Instant::now() < deadline {
+        sleep(LOOK).await;
+    }
+    let deadline = Instant::now() + MANAGERS_END;
+    while running(&mut cluster.managers) && Instant::now() < deadline {
+        for manager in &mut cluster.managers {
+            manager.signal(Signal::TERM);
+        }
+        sleep(LOOK).await;
+    }
+}
+
+fn running(processes: &mut [Process]) -> bool {
+    processes.iter_mut().any(|process| process.ended().is_none())
+}
+
+/// Members that somebody else started meanwhile.
+fn in_use(plan: &Plan) -> Vec<String> {
+    let alive = |member: &&Member| UnixStream::connect(member.socket()).is_ok();
+    plan.members().filter(alive).map(|member| member.name.clone()).collect()
+}

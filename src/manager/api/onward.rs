@@ -1,0 +1,126 @@
+//! From a follower's control socket to the leader.
+//!
+//! What is asked on the socket is this manager's own act, so it goes on with this
+//! manager's own certificate and says for which local user. What came over the
+//! network is never sent on: a request makes one such step at most.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::super::caller::{Admitted, Behalf};
+use super::super::peers::PeerClient;
+use super::super::problem::Problem;
+use super::super::running::Running;
+use crate::base::{NodeId, limits};
+use crate::transport::read_problem;
+use crate::wire::api;
+
+/// How long the leader may take: an act is decided within its deadline.
+const ANSWER: Duration = Duration::from_millis(limits::DEADLINE_MS + 5_000);
+
+/// Where a request is answered.
+pub(super) enum At {
+    /// Here.
+    Here(Arc<Running>, Admitted),
+    /// By the leader.
+    There(Onward),
+}
+
+/// What it means that the leader was asked and did not answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Broken {
+    /// Nothing: it would have changed nothing.
+    NothingDone,
+    /// It may have been done.
+    Unknown,
+}
+
+/// The way to the leader, for one request of a local user.
+pub(in super::super) struct Onward {
+    pub(in super::super) running: Arc<Running>,
+    pub(in super::super) leader: NodeId,
+    pub(in super::super) behalf: Behalf,
+}
+
+impl Onward {
+    /// Asks the leader once. Whoever called repeats it where that helps.
+    pub(super) async fn ask<Q, R, F>(
+        &self,
+        request: Request<Q>,
+        broken: Broken,
+        call: impl FnOnce(PeerClient, Request<Q>) -> F,
+    ) -> Result<Response<R>, Status>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let peers = &self.running.peers;
+        let client = peers.client(self.leader, &self.running.addresses_of(self.leader)).await?;
+        let mut sent = Request::new(request.into_inner());
+        self.behalf.write(sent.metadata_mut());
+        match tokio::time::timeout(ANSWER, call(client, sent)).await {
+            // Its metadata are of that connection, not of this one.
+            Ok(Ok(response)) => Ok(Response::new(response.into_inner())),
+            Ok(Err(status)) => Err(self.told(&status, broken)),
+            Err(_late) => Err(self.silent(broken).into()),
+        }
+    }
+    /// Asks the leader to apply changes.
+    pub(in super::super) async fn apply(
+        &self,
+        request: Request<api::ApplyRequest>,
+    ) -> Result<Response<api::ApplyReply>, Status> {
+        let ask = |mut leader: PeerClient, request| async move { leader.apply(request).await };
+        self.ask(request, Broken::Unknown, ask).await
+    }
+    /// What the leader's refusal is to a local user, who is sent nowhere else.
+    fn told(&self, status: &Status, broken: Broken) -> Status {
+        match read_problem(status) {
+            None => self.silent(broken).into(),
+            Some(problem) if problem.leader_id.is_empty() => Status::with_details(
+                status.code(),
+                status.message(),
+                status.details().to_vec().into(),
+            ),
+            Some(_) => Problem::not_leader(None).into(),
+        }
+    }
+    fn silent(&self, broken: Broken) -> Problem {
+        self.running.peers.lost(self.leader);
+        match broken {
+            Broken::NothingDone => Problem::unavailable("the leader does not answer")
+                .hint("skep status shows which managers can be reached; --stale reads here"),
+            Broken::Unknown => Problem::unknown(),
+        }
+    }
+    /// Hands on a stream of the leader until it ends, the caller is gone or this
+    /// manager stops.
+    pub(super) fn hand_on<T: Send + 'static>(
+        self,
+        stream: Response<Streaming<T>>,
+    ) -> Response<ReceiverStream<Result<T, Status>>> {
+        let mut stream = stream.into_inner();
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                let next = tokio::select! {
+                    () = self.running.stop.cancelled() => return,
+                    () = sender.closed() => return,
+                    next = stream.next() => next,
+                };
+                let Some(next) = next else { return };
+                let next = next.map_err(|status| self.told(&status, Broken::NothingDone));
+                let over = next.is_err();
+                if sender.send(next).await.is_err() || over {
+                    return;
+                }
+            }
+        });
+        Response::new(ReceiverStream::new(receiver))
+    }
+}

@@ -1,0 +1,190 @@
+//! Whether this manager still belongs to the cluster.
+//!
+//! Whoever is removed while it is away hears nothing of it: nobody calls it any
+//! more, and its own calls are refused. So a manager that is out of touch asks the
+//! others how it stands with them. Each answers from its own state, to the
+//! certificate that asks; a majority of them decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tonic::{Extensions, Request};
+
+use super::caller::Admitted;
+use super::lifecycle::{End, Manager};
+use super::problem::Problem;
+use super::running::Running;
+use crate::base::NodeId;
+use crate::ca::CertificateRole;
+use crate::consensus::{Listing, listing};
+use crate::domain::{NodeRole, State};
+use crate::transport::{Caller, caller};
+use crate::wire::api;
+use crate::wire::convert::read_id;
+
+/// How often a manager that is out of touch asks.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// How long one of the others may take.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// What one of the others said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Said {
+    removed: bool,
+    revision: u64,
+    /// The managers that it lists.
+    managers: BTreeSet<NodeId>,
+}
+
+/// How the manager that asks stands here.
+///
+/// # Errors
+/// Whoever is no manager of this cluster by its certificate.
+pub(super) fn answer(
+    running: &Running,
+    extensions: &Extensions,
+) -> Result<api::BelongingReply, Problem> {
+    let core = &running.core;
+    Admitted::raft(extensions, core.cluster)?;
+    let Some(Caller::Peer(peer)) = caller(extensions) else {
+        return Err(Problem::not_allowed("the caller is not known"));
+    };
+    let CertificateRole::Manager(node) = peer.leaf().subject.role else {
+        return Err(Problem::not_allowed("the caller is no manager"));
+    };
+    Ok(core.consensus.read(|state| {
+        let managers = state.nodes.iter().filter(|(_, node)| node.role == NodeRole::Manager);
+        api::BelongingReply {
+            removed: listing(state, node, peer.leaf()) == Listing::Removed,
+            revision: state.revision.0,
+            managers: managers.map(|(id, _)| id.as_bytes().to_vec()).collect(),
+        }
+    }))
+}
+
+/// Asks, whenever this manager is out of touch, and ends it once it is removed.
+pub(super) async fn watch(manager: Manager, running: Arc<Running>) {
+    let mut every = tokio::time::interval(ASK_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = running.stop.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        let in_touch = running.core.consensus.leadership().borrow().quorum;
+        if !in_touch && is_removed(&running).await {
+            return ended(&manager, &running);
+        }
+    }
+}
+
+/// This manager was removed: it ends, unless it is leaving anyway.
+pub(super) fn ended(manager: &Manager, running: &Running) {
+    running.removed();
+    if !running.is_leaving() {
+        let why = "this manager was removed from the cluster; to let the machine join again, \
+                   start it and call skep leave --force";
+        manager.end(End::Failed(24, why.to_owned()));
+    }
+}
+
+/// Whether the others say that this manager was removed.
+pub(super) async fn is_removed(running: &Running) -> bool {
+    let others = others(running);
+    let asked = others.iter().map(|(node, addresses)| ask(running, *node, addresses));
+    let answers = join_all(asked).await;
+    let said: BTreeMap<NodeId, Said> = others
+        .keys()
+        .copied()
+        .zip(answers)
+        .filter_map(|(node, said)| Some((node, said?)))
+        .collect();
+    decided(&others.into_keys().collect(), &said)
+}
+
+/// The other managers that this one knows of, and where they are.
+fn others(running: &Running) -> BTreeMap<NodeId, Vec<String>> {
+    let mut others: BTreeMap<NodeId, Vec<String>> =
+        running.members().into_iter().map(|member| (member.node, member.addresses)).collect();
+    let listed = |state: &State| -> Vec<_> {
+        let managers = state.nodes.iter().filter(|(_, node)| node.role == NodeRole::Manager);
+        managers.map(|(id, node)| (*id, node.addresses.clone())).collect()
+    };
+    others.extend(running.core.consensus.read(listed));
+    others.remove(&running.core.node);
+    others
+}
+
+async fn ask(running: &Running, node: NodeId, addresses: &[String]) -> Option<Said> {
+    let asking = async {
+        let mut client = running.peers.client(node, addresses).await.ok()?;
+        client.belonging(Request::new(api::BelongingRequest {})).await.ok()
+    };
+    let Ok(Some(answer)) = tokio::time::timeout(ANSWER, asking).await else {
+        running.peers.lost(node);
+        return None;
+    };
+    let answer = answer.into_inner();
+    let managers = answer.managers.iter().map(|id| read_id("manager", id).ok());
+    Some(Said {
+        removed: answer.removed,
+        revision: answer.revision,
+        managers: managers.collect::<Option<_>>()?,
+    })
+}
+
+/// A majority of the managers that were asked says so. Those that were removed
+/// themselves meanwhile, as whoever knows most says, don't count.
+fn decided(asked: &BTreeSet<NodeId>, said: &BTreeMap<NodeId, Said>) -> bool {
+    let Some(newest) = said.values().max_by_key(|said| said.revision) else { return false };
+    let count: BTreeSet<&NodeId> = asked.intersection(&newest.managers).collect();
+    let removed = said.iter().filter(|(node, said)| count.contains(node) && said.removed).count();
+    newest.removed && removed > count.len() / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(ids: &[u8]) -> BTreeSet<NodeId> {
+        ids.iter().map(|n| NodeId::from_bytes([*n; 16])).collect()
+    }
+
+    fn said(list: &[(u8, bool, u64, &[u8])]) -> BTreeMap<NodeId, Said> {
+        let one = |(node, removed, revision, managers): &(u8, bool, u64, &[u8])| {
+            let said = Said { removed: *removed, revision: *revision, managers: ids(managers) };
+            (NodeId::from_bytes([*node; 16]), said)
+        };
+        list.iter().map(one).collect()
+    }
+
+    #[test]
+    fn a_majority_of_the_others_decides() {
+        let asked = ids(&[1, 2]);
+        assert!(!decided(&asked, &said(&[])), "nobody answers");
+        let rest: &[u8] = &[1, 2];
+        assert!(!decided(&asked, &said(&[(1, true, 9, rest)])), "one of two");
+        assert!(decided(&asked, &said(&[(1, true, 9, rest), (2, true, 8, rest)])));
+        let all: &[u8] = &[1, 2, 3];
+        assert!(!decided(&asked, &said(&[(1, false, 9, all), (2, false, 8, all)])), "listed");
+        assert!(
+            !decided(&asked, &said(&[(1, true, 9, rest), (2, false, 8, all)])),
+            "one is behind"
+        );
+        let asked = ids(&[1, 2, 4, 5]);
+        let stay: &[u8] = &[1, 2, 4, 5];
+        let three = [(1, true, 9, stay), (2, true, 9, stay), (4, true, 9, stay)];
+        assert!(!decided(&asked, &said(&three[..2])), "half");
+        assert!(decided(&asked, &said(&three)));
+    }
+
+    #[test]
+    fn those_that_were_removed_too_do_not_count() {
+        let alone: &[u8] = &[1];
+        assert!(decided(&ids(&[1, 2]), &said(&[(1, true, 9, alone)])));
+        let replaced: &[u8] = &[7, 8];
+        assert!(!decided(&ids(&[1, 2]), &said(&[(1, true, 9, replaced)])), "removed itself");
+    }
+}

@@ -1,0 +1,122 @@
+//! `leave`: this manager goes, and what it kept is erased.
+//!
+//! The key file goes first: without it nothing else on the disk can be opened, not
+//! even with an unlock key, so that an erasure that is cut short is one all the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::{Code, Request, Status};
+
+use super::api::{self as served, Onward};
+use super::belonging;
+use super::caller::LocalUser;
+use super::lifecycle::{End, Manager};
+use super::phase::{Needs, Phase};
+use super::problem::Problem;
+use super::running::Running;
+use crate::base::RequestId;
+use crate::transport::read_problem;
+use crate::wire::api;
+
+/// How long the removal may take, a change of leaders included.
+const REMOVAL: Duration = Duration::from_secs(25);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long calls under way may take.
+const GRACE: Duration = Duration::from_secs(5);
+
+impl Manager {
+    /// Leaves the cluster, or with `force` erases this manager's data and tells
+    /// nobody. Goes on to its end also when the caller is gone.
+    pub(super) async fn leave(&self, user: LocalUser, force: bool) -> Result<(), Problem> {
+        let manager = self.clone();
+        let task = tokio::spawn(async move { manager.go(user, force).await });
+        task.await.unwrap_or_else(|_| Err(Problem::bug("leave ended unexpectedly")))
+    }
+
+    async fn go(self, user: LocalUser, force: bool) -> Result<(), Problem> {
+        let _turn = self.0.turn.lock().await;
+        self.phase().admits(Needs::Initialised)?;
+        let running = match self.phase() {
+            Phase::Running => Some(self.0.running()?),
+            _ if force => None,
+            _ => {
+                return Err(Problem::locked().hint(
+                    "skep unlock, then leave; or skep node rm it elsewhere and leave --force here",
+                ));
+            }
+        };
+        if let Some(running) = &running {
+            running.leaves(true);
+            if !force && let Err(problem) = removed(running, user).await {
+                running.leaves(false);
+                return Err(problem);
+            }
+        }
+        tracing::info!(event = "leaving", force);
+        let failed = |error: std::io::Error| {
+            Problem::fatal(21, format!("{}: {error}", self.0.folder.path().display()))
+                .hint("this manager's data is not erased: stop it and remove the folder")
+        };
+        self.0.on_disk(|shared| shared.folder.erase_key()).await.map_err(failed)?;
+        if let Some(running) = running {
+            running.shut(GRACE).await;
+        }
+        self.0.become_new();
+        let erased = self.0.on_disk(|shared| shared.folder.erase()).await;
+        self.end(End::Asked);
+        erased.map_err(failed)
+    }
+}
+
+/// Has the leader remove this manager. Returns when it is removed.
+async fn removed(running: &Arc<Running>, user: LocalUser) -> Result<(), Problem> {
+    let own = running.core.node;
+    let request = api::ApplyRequest {
+        request_id: RequestId::draw(&mut *(running.core.dice)()).as_bytes().to_vec(),
+        changes: vec![served::removal_of(own)],
+    };
+    let until = tokio::time::Instant::now() + REMOVAL;
+    loop {
+        let tried = match running.other_leader() {
+            Some(leader) => {
+                let onward = Onward { running: running.clone(), leader, behalf: user.behalf() };
+                onward.apply(Request::new(request.clone())).await.map(drop)
+            }
+            None => served::apply(running, &user.admitted(own), request.clone())
+                .await
+                .map(drop)
+                .map_err(Status::from),
+        };
+        let Err(status) = tried else { return Ok(()) };
+        // The leader cuts off whom it has removed, sometimes before it has answered.
+        let gone = running
+            .core
+            .consensus
+            .read(|state| state.cluster.is_some() && !state.nodes.contains_key(&own));
+        if gone || belonging::is_removed(running).await {
+            return Ok(());
+        }
+        let again = matches!(status.code(), Code::Unavailable | Code::Unknown);
+        if !again || tokio::time::Instant::now() >= until {
+            return Err(refused(&status));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The leader's refusal, with what can be done about it here.
+fn refused(status: &Status) -> Problem {
+    let Some(problem) = read_problem(status) else { return Problem::unknown() };
+    let hint = |hint: &str| {
+        let own = "skep leave --force erases this machine alone: the cluster goes on listing it";
+        if hint.is_empty() { own.to_owned() } else { format!("{hint}; {own}") }
+    };
+    match status.code() {
+        Code::Unavailable => Problem::unavailable(problem.text).hint(hint(&problem.hint)),
+        Code::Unknown => Problem::unknown(),
+        Code::PermissionDenied => Problem::not_allowed(problem.text).hint(problem.hint),
+        _ => Problem::refused(problem.text).hint(hint(&problem.hint)),
+    }
+}

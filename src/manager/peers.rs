@@ -1,0 +1,92 @@
+//! The other managers: one connection to each, made when it is needed, and what
+//! each said of itself lately.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tonic::transport::Channel;
+
+use super::problem::Problem;
+use crate::base::{BootTime, NodeId};
+use crate::transport::rpc::api::control_client::ControlClient;
+use crate::transport::{ClientTls, Expect, connect};
+
+/// How long one address may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// Speaks to another manager as this manager.
+pub(super) type PeerClient = ControlClient<Channel>;
+
+/// What a manager said of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// When, by this machine's clock.
+    pub at: BootTime,
+    /// How far its clock is ahead of this manager's.
+    pub ahead_ms: i64,
+    /// Its version.
+    pub version: String,
+}
+
+/// Connections to the other managers. They do not reconnect: whoever sees one fail
+/// says so, and the next call makes a new one.
+pub(super) struct Peers {
+    tls: ClientTls,
+    open: Mutex<BTreeMap<NodeId, Channel>>,
+    heard: Mutex<BTreeMap<NodeId, Heard>>,
+}
+
+impl Peers {
+    /// With this manager's own certificate.
+    pub(super) fn new(tls: ClientTls) -> Self {
+        Self { tls, open: Mutex::default(), heard: Mutex::default() }
+    }
+    /// The same with no connection open yet.
+    pub(super) fn again(&self) -> Self {
+        Self::new(self.tls.clone())
+    }
+    /// A client for `node`, which must show its own certificate.
+    ///
+    /// # Errors
+    /// It is not reached; nothing was sent.
+    pub(super) async fn client(
+        &self,
+        node: NodeId,
+        addresses: &[String],
+    ) -> Result<PeerClient, Problem> {
+        let open = self.open.lock().get(&node).cloned();
+        if let Some(channel) = open {
+            return Ok(ControlClient::new(channel));
+        }
+        let mut why = "no address of it is known".to_owned();
+        for address in addresses {
+            match connect(address, &self.tls, Expect::Manager(node), CONNECT).await {
+                Ok((channel, _)) => {
+                    self.open.lock().insert(node, channel.clone());
+                    return Ok(ControlClient::new(channel));
+                }
+                Err(error) => why = error.to_string(),
+            }
+        }
+        Err(Problem::unavailable(format!("the other manager is not reached: {why}"))
+            .hint("nothing was done; skep status shows which managers can be reached"))
+    }
+    /// The connection to `node` has failed.
+    pub(super) fn lost(&self, node: NodeId) {
+        self.open.lock().remove(&node);
+    }
+    /// `node` said this of itself.
+    pub(super) fn heard(&self, node: NodeId, heard: Heard) {
+        self.heard.lock().insert(node, heard);
+    }
+    /// What `node` said of itself the last time.
+    pub(super) fn said(&self, node: NodeId) -> Option<Heard> {
+        self.heard.lock().get(&node).cloned()
+    }
+    /// Forgets whoever is not among these.
+    pub(super) fn keep_only(&self, nodes: &[NodeId]) {
+        self.open.lock().retain(|node, _| nodes.contains(node));
+        self.heard.lock().retain(|node, _| nodes.contains(node));
+    }
+}
