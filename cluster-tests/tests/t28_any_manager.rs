@@ -2,7 +2,6 @@
 //! election amid a command is no more than a pause.
 
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -192,7 +191,7 @@ fn p3_commands_outlive_a_leader_that_is_killed_amid_them() {
     let mut cluster = Cluster::start_with(3, 1);
     cluster.secret("db", b"one");
     cluster.service("web", "node-1", &[]);
-    for round in 0..6_u64 {
+    for round in 0..6_usize {
         let leader = cluster.leader();
         let asked = (leader + 1) % 3;
         let name = format!("s{round}");
@@ -203,10 +202,14 @@ fn p3_commands_outlive_a_leader_that_is_killed_amid_them() {
             &["service", act, "web", "db"],
         ];
         let asked = cluster.managers().nth(asked).expect("a follower");
-        let children: Vec<Child> =
+        let mut children: Vec<Child> =
             words.iter().map(|words| started(asked, words, b"value")).collect();
-        // At other places of the commands' way in each round.
-        std::thread::sleep(Duration::from_millis(20 * round));
+        // At other places of the commands' way: none, one or two of them are through.
+        until("the moment of the kill", || {
+            let over = |child: &mut Child| child.try_wait().expect("a child").is_some();
+            let through = children.iter_mut().map(over).filter(|over| *over).count();
+            (through >= round % 3).then_some(())
+        });
         cluster.managers().nth(leader).expect("the leader").kill_amid_work();
         for (words, child) in words.iter().zip(children) {
             let (status, _, err) = ended(child);
