@@ -19,6 +19,8 @@ use crate::seal::SessionKey;
 
 /// Calls from this machine that may wait to be taken.
 const CALLS: usize = 1_024;
+/// For what was opened last to be handed in, at the end.
+const REST: Duration = Duration::from_secs(3);
 /// Longest wait between two looks at the clock.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -139,11 +141,20 @@ impl Driver {
             if let Some(ending) = self.ending.take() {
                 self.worker.end();
                 while self.reports.recv().await.is_some() {}
+                self.hand_in_the_rest().await;
                 return Ok(ending);
             }
             let heard = self.listen().await;
             let Some(event) = self.event(heard)? else { continue };
             self.step(event)?;
+        }
+    }
+
+    /// What was opened and no manager has on record would be gone with this process.
+    async fn hand_in_the_rest(&self) {
+        let connected = self.link.is_some() && self.key.is_some();
+        if connected && tokio::time::timeout(REST, self.links.reads.gone()).await.is_err() {
+            tracing::warn!(event = "opens_lost", why = "no manager took them in time");
         }
     }
 

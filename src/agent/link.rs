@@ -11,12 +11,14 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::session::{Cause, Hello, Refused, RefusedKind, Welcome};
+use super::vault::Reads;
 use crate::base::{Clock, Dice, NodeId, ServiceId, Stamp};
 use crate::ca::CertificateRole;
 use crate::seal::{SessionHalf, SessionKey};
 use crate::transport::rpc::api::delivery_client::DeliveryClient;
 use crate::transport::{ClientTls, ConnectError, Expect, Peer, connect, read_problem};
 use crate::wire::api;
+use crate::wire::convert::write_opened;
 
 /// One try to connect.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -28,6 +30,10 @@ const LEAVING: Duration = Duration::from_secs(30);
 const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Messages that wait to be taken, either way: the stream itself holds back the rest.
 const WAITING: usize = 16;
+/// Between two looks at what was opened: it is handed in together.
+const GATHER: Duration = Duration::from_millis(500);
+/// The answer to what is handed in, and how long to wait after none came.
+const HANDING_IN: Duration = Duration::from_secs(10);
 /// The status of a problem that says: this identity is no member any more.
 const EXIT_REMOVED: u32 = 24;
 /// The status of a problem that says: not here, or not now.
@@ -56,6 +62,8 @@ pub struct Links {
     pub ends: Stamp,
     /// The machine's clock.
     pub clock: Arc<dyn Clock>,
+    /// What was opened here, to be handed in.
+    pub reads: Reads,
 }
 
 /// A connection, being made or made.
@@ -133,6 +141,7 @@ impl Links {
             dice: self.dice,
             said,
             tell: tell.clone(),
+            reads: self.reads.clone(),
         };
         let (ends, clock) = (self.ends, Arc::clone(&self.clock));
         let task = tokio::spawn(async move {
@@ -196,6 +205,7 @@ struct Connection {
     dice: fn() -> Box<dyn Dice>,
     said: mpsc::Receiver<Outgoing>,
     tell: mpsc::Sender<LinkEvent>,
+    reads: Reads,
 }
 
 /// There is no value of it: a connection only ever ends with a cause.
@@ -213,8 +223,11 @@ impl Connection {
             return Err(dropped());
         };
         let (mut stream, sender) = self.greet(channel.clone(), &peer, hello).await?;
+        let handing_in = hand_in(channel.clone(), self.node, self.reads.clone());
+        tokio::pin!(handing_in);
         loop {
             tokio::select! {
+                never = &mut handing_in => match never {},
                 message = stream.message() => {
                     let message = message.map_err(|status| cause_of(&status))?;
                     self.incoming(message.and_then(|message| message.of)).await?;
@@ -309,6 +322,27 @@ impl Connection {
 
     async fn tell(&self, event: LinkEvent) -> Result<(), Cause> {
         self.tell.send(event).await.map_err(|_| dropped())
+    }
+}
+
+/// Hands in what is opened, as long as the connection lasts. What isn't acknowledged stays,
+/// and is handed in again: to this leader, or to the next one.
+async fn hand_in(channel: Channel, node: NodeId, reads: Reads) -> Never {
+    let mut client = DeliveryClient::new(channel);
+    loop {
+        let Some(list) = reads.first(node) else {
+            tokio::time::sleep(GATHER).await;
+            continue;
+        };
+        let report = client.report_opened(write_opened(&list));
+        match tokio::time::timeout(HANDING_IN, report).await {
+            Ok(Ok(_)) => reads.let_go(&list),
+            Ok(Err(status)) => {
+                tracing::warn!(event = "opens_not_handed_in", why = status.message());
+                tokio::time::sleep(HANDING_IN).await;
+            }
+            Err(_) => tracing::warn!(event = "opens_not_handed_in", why = "no answer in time"),
+        }
     }
 }
 

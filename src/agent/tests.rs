@@ -55,6 +55,13 @@ struct FakeLeader(mpsc::Sender<Stream>);
 impl Delivery for FakeLeader {
     type SessionStream = ReceiverStream<Result<api::FromLeader, Status>>;
 
+    async fn report_opened(
+        &self,
+        _: Request<api::ReportOpenedRequest>,
+    ) -> Result<Response<api::ReportOpenedReply>, Status> {
+        Ok(Response::new(api::ReportOpenedReply {}))
+    }
+
     async fn session(
         &self,
         request: Request<Streaming<api::FromAgent>>,
@@ -291,6 +298,7 @@ impl Case {
             dice: os_dice,
             ends: self.pki.now.plus_ms(3_600_000),
             clock: Arc::clone(&clock),
+            reads: crate::agent::vault::Reads::default(),
         };
         let (driver, handle) =
             Driver::new(session, links, (worker, reports), (workloads, ends), Arc::clone(&clock));

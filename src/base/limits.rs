@@ -51,6 +51,12 @@ pub const CHANGE_BYTES: usize = 4 * 1024 * 1024;
 pub const STATE_BYTES: u64 = 1024 * 1024 * 1024;
 /// Percent of [`STATE_BYTES`] beyond which only removals are admitted.
 pub const STATE_FULL_PERCENT: u64 = 90;
+/// Records of opens in a cluster: those of two minutes at a thousand a second.
+pub const OPENED: usize = 131_072;
+/// Records of opens that a node hands in at once.
+pub const OPENED_BATCH: usize = 1_024;
+/// Bytes of an executable's name in a record of an open.
+pub const EXECUTABLE_BYTES: usize = 255;
 /// Milliseconds that a command may be under way; its answer is remembered as long.
 pub const DEADLINE_MS: u64 = 60_000;
 /// Answers remembered at once: what one leader can commit within a deadline.

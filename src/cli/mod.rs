@@ -21,6 +21,7 @@ mod operator;
 mod outfile;
 mod problem;
 mod prompt;
+mod reads;
 mod render;
 mod run;
 mod sealing;

@@ -62,6 +62,9 @@ pub(super) async fn run(shell: &mut Shell, command: SecretCommand) -> Result<(),
         SecretCommand::Holders { secret, quiet, show, client } => {
             holders(shell, &secret, quiet, &show, client).await
         }
+        SecretCommand::Reads { secret, last, show, client } => {
+            super::reads::run(shell, &secret, last, &show, client).await
+        }
         SecretCommand::Rm(args) => rm(shell, args).await,
     }
 }

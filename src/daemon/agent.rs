@@ -16,7 +16,7 @@ use crate::agent::session::{Ending, Session};
 use crate::agent::vault::{Guests, Reads};
 use crate::agent::workload::boot_id;
 use crate::agent::{Book, BookError, Driver, Links, Machine, Worker, shelf_of};
-use crate::base::{Clock, Disk, Name};
+use crate::base::{Clock, Disk, Name, draw};
 use crate::ca::JoinToken;
 use crate::host::{RealDisk, SystemClock, os_dice};
 use crate::transport::{ClientTls, Credentials, serve_local};
@@ -79,11 +79,12 @@ async fn serve(
     let memory = book.load().map_err(|error| book_failure(&error))?;
     let roster = book.load_roster().map_err(|error| book_failure(&error))?.unwrap_or_default();
     let guests = Guests::default();
+    let reads = Reads::new(draw(&mut *os_dice()));
     let serving = Needs {
         dice: os_dice,
         clock: Arc::clone(&machinery.clock),
         guests: guests.clone(),
-        reads: Reads::default(),
+        reads: reads.clone(),
         // Whatever stands at the program's path by now, this is the one that runs.
         guard: Some("/proc/self/exe".into()),
     };
@@ -101,7 +102,7 @@ async fn serve(
     let (ended, ends) = mpsc::unbounded_channel();
     let workloads = Workloads::new(worker.clone(), boot.clone(), guests, ended);
     let alive = workloads.adopt(&roster, &adopted);
-    let links = links(&member, machinery, &boot)?;
+    let links = links(&member, machinery, &boot, reads)?;
     let clock = Arc::clone(&machinery.clock);
     let (driver, handle) = Driver::new(session, links, (worker, reports), (workloads, ends), clock);
 
@@ -230,7 +231,12 @@ fn name_from(host: &str) -> Option<Name> {
     text.trim_matches(|c: char| !c.is_ascii_alphanumeric()).parse().ok()
 }
 
-fn links(member: &Member, machinery: &Machinery, boot: &str) -> Result<Links, Failure> {
+fn links(
+    member: &Member,
+    machinery: &Machinery,
+    boot: &str,
+    reads: Reads,
+) -> Result<Links, Failure> {
     let identity = &member.identity;
     // A copy of its own: the identity's stays with the identity.
     let key = crate::base::SecretBytes::copy_of(identity.key.expose());
@@ -242,7 +248,7 @@ fn links(member: &Member, machinery: &Machinery, boot: &str) -> Result<Links, Fa
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let machine = Machine { boot_id: boot_id.unwrap_or_default(), hostname };
     let (clock, ends) = (Arc::clone(&machinery.clock), member.ends);
-    Ok(Links { tls, node: member.node, machine, dice: os_dice, ends, clock })
+    Ok(Links { tls, node: member.node, machine, dice: os_dice, ends, clock, reads })
 }
 
 // ---- what goes wrong -----------------------------------------------------

@@ -115,6 +115,7 @@ fn act(draft: &mut Draft<'_>, act: &Act) -> Result<Outcome, Refusal> {
         Act::Join(join) => changes::join(draft, join),
         Act::Expose(pairs) => changes::expose(draft, pairs),
         Act::Confirm(list) => changes::confirm(draft, list),
+        Act::Opened(handed) => changes::opened(draft, handed),
     }
 }
 
@@ -132,7 +133,12 @@ fn fits(state: &State, before: u64, act: &Act) -> Result<(), Refusal> {
 /// away, or is about who takes part.
 #[must_use]
 pub fn always_admitted(act: &Act) -> bool {
-    let Act::Change(list) = act else { return true };
+    let list = match act {
+        Act::Change(list) => list,
+        // What does not fit waits on its node.
+        Act::Opened(_) => return false,
+        Act::Genesis(_) | Act::Join(_) | Act::Expose(_) | Act::Confirm(_) => return true,
+    };
     list.iter().all(|change| match change {
         Change::RemoveSecret { .. }
         | Change::RemoveVersion { .. }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::opened::OpenedList;
 use super::spec::{Grant, ServiceSpec};
 use super::state::{Availability, Cluster, Node, NodeRole, Operator, Token};
 use crate::base::{
@@ -59,6 +60,8 @@ pub enum Act {
     Expose(Vec<(NodeId, ServiceId)>),
     /// Nodes have confirmed what was taken from these pairs.
     Confirm(Vec<Confirmation>),
+    /// A node hands in what was opened on it.
+    Opened(OpenedList),
 }
 
 /// The first command.

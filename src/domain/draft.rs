@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::assignment::is_due;
 use super::command::Fact;
 use super::keep;
+use super::opened::{Opened, Reporter};
 use super::state::{Cluster, Exposure, Node, Operator, Secret, Service, State, Token};
 use crate::base::{NodeId, OperatorId, Revision, SecretId, ServiceId, Stamp, TokenId};
 
@@ -19,6 +20,8 @@ enum Undo {
     Service(ServiceId, Option<Arc<Service>>),
     Node(NodeId, Option<Arc<Node>>),
     Exposure((NodeId, ServiceId), Option<Exposure>),
+    Opened((NodeId, Revision), Option<Arc<[Opened]>>),
+    Reporter(NodeId, Option<Reporter>),
     Level(u32),
 }
 
@@ -69,6 +72,10 @@ impl<'a> Draft<'a> {
                 Undo::Node(id, old) => drop(keep::node(state, id, old)),
                 Undo::Exposure(pair, old) => {
                     keep::exposure(state, pair, old);
+                }
+                Undo::Opened(key, old) => drop(keep::opened(state, key, old)),
+                Undo::Reporter(id, old) => {
+                    keep::reporter(state, id, old);
                 }
                 Undo::Level(old) => state.level = old,
             }
@@ -130,6 +137,16 @@ impl<'a> Draft<'a> {
         let old = keep::exposure(self.state, pair, new);
         self.undo.push(Undo::Exposure(pair, old));
         self.fact(Fact::PairRevised(pair.0, pair.1));
+    }
+
+    pub(super) fn put_opened(&mut self, key: (NodeId, Revision), new: Option<Arc<[Opened]>>) {
+        let old = keep::opened(self.state, key, new);
+        self.undo.push(Undo::Opened(key, old));
+    }
+
+    pub(super) fn put_reporter(&mut self, id: NodeId, new: Option<Reporter>) {
+        let old = keep::reporter(self.state, id, new);
+        self.undo.push(Undo::Reporter(id, old));
     }
 
     /// Something was taken from these pairs: they are pending until their nodes

@@ -29,6 +29,8 @@ pub struct Indexes {
     pub exposed_of: BTreeMap<ServiceId, Nodes>,
     /// The pairs of which something taken is not confirmed.
     pub behind: BTreeSet<(NodeId, ServiceId)>,
+    /// How many opens of a node are on record.
+    pub opened_on: BTreeMap<NodeId, usize>,
     /// Remembered answers by their deadline.
     pub deadlines: BTreeSet<(Stamp, RequestId)>,
 }
@@ -58,6 +60,9 @@ impl Indexes {
         }
         for (pair, exposure) in &state.exposed {
             indexes.exposure(*pair, None, Some(*exposure));
+        }
+        for ((node, _), list) in &state.opened {
+            indexes.opened(*node, 0, list.len());
         }
         for (request, answer) in &state.answers {
             indexes.answer(*request, None, Some(answer));
@@ -130,6 +135,15 @@ impl Indexes {
             self.behind.insert(pair);
         } else {
             self.behind.remove(&pair);
+        }
+    }
+
+    /// `old` records of a node's opens went and `new` ones came.
+    pub(super) fn opened(&mut self, node: NodeId, old: usize, new: usize) {
+        let count = self.opened_on.entry(node).or_default();
+        *count = count.saturating_add(new).saturating_sub(old);
+        if *count == 0 {
+            self.opened_on.remove(&node);
         }
     }
 

@@ -53,6 +53,7 @@ all![
     exposed_pairs_are_of_nodes_there,
     exposed_pairs_are_due_or_behind,
     nothing_lies_in_the_future,
+    opens_are_on_record_within_limits,
     answers_are_not_past_their_deadline,
     kinds_are_within_limits,
 ];
@@ -83,7 +84,9 @@ fn nothing_before_init(state: &State) -> bool {
             && state.tokens.is_empty()
             && state.secrets.is_empty()
             && state.services.is_empty()
-            && state.exposed.is_empty())
+            && state.exposed.is_empty()
+            && state.opened.is_empty()
+            && state.reporters.is_empty())
 }
 
 fn a_cluster_has_a_manager(state: &State) -> bool {
@@ -210,6 +213,13 @@ fn nothing_lies_in_the_future(state: &State) -> bool {
     }) && state.services.values().all(|service| service.revision <= now)
         && state.secrets.values().all(|secret| secret.revision <= now)
         && state.answers.values().all(|answer| answer.revision <= now)
+        && state.opened.keys().all(|(_, revision)| *revision <= now)
+}
+
+fn opens_are_on_record_within_limits(state: &State) -> bool {
+    state.opened.values().all(|list| (1..=limits::OPENED_BATCH).contains(&list.len()))
+        && state.opened.values().map(|list| list.len()).sum::<usize>() <= limits::OPENED
+        && state.reporters.keys().all(|node| state.nodes.contains_key(node))
 }
 
 fn answers_are_not_past_their_deadline(state: &State) -> bool {

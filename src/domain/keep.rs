@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
+use super::opened::{Opened, Reporter};
 use super::state::{Answer, Cluster, Exposure, Node, Operator, Secret, Service, State, Token};
 use super::weight;
-use crate::base::{NodeId, OperatorId, RequestId, SecretId, ServiceId, TokenId};
+use crate::base::{NodeId, OperatorId, RequestId, Revision, SecretId, ServiceId, TokenId};
 
 pub(super) fn cluster(state: &mut State, new: Option<Arc<Cluster>>) -> Option<Arc<Cluster>> {
     let old = std::mem::replace(&mut state.cluster, new);
@@ -119,6 +120,32 @@ pub(super) fn exposure(
         None => state.exposed.remove(&pair),
     };
     state.indexes.exposure(pair, old, new);
+    let weights = [old, new].map(|of| of.map_or(0, |_| weight::PAIR));
+    count(&mut state.bytes, weights[0], weights[1]);
+    old
+}
+
+pub(super) fn opened(
+    state: &mut State,
+    key: (NodeId, Revision),
+    new: Option<Arc<[Opened]>>,
+) -> Option<Arc<[Opened]>> {
+    let weight = new.as_deref().map_or(0, weight::opened);
+    let count_of_new = new.as_deref().map_or(0, <[Opened]>::len);
+    let old = match new {
+        Some(new) => state.opened.insert(key, new),
+        None => state.opened.remove(&key),
+    };
+    state.indexes.opened(key.0, old.as_deref().map_or(0, <[Opened]>::len), count_of_new);
+    count(&mut state.bytes, old.as_deref().map_or(0, weight::opened), weight);
+    old
+}
+
+pub(super) fn reporter(state: &mut State, id: NodeId, new: Option<Reporter>) -> Option<Reporter> {
+    let old = match new {
+        Some(new) => state.reporters.insert(id, new),
+        None => state.reporters.remove(&id),
+    };
     let weights = [old, new].map(|of| of.map_or(0, |_| weight::PAIR));
     count(&mut state.bytes, weights[0], weights[1]);
     old

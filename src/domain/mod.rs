@@ -15,6 +15,7 @@ mod indexes;
 pub mod invariant;
 mod keep;
 mod lookup;
+mod opened;
 mod placement;
 mod record;
 mod refusal;
@@ -34,6 +35,7 @@ pub use command::{
 };
 pub use indexes::Indexes;
 pub use lookup::{NotOne, node_by, nodes_touched, secret_by, service_by, token_by};
+pub use opened::{Opened, OpenedList, Reader, Reporter};
 pub use placement::BadConstraint;
 pub use refusal::{Refusal, words};
 pub use spec::{

@@ -4,6 +4,7 @@
 use super::command::{
     Act, Actor, Change, Changed, Command, Genesis, Join, NewVersion, Outcome, Rekey,
 };
+use super::opened::{Opened, OpenedList, Reader};
 use super::refusal::Refusal;
 use super::spec::{Activation, Attribute, Grant, MountKind, OfflinePolicy, ServiceSpec};
 use super::state::{Availability, Cluster, Node, NodeRole, Operator, OperatorRole, Token};
@@ -106,7 +107,43 @@ fn act(hash: &mut Digest, of: &Act) {
                 hash.number(of.gone.into());
             }
         }
+        Act::Opened(of) => {
+            hash.number(6);
+            opened_list(hash, of);
+        }
     }
+}
+
+fn opened_list(hash: &mut Digest, of: &OpenedList) {
+    hash.bytes(of.node.as_bytes());
+    hash.bytes(&of.origin);
+    hash.number(of.first);
+    hash.number(of.dropped);
+    hash.count(of.list.len());
+    for one in &of.list {
+        opened(hash, one);
+    }
+}
+
+fn opened(hash: &mut Digest, of: &Opened) {
+    hash.number(of.at.0);
+    hash.bytes(of.service.as_bytes());
+    hash.bytes(of.secret.as_bytes());
+    hash.bytes(of.version.as_bytes());
+    hash.number(of.number.into());
+    match of.reader {
+        Reader::Workload { pid, started } => {
+            hash.number(1);
+            hash.number(pid.into());
+            hash.number(started);
+        }
+        Reader::Host => hash.number(2),
+        Reader::ByHand => hash.number(3),
+        Reader::Stranger => hash.number(4),
+    }
+    hash.number(of.uid.into());
+    hash.number(of.pid.into());
+    hash.bytes(of.executable.as_bytes());
 }
 
 fn genesis(hash: &mut Digest, of: &Genesis) {

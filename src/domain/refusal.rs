@@ -50,10 +50,12 @@ pub mod words {
     pub const ANSWERS: &str = "commands within a minute";
     /// A count.
     pub const CLUSTER_KEYS: &str = "older cluster keys in use";
+    /// A count.
+    pub const OPENED: &str = "records of opens in one act";
     /// A count of bytes.
     pub const STATE_BYTES: &str = "bytes in the cluster's state";
 
-    const ALL: [&str; 21] = [
+    const ALL: [&str; 22] = [
         SECRET,
         SERVICE,
         NODE,
@@ -74,6 +76,7 @@ pub mod words {
         PAIRS,
         ANSWERS,
         CLUSTER_KEYS,
+        OPENED,
         STATE_BYTES,
     ];
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::opened::{Opened, Reporter};
 use super::spec::{Grant, OfflinePolicy, ServiceSpec};
 use crate::base::{
     ClusterId, Epoch, Fingerprint, Labels, Name, NameKey, NodeId, OperatorId, RecipientId,
@@ -34,6 +35,10 @@ pub struct State {
     pub services: BTreeMap<ServiceId, Arc<Service>>,
     /// (node, service) pairs to which bytes were sent and whose wipe is not confirmed.
     pub exposed: BTreeMap<(NodeId, ServiceId), Exposure>,
+    /// What was opened on the nodes, as they handed it in: oldest first, none of them empty.
+    pub opened: BTreeMap<(NodeId, Revision), Arc<[Opened]>>,
+    /// How far each node has handed in.
+    pub reporters: BTreeMap<NodeId, Reporter>,
     /// Answers remembered until their deadline.
     pub answers: BTreeMap<RequestId, Answer>,
     /// What is derived from the above; never stored, rebuilt by `Indexes::of`.

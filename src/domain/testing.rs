@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{
     Act, Actor, Applied, Availability, Change, Changed, Cluster, ClusterKey, Command, Genesis,
-    Grant, Join, NewVersion, Node, NodeRole, Operator, OperatorRole, Outcome, Placement, Recipient,
-    Refusal, Rekey, ServiceSpec, State, Token, apply, invariant,
+    Grant, Join, NewVersion, Node, NodeRole, Opened, OpenedList, Operator, OperatorRole, Outcome,
+    Placement, Reader, Recipient, Refusal, Rekey, ServiceSpec, State, Token, apply, invariant,
 };
 use crate::base::{
     ClusterId, Epoch, Labels, Name, NodeId, OperatorId, RecipientId, RequestId, Revision,
@@ -169,6 +169,23 @@ pub(crate) fn join(n: u8, called: &str) -> Join {
         addresses: Vec::new(),
         certificate_ends: Stamp(5_000_000),
     }
+}
+
+/// So many opens of secret 1 by service 1 on a node, the first of this number.
+pub(crate) fn opens(node: u8, first: u64, count: usize) -> OpenedList {
+    let one = |number: u64| Opened {
+        at: Stamp(1_000 + number),
+        service: service_id(1),
+        secret: secret_id(1),
+        version: VersionId::from_bytes([1; 16]),
+        number: 1,
+        reader: Reader::Workload { pid: 7, started: 8 },
+        uid: 9,
+        pid: 10,
+        executable: "/bin/cat".to_owned(),
+    };
+    let list = (first..).take(count).map(one).collect();
+    OpenedList { node: node_id(node), origin: [1; 16], first, dropped: 0, list }
 }
 
 /// A cluster to try commands on; every invariant is checked after each.

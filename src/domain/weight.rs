@@ -3,6 +3,7 @@
 //! contents and never what an allocator does.
 
 use super::command::{Change, NewVersion};
+use super::opened::Opened;
 use super::spec::{Attribute, ServiceSpec};
 use super::state::{Cluster, Node, Operator, Secret, Service, State, Token, Version};
 use crate::base::{Labels, Name, WrappedKey};
@@ -21,6 +22,12 @@ pub(super) fn state(state: &State) -> u64 {
         + state.secrets.values().map(|of| secret(of)).sum::<u64>()
         + state.services.values().map(|of| service(of)).sum::<u64>()
         + PAIR * long(state.exposed.len())
+        + PAIR * long(state.reporters.len())
+        + state.opened.values().map(|list| opened(list)).sum::<u64>()
+}
+
+pub(super) fn opened(of: &[Opened]) -> u64 {
+    of.iter().map(|one| THING + long(one.executable.len())).sum()
 }
 
 pub(super) fn cluster(of: &Cluster) -> u64 {

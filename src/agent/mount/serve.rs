@@ -89,7 +89,7 @@ impl Mounts {
     /// as many.
     pub(super) fn tell_dropped(&mut self) {
         let Some(needs) = &self.options.fuse else { return };
-        let (_, dropped) = needs.reads.first(0);
+        let dropped = needs.reads.dropped();
         if dropped > self.said_dropped.saturating_mul(2) {
             self.said_dropped = dropped;
             self.warnings.push(MountWarning::ReadsDropped(dropped));

@@ -9,7 +9,7 @@ mod guests;
 mod reads;
 
 pub use guests::{Guests, Member, Party};
-pub use reads::{Read, Reader, Reads};
+pub use reads::Reads;
 
 use std::collections::BTreeSet;
 

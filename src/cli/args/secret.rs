@@ -72,6 +72,24 @@ pub(crate) enum SecretCommand {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Show who opened a secret: when, on which node, which version
+    #[command(after_help = "Only services that are mounted by FUSE have their opens on record
+(`skep service create --mount fuse`); the cluster keeps the last 131,072.
+
+Examples:
+  skep secret reads db-password
+  skep secret reads --last 20 --format '{{.At}} {{.Node}} {{.Executable}}' db-password")]
+    Reads {
+        /// A name, an id or the unique beginning of an id
+        secret: String,
+        /// Only so many of the newest
+        #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+        last: Option<u32>,
+        #[command(flatten)]
+        show: ShowArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
     /// Remove secrets that no service is granted, or one version
     #[command(
         visible_alias = "remove",

@@ -19,11 +19,11 @@ use crate::wire::api::{
     ApplyReply, ApplyRequest, BelongingReply, BelongingRequest, CommitInitReply, CommitInitRequest,
     CreateTokenReply, CreateTokenRequest, DeliveryProgress, IntakeReply, IntakeRequest,
     JoinClusterReply, JoinClusterRequest, LeaveClusterReply, LeaveClusterRequest, ListHoldersReply,
-    ListHoldersRequest, ListNodesReply, ListRequest, ListSecretsReply, ListServicesReply,
-    ListTokensReply, LockReply, LockRequest, PrepareInitReply, PrepareInitRequest, RecipientsReply,
-    RecipientsRequest, RepairReply, RepairRequest, SecretView, ServiceView, StatusReply,
-    StatusRequest, StepDownReply, StepDownRequest, UnlockHeaderReply, UnlockHeaderRequest,
-    UnlockReply, UnlockRequest, WatchDeliveryRequest,
+    ListHoldersRequest, ListNodesReply, ListReadsReply, ListReadsRequest, ListRequest,
+    ListSecretsReply, ListServicesReply, ListTokensReply, LockReply, LockRequest, PrepareInitReply,
+    PrepareInitRequest, RecipientsReply, RecipientsRequest, RepairReply, RepairRequest, SecretView,
+    ServiceView, StatusReply, StatusRequest, StepDownReply, StepDownRequest, UnlockHeaderReply,
+    UnlockHeaderRequest, UnlockReply, UnlockRequest, WatchDeliveryRequest,
 };
 
 /// What the manager answers and what it was asked.
@@ -171,6 +171,7 @@ impl Control for Fake {
         list_nodes: ListRequest -> ListNodesReply,
         list_tokens: ListRequest -> ListTokensReply,
         list_holders: ListHoldersRequest -> ListHoldersReply,
+        list_reads: ListReadsRequest -> ListReadsReply,
         recipients: RecipientsRequest -> RecipientsReply,
     }
 }

@@ -4,6 +4,7 @@
 mod founding;
 mod grant;
 mod node;
+mod opened;
 mod pair;
 mod secret;
 mod service;
@@ -11,6 +12,7 @@ mod token;
 
 pub(super) use founding::genesis;
 pub(super) use node::join;
+pub(super) use opened::opened;
 pub(super) use pair::{confirm, expose};
 
 use super::command::{Change, Changed};

@@ -148,6 +148,9 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<C
     for pair in pairs {
         draft.put_exposure(pair, None);
     }
+    if draft.state().reporters.contains_key(&id) {
+        draft.put_reporter(id, None);
+    }
     draft.put_node(id, None);
     Ok(Changed::Done)
 }

@@ -3,6 +3,7 @@
 //! leaves the work to its parts.
 
 mod onward;
+mod opened;
 mod reads;
 mod status;
 mod warnings;
@@ -354,6 +355,23 @@ impl Control for ControlService {
             }
             At::Here(running, _) => {
                 Ok(Response::new(reads::holders(&running, &request.into_inner()).await?))
+            }
+        }
+    }
+
+    async fn list_reads(
+        &self,
+        request: Request<api::ListReadsRequest>,
+    ) -> Answer<api::ListReadsReply> {
+        match self.place_read(&request, Method::Read, request.get_ref().stale)? {
+            At::There(onward) => {
+                let ask = |mut leader: PeerClient, request| async move {
+                    leader.list_reads(request).await
+                };
+                onward.ask(request, Broken::NothingDone, ask).await
+            }
+            At::Here(running, _) => {
+                Ok(Response::new(opened::reads(&running, &request.into_inner()).await?))
             }
         }
     }

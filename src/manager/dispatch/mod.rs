@@ -21,9 +21,11 @@ mod watch;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
@@ -39,6 +41,10 @@ use crate::wire::api;
 /// Bytes of one message from an agent: a hello that names everything that a node
 /// at the limits could have.
 const AGENT_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Reports of opens that a node may hand in within a second.
+const REPORTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
+/// Reports that it may hand in at once: all that it keeps when no manager is there.
+const BACKLOG: NonZeroU32 = NonZeroU32::MIN.saturating_add(79);
 /// Bytes of one message to an agent.
 const LEADER_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 
@@ -77,6 +83,8 @@ pub struct Seen {
 struct Shared {
     core: Arc<Core>,
     table: Table,
+    /// How often each node may report opens.
+    reports: DefaultKeyedRateLimiter<NodeId>,
 }
 
 impl Dispatch {
@@ -84,7 +92,8 @@ impl Dispatch {
     /// Inside a runtime.
     #[must_use]
     pub fn start(core: Arc<Core>) -> Self {
-        let shared = Arc::new(Shared { core, table: Table::default() });
+        let reports = RateLimiter::keyed(Quota::per_second(REPORTS).allow_burst(BACKLOG));
+        let shared = Arc::new(Shared { core, table: Table::default(), reports });
         tokio::spawn(follow(Arc::clone(&shared)));
         tokio::spawn(confirm::run(Arc::clone(&shared)));
         Self { shared }
@@ -124,7 +133,8 @@ impl Dispatch {
         }
     }
 
-    /// The `skep.api.v1.Delivery` service: `Session` and `Leave`.
+    /// The `skep.api.v1.Delivery` service: a node's session, what was opened on it, and its
+    /// leaving.
     #[must_use]
     pub fn service(&self) -> DeliveryServer<DeliveryService> {
         DeliveryServer::new(DeliveryService::new(Arc::clone(&self.shared)))

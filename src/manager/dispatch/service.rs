@@ -18,6 +18,7 @@ use crate::domain::{Act, Actor, Change, NodeRole, Refusal, State};
 use crate::transport::rpc::api::delivery_server::Delivery;
 use crate::transport::{Caller, caller, problem_status as problem};
 use crate::wire::api;
+use crate::wire::convert::read_opened;
 
 /// Messages on their way to one agent: the next waits until it has taken these.
 const UNDER_WAY: usize = 2;
@@ -110,6 +111,26 @@ impl Delivery for DeliveryService {
         // The answer's head goes out before the hello is read: an agent may wait for it.
         tokio::spawn(session::run(shared, admitted, request.into_inner(), out));
         Ok(Response::new(ReceiverStream::new(messages)))
+    }
+
+    async fn report_opened(
+        &self,
+        request: Request<api::ReportOpenedRequest>,
+    ) -> Result<Response<api::ReportOpenedReply>, Status> {
+        let Admitted { node, .. } = self.admit(&request).await?;
+        if self.shared.reports.check_key(&node).is_err() {
+            let text = "this node reports opens too often";
+            return Err(problem(Code::ResourceExhausted, 1, text, "", None));
+        }
+        let opened = read_opened(node, request.into_inner())
+            .map_err(|bad| problem(Code::InvalidArgument, 2, &bad.to_string(), "", None))?;
+        let proposed = self.shared.propose(Actor::Node(node), Act::Opened(opened)).await;
+        match proposed.map_err(|error| self.shared.unproposed(&error))?.outcome {
+            Ok(_) => Ok(Response::new(api::ReportOpenedReply {})),
+            Err(refusal) => {
+                Err(problem(Code::FailedPrecondition, 1, &refusal.to_string(), "", None))
+            }
+        }
     }
 
     async fn leave(

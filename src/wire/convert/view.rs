@@ -170,11 +170,11 @@ pub fn holders(state: &State, secret: SecretId) -> Vec<api::HolderView> {
 }
 
 /// A node's name; its id, where it is gone.
-fn node_name(state: &State, id: NodeId) -> String {
+pub(super) fn node_name(state: &State, id: NodeId) -> String {
     state.nodes.get(&id).map_or_else(|| id.to_string(), |node| node.name.to_string())
 }
 
 /// A service's name; its id, where it is gone.
-fn service_name(state: &State, id: ServiceId) -> String {
+pub(super) fn service_name(state: &State, id: ServiceId) -> String {
     state.services.get(&id).map_or_else(|| id.to_string(), |service| service.name.to_string())
 }

@@ -2,6 +2,7 @@
 
 use prost::Message;
 
+use super::opened::{opened, write_opened};
 use super::parts::{
     availability, boxes, cluster, fixed, grant, id, label_list, labels, node, operator, role,
     sealed, spec, text, there, token, wrapped, write_availability, write_boxes, write_cluster,
@@ -11,7 +12,9 @@ use super::parts::{
 use super::shape::{self, actor, change, command};
 use super::{Bad, BadStored, Read, VERSION};
 use crate::base::{Label, Revision, Stamp};
-use crate::domain::{Act, Actor, Change, Command, Confirmation, Genesis, Join, NewVersion, Rekey};
+use crate::domain::{
+    Act, Actor, Change, Command, Confirmation, Genesis, Join, NewVersion, OpenedList, Rekey,
+};
 
 /// A command's stored bytes.
 #[must_use]
@@ -107,6 +110,13 @@ fn read_act(act: command::Act) -> Read<Act> {
             };
             Act::Confirm(list.confirmations.iter().map(one).collect::<Read<_>>()?)
         }
+        command::Act::Opened(of) => Act::Opened(OpenedList {
+            node: id("node", &of.node)?,
+            origin: fixed("origin", &of.origin)?,
+            first: of.first,
+            dropped: of.dropped,
+            list: of.list.into_iter().map(opened).collect::<Read<_>>()?,
+        }),
     })
 }
 
@@ -140,6 +150,13 @@ fn write_act(act: &Act) -> command::Act {
             let confirmations = confirmations.collect();
             command::Act::Confirm(shape::Confirmations { confirmations })
         }
+        Act::Opened(of) => command::Act::Opened(shape::OpenedList {
+            node: of.node.as_bytes().to_vec(),
+            origin: of.origin.to_vec(),
+            first: of.first,
+            dropped: of.dropped,
+            list: of.list.iter().map(write_opened).collect(),
+        }),
     }
 }
 

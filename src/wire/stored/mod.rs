@@ -6,6 +6,7 @@
 //! state against every invariant.
 
 mod command;
+mod opened;
 mod outcome;
 mod parts;
 mod state;

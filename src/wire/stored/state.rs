@@ -8,6 +8,7 @@ use std::sync::Arc;
 use prost::Message;
 use prost::encoding::{decode_varint, encoded_len_varint};
 
+use super::opened::{opened, write_opened};
 use super::parts::{
     cluster, fixed, grant, id, labels, node, operator, sealed, spec, text, there, token, wrapped,
     write_cluster, write_grant, write_labels, write_node, write_operator, write_spec, write_token,
@@ -16,7 +17,9 @@ use super::parts::{
 use super::shape::{self, record::Of};
 use super::{Bad, BadStored, Read, VERSION, outcome};
 use crate::base::{Revision, Stamp};
-use crate::domain::{Answer, Exposure, LEVEL, Secret, Service, State, Version, invariant};
+use crate::domain::{
+    Answer, Exposure, LEVEL, Reporter, Secret, Service, State, Version, invariant,
+};
 
 /// Bytes of one record: a value, or a service with all its grants and the
 /// longest targets, and as much again.
@@ -44,6 +47,8 @@ pub fn encode_state(state: &State) -> impl Iterator<Item = Vec<u8>> + '_ {
         + state.secrets.values().map(|secret| 1 + secret.versions.len()).sum::<usize>()
         + state.services.len()
         + state.exposed.len()
+        + state.opened.len()
+        + state.reporters.len()
         + state.answers.len();
     let records = u64::try_from(total).unwrap_or(u64::MAX);
     let end = Of::End(shape::End { records, bytes: state.bytes });
@@ -123,7 +128,23 @@ fn rest(state: &State) -> impl Iterator<Item = Of> + '_ {
             outcome: Some(outcome::write(&answer.outcome)),
         })
     });
-    pairs.chain(answers)
+    let opened = state.opened.iter().map(|((node, revision), list)| {
+        Of::Opened(shape::KeptOpened {
+            node: node.as_bytes().to_vec(),
+            revision: revision.0,
+            list: list.iter().map(write_opened).collect(),
+        })
+    });
+    let reporters = state.reporters.iter().map(|(node, of)| {
+        Of::Reporter(shape::KeptReporter {
+            node: node.as_bytes().to_vec(),
+            origin: of.origin.to_vec(),
+            next: of.next,
+            dropped: of.dropped,
+            dropped_before: of.dropped_before,
+        })
+    });
+    pairs.chain(opened).chain(reporters).chain(answers)
 }
 
 /// The state in these bytes, where they are all at hand.
@@ -258,6 +279,20 @@ impl StateReader {
                     outcome: outcome::read(of.outcome)?,
                 };
                 put(&mut state.answers, id("request", &of.request)?, answer)
+            }
+            Of::Opened(of) => {
+                let key = (id("node", &of.node)?, Revision(of.revision));
+                let list: Vec<_> = of.list.into_iter().map(opened).collect::<Read<_>>()?;
+                put(&mut state.opened, key, Arc::from(list))
+            }
+            Of::Reporter(of) => {
+                let reporter = Reporter {
+                    origin: fixed("origin", &of.origin)?,
+                    next: of.next,
+                    dropped: of.dropped,
+                    dropped_before: of.dropped_before,
+                };
+                put(&mut state.reporters, id("node", &of.node)?, reporter)
             }
             Of::End(end) => {
                 self.end = Some(end);

@@ -8,12 +8,13 @@ use proptest::prelude::*;
 use super::{BadStored, StateReader, decode_command, decode_state, encode_command, encode_state};
 use crate::base::{Labels, OperatorId, RequestId, Revision, Stamp, TokenId};
 use crate::domain::testing::{
-    MANAGER, World, everywhere, genesis, grant, join, join_manager, name, node_id, rekey,
+    MANAGER, World, everywhere, genesis, grant, join, join_manager, name, node_id, opens, rekey,
     secret_id, service_id, token, version,
 };
 use crate::domain::{
     Act, Actor, Answer, Availability, Change, Command, Confirmation, Grant, NodeRole,
-    OfflinePolicy, Outcome, Placement, Refusal, ServiceSpec, State, Token, words,
+    OfflinePolicy, OpenedList, Outcome, Placement, Reader, Refusal, ServiceSpec, State, Token,
+    words,
 };
 
 fn command(actor: Actor, act: Act) -> Command {
@@ -57,6 +58,24 @@ fn changes() -> Vec<Change> {
     ]
 }
 
+/// An open by every kind of reader.
+fn every_reader() -> OpenedList {
+    let readers =
+        [Reader::Workload { pid: 7, started: 8 }, Reader::Host, Reader::ByHand, Reader::Stranger];
+    let mut list = OpenedList { dropped: 3, ..opens(1, 0, readers.len()) };
+    for (one, reader) in list.list.iter_mut().zip(readers) {
+        one.reader = reader;
+    }
+    list
+}
+
+/// With opens on record.
+fn opened() -> State {
+    let mut world = World::with_workers(1);
+    world.act(Act::Opened(every_reader()));
+    world.state
+}
+
 /// Every act and actor there is.
 fn commands() -> Vec<Command> {
     let manager = crate::domain::Join {
@@ -76,6 +95,7 @@ fn commands() -> Vec<Command> {
         command(Actor::Leader(MANAGER), Act::Expose(vec![(node, service)])),
         command(Actor::Node(node), Act::Confirm(vec![confirmation])),
         command(Actor::Node(MANAGER), Act::Change(vec![removal])),
+        command(Actor::Node(node), Act::Opened(every_reader())),
     ]
 }
 
@@ -179,10 +199,8 @@ fn index_growth(read: &State, made: &State) -> usize {
 fn what_version_1_wrote_is_read_and_written_alike() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let golden = |file: &str| std::fs::read(folder.join(file)).expect("a golden file");
-    for (file, command) in ["genesis", "changes", "join", "expose", "confirm", "remove-manager"]
-        .into_iter()
-        .zip(commands())
-    {
+    let files = ["genesis", "changes", "join", "expose", "confirm", "remove-manager", "opened"];
+    for (file, command) in files.into_iter().zip(commands()) {
         let bytes = golden(&format!("command-1-{file}.bin"));
         assert_eq!(encode_command(&command), bytes, "{file}");
         assert_eq!(decode_command(&bytes), Ok(command), "{file}");
@@ -191,6 +209,10 @@ fn what_version_1_wrote_is_read_and_written_alike() {
     let state = decode_state(&bytes).expect("a state");
     assert_eq!((state.secrets.len(), state.services.len(), state.nodes.len()), (1, 1, 3));
     assert_eq!(encode_state(&state).flatten().collect::<Vec<_>>(), bytes);
+    let bytes = golden("state-1-opened.bin");
+    let state = decode_state(&bytes).expect("a state");
+    assert_eq!(encode_state(&opened()).flatten().collect::<Vec<_>>(), bytes);
+    assert_eq!((state.opened.len(), state.reporters.len()), (1, 1));
     let bytes = golden("state-1-rekeyed.bin");
     let state = decode_state(&bytes).expect("a state");
     assert_eq!(encode_state(&rekeyed()).flatten().collect::<Vec<_>>(), bytes);

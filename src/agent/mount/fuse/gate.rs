@@ -5,8 +5,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use super::super::super::vault::{Party, Reader};
-use crate::domain::Owner;
+use super::super::super::vault::{Party, Workload};
+use crate::base::limits;
+use crate::domain::{Owner, Reader};
 
 /// Ancestors looked at for a caller whose namespace isn't known: a command that makes a
 /// namespace of its own rarely stands deeper.
@@ -61,7 +62,7 @@ pub(super) fn decide(
         };
     }
     if let Some(member) = party.members.iter().find(|one| one.namespace == Some(namespace)) {
-        return Reader::Workload(member.main);
+        return of_workload(member.main);
     }
     if let Some(member) = ancestor(caller.thread, party, machine) {
         return member;
@@ -81,10 +82,14 @@ fn ancestor(thread: u32, party: &Party, machine: &dyn Machine) -> Option<Reader>
         let namespace = machine.namespace(here)?;
         let found = party.members.iter().find(|member| member.namespace == Some(namespace));
         if let Some(member) = found {
-            return Some(Reader::Workload(member.main));
+            return Some(of_workload(member.main));
         }
     }
     None
+}
+
+fn of_workload(Workload { pid, started }: Workload) -> Reader {
+    Reader::Workload { pid, started }
 }
 
 /// This machine, through `/proc`.
@@ -127,14 +132,26 @@ pub(super) fn host_namespaces() -> Vec<u64> {
 /// What a thread runs; empty: it can't be told.
 pub(super) fn executable(thread: u32) -> String {
     let path = fs::read_link(format!("/proc/{thread}/exe"));
-    path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+    path.map(|path| named(&path.to_string_lossy())).unwrap_or_default()
+}
+
+/// The path as records may hold it: the end of a long one, after dots.
+fn named(path: &str) -> String {
+    const DOTS: &str = "...";
+    let plain: String = path.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    if plain.len() <= limits::EXECUTABLE_BYTES {
+        return plain;
+    }
+    let start = plain.len() + DOTS.len() - limits::EXECUTABLE_BYTES;
+    let start = plain.ceil_char_boundary(start);
+    format!("{DOTS}{}", plain.get(start..).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::super::super::vault::{Member, Workload};
+    use super::super::super::super::vault::Member;
     use super::*;
 
     const HOST: u64 = 1;
@@ -172,7 +189,7 @@ mod tests {
     fn workloads_owners_and_root_may_and_strangers_may_not() {
         let member = Member { main: MAIN, left: Vec::new(), namespace: Some(5) };
         let party = Party { by_hand: false, members: vec![member] };
-        let workload = Reader::Workload(MAIN);
+        let workload = of_workload(MAIN);
         assert_eq!(asked(&party, 50, 0), workload);
         assert_eq!(asked(&party, 51, 33), workload, "its namespace, though not its child");
         assert_eq!(asked(&party, 52, 33), workload, "a namespace made by one of its processes");

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use fuser::{Errno, ReplyData};
 use parking_lot::{Mutex, RwLock};
 
-use super::super::super::vault::{FileSpec, Read, Reader};
+use super::super::super::vault::FileSpec;
 use super::super::error::MountError;
 use super::Needs;
 use super::content::{self, Content};
 use super::gate::{self, Caller};
 use super::tree::{Kind, ROOT, Tree};
 use crate::base::{SecretBytes, ServiceId, Stamp};
-use crate::domain::Owner;
+use crate::domain::{Opened, Owner, Reader};
 use crate::seal::ShelfKey;
 
 /// Everything that is shown, whoever asks for it.
@@ -158,7 +158,7 @@ impl Share {
         }
         // What was emptied has nothing that could be read.
         if let Some(of) = content.of() {
-            self.needs.reads.note(Read {
+            self.needs.reads.note(Opened {
                 at: self.now(),
                 service,
                 secret: of.secret,

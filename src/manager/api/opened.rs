@@ -1,0 +1,47 @@
+//! Opens on record, paged as they happened.
+
+use super::super::problem::Problem;
+use super::super::running::Running;
+use crate::domain::NotOne;
+use crate::wire::api;
+use crate::wire::convert::{Position, dropped_reads, opened_of, read_id, read_view};
+
+/// Records on a page; the longest ones fit into a message.
+const PAGE: usize = 1_000;
+
+/// A page of a secret's opens.
+pub(super) async fn reads(
+    running: &Running,
+    request: &api::ListReadsRequest,
+) -> Result<api::ListReadsReply, Problem> {
+    let secret = read_id("secret", &request.secret)?;
+    let after = match request.after.as_slice() {
+        [] => None,
+        after => Some(Position::read(after)?),
+    };
+    let count = |wanted: u32, most| match usize::try_from(wanted) {
+        Ok(wanted) if wanted > 0 => wanted.min(most),
+        _ => most,
+    };
+    running.settle(request.stale).await?;
+    running.core.consensus.read(|state| {
+        if !state.secrets.contains_key(&secret) {
+            let what = secret.to_string();
+            return Err(Problem::from(NotOne::NotFound { kind: "secret", what }));
+        }
+        let all = opened_of(state, secret);
+        let all = all.get(all.len().saturating_sub(count(request.last, all.len()))..);
+        let mut left = all.unwrap_or_default();
+        if let Some(after) = after {
+            let start = left.partition_point(|(position, _)| *position <= after);
+            left = left.get(start..).unwrap_or_default();
+        }
+        let page = left.get(..count(request.limit, PAGE).min(left.len())).unwrap_or_default();
+        Ok(api::ListReadsReply {
+            revision: state.revision.0,
+            reads: page.iter().map(|(position, of)| read_view(state, *position, of)).collect(),
+            more: page.len() < left.len(),
+            dropped: dropped_reads(state),
+        })
+    })
+}
