@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
-use cluster_tests::{Cluster, Manager, binary, until};
+use cluster_tests::{Cluster, Manager, binary, run, until};
 
 /// A number of the manager that follows, of three.
 fn follower(cluster: &Cluster) -> usize {
@@ -30,6 +30,23 @@ fn ended(child: Child) -> (Option<i32>, String, String) {
     let output = child.wait_with_output().expect("its output");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_typed_socket_goes_before_a_host_in_the_environment() {
+    let cluster = Cluster::start(0);
+    let ask = |words: &[&str]| {
+        let mut command = std::process::Command::new(binary());
+        // Nobody listens there.
+        command.args(["status", "--format", "json"]).args(words).env("SKEP_HOST", "127.0.0.1:1");
+        command.env("SKEP_IDENTITY", cluster.identity());
+        run(&mut command, b"")
+    };
+    let socket = cluster.manager.socket().display().to_string();
+    let _ = ask(&["--socket", &socket]).ok();
+    let _ = ask(&[]).status(3);
+    let both = ask(&["--socket", &socket, "--host", "127.0.0.1:2"]).status(2);
+    assert!(both.err.starts_with("error: --host and --socket are two managers"), "{}", both.err);
 }
 
 #[test]

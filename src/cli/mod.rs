@@ -19,6 +19,7 @@ mod man;
 mod node;
 mod operator;
 mod outfile;
+mod parse;
 mod problem;
 mod prompt;
 mod reads;
@@ -42,10 +43,9 @@ mod tests;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 
-use args::{AgentCommand, Command, ManagerCommand, Words};
+use args::{AgentCommand, Command, ManagerCommand};
 use problem::Trouble;
 
 use crate::daemon::{Exit, Failure};
@@ -69,7 +69,7 @@ pub fn main() -> ExitCode {
 
 /// Does what these words say, the program's name first.
 pub fn run(shell: &mut Shell, words: &[OsString]) -> Exit {
-    let command = match Words::try_parse_from(words) {
+    let command = match parse::words(words) {
         Ok(words) => words.command,
         Err(error) => return not_parsed(shell, &error, words),
     };
