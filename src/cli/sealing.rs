@@ -23,7 +23,10 @@ pub(super) struct Draft {
 }
 
 /// Seals the values to the intake key, makes changes of them and applies these as
-/// one act. Where the intake key was retired on the way, all is sealed again, once.
+/// one act. Where the intake key was retired on the way, all is sealed again.
+///
+/// First under the same request id: if the act was done and its answer lost, that
+/// answers so. Only what was surely refused is asked under another one.
 pub(super) async fn apply_sealed(
     shell: &mut Shell,
     link: &mut Link,
@@ -35,21 +38,23 @@ pub(super) async fn apply_sealed(
         Some(intake) => intake,
         None => intake_of(link).await?,
     };
-    let mut again = true;
+    let first = RequestId::draw(&mut *shell.dice);
+    let mut tries = [Some(first), Some(RequestId::draw(&mut *shell.dice)), None].into_iter();
+    let mut request = first;
     loop {
         let sealed = drafts.iter().map(|draft| seal(&mut *shell.dice, &intake, draft));
         let sealed = sealed.collect::<Result<Vec<_>, _>>().map_err(unsealed)?;
-        let refusal = match apply(shell, link, look, &changes_of(sealed)).await {
-            Err(Trouble::Failed(failure)) if again && failure.exit == Exit::Refused => failure,
+        let refusal = match apply_as(link, look, request, &changes_of(sealed)).await {
+            Err(Trouble::Failed(failure)) if failure.exit == Exit::Refused => failure,
             other => return other,
         };
         // Refused for good, unless the key was another one by then.
-        again = false;
         let newer = intake_of(link).await?;
-        if newer.number == intake.number {
+        let Some(next) = tries.next().flatten() else { return Err(refusal.into()) };
+        if newer.number == intake.number && next == request {
             return Err(refusal.into());
         }
-        intake = newer;
+        (intake, request) = (newer, next);
     }
 }
 
@@ -60,6 +65,16 @@ pub(super) async fn apply(
     look: &str,
     changes: &[Change],
 ) -> Result<api::ApplyReply, Trouble> {
+    let request = RequestId::draw(&mut *shell.dice);
+    apply_as(link, look, request, changes).await
+}
+
+async fn apply_as(
+    link: &mut Link,
+    look: &str,
+    request: RequestId,
+    changes: &[Change],
+) -> Result<api::ApplyReply, Trouble> {
     if changes.len() > limits::CHANGES {
         let most = limits::CHANGES;
         return Err(super::problem::usage(
@@ -68,8 +83,7 @@ pub(super) async fn apply(
         ));
     }
     let changes = changes.iter().filter_map(convert::write_change).collect();
-    let request_id = RequestId::draw(&mut *shell.dice).as_bytes().to_vec();
-    let request = api::ApplyRequest { request_id, changes };
+    let request = api::ApplyRequest { request_id: request.as_bytes().to_vec(), changes };
     let kind = Kind::Repeatable(look.to_owned());
     link.call(kind, request, async |mut client: Control, request| client.apply(request).await).await
 }

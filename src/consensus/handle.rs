@@ -33,6 +33,8 @@ use crate::transport::rpc::raft::raft_server::RaftServer;
 
 /// How long a new cluster may take to elect its only voter.
 const FOUNDING: Duration = Duration::from_secs(10);
+/// A peer heard of within so many milliseconds is there: ten heartbeats.
+const RECENT_MS: u64 = 1_000;
 /// Between two attempts while a new leader has no lease yet.
 const LEASE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -370,7 +372,7 @@ impl Consensus {
         let next = self.members().into_iter().filter(|member| {
             member.voter
                 && member.node != self.inner.node
-                && member.last_contact_ms.is_some()
+                && member.last_contact_ms.is_some_and(|ago| ago < RECENT_MS)
                 && to.is_none_or(|to| to == member.node)
         });
         let mut leadership = self.leadership();

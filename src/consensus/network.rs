@@ -1,6 +1,7 @@
 //! Calling peers: one connection each for entries, for votes and heartbeats, and
 //! for snapshots, so that none waits behind another.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkV2};
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::Request;
@@ -49,14 +51,35 @@ pub(super) struct Network {
     /// `None`: a test of one voter, with nobody to call.
     pub(super) tls: Option<ClientTls>,
     pub(super) peers: Arc<Peers>,
+    /// The connections for votes: a vote is asked for by a client of its own, in less time
+    /// than a handshake may take.
+    pub(super) voting: Voting,
 }
+
+/// A client for votes to each peer, kept between elections.
+pub(super) type Voting =
+    Arc<Mutex<BTreeMap<NodeId, (Vec<String>, Arc<tokio::sync::Mutex<Client>>)>>>;
 
 impl Network {
     /// A connection to one peer, made when it is needed.
     pub(super) fn client(&self, expect: Expect, addresses: Vec<String>) -> Client {
         let (tls, peers) = (self.tls.clone(), Arc::clone(&self.peers));
         let (open, making, answered) = (None, None, Instant::now());
-        Client { tls, peers, expect, addresses, open, making, answered }
+        Client { tls, peers, expect, addresses, open, making, answered, voting: None }
+    }
+
+    /// That for votes; another one if the peer has moved.
+    fn voting(&self, target: NodeId, addresses: &[String]) -> Arc<tokio::sync::Mutex<Client>> {
+        let new = || {
+            let client = self.client(Expect::Manager(target), addresses.to_vec());
+            (addresses.to_vec(), Arc::new(tokio::sync::Mutex::new(client)))
+        };
+        let mut voting = self.voting.lock();
+        let (at, client) = voting.entry(target).or_insert_with(new);
+        if at != addresses {
+            (*at, *client) = new();
+        }
+        Arc::clone(client)
     }
 }
 
@@ -64,7 +87,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, target: NodeId, node: &Addresses) -> Client {
-        self.client(Expect::Manager(target), node.0.clone())
+        let voting = Some(self.voting(target, &node.0));
+        Client { voting, ..self.client(Expect::Manager(target), node.0.clone()) }
     }
 }
 
@@ -80,6 +104,8 @@ pub(super) struct Client {
     making: Option<JoinHandle<Result<Open, Failed>>>,
     /// When an answer came last over the one that is open.
     answered: Instant,
+    /// Over which votes are asked for; `None`: over this one.
+    voting: Option<Arc<tokio::sync::Mutex<Client>>>,
 }
 
 pub(super) type Failed = RPCError<TypeConfig>;
@@ -223,6 +249,27 @@ impl Client {
             .unwrap_or_else(|_| Err(unreachable("no answer in time")))
     }
 
+    /// Asks for a vote over the connection that is kept for that, before whoever asks gives
+    /// up on it.
+    async fn ask_for_vote(
+        &mut self,
+        request: &VoteRequest<TypeConfig>,
+        pre_vote: bool,
+        limit: Duration,
+    ) -> Result<VoteResponse<TypeConfig>, Failed> {
+        let Some(kept) = self.voting.clone() else {
+            return self.ask(request, pre_vote, limit).await;
+        };
+        let mut kept = kept.lock().await;
+        let used_before = kept.open.is_some();
+        let answer = kept.ask(request, pre_vote, limit).await;
+        // It has lain idle since the last election, and the peer may have started anew.
+        if answer.is_err() && used_before && kept.open.is_none() {
+            return kept.ask(request, pre_vote, limit).await;
+        }
+        answer
+    }
+
     async fn ask(
         &mut self,
         request: &VoteRequest<TypeConfig>,
@@ -305,7 +352,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Failed> {
-        self.ask(&request, false, option.hard_ttl()).await
+        self.ask_for_vote(&request, false, option.soft_ttl()).await
     }
 
     async fn pre_vote(
@@ -313,7 +360,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, Failed> {
-        self.ask(&request, true, option.hard_ttl()).await
+        self.ask_for_vote(&request, true, option.soft_ttl()).await
     }
 
     async fn full_snapshot(

@@ -9,7 +9,7 @@ use super::gate::Gate;
 use super::handle::{Start, StartError};
 use super::log_store::LogStore;
 use super::machine::{Cause, Machine, Shared};
-use super::network::Network;
+use super::network::{Network, Voting};
 use super::peers::{Peers, durably};
 use super::types::TypeConfig;
 use crate::base::{Dice, Disk, NodeId};
@@ -226,7 +226,8 @@ pub(super) async fn start(parts: &Parts) -> Result<Running, StartError> {
         .validate()
         .map_err(|error| StartError::Disk(std::io::Error::other(error)))?;
     let store = LogStore(log.clone());
-    let network = Network { tls: parts.tls.clone(), peers: Arc::clone(&peers) };
+    let (tls, voting) = (parts.tls.clone(), Voting::default());
+    let network = Network { tls, peers: Arc::clone(&peers), voting };
     let runtime = RaftRuntime::new().map_err(StartError::Disk)?;
     let raft = Raft::new(node, Arc::new(config), network.clone(), store, machine);
     let raft = runtime.run(raft).await.map_err(StartError::Disk)?;

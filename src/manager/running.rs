@@ -32,6 +32,8 @@ use crate::transport::{ClientTls, Credentials, Cuts, ServerTls, serve};
 
 /// How long another manager may take to take the lead.
 const STEP_DOWN: Duration = Duration::from_secs(5);
+/// The same when this manager ends: what is left of the time is for its streams.
+const LAST_HAND_OVER: Duration = Duration::from_secs(2);
 /// How long a read waits to be linearizable.
 const READ_WAIT: Duration = Duration::from_secs(5);
 
@@ -396,7 +398,8 @@ impl Running {
     /// consensus.
     pub(super) async fn shut(&self, grace: Duration) {
         if self.is_leader().is_ok() && self.core.consensus.members().len() > 1 {
-            let moved = self.core.consensus.hand_over(grace, None).await;
+            // A peer that takes it does so at once; one that ends too never will.
+            let moved = self.core.consensus.hand_over(grace.min(LAST_HAND_OVER), None).await;
             tracing::info!(event = "leadership_handed_over", moved);
         }
         self.stop.cancel();

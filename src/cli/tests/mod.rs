@@ -68,19 +68,25 @@ fn a_value_arrives_sealed_and_opens_again() {
 }
 
 #[test]
-fn a_retired_intake_key_is_sealed_to_again_once() {
+fn a_retired_intake_key_is_sealed_to_again() {
     let script = Script {
         keys: [key(1), key(2)].into(),
-        applies: [Err(problem(1, "the intake key has changed"))].into(),
+        applies: [
+            Err(problem(1, "the intake key has changed")),
+            Err(problem(1, "the intake key has changed")),
+        ]
+        .into(),
         ..Script::default()
     };
     let stage = Stage::new(script);
     let ran = stage.run(&["secret", "create", "a", "VALUE"]);
     assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
     let script = stage.script.lock();
-    assert_eq!(script.applied.len(), 2);
-    assert_ne!(script.applied[0].request_id, script.applied[1].request_id);
-    let Some(change::Of::CreateSecret(sent)) = &script.applied[1].changes[0].of else {
+    let ids: Vec<_> = script.applied.iter().map(|sent| &sent.request_id).collect();
+    assert_eq!(ids.len(), 3);
+    assert_eq!(ids[0], ids[1], "it may have been done: the first one's answer is asked for");
+    assert_ne!(ids[1], ids[2], "it was surely refused");
+    let Some(change::Of::CreateSecret(sent)) = &script.applied[2].changes[0].of else {
         panic!("another change")
     };
     assert_eq!(opened(&script.keys[0], &sent.id, sent.version.as_ref().expect("one")), b"hunter2");

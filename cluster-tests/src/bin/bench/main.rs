@@ -1,5 +1,7 @@
 //! What it costs: one table and JSON. Run by `scripts/bench` on a release build.
 
+mod mounts;
+
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,8 @@ struct Size {
     deliveries: usize,
     fail_overs: usize,
     secrets: usize,
+    /// Of each file on each mount; a large one a twentieth of that.
+    reads: usize,
 }
 
 const WHOLE: Size = Size {
@@ -28,6 +32,7 @@ const WHOLE: Size = Size {
     deliveries: 100,
     fail_overs: 7,
     secrets: 20_000,
+    reads: 20_000,
 };
 const QUICK: Size = Size {
     row: Duration::from_secs(1),
@@ -35,6 +40,7 @@ const QUICK: Size = Size {
     deliveries: 20,
     fail_overs: 2,
     secrets: 2_000,
+    reads: 2_000,
 };
 /// Bytes of a value.
 const VALUE: usize = 512;
@@ -88,6 +94,7 @@ fn main() {
     rows.extend(delivery(&size));
     rows.push(fail_over(&size));
     rows.extend(many_secrets(&size));
+    rows.extend(mounts::reads(&size));
     println!("{}", table(&rows));
     if let Some(path) = into {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
@@ -105,8 +112,12 @@ fn table(rows: &[Row]) -> Table {
         .load_style(presets::ASCII_MARKDOWN)
         .set_header(["", "a second", "p50 ms", "p99 ms", "samples", ""]);
     for row in rows {
-        let number =
-            |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.2}"));
+        // Three digits at least, from microseconds to seconds.
+        let number = |value: Option<f64>| match value {
+            Some(value) if value < 0.1 => format!("{value:.4}"),
+            Some(value) => format!("{value:.2}"),
+            None => String::new(),
+        };
         let rate = row.rate.map_or(String::new(), |rate| format!("{rate:.0}"));
         let samples =
             if row.times.is_empty() { String::new() } else { row.times.len().to_string() };
