@@ -153,14 +153,23 @@ impl Memory<'_> {
 }
 
 #[test]
-fn p5_no_daemon_keeps_a_value_in_memory() {
+fn p5_no_daemon_keeps_a_value_in_memory_on_tmpfs() {
+    no_daemon_keeps_a_value_in_memory("tmpfs");
+}
+
+#[test]
+fn p5_no_daemon_keeps_a_value_in_memory_on_fuse() {
+    no_daemon_keeps_a_value_in_memory("fuse");
+}
+
+fn no_daemon_keeps_a_value_in_memory(mount: &str) {
     let canary = Canary::draw();
     let cluster = Cluster::start_with(3, 2);
     let memory = Memory { cluster: &cluster, canary: &canary };
     let create = ["secret", "create", "db", "-"];
     let _ = cluster.skep_with(&create, canary.value().as_bytes()).ok();
     memory.none("created");
-    let _ = cluster.ok(&["service", "create", "web", "--everywhere"]);
+    let _ = cluster.ok(&["service", "create", "web", "--everywhere", "--mount", mount]);
     let _ = cluster.ok(&["service", "grant", "web", "db"]);
     memory.none("granted");
     let (mut one, mut two) = (cluster.shell(0, "web"), cluster.shell(1, "web"));
@@ -173,7 +182,11 @@ fn p5_no_daemon_keeps_a_value_in_memory() {
     let _ = cluster.skep_with(&words, next.value().as_bytes()).ok();
     let _ = cluster.skep_with(&words, canary.value().as_bytes()).ok();
     memory.managers_have_none("rotated twice");
+    // Held open, and not being read.
+    assert_eq!(one.line("exec 3</run/secrets/db; echo open"), "open");
     memory.soon_none("in place again");
+    assert_eq!(one.line("cat <&3; echo"), canary.value());
+    memory.soon_none("read");
     let _ = cluster.ok(&["service", "revoke", "web", "db"]);
     memory.none("revoked");
     assert_eq!((one.read("db"), two.read("db")), ("gone".into(), "gone".into()));
