@@ -42,6 +42,7 @@ fn bad_input_is_one_line_a_hint_and_its_status() {
         (&["secret", "ls", "--timeout", "never"], b"", 2, "--timeout"),
         (&["secret", "ls", "--host", "m1"], b"", 2, "identity"),
         (&["secret", "ls", "--identity", "/nonexistent/id", "--host", "m1"], b"", 2, "identity"),
+        (&["secret", "ls", "--host", "m1", "--socket", "s"], b"", 2, "two managers"),
         (&["secret", "ls"], b"", 3, "/nonexistent/socket"),
         (&["service", "create", "s", "--constraint", "node.os==x"], b"", 2, "constraint"),
         (&["service", "create", "s", "--mount", "floppy"], b"", 2, "floppy"),
@@ -55,7 +56,8 @@ fn bad_input_is_one_line_a_hint_and_its_status() {
         (&["status"], b"", 3, "/nonexistent/socket"),
     ];
     for (words, input, status, part) in rows {
-        let words = [*words, &NOWHERE].concat();
+        let nowhere: &[&str] = if words.contains(&"--host") { &[] } else { &NOWHERE };
+        let words = [*words, nowhere].concat();
         let ran = skep(&words, input);
         assert_eq!(ran.status, *status, "{words:?}: {}", ran.err);
         assert!(ran.err.contains(part), "{words:?}: {}", ran.err);

@@ -110,6 +110,9 @@ async fn found(plan: &Plan, launcher: &Launcher) -> Result<Tokens, Failure> {
     Ok(Tokens { manager, worker })
 }
 
+/// A member on its way into the cluster.
+type Joining<'a> = LocalBoxFuture<'a, Result<&'a Member, Failure>>;
+
 /// All others join the first, at the same time.
 async fn join(
     plan: &Plan,
@@ -122,8 +125,7 @@ async fn join(
         give_token(member, &tokens.worker)?;
         agents.push(launcher.start(member)?);
     }
-    let joining: FuturesUnordered<LocalBoxFuture<'_, Result<&Member, Failure>>> =
-        FuturesUnordered::new();
+    let mut joining: FuturesUnordered<Joining<'_>> = FuturesUnordered::new();
     let asked = plan.managers.first().and_then(Member::address).unwrap_or_default();
     for member in plan.managers.iter().skip(1) {
         joining.push(Box::pin(async move {
@@ -131,12 +133,7 @@ async fn join(
             Ok(member)
         }));
     }
-    for (member, process) in plan.agents.iter().zip(&mut agents) {
-        joining.push(Box::pin(async move {
-            connected(member, process).await?;
-            Ok(member)
-        }));
-    }
+    joining.extend(connecting(plan, &mut agents));
     told(joining, tell).await?;
     Ok(agents)
 }
@@ -149,16 +146,20 @@ async fn connect(
 ) -> Result<Vec<Process>, Failure> {
     let agents = plan.agents.iter().map(|member| launcher.start(member));
     let mut agents = agents.collect::<Result<Vec<_>, _>>()?;
-    let joining: FuturesUnordered<LocalBoxFuture<'_, Result<&Member, Failure>>> =
-        FuturesUnordered::new();
-    for (member, process) in plan.agents.iter().zip(&mut agents) {
-        joining.push(Box::pin(async move {
+    told(connecting(plan, &mut agents).collect(), tell).await?;
+    Ok(agents)
+}
+
+/// Each agent, until it is connected.
+fn connecting<'a>(plan: &'a Plan, agents: &'a mut [Process]) -> impl Iterator<Item = Joining<'a>> {
+    plan.agents.iter().zip(agents).map(|(member, process)| {
+        let connected = async move {
             connected(member, process).await?;
             Ok(member)
-        }));
-    }
-    told(joining, tell).await?;
-    Ok(agents)
+        };
+        let joining: Joining<'a> = Box::pin(connected);
+        joining
+    })
 }
 
 /// Waits for all of them and tells of each.

@@ -19,6 +19,7 @@ use super::content::{Content, READ_MOST};
 use super::gate::Caller;
 use super::share::Share;
 use super::tree::{Begin, Kind, Node, Tree, TreeError};
+use crate::base::Stamp;
 
 /// How long the kernel may remember names and attributes. Whatever changes them goes
 /// through the kernel, so they are never out of date.
@@ -104,11 +105,14 @@ impl Server {
     fn remove(
         &self,
         request: &Request,
-        act: impl FnOnce(&mut Tree) -> Result<(), TreeError>,
+        name: &OsStr,
+        act: impl FnOnce(&mut Tree, &str, Stamp) -> Result<(), TreeError>,
         reply: ReplyEmpty,
     ) {
-        let done =
-            self.agent_only(request).and_then(|()| act(&mut self.0.tree.write()).map_err(errno));
+        let done = self.agent_only(request).and_then(|()| {
+            let name = text(name)?;
+            act(&mut self.0.tree.write(), name, self.0.now()).map_err(errno)
+        });
         answer(reply, done);
     }
 
@@ -245,23 +249,12 @@ impl Filesystem for Server {
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        match text(name) {
-            Ok(name) => {
-                let now = self.0.now();
-                self.remove(request, |tree| tree.unlink(parent.0, name, now), reply);
-            }
-            Err(error) => reply.error(error),
-        }
+        self.remove(request, name, |tree, name, now| tree.unlink(parent.0, name, now), reply);
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        match text(name) {
-            Ok(name) => {
-                let now = self.0.now();
-                self.remove(request, |tree| tree.remove_folder(parent.0, name, now), reply);
-            }
-            Err(error) => reply.error(error),
-        }
+        let act = |tree: &mut Tree, name: &str, now| tree.remove_folder(parent.0, name, now);
+        self.remove(request, name, act, reply);
     }
 
     fn rename(

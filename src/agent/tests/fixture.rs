@@ -1,8 +1,6 @@
-//! The whole agent but its process: a leader of the test's own over mutual TLS,
-//! real mounts, real processes, the local socket. As root only.
+//! A leader of the test's own, an agent under test, processes.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -13,12 +11,12 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Workloads;
-use super::local::{LocalService, Stage};
-use super::mount::{Mounts, Options};
-use super::session::{Ending, Session};
-use super::workload::boot_id;
-use super::*;
+use super::super::Workloads;
+use super::super::local::{LocalService, Stage};
+use super::super::mount::{Mounts, Options};
+use super::super::session::{Ending, Session};
+use super::super::workload::boot_id;
+use super::super::*;
 use crate::base::{
     Clock, ClusterId, Fingerprint, Name, NodeId, SecretBytes, SecretId, ServiceId, Stamp, VersionId,
 };
@@ -26,30 +24,29 @@ use crate::ca::{CertificateRole, Issuer, PrivateKey, Root, Subject};
 use crate::host::{RealDisk, SystemClock, os_dice};
 use crate::seal::{DataKey, SessionHalf, SessionKey, ValueContext, seal_value};
 use crate::transport::rpc::api::delivery_server::{Delivery, DeliveryServer};
-use crate::transport::rpc::local::agent_client::AgentClient;
-use crate::transport::{ClientTls, Credentials, ServerTls, connect_local, serve, serve_local};
-use crate::wire::{api, local};
+use crate::transport::{ClientTls, Credentials, ServerTls, serve, serve_local};
+use crate::wire::api;
 
-const CLUSTER: ClusterId = ClusterId::from_bytes([1; 16]);
-const LEADER: NodeId = NodeId::from_bytes([2; 16]);
-const NODE: NodeId = NodeId::from_bytes([3; 16]);
-const WEB: ServiceId = ServiceId::from_bytes([4; 16]);
-const SECRET: SecretId = SecretId::from_bytes([5; 16]);
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const CLUSTER: ClusterId = ClusterId::from_bytes([1; 16]);
+pub(super) const LEADER: NodeId = NodeId::from_bytes([2; 16]);
+pub(super) const NODE: NodeId = NodeId::from_bytes([3; 16]);
+pub(super) const WEB: ServiceId = ServiceId::from_bytes([4; 16]);
+pub(super) const SECRET: SecretId = SecretId::from_bytes([5; 16]);
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
-type Streams = Arc<Mutex<mpsc::Receiver<Stream>>>;
+pub(super) type Streams = Arc<Mutex<mpsc::Receiver<Stream>>>;
 
 /// A session as the leader sees it.
 #[derive(Debug)]
-struct Stream {
-    hello: api::Hello,
-    incoming: Streaming<api::FromAgent>,
-    outgoing: mpsc::Sender<Result<api::FromLeader, Status>>,
-    key: SessionKey,
-    number: u64,
+pub(super) struct Stream {
+    pub(super) hello: api::Hello,
+    pub(super) incoming: Streaming<api::FromAgent>,
+    pub(super) outgoing: mpsc::Sender<Result<api::FromLeader, Status>>,
+    pub(super) key: SessionKey,
+    pub(super) number: u64,
 }
 
-struct FakeLeader(mpsc::Sender<Stream>);
+pub(super) struct FakeLeader(mpsc::Sender<Stream>);
 
 #[tonic::async_trait]
 impl Delivery for FakeLeader {
@@ -101,7 +98,7 @@ impl Delivery for FakeLeader {
 }
 
 impl Stream {
-    async fn push(&mut self, push: api::Push) -> api::Ack {
+    pub(super) async fn push(&mut self, push: api::Push) -> api::Ack {
         self.number += 1;
         let push = api::Push { number: self.number, ..push };
         let of = Some(api::from_leader::Of::Push(push));
@@ -114,12 +111,12 @@ impl Stream {
         }
     }
 
-    async fn heard(&mut self) -> api::from_agent::Of {
+    pub(super) async fn heard(&mut self) -> api::from_agent::Of {
         let message = tokio::time::timeout(DEADLINE, self.incoming.message()).await;
         message.expect("in time").expect("a stream").expect("a message").of.expect("something")
     }
 
-    async fn running(&mut self) -> usize {
+    pub(super) async fn running(&mut self) -> usize {
         loop {
             if let api::from_agent::Of::Running(running) = self.heard().await {
                 return running.services.len();
@@ -128,7 +125,7 @@ impl Stream {
     }
 
     /// The set of `WEB` with one file of this version and value.
-    fn set(&self, version: u8, value: &[u8], revision: u64) -> api::Push {
+    pub(super) fn set(&self, version: u8, value: &[u8], revision: u64) -> api::Push {
         let version = VersionId::from_bytes([version; 16]);
         let size = u32::try_from(value.len()).expect("small");
         let context = ValueContext { cluster: CLUSTER, secret: SECRET, version, size };
@@ -167,7 +164,7 @@ impl Stream {
     }
 }
 
-fn placed(revision: u64) -> api::Push {
+pub(super) fn placed(revision: u64) -> api::Push {
     let web = api::PlacedService {
         id: WEB.as_bytes().to_vec(),
         name: "web".to_owned(),
@@ -178,20 +175,20 @@ fn placed(revision: u64) -> api::Push {
     api::Push { revision, placed: vec![web], placed_changed: true, ..Default::default() }
 }
 
-fn gone(revision: u64) -> api::Push {
+pub(super) fn gone(revision: u64) -> api::Push {
     api::Push { revision, gone: vec![WEB.as_bytes().to_vec()], ..Default::default() }
 }
 
-struct Pki {
-    fingerprint: Fingerprint,
-    root: Vec<u8>,
-    issuing: Vec<u8>,
-    issuer: Issuer,
-    now: Stamp,
+pub(super) struct Pki {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) root: Vec<u8>,
+    pub(super) issuing: Vec<u8>,
+    pub(super) issuer: Issuer,
+    pub(super) now: Stamp,
 }
 
 impl Pki {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let now = SystemClock.now();
         let name: Name = "prod".parse().expect("a name");
         let root = Root::generate(CLUSTER, &name, now).expect("made");
@@ -206,7 +203,7 @@ impl Pki {
         }
     }
 
-    fn credentials(&self, role: CertificateRole) -> Credentials {
+    pub(super) fn credentials(&self, role: CertificateRole) -> Credentials {
         let key = PrivateKey::generate().expect("made");
         let name = "x".parse().expect("a name");
         let subject = Subject { cluster: CLUSTER, role, name };
@@ -217,11 +214,11 @@ impl Pki {
     }
 }
 
-struct Case {
-    folder: tempfile::TempDir,
-    pki: Pki,
-    address: String,
-    streams: Streams,
+pub(super) struct Case {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) pki: Pki,
+    pub(super) address: String,
+    pub(super) streams: Streams,
 }
 
 /// What a failed test leaves behind goes with it.
@@ -237,14 +234,14 @@ impl Drop for Case {
     }
 }
 
-struct Running {
-    handle: Handle,
-    driving: tokio::task::JoinHandle<Result<Ending, Broken>>,
-    socket: PathBuf,
+pub(super) struct Running {
+    pub(super) handle: Handle,
+    pub(super) driving: tokio::task::JoinHandle<Result<Ending, Broken>>,
+    pub(super) socket: PathBuf,
 }
 
 impl Case {
-    async fn new() -> Option<Self> {
+    pub(super) async fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             return None;
         }
@@ -262,11 +259,11 @@ impl Case {
         Some(Self { folder, pki, address, streams })
     }
 
-    fn root(&self) -> PathBuf {
+    pub(super) fn root(&self) -> PathBuf {
         self.folder.path().join("secrets")
     }
 
-    async fn start(&self, managers: &[String]) -> Running {
+    pub(super) async fn start(&self, managers: &[String]) -> Running {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let book = Book::new(Arc::new(RealDisk), self.folder.path());
         let memory = book.load().expect("loads");
@@ -316,25 +313,25 @@ impl Case {
         Running { handle, driving: tokio::spawn(driver.run(alive)), socket }
     }
 
-    async fn stream(&self) -> Stream {
+    pub(super) async fn stream(&self) -> Stream {
         let mut streams = self.streams.lock().await;
         tokio::time::timeout(DEADLINE, streams.recv()).await.expect("in time").expect("a session")
     }
 }
 
 impl Running {
-    async fn stop(self, wipe: bool) {
+    pub(super) async fn stop(self, wipe: bool) {
         self.handle.stop(wipe).await;
         let ending = tokio::time::timeout(DEADLINE, self.driving).await;
         assert_eq!(ending.expect("in time").expect("no panic"), Ok(Ending::Stopped));
     }
 
-    async fn up(&self, wait: Duration) -> Result<PathBuf, session::Refused> {
+    pub(super) async fn up(&self, wait: Duration) -> Result<PathBuf, session::Refused> {
         self.handle.up("web".to_owned(), wait).await
     }
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = tokio::time::Instant::now() + DEADLINE;
     while !holds() {
         assert!(tokio::time::Instant::now() < end, "not in time: {what}");
@@ -342,184 +339,28 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn kill(pid: u32) {
+pub(super) fn kill(pid: u32) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
 }
 
-fn process(script: &str) -> Child {
+pub(super) fn process(script: &str) -> Child {
     Command::new("sh").args(["-c", script]).stdout(Stdio::null()).spawn().expect("starts")
 }
 
-fn pid(child: &Child) -> i32 {
+pub(super) fn pid(child: &Child) -> i32 {
     i32::try_from(child.id()).expect("a pid")
 }
 
-fn namespace(pid: &str) -> PathBuf {
+pub(super) fn namespace(pid: &str) -> PathBuf {
     fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap_or_default()
 }
 
-fn others_in(inside: &PathBuf) -> Vec<u32> {
+pub(super) fn others_in(inside: &PathBuf) -> Vec<u32> {
     assert!(inside.to_string_lossy().starts_with("mnt:"));
     let there = fs::read_dir("/proc").expect("readable").filter_map(|entry| {
         let name = entry.expect("an entry").file_name().into_string().expect("text");
         if namespace(&name) == *inside { name.parse().ok() } else { None }
     });
     there.collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn secrets_arrive_rotate_and_go() {
-    let Some(case) = Case::new().await else { return };
-    let agent = case.start(std::slice::from_ref(&case.address)).await;
-    let mut leader = case.stream().await;
-    assert!(leader.hello.held.is_empty() && leader.hello.running.is_empty());
-    leader.push(placed(5)).await;
-
-    let (up, ()) = tokio::join!(agent.up(DEADLINE), async {
-        assert_eq!(leader.running().await, 1);
-        let first = leader.set(1, b"first value", 6);
-        assert!(leader.push(first).await.failed.is_empty());
-    });
-    let file = up.expect("in place").join("password");
-    assert_eq!(fs::read(&file).expect("readable"), b"first value");
-    let mut old = File::open(&file).expect("opens");
-
-    let second = leader.set(2, b"second value", 7);
-    assert!(leader.push(second).await.failed.is_empty());
-    assert_eq!(fs::read(&file).expect("readable"), b"second value");
-
-    // One that does not open: the set stays as it is, and the leader hears that it is no use.
-    let mut bad = leader.set(3, b"third value", 8);
-    bad.values[0].sealed_key[3] ^= 1;
-    let ack = leader.push(bad).await;
-    assert!(ack.failed[0].r#final, "{ack:?}");
-    assert_eq!(fs::read(&file).expect("readable"), b"second value");
-
-    assert!(leader.push(gone(9)).await.failed.is_empty());
-    assert!(!file.exists());
-    let mut rest = Vec::new();
-    old.read_to_end(&mut rest).expect("reads");
-    assert_eq!(rest, b"", "a descriptor opened before reads end of file");
-    agent.stop(true).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restart_without_managers_keeps_and_a_reconnection_revokes_first() {
-    let Some(case) = Case::new().await else { return };
-    let agent = case.start(std::slice::from_ref(&case.address)).await;
-    let mut leader = case.stream().await;
-    leader.push(placed(5)).await;
-    let (up, ()) = tokio::join!(agent.up(DEADLINE), async {
-        leader.running().await;
-        let set = leader.set(1, b"kept", 6);
-        leader.push(set).await;
-    });
-    let file = up.expect("in place").join("password");
-    agent.stop(false).await;
-    drop(leader);
-    assert_eq!(fs::read(&file).expect("readable"), b"kept");
-
-    // Nobody listens there: the agent is alone, and what is here is served.
-    let agent = case.start(&["127.0.0.1:1".to_owned()]).await;
-    agent.up(DEADLINE).await.expect("served from what is here");
-    let state = agent.handle.view().await.expect("a view");
-    assert_eq!((state.state.word(), state.services[0].state), ("offline", "in-place"));
-    assert!(state.offline_since.is_some());
-    agent.stop(false).await;
-
-    let agent = case.start(std::slice::from_ref(&case.address)).await;
-    let mut leader = case.stream().await;
-    assert_eq!(leader.hello.revision, 6);
-    assert_eq!(leader.hello.running.len(), 1, "up by hand is remembered");
-    assert_eq!(leader.hello.held[0].digest, vec![1; 32]);
-    leader.push(api::Push { placed_changed: true, ..gone(7) }).await;
-    assert!(!file.exists());
-    let refused = agent.up(DEADLINE).await.expect_err("not placed any more");
-    assert!(refused.text.contains("not placed"), "{refused:?}");
-    agent.stop(true).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_workload_counts_until_its_last_process_is_gone() {
-    let Some(case) = Case::new().await else { return };
-    let agent = case.start(std::slice::from_ref(&case.address)).await;
-    let mut leader = case.stream().await;
-    leader.push(placed(5)).await;
-
-    // What `skep exec` does, in a shell: ask, enclose itself, become the command.
-    let go = case.folder.path().join("go");
-    let script = format!(
-        "while [ ! -s {go} ]; do sleep 0.01; done; exec unshare -m sh -c 'mount -t tmpfs none /run; \
-         mkdir /run/secrets; mount --bind $(cat {go}) /run/secrets; \
-         setsid sleep 60 & exec sleep 60'",
-        go = go.display()
-    );
-    let mut main = process(&script);
-    let number = pid(&main);
-    let (exec, ()) =
-        tokio::join!(agent.handle.exec("web".to_owned(), 0, number, DEADLINE), async {
-            assert_eq!(leader.running().await, 1);
-            let set = leader.set(1, b"value", 6);
-            leader.push(set).await;
-        });
-    let live = exec.expect("granted").path;
-    assert!(live.join("password").exists());
-    File::create(&go)
-        .and_then(|mut file| file.write_all(live.display().to_string().as_bytes()))
-        .expect("written");
-    until("a namespace of its own", || {
-        namespace(&number.to_string()) != namespace("self")
-            && fs::read_to_string(format!("/proc/{number}/comm")).is_ok_and(|c| c == "sleep\n")
-    })
-    .await;
-    agent.handle.enclosed(number).await.expect("known");
-    let inside = namespace(&number.to_string());
-
-    // `kill -9`, and an agent that starts again: the other process still counts.
-    main.kill().expect("killed");
-    main.wait().expect("reaped");
-    agent.stop(false).await;
-    drop(leader);
-    let agent = case.start(std::slice::from_ref(&case.address)).await;
-    let mut leader = case.stream().await;
-    assert_eq!(leader.hello.running.len(), 1);
-    leader.push(placed(7)).await;
-
-    let inside_still = others_in(&inside);
-    assert_eq!(inside_still.len(), 1, "{inside:?}: {inside_still:?}");
-    kill(inside_still[0]);
-    assert_eq!(leader.running().await, 0);
-    leader.push(gone(8)).await;
-    agent.stop(true).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_socket_answers_and_refuses_in_words() {
-    let Some(case) = Case::new().await else { return };
-    let agent = case.start(std::slice::from_ref(&case.address)).await;
-    let mut leader = case.stream().await;
-    leader.push(placed(5)).await;
-    let channel = connect_local(&agent.socket).await.expect("connects");
-    let mut client = AgentClient::new(channel);
-    let status = client.status(local::StatusRequest {}).await.expect("answers").into_inner();
-    assert_eq!(status.state, "connected");
-    assert_eq!((status.cluster_name.as_str(), status.node_name.as_str()), ("prod", "n1"));
-    assert_eq!(status.services[0].state, "idle");
-
-    let exec = |service: &str| local::ExecRequest {
-        service: service.to_owned(),
-        timeout_ms: 200,
-        inside: false,
-    };
-    let refused = client.exec(exec("other")).await.expect_err("not placed");
-    let problem = crate::transport::read_problem(&refused).expect("a problem");
-    assert!(problem.text.contains("not placed on this node") && !problem.hint.is_empty());
-    let late = client.exec(exec("web")).await.expect_err("nothing is delivered");
-    assert_eq!(crate::transport::read_problem(&late).map(|problem| problem.exit), Some(5));
-    let inside = local::ExecRequest { inside: true, ..exec("web") };
-    client.exec(inside).await.expect_err("not in a namespace of its own");
-    client.leave(local::LeaveRequest {}).await.expect("leaves");
-    let ending = tokio::time::timeout(DEADLINE, agent.driving).await.expect("in time");
-    assert_eq!(ending.expect("no panic"), Ok(Ending::Left));
 }
