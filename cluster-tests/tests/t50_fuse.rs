@@ -135,8 +135,6 @@ fn a_killed_agents_fuse_mount_is_dead_not_hanging_and_comes_back() {
     cluster.agents[0].connected();
     // The shell still runs, so its service gets its files again, at the same path of the host.
     shows(&path, b"first");
-    // What it sees itself ended with the agent that showed it; a new workload sees it all.
-    assert_eq!(shell.read("key"), "gone");
     let mut next = cluster.shell(0, "web");
     assert_eq!(next.read("key"), "first");
     cluster.update("key", b"second");
@@ -203,6 +201,37 @@ fn a_stopped_agents_tmpfs_is_read_and_its_fuse_mount_hangs_nobody() {
     shows(&served, b"first");
     cluster.update("key", b"second");
     assert_eq!(fs::read(&served).expect("a file"), b"second");
+}
+
+#[test]
+fn a_command_sees_its_files_again_after_its_agents_death() {
+    let mut cluster = cluster("fuse");
+    let mut shell = cluster.shell(0, "web");
+    assert_eq!(shell.read("key"), "first");
+    cluster.agents[0].kill();
+    assert_eq!(shell.read("key"), "gone", "nobody answers");
+    cluster.agents[0].start_again();
+    until("the files in the command's view", || (shell.read("key") == "first").then_some(()));
+    cluster.update("key", b"second");
+    assert_eq!(shell.read("key"), "second");
+    assert_eq!(shell.line("touch /run/secrets/new 2>/dev/null || echo refused"), "refused");
+    let mounts = shell.line("grep -c ' /run/secrets ' /proc/self/mountinfo");
+    assert_eq!(mounts, "1", "the dead view is not below the new one");
+    let _ = cluster.ok(&["service", "revoke", "web", "key"]);
+    assert_eq!(shell.read("key"), "gone");
+    assert_eq!(shell.end(), 0);
+}
+
+#[test]
+fn a_command_sees_its_files_again_after_its_agent_was_stopped() {
+    let cluster = cluster("fuse");
+    let mut shell = cluster.shell(0, "web");
+    assert_eq!(shell.read("key"), "first");
+    cluster.agents[0].freeze();
+    // The guard ends the connection; until then a reader waits.
+    assert_eq!(shell.line("df /run/secrets >/dev/null 2>&1; echo answered"), "answered");
+    cluster.agents[0].resume();
+    until("the files in the command's view", || (shell.read("key") == "first").then_some(()));
 }
 
 #[test]

@@ -22,6 +22,15 @@ pub fn unshare_mounts() -> io::Result<()> {
     unshare(UnshareFlags::NEWNS)
 }
 
+/// Gives the calling thread a working directory, root and umask of its own, which a
+/// thread must have that goes into another mount namespace.
+///
+/// # Errors
+/// What the system says.
+pub fn unshare_folders() -> io::Result<()> {
+    unshare(UnshareFlags::FS)
+}
+
 /// Gives the process a user namespace in which it has all capabilities, and a
 /// mount namespace below it. Needs no privilege.
 ///
@@ -35,8 +44,8 @@ pub fn unshare_user_and_mounts() -> io::Result<()> {
 #[allow(unsafe_code, reason = "rustix leaves the descriptor table's sharing to its caller")]
 fn unshare(flags: UnshareFlags) -> io::Result<()> {
     // SAFETY: the call is unsafe for `FILES` alone, which would leave other threads with
-    // descriptors that this one no longer has. Both callers above pass constants without it,
-    // and NEWNS and NEWUSER share nothing that memory safety rests on.
+    // descriptors that this one no longer has. The callers above pass constants without it,
+    // and FS, NEWNS and NEWUSER share nothing that memory safety rests on.
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
 }
 

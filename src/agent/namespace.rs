@@ -7,14 +7,23 @@
 //! (with a core limit of 0 from `host::harden`, which is right for a process that is
 //! given secrets), and `no_new_privs` is not set: a command may be set-uid.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change, mount_remount};
+use rustix::fs::CWD;
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_bind,
+    mount_change, mount_remount, move_mount, open_tree, unmount,
+};
 use rustix::process::{DumpableBehavior, Gid, Uid, getegid, geteuid, set_dumpable_behavior};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+/// Where a command sees its secrets.
+pub const SECRETS: &str = "/run/secrets";
 
 /// As whom the command runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,9 +185,63 @@ pub fn enter(files: &Path, at: &Path, user: Option<&User>) -> Result<(), Namespa
     }
 }
 
+/// Shows the files again to a process that [`enter`]ed, where whoever answered for them is
+/// gone: in its mount namespace, in the place of the dead view. Says whether that was so.
+///
+/// # Errors
+/// [`NamespaceError`]; the view then stays dead.
+pub fn show_again(files: &Path, at: &Path, process: u32) -> Result<bool, NamespaceError> {
+    let proc = PathBuf::from(format!("/proc/{process}"));
+    let device = step(std::fs::metadata(files), "look at", files)?.dev();
+    let list = proc.join("mountinfo");
+    let mounts = step(std::fs::read_to_string(&list), "read", &list)?;
+    if !serves_another(&mounts, at, device) {
+        return Ok(false);
+    }
+    let namespace = proc.join("ns/mnt");
+    let inside = step(File::open(&namespace), "open", &namespace)?;
+    let tree = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let view = step(open_tree(CWD, files, tree), "take a view of", files)?;
+    let there = at.to_owned();
+    // A thread that has gone into another namespace is of no use for anything else.
+    let gone = std::thread::Builder::new().name("view".to_owned()).spawn(move || {
+        step(locked_pages::unshare_folders(), "leave", Path::new("/"))?;
+        let mounts = Some(LinkNameSpaceType::Mount);
+        step(move_into_link_name_space(inside.as_fd(), mounts), "enter", &namespace)?;
+        step(unmount(&there, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW), "unmount", &there)?;
+        let whole = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        step(move_mount(&view, "", CWD, &there, whole), "show the files at", &there)?;
+        read_only(&there)
+    });
+    let done = step(gone, "start a thread for", at)?.join();
+    done.unwrap_or_else(|_| step(Err(io::Error::other("the thread panicked")), "show", at))?;
+    Ok(true)
+}
+
+/// Whether what stands at `at` is served by a process, and not on this device: read from the
+/// kernel's list, for nobody else's server is to be waited for.
+fn serves_another(mountinfo: &str, at: &Path, device: u64) -> bool {
+    let at = at.to_str();
+    let mut last = None;
+    for line in mountinfo.lines() {
+        let (mount, kind) = line.split_once(" - ").unwrap_or((line, ""));
+        let mut fields = mount.split(' ').skip(2);
+        let (on, point) = (fields.next(), fields.nth(1));
+        if point == at {
+            last = on.map(|on| (on, kind));
+        }
+    }
+    let own = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    last.is_some_and(|(on, kind)| kind.starts_with("fuse") && on != own)
+}
+
 /// Binds the files and makes the view read-only for everybody, root too.
 fn show(files: &Path, at: &Path) -> Result<(), NamespaceError> {
     step(mount_bind(files, at), "bind the files at", at)?;
+    read_only(at)
+}
+
+fn read_only(at: &Path) -> Result<(), NamespaceError> {
     let flags = MountFlags::BIND
         | MountFlags::RDONLY
         | MountFlags::NOSUID

@@ -195,3 +195,20 @@ fn users_and_groups_are_found() {
     assert_eq!(find("app", Some("nobody")), None);
     assert!(matches!(User::resolve("4294967295:0"), Err(NamespaceError::NoSuchUser(_))));
 }
+
+#[test]
+fn a_view_is_dead_where_another_connection_serves_it() {
+    let device = rustix::fs::makedev(0, 57);
+    let at = Path::new("/run/secrets");
+    let seen = |lines: &[&str]| serves_another(&lines.join("\n"), at, device);
+    let other = "36 35 0:56 /web /run/secrets ro,nosuid - fuse skep ro,user_id=0";
+    let same = "37 35 0:57 /web /run/secrets ro,nosuid master:3 - fuse skep ro,user_id=0";
+    let memory = "38 35 0:58 /live /run/secrets ro - tmpfs skep ro,size=64k";
+    assert!(seen(&[other]));
+    assert!(!seen(&[same]));
+    assert!(!seen(&[memory]));
+    assert!(!seen(&[other, same]), "the one on top counts");
+    assert!(seen(&[same, other]));
+    assert!(!seen(&["36 35 0:56 / /run/secrets/below ro - fuse skep ro"]));
+    assert!(!seen(&["", "garbage", "1 2", "36 35 0:56 / /run/secrets ro"]));
+}

@@ -2,6 +2,7 @@
 //! and between them what time asks for.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -10,8 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::book::Book;
 use super::mount::{MountError, Mounts};
+use super::namespace::{self, SECRETS};
 use super::session::{Delivery, Done, Failed, Job, Shelf, Shelved};
 use super::vault::{ServiceFiles, Workload};
+use super::workload::Process;
 use crate::base::{BootTime, Clock, ClusterId, SecretBytes, ServiceId, VersionId};
 use crate::seal::{SessionKey, ValueContext, open_value};
 use crate::wire::api;
@@ -47,6 +50,8 @@ struct Hands {
     book: Book,
     clock: Arc<dyn Clock>,
     cluster: ClusterId,
+    /// Whose view of a service's files may have to be shown again.
+    using: BTreeMap<ServiceId, Vec<Workload>>,
     reports: mpsc::UnboundedSender<Report>,
 }
 
@@ -63,7 +68,8 @@ impl Worker {
     ) -> std::io::Result<(Self, mpsc::UnboundedReceiver<Report>)> {
         let (orders, taken) = channel();
         let (reports, reported) = mpsc::unbounded_channel();
-        let hands = Hands { mounts, book, clock, cluster, reports };
+        let using = BTreeMap::new();
+        let hands = Hands { mounts, book, clock, cluster, using, reports };
         std::thread::Builder::new().name("mounts".to_owned()).spawn(move || hands.work(&taken))?;
         Ok((Self { orders }, reported))
     }
@@ -127,6 +133,7 @@ impl Hands {
                     }
                 }
                 Ok(Order::Note { service, using, roster, noted }) => {
+                    self.using.insert(service, using.clone());
                     if let Err(error) = self.mounts.set_workloads(service, using) {
                         tracing::warn!(event = "workloads_not_noted", %service, %error);
                     }
@@ -141,6 +148,9 @@ impl Hands {
             }
             let ticked = self.mounts.tick(self.clock.boot());
             next = ticked.next;
+            for service in &ticked.served_again {
+                self.show_again(*service);
+            }
             for service in &ticked.expired {
                 tracing::warn!(event = "offline_time_over", %service, "wiped");
             }
@@ -204,9 +214,30 @@ impl Hands {
                     files = set.files.len(),
                     revision = delivery.revision.0
                 );
+                self.show_again(set.service);
             }
         }
         failed
+    }
+
+    /// A workload that was there before has a dead view where it was served by an agent that
+    /// is gone, or over a connection that was cut.
+    fn show_again(&self, service: ServiceId) {
+        let Some(files) = self.mounts.live_of(service) else { return };
+        for workload in self.using.get(&service).into_iter().flatten() {
+            // Another process may have its number by now.
+            if Process::again(*workload).is_none() {
+                continue;
+            }
+            match namespace::show_again(&files, Path::new(SECRETS), workload.pid) {
+                Ok(true) => tracing::info!(event = "shown_again", %service, pid = workload.pid),
+                Ok(false) => {}
+                Err(error) => {
+                    let pid = workload.pid;
+                    tracing::warn!(event = "not_shown_again", %service, pid, %error);
+                }
+            }
+        }
     }
 
     fn put(

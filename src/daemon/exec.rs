@@ -15,13 +15,11 @@ use std::time::Duration;
 use tonic::Status;
 
 use super::{Exit, Failure};
-use crate::agent::namespace::{self, User};
+use crate::agent::namespace::{self, SECRETS, User};
 use crate::transport::rpc::local::agent_client::AgentClient;
 use crate::transport::{connect_local, read_problem};
 use crate::wire::local;
 
-/// Where the command sees the secrets.
-pub const SECRETS: &str = "/run/secrets";
 /// The answer to the second question, which waits for nothing.
 const INSIDE: Duration = Duration::from_secs(10);
 /// How much later than the agent's own time limit an answer may come.

@@ -77,6 +77,8 @@ pub struct Ticked {
     pub next: Option<BootTime>,
     /// Services whose offline time is over: wiped.
     pub expired: Vec<ServiceId>,
+    /// Services that are served again: former views of them are dead.
+    pub served_again: Vec<ServiceId>,
 }
 
 /// All services' mounts below one root. Dropping it unmounts nothing, but what it served
@@ -249,10 +251,10 @@ impl Mounts {
     /// Does what time asks for: generations move to `old/`, old ones go, services whose
     /// offline time is over are wiped.
     pub fn tick(&mut self, now: BootTime) -> Ticked {
-        self.serve_again();
+        let served_again = self.serve_again();
         self.tell_dropped();
         let _acting = self.act();
-        let mut ticked = Ticked::default();
+        let mut ticked = Ticked { served_again, ..Ticked::default() };
         let mut due = |at: BootTime| {
             ticked.next = Some(ticked.next.map_or(at, |next| next.min(at)));
         };

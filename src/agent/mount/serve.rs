@@ -54,13 +54,13 @@ impl Mounts {
         }
     }
 
-    /// Serves again where somebody cut the connection: the values are all here. Views that
-    /// workloads have of the former mount stay dead; the host's are made anew.
-    pub(super) fn serve_again(&mut self) {
+    /// Serves again where somebody cut the connection: the values are all here. The host's
+    /// views are made anew; those that workloads have are dead, of the services that are named.
+    pub(super) fn serve_again(&mut self) -> Vec<ServiceId> {
         if !self.fuse.as_ref().is_some_and(Fuse::has_ended) {
-            return;
+            return Vec::new();
         }
-        let Some(fuse) = self.fuse.take() else { return };
+        let Some(fuse) = self.fuse.take() else { return Vec::new() };
         tracing::warn!(event = "fuse_cut", "the connection was cut: mounting again");
         let point = fuse.point().to_owned();
         let mut done = Ok(());
@@ -83,6 +83,7 @@ impl Mounts {
         if let Err(error) = shown {
             tracing::error!(event = "fuse_not_back", %error);
         }
+        self.served().map(|mounted| mounted.record.service).collect()
     }
 
     /// Says that opens were not noted for want of room: the first time, and when it is twice
