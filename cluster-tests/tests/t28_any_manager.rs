@@ -50,6 +50,38 @@ fn a_typed_socket_goes_before_a_host_in_the_environment() {
 }
 
 #[test]
+fn a_groups_role_opens_the_socket_to_it_and_to_nobody_else() {
+    let mut cluster = Cluster::start(0);
+    cluster.secret("db", b"value");
+    let _ = cluster.manager.stop();
+    let folder = cluster.manager.data().parent().expect("its folder").to_owned();
+    let settings = folder.join("manager.toml");
+    let text = std::fs::read_to_string(&settings).expect("settings");
+    let roles = "socket-role = [\"4711=viewer\", \"4712=editor\"]\n";
+    std::fs::write(&settings, format!("{roles}{text}")).expect("settings");
+    for above in [cluster.folder(), &folder] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+        std::fs::set_permissions(above, mode).expect("a way to the socket");
+    }
+    cluster.manager.start_again();
+    let _ = cluster.unlock().ok();
+    let as_nobody = |groups: &str, words: &[&str]| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534"]).args(groups.split_whitespace());
+        command.arg(binary()).args(words).arg("--socket").arg(cluster.manager.socket());
+        run(&mut command, b"v")
+    };
+    let list = ["secret", "ls", "--format", "{{.Name}}"];
+    assert_eq!(as_nobody("--groups 7,4711", &list).ok(), "db");
+    let refused = as_nobody("--groups 4711", &["secret", "create", "new", "-"]).status(1);
+    assert!(refused.err.contains("a viewer may not change secrets"), "{}", refused.err);
+    let _ = as_nobody("--groups 4712", &["secret", "create", "new", "-"]).ok();
+    let refused = as_nobody("--clear-groups", &list).status(1);
+    assert!(refused.err.contains("uid 65534 may not use"), "{}", refused.err);
+    assert_eq!(as_nobody("--groups 4711", &["status", "--format", "{{.State}}"]).ok(), "leader");
+}
+
+#[test]
 fn a_followers_socket_does_what_the_leaders_does() {
     let mut cluster = Cluster::start_with(3, 1);
     let asked = follower(&cluster);

@@ -3,6 +3,7 @@
 
 mod descriptors;
 mod pages;
+mod peer;
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -10,6 +11,7 @@ use std::process::Command;
 
 pub use descriptors::own_descriptors;
 pub use pages::{LockedArray, LockedBytes, unlocked_bytes};
+pub use peer::peer_groups;
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 use rustix::thread::UnshareFlags;
 

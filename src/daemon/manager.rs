@@ -11,11 +11,12 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 use super::config::ManagerConfig;
+use super::data_dir::bind;
 use super::{Exit, Failure, Shutdown};
 use crate::base::{Name, SecretBytes};
 use crate::host::{RealDisk, SystemClock, harden, os_dice};
 use crate::manager::{
-    End, FolderError, LocalRules, Manager, OpenError, Phase, Problem, Setup, control, take_socket,
+    End, FolderError, LocalRules, Manager, OpenError, Phase, Problem, Setup, control,
 };
 use crate::seal::UnlockKey;
 use crate::transport::serve_local;
@@ -71,12 +72,9 @@ fn start(config: ManagerConfig) -> Result<After, Failure> {
 /// From the open data folder to the last synced byte.
 async fn live(config: ManagerConfig, shutdown: Shutdown) -> Result<After, Failure> {
     let manager = Manager::open(setup(&config)?).map_err(not_opened)?;
-    let socket = take_socket(&config.socket).map_err(|error| {
-        let busy = error.kind() == std::io::ErrorKind::AddrInUse;
-        let exit = if busy { Exit::InUse } else { Exit::Configuration };
-        Failure::new(exit, format!("{}: {error}", config.socket.display()))
-            .hint("another manager may run here; give --socket for a second one")
-    })?;
+    // Who calls the kernel tells; the mode only spares others the way.
+    let mode = if config.socket_roles.is_empty() { 0o600 } else { 0o666 };
+    let socket = bind(&config.socket, mode)?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let stopping = {
         let mut stopped = stopped.clone();

@@ -15,7 +15,7 @@ use super::problem::Problem;
 use crate::base::{ClusterId, NodeId, OperatorId};
 use crate::ca::{CertificateRole, Leaf};
 use crate::domain::{Actor, NodeRole, OperatorRole, State};
-use crate::transport::{Caller, LocalCaller, caller, local_caller};
+use crate::transport::{Caller, caller, local_caller};
 use crate::wire::api;
 
 /// A caller on the control socket that may be one.
@@ -105,11 +105,12 @@ pub struct LocalRules {
 }
 
 impl LocalRules {
-    fn role(&self, uid: u32, gid: u32) -> Option<Who> {
+    /// Of several groups that a user is in, the first one given counts.
+    fn role(&self, uid: u32, gid: u32, others: &[u32]) -> Option<Who> {
         if uid == 0 || uid == self.uid {
             return Some(Who::Local);
         }
-        let group = self.groups.iter().find(|(group, _)| *group == gid);
+        let group = self.groups.iter().find(|(group, _)| *group == gid || others.contains(group));
         group.map(|(_, role)| Who::Operator(*role))
     }
     /// The local user that made this request; `None` where it came over mTLS.
@@ -117,25 +118,13 @@ impl LocalRules {
     /// # Errors
     /// What a user without a role is told.
     pub(super) fn user(&self, extensions: &Extensions) -> Result<Option<LocalUser>, Problem> {
-        let Some(LocalIds { uid, gid }) = local_caller(extensions).map(LocalIds::of) else {
-            return Ok(None);
-        };
-        let who = self.role(uid, gid).ok_or_else(|| {
+        let Some(caller) = local_caller(extensions) else { return Ok(None) };
+        let uid = caller.uid();
+        let who = self.role(uid, caller.gid(), caller.groups()).ok_or_else(|| {
             Problem::not_allowed(format!("uid {uid} may not use this manager's control socket"))
                 .hint("call as root or as the manager's user, or start it with --socket-role")
         })?;
         Ok(Some(LocalUser { who, uid }))
-    }
-}
-
-struct LocalIds {
-    uid: u32,
-    gid: u32,
-}
-
-impl LocalIds {
-    fn of(caller: LocalCaller) -> Self {
-        Self { uid: caller.uid(), gid: caller.gid() }
     }
 }
 
@@ -348,10 +337,12 @@ mod tests {
     #[test]
     fn the_socket_is_for_root_the_daemon_and_named_groups() {
         let rules = LocalRules { uid: 900, groups: vec![(50, OperatorRole::Viewer)] };
-        assert_eq!(rules.role(0, 0), Some(Who::Local));
-        assert_eq!(rules.role(900, 1), Some(Who::Local));
-        assert_eq!(rules.role(1000, 50), Some(Who::Operator(OperatorRole::Viewer)));
-        assert_eq!(rules.role(1000, 1000), None);
+        assert_eq!(rules.role(0, 0, &[]), Some(Who::Local));
+        assert_eq!(rules.role(900, 1, &[]), Some(Who::Local));
+        assert_eq!(rules.role(1000, 50, &[]), Some(Who::Operator(OperatorRole::Viewer)));
+        assert_eq!(rules.role(1000, 1000, &[]), None);
+        let viewer = Some(Who::Operator(OperatorRole::Viewer));
+        assert_eq!(rules.role(1000, 1000, &[7, 50]), viewer, "a supplementary group");
     }
 
     fn extensions(leaf: Leaf, behalf: Option<Behalf>) -> Extensions {

@@ -42,7 +42,7 @@ pub use lifecycle::{End, Manager, OpenError, Setup};
 pub use phase::{Phase, Word};
 pub use policy::{Method, Policy, Who};
 pub use problem::Problem;
-pub use serve::{control, take_socket};
+pub use serve::control;
 
 /// How long leaves last: managers', workers', operators'.
 pub const LEAF_MS: u64 = 90 * 86_400_000;

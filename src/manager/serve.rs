@@ -1,10 +1,5 @@
 //! Which services are served where.
 
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
-
-use tokio::net::UnixListener;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status};
@@ -38,27 +33,4 @@ pub(super) fn remote(manager: &Manager, running: &Arc<Running>) -> Routes {
         .add_service(MembershipService::server(manager.clone()))
         .add_service(running.dispatch.service())
         .add_service(raft)
-}
-
-/// Takes the control socket's path: mode 0600, a folder above it is made (0755). A
-/// socket that nobody serves any more is replaced.
-///
-/// # Errors
-/// `AddrInUse` where another process serves it; what the system says.
-pub fn take_socket(path: &Path) -> io::Result<UnixListener> {
-    if let Some(folder) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
-    }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path)?;
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    // Until the mode is set the kernel's word for who calls is what protects it.
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
 }

@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
@@ -16,11 +18,12 @@ use super::bounds::Counts;
 use super::client::channel;
 use super::served::{self, Ready, Served};
 
-/// Who called, from `SO_PEERCRED`. In the extensions of every local request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who called, from `SO_PEERCRED` and `SO_PEERGROUPS`. In the extensions of every local request.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalCaller {
     uid: u32,
     gid: u32,
+    groups: Arc<[u32]>,
     pid: i32,
 }
 
@@ -35,6 +38,11 @@ impl LocalCaller {
     pub fn gid(&self) -> u32 {
         self.gid
     }
+    /// Supplementary group ids.
+    #[must_use]
+    pub fn groups(&self) -> &[u32] {
+        &self.groups
+    }
     /// Process id, as this process's pid namespace shows it.
     #[must_use]
     pub fn pid(&self) -> i32 {
@@ -44,20 +52,21 @@ impl LocalCaller {
     /// A caller for tests of what stands above.
     #[cfg(test)]
     pub(crate) fn stand_in(uid: u32, gid: u32, pid: i32) -> Self {
-        Self { uid, gid, pid }
+        Self { uid, gid, groups: Arc::default(), pid }
     }
 
     /// What the kernel wrote down when the other end connected.
     fn of(stream: &UnixStream) -> Option<Self> {
         let peer = stream.peer_cred().ok()?;
-        Some(Self { uid: peer.uid(), gid: peer.gid(), pid: peer.pid()? })
+        let groups = Arc::from(locked_pages::peer_groups(stream.as_fd()).ok()?);
+        Some(Self { uid: peer.uid(), gid: peer.gid(), groups, pid: peer.pid()? })
     }
 }
 
 /// Who called over a local socket. None where a request came another way.
 #[must_use]
 pub fn local_caller(extensions: &tonic::Extensions) -> Option<LocalCaller> {
-    extensions.get().copied()
+    extensions.get().cloned()
 }
 
 /// Connections of one user.

@@ -66,7 +66,8 @@ pub(crate) struct ManagerRunArgs {
     /// An unlock key for an unattended start; one bound to this manager
     #[arg(long, value_name = "FILE", env = "SKEP_UNLOCK_KEY_FILE", hide_env_values = true)]
     pub(crate) unlock_key_file: Option<PathBuf>,
-    /// What a group may do over the socket: admin, editor, viewer or auditor (repeatable)
+    /// What a group may do over the socket: admin, editor, viewer or auditor (repeatable;
+    /// the first one that fits counts)
     #[arg(long = "socket-role", value_name = "GID=ROLE", env = "SKEP_SOCKET_ROLE")]
     #[arg(hide_env_values = true, value_delimiter = ',')]
     pub(crate) socket_roles: Vec<String>,

@@ -37,8 +37,8 @@ async fn the_data_folder_and_the_socket_are_one_managers() {
     let fixture = Fixture::start().await;
     let second = Manager::open(fixture::setup(fixture.folder()));
     assert_eq!(not_opened(second.expect_err("in use")).exit, Exit::InUse);
-    let socket = take_socket(&fixture.socket()).expect_err("in use");
-    assert_eq!(socket.kind(), std::io::ErrorKind::AddrInUse);
+    let socket = bind(&fixture.socket(), 0o600).expect_err("in use");
+    assert_eq!(socket.exit, Exit::InUse);
 
     let open = tempfile::tempdir().expect("a folder");
     let loose = std::os::unix::fs::PermissionsExt::from_mode(0o755);

@@ -13,11 +13,10 @@ use crate::base::{
     Stamp, VersionId,
 };
 use crate::ca::{JoinToken, PrivateKey, Root, certificate_request};
+use crate::daemon::data_dir::bind;
 use crate::domain::{Change, NewVersion};
 use crate::host::{RealDisk, SystemClock, os_dice};
-use crate::manager::{
-    End, FolderError, LocalRules, Manager, OpenError, Setup, control, take_socket,
-};
+use crate::manager::{End, FolderError, LocalRules, Manager, OpenError, Setup, control};
 use crate::seal::{
     DataKey, KeyFileHeader, SealedToRecipients, UnlockKey, ValueContext, seal_value,
 };
@@ -215,7 +214,7 @@ impl Left {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
-        let socket = take_socket(&folder.path().join("control.sock")).expect("a socket");
+        let socket = bind(&folder.path().join("control.sock"), 0o600).expect("a socket");
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let stopping = async move { drop(stopped.await) };
         let serving = tokio::spawn(serve_local(socket, control(&manager), stopping));
