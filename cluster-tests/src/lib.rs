@@ -10,6 +10,7 @@ mod dice;
 mod net;
 mod node;
 mod process;
+pub mod rpc;
 mod scan;
 mod site;
 mod wait;

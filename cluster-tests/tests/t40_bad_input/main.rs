@@ -3,5 +3,6 @@
 
 mod commands;
 mod files;
+mod listeners;
 mod table;
 mod words;
