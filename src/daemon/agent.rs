@@ -161,7 +161,7 @@ async fn become_member(
 ) -> Result<Member, Failure> {
     let disk = machinery.disk.as_ref();
     let known = Member::load(disk, &config.data_dir, machinery.clock.now());
-    if let Some(member) = known.map_err(|error| identity_failure(&error))? {
+    if let Some(member) = known.map_err(|error| identity_failure(&config.data_dir, &error))? {
         return Ok(member);
     }
     let application = application(config)?;
@@ -261,21 +261,32 @@ fn links(
 
 // ---- what goes wrong -----------------------------------------------------
 
-fn identity_failure(error: &BadIdentity) -> Failure {
+fn identity_failure(folder: &Path, error: &BadIdentity) -> Failure {
+    let text = format!("{}: {error}", folder.join("identity").display());
+    let again = "restore the data directory, or remove it and join again with a new token";
     match error {
-        BadIdentity::Io(_) => Failure::new(Exit::Configuration, error),
+        BadIdentity::Unreadable(source) => unreadable(source, text).hint(again),
         BadIdentity::Text(_) | BadIdentity::Chain(_) | BadIdentity::Role => {
-            Failure::new(Exit::Damaged, error)
-                .hint("restore the data directory, or remove it and join again with a new token")
+            Failure::new(Exit::Damaged, text).hint(again)
         }
-        BadIdentity::Expired => Failure::new(Exit::IdentityEnded, error)
+        BadIdentity::Expired => Failure::new(Exit::IdentityEnded, text)
             .hint("remove the data directory and join again with a new token"),
     }
 }
 
+/// A stored file that can't be read: not ours to read, or no file any more.
+fn unreadable(error: &std::io::Error, text: impl std::fmt::Display) -> Failure {
+    let exit = match error.kind() {
+        ErrorKind::PermissionDenied => Exit::Configuration,
+        _ => Exit::Damaged,
+    };
+    Failure::new(exit, text)
+}
+
 fn book_failure(error: &BookError) -> Failure {
     match error {
-        BookError::Io { .. } => Failure::new(Exit::Configuration, error),
+        BookError::Unreadable { source, path } => unreadable(source, error)
+            .hint(format!("the leader tells again what is in it: move {} away", path.display())),
         BookError::Damaged(path) => Failure::new(Exit::Damaged, error)
             .hint(format!("the leader tells again what is in it: remove {}", path.display())),
         BookError::Newer(_) => Failure::new(Exit::NewerData, error)

@@ -45,6 +45,7 @@ impl DataDir {
         let options = options.write(true).create(true).truncate(false).mode(0o600);
         let lock = options.open(&path).map_err(|error| {
             Failure::new(Exit::Configuration, format!("{}: {error}", path.display()))
+                .hint("it is an empty file, which its owner must be able to write")
         })?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { _lock: lock }),

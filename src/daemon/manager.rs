@@ -177,7 +177,7 @@ fn not_opened(error: OpenError) -> Failure {
         OpenError::Folder(FolderError::Disk(_, error)) => match error.kind() {
             ErrorKind::PermissionDenied => Failure::new(Exit::Configuration, text)
                 .hint("the user that runs the manager must be able to read and write there"),
-            ErrorKind::IsADirectory | ErrorKind::NotADirectory | ErrorKind::FileTooLarge => {
+            ErrorKind::IsADirectory | ErrorKind::InvalidData | ErrorKind::FileTooLarge => {
                 Failure::new(Exit::Damaged, text).hint("put it back from a copy")
             }
             _ => Failure::new(Exit::WriteFailed, text)

@@ -137,7 +137,7 @@ fn replay(options: &Options, numbers: &[u64], manifest: Manifest) -> Result<Reco
         Some(last) => {
             let end = replay.segment(last, None)?;
             if wide(last.bytes.len()) < last.head.length {
-                let why = "the file is shorter than it was made";
+                let why = "the file is shorter than it was made, or the next one is missing";
                 return Err(StoreError::damaged(&last.file, wide(last.bytes.len()), why));
             }
             Some((last.number, end))

@@ -4,5 +4,6 @@
 mod commands;
 mod files;
 mod listeners;
+mod stored;
 mod table;
 mod words;
