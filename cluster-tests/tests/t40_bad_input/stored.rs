@@ -153,9 +153,9 @@ fn damage(data: &Path, rows: &[Row], start: impl Fn() -> Start) {
                 ));
             }
             if path.is_dir() {
-                fs::remove_dir(&path).expect("gone")
+                fs::remove_dir(&path).expect("gone");
             } else {
-                drop(fs::remove_file(&path))
+                drop(fs::remove_file(&path));
             }
             fs::copy(&spare, &path).expect("put back");
         }
