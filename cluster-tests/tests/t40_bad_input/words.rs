@@ -156,3 +156,21 @@ fn whoever_reads_no_more_is_no_failure_and_a_full_disk_is_one() {
     let refused = refused.stdin(Stdio::null()).stdout(full()).stderr(full()).status();
     assert_eq!(refused.expect("a command").code(), Some(1));
 }
+
+#[test]
+fn a_value_is_never_taken_from_an_argument() {
+    let cluster = Cluster::start(0);
+    let ran = cluster.skep(&["secret", "create", "password", "hunter2"]).status(2);
+    assert!(ran.err.contains("hint: a value is never an argument"), "{}", ran.err);
+    assert!(!ran.err.contains("hunter2"), "{}", ran.err);
+}
+
+#[test]
+fn an_identity_of_another_cluster_is_refused() {
+    let (one, two) = (Cluster::start(0), Cluster::start(0));
+    let address = two.manager.address();
+    let mut command = one.command(&["secret", "ls", "--host", &address, "--timeout", "3s"]);
+    let mut wrong = Wrong::default();
+    wrong.judge(&mut command, b"", 3, &format!("error: {address}: …"));
+    wrong.none();
+}
