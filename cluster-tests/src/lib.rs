@@ -5,20 +5,25 @@
 
 mod client;
 mod cluster;
+mod commands;
 mod dice;
+mod machine;
 mod net;
 mod node;
 mod process;
+pub mod rpc;
 mod scan;
 mod site;
 mod wait;
 
 pub use client::{Client, Outcome, secret_id};
 pub use cluster::{Cluster, Exec};
+pub use commands::{commands, help};
 pub use dice::Dice;
+pub use machine::Machine;
 pub use net::{Host, Net};
 pub use node::{Agent, Manager};
-pub use process::{Ran, binary, run};
+pub use process::{Ran, binary, run, run_until};
 pub use scan::{Canary, Copies, processes_of};
 pub use site::{Member, Site};
 pub use wait::{DEADLINE, until};

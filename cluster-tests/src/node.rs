@@ -192,6 +192,12 @@ impl Agent {
         self.daemon = Some(started(&self.member));
     }
 
+    /// The command that runs it.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        launcher().daemon(&self.member)
+    }
+
     /// Where it shows secrets.
     #[must_use]
     pub fn root(&self) -> PathBuf {

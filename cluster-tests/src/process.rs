@@ -2,7 +2,8 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use skep::daemon::dev::Launcher;
 
@@ -68,7 +69,29 @@ pub fn run(command: &mut Command, input: &[u8]) -> Ran {
         .expect("a process");
     // A command that doesn't read its stdin closes it: that is its right.
     drop(child.stdin.take().map(|mut stdin| stdin.write_all(input)));
-    let output = child.wait_with_output().expect("its output");
+    ran(&child.wait_with_output().expect("its output"))
+}
+
+/// The same for a command that could go on for ever: at the deadline it is killed,
+/// which is its status. It must not write more than a pipe holds.
+///
+/// # Panics
+/// Where it can't be started.
+pub fn run_until(command: &mut Command, input: &[u8], deadline: Duration) -> Ran {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("a process");
+    drop(child.stdin.take().map(|mut stdin| stdin.write_all(input)));
+    let start = Instant::now();
+    while child.try_wait().expect("a child").is_none() {
+        if start.elapsed() > deadline {
+            drop(child.kill());
+        }
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+    ran(&child.wait_with_output().expect("its output"))
+}
+
+fn ran(output: &Output) -> Ran {
     Ran {
         status: status_of(output.status),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),

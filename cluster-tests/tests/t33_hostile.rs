@@ -7,50 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster_tests::rpc::{call, channel, identity, runtime, tls};
 use cluster_tests::{Cluster, DEADLINE, Manager, binary, run, until};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use skep::ca::Identity;
 use skep::host::SystemClock;
+use skep::transport::ClientTls;
 use skep::transport::rpc::api::control_client::ControlClient;
 use skep::transport::rpc::api::membership_client::MembershipClient;
-use skep::transport::{ClientTls, Credentials, Expect, connect};
 use skep::wire::api;
-use tonic::client::Grpc;
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
-use tonic_prost::ProstCodec;
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Runtime::new().expect("a runtime")
-}
-
-fn identity(path: &Path) -> Identity {
-    Identity::parse(&fs::read(path).expect("an identity file")).expect("an identity")
-}
-
-fn tls(identity: &Identity) -> ClientTls {
-    let key = skep::base::SecretBytes::copy_of(identity.key.expose());
-    let credentials = Credentials::new(&identity.chain, &key).expect("credentials");
-    ClientTls::new(&credentials, identity.fingerprint, Arc::new(SystemClock))
-}
-
-async fn channel(address: &str, tls: &ClientTls) -> Channel {
-    connect(address, tls, Expect::AnyManager, DEADLINE).await.expect("a connection").0
-}
-
-/// Calls a method with an empty message and answers how it ended at first.
-async fn call(channel: &Channel, path: &str) -> Code {
-    let mut grpc = Grpc::new(channel.clone());
-    grpc.ready().await.expect("a live connection");
-    let path: PathAndQuery = path.parse().expect("a path");
-    let nothing = Request::new(tokio_stream::iter([()]));
-    let answer = grpc.streaming(nothing, path, ProstCodec::<(), ()>::default()).await;
-    match answer {
-        Ok(_) => Code::Ok,
-        Err(status) => status.code(),
-    }
-}
+use tonic::{Code, Status};
 
 /// The methods of these services, read from what both ends are generated from.
 fn methods(proto: &str) -> Vec<String> {

@@ -22,9 +22,9 @@ const VERSION: u32 = 1;
 /// A file that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BookError {
-    /// The system says.
+    /// Something is there, and what it holds the system does not tell.
     #[error("{}: {source}", path.display())]
-    Io {
+    Unreadable {
         /// Which file.
         path: PathBuf,
         /// What it says.
@@ -139,7 +139,7 @@ impl Book {
         let bytes = match self.disk.read(path, FILE_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(BookError::Io { path: path.to_owned(), source }),
+            Err(source) => return Err(BookError::Unreadable { path: path.to_owned(), source }),
         };
         let damaged = || BookError::Damaged(path.to_owned());
         let text = String::from_utf8(bytes).ok().ok_or_else(damaged)?;

@@ -79,19 +79,19 @@ pub struct Member {
 #[derive(Debug, thiserror::Error)]
 pub enum BadIdentity {
     /// The system says.
-    #[error("the identity file cannot be read: {0}")]
-    Io(#[from] std::io::Error),
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] std::io::Error),
     /// Not an identity.
-    #[error("the identity file {0}")]
+    #[error("{0}")]
     Text(#[from] IdentityError),
     /// Its certificate.
-    #[error("the identity's certificate {0}")]
+    #[error("its certificate {0}")]
     Chain(CaError),
     /// Past its end.
-    #[error("the identity's certificate has expired")]
+    #[error("its certificate has expired")]
     Expired,
     /// Not an agent's.
-    #[error("the identity is not an agent's")]
+    #[error("is not an agent's")]
     Role,
 }
 

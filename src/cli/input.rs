@@ -143,9 +143,11 @@ pub(super) fn unlock_key(file: Option<PathBuf>) -> Result<SecretBytes, Trouble> 
         Source::Prompt => prompt::hidden("Unlock key: ", KEY_BYTES),
     };
     read.map_err(|error| match error.kind() {
-        io::ErrorKind::FileTooLarge => Failure::new(Exit::WrongUnlockKey, "is not an unlock key")
-            .hint("an unlock key begins with SKEPKEY-1-")
-            .into(),
+        io::ErrorKind::FileTooLarge => {
+            Failure::new(Exit::WrongUnlockKey, "the unlock key is not of the expected form")
+                .hint("an unlock key begins with SKEPKEY-1-; `skep init` wrote it out")
+                .into()
+        }
         _ => usage(error, "give --key-file FILE, pipe the key in, or give nothing to be asked"),
     })
 }

@@ -73,15 +73,16 @@ pub fn run(shell: &mut Shell, words: &[OsString]) -> Exit {
         Ok(words) => words.command,
         Err(error) => return not_parsed(shell, &error, words),
     };
-    match dispatch(shell, command) {
-        Ok(()) => Exit::Done,
-        Err(trouble) => {
-            if let Trouble::Failed(failure) = &trouble {
-                shell.screen.failure(failure);
-            }
-            trouble.exit()
-        }
+    answered(shell, |shell| dispatch(shell, command))
+}
+
+/// Does it; what went wrong is told.
+fn answered(shell: &mut Shell, act: impl FnOnce(&mut Shell) -> Result<(), Trouble>) -> Exit {
+    let Err(trouble) = act(shell) else { return Exit::Done };
+    if let Trouble::Failed(failure) = &trouble {
+        shell.screen.failure(failure);
     }
+    trouble.exit()
 }
 
 /// Help and version are answers; the rest is bad input.
@@ -89,10 +90,7 @@ fn not_parsed(shell: &mut Shell, error: &clap::Error, words: &[OsString]) -> Exi
     let text = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            match shell.screen.data(text.trim_end()) {
-                Ok(()) => Exit::Done,
-                Err(trouble) => trouble.exit(),
-            }
+            answered(shell, |shell| shell.screen.data(text.trim_end()))
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             shell.screen.say(text.trim_end());

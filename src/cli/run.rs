@@ -4,15 +4,20 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::base::Disk;
 use crate::daemon::config::ManagerConfig;
 use crate::daemon::logging::{self, LogFormat};
 use crate::daemon::{self, Exit, Failure, Shutdown};
+use crate::host::RealDisk;
 use crate::seal::KeyFile;
 
 use super::args::{AgentRunArgs, ManagerRunArgs};
 use super::problem::Trouble;
 use super::settings::{self, LogSettings};
 use super::shell::Shell;
+
+/// Bytes of a manager's key file: far more than it has.
+const KEY_FILE_BYTES: u64 = 256 * 1024;
 
 /// Runs a manager until it ends.
 pub(super) fn manager(shell: &mut Shell, args: ManagerRunArgs) -> Result<(), Trouble> {
@@ -60,7 +65,7 @@ fn start_log(log: &LogSettings) -> Result<(), Trouble> {
 fn check(shell: &mut Shell, config: &ManagerConfig) -> Result<(), Trouble> {
     let path = config.data_dir.join("manager.key");
     let shown = path.display();
-    match std::fs::read(&path) {
+    match RealDisk.read(&path, KEY_FILE_BYTES) {
         Ok(bytes) => {
             KeyFile::parse(&bytes).map_err(|error| {
                 Failure::new(Exit::Damaged, format!("{shown}: {error}"))
@@ -69,7 +74,9 @@ fn check(shell: &mut Shell, config: &ManagerConfig) -> Result<(), Trouble> {
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => {
-            return Err(Failure::new(Exit::Configuration, format!("{shown}: {error}")).into());
+            return Err(Failure::new(Exit::Configuration, format!("{shown}: {error}"))
+                .hint("the user that runs the manager must be able to read it")
+                .into());
         }
     }
     let reached = config.advertise.join(", ");

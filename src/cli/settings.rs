@@ -2,6 +2,8 @@
 //! below `/etc/skep`, then the default. A file may be absent; a word in it that
 //! nobody knows is bad configuration, not ignored.
 
+use std::fs::File;
+use std::io::Read;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -96,15 +98,21 @@ fn load<T: DeserializeOwned + Default>(asked: Option<&Path>, name: &str) -> Resu
     let path = asked.unwrap_or(&usual);
     let shown = path.display();
     let absent = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
-    let length = match std::fs::metadata(path) {
-        Ok(metadata) => metadata.len(),
-        Err(error) if absent(&error) && asked.is_none() => return Ok(T::default()),
-        Err(error) => return Err(bad(format!("{shown}: {error}"))),
+    let not_read = |why: &dyn std::fmt::Display| {
+        bad(format!("{shown}: {why}")).hint("settings are a text file, in TOML; --config names it")
     };
-    if length > FILE_BYTES {
-        return Err(bad(format!("{shown}: is longer than {FILE_BYTES} bytes")));
+    let mut text = String::new();
+    let read =
+        File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_string(&mut text));
+    match read {
+        Err(error) if absent(&error) && asked.is_none() => return Ok(T::default()),
+        Err(error) => return Err(not_read(&error)),
+        // It may be a pipe, whose length nobody knows before.
+        Ok(length) if u64::try_from(length).is_ok_and(|length| length > FILE_BYTES) => {
+            return Err(not_read(&format!("is longer than {FILE_BYTES} bytes")));
+        }
+        Ok(_) => {}
     }
-    let text = std::fs::read_to_string(path).map_err(|error| bad(format!("{shown}: {error}")))?;
     toml::from_str(&text).map_err(|error| {
         let line = error.span().and_then(|span| text.get(..span.start));
         let line = line.map_or(1, |before| before.matches('\n').count() + 1);
@@ -128,7 +136,10 @@ impl ClientSettings {
         let file: CliFile = load(args.local.config.as_deref(), "cli.toml")?;
         let by_hand = args.timeout.map(Ok);
         let by_file = file.timeout.as_deref().map(super::args::duration);
-        let timeout = by_hand.or(by_file).unwrap_or(Ok(Duration::from_secs(30))).map_err(bad)?;
+        let timeout = by_hand.or(by_file).unwrap_or(Ok(Duration::from_secs(30)));
+        let timeout = timeout.map_err(|error| {
+            bad(format!("timeout: {error}")).hint("it stands in cli.toml: timeout = \"30s\"")
+        })?;
         let typed_socket = args.local.socket;
         // A socket asked for by hand is not outdone by a host from a file.
         let file_host = if typed_socket.is_some() { Vec::new() } else { file.host };
@@ -178,7 +189,9 @@ impl LogSettings {
         let json = match args.log_format.or(format).as_deref() {
             None | Some("text") => false,
             Some("json") => true,
-            Some(_) => return Err(bad("log-format: is text or json")),
+            Some(_) => {
+                return Err(bad("log-format: is text or json").hint("text is for people"));
+            }
         };
         let level = args.log_level.or(level).unwrap_or_else(|| "info".to_owned());
         Ok(Self { json, level })
@@ -201,7 +214,7 @@ pub(super) fn manager(args: ManagerRunArgs) -> Result<(ManagerConfig, LogSetting
     let name = args.name.or(file.name).map(|name| name.parse::<Name>()).transpose();
     let config = ManagerConfig {
         data_dir: args.data_dir.or(file.data_dir).unwrap_or_else(|| MANAGER_DATA_DIR.into()),
-        name: name.map_err(|error| bad(format!("name: {error}")))?,
+        name: name.map_err(|error| bad(format!("name: {error}")).hint("for example web1"))?,
         listen,
         advertise,
         socket: args.socket.or(file.socket).unwrap_or_else(|| MANAGER_SOCKET.into()),
@@ -220,7 +233,7 @@ pub(super) fn agent(args: AgentRunArgs) -> Result<(AgentConfig, LogSettings), Fa
         data_dir: args.data_dir.or(file.data_dir).unwrap_or_else(|| AGENT_DATA_DIR.into()),
         managers: managers.into_iter().map(with_port).collect(),
         token_file: args.token_file.or(file.token_file),
-        name: name.map_err(|error| bad(format!("name: {error}")))?,
+        name: name.map_err(|error| bad(format!("name: {error}")).hint("for example web1"))?,
         root: args.root.or(file.root).unwrap_or_else(|| AGENT_ROOT.into()),
         socket: args.socket.or(file.socket).unwrap_or_else(|| AGENT_SOCKET.into()),
         wipe_on_stop: args.wipe_on_stop || file.wipe_on_stop,

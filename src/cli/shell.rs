@@ -142,7 +142,9 @@ impl Screen {
 }
 
 fn cannot_write(error: &std::io::Error) -> Trouble {
-    Failure::new(Exit::Refused, format!("standard output: {error}")).into()
+    Failure::new(Exit::Refused, format!("standard output: {error}"))
+        .hint("what the command does may be done: look before you repeat it")
+        .into()
 }
 
 /// Text from elsewhere without what could steer a terminal.

@@ -125,6 +125,9 @@ impl From<StoreError> for StartError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Damaged { .. } => Self::Damaged(error.to_string()),
+            StoreError::Disk { .. } if error.exit_status() == 20 => {
+                Self::Damaged(error.to_string())
+            }
             StoreError::Newer { .. } => Self::Newer(error.to_string()),
             StoreError::Disk { .. } | StoreError::Closed => {
                 Self::Disk(std::io::Error::other(error))

@@ -1,5 +1,7 @@
 //! The agent's process: `skep agent run`.
 
+use std::io::{ErrorKind, Read};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ use crate::transport::{ClientTls, Credentials, serve_local};
 /// Everybody may connect: who may do what is decided call by call.
 const SOCKET_MODE: u32 = 0o666;
 /// Bytes of a token file.
-const TOKEN_BYTES: u64 = 4 * 1024;
+const TOKEN_BYTES: usize = 4 * 1024;
 /// Between two rounds of asking to join.
 const JOIN_AGAIN: Duration = Duration::from_secs(1);
 /// How long open calls on the socket may take once the agent ends.
@@ -159,10 +161,10 @@ async fn become_member(
 ) -> Result<Member, Failure> {
     let disk = machinery.disk.as_ref();
     let known = Member::load(disk, &config.data_dir, machinery.clock.now());
-    if let Some(member) = known.map_err(|error| identity_failure(&error))? {
+    if let Some(member) = known.map_err(|error| identity_failure(&config.data_dir, &error))? {
         return Ok(member);
     }
-    let application = application(config, disk)?;
+    let application = application(config)?;
     loop {
         match application.ask(&machinery.clock).await {
             Ok(member) => {
@@ -190,21 +192,27 @@ async fn become_member(
     }
 }
 
-fn application(config: &AgentConfig, disk: &dyn Disk) -> Result<Application, Failure> {
+/// A token's text, from a file or a pipe.
+fn read_token(path: &Path) -> std::io::Result<zeroize::Zeroizing<Vec<u8>>> {
+    let mut text = zeroize::Zeroizing::new(Vec::with_capacity(TOKEN_BYTES + 1));
+    let most = u64::try_from(TOKEN_BYTES + 1).unwrap_or(u64::MAX);
+    std::fs::File::open(path)?.take(most).read_to_end(&mut text)?;
+    if text.len() > TOKEN_BYTES { Err(ErrorKind::FileTooLarge.into()) } else { Ok(text) }
+}
+
+fn application(config: &AgentConfig) -> Result<Application, Failure> {
     let bad = |text: String| Failure::new(Exit::Configuration, text);
     let Some(path) = &config.token_file else {
         return Err(bad("this agent has not joined a cluster, and no token was given".into())
             .hint("get one with `skep join-token worker -q` and name its file: --token-file"));
     };
     let shown = path.display();
-    let text = disk
-        .read(path, TOKEN_BYTES)
-        .map_err(|error| bad(format!("token file {shown}: {error}")))?;
-    let text = zeroize::Zeroizing::new(text);
-    let token = JoinToken::parse(&text).map_err(|error| {
-        bad(format!("token file {shown}: {error}"))
+    let no_token = |why: &dyn std::fmt::Display| {
+        bad(format!("token file {shown}: {why}"))
             .hint("it holds one line, as `skep join-token worker -q` prints it")
-    })?;
+    };
+    let text = read_token(path).map_err(|error| no_token(&error))?;
+    let token = JoinToken::parse(&text).map_err(|error| no_token(&error))?;
     if config.managers.is_empty() {
         return Err(bad("no manager was named to join through".into())
             .hint("--manager HOST:4440, as often as there are managers"));
@@ -253,21 +261,32 @@ fn links(
 
 // ---- what goes wrong -----------------------------------------------------
 
-fn identity_failure(error: &BadIdentity) -> Failure {
+fn identity_failure(folder: &Path, error: &BadIdentity) -> Failure {
+    let text = format!("{}: {error}", folder.join("identity").display());
+    let again = "restore the data directory, or remove it and join again with a new token";
     match error {
-        BadIdentity::Io(_) => Failure::new(Exit::Configuration, error),
+        BadIdentity::Unreadable(source) => unreadable(source, text).hint(again),
         BadIdentity::Text(_) | BadIdentity::Chain(_) | BadIdentity::Role => {
-            Failure::new(Exit::Damaged, error)
-                .hint("restore the data directory, or remove it and join again with a new token")
+            Failure::new(Exit::Damaged, text).hint(again)
         }
-        BadIdentity::Expired => Failure::new(Exit::IdentityEnded, error)
+        BadIdentity::Expired => Failure::new(Exit::IdentityEnded, text)
             .hint("remove the data directory and join again with a new token"),
     }
 }
 
+/// A stored file that can't be read: not ours to read, or no file any more.
+fn unreadable(error: &std::io::Error, text: impl std::fmt::Display) -> Failure {
+    let exit = match error.kind() {
+        ErrorKind::PermissionDenied => Exit::Configuration,
+        _ => Exit::Damaged,
+    };
+    Failure::new(exit, text)
+}
+
 fn book_failure(error: &BookError) -> Failure {
     match error {
-        BookError::Io { .. } => Failure::new(Exit::Configuration, error),
+        BookError::Unreadable { source, path } => unreadable(source, error)
+            .hint(format!("the leader tells again what is in it: move {} away", path.display())),
         BookError::Damaged(path) => Failure::new(Exit::Damaged, error)
             .hint(format!("the leader tells again what is in it: remove {}", path.display())),
         BookError::Newer(_) => Failure::new(Exit::NewerData, error)

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -45,6 +45,7 @@ impl DataDir {
         let options = options.write(true).create(true).truncate(false).mode(0o600);
         let lock = options.open(&path).map_err(|error| {
             Failure::new(Exit::Configuration, format!("{}: {error}", path.display()))
+                .hint("it is an empty file, which its owner must be able to write")
         })?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { _lock: lock }),
@@ -82,6 +83,12 @@ pub fn bind(path: &Path, mode: u32) -> Result<UnixListener, Failure> {
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            // Anything else than a socket refuses connections too, and may be dear to somebody.
+            if !std::fs::symlink_metadata(path).map_err(failed)?.file_type().is_socket() {
+                return Err(failed(std::io::Error::other(
+                    "something stands there that is no socket",
+                )));
+            }
             std::fs::remove_file(path).map_err(failed)?;
         }
         Err(error) => return Err(failed(error)),
@@ -120,5 +127,9 @@ mod tests {
         assert_eq!(bind(&path, 0o600).expect_err("in use").exit, Exit::InUse);
         drop(listener);
         bind(&path, 0o600).expect("replaced");
+        let file = folder.path().join("file");
+        drop(File::create(&file).expect("a file"));
+        assert_eq!(bind(&file, 0o600).expect_err("no socket").exit, Exit::Configuration);
+        assert!(file.exists(), "what is no socket stays");
     }
 }

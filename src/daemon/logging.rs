@@ -1,6 +1,9 @@
 //! Logs: stderr, text or JSON, one event a line.
 
+use std::fmt::Display;
+
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::{Exit, Failure};
 
@@ -25,10 +28,16 @@ pub fn start(format: LogFormat, filter: &str) -> Result<(), Failure> {
     // What openraft says of itself at `info` is no event of ours; a directive that
     // names it comes later and wins.
     let quiet = |filter: &str| format!("openraft=warn,{filter}");
-    let filter = EnvFilter::try_new(quiet(filter)).map_err(|error| {
-        Failure::new(Exit::Configuration, format!("log filter: {error}"))
+    let bad = |why: &dyn Display| {
+        Failure::new(Exit::Configuration, format!("log-level: {why}"))
             .hint("a level: error, warn, info, debug or trace")
-    })?;
+    };
+    // Any word would do as the name of a module that logs nothing.
+    let no_level = |word: &&str| !word.contains(['=', '[']) && word.parse::<LevelFilter>().is_err();
+    if let Some(word) = filter.split(',').map(str::trim).find(no_level) {
+        return Err(bad(&format!("{word} is no level")));
+    }
+    let filter = EnvFilter::try_new(quiet(filter)).map_err(|error| bad(&error))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -50,8 +59,10 @@ mod tests {
 
     #[test]
     fn a_bad_filter_is_bad_configuration() {
-        let failure = start(LogFormat::Text, "skep=nonsense=1").expect_err("refused");
-        assert_eq!(failure.exit, Exit::Configuration);
-        assert!(failure.hint.is_some());
+        for bad in ["skep=nonsense=1", "loud", "info,loud", "loud,skep=debug"] {
+            let failure = start(LogFormat::Text, bad).expect_err("refused");
+            assert_eq!(failure.exit, Exit::Configuration);
+            assert!(failure.hint.is_some());
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A manager as a process: from its settings to its exit status.
 
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -162,17 +162,26 @@ fn not_opened(error: OpenError) -> Failure {
             .hint("chmod 0700 it, chown it to the user that runs the manager"),
         OpenError::Folder(FolderError::KeyMissing(_)) => Failure::new(Exit::Damaged, text)
             .hint("put manager.key back from a copy: without it the log can't be opened"),
-        OpenError::Folder(FolderError::Disk(_, error))
-            if error.kind() == std::io::ErrorKind::PermissionDenied =>
+        OpenError::Folder(FolderError::Unusable(_, error))
+            if error.kind() == ErrorKind::StorageFull =>
         {
-            Failure::new(Exit::Configuration, text)
-                .hint("the user that runs the manager must be able to write there")
+            Failure::new(Exit::WriteFailed, text).hint("make room on that disk")
         }
-        OpenError::Folder(FolderError::Disk(..)) => Failure::new(Exit::WriteFailed, text),
+        OpenError::Folder(FolderError::Unusable(..)) => Failure::new(Exit::Configuration, text)
+            .hint("the user that runs the manager must be able to write there; --data-dir names another folder"),
+        OpenError::Folder(FolderError::Disk(_, error)) => match error.kind() {
+            ErrorKind::PermissionDenied => Failure::new(Exit::Configuration, text)
+                .hint("the user that runs the manager must be able to read and write there"),
+            ErrorKind::IsADirectory | ErrorKind::InvalidData | ErrorKind::FileTooLarge => {
+                Failure::new(Exit::Damaged, text).hint("put it back from a copy")
+            }
+            _ => Failure::new(Exit::WriteFailed, text)
+                .hint("see what the system logs of that disk"),
+        },
         OpenError::KeyFile(..) => {
             Failure::new(Exit::Damaged, text).hint("put manager.key back from a copy")
         }
-        OpenError::Listen(_, error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+        OpenError::Listen(_, error) if error.kind() == ErrorKind::AddrInUse => {
             Failure::new(Exit::InUse, text).hint("give --listen another address or port")
         }
         OpenError::Listen(..) => Failure::new(Exit::Configuration, text)
@@ -228,7 +237,7 @@ fn read_unlock_key(path: &Path) -> Result<UnlockKey, Failure> {
         match file.read(rest) {
             Ok(0) => break,
             Ok(read) => length += read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(bad(&error)),
         }
     }

@@ -1,7 +1,7 @@
 //! The real disk.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -38,6 +38,11 @@ impl DiskFile for RealFile {
     }
 }
 
+/// Whoever opens a pipe waits for its other end, but for this.
+fn at_once() -> i32 {
+    rustix::fs::OFlags::NONBLOCK.bits().cast_signed()
+}
+
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
@@ -45,14 +50,25 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(RealFile(OpenOptions::new().write(true).open(path)?)))
+        Ok(Box::new(RealFile(OpenOptions::new().write(true).custom_flags(at_once()).open(path)?)))
     }
 
     fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
-        if fs::metadata(path)?.len() > most {
-            return Err(io::ErrorKind::FileTooLarge.into());
+        let file = OpenOptions::new().read(true).custom_flags(at_once()).open(path)?;
+        let about = file.metadata()?;
+        if about.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
         }
-        fs::read(path)
+        if !about.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "is no file"));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(about.len().min(most)).unwrap_or(0));
+        file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+        if u64::try_from(bytes.len()).is_ok_and(|length| length <= most) {
+            Ok(bytes)
+        } else {
+            Err(io::ErrorKind::FileTooLarge.into())
+        }
     }
 
     fn read_at(&self, path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {
@@ -115,6 +131,9 @@ mod tests {
             disk.read(&path, 99).expect_err("too large").kind(),
             io::ErrorKind::FileTooLarge
         );
+        assert!(disk.read(Path::new("/dev/zero"), 99).is_err(), "no file, and without an end");
+        let kind = disk.read(&inner, 99).expect_err("a folder").kind();
+        assert_eq!(kind, io::ErrorKind::IsADirectory);
         file.set_len(54).expect("cut");
         assert!(disk.read_at(&path, 52, 4).is_err());
         disk.replace(&path, b"other").expect("replaced");

@@ -37,6 +37,9 @@ pub enum FolderError {
     /// The log is there and the key file is not: status 20.
     #[error("{0} holds a log, and its manager.key is missing")]
     KeyMissing(PathBuf),
+    /// It can't be made or entered: status 23.
+    #[error("{0}: {1}")]
+    Unusable(PathBuf, io::Error),
     /// What the system says: status 21.
     #[error("{0}: {1}")]
     Disk(PathBuf, io::Error),
@@ -77,9 +80,10 @@ impl Folder {
     /// # Errors
     /// [`FolderError`].
     pub(super) fn open(path: &Path, uid: u32, disk: Arc<dyn Disk>) -> Result<Self, FolderError> {
+        let unusable = |error| FolderError::Unusable(path.to_owned(), error);
         let failed = |error| FolderError::Disk(path.to_owned(), error);
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-        let found = std::fs::metadata(path).map_err(failed)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+        let found = std::fs::metadata(path).map_err(unusable)?;
         if found.uid() != uid {
             let why = "belongs to another user than the one that runs the manager";
             return Err(FolderError::Permissions(path.to_owned(), why));
@@ -94,14 +98,16 @@ impl Folder {
             .truncate(false)
             .mode(0o600)
             .open(path.join("lock"))
-            .map_err(failed)?;
+            .map_err(|error| FolderError::Unusable(path.join("lock"), error))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(FolderError::InUse(path.to_owned())),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let folder = Self { path: path.to_owned(), disk: Disks(disk), _lock: lock };
-        if folder.key_file().map_err(failed)?.is_none() && folder.has_log().map_err(failed)? {
+        let no_key = folder.key_file().map_err(|error| folder.no_key_file(error))?.is_none();
+        let log = |error| FolderError::Disk(path.join("log"), error);
+        if no_key && folder.has_log().map_err(log)? {
             return Err(FolderError::KeyMissing(path.to_owned()));
         }
         Ok(folder)
@@ -120,6 +126,11 @@ impl Folder {
     /// What the system says.
     pub(super) fn key_file(&self) -> io::Result<Option<Vec<u8>>> {
         absent(self.disk.0.read(&self.path.join(KEY_FILE), KEY_FILE_BYTES))
+    }
+    /// What a failure of [`Self::key_file`] is told as.
+    #[must_use]
+    pub(super) fn no_key_file(&self, error: io::Error) -> FolderError {
+        FolderError::Disk(self.path.join(KEY_FILE), error)
     }
     /// Writes the first key file, its mark before it and its `node` file after.
     ///

@@ -118,8 +118,7 @@ impl Manager {
     /// [`OpenError`].
     pub fn open(setup: Setup) -> Result<Self, OpenError> {
         let folder = Folder::open(&setup.data, setup.local.uid, setup.disk.clone())?;
-        let key_file =
-            folder.key_file().map_err(|error| FolderError::Disk(setup.data.clone(), error))?;
+        let key_file = folder.key_file().map_err(|error| folder.no_key_file(error))?;
         let life = match key_file {
             None => Life::New(None),
             Some(bytes) => Life::Locked(Box::new(

@@ -5,7 +5,7 @@
 //! left the file goes, so that those still find place in the log; it comes back
 //! with the room.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -94,8 +94,10 @@ impl Reserve {
     }
     fn take(&self) -> io::Result<()> {
         let mut options = OpenOptions::new();
-        let file: File =
-            options.write(true).create(true).truncate(true).mode(0o600).open(&self.path)?;
+        options.write(true).create(true).truncate(true).mode(0o600);
+        // Whoever opens a pipe waits for its other end; so this does not wait.
+        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        let file = options.open(&self.path)?;
         let made = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, HELD);
         if made.is_err() {
             // Half of it would only be in the way.

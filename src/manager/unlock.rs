@@ -11,7 +11,7 @@ use super::running::{NotStarted, Running, Started};
 use crate::base::{Fingerprint, Key32, SecretBytes};
 use crate::ca::{CaError, CertificateRole, Leaf, PrivateKey, key_digest, read_leaf, verify_chain};
 use crate::consensus::{Leadership, Standing};
-use crate::seal::{FileKey, KeyFile, KeyFileBody, KeyFileHeader, UnlockKey};
+use crate::seal::{FileKey, KeyFile, KeyFileBody, KeyFileHeader, SealError, UnlockKey};
 use crate::wire::api;
 
 /// How long `unlock` waits before it answers, so that its answer says more than
@@ -51,7 +51,7 @@ impl Manager {
         let (fingerprint, generation) = (Fingerprint(fingerprint), request.generation);
         let manager = self.clone();
         let task = tokio::spawn(async move {
-            manager.open_with(FileKey(file_key), fingerprint, generation).await
+            manager.open_with(FileKey(file_key), fingerprint, generation, false).await
         });
         let word = task.await.unwrap_or_else(|_| Err(Problem::bug("unlock ended unexpectedly")))?;
         Ok(api::UnlockReply { state: word.to_string() })
@@ -69,11 +69,13 @@ impl Manager {
             return Err(Problem::refused("an operator locked this manager").hint("skep unlock"));
         }
         let (header, _) = self.0.closed_header().ok_or_else(Problem::locked)?;
-        let file_key = header.open_file_key(key).map_err(|error| {
-            Problem::wrong_key(format!("the unlock key {error}"))
-                .hint("skep unlock-key check shows whose key a file holds")
+        let file_key = header.open_file_key(key).map_err(|error| match error {
+            SealError::NotARecipient => Problem::wrong_key(format!("the unlock key {error}"))
+                .hint("skep unlock-key check shows whose key a file holds"),
+            // A box for this very key.
+            _ => self.0.key_file_damaged("is damaged or was tampered with"),
         })?;
-        self.open_with(file_key, key.fingerprint(), header.generation).await?;
+        self.open_with(file_key, key.fingerprint(), header.generation, true).await?;
         Ok(())
     }
 
@@ -82,10 +84,11 @@ impl Manager {
         file_key: FileKey,
         fingerprint: Fingerprint,
         generation: u64,
+        of_header: bool,
     ) -> Result<Word, Problem> {
         let turn = self.0.turn.lock().await;
         self.phase().admits(Needs::Locked)?;
-        let (header, body) = self.0.open_key_file(&file_key, generation)?;
+        let (header, body) = self.0.open_key_file(&file_key, generation, of_header)?;
         drop(file_key);
         match identity(&header, &body, fingerprint, self.0.setup.clock.now()) {
             Ok(_) => {}
@@ -136,15 +139,21 @@ impl Manager {
 }
 
 impl Shared {
+    fn key_file_damaged(&self, why: impl std::fmt::Display) -> Problem {
+        let path = self.folder.path().join("manager.key");
+        Problem::fatal(20, format!("{}: this manager's key file {why}", path.display()))
+            .hint("put it back from a copy")
+    }
+
+    /// `of_header`: the header in the file gave the key, so that a body which it doesn't
+    /// open was changed; else the key may be wrong.
     fn open_key_file(
         &self,
         file_key: &FileKey,
         generation: u64,
+        of_header: bool,
     ) -> Result<(KeyFileHeader, KeyFileBody), Problem> {
-        let damaged = |why: String| {
-            Problem::fatal(20, format!("this manager's key file {why}"))
-                .hint("put it back from a copy")
-        };
+        let damaged = |why: String| self.key_file_damaged(why);
         let bytes = self.folder.key_file().map_err(|error| damaged(error.to_string()))?;
         let bytes = bytes.ok_or_else(|| damaged("is gone".to_owned()))?;
         let file = KeyFile::parse(&bytes).map_err(|error| damaged(error.to_string()))?;
@@ -154,6 +163,9 @@ impl Shared {
             );
         }
         let body = file.open(file_key).map_err(|error| {
+            if of_header {
+                return damaged("is damaged or was tampered with".to_owned());
+            }
             Problem::wrong_key(format!("with this key, the manager's key file {error}"))
                 .hint("skep unlock-key ls shows which unlock keys there are")
         })?;

@@ -64,6 +64,15 @@ impl StoreError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Damaged { .. } => 20,
+            // Something else stands in a file's place.
+            Self::Disk { source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::IsADirectory | io::ErrorKind::InvalidData
+                ) =>
+            {
+                20
+            }
             Self::Disk { .. } | Self::Closed => 21,
             Self::Newer { .. } => 25,
         }

@@ -113,7 +113,7 @@ fn replay(options: &Options, numbers: &[u64], manifest: Manifest) -> Result<Reco
         written: Written::default(),
         floor: manifest.purged,
     };
-    let mut before: Option<Loaded> = None;
+    let (mut before, mut unfinished): (Option<Loaded>, Option<u64>) = (None, None);
     for (position, number) in numbers.iter().enumerate() {
         let Some(next) = load(options, *number, &manifest)? else {
             // The manifest was written after something stood in its first segment.
@@ -122,9 +122,7 @@ fn replay(options: &Options, numbers: &[u64], manifest: Manifest) -> Result<Reco
                 let why = "its header or first record is damaged";
                 return Err(StoreError::damaged(&segment_name(*number), 0, why));
             }
-            let failed = || StoreError::disk("cannot remove an unfinished segment");
-            options.disk.remove(&options.folder.join(segment_name(*number))).map_err(failed())?;
-            options.disk.sync_folder(&options.folder).map_err(failed())?;
+            unfinished = Some(*number);
             break;
         };
         if let Some(done) = &before {
@@ -137,12 +135,18 @@ fn replay(options: &Options, numbers: &[u64], manifest: Manifest) -> Result<Reco
         Some(last) => {
             let end = replay.segment(last, None)?;
             if wide(last.bytes.len()) < last.head.length {
-                let why = "the file is shorter than it was made";
+                let why = "the file is shorter than it was made, or the next one is missing";
                 return Err(StoreError::damaged(&last.file, wide(last.bytes.len()), why));
             }
             Some((last.number, end))
         }
     };
+    // Only now: of a log that is refused everything stays as it was found.
+    if let Some(number) = unfinished {
+        let failed = || StoreError::disk("cannot remove an unfinished segment");
+        options.disk.remove(&options.folder.join(segment_name(number))).map_err(failed())?;
+        options.disk.sync_folder(&options.folder).map_err(failed())?;
+    }
     let Replay { mut index, mut written, .. } = replay;
     // A Head may name what became durable only after it.
     index.committed = written.committed.min(index.last());

@@ -33,6 +33,11 @@ pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub(super) const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(5);
 /// How long connections may take to notice that they were cut.
 const AFTER_CUT: Duration = Duration::from_secs(1);
+/// How long a caller may take for its first [`GREETING`] bytes: from then on it is asked
+/// whether it is alive, before it isn't.
+const GREETS: Duration = Duration::from_secs(10);
+/// Bytes with which every connection of HTTP/2 begins.
+const GREETING: usize = 24;
 /// Connections that are accepted and not yet served.
 const QUEUE: usize = 16;
 
@@ -45,6 +50,9 @@ pub(super) struct Served<S, C> {
     caller: C,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     ends: Option<Pin<Box<Sleep>>>,
+    /// Until the greeting is there: when it must be.
+    greets: Option<Pin<Box<Sleep>>>,
+    greeting: usize,
     _held: Held,
 }
 
@@ -59,12 +67,14 @@ impl<S, C> Served<S, C> {
     ) -> Self {
         let cut = Box::pin(cut.clone().cancelled_owned());
         let ends = stays.map(|time| Box::pin(sleep(time)));
-        Self { stream, caller, cut, ends, _held: held }
+        let greets = Some(Box::pin(sleep(GREETS)));
+        Self { stream, caller, cut, ends, greets, greeting: 0, _held: held }
     }
 
     fn is_over(&mut self, context: &mut Context<'_>) -> bool {
         let late = self.ends.as_mut().is_some_and(|ends| ends.as_mut().poll(context).is_ready());
-        late || self.cut.as_mut().poll(context).is_ready()
+        let silent = self.greets.as_mut().is_some_and(|end| end.as_mut().poll(context).is_ready());
+        late || silent || self.cut.as_mut().poll(context).is_ready()
     }
 }
 
@@ -81,7 +91,15 @@ impl<S: AsyncRead + Unpin, C: Unpin> AsyncRead for Served<S, C> {
         if self.is_over(context) {
             return Poll::Ready(Err(over()));
         }
-        Pin::new(&mut self.stream).poll_read(context, into)
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, into);
+        if self.greets.is_some() {
+            self.greeting += into.filled().len() - before;
+            if self.greeting >= GREETING {
+                self.greets = None;
+            }
+        }
+        read
     }
 }
 

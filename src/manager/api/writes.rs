@@ -197,7 +197,8 @@ fn read_token(
 ) -> Result<Token, Problem> {
     let ttl = if request.ttl_ms == 0 { TTL_MS } else { request.ttl_ms };
     if ttl > TTL_MOST_MS {
-        return Err(Problem::bad_input("a join token lasts 366 days at most"));
+        return Err(Problem::bad_input("a join token lasts 366 days at most")
+            .hint("a new one is made when it is needed: --ttl 24h"));
     }
     if request.uses == Some(0) {
         return Err(Problem::bad_input("a join token is for one use at least"));

@@ -1,0 +1,203 @@
+//! A machine of its own: a network, a name, and the folders that daemons use by default.
+//!
+//! Its mounts are in a namespace without a name, which a process holds that the kernel
+//! kills with the test's: nothing is mounted where anybody else sees it.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
+
+use super::process::{Ran, mortal, run_until, status_of};
+use super::{DEADLINE, Host, Net, until};
+
+/// What makes it: its own folder is `$1`, its name `$2`.
+const FURNISH: &str = r#"
+hostname "$2"
+mkdir -p "$1/etc" "$1/home" "$1/over"
+cp -a /etc/. "$1/etc" && mount --bind "$1/etc" /etc
+mount --bind "$1/home" /root
+for folder in /run /var/lib /media /usr/local/share; do
+    mount -t tmpfs -o mode=0755 tmpfs "$folder"
+done
+mount -t tmpfs tmpfs "$1/over" && mkdir "$1/over/upper" "$1/over/work"
+mount -t overlay overlay \
+    -o "lowerdir=/usr/bin,upperdir=$1/over/upper,workdir=$1/over/work" /usr/bin
+"#;
+
+/// A machine, and the daemon that runs on it.
+#[derive(Debug)]
+pub struct Machine {
+    /// Its name.
+    pub name: String,
+    host: Host,
+    holder: Child,
+    folder: PathBuf,
+    daemon: Option<Child>,
+}
+
+impl Machine {
+    /// One on this network; its files are below `folder`, where `bin` has the programs
+    /// that it finds before others.
+    ///
+    /// # Panics
+    /// Where it can't be made.
+    #[must_use]
+    pub fn new(net: &mut Net, folder: &Path, name: &str) -> Self {
+        let host = net.host();
+        let mut command = host.command("unshare");
+        command.args(["--mount", "--uts", "--propagation", "private", "--", "sleep", "infinity"]);
+        let holder = command.stdin(Stdio::null()).spawn().expect("a process");
+        let folder = folder.to_owned();
+        let machine = Self { name: name.to_owned(), host, holder, folder, daemon: None };
+        let asleep = || std::fs::read_to_string(format!("/proc/{}/comm", machine.holder.id())).ok();
+        until("a machine", || (asleep()?.trim() == "sleep").then_some(()));
+        let own = machine.folder.join(name);
+        let mut furnish = machine.enter();
+        furnish.args(["sh", "-euc", FURNISH, "sh"]).arg(own).arg(name);
+        let _ = run_until(&mut furnish, b"", DEADLINE).status(0);
+        machine
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.host.address()
+    }
+
+    fn enter(&self) -> Command {
+        let mut command = mortal(Path::new("nsenter"));
+        for space in ["net", "uts", "mnt"] {
+            let word = if space == "mnt" { "mount" } else { space };
+            command.arg(format!("--{word}=/proc/{}/ns/{space}", self.holder.id()));
+        }
+        command.arg("--").env("HOME", "/root").env("SHARED", &self.folder);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{path}", self.folder.join("bin").display()));
+        command
+    }
+
+    fn shell(&self, before: &[&str], line: &str) -> Command {
+        let mut command = self.enter();
+        command.args(before).args(["bash", "-c", "cd && eval \"$1\"", "bash", line]);
+        command
+    }
+
+    /// Runs a line in a shell, in root's home.
+    #[must_use]
+    pub fn run(&self, line: &str) -> Ran {
+        run_until(&mut self.shell(&[], line), b"", DEADLINE)
+    }
+
+    /// Starts a daemon by a line, and waits until `ready`, another line, ends with 0.
+    ///
+    /// # Panics
+    /// Where it is not ready in time, or has ended before.
+    pub fn start(&mut self, line: &str, ready: &str) {
+        let log = self.log();
+        let file = File::create(&log).expect("a log");
+        let again = file.try_clone().expect("the log again");
+        let mut command = self.shell(&[], &format!("exec {line}"));
+        let started = command.stdin(Stdio::null()).stdout(file).stderr(again).spawn();
+        let mut daemon = started.expect("a daemon");
+        until(line, || {
+            let ended = daemon.try_wait().expect("a child");
+            let said = || std::fs::read_to_string(&log).unwrap_or_default();
+            assert!(ended.is_none(), "{line}: ended with {ended:?}\n{}", said());
+            (self.run(ready).status == 0).then_some(())
+        });
+        self.daemon = Some(daemon);
+    }
+
+    /// What its daemon printed.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.folder.join(format!("{}.log", self.name))
+    }
+
+    /// Asks its daemon to end and answers its status.
+    ///
+    /// # Panics
+    /// Where there is none, or it doesn't end.
+    pub fn stop(&mut self) -> i32 {
+        let daemon = self.daemon.as_ref().expect("a daemon");
+        let pid = i32::try_from(daemon.id()).ok().and_then(Pid::from_raw).expect("a pid");
+        // It may have ended by itself.
+        let _gone_already = kill_process(pid, Signal::TERM);
+        self.ended()
+    }
+
+    /// Waits until its daemon ends and answers its status.
+    ///
+    /// # Panics
+    /// Where there is none, or it doesn't end.
+    pub fn ended(&mut self) -> i32 {
+        let mut daemon = self.daemon.take().expect("a daemon");
+        status_of(until("a daemon's end", || daemon.try_wait().expect("a child")))
+    }
+
+    /// Runs a line on a terminal, and types `text` whenever it asks without echo.
+    ///
+    /// # Panics
+    /// Where there is no terminal, or the line doesn't end.
+    #[must_use]
+    pub fn type_in(&self, line: &str, text: &str) -> Ran {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("a terminal");
+        let other = ptsname(&terminal, Vec::new()).expect("its name");
+        let mut terminal = File::from(terminal);
+        let other = PathBuf::from(other.into_string().expect("text"));
+        let open = || File::options().read(true).write(true).open(&other).expect("its other end");
+        let mut command = self.shell(&["setsid", "--ctty", "--wait"], line);
+        command.stdin(open()).stdout(open()).stderr(open());
+        let mut child = command.spawn().expect("a process");
+        drop(command);
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let (screen, mut eyes) = (Arc::clone(&shown), terminal.try_clone().expect("its end"));
+        let reader = std::thread::spawn(move || {
+            let mut some = [0; 1024];
+            // Its other end is closed: an error, on a terminal.
+            while let Ok(count @ 1..) = eyes.read(&mut some) {
+                screen.lock().expect("a screen").extend_from_slice(&some[..count]);
+            }
+        });
+        let (start, mut seen) = (Instant::now(), 0);
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(start.elapsed() < DEADLINE, "{line}: {shown:?}");
+            let length = shown.lock().expect("a screen").len();
+            let asks = shown
+                .lock()
+                .expect("a screen")
+                .get(seen..length)
+                .is_some_and(|new| new.ends_with(b": "));
+            let echo =
+                tcgetattr(&terminal).expect("its modes").local_modes.contains(LocalModes::ECHO);
+            if asks && !echo {
+                seen = length;
+                terminal.write_all(format!("{text}\n").as_bytes()).expect("typed");
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(5));
+        };
+        reader.join().expect("a reader");
+        let out = String::from_utf8_lossy(&shown.lock().expect("a screen")).into_owned();
+        Ran { status: status_of(status), out, err: String::new() }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        for child in self.daemon.iter_mut().chain([&mut self.holder]) {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Every file that a manager or an agent keeps, damaged in every way: the daemon ends
+//! and names the file, or goes on where the file is no loss; it changes nothing else, and
+//! with the file put back it starts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use cluster_tests::{Cluster, run, until};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+use super::table::Wrong;
+
+const NO_SECOND: &str = "0000000000000001.seg, offset";
+
+/// What is done to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Damage {
+    Empty,
+    Cut,
+    Half,
+    Flipped,
+    FlippedFirst,
+    Garbage,
+    Folder,
+    Pipe,
+    Gone,
+}
+
+use Damage::{Cut, Empty, Flipped, FlippedFirst, Folder, Garbage, Gone, Half, Pipe};
+
+const ALL: [Damage; 9] = [Empty, Cut, Half, Flipped, FlippedFirst, Garbage, Folder, Pipe, Gone];
+/// What changes a sealed file and leaves something of it.
+const SEALED: [Damage; 7] = [Cut, Half, Flipped, FlippedFirst, Garbage, Folder, Pipe];
+/// What makes no sealed file of it, and no text.
+const LOST: [Damage; 6] = [Empty, Half, FlippedFirst, Garbage, Folder, Pipe];
+
+impl Damage {
+    fn act(self, path: &Path) {
+        let bytes = fs::read(path).expect("the file");
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        fs::remove_file(path).expect("removed");
+        let put = |bytes: &[u8]| fs::write(path, bytes).expect("written");
+        match self {
+            Self::Empty => put(b""),
+            Self::Cut => put(bytes.get(..bytes.len().saturating_sub(1)).unwrap_or_default()),
+            Self::Half => put(bytes.get(..used / 2).unwrap_or_default()),
+            Self::Flipped | Self::FlippedFirst => {
+                let at = if self == Self::Flipped { used / 2 } else { 0 };
+                let mut bytes = bytes;
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= 1;
+                }
+                put(&bytes);
+            }
+            Self::Garbage => put(&[0xa5; 600]),
+            Self::Folder => fs::create_dir(path).expect("a folder"),
+            Self::Pipe => {
+                mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+            }
+            Self::Gone => {}
+        }
+    }
+}
+
+/// What files are and when they were written.
+type Look = BTreeMap<PathBuf, (u64, i64, i64, u64)>;
+
+fn look(folder: &Path) -> Look {
+    let mut found = Look::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let about = fs::symlink_metadata(&path).expect("a file");
+            if about.is_dir() {
+                folders.push(path.clone());
+                found.insert(path, (0, 0, 0, about.ino()));
+            } else {
+                let at = (about.len(), about.mtime(), about.mtime_nsec(), about.ino());
+                found.insert(path, at);
+            }
+        }
+    }
+    found
+}
+
+/// How a start went.
+struct Start {
+    /// The status with which it ended by itself; `None`: it serves.
+    status: Option<i32>,
+    said: String,
+}
+
+/// Starts a daemon, waits until it serves or has ended, and ends it.
+fn start(mut command: Command, log: &Path, serves: impl Fn() -> bool) -> Start {
+    let file = File::create(log).expect("a log");
+    let again = file.try_clone().expect("the log again");
+    let child = command.stdin(Stdio::null()).stdout(file).stderr(again).spawn().expect("a daemon");
+    let mut child = Ended(child);
+    let status = until("a daemon's end or its service", || match child.0.try_wait() {
+        Ok(Some(status)) => Some(Some(status.code().unwrap_or(-1))),
+        _ => serves().then_some(None),
+    });
+    if status.is_none() {
+        let pid = child.0.id().to_string();
+        let _ = run(Command::new("kill").arg(&pid), b"").ok();
+        until("its end", || child.0.try_wait().expect("a child"));
+    }
+    Start { status, said: fs::read_to_string(log).unwrap_or_default() }
+}
+
+/// Killed with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A file, what was done to it, the status (`None`: it serves all the same), and the
+/// end of the first line printed.
+type Row = (&'static str, &'static [Damage], Option<i32>, &'static str);
+
+/// Does all of it to the files below `data`, one after the other.
+fn damage(data: &Path, rows: &[Row], start: impl Fn() -> Start) {
+    let mut wrong = Wrong::default();
+    let spare = data.parent().expect("a folder").join("spare");
+    for (name, damages, status, line) in rows {
+        let path = data.join(name);
+        for what in *damages {
+            fs::copy(&path, &spare).unwrap_or_else(|error| panic!("{name}: {error}"));
+            what.act(&path);
+            let before = look(data);
+            let started = start();
+            let after = look(data);
+            let mut lines = started.said.lines().skip_while(|line| !line.starts_with("error: "));
+            let first = lines.next().unwrap_or_default();
+            let hint = lines.next().unwrap_or_default();
+            let told = started.status.is_none()
+                || first.contains(line) && hint.starts_with("hint: ") && lines.next().is_none();
+            let clean = started.status.is_none() || before == after;
+            if started.status != *status || !told || !clean || started.said.contains("panicked") {
+                let added: Vec<_> =
+                    after.iter().filter(|(path, at)| before.get(*path) != Some(at)).collect();
+                wrong.note(format!(
+                    "{name} {what:?}: wanted {status:?} {line}\n{:?} {}\nchanged: {added:?}",
+                    started.status, started.said
+                ));
+            }
+            if path.is_dir() {
+                fs::remove_dir(&path).expect("gone");
+            } else {
+                drop(fs::remove_file(&path));
+            }
+            fs::copy(&spare, &path).expect("put back");
+        }
+    }
+    fs::remove_file(&spare).expect("gone");
+    wrong.none();
+}
+
+/// What a stopped daemon left is what is damaged.
+#[track_caller]
+fn every_file_has_a_row(data: &Path, rows: &[Row]) {
+    let files = look(data).into_keys().filter(|path| path.is_file());
+    let name = |path: PathBuf| path.strip_prefix(data).expect("below").display().to_string();
+    let files: BTreeSet<String> = files.map(name).collect();
+    let rows: BTreeSet<String> = rows.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    assert_eq!(files, rows, "a file without a row, or a row without a file");
+}
+
+#[test]
+fn every_file_of_a_manager_damaged_in_every_way() {
+    let mut cluster = Cluster::start(0);
+    for number in 0..20 {
+        cluster.secret(&format!("s{number}"), &[b'v'; 300]);
+    }
+    cluster.crash_manager();
+    cluster.secret("last", b"v");
+    assert_eq!(cluster.manager.stop(), 0);
+    let data = cluster.manager.data();
+    let rows: &[Row] = &[
+        ("log/0000000000000001.seg", &ALL, Some(20), "0000000000000001.seg"),
+        ("log/0000000000000002.seg", &SEALED, Some(20), "0000000000000002.seg"),
+        // The one before was finished, so that there must be one.
+        ("log/0000000000000002.seg", &[Empty, Gone], Some(20), NO_SECOND),
+        ("manager.key", &ALL, Some(20), "manager.key"),
+        ("lock", &[Folder], Some(23), "/data/lock: Is a directory"),
+        // For display, and nothing believes it.
+        ("node", &[Garbage, Folder, Gone], None, ""),
+        // It holds room, and is never read.
+        ("reserve", &[Empty, Pipe, Folder], None, ""),
+        ("lock", &[Gone], None, ""),
+    ];
+    every_file_has_a_row(&data, rows);
+    let key = cluster.unlock_key();
+    let log = cluster.folder().join("log-of-it");
+    damage(&data, rows, || {
+        let mut command = cluster.manager.command();
+        command.arg("--unlock-key-file").arg(&key);
+        let status = ["status", "--timeout", "1s", "--format", "{{.State}}"];
+        start(command, &log, || cluster.manager.here(&status).out.trim() == "leader")
+    });
+    cluster.manager.start_again();
+    let _ = cluster.unlock().ok();
+    assert_eq!(cluster.ok(&["secret", "ls", "-q"]).lines().count(), 21, "nothing was lost");
+}
+
+#[test]
+fn every_file_of_an_agent_damaged_in_every_way() {
+    let mut cluster = Cluster::start(1);
+    cluster.secret("s", b"v");
+    cluster.service("web", "node-1", &["s"]);
+    let mut shell = cluster.shell(0, "web");
+    assert_eq!(shell.read("s"), "v");
+    cluster.agents[0].kill();
+    let data = cluster.agents[0].data();
+    let rows: &[Row] = &[
+        ("identity", &LOST, Some(20), "/data/identity: "),
+        ("identity", &[Flipped], Some(20), "/data/identity: "),
+        // The byte cut off is the last line's end.
+        ("identity", &[Cut], None, ""),
+        // Without an identity it is an agent that has not joined.
+        ("identity", &[Gone], Some(24), "not admitted: the join token is used up"),
+        ("state.toml", &LOST, Some(20), "/data/state.toml"),
+        // What the leader tells again.
+        ("state.toml", &[Cut, Gone], None, ""),
+        ("workloads.toml", &LOST, Some(20), "/data/workloads.toml"),
+        ("workloads.toml", &[Cut], None, ""),
+        ("lock", &[Garbage, Gone], None, ""),
+        ("lock", &[Folder], Some(23), "lock"),
+    ];
+    every_file_has_a_row(&data, rows);
+    let log = cluster.folder().join("log-of-it");
+    let agent = &cluster.agents[0];
+    damage(&data, rows, || {
+        start(agent.command(), &log, || agent.skep(&["agent", "status"]).out.contains("connected"))
+    });
+    cluster.agents[0].start_again();
+    cluster.agents[0].connected();
+    assert_eq!(shell.read("s"), "v", "the workload kept its secret through all of it");
+}
