@@ -171,6 +171,7 @@ fn an_identity_of_another_cluster_is_refused() {
     let address = two.manager.address();
     let mut command = one.command(&["secret", "ls", "--host", &address, "--timeout", "3s"]);
     let mut wrong = Wrong::default();
-    wrong.judge(&mut command, b"", 3, &format!("error: no manager reached: {address}: …"));
+    let line = format!("error: no manager reached: {address}: not the expected manager: …");
+    wrong.judge(&mut command, b"", 3, &line);
     wrong.none();
 }
