@@ -27,6 +27,7 @@ prepare() {
     need cc gcc libc6-dev
     need openssl openssl
     need ip iproute2 # hosts of their own in the network tests
+    need man man-db # the examples show a page
     if ! command -v cargo >/dev/null 2>&1; then
         say "error: cargo is missing; hint: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1) or newer"
         exit 1
