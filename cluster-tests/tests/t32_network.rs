@@ -169,6 +169,8 @@ fn p3_a_leader_that_nobody_hears_is_replaced() {
     let _ = site.skep(&["secret", "create", "kept", "-"], b"v").ok();
     let write = ["secret", "create", "lost", "-", "--timeout", "3s"];
     let old_leader = &site.managers[old];
+    // Until it knows that nobody hears it, what becomes of a write is unknown.
+    until("its own notice", || (old_leader.state() != "leader").then_some(()));
     let _ = site.skep_on(&old_leader.host, &[old_leader], &write, b"v").status(3);
 
     for other in others(old) {

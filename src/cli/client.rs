@@ -37,6 +37,9 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_m
 /// How long an act with a request id may be sent again: its answer is
 /// remembered for a minute, and the rest of it is for the way.
 const REPEATABLE: Duration = Duration::from_secs(30);
+/// Nobody is asked once more with less time than that for an answer: what came of it would be
+/// unknown, where until then it is known that nothing was done.
+const LEAST: Duration = Duration::from_millis(500);
 /// The least time that one manager has for an answer, where another may have it.
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// Bytes of an identity file: a few certificates.
@@ -148,13 +151,18 @@ impl Link {
     {
         let mut tries = Tries::new(kind, self.timeout);
         loop {
-            let client = match self.client().await {
-                Ok(client) => client,
-                Err(failure) => {
+            let client = match timeout_at(tries.deadline, self.client()).await {
+                Ok(Ok(client)) => client,
+                Ok(Err(failure)) => {
                     tries.not_reached(failure).await?;
                     continue;
                 }
+                // It was not asked this time: what is unknown is so from before.
+                Err(_elapsed) => return Err(tries.unasked(self.timeout)),
             };
+            if tries.is_late() {
+                return Err(tries.unasked(self.timeout));
+            }
             let attempt = tries.attempt();
             match timeout_at(attempt, send(client, request.clone())).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
@@ -344,7 +352,7 @@ impl Tries {
 
     /// Waits for the next try, or ends with `failure`.
     async fn again(&mut self, failure: Failure) -> Result<(), Trouble> {
-        let over = Instant::now() + self.pause >= self.deadline;
+        let over = Instant::now() + self.pause + LEAST >= self.deadline;
         match &self.kind {
             Kind::Once(look) if self.maybe_done => return Err(unknown(&failure.text, look)),
             Kind::Repeatable(look) if self.maybe_done && over => {
@@ -356,6 +364,23 @@ impl Tries {
         sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE.1);
         Ok(())
+    }
+
+    /// Whether another try comes too late for an answer.
+    fn is_late(&self) -> bool {
+        self.reached && Instant::now() + LEAST > self.deadline
+    }
+
+    /// The time is over while nobody is asked.
+    fn unasked(&self, after: Duration) -> Trouble {
+        let who = if self.reached { "leader" } else { "manager" };
+        let text = format!("no {who} was reached within {}", humantime::format_duration(after));
+        match &self.kind {
+            Kind::Repeatable(look) | Kind::Once(look) if self.maybe_done => unknown(&text, look),
+            _ => Failure::new(Exit::Unreachable, text)
+                .hint("nothing was done; --timeout gives it longer, --host names other managers")
+                .into(),
+        }
     }
 
     /// The time is over while a call is under way.
