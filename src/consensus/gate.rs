@@ -38,6 +38,12 @@ pub(super) struct Gate {
 }
 
 impl Gate {
+    /// Whether it is the only member, and votes: not one that has yet to be told who is.
+    pub(super) fn is_alone(&self) -> bool {
+        let voters: Vec<_> = self.raft.voter_ids().collect();
+        self.others().is_empty() && voters == [self.node]
+    }
+
     /// The other members, as the log and the snapshot name them.
     pub(super) fn others(&self) -> Vec<(NodeId, Vec<String>)> {
         let metrics = self.raft.metrics();
@@ -116,9 +122,33 @@ impl Gate {
     }
 }
 
+/// Waits until this member may stand for election; false: Raft is gone first.
+///
+/// One that was given an empty log again reads its way through the members of old: where it
+/// was the only one, it would elect itself, and undo what the others have committed since.
+/// Its vote tells: it is for a leader that those members don't know, so there is more to come.
+async fn may_stand(gate: &Gate) -> bool {
+    let own = gate.node;
+    loop {
+        let known = gate.raft.with_raft_state(move |state| {
+            let members = state.membership_state.effective().membership();
+            let votes = |node: NodeId| members.voter_ids().any(|voter| voter == node);
+            votes(own) && votes(state.vote_ref().leader_id.voted_for)
+        });
+        match known.await {
+            Ok(true) => return true,
+            Ok(false) => tokio::time::sleep(ROUND).await,
+            Err(_) => return false,
+        }
+    }
+}
+
 /// Waits at the gate, and takes part then.
 pub(super) async fn pass(gate: &Gate) -> Result<(), StartError> {
     if !gate.pass().await? {
+        return Ok(());
+    }
+    if !may_stand(gate).await {
         return Ok(());
     }
     gate.raft.runtime_config().elect(true);
