@@ -38,24 +38,24 @@ pub(super) async fn apply_sealed(
         Some(intake) => intake,
         None => intake_of(link).await?,
     };
-    let first = RequestId::draw(&mut *shell.dice);
-    let mut tries = [Some(first), Some(RequestId::draw(&mut *shell.dice)), None].into_iter();
-    let mut request = first;
-    loop {
+    let (first, second) = (RequestId::draw(&mut *shell.dice), RequestId::draw(&mut *shell.dice));
+    let mut refused = None;
+    for request in [first, first, second] {
         let sealed = drafts.iter().map(|draft| seal(&mut *shell.dice, &intake, draft));
         let sealed = sealed.collect::<Result<Vec<_>, _>>().map_err(unsealed)?;
-        let refusal = match apply_as(link, look, request, &changes_of(sealed)).await {
+        let failure = match apply_as(link, look, request, &changes_of(sealed)).await {
             Err(Trouble::Failed(failure)) if failure.exit == Exit::Refused => failure,
             other => return other,
         };
         // Refused for good, unless the key was another one by then.
         let newer = intake_of(link).await?;
-        let Some(next) = tries.next().flatten() else { return Err(refusal.into()) };
-        if newer.number == intake.number && next == request {
-            return Err(refusal.into());
+        if refused.is_none() && newer.number == intake.number {
+            return Err(failure.into());
         }
-        (intake, request) = (newer, next);
+        (intake, refused) = (newer, Some(failure));
     }
+    let none = || Failure::new(Exit::Bug, "a value was never sent");
+    Err(refused.unwrap_or_else(none).into())
 }
 
 /// Applies changes as one act, under a request id of its own.

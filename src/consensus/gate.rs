@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
+use tokio::task::AbortHandle;
 
-use super::handle::StartError;
 use super::machine::Machine;
 use super::network::Network;
 use super::peers::Peers;
@@ -38,12 +38,6 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// Whether it is the only member, and votes: not one that has yet to be told who is.
-    pub(super) fn is_alone(&self) -> bool {
-        let voters: Vec<_> = self.raft.voter_ids().collect();
-        self.others().is_empty() && voters == [self.node]
-    }
-
     /// The other members, as the log and the snapshot name them.
     pub(super) fn others(&self) -> Vec<(NodeId, Vec<String>)> {
         let metrics = self.raft.metrics();
@@ -90,7 +84,7 @@ impl Gate {
 
     /// Waits until enough peers have answered, and opens. Answers whether it did:
     /// not where the disk is behind.
-    pub(super) async fn pass(&self) -> Result<bool, StoreError> {
+    async fn pass(&self) -> Result<bool, StoreError> {
         loop {
             let meeting = self.peers.meeting.notified();
             let others = self.others();
@@ -122,12 +116,27 @@ impl Gate {
     }
 }
 
-/// Waits until this member may stand for election; false: Raft is gone first.
+/// Lets this member stand for election: at once, but for one whose log was given up.
 ///
-/// One that was given an empty log again reads its way through the members of old: where it
-/// was the only one, it would elect itself, and undo what the others have committed since.
-/// Its vote tells: it is for a leader that those members don't know, so there is more to come.
-async fn may_stand(gate: &Gate) -> bool {
+/// That one reads its way through the members of old, itself among them. Where they were few
+/// it would elect itself with them, and undo what the others have committed since. So it waits
+/// until it knows the leader that it follows.
+async fn stand(gate: &Gate) {
+    if gate.peers.was_renewed() && !knows_its_leader(gate).await {
+        return;
+    }
+    gate.raft.runtime_config().elect(true);
+    let voters: Vec<_> = gate.raft.voter_ids().collect();
+    if voters == [gate.node] {
+        // The only voter need not wait for anybody's heartbeat. A failure is what
+        // `stopped` tells.
+        gate.raft.trigger().elect(false).await.ok();
+    }
+}
+
+/// Waits until this member votes, and so does whom it voted for last: a leader's call comes
+/// with its vote, before the first entry. False: Raft has ended.
+async fn knows_its_leader(gate: &Gate) -> bool {
     let own = gate.node;
     loop {
         let known = gate.raft.with_raft_state(move |state| {
@@ -143,29 +152,24 @@ async fn may_stand(gate: &Gate) -> bool {
     }
 }
 
-/// Waits at the gate, and takes part then.
-pub(super) async fn pass(gate: &Gate) -> Result<(), StartError> {
+/// Takes part where nobody can be asked: one of an empty log, or the only member.
+pub(super) async fn pass_alone(gate: Gate) -> Result<Option<AbortHandle>, StoreError> {
     if !gate.pass().await? {
-        return Ok(());
+        return Ok(None);
     }
-    if !may_stand(gate).await {
-        return Ok(());
+    if gate.peers.was_renewed() {
+        // Only its leader can tell it who there is.
+        return Ok(Some(tokio::spawn(async move { stand(&gate).await }).abort_handle()));
     }
-    gate.raft.runtime_config().elect(true);
-    let voters: Vec<_> = gate.raft.voter_ids().collect();
-    if voters == [gate.node] {
-        // The only voter need not wait for anybody's heartbeat. A failure is what
-        // `stopped` tells.
-        gate.raft.trigger().elect(false).await.ok();
-    }
-    Ok(())
+    stand(&gate).await;
+    Ok(None)
 }
 
-/// Does so, and tells every peer then.
+/// Waits at the gate; then takes part, and tells every peer of this start.
 pub(super) async fn pass_and_tell(gate: Gate) {
     // A log that failed has told so by itself.
-    if pass(&gate).await.is_ok() {
-        gate.tell().await;
+    if gate.pass().await.is_ok_and(|passed| passed) {
+        tokio::join!(stand(&gate), gate.tell());
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::gate::{self, Gate};
 use super::machine::{Machine, Shared};
 use super::network::MOST_MESSAGE;
-use super::progress;
+use super::progress::{self, Member};
 use super::release::{self, ReleaseError};
 use super::service::RaftService;
 use super::standing::Standing;
@@ -168,10 +168,7 @@ impl Consensus {
         ];
         if gate.others().is_empty() {
             // Nobody can remember: nobody is waited for.
-            gate.pass().await?;
-        }
-        if gate.is_alone() {
-            gate::pass(&gate).await?;
+            tasks.extend(gate::pass_alone(gate.clone()).await?);
         } else {
             tasks.push(tokio::spawn(gate::pass_and_tell(gate.clone())).abort_handle());
         }
@@ -456,6 +453,10 @@ impl Consensus {
         self.inner.raft.metrics().borrow_watched().clone()
     }
 
+    pub(super) fn raft(&self) -> &Raft<TypeConfig, Machine> {
+        &self.inner.raft
+    }
+
     /// Changes the state behind everybody's back.
     pub(super) fn spoil_state(&self) {
         self.inner.shared.spoil();
@@ -483,19 +484,4 @@ async fn snapshot_when_due(raft: Raft<TypeConfig, Machine>, shared: Arc<Shared>)
             return;
         }
     }
-}
-
-/// A member as the leader sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Which node.
-    pub node: NodeId,
-    /// Where.
-    pub addresses: Vec<String>,
-    /// A voter, or a learner.
-    pub voter: bool,
-    /// Milliseconds since it last answered; `None` where this manager does not lead.
-    pub last_contact_ms: Option<u64>,
-    /// Records it lacks.
-    pub behind: Option<u64>,
 }

@@ -1,16 +1,21 @@
 //! Three members over real mTLS on loopback and disks that forget: snapshots for
 //! one that was long away, disks put back, audit heads that differ.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::EntryPayload;
+use openraft::impls::leader_id_std::LeaderId;
+use openraft::raft::AppendEntriesRequest;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::handle::{Consensus, ProposeError, Start, StartError};
 use super::standing::{Lacks, Standing};
-use super::start::Tuning;
+use super::start::{Parts, Tuning};
+use super::types::{Addresses, Entry, LogId, Membership, Vote};
 use crate::base::{BootTime, Clock, ClusterId, NodeId, RequestId, Stamp};
 use crate::ca::fixtures::{Authority, Holder, NOW, manager};
 use crate::domain::{Act, Actor, Command};
@@ -18,6 +23,9 @@ use crate::store::testing::{FaultyDisk, Lost, dek, dice};
 use crate::transport::{ClientTls, Credentials, ServerTls, serve};
 
 const PATIENCE: Duration = Duration::from_mins(1);
+const TUNING: Tuning = Tuning { segment_bytes: Some(8192), snapshot_entries: 40, keep_entries: 5 };
+/// Who would elect itself does so within one.
+const ELECTIONS: Duration = Duration::from_secs(3);
 
 struct Still;
 
@@ -73,8 +81,8 @@ async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 impl Members {
-    /// Three voters.
-    async fn three() -> Self {
+    /// Three that haven't started.
+    async fn at_rest() -> Self {
         let mut members = Self { authority: Authority::new(1), all: Vec::new(), written: 0 };
         for number in 1..=3 {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
@@ -83,6 +91,12 @@ impl Members {
             let disk = FaultyDisk::default();
             members.all.push(Member { number, disk, holder, address, running: None });
         }
+        members
+    }
+
+    /// Three voters.
+    async fn three() -> Self {
+        let mut members = Self::at_rest().await;
         for number in 1..=3 {
             members.start(number).await;
         }
@@ -108,10 +122,11 @@ impl Members {
         &self.member(number).running.as_ref().expect("running").0
     }
 
-    async fn start(&mut self, number: u8) {
+    /// What one is started with.
+    fn given(&self, number: u8) -> (Start, ServerTls) {
         let fingerprint = self.authority.fingerprint();
         let cluster = ClusterId::from_bytes([1; 16]);
-        let member = self.member_mut(number);
+        let member = self.member(number);
         let credentials = Credentials::new(&member.holder.chain, &member.holder.secret());
         let credentials = credentials.expect("credentials");
         let start = Start {
@@ -124,10 +139,13 @@ impl Members {
             dice,
             tls: Some(ClientTls::new(&credentials, fingerprint, Arc::new(Still))),
         };
-        let tuning = Tuning { segment_bytes: Some(8192), snapshot_entries: 40, keep_entries: 5 };
-        let consensus = Consensus::start_tuned(start, tuning).await.expect("consensus");
-        let tls = ServerTls::new(&credentials, fingerprint, Arc::new(Still));
-        member.serve(consensus, tls).await;
+        (start, ServerTls::new(&credentials, fingerprint, Arc::new(Still)))
+    }
+
+    async fn start(&mut self, number: u8) {
+        let (start, tls) = self.given(number);
+        let consensus = Consensus::start_tuned(start, TUNING).await.expect("consensus");
+        self.member_mut(number).serve(consensus, tls).await;
     }
 
     /// Kills one; its disk is as that leaves it.
@@ -303,6 +321,40 @@ async fn p6_an_older_disk_takes_no_part_and_its_renewal_brings_it_home() {
     members.write(5).await;
     members.holds_all(3).await;
     assert_eq!(members.standing(3), Standing::Sound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p3_one_that_reads_old_members_again_does_not_elect_itself() {
+    let mut members = Members::at_rest().await;
+    let parts = Parts::of(members.given(1).0, TUNING).expect("parts");
+    parts.give_up(2).expect("its log is given up");
+    members.start(1).await;
+    // The second one leads, and tells of a time when the first one was alone.
+    let own = [(id(1), Addresses(vec![members.member(1).address.to_string()]))];
+    let alone = Membership::new(vec![BTreeSet::from([id(1)])], BTreeMap::from(own));
+    let at = |term, index, payload| Entry { log_id: LogId::new_term_index(term, index), payload };
+    let vote = Vote { leader_id: LeaderId { term: 4, voted_for: id(2) }, committed: true };
+    let first = AppendEntriesRequest {
+        vote,
+        prev_log_id: None,
+        leader_commit: Some(LogId::new_term_index(4, 9)),
+        entries: vec![
+            at(0, 0, EntryPayload::Membership(alone.expect("members"))),
+            at(1, 1, EntryPayload::Blank),
+        ],
+    };
+    let consensus = members.consensus(1).clone();
+    consensus.raft().append_entries(first).await.expect("taken");
+    until("the members of old", || {
+        let members = consensus.members();
+        (members.len() == 1 && members[0].voter).then_some(())
+    })
+    .await;
+    let mut leadership = consensus.leadership();
+    let elected = leadership.wait_for(|now| now.leader == Some(id(1)));
+    let elected = tokio::time::timeout(ELECTIONS, elected).await;
+    assert!(elected.is_err(), "it elected itself among the members of old");
+    assert_eq!(consensus.raft_metrics().current_term, 4);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,7 +18,8 @@ mod standing;
 mod start;
 mod types;
 
-pub use handle::{Consensus, Leadership, Member, ProposeError, Start, StartError};
+pub use handle::{Consensus, Leadership, ProposeError, Start, StartError};
+pub use progress::Member;
 pub use release::ReleaseError;
 pub use service::{Listing, RaftService, listing};
 pub use standing::{Behind, Lacks, Standing};

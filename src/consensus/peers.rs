@@ -93,6 +93,11 @@ impl Peers {
         self.highest.load(Ordering::Relaxed).max(self.start.number).saturating_add(1)
     }
 
+    /// Whether this log began anew once, in the place of one that was given up.
+    pub(super) fn was_renewed(&self) -> bool {
+        self.start.born > 1
+    }
+
     fn own(&self) -> Own {
         // What is applied or in a snapshot first: the log only goes on from there. The
         // log's end and the vote stand for one moment, as they must.

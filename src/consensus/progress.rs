@@ -8,7 +8,7 @@ use openraft::{Instant, Raft, RaftMetrics};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::handle::{Leadership, Member};
+use super::handle::Leadership;
 use super::machine::{Machine, Shared};
 use super::types::TypeConfig;
 use crate::base::NodeId;
@@ -20,6 +20,23 @@ const QUORUM_AGE: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(2);
 /// Silence changes no metric, so it is looked for.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// A member as the leader sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Which node.
+    pub node: NodeId,
+    /// Where.
+    pub addresses: Vec<String>,
+    /// A voter, or a learner.
+    pub voter: bool,
+    /// Milliseconds since it last answered; `None` where this manager does not lead.
+    pub last_contact_ms: Option<u64>,
+    /// Records it lacks.
+    pub behind: Option<u64>,
+    /// Whether it has acknowledged anything to this leader, or is it.
+    pub acknowledges: bool,
+}
 
 fn leadership(node: NodeId, metrics: &RaftMetrics<TypeConfig>, led: bool) -> Leadership {
     let leads = metrics.state.is_leader();
@@ -120,6 +137,7 @@ pub(super) fn members(
             voter: voters.contains(id),
             last_contact_ms: if own { Some(0) } else { last_contact_ms },
             behind: if own { Some(0) } else { behind },
+            acknowledges: own || matched.is_some_and(Option::is_some),
         }
     };
     membership.nodes().map(member).collect()

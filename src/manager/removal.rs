@@ -166,6 +166,7 @@ mod tests {
             voter: true,
             last_contact_ms: Some(last_contact_ms),
             behind: Some(0),
+            acknowledges: true,
         };
         let whole = [member(1, 0), member(2, 10), member(3, 10)];
         assert!(majority_stays(&whole, id(1), id(2)));

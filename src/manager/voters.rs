@@ -76,7 +76,8 @@ fn step(wanted: &Managers, members: &[Member]) -> Option<Step> {
 }
 
 fn caught_up(member: &Member) -> bool {
-    member.behind.is_some_and(|behind| behind <= BEHIND)
+    member.acknowledges
+        && member.behind.is_some_and(|behind| behind <= BEHIND)
         && member.last_contact_ms.is_some_and(|ago| ago <= CONTACT_MS)
 }
 
@@ -194,7 +195,8 @@ mod tests {
 
     fn member(n: u8, voter: bool, behind: Option<u64>) -> Member {
         let last_contact_ms = behind.map(|_| 5);
-        Member { node: id(n), addresses: Vec::new(), voter, last_contact_ms, behind }
+        let (node, addresses, acknowledges) = (id(n), Vec::new(), behind.is_some());
+        Member { node, addresses, voter, last_contact_ms, behind, acknowledges }
     }
 
     #[test]
@@ -207,6 +209,9 @@ mod tests {
         );
         let away = [one.clone(), two(false, None)];
         assert_eq!(step(&wanted(&[1, 2]), &away), None, "it never answered");
+        let silent = Member { acknowledges: false, ..two(false, Some(3)) };
+        let silent = [one.clone(), silent];
+        assert_eq!(step(&wanted(&[1, 2]), &silent), None, "it has nothing, of a short log");
         let late = [one.clone(), two(false, Some(BEHIND + 1))];
         assert_eq!(step(&wanted(&[1, 2]), &late), None, "it is catching up");
         let there = [one.clone(), two(false, Some(0))];

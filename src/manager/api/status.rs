@@ -236,7 +236,8 @@ mod tests {
 
     fn member(n: u8, last_contact_ms: Option<u64>) -> Member {
         let node = NodeId::from_bytes([n; 16]);
-        Member { node, addresses: Vec::new(), voter: true, last_contact_ms, behind: None }
+        let (addresses, voter, behind, acknowledges) = (Vec::new(), true, None, true);
+        Member { node, addresses, voter, last_contact_ms, behind, acknowledges }
     }
 
     #[test]
