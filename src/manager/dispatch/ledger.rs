@@ -128,6 +128,11 @@ impl Ledger {
         &self.known
     }
 
+    /// As of when it was looked at last.
+    pub(super) fn looked(&self) -> Revision {
+        self.wanted.revision
+    }
+
     /// Takes what is due now and says what to do about it. One push is under way
     /// at a time: what changes meanwhile is found by the look after its answer.
     pub(super) fn look(&mut self, wanted: Wanted, recorded: &Recorded, now: BootTime) -> Look {

@@ -145,7 +145,14 @@ impl Shared {
         let Some(live) = self.table.live(node) else {
             return Some((away(self.table.seen(node).last_seen), false));
         };
-        let standing = live.ledger.lock().standing(service, revision);
+        let (standing, looked) = {
+            let ledger = live.ledger.lock();
+            (ledger.standing(service, revision), ledger.looked())
+        };
+        if looked < revision {
+            // No fact leads there after an act that changed nothing.
+            live.wake.notify_one();
+        }
         match standing {
             Standing::InPlace if !behind => None,
             Standing::InPlace | Standing::Waiting => {
