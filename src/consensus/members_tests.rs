@@ -405,3 +405,25 @@ async fn another_audit_head_than_the_leaders_ends_a_member() {
     assert!(matches!(stopped, StartError::Diverged(1024)), "{stopped}");
     members.write(3).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_one_that_comes_first_waits_for_a_peer_before_it_takes_part() {
+    let mut members = Members::three().await;
+    members.write(3).await;
+    for number in 1..=3 {
+        members.kill(number, Lost::All);
+    }
+    let busy = CancellationToken::new();
+    // What is asked too early is asked in a machine that has other things to do.
+    for _ in 0..4 {
+        let busy = busy.clone();
+        std::thread::spawn(move || while !busy.is_cancelled() {});
+    }
+    let _idle = busy.drop_guard();
+    for _ in 0..100 {
+        let started = tokio::time::timeout(PATIENCE, members.start(2)).await;
+        started.expect("it runs, and waits in the background");
+        assert_eq!(members.standing(2), Standing::Comparing);
+        members.kill(2, Lost::All);
+    }
+}

@@ -235,6 +235,10 @@ pub(super) async fn start(parts: &Parts) -> Result<Running, StartError> {
     let raft = Raft::new(node, Arc::new(config), network.clone(), store, machine);
     let raft = runtime.run(raft).await.map_err(StartError::Disk)?;
     let raft = raft.map_err(|fatal| reason(&shared, &log, &fatal.to_string()))?;
+    // Its metrics name no member at all before its core has begun: then nobody would be asked
+    // what is remembered, and nobody be needed.
+    let begun = raft.with_raft_state(|_| ()).await;
+    begun.map_err(|fatal| reason(&shared, &log, &fatal.to_string()))?;
     let gate = Gate { node, raft: raft.clone(), network, peers };
     Ok(Running { raft, shared, log, gate, runtime })
 }

@@ -253,8 +253,10 @@ fn a_manifest_and_a_snapshot_damaged_in_every_way() {
     let mut cluster = Cluster::start(0);
     cluster.secret("first", b"v");
     // The second time the first segment goes, and with it comes a manifest.
-    for _ in 0..2 {
+    for made in ["snapshots/0000000000000001.snap", "log/manifest.0000000000000001"] {
         fill(&cluster);
+        let made = cluster.manager.data().join(made);
+        until("a snapshot, and what it makes superfluous to go", || made.exists().then_some(()));
         cluster.crash_manager();
     }
     assert_eq!(cluster.manager.stop(), 0);
