@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use skep::daemon::dev::{self, Plan};
+use skep::daemon::dev::{self, Launcher, Plan};
 use tempfile::TempDir;
 
 use super::node::{launcher, now};
@@ -41,13 +41,22 @@ impl Cluster {
     /// Where anything of it fails.
     #[must_use]
     pub fn start_with(managers: usize, agents: usize) -> Self {
+        Self::start_by(&launcher(), managers, agents)
+    }
+
+    /// The same with daemons that this one starts.
+    ///
+    /// # Panics
+    /// Where anything of it fails.
+    #[must_use]
+    pub fn start_by(launcher: &Launcher, managers: usize, agents: usize) -> Self {
         let folder = tempfile::Builder::new().prefix("skep-test-").tempdir().expect("a folder");
         let ports = dev::free_ports(managers).expect("free ports");
         let path = folder.path().canonicalize().expect("the folder");
         let mut plan = Plan::named(&path, "node", &ports, agents).expect("a plan");
         "test".clone_into(&mut plan.cluster);
         plan.keep_mounts = true;
-        let started = now(dev::start(&plan, &launcher(), false, &mut |_| {}));
+        let started = now(dev::start(&plan, launcher, false, &mut |_| {}));
         let managers = plan.managers.into_iter().zip(started.managers);
         let mut managers = managers.map(|(member, process)| Manager::of(member, process));
         let manager = managers.next().expect("a manager");

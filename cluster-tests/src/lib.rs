@@ -22,7 +22,7 @@ pub use commands::{commands, help};
 pub use dice::Dice;
 pub use machine::Machine;
 pub use net::{Host, Net};
-pub use node::{Agent, Manager};
+pub use node::{Agent, Manager, launcher};
 pub use process::{Ran, binary, run, run_until};
 pub use scan::{Canary, Copies, processes_of};
 pub use site::{Member, Site};

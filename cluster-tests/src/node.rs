@@ -11,8 +11,9 @@ use skep::daemon::dev::{self, Launcher, Member, Process};
 use super::process::{Ran, binary, mortal, run, status_of};
 use super::until;
 
-/// What starts every daemon of a test.
-pub(crate) fn launcher() -> Launcher {
+/// What starts every daemon of a test: each is killed with it.
+#[must_use]
+pub fn launcher() -> Launcher {
     Launcher::strict(binary())
 }
 

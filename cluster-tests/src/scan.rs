@@ -28,6 +28,8 @@ pub struct Copies {
     pub found: usize,
     /// Ranges that the kernel doesn't let anybody read.
     pub unreadable: usize,
+    /// Those of them that are `memfd_secret`'s.
+    pub lent: usize,
 }
 
 impl Canary {
@@ -141,6 +143,7 @@ impl Canary {
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Err(_) => {
                         copies.unreadable += 1;
+                        copies.lent += usize::from(line.contains("/secretmem"));
                         break;
                     }
                 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use cluster_tests::{Canary, Cluster, Copies, binary, processes_of, until};
+use cluster_tests::{Canary, Cluster, Copies, binary, launcher, processes_of, until};
 
 /// What no process of the cluster may have: the canary in its arguments or
 /// environment, or a core dump.
@@ -154,18 +154,33 @@ impl Memory<'_> {
 
 #[test]
 fn p5_no_daemon_keeps_a_value_in_memory_on_tmpfs() {
-    no_daemon_keeps_a_value_in_memory("tmpfs");
+    let cluster = Cluster::start_with(3, 2);
+    no_daemon_keeps_a_value_in_memory(&cluster, "tmpfs");
+    // Nothing is hidden from the search but where keys are.
+    let hidden = Memory { cluster: &cluster, canary: &Canary::draw() }.look("keys");
+    assert!(hidden.iter().all(|(_, copies)| copies.unreadable == copies.lent), "{hidden:?}");
+    let enabled = std::fs::read("/sys/module/secretmem/parameters/enable");
+    let lends = enabled.is_ok_and(|word| word.starts_with(b"Y"));
+    let managers = hidden.iter().filter(|(name, _)| name.contains("manager"));
+    assert!(managers.clone().all(|(_, copies)| (copies.lent > 0) == lends), "{hidden:?}");
+}
+
+#[test]
+fn p5_no_daemon_keeps_a_value_in_memory_that_can_all_be_searched() {
+    let cluster = Cluster::start_by(&launcher().env("SKEP_NO_MEMFD_SECRET", "1"), 3, 2);
+    no_daemon_keeps_a_value_in_memory(&cluster, "tmpfs");
+    let hidden = Memory { cluster: &cluster, canary: &Canary::draw() }.look("keys");
+    assert!(hidden.iter().all(|(_, copies)| copies.unreadable == 0), "{hidden:?}");
 }
 
 #[test]
 fn p5_no_daemon_keeps_a_value_in_memory_on_fuse() {
-    no_daemon_keeps_a_value_in_memory("fuse");
+    no_daemon_keeps_a_value_in_memory(&Cluster::start_with(3, 2), "fuse");
 }
 
-fn no_daemon_keeps_a_value_in_memory(mount: &str) {
+fn no_daemon_keeps_a_value_in_memory(cluster: &Cluster, mount: &str) {
     let canary = Canary::draw();
-    let cluster = Cluster::start_with(3, 2);
-    let memory = Memory { cluster: &cluster, canary: &canary };
+    let memory = Memory { cluster, canary: &canary };
     let create = ["secret", "create", "db", "-"];
     let _ = cluster.skep_with(&create, canary.value().as_bytes()).ok();
     memory.none("created");
@@ -192,7 +207,7 @@ fn no_daemon_keeps_a_value_in_memory(mount: &str) {
     assert_eq!((one.read("db"), two.read("db")), ("gone".into(), "gone".into()));
     let _ = cluster.ok(&["secret", "rm", "db"]);
     memory.none("removed");
-    Memory { cluster: &cluster, canary: &next }.none("the version between");
+    Memory { cluster, canary: &next }.none("the version between");
 }
 
 #[test]

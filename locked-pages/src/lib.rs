@@ -2,6 +2,7 @@
 //! that is safe to call. The rest of Skep forbids `unsafe`.
 
 mod descriptors;
+mod maps;
 mod pages;
 mod peer;
 
@@ -10,7 +11,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 pub use descriptors::own_descriptors;
-pub use pages::{LockedArray, LockedBytes, unlocked_bytes};
+pub use maps::{unlocked_bytes, without_memfd_secret};
+pub use pages::{LockedArray, LockedBytes};
 pub use peer::peer_groups;
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 use rustix::thread::UnshareFlags;

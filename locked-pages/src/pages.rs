@@ -1,18 +1,16 @@
 //! Memory for secret bytes: locked against swap, left out of core dumps, zeroed
-//! when it is given back.
+//! when it is given back. Keys stand where nobody but this process reads.
 //!
 //! Small pieces share slabs, since the machine rounds what it locks up to whole
 //! pages and lets a user lock few of them; a large piece has a mapping of its own.
 
-use std::alloc::{Layout, handle_alloc_error};
-use std::ffi::c_void;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap_anonymous, munmap};
 use zeroize::Zeroize;
+
+use crate::maps::Mapped;
 
 /// Bytes of a slab.
 const SLAB: usize = 64 * 1024;
@@ -22,11 +20,6 @@ const LARGEST: usize = 4096;
 /// Sizes of pieces: 32, 64, … 4096.
 const CLASSES: usize = 8;
 const _: () = assert!(SMALLEST << (CLASSES - 1) == LARGEST, "a class for each size");
-
-/// Bytes that the system would not lock.
-static UNLOCKED: AtomicUsize = AtomicUsize::new(0);
-/// Free pieces of each size. Slabs are kept: their number follows the most that was used at once.
-static FREE: Mutex<[Vec<Piece>; CLASSES]> = Mutex::new([const { Vec::new() }; CLASSES]);
 
 /// The start of a piece of memory that nobody else has.
 struct Piece(NonNull<u8>);
@@ -38,17 +31,23 @@ unsafe impl Send for Piece {}
 #[allow(unsafe_code, reason = "shared references only read")]
 unsafe impl Sync for Piece {}
 
+/// Where pieces come from, and go back to.
+struct Arena {
+    map: fn(usize) -> Mapped,
+    /// Free pieces of each size. Slabs are kept: their number follows the most that was used
+    /// at once.
+    free: Mutex<[Vec<Piece>; CLASSES]>,
+}
+
+/// For what the kernel must read too, on its way to a file or to who reads a mount.
+static VALUES: Arena = Arena::of(Mapped::locked);
+static KEYS: Arena = Arena::of(Mapped::secret);
+
 /// Zero bytes at first, of a length that never changes; zeroed again when dropped.
 pub struct LockedBytes {
     start: Piece,
     length: usize,
-}
-
-/// Bytes that stand in memory which the system refused to lock (`RLIMIT_MEMLOCK`):
-/// they may reach swap.
-#[must_use]
-pub fn unlocked_bytes() -> usize {
-    UNLOCKED.load(Ordering::Relaxed)
+    from: &'static Arena,
 }
 
 /// The number of the size of which pieces hold `length` bytes, if slabs have them.
@@ -57,51 +56,44 @@ fn class(length: usize) -> Option<usize> {
     usize::try_from(size.ilog2() - SMALLEST.ilog2()).ok().filter(|class| *class < CLASSES)
 }
 
-/// New zeroed pages, locked where the system allows it.
-#[allow(unsafe_code, reason = "mapping memory and advising on it")]
-fn map(length: usize) -> Piece {
-    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
-    // SAFETY: an anonymous mapping at an address of the system's choosing touches nothing
-    // that is there.
-    let mapped = unsafe { mmap_anonymous(std::ptr::null_mut(), length, protection, flags) };
-    let Some(start) = mapped.ok().and_then(|start| NonNull::new(start.cast::<u8>())) else {
-        handle_alloc_error(Layout::from_size_align(length, 1).unwrap_or(Layout::new::<u8>()));
-    };
-    let address: *mut c_void = start.as_ptr().cast();
-    // SAFETY: the range is exactly the mapping made above; neither call changes its content.
-    let locked = unsafe {
-        // Without it a core dump, which is off anyway, would hold the pages.
-        madvise(address, length, Advice::LinuxDontDump).ok();
-        mlock(address, length)
-    };
-    if locked.is_err() {
-        UNLOCKED.fetch_add(length, Ordering::Relaxed);
+impl Arena {
+    const fn of(map: fn(usize) -> Mapped) -> Self {
+        Self { map, free: Mutex::new([const { Vec::new() }; CLASSES]) }
     }
-    Piece(start)
-}
 
-/// A piece of the size with this number, from a slab.
-fn take(class: usize) -> Piece {
-    let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-    let size = SMALLEST << class;
-    let Some(pieces) = free.get_mut(class) else { return map(size) };
-    if let Some(piece) = pieces.pop() {
-        return piece;
+    /// A mapping for one piece.
+    fn map(&self, length: usize) -> Piece {
+        Piece((self.map)(length).0)
     }
-    let slab = map(SLAB).0;
-    for offset in (size..SLAB).step_by(size) {
-        // SAFETY: `offset` is inside the slab, which is `SLAB` bytes long.
-        #[allow(unsafe_code, reason = "the places of a slab's pieces")]
-        pieces.push(Piece(unsafe { slab.add(offset) }));
+
+    /// A piece of the size with this number, from a slab.
+    fn take(&self, class: usize) -> Piece {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let size = SMALLEST << class;
+        let Some(pieces) = free.get_mut(class) else { return self.map(size) };
+        if let Some(piece) = pieces.pop() {
+            return piece;
+        }
+        let slab = self.map(SLAB).0;
+        for offset in (size..SLAB).step_by(size) {
+            // SAFETY: `offset` is inside the slab, which is `SLAB` bytes long.
+            #[allow(unsafe_code, reason = "the places of a slab's pieces")]
+            pieces.push(Piece(unsafe { slab.add(offset) }));
+        }
+        Piece(slab)
     }
-    Piece(slab)
+
+    fn zeroed(&'static self, length: usize) -> LockedBytes {
+        let start = class(length).map_or_else(|| self.map(length), |class| self.take(class));
+        LockedBytes { start, length, from: self }
+    }
 }
 
 impl LockedBytes {
     /// `length` zero bytes.
     #[must_use]
     pub fn zeroed(length: usize) -> Self {
-        Self { start: class(length).map_or_else(|| map(length), take), length }
+        VALUES.zeroed(length)
     }
 }
 
@@ -123,7 +115,8 @@ impl DerefMut for LockedBytes {
     }
 }
 
-/// The same for a length that the type says.
+/// The bytes of a key, whose length the type says: where the kernel can keep them from everybody
+/// else, it does. No system call writes them from there.
 #[derive(Debug)]
 pub struct LockedArray<const N: usize>(LockedBytes);
 
@@ -131,7 +124,7 @@ impl<const N: usize> LockedArray<N> {
     /// `N` zero bytes.
     #[must_use]
     pub fn zeroed() -> Self {
-        Self(LockedBytes::zeroed(N))
+        Self(KEYS.zeroed(N))
     }
 }
 
@@ -157,7 +150,7 @@ impl Drop for LockedBytes {
     fn drop(&mut self) {
         self.zeroize();
         if let Some(class) = class(self.length) {
-            let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut free = self.from.free.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(pieces) = free.get_mut(class) {
                 pieces.push(Piece(self.start.0));
             }
@@ -166,7 +159,9 @@ impl Drop for LockedBytes {
         // SAFETY: a piece without a class has the mapping of this length for itself, and
         // nobody can reach it after this.
         #[allow(unsafe_code, reason = "giving a mapping back")]
-        unsafe { munmap(self.start.0.as_ptr().cast(), self.length) }.ok();
+        unsafe {
+            Mapped(self.start.0).unmap(self.length);
+        }
     }
 }
 
@@ -179,7 +174,10 @@ impl std::fmt::Debug for LockedBytes {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
     use super::*;
+    use crate::{unlocked_bytes, without_memfd_secret};
 
     #[test]
     fn pieces_are_zero_at_first_and_after_they_were_given_back() {
@@ -250,5 +248,32 @@ mod tests {
                 assert!(flags.split(' ').any(|flag| flag == "lo"), "not locked: {flags}");
             }
         }
+    }
+
+    /// Whether the kernel reads there on somebody's behalf, as a debugger would have it.
+    fn others_read(bytes: &[u8]) -> bool {
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        let mut read = vec![0; bytes.len()];
+        let at = u64::try_from(bytes.as_ptr().addr()).unwrap();
+        memory.read_exact_at(&mut read, at).is_ok_and(|()| read == bytes)
+    }
+
+    #[cfg_attr(miri, ignore)]
+    #[test]
+    fn nobody_else_reads_a_key_where_the_kernel_sees_to_that() {
+        let mut key = LockedArray::<32>::zeroed();
+        key.fill(7);
+        let mut value = LockedBytes::zeroed(32);
+        value.fill(8);
+        assert!(others_read(&value), "what the kernel writes to a file");
+        let enabled = std::fs::read("/sys/module/secretmem/parameters/enable");
+        let enabled = enabled.is_ok_and(|word| word.starts_with(b"Y"));
+        assert_ne!(others_read(&*key), enabled, "where it isn't, keys stand where values do");
+        without_memfd_secret();
+        // Of another size, and so of a new slab.
+        let mut key = LockedArray::<64>::zeroed();
+        key.fill(9);
+        assert!(others_read(&*key));
+        assert_eq!(*key, [9; 64]);
     }
 }

@@ -23,6 +23,7 @@ pub struct Launcher {
     binary: PathBuf,
     manager: Signal,
     agent: Signal,
+    environment: Vec<(&'static str, &'static str)>,
 }
 
 impl Launcher {
@@ -30,14 +31,21 @@ impl Launcher {
     /// at once, which they outlive, and agents after they have wiped their mounts.
     #[must_use]
     pub fn gentle(binary: PathBuf) -> Self {
-        Self { binary, manager: Signal::KILL, agent: Signal::TERM }
+        Self { binary, manager: Signal::KILL, agent: Signal::TERM, environment: Vec::new() }
     }
 
     /// For daemons that are killed with this process; their mounts are somebody
     /// else's care.
     #[must_use]
     pub fn strict(binary: PathBuf) -> Self {
-        Self { binary, manager: Signal::KILL, agent: Signal::KILL }
+        Self { binary, manager: Signal::KILL, agent: Signal::KILL, environment: Vec::new() }
+    }
+
+    /// Sets a variable in what it starts.
+    #[must_use]
+    pub fn env(mut self, name: &'static str, value: &'static str) -> Self {
+        self.environment.push((name, value));
+        self
     }
 
     /// This very program.
@@ -71,6 +79,7 @@ impl Launcher {
                 command.env_remove(name);
             }
         }
+        command.envs(self.environment.iter().copied());
         locked_pages::end_with_parent(&mut command, signal);
         command
     }
