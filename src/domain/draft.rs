@@ -20,6 +20,7 @@ enum Undo {
     Service(ServiceId, Option<Arc<Service>>),
     Node(NodeId, Option<Arc<Node>>),
     Exposure((NodeId, ServiceId), Option<Exposure>),
+    Taken((ServiceId, SecretId), Option<Revision>),
     Opened((NodeId, Revision), Option<Arc<[Opened]>>),
     Reporter(NodeId, Option<Reporter>),
     Level(u32),
@@ -72,6 +73,9 @@ impl<'a> Draft<'a> {
                 Undo::Node(id, old) => drop(keep::node(state, id, old)),
                 Undo::Exposure(pair, old) => {
                     keep::exposure(state, pair, old);
+                }
+                Undo::Taken(key, old) => {
+                    keep::taken(state, key, old);
                 }
                 Undo::Opened(key, old) => drop(keep::opened(state, key, old)),
                 Undo::Reporter(id, old) => {
@@ -137,6 +141,24 @@ impl<'a> Draft<'a> {
         let old = keep::exposure(self.state, pair, new);
         self.undo.push(Undo::Exposure(pair, old));
         self.fact(Fact::PairRevised(pair.0, pair.1));
+        self.forget_taken(pair.1);
+    }
+
+    /// Where no pair of a service is pending, nobody holds what was taken from it.
+    fn forget_taken(&mut self, id: ServiceId) {
+        if self.state.indexes.behind_of.contains_key(&id) {
+            return;
+        }
+        let all = self.state.taken.range((id, SecretId::from_bytes([0; 16]))..);
+        let of_it = all.map(|(key, _)| *key).take_while(|(service, _)| *service == id);
+        for key in of_it.collect::<Vec<_>>() {
+            self.put_taken(key, None);
+        }
+    }
+
+    fn put_taken(&mut self, key: (ServiceId, SecretId), new: Option<Revision>) {
+        let old = keep::taken(self.state, key, new);
+        self.undo.push(Undo::Taken(key, old));
     }
 
     pub(super) fn put_opened(&mut self, key: (NodeId, Revision), new: Option<Arc<[Opened]>>) {
@@ -149,9 +171,21 @@ impl<'a> Draft<'a> {
         self.undo.push(Undo::Reporter(id, old));
     }
 
+    /// These secrets were taken from a service: its pairs are pending.
+    pub(super) fn take(&mut self, id: ServiceId, secrets: impl IntoIterator<Item = SecretId>) {
+        let pairs = self.pairs_of_service(id);
+        if pairs.is_empty() {
+            return;
+        }
+        self.fall_behind(pairs);
+        for secret in secrets {
+            self.put_taken((id, secret), Some(self.revision()));
+        }
+    }
+
     /// Something was taken from these pairs: they are pending until their nodes
     /// confirm this revision.
-    pub(super) fn fall_behind(&mut self, pairs: impl IntoIterator<Item = (NodeId, ServiceId)>) {
+    fn fall_behind(&mut self, pairs: impl IntoIterator<Item = (NodeId, ServiceId)>) {
         for pair in pairs {
             if let Some(exposure) = self.state.exposed.get(&pair).copied() {
                 let behind = Some(self.revision());

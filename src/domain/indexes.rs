@@ -29,6 +29,8 @@ pub struct Indexes {
     pub exposed_of: BTreeMap<ServiceId, Nodes>,
     /// The pairs of which something taken is not confirmed.
     pub behind: BTreeSet<(NodeId, ServiceId)>,
+    /// How many of them a service has.
+    pub behind_of: BTreeMap<ServiceId, usize>,
     /// How many opens of a node are on record.
     pub opened_on: BTreeMap<NodeId, usize>,
     /// Remembered answers by their deadline.
@@ -131,10 +133,14 @@ impl Indexes {
         if new.is_some() {
             put(&mut self.exposed_of, pair.1, pair.0);
         }
+        let count = self.behind_of.entry(pair.1).or_default();
         if new.is_some_and(|new| new.behind.is_some()) {
-            self.behind.insert(pair);
+            *count = count.saturating_add(usize::from(self.behind.insert(pair)));
         } else {
-            self.behind.remove(&pair);
+            *count = count.saturating_sub(usize::from(self.behind.remove(&pair)));
+        }
+        if *count == 0 {
+            self.behind_of.remove(&pair.1);
         }
     }
 

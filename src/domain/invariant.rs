@@ -52,6 +52,7 @@ all![
     services_are_within_limits,
     exposed_pairs_are_of_nodes_there,
     exposed_pairs_are_due_or_behind,
+    what_was_taken_is_pending,
     nothing_lies_in_the_future,
     opens_are_on_record_within_limits,
     answers_are_not_past_their_deadline,
@@ -85,6 +86,7 @@ fn nothing_before_init(state: &State) -> bool {
             && state.secrets.is_empty()
             && state.services.is_empty()
             && state.exposed.is_empty()
+            && state.taken.is_empty()
             && state.opened.is_empty()
             && state.reporters.is_empty())
 }
@@ -206,11 +208,19 @@ fn exposed_pairs_are_due_or_behind(state: &State) -> bool {
     })
 }
 
+/// And of nothing else it is remembered that it was taken.
+fn what_was_taken_is_pending(state: &State) -> bool {
+    state.taken.keys().all(|(service, _)| state.indexes.behind_of.contains_key(service))
+}
+
 fn nothing_lies_in_the_future(state: &State) -> bool {
     let now = state.revision;
     state.exposed.values().all(|pair| {
-        pair.since <= now && pair.behind.is_none_or(|behind| (pair.since..=now).contains(&behind))
-    }) && state.services.values().all(|service| service.revision <= now)
+        pair.since <= pair.clear
+            && pair.clear <= now
+            && pair.behind.is_none_or(|behind| (pair.clear..=now).contains(&behind))
+    }) && state.taken.values().all(|taken| *taken <= now)
+        && state.services.values().all(|service| service.revision <= now)
         && state.secrets.values().all(|secret| secret.revision <= now)
         && state.answers.values().all(|answer| answer.revision <= now)
         && state.opened.keys().all(|(_, revision)| *revision <= now)

@@ -125,6 +125,20 @@ pub(super) fn exposure(
     old
 }
 
+pub(super) fn taken(
+    state: &mut State,
+    key: (ServiceId, SecretId),
+    new: Option<Revision>,
+) -> Option<Revision> {
+    let old = match new {
+        Some(new) => state.taken.insert(key, new),
+        None => state.taken.remove(&key),
+    };
+    let weights = [old, new].map(|of| of.map_or(0, |_| weight::PAIR));
+    count(&mut state.bytes, weights[0], weights[1]);
+    old
+}
+
 pub(super) fn opened(
     state: &mut State,
     key: (NodeId, Revision),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::assignment::nodes_of;
+use super::assignment::{is_due, nodes_of};
 use super::command::Fact;
 use super::state::{NameIndex, Nodes, State};
 use crate::base::{Name, NodeId, SecretId, ServiceId, TokenId};
@@ -125,4 +125,25 @@ fn reached(state: &State, service: ServiceId) -> Nodes {
     let mut nodes = nodes_of(state, service);
     nodes.extend(state.indexes.exposed_of.get(&service).into_iter().flatten());
     nodes
+}
+
+/// Which pairs may hold a secret, and whether it was taken from them: then the node has not
+/// confirmed that. Those are the exposed pairs of the services that are granted it, and of those
+/// that were, until they confirm.
+#[must_use]
+pub fn holders(state: &State, secret: SecretId) -> BTreeMap<(NodeId, ServiceId), bool> {
+    let exposed = |service: ServiceId| {
+        let nodes = state.indexes.exposed_of.get(&service).into_iter().flatten();
+        nodes
+            .filter_map(move |node| Some(((*node, service), state.exposed.get(&(*node, service))?)))
+    };
+    let granted = state.indexes.granted.get(&secret).into_iter().flatten();
+    let granted = granted.flat_map(|service| exposed(*service));
+    let mut holders: BTreeMap<_, _> =
+        granted.map(|(pair, _)| (pair, !is_due(state, pair.0, pair.1))).collect();
+    for ((service, _), taken) in state.taken.iter().filter(|((_, of), _)| *of == secret) {
+        let pending = exposed(*service).filter(|(_, exposure)| exposure.clear < *taken);
+        holders.extend(pending.map(|(pair, _)| (pair, true)));
+    }
+    holders
 }

@@ -34,7 +34,7 @@ pub use command::{
     Rekey,
 };
 pub use indexes::Indexes;
-pub use lookup::{NotOne, node_by, nodes_touched, secret_by, service_by, token_by};
+pub use lookup::{NotOne, holders, node_by, nodes_touched, secret_by, service_by, token_by};
 pub use opened::{Opened, OpenedList, Reader, Reporter};
 pub use placement::BadConstraint;
 pub use refusal::{Refusal, words};

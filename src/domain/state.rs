@@ -35,6 +35,8 @@ pub struct State {
     pub services: BTreeMap<ServiceId, Arc<Service>>,
     /// (node, service) pairs to which bytes were sent and whose wipe is not confirmed.
     pub exposed: BTreeMap<(NodeId, ServiceId), Exposure>,
+    /// When a service lost a secret for the last time, as long as one of its pairs is pending.
+    pub taken: BTreeMap<(ServiceId, SecretId), Revision>,
     /// What was opened on the nodes, as they handed it in: oldest first, none of them empty.
     pub opened: BTreeMap<(NodeId, Revision), Arc<[Opened]>>,
     /// How far each node has handed in.
@@ -268,6 +270,9 @@ pub struct Exposure {
     /// The newest revision at which something was taken from this pair and has
     /// not been confirmed by the node: then the pair is *pending*.
     pub behind: Option<Revision>,
+    /// The newest revision at which something was taken from this pair and has been confirmed;
+    /// `since`, where there was none.
+    pub clear: Revision,
 }
 
 /// A remembered answer.

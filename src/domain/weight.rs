@@ -22,6 +22,7 @@ pub(super) fn state(state: &State) -> u64 {
         + state.secrets.values().map(|of| secret(of)).sum::<u64>()
         + state.services.values().map(|of| service(of)).sum::<u64>()
         + PAIR * long(state.exposed.len())
+        + PAIR * long(state.taken.len())
         + PAIR * long(state.reporters.len())
         + state.opened.values().map(|list| opened(list)).sum::<u64>()
 }

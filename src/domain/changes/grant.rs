@@ -66,7 +66,7 @@ pub(super) fn revoke(
     draft.put_service(id, Some(changed));
     secret::released(draft, [secret]);
     draft.fact(Fact::GrantRevoked(id, secret));
-    draft.fall_behind(draft.pairs_of_service(id));
+    draft.take(id, [secret]);
     Ok(Changed::Service(id))
 }
 

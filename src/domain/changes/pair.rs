@@ -23,7 +23,8 @@ pub(in crate::domain) fn expose(
         let state = draft.state();
         let there = state.exposed.contains_key(&(node, service));
         if !there && is_due(state, node, service) {
-            let exposure = Exposure { since: draft.revision(), behind: None };
+            let now = draft.revision();
+            let exposure = Exposure { since: now, behind: None, clear: now };
             draft.put_exposure((node, service), Some(exposure));
         }
     }
@@ -50,8 +51,10 @@ pub(in crate::domain) fn confirm(
         }
         if confirmation.gone {
             draft.put_exposure(pair, None);
-        } else if exposure.behind.is_some() && is_due(draft.state(), pair.0, pair.1) {
-            draft.put_exposure(pair, Some(Exposure { behind: None, ..exposure }));
+        } else if let Some(clear) = exposure.behind
+            && is_due(draft.state(), pair.0, pair.1)
+        {
+            draft.put_exposure(pair, Some(Exposure { behind: None, clear, ..exposure }));
         }
     }
     Ok(Outcome::Done)

@@ -80,10 +80,10 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: ServiceId) -> Result<Changed, Re
     let secrets: Vec<_> = found.grants.values().map(|grant| grant.secret).collect();
     draft.put_service(id, None);
     super::secret::released(draft, secrets.iter().copied());
-    for secret in secrets {
-        draft.fact(Fact::GrantRevoked(id, secret));
+    for secret in &secrets {
+        draft.fact(Fact::GrantRevoked(id, *secret));
     }
-    draft.fall_behind(draft.pairs_of_service(id));
+    draft.take(id, secrets);
     Ok(Changed::Service(id))
 }
 

@@ -12,7 +12,7 @@ use crate::domain::testing::{
 };
 use crate::domain::{
     Act, Availability, Change, Confirmation, Fact, Grant, Placement, ServiceSpec, State,
-    assignments, nodes_touched, placed,
+    assignments, holders, nodes_touched, placed,
 };
 
 /// Where the services of this test may run.
@@ -64,13 +64,20 @@ struct Service {
     grants: BTreeMap<u8, (u8, Option<u32>)>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pair {
+    since: u64,
+    behind: Option<u64>,
+    /// Secrets that it lost, may have yet, and is not granted again.
+    lost: BTreeSet<u8>,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Model {
     secrets: BTreeMap<u8, Secret>,
     services: BTreeMap<u8, Service>,
     nodes: BTreeMap<u8, (bool, Option<Availability>)>,
-    /// Pair to since and behind.
-    exposed: BTreeMap<(u8, u8), (u64, Option<u64>)>,
+    exposed: BTreeMap<(u8, u8), Pair>,
 }
 
 /// The model does not say why.
@@ -109,17 +116,18 @@ impl Model {
             after.op(*op)?;
             after.prune();
             // Whatever was due and is not any more was taken; so was a revoked secret.
-            for (pair, (_, behind)) in &mut after.exposed.clone() {
-                let taken = match op {
-                    Op::Revoke(service, _) => {
-                        before.services != after.services && *service == pair.1
-                    }
-                    Op::RemoveService(service) => *service == pair.1,
-                    _ => before.due(pair.0, pair.1) && !after.due(pair.0, pair.1),
+            for pair in after.exposed.clone().into_keys() {
+                let undue = before.due(pair.0, pair.1) && !after.due(pair.0, pair.1);
+                let left = |model: &Self| -> BTreeSet<u8> {
+                    let service = model.services.get(&pair.1).into_iter();
+                    service.flat_map(|of| of.grants.values()).map(|grant| grant.0).collect()
                 };
-                if taken {
-                    *behind = Some(revision);
-                    after.exposed.get_mut(pair).expect("there").1 = *behind;
+                let lost: Vec<_> = left(&before).difference(&left(&after)).copied().collect();
+                let removed = matches!(op, Op::RemoveService(service) if *service == pair.1);
+                let pair = after.exposed.get_mut(&pair).expect("there");
+                if undue || removed || !lost.is_empty() {
+                    pair.behind = Some(revision);
+                    pair.lost.extend(lost);
                 }
             }
         }
@@ -178,6 +186,10 @@ impl Model {
                 let service = self.services.get_mut(&id).ok_or(No)?;
                 ok(service.grants.get(&target).is_none_or(|there| there.0 == secret))?;
                 service.grants.insert(target, (secret, pin));
+                let pairs = self.exposed.iter_mut().filter(|((_, service), _)| *service == id);
+                for (_, pair) in pairs {
+                    pair.lost.remove(&secret);
+                }
             }
             Op::Revoke(id, secret) => {
                 ok(self.secrets.contains_key(&secret))?;
@@ -198,21 +210,23 @@ impl Model {
     fn expose(&mut self, pairs: &[(u8, u8)], revision: u64) {
         for pair in pairs {
             if self.due(pair.0, pair.1) {
-                self.exposed.entry(*pair).or_insert((revision, None));
+                let lost = BTreeSet::new();
+                self.exposed.entry(*pair).or_insert(Pair { since: revision, behind: None, lost });
             }
         }
     }
 
     fn confirm(&mut self, pair: (u8, u8), at: u64, gone: bool) {
         let due = self.due(pair.0, pair.1);
-        let Some((since, behind)) = self.exposed.get_mut(&pair) else { return };
-        if at < *since || behind.is_some_and(|behind| behind > at) {
+        let Some(found) = self.exposed.get_mut(&pair) else { return };
+        if at < found.since || found.behind.is_some_and(|behind| behind > at) {
             return;
         }
         if gone {
             self.exposed.remove(&pair);
         } else if due {
-            *behind = None;
+            found.behind = None;
+            found.lost.clear();
         }
     }
 }
@@ -311,7 +325,14 @@ fn seen(state: &State) -> Model {
     for ((node, service), exposure) in &state.exposed {
         let pair = (index(node.as_bytes()), index(service.as_bytes()));
         let behind = exposure.behind.map(|behind| behind.0);
-        model.exposed.insert(pair, (exposure.since.0, behind));
+        let granted = |secret: u8| {
+            let granted = state.indexes.granted.get(&secret_id(secret));
+            granted.is_some_and(|services| services.contains(service))
+        };
+        let held =
+            |secret: &u8| holders(state, secret_id(*secret)).contains_key(&(*node, *service));
+        let lost = (1..=3).filter(|secret| held(secret) && !granted(*secret)).collect();
+        model.exposed.insert(pair, Pair { since: exposure.since.0, behind, lost });
     }
     model
 }

@@ -11,7 +11,8 @@ use crate::domain::testing::{
     Seeded, World, everywhere, grant, name, node_id, secret_id, service_id, version,
 };
 use crate::domain::{
-    Act, Availability, Change, Confirmation, Placement, ServiceSet, ServiceSpec, State, assignments,
+    Act, Availability, Change, Confirmation, Placement, ServiceSet, ServiceSpec, State,
+    assignments, holders,
 };
 
 const NODES: u8 = 3;
@@ -226,14 +227,10 @@ impl Simulation {
             for (service, held) in &agent.held {
                 let seed = self.seed;
                 let pair = state.exposed.get(&(*node, *service));
-                let pair = pair.unwrap_or_else(|| panic!("seed {seed}: {node} has {service}"));
-                let found = state.services.get(service);
+                assert!(pair.is_some(), "seed {seed}: {node} has {service}");
                 for (secret, _) in &held.values {
-                    let granted = found.is_some_and(|found| {
-                        found.grants.values().any(|grant| grant.secret == *secret)
-                    });
                     assert!(
-                        granted || pair.behind.is_some(),
+                        holders(state, *secret).contains_key(&(*node, *service)),
                         "seed {seed}: {node} still has {secret} for {service}"
                     );
                 }

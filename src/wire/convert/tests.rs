@@ -101,4 +101,6 @@ fn views_show_what_the_state_says() {
     assert_eq!(holders(&world.state, secret_id(1))[0].state, "pending");
     assert_eq!(pending(&world.state)[0].node_name, "n1");
     assert_eq!(node_view(&world.state, node).expect("there").pending.len(), 1);
+    world.secret(2, "other");
+    assert!(holders(&world.state, secret_id(2)).is_empty(), "nobody ever had it");
 }

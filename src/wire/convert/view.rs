@@ -143,30 +143,18 @@ fn pending_pair(
     })
 }
 
-/// Who may hold a secret: the exposed pairs of the services that are granted it,
-/// and every pending pair, for what was taken from it may have been this secret:
-/// rather a name too many than one too few.
+/// Who may hold a secret; `why` is empty, for the leader alone knows it.
 #[must_use]
 pub fn holders(state: &State, secret: SecretId) -> Vec<api::HolderView> {
-    let granted = state.indexes.granted.get(&secret);
-    let mut pairs = state.indexes.behind.clone();
-    for service in granted.into_iter().flatten() {
-        let nodes = state.indexes.exposed_of.get(service);
-        pairs.extend(nodes.into_iter().flatten().map(|node| (*node, *service)));
-    }
-    let view = |(node, service)| {
-        let exposure = state.exposed.get(&(node, service))?;
-        let word = if exposure.behind.is_some() { "pending" } else { "held" };
-        Some(api::HolderView {
-            node: node.as_bytes().to_vec(),
-            node_name: node_name(state, node),
-            service: service.as_bytes().to_vec(),
-            service_name: service_name(state, service),
-            state: word.to_owned(),
-            why: String::new(),
-        })
+    let view = |((node, service), taken): ((NodeId, ServiceId), bool)| api::HolderView {
+        node: node.as_bytes().to_vec(),
+        node_name: node_name(state, node),
+        service: service.as_bytes().to_vec(),
+        service_name: service_name(state, service),
+        state: if taken { "pending" } else { "held" }.to_owned(),
+        why: String::new(),
     };
-    pairs.into_iter().filter_map(view).collect()
+    crate::domain::holders(state, secret).into_iter().map(view).collect()
 }
 
 /// A node's name; its id, where it is gone.

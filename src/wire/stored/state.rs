@@ -47,6 +47,7 @@ pub fn encode_state(state: &State) -> impl Iterator<Item = Vec<u8>> + '_ {
         + state.secrets.values().map(|secret| 1 + secret.versions.len()).sum::<usize>()
         + state.services.len()
         + state.exposed.len()
+        + state.taken.len()
         + state.opened.len()
         + state.reporters.len()
         + state.answers.len();
@@ -118,6 +119,14 @@ fn rest(state: &State) -> impl Iterator<Item = Of> + '_ {
             service: service.as_bytes().to_vec(),
             since: exposure.since.0,
             behind: exposure.behind.map(|behind| behind.0),
+            clear: (exposure.clear != exposure.since).then_some(exposure.clear.0),
+        })
+    });
+    let taken = state.taken.iter().map(|((service, secret), revision)| {
+        Of::Taken(shape::KeptTaken {
+            service: service.as_bytes().to_vec(),
+            secret: secret.as_bytes().to_vec(),
+            revision: revision.0,
         })
     });
     let answers = state.answers.iter().map(|(request, answer)| {
@@ -144,7 +153,7 @@ fn rest(state: &State) -> impl Iterator<Item = Of> + '_ {
             dropped_before: of.dropped_before,
         })
     });
-    pairs.chain(opened).chain(reporters).chain(answers)
+    pairs.chain(taken).chain(opened).chain(reporters).chain(answers)
 }
 
 /// The state in these bytes, where they are all at hand.
@@ -270,7 +279,13 @@ impl StateReader {
             Of::Pair(of) => {
                 let behind = of.behind.map(Revision);
                 let pair = (id("pair", &of.node)?, id("pair", &of.service)?);
-                put(&mut state.exposed, pair, Exposure { since: Revision(of.since), behind })
+                let since = Revision(of.since);
+                let clear = of.clear.map_or(since, Revision);
+                put(&mut state.exposed, pair, Exposure { since, behind, clear })
+            }
+            Of::Taken(of) => {
+                let key = (id("service", &of.service)?, id("secret", &of.secret)?);
+                put(&mut state.taken, key, Revision(of.revision))
             }
             Of::Answer(of) => {
                 let answer = Answer {

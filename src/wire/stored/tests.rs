@@ -76,6 +76,21 @@ fn opened() -> State {
     world.state
 }
 
+/// After a revoke that one node has confirmed and one has not.
+fn taken() -> State {
+    let mut world = World::with_workers(2);
+    world.secret(1, "db");
+    world.service(1, "web", everywhere());
+    world.one(Change::Grant { service: service_id(1), grant: grant(1, "db") }).expect("granted");
+    world.expose(1, 1);
+    world.expose(2, 1);
+    world.one(Change::Revoke { service: service_id(1), secret: secret_id(1) }).expect("revoked");
+    let (node, service, revision) = (node_id(1), service_id(1), world.state.revision);
+    let done = Confirmation { node, service, revision, gone: false };
+    assert!(world.act(Act::Confirm(vec![done])).outcome.is_ok());
+    world.state
+}
+
 /// Every act and actor there is.
 fn commands() -> Vec<Command> {
     let manager = crate::domain::Join {
@@ -213,6 +228,10 @@ fn what_version_1_wrote_is_read_and_written_alike() {
     let state = decode_state(&bytes).expect("a state");
     assert_eq!(encode_state(&opened()).flatten().collect::<Vec<_>>(), bytes);
     assert_eq!((state.opened.len(), state.reporters.len()), (1, 1));
+    let bytes = golden("state-1-taken.bin");
+    let state = decode_state(&bytes).expect("a state");
+    assert_eq!(encode_state(&taken()).flatten().collect::<Vec<_>>(), bytes);
+    assert_eq!((state.exposed.len(), state.indexes.behind.len(), state.taken.len()), (2, 1, 1));
     let bytes = golden("state-1-rekeyed.bin");
     let state = decode_state(&bytes).expect("a state");
     assert_eq!(encode_state(&rekeyed()).flatten().collect::<Vec<_>>(), bytes);

@@ -9,7 +9,7 @@ const NOW: BootTime = BootTime(1_000);
 const NODE: NodeId = NodeId::from_bytes([9; 16]);
 
 fn recorded(services: &[u8]) -> Recorded {
-    let exposure = Exposure { since: Revision(1), behind: None };
+    let exposure = Exposure { since: Revision(1), behind: None, clear: Revision(1) };
     Recorded {
         exposed: services.iter().map(|id| (service(*id), exposure)).collect(),
         unsure: BTreeSet::new(),
@@ -17,7 +17,7 @@ fn recorded(services: &[u8]) -> Recorded {
 }
 
 fn behind(id: u8, at: u64) -> BTreeMap<crate::base::ServiceId, Exposure> {
-    let exposure = Exposure { since: Revision(1), behind: Some(Revision(at)) };
+    let exposure = Exposure { since: Revision(1), behind: Some(Revision(at)), clear: Revision(1) };
     [(service(id), exposure)].into()
 }
 

@@ -141,7 +141,8 @@ impl World {
                     let since = Revision(self.revision);
                     let due = self.sets.contains_key(service);
                     if due && !self.exposed.contains_key(service) {
-                        self.exposed.insert(*service, Exposure { since, behind: None });
+                        self.exposed
+                            .insert(*service, Exposure { since, behind: None, clear: since });
                     }
                 }
                 if answered {
