@@ -1,6 +1,7 @@
 //! The main job, from outside, on the built binary.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use cluster_tests::{Cluster, until};
 
@@ -60,6 +61,35 @@ fn p7_running_workloads_keep_their_secrets_while_the_manager_is_away() {
     assert_eq!(cluster.ok(&["secret", "ls", "--format", "{{.Name}}"]), "password");
     cluster.update("password", b"second");
     assert_eq!(shell.read("password"), "second");
+}
+
+#[test]
+fn p7_what_may_be_kept_for_a_while_goes_when_that_has_passed() {
+    for mount in ["tmpfs", "fuse"] {
+        let mut cluster = Cluster::start(1);
+        cluster.secret("password", b"first");
+        for (name, offline) in [("short", "max-age=2s"), ("long", "max-age=1h")] {
+            let words = ["service", "create", name, "--node", "node-1", "--mount", mount];
+            let _ = cluster.ok(&[&words[..], &["--offline", offline]].concat());
+            let _ = cluster.ok(&["service", "grant", name, "password"]);
+        }
+        let (mut short, mut long) = (cluster.shell(0, "short"), cluster.shell(0, "long"));
+        assert_eq!(
+            (short.read("password"), long.read("password")),
+            ("first".into(), "first".into())
+        );
+
+        cluster.manager.kill();
+        let killed = Instant::now();
+        until("the end of its time", || (short.read("password") == "gone").then_some(()));
+        assert!(killed.elapsed() >= Duration::from_secs(2), "not before its time");
+        assert_eq!(long.read("password"), "first", "another service's time is its own");
+
+        cluster.manager.start_again();
+        let _ = cluster.unlock().ok();
+        until("its return", || (short.read("password") == "first").then_some(()));
+        assert_eq!(long.read("password"), "first");
+    }
 }
 
 #[test]

@@ -31,9 +31,9 @@ use super::shell::Screen;
 const CONNECT: Duration = Duration::from_secs(2);
 /// Managers that send a call on before we stop following.
 const REDIRECTS: usize = 8;
-/// Between two tries, at first and at most: an election takes about a second, and
-/// whoever waits should not find out another second later.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(250));
+/// Between two tries, at first and at most. A manager that knows no leader answers only after
+/// a quarter of a second, or once there is one.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(100));
 /// How long an act with a request id may be sent again: its answer is
 /// remembered for a minute, and the rest of it is for the way.
 const REPEATABLE: Duration = Duration::from_secs(30);

@@ -189,6 +189,12 @@ impl Consensus {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// Waits until a leader was heard of lately, or is this member, for a quarter of a second at
+    /// most: whoever calls in an election need not call again and again.
+    pub async fn led_soon(&self) {
+        progress::led_soon(&self.inner.shared, &self.inner.leadership).await;
+    }
+
     /// How this member stands among its peers.
     #[must_use]
     pub fn standing(&self) -> watch::Receiver<Standing> {

@@ -18,6 +18,12 @@ const QUORUM_AGE: Duration = Duration::from_secs(1);
 /// A follower that heard of no leader for so long is cut off: it would have
 /// elected one by then. openraft goes on naming the last one.
 const SILENCE: Duration = Duration::from_secs(2);
+/// A leader speaks ten times a second.
+const LATELY: Duration = Duration::from_millis(400);
+/// How long a leader is waited for: whoever calls keeps half a second for an answer at least.
+const SOON: Duration = Duration::from_millis(250);
+/// Between two looks of whoever waits so.
+const GLANCE: Duration = Duration::from_millis(10);
 /// Silence changes no metric, so it is looked for.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -77,6 +83,22 @@ pub(super) async fn follow(
             return;
         }
     }
+}
+
+/// Waits a little until a leader was heard of lately, or is this member. The last leader is
+/// named for a while after it was lost: the next one is waited for by then.
+pub(super) async fn led_soon(shared: &Shared, leadership: &watch::Receiver<Leadership>) {
+    let led = || {
+        let seen = leadership.borrow();
+        seen.own || seen.leader.is_some() && shared.heard_within(LATELY)
+    };
+    let waited = async {
+        while !led() {
+            tokio::time::sleep(GLANCE).await;
+        }
+    };
+    // What comes of it is looked at anew by whoever waited.
+    tokio::time::timeout(SOON, waited).await.ok();
 }
 
 /// Waits until Raft has stopped by itself, and says why.

@@ -29,7 +29,7 @@ pub(super) struct Bounds {
     pub(super) guests: usize,
     /// Of these, from one source.
     pub(super) guests_per_source: usize,
-    /// How long a guest may stay: `join` and `renew` are one call each.
+    /// How long a guest may stay: `join` is one call.
     pub(super) guest_time: Duration,
     /// Anonymous connections at once from one source, then ..
     pub(super) anonymous_burst: NonZeroU32,

@@ -31,7 +31,7 @@ impl Peer {
 pub enum Caller {
     /// No certificate: may call `join` only.
     Anonymous,
-    /// All right but past its end: may call `renew` only.
+    /// All right but past its end: it is told so, and may call nothing.
     Expired(Peer),
     /// A chain of this cluster's.
     Peer(Peer),

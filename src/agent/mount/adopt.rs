@@ -215,6 +215,10 @@ fn take_dead_away(root: &Path) -> Result<(), MountError> {
     // A stopped agent's connection: whoever waits is let go.
     served.iter().filter(|point| **point == mounts.join(fuse::FOLDER)).for_each(|p| system::cut(p));
     for point in served.iter().rev() {
+        // What is mounted below another one goes with it; the way there may end in an error.
+        if served.iter().any(|outer| outer != point && point.starts_with(outer)) {
+            continue;
+        }
         system::detach(point)?;
         let ours = system::name_below(root, point).or(system::name_below(&mounts, point));
         if ours.is_some() {

@@ -86,27 +86,29 @@ impl ControlService {
 impl ControlService {
     /// Where a request is answered that needs the leader: here, unless it came over
     /// the control socket of a manager that knows of another leader.
-    fn place<T>(&self, request: &Request<T>, method: Method) -> Result<At, Problem> {
+    async fn place<T: Sync>(&self, request: &Request<T>, method: Method) -> Result<At, Problem> {
         let shared = &self.manager.0;
         if let Some(user) = shared.setup.local.user(request.extensions())? {
             user.may(method)?;
             let running = shared.running()?;
+            running.core.consensus.led_soon().await;
             if let Some(leader) = running.other_leader() {
                 return Ok(At::There(Onward { running, leader, behalf: user.behalf() }));
             }
         }
         let (running, admitted) = self.running(request.extensions(), method)?;
+        running.core.consensus.led_soon().await;
         Ok(At::Here(running, admitted))
     }
     /// The same for a read, which any manager answers that need not be up to date.
-    fn place_read<T>(
+    async fn place_read<T: Sync>(
         &self,
         request: &Request<T>,
         method: Method,
         stale: bool,
     ) -> Result<At, Problem> {
         if !stale {
-            return self.place(request, method);
+            return self.place(request, method).await;
         }
         let (running, admitted) = self.running(request.extensions(), method)?;
         Ok(At::Here(running, admitted))
@@ -177,7 +179,7 @@ impl Control for ControlService {
         &self,
         request: Request<api::StepDownRequest>,
     ) -> Answer<api::StepDownReply> {
-        match self.place(&request, Method::StepDown)? {
+        match self.place(&request, Method::StepDown).await? {
             At::There(onward) => {
                 let ask = |mut leader: PeerClient, request| async move {
                     leader.step_down(request).await
@@ -219,7 +221,7 @@ impl Control for ControlService {
     }
 
     async fn intake(&self, request: Request<api::IntakeRequest>) -> Answer<api::IntakeReply> {
-        match self.place(&request, Method::Intake)? {
+        match self.place(&request, Method::Intake).await? {
             At::There(onward) => {
                 let ask =
                     |mut leader: PeerClient, request| async move { leader.intake(request).await };
@@ -232,7 +234,7 @@ impl Control for ControlService {
     async fn apply(&self, request: Request<api::ApplyRequest>) -> Answer<api::ApplyReply> {
         // Whoever may write nothing at all is refused here; each change is checked
         // for itself once it is read.
-        match self.place(&request, Method::Intake)? {
+        match self.place(&request, Method::Intake).await? {
             At::There(onward) => onward.apply(request).await,
             At::Here(running, admitted) => {
                 let request = request.into_inner();
@@ -245,7 +247,7 @@ impl Control for ControlService {
         &self,
         request: Request<api::CreateTokenRequest>,
     ) -> Answer<api::CreateTokenReply> {
-        match self.place(&request, Method::WriteTokens)? {
+        match self.place(&request, Method::WriteTokens).await? {
             At::There(onward) => {
                 let ask = |mut leader: PeerClient, request| async move {
                     leader.create_token(request).await
@@ -263,7 +265,7 @@ impl Control for ControlService {
         &self,
         request: Request<api::WatchDeliveryRequest>,
     ) -> Answer<Self::WatchDeliveryStream> {
-        match self.place(&request, Method::Watch)? {
+        match self.place(&request, Method::Watch).await? {
             At::There(onward) => {
                 let ask = |mut leader: PeerClient, request| async move {
                     leader.watch_delivery(request).await
@@ -281,7 +283,7 @@ impl Control for ControlService {
         &self,
         request: Request<api::ListRequest>,
     ) -> Answer<api::ListSecretsReply> {
-        match self.place_read(&request, Method::Read, request.get_ref().stale)? {
+        match self.place_read(&request, Method::Read, request.get_ref().stale).await? {
             At::There(onward) => {
                 let ask = |mut leader: PeerClient, request| async move {
                     leader.list_secrets(request).await
@@ -298,7 +300,7 @@ impl Control for ControlService {
         &self,
         request: Request<api::ListRequest>,
     ) -> Answer<api::ListServicesReply> {
-        match self.place_read(&request, Method::Read, request.get_ref().stale)? {
+        match self.place_read(&request, Method::Read, request.get_ref().stale).await? {
             At::There(onward) => {
                 let ask = |mut leader: PeerClient, request| async move {
                     leader.list_services(request).await
@@ -312,7 +314,7 @@ impl Control for ControlService {
     }
 
     async fn list_nodes(&self, request: Request<api::ListRequest>) -> Answer<api::ListNodesReply> {
-        match self.place_read(&request, Method::Read, request.get_ref().stale)? {
+        match self.place_read(&request, Method::Read, request.get_ref().stale).await? {
             At::There(onward) => {
                 let ask = |mut leader: PeerClient, request| async move {
                     leader.list_nodes(request).await
@@ -329,7 +331,7 @@ impl Control for ControlService {
         &self,
         request: Request<api::ListRequest>,
     ) -> Answer<api::ListTokensReply> {
-        match self.place_read(&request, Method::ReadTokens, request.get_ref().stale)? {
+        match self.place_read(&request, Method::ReadTokens, request.get_ref().stale).await? {
             At::There(onward) => {
                 let ask = |mut leader: PeerClient, request| async move {
                     leader.list_tokens(request).await
@@ -346,7 +348,7 @@ impl Control for ControlService {
         &self,
         request: Request<api::ListHoldersRequest>,
     ) -> Answer<api::ListHoldersReply> {
-        match self.place_read(&request, Method::Read, request.get_ref().stale)? {
+        match self.place_read(&request, Method::Read, request.get_ref().stale).await? {
             At::There(onward) => {
                 let ask = |mut leader: PeerClient, request| async move {
                     leader.list_holders(request).await
@@ -363,7 +365,7 @@ impl Control for ControlService {
         &self,
         request: Request<api::ListReadsRequest>,
     ) -> Answer<api::ListReadsReply> {
-        match self.place_read(&request, Method::Read, request.get_ref().stale)? {
+        match self.place_read(&request, Method::Read, request.get_ref().stale).await? {
             At::There(onward) => {
                 let ask = |mut leader: PeerClient, request| async move {
                     leader.list_reads(request).await

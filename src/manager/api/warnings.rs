@@ -93,7 +93,12 @@ fn certificates(reply: &mut api::StatusReply) {
         let left = end.ends.saturating_sub(reply.now) / DAY_MS;
         if left < days {
             let text = format!("the certificate of the {} ends in {left} days", end.what);
-            warn(reply, "certificate-ends", text, "renew it in time: nothing works past its end");
+            let hint = if end.what == "manager" {
+                "remove this manager and let it join anew in time: its certificate isn't renewed"
+            } else {
+                "a new cluster must take this one's place in time: a CA isn't renewed"
+            };
+            warn(reply, "certificate-ends", text, hint);
         }
     }
 }

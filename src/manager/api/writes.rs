@@ -26,11 +26,11 @@ const PATTERN_CHARS: usize = 2 * limits::NAME_CHARS + 1;
 /// How often a rotation looks again when others remove tokens meanwhile.
 const ROTATIONS: usize = 4;
 
-/// The key to which clients seal.
 /// Changes whose keys are re-wrapped at once, in a tenth of a millisecond each: going to
 /// another thread and back costs as much.
 const FEW: usize = 4;
 
+/// The key to which clients seal.
 pub(super) fn intake(running: &Running) -> Result<api::IntakeReply, Problem> {
     running.leads()?;
     let cluster = running.core.consensus.read(|state| state.cluster.clone());

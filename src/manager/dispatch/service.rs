@@ -78,6 +78,7 @@ impl DeliveryService {
     /// The node behind a request, as the state lists it.
     async fn admit<T>(&self, request: &Request<T>) -> Result<Admitted, Status> {
         let (node, key) = worker(caller(request.extensions()))?;
+        self.shared.core.consensus.led_soon().await;
         if !self.shared.table.leading() {
             return Err(self.shared.status(&Ending::Deposed));
         }
