@@ -13,6 +13,7 @@ mod dev;
 mod exec;
 mod init;
 mod input;
+mod inspect;
 mod join;
 mod lookup;
 mod man;

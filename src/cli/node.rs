@@ -6,7 +6,8 @@ use crate::base::{NodeId, Revision};
 use crate::domain::Availability;
 use crate::wire::api::NodeView;
 
-use super::args::{ClientArgs, ListArgs, NodeCommand, NodeUpdateArgs, ShowArgs, WaitArgs};
+use super::args::{ClientArgs, ListArgs, NodeCommand, NodeUpdateArgs, WaitArgs};
+use super::inspect::inspect;
 use super::lookup::{self, Filter};
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
@@ -30,7 +31,9 @@ const COLUMNS: [Column; 8] = [
 pub(super) async fn run(shell: &mut Shell, command: NodeCommand) -> Result<(), Trouble> {
     match command {
         NodeCommand::Ls { list, client } => ls(shell, &list, client).await,
-        NodeCommand::Inspect { nodes, show, client } => inspect(shell, &nodes, &show, client).await,
+        NodeCommand::Inspect { nodes, show, client } => {
+            inspect(shell, &nodes, &show, client, shown).await
+        }
         NodeCommand::Update(args) => update(shell, args).await,
         NodeCommand::Rm { nodes, force, wait, client } => {
             rm(shell, &nodes, force, wait, client).await
@@ -78,22 +81,6 @@ fn shown(node: &NodeView) -> Value {
         "running": node.running,
         "pending": pending.collect::<Vec<_>>(),
     })
-}
-
-async fn inspect(
-    shell: &mut Shell,
-    typed: &[String],
-    show: &ShowArgs,
-    client: ClientArgs,
-) -> Result<(), Trouble> {
-    let format = Format::parse(show.format.as_deref())?;
-    let mut link = link(shell, client)?;
-    let mut things = Vec::new();
-    for what in typed {
-        let node: NodeView = lookup::one(&mut link, what, show.stale).await?;
-        things.push(shown(&node));
-    }
-    render::inspect(shell, &format, things)
 }
 
 async fn update(shell: &mut Shell, args: NodeUpdateArgs) -> Result<(), Trouble> {

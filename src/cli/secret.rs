@@ -14,6 +14,7 @@ use super::args::{
 };
 use super::client::{Control, Kind, Link};
 use super::input::{self, Source};
+use super::inspect::inspect;
 use super::lookup::{self, Filter};
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
@@ -54,7 +55,7 @@ pub(super) async fn run(shell: &mut Shell, command: SecretCommand) -> Result<(),
         SecretCommand::Update(args) => update(shell, args).await,
         SecretCommand::Ls { list, client } => ls(shell, &list, client).await,
         SecretCommand::Inspect { secrets, show, client } => {
-            inspect(shell, &secrets, &show, client).await
+            inspect(shell, &secrets, &show, client, shown).await
         }
         SecretCommand::Versions { secret, show, client } => {
             versions(shell, &secret, &show, client).await
@@ -277,22 +278,6 @@ fn shown_version(secret: &SecretView, version: &VersionView) -> Value {
         "created_at": render::time(version.created),
         "pinned_by": version.pinned_by,
     })
-}
-
-async fn inspect(
-    shell: &mut Shell,
-    typed: &[String],
-    show: &ShowArgs,
-    client: ClientArgs,
-) -> Result<(), Trouble> {
-    let format = Format::parse(show.format.as_deref())?;
-    let mut link = link(shell, client)?;
-    let mut things = Vec::new();
-    for what in typed {
-        let secret: SecretView = lookup::one(&mut link, what, show.stale).await?;
-        things.push(shown(&secret));
-    }
-    render::inspect(shell, &format, things)
 }
 
 async fn versions(

@@ -10,9 +10,10 @@ use crate::wire::convert;
 
 use super::args::{
     ClientArgs, GrantArgs, ListArgs, RevokeArgs, ServiceCommand, ServiceCreateArgs,
-    ServiceUpdateArgs, ShowArgs, WaitArgs,
+    ServiceUpdateArgs, WaitArgs,
 };
 use super::client::Link;
+use super::inspect::inspect;
 use super::lookup::{self, Filter};
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
@@ -41,7 +42,7 @@ pub(super) async fn run(shell: &mut Shell, command: ServiceCommand) -> Result<()
         ServiceCommand::Update(args) => update(shell, args).await,
         ServiceCommand::Ls { list, client } => ls(shell, &list, client).await,
         ServiceCommand::Inspect { services, show, client } => {
-            inspect(shell, &services, &show, client).await
+            inspect(shell, &services, &show, client, shown).await
         }
         ServiceCommand::Rm { services, wait, client } => rm(shell, &services, wait, client).await,
         ServiceCommand::Grant(args) => grant(shell, args).await,
@@ -244,22 +245,6 @@ fn shown_grant(view: &api::GrantView) -> Value {
         "mode": format!("{:04o}", grant.mode),
         "pin": grant.pin,
     })
-}
-
-async fn inspect(
-    shell: &mut Shell,
-    typed: &[String],
-    show: &ShowArgs,
-    client: ClientArgs,
-) -> Result<(), Trouble> {
-    let format = Format::parse(show.format.as_deref())?;
-    let mut link = link(shell, client)?;
-    let mut things = Vec::new();
-    for what in typed {
-        let service: ServiceView = lookup::one(&mut link, what, show.stale).await?;
-        things.push(shown(&service));
-    }
-    render::inspect(shell, &format, things)
 }
 
 async fn rm(

@@ -1,0 +1,27 @@
+//! `inspect`, the same for every kind of thing.
+
+use serde_json::Value;
+
+use super::args::{ClientArgs, ShowArgs};
+use super::lookup::{self, Kindred};
+use super::problem::Trouble;
+use super::render::{self, Format};
+use super::secret::link;
+use super::shell::Shell;
+
+/// Shows each thing that was typed, or none where one is not found.
+pub(super) async fn inspect<T: Kindred>(
+    shell: &mut Shell,
+    typed: &[String],
+    show: &ShowArgs,
+    client: ClientArgs,
+    shown: impl Fn(&T) -> Value,
+) -> Result<(), Trouble> {
+    let format = Format::parse(show.format.as_deref())?;
+    let mut link = link(shell, client)?;
+    let mut things = Vec::new();
+    for what in typed {
+        things.push(shown(&lookup::one(&mut link, what, show.stale).await?));
+    }
+    render::inspect(shell, &format, things)
+}
