@@ -128,12 +128,17 @@ impl Cluster {
 
     /// Lets one more machine join and waits until it is connected.
     pub fn join(&mut self, name: &str, token_flags: &[&str]) -> &mut Agent {
+        let agent = self.begin_join(name, token_flags);
+        agent.connected();
+        agent
+    }
+
+    /// Starts the agent of one more machine, which joins with a token of its own.
+    pub fn begin_join(&mut self, name: &str, token_flags: &[&str]) -> &mut Agent {
         let words = [&["join-token", "worker", "-q"], token_flags].concat();
         let token = self.ok(&words);
         let managers = self.managers().map(Manager::address).collect();
-        let agent = Agent::start(self.folder.path().join(name), managers, &token);
-        agent.connected();
-        self.agents.push(agent);
+        self.agents.push(Agent::start(self.folder.path().join(name), managers, &token));
         self.agents.last_mut().expect("just pushed")
     }
 

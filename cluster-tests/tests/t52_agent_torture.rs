@@ -1,5 +1,5 @@
-//! An agent killed again and again amid changes: each time the next one shows what is granted
-//! by then, all of it and nothing else.
+//! Agents killed amid changes, again and again: each time the next one shows what is granted by
+//! then, all of it and nothing else. Agents killed while they join: each is admitted once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -141,4 +141,24 @@ fn p4_p7_an_agent_killed_amid_changes_shows_what_is_granted_on_tmpfs() {
 #[test]
 fn p4_p7_an_agent_killed_amid_changes_shows_what_is_granted_on_fuse() {
     torture("fuse");
+}
+
+#[test]
+fn an_agent_killed_while_it_joins_is_admitted_once() {
+    const MACHINES: u64 = 25;
+    let mut dice = Dice::new();
+    println!("{dice}");
+    let mut cluster = Cluster::start(0);
+    for number in 0..MACHINES {
+        let agent = cluster.begin_join(&format!("machine-{number}"), &["--uses", "1"]);
+        // Where this hits it differs; nothing waits for it.
+        std::thread::park_timeout(Duration::from_micros(dice.below(40_000)));
+        agent.kill();
+        agent.start_again();
+        agent.connected();
+        assert!(!agent.data().join("joining").exists(), "the key of an answered join");
+        agent.kill();
+    }
+    let listed = cluster.ok(&["node", "ls", "-q"]).lines().count();
+    assert_eq!(u64::try_from(listed).expect("few"), MACHINES + 1, "each once, and the manager");
 }

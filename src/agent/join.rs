@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{ClusterId, Disk, Name, NodeId, Stamp};
+use crate::base::{ClusterId, Disk, Name, NodeId, SecretBytes, Stamp};
 use crate::ca::{
     CaError, CertificateRole, Identity, IdentityError, JoinToken, PrivateKey, certificate_request,
     key_digest, verify_chain,
@@ -23,6 +23,10 @@ const HOPS: usize = 16;
 const IDENTITY_BYTES: u64 = 64 * 1024;
 /// The file's name in the data directory.
 const IDENTITY: &str = "identity";
+/// The key of a join that was not answered yet: PKCS#8 DER.
+const JOINING: &str = "joining";
+/// Bytes of that.
+const KEY_BYTES: u64 = 1024;
 
 /// Why the agent is no member (yet).
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +62,8 @@ pub struct Application {
     pub managers: Vec<String>,
     /// The name asked for.
     pub name: Name,
+    /// Whoever asks again with the same one is the node that it became the first time.
+    pub key: PrivateKey,
 }
 
 /// A member's identity and what its certificate says.
@@ -73,6 +79,20 @@ pub struct Member {
     pub cluster: ClusterId,
     /// When its certificate ends.
     pub ends: Stamp,
+}
+
+/// A key of a join that is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum BadJoining {
+    /// The system says.
+    #[error("cannot be read: {0}")]
+    Unreadable(std::io::Error),
+    /// The system says.
+    #[error("cannot be written: {0}")]
+    Unwritten(std::io::Error),
+    /// Not a key, or none could be made.
+    #[error("{0}")]
+    Key(#[from] CaError),
 }
 
 /// An identity on disk that is of no use.
@@ -101,7 +121,6 @@ impl Application {
     /// # Errors
     /// [`JoinError`].
     pub async fn ask(&self, clock: &Arc<dyn crate::base::Clock>) -> Result<Member, JoinError> {
-        let key = PrivateKey::generate()?;
         let mut asked: Vec<String> = Vec::new();
         let mut to_ask: Vec<String> = self.managers.iter().rev().cloned().collect();
         let mut last = JoinError::Unreachable("no address is known".to_owned());
@@ -110,8 +129,8 @@ impl Application {
                 continue;
             }
             asked.push(address.clone());
-            match self.ask_one(&address, &key, clock).await {
-                Ok(reply) => return self.member(reply, key, clock.now()),
+            match self.ask_one(&address, clock).await {
+                Ok(reply) => return self.member(reply, clock.now()),
                 Err(Answered::Elsewhere(addresses)) => {
                     last = JoinError::NotNow("no manager leads".to_owned());
                     to_ask.extend(addresses.into_iter().rev());
@@ -128,7 +147,6 @@ impl Application {
     async fn ask_one(
         &self,
         address: &str,
-        key: &PrivateKey,
         clock: &Arc<dyn crate::base::Clock>,
     ) -> Result<api::JoinReply, Answered> {
         let tls = ClientTls::anonymous(self.token.fingerprint, Arc::clone(clock));
@@ -138,8 +156,8 @@ impl Application {
             token_secret: self.token.secret.expose().to_vec(),
             role: "worker".to_owned(),
             name: self.name.to_string(),
-            public_key: key.public(),
-            proof: certificate_request(key).map_err(JoinError::Key)?,
+            public_key: self.key.public(),
+            proof: certificate_request(&self.key).map_err(JoinError::Key)?,
             box_key: Vec::new(),
             addresses: Vec::new(),
         };
@@ -151,21 +169,17 @@ impl Application {
         }
     }
 
-    fn member(
-        &self,
-        reply: api::JoinReply,
-        key: PrivateKey,
-        now: Stamp,
-    ) -> Result<Member, JoinError> {
+    fn member(&self, reply: api::JoinReply, now: Stamp) -> Result<Member, JoinError> {
         let odd = |what: &str| JoinError::Answer(what.to_owned());
         let leaf = verify_chain(&reply.chain, self.token.fingerprint, now)
             .map_err(|error| JoinError::Answer(format!("its certificate {error}")))?;
         let CertificateRole::Worker(node) = leaf.subject.role else {
             return Err(odd("its certificate is not an agent's"));
         };
-        if leaf.key != key_digest(&key.public()) {
+        if leaf.key != key_digest(&self.key.public()) {
             return Err(odd("its certificate is for another key"));
         }
+        let key = PrivateKey::from_pkcs8(SecretBytes::copy_of(self.key.expose()))?;
         let mut addresses = reply.addresses;
         addresses.extend(self.managers.iter().cloned());
         addresses.dedup();
@@ -229,6 +243,35 @@ fn answered(status: &tonic::Status) -> Answered {
         Answered::No(JoinError::Refused { text, hint })
     } else {
         Answered::No(JoinError::NotNow(text))
+    }
+}
+
+/// The key to join with: that of an attempt whose answer was not heard, or a new one, which is
+/// kept until it is.
+///
+/// # Errors
+/// [`BadJoining`]: damaged is never taken for absent.
+pub fn joining_key(disk: &dyn Disk, folder: &Path) -> Result<PrivateKey, BadJoining> {
+    let path = folder.join(JOINING);
+    match disk.read(&path, KEY_BYTES) {
+        Ok(der) => Ok(PrivateKey::from_pkcs8(SecretBytes::take(der))?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = PrivateKey::generate()?;
+            disk.replace(&path, key.expose()).map_err(BadJoining::Unwritten)?;
+            Ok(key)
+        }
+        Err(error) => Err(BadJoining::Unreadable(error)),
+    }
+}
+
+/// The join was answered: its key is in the identity, or of no use.
+///
+/// # Errors
+/// What the disk says.
+pub fn forget_joining(disk: &dyn Disk, folder: &Path) -> std::io::Result<()> {
+    match disk.remove(&folder.join(JOINING)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.and_then(|()| disk.sync_folder(folder)),
     }
 }
 

@@ -11,7 +11,9 @@ use super::config::AgentConfig;
 use super::data_dir::{DataDir, bind};
 use super::{Exit, Failure, Shutdown};
 use crate::agent::Workloads;
-use crate::agent::join::{Application, BadIdentity, JoinError, Member};
+use crate::agent::join::{
+    Application, BadIdentity, BadJoining, JoinError, Member, forget_joining, joining_key,
+};
 use crate::agent::local::{LocalService, Stage};
 use crate::agent::mount::{Adopted, MountError, Mounts, Needs, Options};
 use crate::agent::session::{Ending, Session};
@@ -161,16 +163,18 @@ async fn become_member(
 ) -> Result<Member, Failure> {
     let disk = machinery.disk.as_ref();
     let known = Member::load(disk, &config.data_dir, machinery.clock.now());
+    let unsaved = |error| Failure::new(Exit::WriteFailed, format!("identity: {error}"));
+    let answered = || forget_joining(disk, &config.data_dir).map_err(unsaved);
     if let Some(member) = known.map_err(|error| identity_failure(&config.data_dir, &error))? {
+        answered()?;
         return Ok(member);
     }
-    let application = application(config)?;
+    let application = application(config, disk)?;
     loop {
         match application.ask(&machinery.clock).await {
             Ok(member) => {
-                member.save(disk, &config.data_dir).map_err(|error| {
-                    Failure::new(Exit::WriteFailed, format!("identity: {error}"))
-                })?;
+                member.save(disk, &config.data_dir).map_err(unsaved)?;
+                answered()?;
                 tracing::info!(event = "joined", node = %member.node, name = %member.name);
                 return Ok(member);
             }
@@ -179,6 +183,7 @@ async fn become_member(
                 stage.send_replace(Stage::Joining(error.to_string()));
             }
             Err(JoinError::Refused { text, hint }) => {
+                answered()?;
                 let failure = Failure::new(Exit::IdentityEnded, format!("not admitted: {text}"));
                 let again = "make a new token with `skep join-token worker`";
                 return Err(failure.hint(if hint.is_empty() { again } else { &hint }));
@@ -200,7 +205,7 @@ fn read_token(path: &Path) -> std::io::Result<zeroize::Zeroizing<Vec<u8>>> {
     if text.len() > TOKEN_BYTES { Err(ErrorKind::FileTooLarge.into()) } else { Ok(text) }
 }
 
-fn application(config: &AgentConfig) -> Result<Application, Failure> {
+fn application(config: &AgentConfig, disk: &dyn Disk) -> Result<Application, Failure> {
     let bad = |text: String| Failure::new(Exit::Configuration, text);
     let Some(path) = &config.token_file else {
         return Err(bad("this agent has not joined a cluster, and no token was given".into())
@@ -223,7 +228,9 @@ fn application(config: &AgentConfig) -> Result<Application, Failure> {
             bad("this machine's host name cannot be a node's name".into()).hint("--name NAME")
         })?,
     };
-    Ok(Application { token, managers: config.managers.clone(), name })
+    let key = joining_key(disk, &config.data_dir);
+    let key = key.map_err(|error| joining_failure(&config.data_dir, &error))?;
+    Ok(Application { token, managers: config.managers.clone(), name, key })
 }
 
 /// The machine's host name made into a name: its first label, odd characters as `-`.
@@ -272,6 +279,17 @@ fn identity_failure(folder: &Path, error: &BadIdentity) -> Failure {
         BadIdentity::Expired => Failure::new(Exit::IdentityEnded, text)
             .hint("remove the data directory and join again with a new token"),
     }
+}
+
+fn joining_failure(folder: &Path, error: &BadJoining) -> Failure {
+    let path = folder.join("joining");
+    let text = format!("{}: {error}", path.display());
+    let failure = match error {
+        BadJoining::Unwritten(_) => return Failure::new(Exit::WriteFailed, text),
+        BadJoining::Unreadable(source) => unreadable(source, text),
+        BadJoining::Key(_) => Failure::new(Exit::Damaged, text),
+    };
+    failure.hint("remove it, and this node from the cluster if it is listed: skep node rm")
 }
 
 /// A stored file that can't be read: not ours to read, or no file any more.

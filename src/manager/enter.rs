@@ -173,6 +173,8 @@ impl Application {
             match self.ask_one(&address, &tls).await {
                 Ok(reply) => return Ok(reply),
                 Err(No::Elsewhere(leader)) => left.extend(leader.into_iter().rev()),
+                // What may have been done remains so, whoever can't be reached after that.
+                Err(No::NotNow(_)) if last.exit() == Problem::unknown().exit() => {}
                 Err(No::NotNow(problem)) => last = problem,
                 Err(No::Refused(problem)) => return Err(problem),
             }
@@ -202,7 +204,8 @@ impl Application {
         match tokio::time::timeout(ANSWER, client.join(request)).await {
             Ok(Ok(reply)) => Ok(reply.into_inner()),
             Ok(Err(status)) => Err(said_no(&status)),
-            Err(_late) => Err(No::Refused(Problem::unknown())),
+            // Asked again with the same keys, the others answer the same.
+            Err(_late) => Err(No::NotNow(Problem::unknown())),
         }
     }
 
@@ -256,7 +259,7 @@ impl Application {
 fn said_no(status: &Status) -> No {
     let Some(problem) = read_problem(status) else {
         // Whoever hung up may have committed it.
-        return No::Refused(Problem::unknown());
+        return No::NotNow(Problem::unknown());
     };
     if !problem.leader_addresses.is_empty() {
         return No::Elsewhere(problem.leader_addresses);
@@ -267,7 +270,7 @@ fn said_no(status: &Status) -> No {
             No::NotNow(Problem::unavailable(text).hint(hint))
         }
         Code::InvalidArgument => No::Refused(Problem::bad_input(text).hint(hint)),
-        Code::Unknown => No::Refused(Problem::unknown()),
+        Code::Unknown => No::NotNow(Problem::unknown()),
         _ => No::Refused(Problem::refused(text).hint(hint)),
     }
 }

@@ -130,9 +130,13 @@ async fn join(running: &Running, asked: &api::JoinRequest) -> Result<api::JoinRe
         certificate_ends: ends,
     }));
     let (_, outcome) = running.propose(request, Actor::Token(token), act).await?;
-    if !matches!(outcome, Outcome::Joined(_)) {
+    let Outcome::Joined(admitted) = outcome else {
         return Err(Problem::bug("a join was answered otherwise"));
-    }
+    };
+    // A machine that asks again is the node that it became the first time.
+    let ends = admitted.certificate_ends;
+    let node = core.consensus.read(|state| state.indexes.nodes.get(&name.key()).copied());
+    let node = node.ok_or_else(|| Problem::refused("this node was removed meanwhile"))?;
     let certified = match role {
         NodeRole::Manager => CertificateRole::Manager(node),
         NodeRole::Worker => CertificateRole::Worker(node),

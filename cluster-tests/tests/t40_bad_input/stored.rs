@@ -307,6 +307,14 @@ fn every_file_of_an_agent_damaged_in_every_way() {
     every_file_has_a_row(&data, rows);
     let log = cluster.folder().join("log-of-it");
     let agent = &cluster.agents[0];
+    // The key of a join that was not answered, which no agent that has joined keeps.
+    let (identity, kept) = (data.join("identity"), cluster.folder().join("identity-kept"));
+    fs::rename(&identity, &kept).expect("an agent that has not joined");
+    fs::write(data.join("joining"), b"not a key").expect("a file");
+    let joining: &[Row] = &[("joining", &LOST, Some(20), "/data/joining: ")];
+    damage(&data, joining, || start(agent.command(), &log, || false));
+    fs::remove_file(data.join("joining")).expect("gone");
+    fs::rename(&kept, &identity).expect("put back");
     damage(&data, rows, || {
         start(agent.command(), &log, || agent.skep(&["agent", "status"]).out.contains("connected"))
     });

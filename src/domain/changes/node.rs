@@ -24,7 +24,17 @@ const ISSUING_KEY_BYTES: usize = 16 * 1024;
 pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outcome, Refusal> {
     let state = draft.state();
     let token = admitting(state, join)?;
-    if state.indexes.nodes.contains_key(&join.name.key()) {
+    let named = state.indexes.nodes.get(&join.name.key()).and_then(|id| state.nodes.get(id));
+    if let Some(node) = named
+        && (node.role, node.key, node.box_key) == (join.role, join.key, join.box_key)
+    {
+        // It didn't hear the answer, and asks again.
+        return Ok(Outcome::Joined(Arc::clone(node)));
+    }
+    if token.uses_left == Some(0) {
+        return Err(Refusal::Token { why: "is used up".to_owned() });
+    }
+    if named.is_some() {
         return Err(Refusal::Exists { kind: words::NODE, name: join.name.clone() });
     }
     if state.nodes.contains_key(&join.node) {
@@ -57,7 +67,7 @@ pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outc
     Ok(Outcome::Joined(Arc::new(node)))
 }
 
-/// The token, if it admits this machine.
+/// The token, if it admits such a machine.
 fn admitting<'a>(state: &'a State, join: &Join) -> Result<&'a Token, Refusal> {
     let refuse = |why: String| Err(Refusal::Token { why });
     // An unknown token and one with another secret read alike.
@@ -69,9 +79,6 @@ fn admitting<'a>(state: &'a State, join: &Join) -> Result<&'a Token, Refusal> {
     }
     if has_ended(token, state.stamp) {
         return refuse("has ended".to_owned());
-    }
-    if token.uses_left == Some(0) {
-        return refuse("is used up".to_owned());
     }
     if token.role != join.role {
         let role = match token.role {

@@ -39,8 +39,9 @@ impl Model {
     /// Whether it is done.
     fn act(&mut self, doing: Doing) -> bool {
         match doing {
+            // One that is there asks again with the same key.
             Doing::Join(n, off) => {
-                off == 0 && !self.managers.contains(&n) && self.managers.insert(n)
+                self.managers.contains(&n) || off == 0 && self.managers.insert(n)
             }
             Doing::Remove(n, off, short) => {
                 let last = self.managers.len() < 2;

@@ -8,8 +8,8 @@ use crate::domain::testing::{
     service_id, sized_version, token, version,
 };
 use crate::domain::{
-    Act, Availability, Change, Changed, Confirmation, Grant, NodeRole, NotOne, Placement, Refusal,
-    Rekey, ServiceSpec, Token, assignments, node_by, nodes_of, placed, secret_by, set_of,
+    Act, Availability, Change, Changed, Confirmation, Grant, NodeRole, NotOne, Outcome, Placement,
+    Refusal, Rekey, ServiceSpec, Token, assignments, node_by, nodes_of, placed, secret_by, set_of,
 };
 
 fn update(n: u8, number: u64) -> Change {
@@ -262,6 +262,13 @@ fn a_token_admits_whom_it_names() {
     assert_eq!(refused(manager), "the join token is for a worker");
     assert!(world.act(Act::Join(Box::new(by(1, "DB1")))).outcome.is_ok());
     assert_eq!(world.state.nodes[&node_id(1)].labels.get("zone"), Some("eu"));
+    // The answer was lost: whoever has the same key asks again, and is the same node.
+    let again = crate::domain::Join { node: node_id(5), ..by(1, "DB1") };
+    let Ok(Outcome::Joined(node)) = world.act(Act::Join(Box::new(again))).outcome else {
+        panic!("not the same node")
+    };
+    assert_eq!((&*node, world.state.nodes.len()), (&*world.state.nodes[&node_id(1)], 2));
+    assert_eq!(world.state.tokens[&id].uses_left, Some(0));
     let mut refused =
         |join| world.act(Act::Join(Box::new(join))).outcome.expect_err("no").to_string();
     assert_eq!(refused(by(2, "db2")), "the join token is used up");
