@@ -168,6 +168,9 @@ impl From<Refusal> for Problem {
             Refusal::Exists { kind: "service", name } => {
                 Self::refused(text).hint(format!("change it: skep service update {name}"))
             }
+            Refusal::Exists { kind: "node", name } => Self::refused(text).hint(format!(
+                "choose another name; one that an earlier attempt left behind: skep node rm {name}"
+            )),
             Refusal::Exists { .. } => Self::refused(text).hint("choose another name"),
             Refusal::NotFound { kind, .. } => Self::refused(text).hint(listing(kind)),
             Refusal::InUse { secret, services } => {
