@@ -268,3 +268,19 @@ fn the_guard_ends_with_its_agent() {
     cluster.agents[0].kill();
     until("the guard's end", || (guards() == 0).then_some(()));
 }
+
+#[test]
+fn who_gets_the_number_of_an_ended_workloads_namespace_is_a_stranger() {
+    let cluster = cluster("fuse");
+    let agent = &cluster.agents[0];
+    // As long as it runs, the one that ends below is not forgotten.
+    let mut shell = cluster.shell(0, "web");
+    assert_eq!(shell.read("key"), "first");
+    assert!(
+        agent.exec("web", &["cat", "/run/secrets/key"]).output().expect("skep").status.success()
+    );
+    let path = agent.file("web", "key").display().to_string();
+    let stranger = ends("unshare", &["--mount", "cat", &path]);
+    assert!(!stranger.status.success(), "{}", String::from_utf8_lossy(&stranger.stdout));
+    assert_eq!(shell.read("key"), "first");
+}

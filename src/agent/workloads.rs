@@ -1,6 +1,7 @@
 //! Every workload of this machine, each followed by a task of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use crate::agent::worker::Worker;
 use crate::agent::workload::{Enclosure, Process, Record, namespace_of, roster};
 use crate::base::ServiceId;
 
-/// Workloads at once: each holds a descriptor.
+/// Workloads at once: each holds two descriptors.
 const WORKLOADS: usize = 16_384;
 /// Looks that must find nobody before a namespace counts as empty: one look is
 /// not a single instant.
@@ -54,6 +55,8 @@ struct Entry {
     main: Workload,
     service: Option<ServiceId>,
     enclosure: watch::Sender<Option<Enclosure>>,
+    /// The namespace of the enclosure: its number is nobody else's meanwhile.
+    held: Option<File>,
     /// What it is to show.
     live: Option<PathBuf>,
     /// Who is left of it, once the main process is gone.
@@ -63,7 +66,9 @@ struct Entry {
 
 impl Entry {
     fn member(&self) -> Member {
-        let namespace = self.enclosure.borrow().map(|enclosure| enclosure.namespace);
+        // A number that isn't held may be a stranger's by now.
+        let held = self.held.as_ref().and(*self.enclosure.borrow());
+        let namespace = held.map(|enclosure| enclosure.namespace);
         Member { main: self.main, left: self.left.clone(), namespace }
     }
 }
@@ -94,7 +99,8 @@ impl Workloads {
     /// It is gone, or there are too many.
     pub fn claim(&self, pid: i32) -> io::Result<WorkloadId> {
         let process = Process::open(pid)?;
-        self.follow(Some(process), None, None).ok_or_else(|| io::ErrorKind::QuotaExceeded.into())
+        self.follow(Some(process), None, None, None)
+            .ok_or_else(|| io::ErrorKind::QuotaExceeded.into())
     }
 
     /// It got what it claimed. Resolves once that is written down.
@@ -124,7 +130,8 @@ impl Workloads {
     /// It was not granted anything, or its namespace is not private.
     pub fn enclose(&self, pid: i32) -> io::Result<oneshot::Receiver<()>> {
         let process = Process::open(pid)?;
-        let namespace = process.namespace()?;
+        let held = process.hold_namespace()?;
+        let namespace = held.metadata()?.ino();
         // The first process's may be closed to an agent that runs in a container.
         let first = namespace_of("1").ok();
         if namespace == namespace_of("self")? || Some(namespace) == first {
@@ -139,8 +146,9 @@ impl Workloads {
         let device = std::fs::metadata(live)?.dev();
         let enclosure = Enclosure { namespace, device, service };
         {
-            let list = self.0.list.lock();
-            for entry in list.entries.values().filter(|entry| entry.main == process.id) {
+            let mut list = self.0.list.lock();
+            for entry in list.entries.values_mut().filter(|entry| entry.main == process.id) {
+                entry.held = Some(held.try_clone()?);
                 entry.enclosure.send_replace(Some(enclosure));
             }
         }
@@ -175,17 +183,25 @@ impl Workloads {
         let mut alive = Vec::new();
         for record in records {
             let main = Process::again(record.main);
+            // With the main process gone, only others vouch for the namespace's number.
+            let mut others = Vec::new();
             let enclosure = record.enclosure.filter(|enclosure| {
-                // With the main process gone, only others vouch for the namespace's number.
-                main.is_some()
-                    || enclosure.members().is_ok_and(|members| {
-                        members.iter().any(|member| enclosure.still_shows(member.id.pid))
-                    })
+                if main.is_none() {
+                    others = enclosure.members().unwrap_or_default();
+                    others.retain(|member| enclosure.still_shows(member.id.pid));
+                }
+                main.is_some() || !others.is_empty()
+            });
+            let held = enclosure.and_then(|enclosure| {
+                let held = main.iter().chain(&others).filter_map(|one| one.hold_namespace().ok());
+                held.into_iter().find(|held| {
+                    held.metadata().is_ok_and(|about| about.ino() == enclosure.namespace)
+                })
             });
             if main.is_none() && enclosure.is_none() {
                 continue;
             }
-            if let Some(workload) = self.follow(main, Some(&record), enclosure) {
+            if let Some(workload) = self.follow(main, Some(&record), enclosure, held) {
                 alive.push((workload, record.service));
             }
         }
@@ -201,6 +217,7 @@ impl Workloads {
         main: Option<Process>,
         record: Option<&Record>,
         enclosure: Option<Enclosure>,
+        held: Option<File>,
     ) -> Option<WorkloadId> {
         let id = main.as_ref().map(|main| main.id).or(record.map(|record| record.main))?;
         let (sender, enclosed) = watch::channel(enclosure);
@@ -208,6 +225,7 @@ impl Workloads {
             main: id,
             service: record.map(|record| record.service),
             enclosure: sender,
+            held,
             live: None,
             left: vec![id],
             task: None,

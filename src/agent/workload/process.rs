@@ -1,7 +1,7 @@
 //! One process, and the processes of one mount namespace.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -57,6 +57,12 @@ impl Process {
     pub(in crate::agent) fn namespace(&self) -> io::Result<u64> {
         let inode = namespace_of(&self.id.pid.to_string())?;
         if self.is_gone()? { Err(io::ErrorKind::NotFound.into()) } else { Ok(inode) }
+    }
+
+    /// Its mount namespace: as long as it is held, no other one gets its inode.
+    pub(in crate::agent) fn hold_namespace(&self) -> io::Result<File> {
+        let held = File::open(format!("/proc/{}/ns/mnt", self.id.pid))?;
+        if self.is_gone()? { Err(io::ErrorKind::NotFound.into()) } else { Ok(held) }
     }
 
     /// Waits until it is gone.
