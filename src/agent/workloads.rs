@@ -19,8 +19,6 @@ use crate::agent::worker::Worker;
 use crate::agent::workload::{Enclosure, Process, Record, namespace_of, roster};
 use crate::base::ServiceId;
 
-/// Workloads at once: each holds two descriptors.
-const WORKLOADS: usize = 16_384;
 /// Looks that must find nobody before a namespace counts as empty: one look is
 /// not a single instant.
 const LOOKS: u32 = 2;
@@ -40,6 +38,8 @@ struct Shared {
     boot_id: String,
     /// Who may open where the agent is asked.
     guests: Guests,
+    /// Workloads at once: each holds two descriptors.
+    most: usize,
     list: Mutex<List>,
 }
 
@@ -82,15 +82,17 @@ impl Drop for Entry {
 }
 
 impl Workloads {
-    /// None yet. What ends is told to `ended`, who they are to `guests`.
+    /// None yet, and never more than `most`. What ends is told to `ended`, who they are to
+    /// `guests`.
     #[must_use]
     pub fn new(
         worker: Worker,
         boot_id: String,
         guests: Guests,
+        most: usize,
         ended: mpsc::UnboundedSender<WorkloadId>,
     ) -> Self {
-        Self(Arc::new(Shared { worker, ended, boot_id, guests, list: Mutex::default() }))
+        Self(Arc::new(Shared { worker, ended, boot_id, guests, most, list: Mutex::default() }))
     }
 
     /// A process claims; it is followed from here on.
@@ -232,7 +234,7 @@ impl Workloads {
         };
         let workload = {
             let mut list = self.0.list.lock();
-            if list.entries.len() >= WORKLOADS {
+            if list.entries.len() >= self.0.most {
                 return None;
             }
             list.next = list.next.saturating_add(1);

@@ -5,6 +5,7 @@
 //! [`Disk`]. It deliberately does nothing: no file is opened, no time is read
 //! and no random byte is drawn here.
 
+mod descriptors;
 mod disk;
 mod ids;
 pub mod limits;
@@ -13,6 +14,9 @@ mod sealed;
 mod secret;
 mod time;
 
+pub use descriptors::{
+    AgentPlaces, Descriptors, LEAST_DESCRIPTORS, ManagerPlaces, TooFewDescriptors,
+};
 pub use disk::{Disk, DiskFile};
 pub use ids::{
     BadId, ClusterId, NodeId, OperatorId, RecipientId, RequestId, SecretId, ServiceId, TokenId,

@@ -38,6 +38,7 @@ pub(super) fn manager(shell: &mut Shell, args: ManagerRunArgs) -> Result<(), Tro
 pub(super) fn agent(args: AgentRunArgs) -> Result<(), Trouble> {
     let (config, log) = settings::agent(args)?;
     start_log(&log)?;
+    let places = daemon::agent::places()?;
     let limit = |error: std::io::Error| {
         Failure::new(Exit::MachineLimit, format!("no threads or signals: {error}"))
             .hint("raise the limit of processes and open files")
@@ -46,7 +47,7 @@ pub(super) fn agent(args: AgentRunArgs) -> Result<(), Trouble> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(limit)?;
     runtime.block_on(async {
         let shutdown = Shutdown::on_signals().map_err(limit)?;
-        Ok(daemon::agent::run(config, shutdown).await?)
+        Ok(daemon::agent::run(config, places, shutdown).await?)
     })
 }
 

@@ -220,7 +220,8 @@ impl Member {
         let routes = tonic::service::Routes::new(consensus.service());
         let stopped = stop.clone();
         tokio::spawn(async move {
-            let serving = serve(listener, tls, routes, std::future::pending());
+            let places = crate::base::ManagerPlaces::default();
+            let serving = serve(listener, tls, routes, &places, std::future::pending());
             tokio::select! {
                 _ = serving => {}
                 () = stopped.cancelled() => {}

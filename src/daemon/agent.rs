@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::config::AgentConfig;
 use super::data_dir::{DataDir, bind};
+use super::exit::too_few_descriptors;
 use super::{Exit, Failure, Shutdown};
 use crate::agent::Workloads;
 use crate::agent::join::{
@@ -20,9 +21,9 @@ use crate::agent::session::{Ending, Session};
 use crate::agent::vault::{Guests, Reads};
 use crate::agent::workload::boot_id;
 use crate::agent::{Book, BookError, Driver, Links, Machine, Worker, shelf_of};
-use crate::base::{Clock, Disk, Name, draw};
+use crate::base::{AgentPlaces, Clock, Disk, Name, draw};
 use crate::ca::JoinToken;
-use crate::host::{RealDisk, SystemClock, os_dice};
+use crate::host::{RealDisk, SystemClock, os_dice, raise_open_files};
 use crate::transport::{ClientTls, Credentials, serve_local};
 
 /// Everybody may connect: who may do what is decided call by call.
@@ -40,23 +41,38 @@ struct Machinery {
     disk: Arc<dyn Disk>,
 }
 
+/// Raises the limit of open files, and says what there is room for. To be called before
+/// the runtime is made.
+///
+/// # Errors
+/// [`Exit::MachineLimit`]: there are too few.
+pub fn places() -> Result<AgentPlaces, Failure> {
+    let descriptors = raise_open_files()
+        .map_err(|error| machine("can't raise the limit of open files", &error))?;
+    descriptors.of_agent().map_err(too_few_descriptors)
+}
+
 /// Runs an agent until it is asked to stop, leaves, or is removed.
 ///
 /// # Errors
 /// Why it ended, if it was not asked to.
-pub async fn run(config: AgentConfig, shutdown: Shutdown) -> Result<(), Failure> {
+pub async fn run(
+    config: AgentConfig,
+    places: AgentPlaces,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
     let machinery = Machinery { clock: Arc::new(SystemClock), disk: Arc::new(RealDisk) };
     let _data_dir = DataDir::open(machinery.disk.as_ref(), &config.data_dir)?;
     let listener = bind(&config.socket, SOCKET_MODE)?;
     let (stage, stages) = watch::channel(Stage::Joining(String::new()));
     let routes = LocalService::routes(stages, Arc::clone(&machinery.clock));
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let socket = tokio::spawn(serve_local(listener, routes, async {
+    let socket = tokio::spawn(serve_local(listener, routes, places.local, async {
         // Dropped is as good as sent.
         ended.await.ok();
     }));
     let result = tokio::select! {
-        result = serve(&config, &machinery, &stage, &shutdown) => result,
+        result = serve(&config, places, &machinery, &stage, &shutdown) => result,
         () = shutdown.stop() => Ok(()),
     };
     notify(&[sd_notify::NotifyState::Stopping]);
@@ -70,6 +86,7 @@ pub async fn run(config: AgentConfig, shutdown: Shutdown) -> Result<(), Failure>
 
 async fn serve(
     config: &AgentConfig,
+    places: AgentPlaces,
     machinery: &Machinery,
     stage: &watch::Sender<Stage>,
     shutdown: &Shutdown,
@@ -104,7 +121,7 @@ async fn serve(
         Worker::start(mounts, book, Arc::clone(&machinery.clock), member.cluster)
             .map_err(|error| machine("a thread", &error))?;
     let (ended, ends) = mpsc::unbounded_channel();
-    let workloads = Workloads::new(worker.clone(), boot.clone(), guests, ended);
+    let workloads = Workloads::new(worker.clone(), boot.clone(), guests, places.workloads, ended);
     let alive = workloads.adopt(&roster, &adopted);
     let links = links(&member, machinery, &boot, reads)?;
     let clock = Arc::clone(&machinery.clock);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::base::TooFewDescriptors;
+
 /// Why a process of ours ends. The numbers are stable: scripts read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -119,6 +121,12 @@ impl Failure {
         self.hint = Some(hint.to_string());
         self
     }
+}
+
+/// The machine gives this process too few descriptors.
+pub(super) fn too_few_descriptors(error: TooFewDescriptors) -> Failure {
+    Failure::new(Exit::MachineLimit, error)
+        .hint("raise the hard limit: LimitNOFILE= in the systemd unit, or ulimit -Hn")
 }
 
 /// `error: text` and, if there is one, `hint: hint`.

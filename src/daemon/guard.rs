@@ -13,9 +13,12 @@ use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::getppid;
 
 use super::{Exit, Failure};
+use crate::host::lower_open_files;
 
 /// Between two looks.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+/// Open files that this process may have: standard streams and what it looks at.
+const OPEN_FILES: u64 = 64;
 /// Looks in a row that find the agent stopped, before the connection is ended.
 const LOOKS: u32 = 6;
 
@@ -25,6 +28,10 @@ const LOOKS: u32 = 6;
 /// # Errors
 /// There is no such process.
 pub fn run(point: &Path) -> Result<(), Failure> {
+    // The agent's own limit was raised: this process needs few.
+    if let Err(error) = lower_open_files(OPEN_FILES) {
+        tracing::debug!(event = "limit_not_lowered", %error);
+    }
     let none = || Failure::new(Exit::Usage, "there is no agent to look after");
     let agent = getppid().ok_or_else(none)?.as_raw_nonzero().get();
     let input = rustix::stdio::stdin();

@@ -12,9 +12,10 @@ use sd_notify::NotifyState;
 
 use super::config::ManagerConfig;
 use super::data_dir::bind;
+use super::exit::too_few_descriptors;
 use super::{Exit, Failure, Shutdown};
-use crate::base::{Name, SecretBytes};
-use crate::host::{RealDisk, SystemClock, harden, os_dice};
+use crate::base::{ManagerPlaces, Name, SecretBytes};
+use crate::host::{RealDisk, SystemClock, give_back_open_files, harden, os_dice, raise_open_files};
 use crate::manager::{
     End, FolderError, LocalRules, Manager, OpenError, Phase, Problem, Setup, control,
 };
@@ -56,6 +57,10 @@ fn start(config: ManagerConfig) -> Result<After, Failure> {
     harden().map_err(|error| {
         Failure::new(Exit::MachineLimit, format!("can't forbid core dumps: {error}"))
     })?;
+    let descriptors = raise_open_files().map_err(|error| {
+        Failure::new(Exit::MachineLimit, format!("can't raise the limit of open files: {error}"))
+    })?;
+    let places = descriptors.of_manager().map_err(too_few_descriptors)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().build().map_err(|error| {
         Failure::new(Exit::MachineLimit, format!("no threads: {error}"))
@@ -65,13 +70,17 @@ fn start(config: ManagerConfig) -> Result<After, Failure> {
         let shutdown = Shutdown::on_signals().map_err(|error| {
             Failure::new(Exit::MachineLimit, format!("can't listen to signals: {error}"))
         })?;
-        live(config, shutdown).await
+        live(config, places, shutdown).await
     })
 }
 
 /// From the open data folder to the last synced byte.
-async fn live(config: ManagerConfig, shutdown: Shutdown) -> Result<After, Failure> {
-    let manager = Manager::open(setup(&config)?).map_err(not_opened)?;
+async fn live(
+    config: ManagerConfig,
+    places: ManagerPlaces,
+    shutdown: Shutdown,
+) -> Result<After, Failure> {
+    let manager = Manager::open(setup(&config, places)?).map_err(not_opened)?;
     // Who calls the kernel tells; the mode only spares others the way.
     let mode = if config.socket_roles.is_empty() { 0o600 } else { 0o666 };
     let socket = bind(&config.socket, mode)?;
@@ -80,7 +89,8 @@ async fn live(config: ManagerConfig, shutdown: Shutdown) -> Result<After, Failur
         let mut stopped = stopped.clone();
         async move { drop(stopped.wait_for(|stop| *stop).await) }
     };
-    let mut serving = tokio::spawn(serve_local(socket, control(&manager), stopping));
+    let control = control(&manager);
+    let mut serving = tokio::spawn(serve_local(socket, control, places.local, stopping));
     let unlocking = unlock_at_start(&manager, config.unlock_key_file.as_deref()).await;
     if let Err(failure) = unlocking {
         manager.shut(GRACE).await;
@@ -128,7 +138,7 @@ fn after(end: End) -> After {
     }
 }
 
-fn setup(config: &ManagerConfig) -> Result<Setup, Failure> {
+fn setup(config: &ManagerConfig, places: ManagerPlaces) -> Result<Setup, Failure> {
     let groups = config.socket_roles.iter().map(|role| (role.gid, role.role)).collect();
     Ok(Setup {
         data: config.data_dir.clone(),
@@ -139,6 +149,7 @@ fn setup(config: &ManagerConfig) -> Result<Setup, Failure> {
         clock: Arc::new(SystemClock),
         dice: os_dice,
         disk: Arc::new(RealDisk),
+        places,
     })
 }
 
@@ -270,6 +281,9 @@ fn anew() -> Exit {
     let own = std::env::current_exe().ok().filter(|path| path.exists());
     // A program that was replaced meanwhile still has this name.
     let own = own.unwrap_or_else(|| "/proc/self/exe".into());
+    if let Err(error) = give_back_open_files() {
+        tracing::debug!(event = "limit_not_given_back", %error);
+    }
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_else(|| OsString::from("skep"));
     let error = std::process::Command::new(own).arg0(name).args(words).exec();

@@ -17,7 +17,7 @@ use super::init::Prepared;
 use super::phase::{Phase, Word};
 use super::problem::Problem;
 use super::running::Running;
-use crate::base::{Clock, Dice, Disk, Name, Stamp};
+use crate::base::{Clock, Dice, Disk, ManagerPlaces, Name, Stamp};
 use crate::consensus::StartError;
 use crate::seal::KeyFileHeader;
 use crate::transport::Rate;
@@ -43,6 +43,8 @@ pub struct Setup {
     pub dice: fn() -> Box<dyn Dice>,
     /// The disk.
     pub disk: Arc<dyn Disk>,
+    /// How many connections of each kind there may be.
+    pub places: ManagerPlaces,
 }
 
 impl std::fmt::Debug for Setup {

@@ -218,7 +218,8 @@ async fn listen(
     routes: tonic::service::Routes,
 ) {
     let (stop, tls) = (running.stop.clone(), running.tls.clone());
-    let serving = Box::pin(serve(listener, tls, routes, stop.cancelled_owned()));
+    let places = manager.0.setup.places;
+    let serving = Box::pin(serve(listener, tls, routes, &places, stop.cancelled_owned()));
     if let Err(error) = serving.await {
         tracing::error!(event = "listener_failed", why = %error);
         manager.end(End::Failed(26, format!("the listener failed: {error}")));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use governor::{DefaultKeyedRateLimiter, Quota};
 use parking_lot::Mutex;
 
-use crate::base::limits;
+use crate::base::ManagerPlaces;
 
 /// A listener's limits.
 #[derive(Clone, Copy, Debug)]
@@ -39,21 +39,30 @@ pub(super) struct Bounds {
     pub(super) drain_time: Duration,
 }
 
-impl Default for Bounds {
-    fn default() -> Self {
+impl Bounds {
+    /// Those of a listener that has so many places; what one source or peer may take of
+    /// them is a part of that.
+    pub(super) fn within(places: &ManagerPlaces) -> Self {
+        let part = |of: usize, by: usize, most: usize| (of / by).clamp(1, most);
         Self {
-            handshakes: 512,
-            handshakes_per_source: 64,
+            handshakes: places.handshakes,
+            handshakes_per_source: part(places.handshakes, 4, 64),
             handshake_time: Duration::from_secs(5),
-            peers: limits::NODES + 2_000,
-            per_peer: 256,
-            guests: 256,
-            guests_per_source: 64,
+            peers: places.managers + places.known,
+            per_peer: part(places.known, 8, 256),
+            guests: places.guests,
+            guests_per_source: part(places.guests, 4, 64),
             guest_time: Duration::from_mins(1),
             anonymous_burst: NonZeroU32::new(64).unwrap_or(NonZeroU32::MIN),
             anonymous_rate: NonZeroU32::new(8).unwrap_or(NonZeroU32::MIN),
             drain_time: Duration::from_secs(5),
         }
+    }
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self::within(&ManagerPlaces::default())
     }
 }
 

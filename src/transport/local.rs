@@ -69,10 +69,8 @@ pub fn local_caller(extensions: &tonic::Extensions) -> Option<LocalCaller> {
     extensions.get().cloned()
 }
 
-/// Connections of one user.
+/// Connections of one user, where there are places for more.
 const PER_USER: usize = 256;
-/// Connections in all.
-const IN_ALL: usize = 1024;
 /// Calls at a time on one connection.
 const STREAMS: u32 = 64;
 /// Bytes under way to us on one call, and on one connection.
@@ -82,7 +80,9 @@ const REST: Duration = Duration::from_millis(100);
 /// How long connections may take to end once the listener stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Serves `routes` on a socket until `stop` resolves, then drains.
+/// Serves `routes` on a socket until `stop` resolves, then drains. There are `places` for
+/// connections; a quarter is for root and
+/// the process's own user alone, and no other user has more than a quarter.
 /// Each request carries a [`LocalCaller`] in its extensions.
 ///
 /// # Errors
@@ -90,20 +90,23 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub async fn serve_local(
     listener: UnixListener,
     routes: Routes,
+    places: usize,
     stop: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
     let server = served::bounded(STREAMS, WINDOW, WINDOW);
     let (ready, serving) = served::serve_ready(server, routes, stopping.clone());
-    let accepting = accept(listener, ready, cut.clone());
+    let accepting = accept(listener, places, ready, cut.clone());
     served::run(accepting, serving, stop, stopping, cut, DRAIN).await
 }
 
 async fn accept(
     listener: UnixListener,
+    places: usize,
     ready: Ready<UnixStream, LocalCaller>,
     cut: CancellationToken,
 ) -> io::Result<()> {
+    let process = rustix::process::geteuid().as_raw();
     let (in_all, by_user) = (Counts::new(), Counts::new());
     loop {
         let stream = match listener.accept().await {
@@ -119,13 +122,17 @@ async fn accept(
             continue;
         };
         // Other users together can't keep the machine's owner out.
-        let most = if caller.uid == 0 { usize::MAX } else { IN_ALL };
-        let places = in_all.take((), most).zip(by_user.take(caller.uid, PER_USER));
-        let Some(places) = places else {
+        let (most, own) = if caller.uid == 0 || caller.uid == process {
+            (places, places)
+        } else {
+            (places - places / 4, (places / 4).min(PER_USER))
+        };
+        let taken = in_all.take((), most).zip(by_user.take(caller.uid, own));
+        let Some(taken) = taken else {
             debug!(uid = caller.uid, "too many local connections");
             continue;
         };
-        let served = Served::new(stream, caller, &cut, None, Box::new(places));
+        let served = Served::new(stream, caller, &cut, None, Box::new(taken));
         if ready.send(served).await.is_err() {
             return Ok(());
         }

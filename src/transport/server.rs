@@ -19,6 +19,7 @@ use tracing::debug;
 use super::bounds::{Bounds, Counts, Rate, Source};
 use super::served::{self, Arrived, Held, Ready, Served};
 use super::{Caller, ServerTls};
+use crate::base::ManagerPlaces;
 use crate::ca::CertificateRole;
 
 /// Calls at a time on a peer's connection.
@@ -47,9 +48,10 @@ pub async fn serve(
     listener: TcpListener,
     tls: ServerTls,
     routes: Routes,
+    places: &ManagerPlaces,
     stop: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    serve_within(Bounds::default(), listener, tls, routes, stop).await
+    serve_within(Bounds::within(places), listener, tls, routes, stop).await
 }
 
 /// [`serve`] with other limits.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skep::base::{
-    Clock, ClusterId, Epoch, Fingerprint, Labels, Name, NodeId, OperatorId, RecipientId, RequestId,
-    Revision, SecretBytes, SecretId, ServiceId, TokenId, VersionId, WrappedKey,
+    Clock, ClusterId, Epoch, Fingerprint, Labels, ManagerPlaces, Name, NodeId, OperatorId,
+    RecipientId, RequestId, Revision, SecretBytes, SecretId, ServiceId, TokenId, VersionId,
+    WrappedKey,
 };
 use skep::ca::{CertificateRole, Issuer, PrivateKey, Root, Subject, key_digest};
 use skep::consensus::{Consensus, Start};
@@ -168,7 +169,10 @@ impl Cluster {
         let credentials = self.credentials(role, "manager-1").0;
         let tls = ServerTls::new(&credentials, self.fingerprint, Arc::clone(&self.core.clock));
         let routes = tonic::service::Routes::new(self.dispatch.service());
-        tokio::spawn(serve(listener, tls, routes, std::future::pending()));
+        tokio::spawn(async move {
+            let places = ManagerPlaces::default();
+            serve(listener, tls, routes, &places, std::future::pending()).await
+        });
     }
 
     /// A certificate for this role, and its key's digest.

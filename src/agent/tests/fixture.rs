@@ -253,7 +253,10 @@ impl Case {
         let credentials = pki.credentials(CertificateRole::Manager(LEADER));
         let tls = ServerTls::new(&credentials, pki.fingerprint, clock);
         let routes = tonic::service::Routes::new(DeliveryServer::new(FakeLeader(sender)));
-        tokio::spawn(serve(listener, tls, routes, std::future::pending()));
+        tokio::spawn(async move {
+            let places = crate::base::ManagerPlaces::default();
+            serve(listener, tls, routes, &places, std::future::pending()).await
+        });
         let folder = tempfile::tempdir().expect("a folder");
         let streams = Arc::new(Mutex::new(streams));
         Some(Self { folder, pki, address, streams })
@@ -284,6 +287,7 @@ impl Case {
             worker.clone(),
             boot_id().expect("an id"),
             crate::agent::vault::Guests::default(),
+            crate::base::AgentPlaces::default().workloads,
             ended,
         );
         let alive = workloads.adopt(&roster, &adopted);
@@ -308,7 +312,7 @@ impl Case {
         let routes = LocalService::routes(stages, clock);
         tokio::spawn(async move {
             let _keep = keep;
-            serve_local(listener, routes, std::future::pending()).await
+            serve_local(listener, routes, 64, std::future::pending()).await
         });
         Running { handle, driving: tokio::spawn(driver.run(alive)), socket }
     }

@@ -208,7 +208,7 @@ impl Stage {
             let _inside = runtime.enter();
             tokio::net::UnixListener::bind(socket).expect("a socket")
         };
-        runtime.spawn(serve_local(listener, routes, std::future::pending()));
+        runtime.spawn(serve_local(listener, routes, 64, std::future::pending()));
         Self { script, folder, _runtime: runtime }
     }
 

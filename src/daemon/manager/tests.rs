@@ -339,7 +339,8 @@ async fn a_process_unlocks_itself_serves_and_ends_as_it_is_told() {
     disk.write_at(0, founded.unlock_key.text().expose()).expect("written");
 
     let (terminator, shutdown) = Shutdown::by_hand();
-    let process = tokio::spawn(live(config(&folder, Some(file.clone())), shutdown));
+    let process =
+        tokio::spawn(live(config(&folder, Some(file.clone())), ManagerPlaces::default(), shutdown));
     let mut control = fixture::patient_control(&folder.join("control.sock")).await;
     fixture::leads(&mut control).await;
     terminator.terminate();
@@ -348,7 +349,8 @@ async fn a_process_unlocks_itself_serves_and_ends_as_it_is_told() {
     assert!(!folder.join("control.sock").exists());
 
     let (_terminator, shutdown) = Shutdown::by_hand();
-    let process = tokio::spawn(live(config(&folder, Some(file)), shutdown));
+    let process =
+        tokio::spawn(live(config(&folder, Some(file)), ManagerPlaces::default(), shutdown));
     let mut control = fixture::patient_control(&folder.join("control.sock")).await;
     fixture::leads(&mut control).await;
     control.lock(api::LockRequest {}).await.expect("locks");
@@ -368,7 +370,9 @@ async fn a_wrong_unlock_key_file_is_bad_configuration() {
     let mut disk = crate::base::Disk::create(&RealDisk, &file).expect("made, 0600");
     disk.write_at(0, stranger.text().expose()).expect("written");
     let (_terminator, shutdown) = Shutdown::by_hand();
-    let failure = live(config(&folder, Some(file)), shutdown).await.expect_err("fails");
+    let failure = live(config(&folder, Some(file)), ManagerPlaces::default(), shutdown)
+        .await
+        .expect_err("fails");
     assert_eq!(failure.exit, Exit::Configuration);
     drop(left);
 }

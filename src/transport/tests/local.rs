@@ -14,7 +14,7 @@ async fn the_kernel_says_who_calls() {
         let stopped = async {
             let _ended = stopped.await;
         };
-        serve_local(listener, routes(), stopped).await
+        serve_local(listener, routes(), 64, stopped).await
     });
     let channel = connect_local(&path).await.expect("a connection");
     let uid = rustix::process::getuid().as_raw();

@@ -67,6 +67,7 @@ pub(super) fn setup(data: &Path) -> Setup {
         clock: Arc::new(SystemClock),
         dice: os_dice,
         disk: Arc::new(RealDisk),
+        places: crate::base::ManagerPlaces::default(),
     }
 }
 
@@ -217,7 +218,7 @@ impl Left {
         let socket = bind(&folder.path().join("control.sock"), 0o600).expect("a socket");
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let stopping = async move { drop(stopped.await) };
-        let serving = tokio::spawn(serve_local(socket, control(&manager), stopping));
+        let serving = tokio::spawn(serve_local(socket, control(&manager), 64, stopping));
         Fixture { folder, manager, serving, stop }
     }
 }
