@@ -12,12 +12,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::session::{Memory, Placed};
-use crate::base::{Disk, Epoch, Revision, ServiceId};
+use crate::base::{Disk, Epoch, FORMAT, OtherFormat, Revision, ServiceId};
 
 /// Bytes of one of these files: 10,000 services with the longest names fit in it.
 const FILE_BYTES: u64 = 8 * 1024 * 1024;
-/// The version of both files.
-const VERSION: u32 = 1;
 
 /// A file that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +31,14 @@ pub enum BookError {
     /// Not what this program writes.
     #[error("{} is damaged", .0.display())]
     Damaged(PathBuf),
-    /// Written by a newer version.
-    #[error("{} was written by a newer version of this program", .0.display())]
-    Newer(PathBuf),
+    /// Of another format than this build reads.
+    #[error("{} was {format}", path.display())]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// Which one.
+        format: OtherFormat,
+    },
 }
 
 /// The files.
@@ -144,9 +147,11 @@ impl Book {
         let damaged = || BookError::Damaged(path.to_owned());
         let text = String::from_utf8(bytes).ok().ok_or_else(damaged)?;
         let any: AnyVersion = toml::from_str(&text).ok().ok_or_else(damaged)?;
-        if any.version > VERSION {
-            return Err(BookError::Newer(path.to_owned()));
+        if any.version == 0 {
+            return Err(damaged());
         }
+        OtherFormat::check(any.version)
+            .map_err(|format| BookError::Format { path: path.to_owned(), format })?;
         Ok(Some(text))
     }
 }
@@ -163,7 +168,7 @@ fn stored(memory: &Memory) -> State {
         placed.iter().map(one).collect()
     });
     State {
-        version: VERSION,
+        version: FORMAT,
         epoch: memory.epoch.counter,
         epoch_tail: data_encoding::HEXLOWER.encode(&memory.epoch.tail),
         revision: memory.revision.0,
@@ -237,9 +242,18 @@ mod tests {
         let disk: Arc<dyn Disk> = Arc::new(crate::host::RealDisk);
         let book = Book::new(disk.clone(), folder.path());
         assert_eq!(book.load().expect("absent"), Memory::default());
-        disk.replace(&book.state(), b"version = 1\nepoch = ").expect("written");
-        assert!(matches!(book.load(), Err(BookError::Damaged(_))));
-        disk.replace(&book.state(), b"version = 2\n").expect("written");
-        assert!(matches!(book.load(), Err(BookError::Newer(_))));
+        for text in ["version = 2\nepoch = ", "version = 0\n", "version = 2\n"] {
+            disk.replace(&book.state(), text.as_bytes()).expect("written");
+            assert!(matches!(book.load(), Err(BookError::Damaged(_))), "{text}");
+        }
+        for (number, format) in [(1, OtherFormat::Older(1)), (3, OtherFormat::Newer(3))] {
+            let text = format!("version = {number}\n");
+            disk.replace(&book.state(), text.as_bytes()).expect("written");
+            disk.replace(&book.roster(), text.as_bytes()).expect("written");
+            for error in [book.load().err(), book.load_roster().err()] {
+                let same = |found: OtherFormat| found == format;
+                assert!(matches!(error, Some(BookError::Format { format, .. }) if same(format)));
+            }
+        }
     }
 }

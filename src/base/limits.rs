@@ -14,6 +14,8 @@ pub const LABELS_BYTES: usize = 4 * 1024;
 pub const VALUE_BYTES: usize = 511_999;
 /// Versions of a secret that are kept; a pinned one is never pruned.
 pub const VERSIONS: usize = 10;
+/// Versions of a secret with those that are pinned: every change of a secret costs as many steps.
+pub const PINNED_VERSIONS: usize = 200;
 /// Secrets in a cluster.
 pub const SECRETS: usize = 100_000;
 /// Services in a cluster.
@@ -30,8 +32,22 @@ pub const SERVICE_BYTES: u64 = 64 * 1024 * 1024;
 pub const TOKENS: usize = 1_000;
 /// Managers in a cluster: more voters make every commit slower.
 pub const MANAGERS: usize = 7;
-/// Older cluster keys that are kept for data keys wrapped under them.
+/// Older cluster keys that are kept for data keys wrapped under them: with all of them the
+/// head of a state stays well below a record's 1 MiB.
 pub const CLUSTER_KEYS: usize = 1_000;
+/// Bytes of an older cluster key under the next one's wrap key: twice what `seal` makes.
+pub const CLUSTER_KEY_BYTES: usize = 256;
+/// Bytes of a boxed cluster key, and of a wrapped data key: far more than any that `seal` makes.
+pub const BOX_BYTES: usize = 1_024;
+/// Bytes of a certificate, and of a sealed or wrapped private key of a CA: far more than any
+/// that `ca` and `seal` make.
+pub const CA_BYTES: usize = 16 * 1024;
+/// Bytes of a recipient's label.
+pub const RECIPIENT_LABEL_BYTES: usize = 128;
+/// Addresses of one manager.
+pub const ADDRESSES: usize = 16;
+/// Bytes of one address: a full host name and a port.
+pub const ADDRESS_BYTES: usize = 260;
 /// Managers remembered as removed.
 pub const REMOVED: usize = 64;
 /// Milliseconds that a manager is remembered as removed: longer than a member may
@@ -43,14 +59,26 @@ pub const RECIPIENTS: usize = 16;
 pub const CONSTRAINTS: usize = 32;
 /// Nodes that one service names.
 pub const PLACEMENT_NODES: usize = 1_000;
+/// Pairs of a node and a service that may run there by its placement, but for services that may
+/// run everywhere without a condition, which are not listed one by one: about 50 bytes each in
+/// memory on every manager.
+pub const PLACEMENTS: usize = 2_000_000;
+/// Nodes and services that are looked at to place what one act changes: a few dozen
+/// milliseconds. One service may always be placed anew, and one node.
+pub const LOOKED_AT: usize = 131_072;
 /// Changes in one act.
 pub const CHANGES: usize = 64;
 /// Bytes of one act's changes.
 pub const CHANGE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of one stored command: the changes of an act, and as much again around them.
+pub const COMMAND_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of the replicated state (`state.max_bytes`'s default).
 pub const STATE_BYTES: u64 = 1024 * 1024 * 1024;
-/// Percent of [`STATE_BYTES`] beyond which only removals are admitted.
+/// Percent of [`STATE_BYTES`] beyond which only removals are admitted, and what was granted
+/// before is still delivered.
 pub const STATE_FULL_PERCENT: u64 = 90;
+/// Percent of [`STATE_BYTES`] beyond which nothing is delivered to where it was not before.
+pub const STATE_EXPOSED_PERCENT: u64 = 95;
 /// Records of opens in a cluster: those of two minutes at a thousand a second.
 pub const OPENED: usize = 131_072;
 /// Records of opens that a node hands in at once.
@@ -59,7 +87,19 @@ pub const OPENED_BATCH: usize = 1_024;
 pub const EXECUTABLE_BYTES: usize = 255;
 /// Milliseconds that a command may be under way; its answer is remembered as long.
 pub const DEADLINE_MS: u64 = 60_000;
-/// Answers remembered at once: what one leader can commit within a deadline.
+/// Answers remembered at once for one caller, so commands that it may ask within a minute:
+/// 3,300 a second, more than one client gets through.
+pub const ANSWERS_OF_ONE: usize = 200_000;
+/// Bytes of the answers remembered for one caller: as many of a usual size.
+pub const ANSWER_BYTES_OF_ONE: u64 = 64 * 1024 * 1024;
+/// Answers remembered at once for all callers.
+pub const ANSWERS: usize = 400_000;
+/// Bytes of the answers remembered for all callers: they count in the state's.
+pub const ANSWER_BYTES: u64 = 128 * 1024 * 1024;
+/// Percent of the four above beyond which only removals and membership are admitted. Beyond the
+/// whole, only what takes something away: that is bounded by what there is.
+pub const ANSWERS_FULL_PERCENT: u8 = 75;
+/// Answers that a state may hold whatever else holds: more than can be committed in a minute.
 pub const REMEMBERED: usize = 1_000_000;
 /// Bytes of an anonymous `join` call.
 pub const JOIN_BYTES: usize = 16 * 1024;

@@ -7,6 +7,7 @@
 
 mod descriptors;
 mod disk;
+mod format;
 mod ids;
 pub mod limits;
 mod names;
@@ -18,6 +19,7 @@ pub use descriptors::{
     AgentPlaces, Descriptors, LEAST_DESCRIPTORS, ManagerPlaces, TooFewDescriptors,
 };
 pub use disk::{Disk, DiskFile};
+pub use format::{FORMAT, OtherFormat, START_EMPTY};
 pub use ids::{
     BadId, ClusterId, NodeId, OperatorId, RecipientId, RequestId, SecretId, ServiceId, TokenId,
     VersionId,

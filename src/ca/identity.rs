@@ -10,7 +10,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{CaError, PrivateKey, pem, read_leaf, verify_chain};
-use crate::base::{Fingerprint, Name, SecretBytes};
+use crate::base::{FORMAT, Fingerprint, Name, OtherFormat, SecretBytes};
 
 /// Bytes of a file that are read: three certificates, a key and
 /// [`ADDRESSES`] take about 10 KiB.
@@ -25,10 +25,17 @@ const KEY: &str = "PRIVATE KEY";
 
 /// Text that is no identity file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is not an identity file: {0}")]
-pub struct IdentityError(pub &'static str);
+pub enum IdentityError {
+    /// It is none.
+    #[error("is not an identity file: {0}")]
+    Not(&'static str),
+    /// Of another format than this build reads.
+    #[error("the identity file was {0}")]
+    Format(OtherFormat),
+}
 
-const DAMAGED: IdentityError = IdentityError("its checksum does not fit: it was edited or damaged");
+const DAMAGED: IdentityError =
+    IdentityError::Not("its checksum does not fit: it was edited or damaged");
 
 /// A client's identity.
 #[derive(Debug)]
@@ -68,7 +75,9 @@ impl Identity {
         let mut rest = Zeroizing::new(String::with_capacity(size));
         self.push_rest(&mut rest);
         let mut text = Zeroizing::new(String::with_capacity(size + 64));
-        text.push_str("version = 1\nchecksum = \"");
+        text.push_str("version = ");
+        text.push_str(&FORMAT.to_string());
+        text.push_str("\nchecksum = \"");
         text.push_str(&checksum(&rest));
         text.push_str("\"\n");
         text.push_str(&rest);
@@ -101,16 +110,17 @@ impl Identity {
     /// [`IdentityError`], which never quotes the text.
     pub fn parse(text: &[u8]) -> Result<Self, IdentityError> {
         if text.len() > TEXT_BYTES {
-            return Err(IdentityError("it is longer than 64 KiB"));
+            return Err(IdentityError::Not("it is longer than 64 KiB"));
         }
-        let text = str::from_utf8(text).map_err(|_| IdentityError("it is not text"))?.trim_ascii();
+        let text =
+            str::from_utf8(text).map_err(|_| IdentityError::Not("it is not text"))?.trim_ascii();
         let identity = Self::read(text)?;
         let again = identity.to_text();
         if again.expose().trim_ascii() == text.as_bytes() { Ok(identity) } else { Err(DAMAGED) }
     }
 
     fn read(text: &str) -> Result<Self, IdentityError> {
-        let (head, blocks) = text.split_once("\n\n").ok_or(IdentityError("it has no head"))?;
+        let (head, blocks) = text.split_once("\n\n").ok_or(IdentityError::Not("it has no head"))?;
         let Head { checksum: found, cluster, fingerprint, addresses, .. } = read_head(head)?;
         let cluster = cluster.parse().map_err(|_| DAMAGED)?;
         let fingerprint = fingerprint.parse().map_err(|_| DAMAGED)?;
@@ -122,14 +132,14 @@ impl Identity {
         let mut chain = Vec::with_capacity(3);
         for _ in 0..3 {
             let der = pem::take(&mut lines, CERTIFICATE)
-                .ok_or(IdentityError("a certificate is missing or damaged"))?;
+                .ok_or(IdentityError::Not("a certificate is missing or damaged"))?;
             chain.push(der.expose().to_vec());
         }
         let key = pem::take(&mut lines, KEY)
             .and_then(|der| PrivateKey::from_pkcs8(der).ok())
-            .ok_or(IdentityError("the private key is missing or damaged"))?;
+            .ok_or(IdentityError::Not("the private key is missing or damaged"))?;
         if lines.next().is_some() {
-            return Err(IdentityError("something follows the private key"));
+            return Err(IdentityError::Not("something follows the private key"));
         }
         let identity = Self { cluster, fingerprint, addresses, chain, key };
         identity.check()?;
@@ -140,28 +150,29 @@ impl Identity {
     /// who uses the identity: an expired one is still an identity file.
     fn check(&self) -> Result<(), IdentityError> {
         let leaf = self.chain.first().and_then(|der| read_leaf(der).ok());
-        let leaf = leaf.ok_or(IdentityError("a certificate is missing or damaged"))?;
+        let leaf = leaf.ok_or(IdentityError::Not("a certificate is missing or damaged"))?;
         verify_chain(&self.chain, self.fingerprint, leaf.starts).map_err(|error| match error {
-            CaError::OtherCluster { .. } => {
-                IdentityError("its certificates belong to another cluster than its fingerprint")
-            }
-            _ => IdentityError("its certificates do not form a chain"),
+            CaError::OtherCluster { .. } => IdentityError::Not(
+                "its certificates belong to another cluster than its fingerprint",
+            ),
+            _ => IdentityError::Not("its certificates do not form a chain"),
         })?;
         if leaf.key == super::key_digest(&self.key.public()) {
             Ok(())
         } else {
-            Err(IdentityError("the private key is not its certificate's"))
+            Err(IdentityError::Not("the private key is not its certificate's"))
         }
     }
 }
 
 fn read_head(text: &str) -> Result<Head, IdentityError> {
-    let head: Head = toml::from_str(text).map_err(|_| IdentityError("its head is damaged"))?;
-    if head.version != 1 {
-        return Err(IdentityError("its version is not 1: it was written by a newer skep"));
+    let head: Head = toml::from_str(text).map_err(|_| IdentityError::Not("its head is damaged"))?;
+    if head.version == 0 {
+        return Err(IdentityError::Not("its head is damaged"));
     }
+    OtherFormat::check(head.version).map_err(IdentityError::Format)?;
     let sound = head.addresses.len() <= ADDRESSES && head.addresses.iter().all(|a| is_address(a));
-    if sound { Ok(head) } else { Err(IdentityError("its addresses are not host:port")) }
+    if sound { Ok(head) } else { Err(IdentityError::Not("its addresses are not host:port")) }
 }
 
 /// `host:port`: a name, an IPv4 address or an IPv6 address in brackets.
@@ -232,7 +243,7 @@ mod tests {
         let text = str::from_utf8(&TEXT).expect("text");
         let (head, blocks) = text.split_once("\n\n").expect("a head");
         let head: toml::Table = head.parse().expect("TOML");
-        assert_eq!(head["version"].as_integer(), Some(1));
+        assert_eq!(head["version"].as_integer(), Some(i64::from(FORMAT)));
         assert_eq!(head["cluster"].as_str(), Some("prod"));
         assert_eq!(head["addresses"].as_array().map(Vec::len), Some(2));
         assert_eq!(blocks.matches("-----BEGIN CERTIFICATE-----").count(), 3);
@@ -244,12 +255,12 @@ mod tests {
         let reason = |made: &Identity| Identity::parse(made.to_text().expose()).err();
         let mut made = identity();
         made.key = PrivateKey::generate().expect("a key");
-        let expected = IdentityError("the private key is not its certificate's");
+        let expected = IdentityError::Not("the private key is not its certificate's");
         assert_eq!(reason(&made), Some(expected));
         let mut made = identity();
         made.fingerprint = Fingerprint([0; 32]);
         let expected =
-            IdentityError("its certificates belong to another cluster than its fingerprint");
+            IdentityError::Not("its certificates belong to another cluster than its fingerprint");
         assert_eq!(reason(&made), Some(expected));
         let mut made = identity();
         made.chain.swap(0, 1);
@@ -275,7 +286,7 @@ mod tests {
     fn hostile_texts_are_refused() {
         assert!(Identity::parse(&vec![b'a'; TEXT_BYTES + 1]).is_err());
         assert!(Identity::parse(b"").is_err());
-        let nested = ["version = 1\nx = ", &"[".repeat(30_000)].concat();
+        let nested = ["version = 2\nx = ", &"[".repeat(30_000)].concat();
         assert!(Identity::parse([nested.as_bytes(), b"\n\n"].concat().as_slice()).is_err());
         let twice = [&TEXT[..], &TEXT[..]].concat();
         assert!(Identity::parse(&twice).is_err());

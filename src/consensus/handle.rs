@@ -76,6 +76,9 @@ pub enum StartError {
     /// Written by a newer version: status 25.
     #[error("{0}")]
     Newer(String),
+    /// Written by an unreleased build, which nothing reads any more: status 23.
+    #[error("{0}")]
+    Older(String),
     /// The state went another way than the leader's: status 70.
     #[error("after entry {0} this manager's audit head is another than the leader's")]
     Diverged(u64),
@@ -97,6 +100,9 @@ pub struct Leadership {
 /// Why a command was not applied, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
+    /// Nothing was done: other managers could not read it.
+    #[error("this can't be recorded: {0}")]
+    Unfit(String),
     /// Nothing was done; another manager leads, or none.
     #[error("this manager is not the leader")]
     NotLeader(Option<NodeId>),
@@ -250,6 +256,7 @@ impl Consensus {
         let budget = command.deadline.0.saturating_sub(command.stamp.0).min(DEADLINE_MS);
         let until = Instant::now() + Duration::from_millis(budget);
         let proposal = Proposal::of(command);
+        let proposal = proposal.map_err(|bad| ProposeError::Unfit(bad.to_string()))?;
         loop {
             self.running()?;
             let write = self.inner.raft.client_write(proposal.clone());

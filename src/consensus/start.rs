@@ -12,7 +12,7 @@ use super::machine::{Cause, Machine, Shared};
 use super::network::{Network, Voting};
 use super::peers::{Peers, durably};
 use super::types::TypeConfig;
-use crate::base::{Dice, Disk, NodeId};
+use crate::base::{Dice, Disk, NodeId, OtherFormat};
 use crate::store::{Incarnation, Keys, Log, Options, Renewal, Snapshots, StoreError};
 use crate::transport::ClientTls;
 use crate::wire::stored::BadStored;
@@ -128,7 +128,12 @@ impl From<StoreError> for StartError {
             StoreError::Disk { .. } if error.exit_status() == 20 => {
                 Self::Damaged(error.to_string())
             }
-            StoreError::Newer { .. } => Self::Newer(error.to_string()),
+            StoreError::Format { format: OtherFormat::Older(_), .. } => {
+                Self::Older(error.to_string())
+            }
+            StoreError::Format { format: OtherFormat::Newer(_), .. } => {
+                Self::Newer(error.to_string())
+            }
             StoreError::Disk { .. } | StoreError::Closed => {
                 Self::Disk(std::io::Error::other(error))
             }
@@ -141,6 +146,9 @@ impl From<Cause> for StartError {
         match cause {
             Cause::Undecodable { what, why: why @ BadStored::Newer { .. } } => {
                 Self::Newer(format!("{what}: {why}"))
+            }
+            Cause::Undecodable { what, why: why @ BadStored::Older { .. } } => {
+                Self::Older(format!("{what}: {why}"))
             }
             Cause::Undecodable { what, why: why @ BadStored::Damaged { .. } } => {
                 Self::Damaged(format!("{what}: {why}"))

@@ -45,9 +45,10 @@ pub(super) struct Proposal {
 }
 
 impl Proposal {
-    pub(super) fn of(command: Command) -> Self {
-        let bytes = encode_command(&command).into();
-        Self { bytes, command: Some(Arc::new(command)) }
+    /// An error where other managers could not read it.
+    pub(super) fn of(command: Command) -> Result<Self, BadStored> {
+        let bytes = encode_command(&command)?.into();
+        Ok(Self { bytes, command: Some(Arc::new(command)) })
     }
 
     pub(super) fn received(bytes: Bytes) -> Self {

@@ -21,8 +21,8 @@ use crate::agent::session::{Ending, Session};
 use crate::agent::vault::{Guests, Reads};
 use crate::agent::workload::boot_id;
 use crate::agent::{Book, BookError, Driver, Links, Machine, Worker, shelf_of};
-use crate::base::{AgentPlaces, Clock, Disk, Name, draw};
-use crate::ca::JoinToken;
+use crate::base::{AgentPlaces, Clock, Disk, Name, OtherFormat, draw};
+use crate::ca::{IdentityError, JoinToken};
 use crate::host::{RealDisk, SystemClock, os_dice, raise_open_files};
 use crate::transport::{ClientTls, Credentials, serve_local};
 
@@ -290,6 +290,7 @@ fn identity_failure(folder: &Path, error: &BadIdentity) -> Failure {
     let again = "restore the data directory, or remove it and join again with a new token";
     match error {
         BadIdentity::Unreadable(source) => unreadable(source, text).hint(again),
+        BadIdentity::Text(IdentityError::Format(format)) => Failure::of_format(*format, text),
         BadIdentity::Text(_) | BadIdentity::Chain(_) | BadIdentity::Role => {
             Failure::new(Exit::Damaged, text).hint(again)
         }
@@ -324,15 +325,17 @@ fn book_failure(error: &BookError) -> Failure {
             .hint(format!("the leader tells again what is in it: move {} away", path.display())),
         BookError::Damaged(path) => Failure::new(Exit::Damaged, error)
             .hint(format!("the leader tells again what is in it: remove {}", path.display())),
-        BookError::Newer(_) => Failure::new(Exit::NewerData, error)
-            .hint("run the version that wrote it, or a newer one"),
+        BookError::Format { format, .. } => Failure::of_format(*format, error),
     }
 }
 
 fn mount_failure(error: &MountError) -> Failure {
     let exit = match error {
         MountError::InUse(_) => Exit::InUse,
-        MountError::Root(_) => Exit::Configuration,
+        MountError::Root(_) | MountError::Format { format: OtherFormat::Older(_), .. } => {
+            Exit::Configuration
+        }
+        MountError::Format { format: OtherFormat::Newer(_), .. } => Exit::NewerData,
         _ => Exit::MachineLimit,
     };
     let failure = Failure::new(exit, error);

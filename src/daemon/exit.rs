@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::base::TooFewDescriptors;
+use crate::base::{OtherFormat, START_EMPTY, TooFewDescriptors};
 
 /// Why a process of ours ends. The numbers are stable: scripts read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,6 +113,16 @@ impl Failure {
     #[must_use]
     pub fn new(exit: Exit, text: impl fmt::Display) -> Self {
         Self { exit, text: text.to_string(), hint: None }
+    }
+
+    /// Stored data of another format than this build reads.
+    #[must_use]
+    pub fn of_format(format: OtherFormat, text: impl fmt::Display) -> Self {
+        match format {
+            OtherFormat::Older(_) => Self::new(Exit::Configuration, text).hint(START_EMPTY),
+            OtherFormat::Newer(_) => Self::new(Exit::NewerData, text)
+                .hint("run the version that wrote it, or a newer one"),
+        }
     }
 
     /// The same with a hint.

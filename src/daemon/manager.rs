@@ -192,6 +192,9 @@ fn not_opened(error: OpenError) -> Failure {
         OpenError::KeyFile(..) => {
             Failure::new(Exit::Damaged, text).hint("put manager.key back from a copy")
         }
+        OpenError::Folder(FolderError::Format(_, format)) | OpenError::Format(_, format) => {
+            Failure::of_format(format, text)
+        }
         OpenError::Listen(_, error) if error.kind() == ErrorKind::AddrInUse => {
             Failure::new(Exit::InUse, text).hint("give --listen another address or port")
         }

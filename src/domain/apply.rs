@@ -1,5 +1,6 @@
 //! The one way in which the state changes.
 
+use super::answers::{self, Room};
 use super::changes;
 use super::command::{Act, Change, Command, Fact, Outcome};
 use super::draft::Draft;
@@ -61,23 +62,42 @@ fn repeat(state: &mut State, command: &Command, mut answer: Answer) -> Applied {
 }
 
 fn first(state: &mut State, revision: Revision, command: &Command) -> Applied {
-    if let Err(refusal) = in_time(state, command) {
-        // Not remembered: it would be refused again, or could stay for ever.
-        return Applied { revision, outcome: Err(refusal), facts: Vec::new() };
-    }
-    let before = state.bytes;
+    // Not remembered: it would be refused again, or could stay for ever.
+    let refused = |refusal| Applied { revision, outcome: Err(refusal), facts: Vec::new() };
+    let room = in_time(state, command);
+    let room = room.and_then(|()| answers::room(state, &command.actor, &command.act));
+    let room = match room {
+        Ok(room) => room,
+        Err(refusal) => return refused(refusal),
+    };
+    let before = Before { bytes: state.bytes, placements: state.indexes.places.pairs() };
     let mut draft = Draft::new(state);
     let outcome = act(&mut draft, &command.act)
-        .and_then(|outcome| fits(draft.state(), before, &command.act).map(|()| outcome));
+        .and_then(|outcome| fits(draft.state(), &before, &command.act).map(|()| outcome));
+    if let Room::ForTaking(refusal) = room
+        && !(outcome.is_ok() && draft.has_written())
+    {
+        draft.undo();
+        return refused(refusal);
+    }
     let facts = if outcome.is_ok() {
         draft.keep()
     } else {
         draft.undo();
         Vec::new()
     };
-    let answer = Answer { deadline: command.deadline, revision, outcome: outcome.clone() };
-    keep::answer(state, command.request, Some(answer));
+    if answers::is_remembered(&command.act) {
+        let (deadline, actor) = (command.deadline, command.actor.clone());
+        let answer = Answer { deadline, revision, actor, outcome: outcome.clone() };
+        keep::answer(state, command.request, Some(answer));
+    }
     Applied { revision, outcome, facts }
+}
+
+/// What an act is compared with.
+struct Before {
+    bytes: u64,
+    placements: usize,
 }
 
 fn in_time(state: &State, command: &Command) -> Result<(), Refusal> {
@@ -86,9 +106,6 @@ fn in_time(state: &State, command: &Command) -> Result<(), Refusal> {
     }
     if command.deadline > command.stamp.plus_ms(limits::DEADLINE_MS) {
         return Err(Refusal::Invalid("a deadline is at most 60 seconds ahead".to_owned()));
-    }
-    if state.answers.len() >= limits::REMEMBERED {
-        return Err(Refusal::limit(words::ANSWERS, limits::REMEMBERED));
     }
     Ok(())
 }
@@ -109,7 +126,11 @@ fn act(draft: &mut Draft<'_>, act: &Act) -> Result<Outcome, Refusal> {
             if !sound {
                 return Err(Refusal::BadAct);
             }
-            let changed = list.iter().map(|change| changes::change(draft, change));
+            let changed = list.iter().map(|change| {
+                let changed = changes::change(draft, change)?;
+                draft.within_looks()?;
+                Ok(changed)
+            });
             changed.collect::<Result<_, _>>().map(Outcome::Changed)
         }
         Act::Join(join) => changes::join(draft, join),
@@ -121,9 +142,21 @@ fn act(draft: &mut Draft<'_>, act: &Act) -> Result<Outcome, Refusal> {
 
 /// Beyond 90 % of the state's bytes only what takes something away, and
 /// membership, may still make it grow.
-fn fits(state: &State, before: u64, act: &Act) -> Result<(), Refusal> {
-    let most = limits::STATE_BYTES / 100 * limits::STATE_FULL_PERCENT;
-    if state.bytes <= most || state.bytes <= before || always_admitted(act) {
+fn fits(state: &State, before: &Before, act: &Act) -> Result<(), Refusal> {
+    let places = state.indexes.places.pairs();
+    if places > limits::PLACEMENTS && places > before.placements {
+        return Err(Refusal::limit(words::PLACEMENTS, limits::PLACEMENTS));
+    }
+    let percent = match act {
+        // Deliveries have no end that removals have: each may be one more pair.
+        Act::Expose(_) => limits::STATE_EXPOSED_PERCENT,
+        _ if always_admitted(act) => return Ok(()),
+        Act::Genesis(_) | Act::Change(_) | Act::Join(_) | Act::Confirm(_) | Act::Opened(_) => {
+            limits::STATE_FULL_PERCENT
+        }
+    };
+    let most = limits::STATE_BYTES / 100 * percent;
+    if state.bytes <= most || state.bytes <= before.bytes {
         return Ok(());
     }
     Err(Refusal::Limit { what: words::STATE_BYTES, limit: most })

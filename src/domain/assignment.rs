@@ -92,23 +92,22 @@ pub fn set_of(state: &State, service: ServiceId) -> Option<ServiceSet> {
 /// The services placed on `node`, whether they run or not.
 #[must_use]
 pub fn placed(state: &State, node: NodeId) -> BTreeSet<ServiceId> {
-    let services = state.indexes.placed_on.get(&node).into_iter().flatten();
-    services.copied().filter(|service| admitted(state, node, *service)).collect()
+    let services = state.indexes.places.on(node);
+    services.filter(|service| admitted(state, node, *service)).collect()
 }
 
 /// The nodes on which `service` may run.
 #[must_use]
 pub fn nodes_of(state: &State, service: ServiceId) -> Nodes {
-    let nodes = state.indexes.placed.get(&service).into_iter().flatten();
-    nodes.copied().filter(|node| admitted(state, *node, service)).collect()
+    let nodes = state.indexes.places.of(service);
+    nodes.filter(|node| admitted(state, *node, service)).collect()
 }
 
 /// Whether something of `service` may be on `node` now: placed there, and the
 /// node takes it.
 #[must_use]
 pub fn is_due(state: &State, node: NodeId, service: ServiceId) -> bool {
-    let placed = state.indexes.placed_on.get(&node);
-    placed.is_some_and(|services| services.contains(&service)) && admitted(state, node, service)
+    state.indexes.places.allow(node, service) && admitted(state, node, service)
 }
 
 /// What the node's availability says of a service that is placed there.

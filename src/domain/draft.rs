@@ -2,14 +2,16 @@
 //! list of what stood there before, so that a refusal at the last change puts
 //! everything back. It costs what the command touches, not the state's size.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::assignment::is_due;
 use super::command::Fact;
 use super::keep;
 use super::opened::{Opened, Reporter};
+use super::refusal::{Refusal, words};
 use super::state::{Cluster, Exposure, Node, Operator, Secret, Service, State, Token};
-use crate::base::{NodeId, OperatorId, Revision, SecretId, ServiceId, Stamp, TokenId};
+use crate::base::{NodeId, OperatorId, Revision, SecretId, ServiceId, Stamp, TokenId, limits};
 
 /// What stood there before.
 enum Undo {
@@ -31,11 +33,34 @@ pub(super) struct Draft<'a> {
     state: &'a mut State,
     undo: Vec<Undo>,
     facts: Vec<Fact>,
+    /// Nodes and services that were looked at to place what changed.
+    looked: usize,
+    /// Services all of whose pairs fell behind in this command.
+    behind: BTreeSet<ServiceId>,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(state: &'a mut State) -> Self {
-        Self { state, undo: Vec::new(), facts: Vec::new() }
+        Self { state, undo: Vec::new(), facts: Vec::new(), looked: 0, behind: BTreeSet::new() }
+    }
+
+    /// Whether anything was changed so far.
+    pub(super) fn has_written(&self) -> bool {
+        !self.undo.is_empty()
+    }
+
+    /// Whether so much may be looked at in one act.
+    pub(super) fn within_looks(&self) -> Result<(), Refusal> {
+        if self.looked > limits::LOOKED_AT {
+            return Err(Refusal::limit(words::LOOKED_AT, limits::LOOKED_AT));
+        }
+        Ok(())
+    }
+
+    fn looked_at(&mut self, things: usize) {
+        self.looked = self.looked.saturating_add(things);
+        #[cfg(test)]
+        super::testing::count_steps(things);
     }
 
     /// The state with all that was written so far.
@@ -118,11 +143,18 @@ impl<'a> Draft<'a> {
 
     /// Pairs of it that were due and are not any more fall behind.
     pub(super) fn put_service(&mut self, id: ServiceId, new: Option<Service>) {
-        let due = self.due(self.pairs_of_service(id));
-        let (old, lost) = keep::service(self.state, id, new.map(Arc::new));
+        let before = self.state.services.get(&id).map(|service| &service.spec.placement);
+        let due = if before == new.as_ref().map(|service| &service.spec.placement) {
+            // What is granted says nothing of where.
+            Vec::new()
+        } else {
+            self.due(self.pairs_of_service(id))
+        };
+        let (old, moved) = keep::service(self.state, id, new.map(Arc::new));
+        self.looked_at(moved.looked);
         self.undo.push(Undo::Service(id, old));
         self.fact(Fact::ServiceRevised(id));
-        for node in lost {
+        for node in moved.lost {
             self.fact(Fact::PairRevised(node, id));
         }
         self.fall_behind_undue(due);
@@ -132,7 +164,8 @@ impl<'a> Draft<'a> {
     pub(super) fn put_node(&mut self, id: NodeId, new: Option<Node>) {
         let due = self.due(self.pairs_of_node(id));
         self.fact(if new.is_some() { Fact::NodeRevised(id) } else { Fact::NodeRemoved(id) });
-        let old = keep::node(self.state, id, new.map(Arc::new));
+        let (old, looked) = keep::node(self.state, id, new.map(Arc::new));
+        self.looked_at(looked);
         self.undo.push(Undo::Node(id, old));
         self.fall_behind_undue(due);
     }
@@ -173,11 +206,13 @@ impl<'a> Draft<'a> {
 
     /// These secrets were taken from a service: its pairs are pending.
     pub(super) fn take(&mut self, id: ServiceId, secrets: impl IntoIterator<Item = SecretId>) {
-        let pairs = self.pairs_of_service(id);
-        if pairs.is_empty() {
+        if !self.state.indexes.exposed_of.contains_key(&id) {
             return;
         }
-        self.fall_behind(pairs);
+        // All that is taken by one command is taken at one revision.
+        if self.behind.insert(id) {
+            self.fall_behind(self.pairs_of_service(id));
+        }
         for secret in secrets {
             self.put_taken((id, secret), Some(self.revision()));
         }
@@ -189,6 +224,9 @@ impl<'a> Draft<'a> {
         for pair in pairs {
             if let Some(exposure) = self.state.exposed.get(&pair).copied() {
                 let behind = Some(self.revision());
+                if exposure.behind == behind {
+                    continue;
+                }
                 self.put_exposure(pair, Some(Exposure { behind, ..exposure }));
             }
         }
@@ -197,7 +235,10 @@ impl<'a> Draft<'a> {
     /// The exposed pairs of a service.
     pub(super) fn pairs_of_service(&self, id: ServiceId) -> Vec<(NodeId, ServiceId)> {
         let nodes = self.state.indexes.exposed_of.get(&id).into_iter().flatten();
-        nodes.map(|node| (*node, id)).collect()
+        let pairs: Vec<_> = nodes.map(|node| (*node, id)).collect();
+        #[cfg(test)]
+        super::testing::count_steps(pairs.len());
+        pairs
     }
 
     /// The exposed pairs of a node.

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::state::{Answer, Exposure, NameIndex, Node, Nodes, Secret, Service, State};
-use crate::base::{NodeId, OperatorId, RequestId, SecretId, ServiceId, Stamp};
+use super::command::Actor;
+use super::places::{Places, There};
+use super::state::{Answer, Exposure, NameIndex, Node, Nodes, Secret, Service, State, Token};
+use super::{keep, weight};
+use crate::base::{NodeId, OperatorId, RequestId, SecretId, ServiceId, Stamp, TokenId};
 
 /// Derived maps, equal to [`Indexes::of`] the state after every command. A set
 /// that is empty is not there.
@@ -17,14 +20,22 @@ pub struct Indexes {
     pub nodes: NameIndex<NodeId>,
     /// Operators by name.
     pub operators: NameIndex<OperatorId>,
-    /// The services that are granted a secret.
-    pub granted: BTreeMap<SecretId, BTreeSet<ServiceId>>,
-    /// The nodes that a service's placement allows, whatever they take now
-    /// (`nodes_of` asks that too).
-    pub placed: BTreeMap<ServiceId, Nodes>,
-    /// The services whose placement allows a node, whatever it takes now
-    /// (`placed` asks that too).
-    pub placed_on: BTreeMap<NodeId, BTreeSet<ServiceId>>,
+    /// The services that are granted a secret, each with under how many targets its current
+    /// version.
+    pub granted: BTreeMap<SecretId, BTreeMap<ServiceId, u64>>,
+    /// Which versions are pinned, and by which services.
+    pub pinned: BTreeSet<(SecretId, u32, ServiceId)>,
+    /// Bytes of values that a service brings to a node, where it brings any.
+    pub service_bytes: BTreeMap<ServiceId, u64>,
+    /// How many versions' data keys are wrapped under which cluster key.
+    pub wrapped: BTreeMap<u64, usize>,
+    /// Where services may run by their placement, whatever the nodes take now (`nodes_of` and
+    /// `placed` ask that too).
+    pub places: Places,
+    /// Join tokens by their end.
+    pub token_ends: BTreeSet<(Stamp, TokenId)>,
+    /// From which services a secret was taken, as long as one of their pairs is pending.
+    pub taken_from: BTreeSet<(SecretId, ServiceId)>,
     /// The nodes to which bytes of a service were sent.
     pub exposed_of: BTreeMap<ServiceId, Nodes>,
     /// The pairs of which something taken is not confirmed.
@@ -33,8 +44,16 @@ pub struct Indexes {
     pub behind_of: BTreeMap<ServiceId, usize>,
     /// How many opens of a node are on record.
     pub opened_on: BTreeMap<NodeId, usize>,
+    /// Those nodes by how many.
+    pub opened_most: BTreeSet<(usize, NodeId)>,
+    /// How many opens are on record.
+    pub opened: usize,
     /// Remembered answers by their deadline.
     pub deadlines: BTreeSet<(Stamp, RequestId)>,
+    /// How many answers are remembered for a caller, and their bytes.
+    pub answered: BTreeMap<Actor, (usize, u64)>,
+    /// Bytes of all remembered answers.
+    pub answer_bytes: u64,
 }
 
 impl Indexes {
@@ -45,20 +64,25 @@ impl Indexes {
         for (id, operator) in &state.operators {
             indexes.operators.insert(operator.name.key(), *id);
         }
+        for (id, token) in &state.tokens {
+            indexes.token(*id, None, Some(token.ends));
+        }
         for (id, secret) in &state.secrets {
             indexes.secret(*id, None, Some(secret));
         }
-        for (id, service) in &state.services {
-            indexes.service(*id, None, Some(service));
-        }
         for (id, node) in &state.nodes {
-            indexes.nodes.insert(node.name.key(), *id);
-            for (service, found) in &state.services {
-                if found.spec.placement.allows(*id, node) {
-                    put(&mut indexes.placed, *service, *id);
-                    put(&mut indexes.placed_on, *id, *service);
-                }
-            }
+            indexes.node(*id, None, Some(node));
+            // No service is filed yet.
+            indexes.places.node(&BTreeMap::new(), *id, None, Some(node));
+        }
+        for (id, service) in &state.services {
+            let bytes = keep::bytes_of(&state.secrets, service);
+            indexes.service(*id, None, Some(service), bytes);
+            let there = There { nodes: &state.nodes, names: &indexes.nodes };
+            indexes.places.service(&there, *id, None, Some(&service.spec.placement));
+        }
+        for key in state.taken.keys() {
+            indexes.taken(*key, true);
         }
         for (pair, exposure) in &state.exposed {
             indexes.exposure(*pair, None, Some(*exposure));
@@ -80,23 +104,103 @@ impl Indexes {
         if let Some(new) = new {
             self.secrets.insert(new.name.key(), id);
         }
+        for version in old.into_iter().flat_map(|old| old.versions.values()) {
+            let number = version.data_key.number;
+            let count = self.wrapped.entry(number).or_default();
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.wrapped.remove(&number);
+            }
+        }
+        for version in new.into_iter().flat_map(|new| new.versions.values()) {
+            let count = self.wrapped.entry(version.data_key.number).or_default();
+            *count = count.saturating_add(1);
+        }
     }
 
-    /// A service was `old` and is `new`: its name and grants. Where it may run
-    /// depends on the nodes too and is [`Self::place`]'s.
-    pub(super) fn service(&mut self, id: ServiceId, old: Option<&Service>, new: Option<&Service>) {
+    /// A secret was `old` and is `new`: what services that have it bring to a node.
+    pub(super) fn resize(&mut self, id: SecretId, old: Option<&Secret>, new: Option<&Secret>) {
+        let [old, new] = [old, new].map(|secret| {
+            let current = secret.and_then(|secret| secret.versions.get(&secret.current));
+            current.map_or(0, |version| u64::from(version.size))
+        });
+        if old == new {
+            return;
+        }
+        for (service, times) in self.granted.get(&id).into_iter().flatten() {
+            let bytes = self.service_bytes.entry(*service).or_default();
+            let more = new.saturating_mul(*times);
+            *bytes = bytes.saturating_add(more).saturating_sub(old.saturating_mul(*times));
+            if *bytes == 0 {
+                self.service_bytes.remove(service);
+            }
+        }
+    }
+
+    /// A service was `old` and is `new`, which brings so many bytes: its name and grants. Where
+    /// it may run depends on the nodes too and is [`Places::service`]'s.
+    pub(super) fn service(
+        &mut self,
+        id: ServiceId,
+        old: Option<&Service>,
+        new: Option<&Service>,
+        bytes: u64,
+    ) {
         if let Some(old) = old {
             self.services.remove(&old.name.key());
             for grant in old.grants.values() {
-                take(&mut self.granted, &grant.secret, &id);
+                if let Some(services) = self.granted.get_mut(&grant.secret) {
+                    services.remove(&id);
+                    if services.is_empty() {
+                        self.granted.remove(&grant.secret);
+                    }
+                }
+                if let Some(pin) = grant.pin {
+                    self.pinned.remove(&(grant.secret, pin, id));
+                }
             }
         }
         if let Some(new) = new {
             self.services.insert(new.name.key(), id);
             for grant in new.grants.values() {
-                put(&mut self.granted, grant.secret, id);
+                let times = self.granted.entry(grant.secret).or_default().entry(id).or_default();
+                match grant.pin {
+                    None => *times = times.saturating_add(1),
+                    Some(pin) => drop(self.pinned.insert((grant.secret, pin, id))),
+                }
             }
         }
+        if bytes == 0 {
+            self.service_bytes.remove(&id);
+        } else {
+            self.service_bytes.insert(id, bytes);
+        }
+    }
+
+    /// A token was `old` and ends then.
+    pub(super) fn token(&mut self, id: TokenId, old: Option<&Token>, ends: Option<Stamp>) {
+        if let Some(old) = old {
+            self.token_ends.remove(&(old.ends, id));
+        }
+        if let Some(ends) = ends {
+            self.token_ends.insert((ends, id));
+        }
+    }
+
+    /// A service lost a secret, or nobody has it any more.
+    pub(super) fn taken(&mut self, (service, secret): (ServiceId, SecretId), taken: bool) {
+        if taken {
+            self.taken_from.insert((secret, service));
+        } else {
+            self.taken_from.remove(&(secret, service));
+        }
+    }
+
+    /// A service that pins a version of a secret.
+    pub(super) fn pinning(&self, secret: SecretId, number: u32) -> Option<ServiceId> {
+        let first = (secret, number, ServiceId::from_bytes([0; 16]));
+        let found = self.pinned.range(first..).next();
+        found.filter(|(of, at, _)| (*of, *at) == (secret, number)).map(|(.., service)| *service)
     }
 
     /// A node's name was `old`'s and is `new`'s.
@@ -106,17 +210,6 @@ impl Indexes {
         }
         if let Some(new) = new {
             self.nodes.insert(new.name.key(), id);
-        }
-    }
-
-    /// A service may (or may not) run on a node. Says whether that is new.
-    pub(super) fn place(&mut self, node: NodeId, service: ServiceId, allowed: bool) -> bool {
-        if allowed {
-            put(&mut self.placed_on, node, service);
-            put(&mut self.placed, service, node)
-        } else {
-            take(&mut self.placed_on, &node, &service);
-            take(&mut self.placed, &service, &node)
         }
     }
 
@@ -146,10 +239,14 @@ impl Indexes {
 
     /// `old` records of a node's opens went and `new` ones came.
     pub(super) fn opened(&mut self, node: NodeId, old: usize, new: usize) {
+        self.opened = self.opened.saturating_add(new).saturating_sub(old);
         let count = self.opened_on.entry(node).or_default();
+        self.opened_most.remove(&(*count, node));
         *count = count.saturating_add(new).saturating_sub(old);
         if *count == 0 {
             self.opened_on.remove(&node);
+        } else {
+            self.opened_most.insert((*count, node));
         }
     }
 
@@ -157,9 +254,21 @@ impl Indexes {
     pub(super) fn answer(&mut self, id: RequestId, old: Option<&Answer>, new: Option<&Answer>) {
         if let Some(old) = old {
             self.deadlines.remove(&(old.deadline, id));
+            let bytes = weight::answer(old);
+            self.answer_bytes = self.answer_bytes.saturating_sub(bytes);
+            if let Some(of) = self.answered.get_mut(&old.actor) {
+                *of = (of.0.saturating_sub(1), of.1.saturating_sub(bytes));
+                if of.0 == 0 {
+                    self.answered.remove(&old.actor);
+                }
+            }
         }
         if let Some(new) = new {
             self.deadlines.insert((new.deadline, id));
+            let bytes = weight::answer(new);
+            self.answer_bytes = self.answer_bytes.saturating_add(bytes);
+            let of = self.answered.entry(new.actor.clone()).or_default();
+            *of = (of.0.saturating_add(1), of.1.saturating_add(bytes));
         }
     }
 }

@@ -147,8 +147,11 @@ fn versions_are_kept_for_a_reason(state: &State) -> bool {
         if secret.versions.len() <= limits::VERSIONS {
             return true;
         }
+        if secret.versions.len() > limits::PINNED_VERSIONS {
+            return false;
+        }
         let services = state.indexes.granted.get(id).into_iter().flatten();
-        let services = services.filter_map(|service| state.services.get(service));
+        let services = services.filter_map(|(service, _)| state.services.get(service));
         let grants = services.flat_map(|service| service.grants.values());
         let pinned: BTreeSet<u32> =
             grants.filter(|grant| grant.secret == *id).filter_map(|grant| grant.pin).collect();
@@ -244,4 +247,5 @@ fn kinds_are_within_limits(state: &State) -> bool {
         && state.nodes.len() <= limits::NODES
         && state.operators.len() <= limits::OPERATORS
         && state.tokens.len() <= limits::TOKENS
+        && state.indexes.places.pairs() <= limits::PLACEMENTS
 }

@@ -2,9 +2,12 @@
 //! byte total right, and gives back what stood there before, so that writing
 //! that again undoes it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::opened::{Opened, Reporter};
+use super::places::{Moved, There};
+use super::spec::Grant;
 use super::state::{Answer, Cluster, Exposure, Node, Operator, Secret, Service, State, Token};
 use super::weight;
 use crate::base::{NodeId, OperatorId, RequestId, Revision, SecretId, ServiceId, TokenId};
@@ -43,6 +46,7 @@ pub(super) fn token(state: &mut State, id: TokenId, new: Option<Arc<Token>>) -> 
         Some(new) => state.tokens.insert(id, new),
         None => state.tokens.remove(&id),
     };
+    state.indexes.token(id, old.as_deref(), state.tokens.get(&id).map(|token| token.ends));
     count(&mut state.bytes, old.as_deref().map_or(0, weight::token), weight);
     old
 }
@@ -54,6 +58,7 @@ pub(super) fn secret(
 ) -> Option<Arc<Secret>> {
     let old = state.secrets.get(&id).cloned();
     state.indexes.secret(id, old.as_deref(), new.as_deref());
+    state.indexes.resize(id, old.as_deref(), new.as_deref());
     let weights = [&old, &new].map(|of| of.as_deref().map_or(0, weight::secret));
     count(&mut state.bytes, weights[0], weights[1]);
     match new {
@@ -63,51 +68,63 @@ pub(super) fn secret(
     old
 }
 
-/// Also gives the nodes on which it may not run any more.
+/// Also gives where it may run no more, and how much was looked at to find out.
 pub(super) fn service(
     state: &mut State,
     id: ServiceId,
     new: Option<Arc<Service>>,
-) -> (Option<Arc<Service>>, Vec<NodeId>) {
+) -> (Option<Arc<Service>>, Moved) {
     let old = state.services.get(&id).cloned();
-    state.indexes.service(id, old.as_deref(), new.as_deref());
+    let bytes = new.as_deref().map_or(0, |new| bytes_of(&state.secrets, new));
+    state.indexes.service(id, old.as_deref(), new.as_deref(), bytes);
     let weights = [&old, &new].map(|of| of.as_deref().map_or(0, weight::service));
     count(&mut state.bytes, weights[0], weights[1]);
-    let mut lost = Vec::new();
     let placements = [&old, &new].map(|of| of.as_deref().map(|of| &of.spec.placement));
-    if placements[0] != placements[1] {
-        for (node, found) in &state.nodes {
-            let allowed = placements[1].is_some_and(|placement| placement.allows(*node, found));
-            if state.indexes.place(*node, id, allowed) && !allowed {
-                lost.push(*node);
-            }
-        }
-    }
+    let moved = if placements[0] == placements[1] {
+        Moved::default()
+    } else {
+        let indexes = &mut state.indexes;
+        let there = There { nodes: &state.nodes, names: &indexes.nodes };
+        indexes.places.service(&there, id, placements[0], placements[1])
+    };
     match new {
         Some(new) => state.services.insert(id, new),
         None => state.services.remove(&id),
     };
-    (old, lost)
+    (old, moved)
 }
 
-pub(super) fn node(state: &mut State, id: NodeId, new: Option<Arc<Node>>) -> Option<Arc<Node>> {
+/// Also gives how many services were looked at to find out which may run there.
+pub(super) fn node(
+    state: &mut State,
+    id: NodeId,
+    new: Option<Arc<Node>>,
+) -> (Option<Arc<Node>>, usize) {
     let old = state.nodes.get(&id).cloned();
     state.indexes.node(id, old.as_deref(), new.as_deref());
     let weights = [&old, &new].map(|of| of.as_deref().map_or(0, weight::node));
     count(&mut state.bytes, weights[0], weights[1]);
     let read = [&old, &new].map(|of| of.as_deref().map(|of| (&of.name, of.role, &of.labels)));
-    if read[0] != read[1] {
-        for (service, found) in &state.services {
-            let placement = &found.spec.placement;
-            let allowed = new.as_deref().is_some_and(|node| placement.allows(id, node));
-            state.indexes.place(id, *service, allowed);
-        }
-    }
+    let looked = if read[0] == read[1] {
+        0
+    } else {
+        state.indexes.places.node(&state.services, id, old.as_deref(), new.as_deref())
+    };
     match new {
         Some(new) => state.nodes.insert(id, new),
         None => state.nodes.remove(&id),
     };
-    old
+    (old, looked)
+}
+
+/// Bytes of values that a service brings to a node, a file counted once for each target.
+pub(super) fn bytes_of(secrets: &BTreeMap<SecretId, Arc<Secret>>, service: &Service) -> u64 {
+    let size = |grant: &Grant| {
+        let secret = secrets.get(&grant.secret)?;
+        let version = secret.versions.get(&grant.pin.unwrap_or(secret.current))?;
+        Some(u64::from(version.size))
+    };
+    service.grants.values().filter_map(size).sum()
 }
 
 pub(super) fn exposure(
@@ -134,6 +151,7 @@ pub(super) fn taken(
         Some(new) => state.taken.insert(key, new),
         None => state.taken.remove(&key),
     };
+    state.indexes.taken(key, new.is_some());
     let weights = [old, new].map(|of| of.map_or(0, |_| weight::PAIR));
     count(&mut state.bytes, weights[0], weights[1]);
     old
@@ -165,10 +183,11 @@ pub(super) fn reporter(state: &mut State, id: NodeId, new: Option<Reporter>) -> 
     old
 }
 
-/// Answers go by their own limit and within a minute: they are not in the total.
 pub(super) fn answer(state: &mut State, id: RequestId, new: Option<Answer>) -> Option<Answer> {
     let old = state.answers.remove(&id);
     state.indexes.answer(id, old.as_ref(), new.as_ref());
+    let weights = [&old, &new].map(|of| of.as_ref().map_or(0, weight::answer));
+    count(&mut state.bytes, weights[0], weights[1]);
     if let Some(new) = new {
         state.answers.insert(id, new);
     }

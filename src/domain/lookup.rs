@@ -111,7 +111,7 @@ pub fn nodes_touched(state: &State, fact: &Fact) -> Nodes {
         Fact::Founded | Fact::TokensRevised => Nodes::new(),
         Fact::SecretRevised(secret) => {
             let services = state.indexes.granted.get(secret).into_iter().flatten();
-            services.flat_map(|service| reached(state, *service)).collect()
+            services.flat_map(|(service, _)| reached(state, *service)).collect()
         }
         Fact::ServiceRevised(service) | Fact::GrantRevoked(service, _) => reached(state, *service),
         Fact::NodeRevised(node) | Fact::NodeRemoved(node) | Fact::PairRevised(node, _) => {
@@ -138,10 +138,13 @@ pub fn holders(state: &State, secret: SecretId) -> BTreeMap<(NodeId, ServiceId),
             .filter_map(move |node| Some(((*node, service), state.exposed.get(&(*node, service))?)))
     };
     let granted = state.indexes.granted.get(&secret).into_iter().flatten();
-    let granted = granted.flat_map(|service| exposed(*service));
+    let granted = granted.flat_map(|(service, _)| exposed(*service));
     let mut holders: BTreeMap<_, _> =
         granted.map(|(pair, _)| (pair, !is_due(state, pair.0, pair.1))).collect();
-    for ((service, _), taken) in state.taken.iter().filter(|((_, of), _)| *of == secret) {
+    let first = (secret, ServiceId::from_bytes([0; 16]));
+    let taken_from = state.indexes.taken_from.range(first..);
+    for (_, service) in taken_from.take_while(|(of, _)| *of == secret) {
+        let Some(taken) = state.taken.get(&(*service, secret)) else { continue };
         let pending = exposed(*service).filter(|(_, exposure)| exposure.clear < *taken);
         holders.extend(pending.map(|(pair, _)| (pair, true)));
     }

@@ -6,6 +6,7 @@
 //! knows nothing of bytes on disk (`wire`, `store`), of keys (`seal`) or of who
 //! may ask (`manager::policy`).
 
+mod answers;
 mod apply;
 mod assignment;
 mod changes;
@@ -17,6 +18,7 @@ mod keep;
 mod lookup;
 mod opened;
 mod placement;
+mod places;
 mod record;
 mod refusal;
 mod spec;
@@ -30,14 +32,15 @@ mod weight;
 pub use apply::{Applied, LEVEL, always_admitted, apply};
 pub use assignment::{FileAssignment, ServiceSet, assignments, is_due, nodes_of, placed, set_of};
 pub use command::{
-    Act, Actor, Change, Changed, Command, Confirmation, Fact, Genesis, Join, NewVersion, Outcome,
-    Rekey,
+    Act, Actor, Change, Changed, ChangedList, Command, Confirmation, Fact, Genesis, Join,
+    NewVersion, Outcome, Rekey,
 };
 pub use indexes::Indexes;
 pub use lookup::{NotOne, holders, node_by, nodes_touched, secret_by, service_by, token_by};
 pub use opened::{Opened, OpenedList, Reader, Reporter};
 pub use placement::BadConstraint;
-pub use refusal::{Refusal, words};
+pub use places::Places;
+pub use refusal::{Few, Refusal, words};
 pub use spec::{
     Activation, Attribute, Constraint, Grant, MountKind, OfflinePolicy, Owner, Placement,
     ServiceSpec,

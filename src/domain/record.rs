@@ -33,8 +33,8 @@ pub(super) fn outcome(outcome: &Result<Outcome, Refusal>) -> [u8; 32] {
         Ok(Outcome::Done) => hash.number(1),
         Ok(Outcome::Changed(list)) => {
             hash.number(2);
-            hash.count(list.len());
-            for of in list {
+            hash.count(list.iter().count());
+            for of in list.iter() {
                 changed(&mut hash, of);
             }
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::weight::long;
 use crate::base::{Name, Target};
 
 /// The words that refusals name things by. Stored answers hold them, so that one
@@ -10,80 +11,53 @@ pub mod words {
     use super::super::weight::long;
     use super::Refusal;
 
-    /// A kind.
-    pub const SECRET: &str = "secret";
-    /// A kind.
-    pub const SERVICE: &str = "service";
-    /// A kind.
-    pub const NODE: &str = "node";
-    /// A kind.
-    pub const OPERATOR: &str = "operator";
-    /// A kind.
-    pub const TOKEN: &str = "token";
-    /// A kind.
-    pub const VERSION: &str = "version";
-    /// A count.
-    pub const SECRETS: &str = "secrets";
-    /// A count.
-    pub const VERSIONS: &str = "versions of a secret";
-    /// A count.
-    pub const SERVICES: &str = "services";
-    /// A count.
-    pub const PLACEMENT_NODES: &str = "nodes named by a service";
-    /// A count.
-    pub const CONSTRAINTS: &str = "constraints of a service";
-    /// A count.
-    pub const GRANTS: &str = "grants of a service";
-    /// A count of bytes.
-    pub const SERVICE_BYTES: &str = "bytes of secrets of a service";
-    /// A count.
-    pub const NODES: &str = "nodes";
-    /// A count.
-    pub const MANAGERS: &str = "managers";
-    /// A count.
-    pub const TOKENS: &str = "join tokens";
-    /// A count.
-    pub const RECIPIENTS: &str = "recipients";
-    /// A count.
-    pub const PAIRS: &str = "pairs in one act";
-    /// A count.
-    pub const ANSWERS: &str = "commands within a minute";
-    /// A count.
-    pub const CLUSTER_KEYS: &str = "older cluster keys in use";
-    /// A count.
-    pub const OPENED: &str = "records of opens in one act";
-    /// A count of bytes.
-    pub const STATE_BYTES: &str = "bytes in the cluster's state";
+    macro_rules! words {
+        ($($word:ident: $text:literal),* $(,)?) => {
+            $(
+                #[doc = concat!("`", $text, "`")]
+                pub const $word: &str = $text;
+            )*
+            /// All of them, so that none is written that can't be read.
+            const ALL: &[&str] = &[$($word),*];
+        };
+    }
 
-    const ALL: [&str; 22] = [
-        SECRET,
-        SERVICE,
-        NODE,
-        OPERATOR,
-        TOKEN,
-        VERSION,
-        SECRETS,
-        VERSIONS,
-        SERVICES,
-        PLACEMENT_NODES,
-        CONSTRAINTS,
-        GRANTS,
-        SERVICE_BYTES,
-        NODES,
-        MANAGERS,
-        TOKENS,
-        RECIPIENTS,
-        PAIRS,
-        ANSWERS,
-        CLUSTER_KEYS,
-        OPENED,
-        STATE_BYTES,
-    ];
+    words! {
+        SECRET: "secret",
+        SERVICE: "service",
+        NODE: "node",
+        OPERATOR: "operator",
+        TOKEN: "token",
+        VERSION: "version",
+        SECRETS: "secrets",
+        VERSIONS: "versions of a secret",
+        SERVICES: "services",
+        PLACEMENT_NODES: "nodes named by a service",
+        CONSTRAINTS: "constraints of a service",
+        GRANTS: "grants of a service",
+        SERVICE_BYTES: "bytes of secrets of a service",
+        NODES: "nodes",
+        MANAGERS: "managers",
+        TOKENS: "join tokens",
+        RECIPIENTS: "recipients",
+        PAIRS: "pairs in one act",
+        CLUSTER_KEYS: "older cluster keys in use",
+        OPENED: "records of opens in one act",
+        STATE_BYTES: "bytes in the cluster's state",
+        ANSWERS: "commands by all callers within a minute",
+        ANSWERS_OF_ONE: "commands by one caller within a minute",
+        ANSWER_BYTES: "bytes of answers to all callers within a minute",
+        ANSWER_BYTES_OF_ONE: "bytes of answers to one caller within a minute",
+        LABELS: "labels in one change",
+        PLACEMENTS: "places where services may run",
+        LOOKED_AT: "nodes and services that one act places",
+        PINNED: "versions of a secret that are pinned",
+    }
 
     /// The word that reads so.
     #[must_use]
     pub fn known(text: &str) -> Option<&'static str> {
-        ALL.into_iter().find(|word| *word == text)
+        ALL.iter().find(|word| **word == text).copied()
     }
 
     impl Refusal {
@@ -125,12 +99,12 @@ pub enum Refusal {
         what: String,
     },
     /// A granted secret can't be removed.
-    #[error("secret '{secret}' is in use by the following {}: {}", plural(.services.len()), join(.services))]
+    #[error("secret '{secret}' is in use by the following {}: {}", plural(.services.count()), .services)]
     InUse {
         /// The secret.
         secret: Name,
         /// The services that have it.
-        services: Vec<Name>,
+        services: Few,
     },
     /// The current or a pinned version can't be removed.
     #[error("version {number} of secret {secret} is {why}")]
@@ -177,18 +151,27 @@ pub enum Refusal {
         why: String,
     },
     /// The node may still hold secrets.
-    #[error("node {node} may still hold secrets of {}", join(.services))]
+    #[error("node {node} may still hold secrets of {services}")]
     Holds {
         /// The node.
         node: Name,
         /// Exposed services.
-        services: Vec<Name>,
+        services: Few,
     },
     /// The last manager can't go.
     #[error("node {node} is the last manager")]
     LastManager {
         /// The node.
         node: Name,
+    },
+    /// This caller, or all together, have asked for so much lately that no more answers are
+    /// remembered. Nothing was done; within a minute there is room again.
+    #[error("too many {what}: at most {limit}")]
+    Busy {
+        /// What is counted, with its unit.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
     },
     /// A value that the rules of its field exclude.
     #[error("{0}")]
@@ -233,14 +216,63 @@ impl Refusal {
             Self::LastManager { .. } => 14,
             Self::Invalid(_) => 15,
             Self::Retired { .. } => 16,
+            Self::Busy { .. } => 17,
         }
     }
 }
 
-fn plural(count: usize) -> &'static str {
+fn plural(count: u64) -> &'static str {
     if count == 1 { "service" } else { "services" }
 }
 
-fn join(names: &[Name]) -> String {
-    names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
+/// A few of many names, and how many they are: a refusal stays small whatever it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Few {
+    names: Vec<Name>,
+    count: u64,
+}
+
+impl Few {
+    /// Names that are told.
+    pub const NAMED: usize = 10;
+
+    /// The first ones of `count` names.
+    #[must_use]
+    pub fn of(names: impl IntoIterator<Item = Name>, count: usize) -> Self {
+        let names: Vec<Name> = names.into_iter().take(Self::NAMED).collect();
+        let count = long(count.max(names.len()));
+        Self { names, count }
+    }
+
+    /// As they were written; `None` for more names than are ever told, or than were counted.
+    #[must_use]
+    pub fn read(names: Vec<Name>, count: u64) -> Option<Self> {
+        let sound = names.len() <= Self::NAMED && long(names.len()) <= count;
+        sound.then_some(Self { names, count })
+    }
+
+    /// Those that are told.
+    #[must_use]
+    pub fn names(&self) -> &[Name] {
+        &self.names
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+impl fmt::Display for Few {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, name) in self.names.iter().enumerate() {
+            write!(f, "{}{name}", if n == 0 { "" } else { ", " })?;
+        }
+        match self.count.saturating_sub(long(self.names.len())) {
+            0 => Ok(()),
+            more if self.names.is_empty() => write!(f, "{more}"),
+            more => write!(f, " and {more} more"),
+        }
+    }
 }

@@ -41,7 +41,7 @@ pub struct State {
     pub opened: BTreeMap<(NodeId, Revision), Arc<[Opened]>>,
     /// How far each node has handed in.
     pub reporters: BTreeMap<NodeId, Reporter>,
-    /// Answers remembered until their deadline.
+    /// Answers remembered until their deadline; not those of acts that are the same twice.
     pub answers: BTreeMap<RequestId, Answer>,
     /// What is derived from the above; never stored, rebuilt by `Indexes::of`.
     pub indexes: super::indexes::Indexes,
@@ -282,6 +282,8 @@ pub struct Answer {
     pub deadline: Stamp,
     /// The revision at which the command was applied.
     pub revision: Revision,
+    /// Who asked.
+    pub actor: super::Actor,
     /// What was answered.
     pub outcome: Result<super::Outcome, super::Refusal>,
 }

@@ -188,6 +188,27 @@ pub(crate) fn opens(node: u8, first: u64, count: usize) -> OpenedList {
     OpenedList { node: node_id(node), origin: [1; 16], first, dropped: 0, list }
 }
 
+/// Puts an answer there as if a command had been answered so.
+pub(crate) fn remember(state: &mut State, request: RequestId, answer: super::Answer) {
+    drop(super::keep::answer(state, request, Some(answer)));
+}
+
+thread_local! {
+    static STEPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Nodes, services and pairs that were looked at, on this thread.
+pub(crate) fn count_steps(steps: usize) {
+    STEPS.set(STEPS.get() + steps);
+}
+
+/// How many were looked at while `act` ran.
+pub(crate) fn steps_of<T>(act: impl FnOnce() -> T) -> (T, usize) {
+    let before = STEPS.get();
+    let done = act();
+    (done, STEPS.get() - before)
+}
+
 /// A cluster to try commands on; every invariant is checked after each.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct World {
@@ -244,7 +265,7 @@ impl World {
 
     pub(crate) fn change(&mut self, list: Vec<Change>) -> Result<Vec<Changed>, Refusal> {
         match self.act(Act::Change(list)).outcome? {
-            Outcome::Changed(list) => Ok(list),
+            Outcome::Changed(list) => Ok(list.iter().cloned().collect()),
             other => panic!("{other:?}"),
         }
     }

@@ -2,16 +2,24 @@
 //! amount for what it takes to keep it. The same on every replica, so it counts
 //! contents and never what an allocator does.
 
-use super::command::{Change, NewVersion};
+use super::command::{Change, NewVersion, Outcome};
 use super::opened::Opened;
+use super::refusal::{Few, Refusal};
 use super::spec::{Attribute, ServiceSpec};
-use super::state::{Cluster, Node, Operator, Secret, Service, State, Token, Version};
+use super::state::{Answer, Cluster, Node, Operator, Secret, Service, State, Token, Version};
 use crate::base::{Labels, Name, WrappedKey};
 
 /// Flat bytes of one thing with a name, a version, a grant, a token.
 const THING: u64 = 128;
 /// Flat bytes of one pair.
 pub(super) const PAIR: u64 = 64;
+/// Flat bytes of one label, constraint or node of a placement: its own allocations, and where
+/// it stands in the indexes.
+const PART: u64 = 64;
+/// Flat bytes of one remembered answer, where it stands in the indexes included.
+const ANSWER: u64 = 256;
+/// Flat bytes of what neighbouring changes came to, and of a name in a refusal.
+const RUN: u64 = 32;
 
 /// The whole state, counted anew: what `State::bytes` must be.
 pub(super) fn state(state: &State) -> u64 {
@@ -25,6 +33,43 @@ pub(super) fn state(state: &State) -> u64 {
         + PAIR * long(state.taken.len())
         + PAIR * long(state.reporters.len())
         + state.opened.values().map(|list| opened(list)).sum::<u64>()
+        + state.answers.values().map(answer).sum::<u64>()
+}
+
+/// Answers are kept for a minute, but there may be many.
+pub(super) fn answer(of: &Answer) -> u64 {
+    ANSWER
+        + match &of.outcome {
+            Ok(Outcome::Done) => 0,
+            Ok(Outcome::Changed(list)) => RUN * long(list.runs().len()),
+            Ok(Outcome::Joined(of)) => node(of),
+            Err(refusal) => refused(refusal),
+        }
+}
+
+fn refused(of: &Refusal) -> u64 {
+    let few = |of: &Few| of.names().iter().map(|of| RUN + name(of)).sum::<u64>();
+    match of {
+        Refusal::AlreadyInitialised
+        | Refusal::NotInitialised
+        | Refusal::TooLate
+        | Refusal::BadAct
+        | Refusal::Limit { .. }
+        | Refusal::Busy { .. }
+        | Refusal::Retired { .. } => 0,
+        Refusal::Exists { name: of, .. } | Refusal::LastManager { node: of } => name(of),
+        Refusal::NotFound { what: text, .. }
+        | Refusal::Conflict { what: text, .. }
+        | Refusal::Token { why: text }
+        | Refusal::Invalid(text) => long(text.len()),
+        Refusal::InUse { secret: of, services } | Refusal::Holds { node: of, services } => {
+            name(of) + few(services)
+        }
+        Refusal::VersionInUse { secret, why, .. } => name(secret) + long(why.len()),
+        Refusal::TargetTaken { service, target, secret } => {
+            name(service) + name(secret) + long(target.as_str().len())
+        }
+    }
 }
 
 pub(super) fn opened(of: &[Opened]) -> u64 {
@@ -74,13 +119,13 @@ pub(super) fn service(of: &Service) -> u64 {
 }
 
 fn spec(of: &ServiceSpec) -> u64 {
-    let nodes = of.placement.nodes.iter().map(name);
+    let nodes = of.placement.nodes.iter().map(|of| PART + name(of));
     let constraints = of.placement.constraints.iter().map(|constraint| {
         let key = match &constraint.attribute {
             Attribute::Label(key) => long(key.len()),
             Attribute::Id | Attribute::Name => 0,
         };
-        key + long(constraint.value.len())
+        PART + key + long(constraint.value.len())
     });
     nodes.sum::<u64>() + constraints.sum::<u64>() + labels(&of.labels)
 }
@@ -97,8 +142,8 @@ pub(super) fn change(of: &Change) -> u64 {
         Change::Grant { grant, .. } => long(grant.target.as_str().len()),
         Change::CreateToken { token: of, .. } => token(of),
         Change::UpdateNode { put, gone, .. } => {
-            let put = put.iter().map(|label| long(label.key.len() + label.value.len()));
-            put.sum::<u64>() + gone.iter().map(|key| long(key.len())).sum::<u64>()
+            let put = put.iter().map(|label| PART + long(label.key.len() + label.value.len()));
+            put.sum::<u64>() + gone.iter().map(|key| PART + long(key.len())).sum::<u64>()
         }
         Change::RemoveSecret { .. }
         | Change::RemoveVersion { .. }
@@ -123,7 +168,7 @@ fn name(of: &Name) -> u64 {
 }
 
 fn labels(of: &Labels) -> u64 {
-    of.iter().map(|(key, value)| long(key.len() + value.len())).sum()
+    of.iter().map(|(key, value)| PART + long(key.len() + value.len())).sum()
 }
 
 pub(super) fn long(count: usize) -> u64 {

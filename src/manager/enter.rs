@@ -247,11 +247,7 @@ impl Application {
             deks: vec![Dek::draw(dice)],
         };
         let key_file = KeyFile::seal(dice, cluster, node, 1, &recipients, &body).map_err(sealed)?;
-        let node_file = NodeFile {
-            node: node.to_string(),
-            name: leaf.subject.name.to_string(),
-            cluster: reply.cluster_name.clone(),
-        };
+        let node_file = NodeFile::of(node, &leaf.subject.name, &reply.cluster_name);
         Ok(Entry { node, key_file, body, node_file })
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::Disk;
+use crate::base::{Disk, FORMAT, Name, NodeId, OtherFormat};
 
 /// Bytes of a key file: 16 recipients, a chain and keys need less than a tenth.
 const KEY_FILE_BYTES: u64 = 256 * 1024;
@@ -37,6 +37,9 @@ pub enum FolderError {
     /// The log is there and the key file is not: status 20.
     #[error("{0} holds a log, and its manager.key is missing")]
     KeyMissing(PathBuf),
+    /// The `node` file is of another format: status 23 or 25.
+    #[error("{0} was {1}")]
+    Format(PathBuf, OtherFormat),
     /// It can't be made or entered: status 23.
     #[error("{0}: {1}")]
     Unusable(PathBuf, io::Error),
@@ -49,12 +52,27 @@ pub enum FolderError {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NodeFile {
+    /// The format's number; before there was one, it was not written.
+    #[serde(default)]
+    version: u32,
     /// The manager's id, as text.
     pub node: String,
     /// Its name.
     pub name: String,
     /// The cluster's name.
     pub cluster: String,
+}
+
+impl NodeFile {
+    /// Of this manager.
+    pub(super) fn of(node: NodeId, name: &Name, cluster: &str) -> Self {
+        Self {
+            version: FORMAT,
+            node: node.to_string(),
+            name: name.to_string(),
+            cluster: cluster.to_owned(),
+        }
+    }
 }
 
 /// A data folder that this process alone uses, as long as this lives.
@@ -105,6 +123,7 @@ impl Folder {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let folder = Self { path: path.to_owned(), disk: Disks(disk), _lock: lock };
+        folder.node_format().map_err(|format| FolderError::Format(path.join(NODE_FILE), format))?;
         let no_key = folder.key_file().map_err(|error| folder.no_key_file(error))?.is_none();
         let log = |error| FolderError::Disk(path.join("log"), error);
         if no_key && folder.has_log().map_err(log)? {
@@ -204,9 +223,18 @@ impl Folder {
     /// What the `node` file says; empty where it is not there or not readable.
     #[must_use]
     pub(super) fn node_file(&self) -> NodeFile {
-        let read = self.disk.0.read(&self.path.join(NODE_FILE), NODE_FILE_BYTES);
-        let text = read.ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        text.and_then(|text| toml::from_str(&text).ok()).unwrap_or_default()
+        self.read_node_file().unwrap_or_default()
+    }
+    fn read_node_file(&self) -> Option<NodeFile> {
+        let bytes = self.disk.0.read(&self.path.join(NODE_FILE), NODE_FILE_BYTES).ok()?;
+        toml::from_str(str::from_utf8(&bytes).ok()?).ok()
+    }
+    fn node_format(&self) -> Result<(), OtherFormat> {
+        match self.read_node_file() {
+            // The first builds wrote no number.
+            Some(file) => OtherFormat::check(file.version.max(1)),
+            None => Ok(()),
+        }
     }
     /// An operator locked it: an unlock key on this machine doesn't open it again.
     ///

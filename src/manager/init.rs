@@ -259,11 +259,7 @@ impl Founding {
                 certificate_ends: ends,
             },
         };
-        let node_file = NodeFile {
-            node: node.to_string(),
-            name: name.to_string(),
-            cluster: asked.name.to_string(),
-        };
+        let node_file = NodeFile::of(node, &name, asked.name.as_str());
         let reply = api::CommitInitReply {
             operator_id: leaves.operator.as_bytes().to_vec(),
             operator_chain: leaves.admin,

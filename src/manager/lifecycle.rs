@@ -17,9 +17,9 @@ use super::init::Prepared;
 use super::phase::{Phase, Word};
 use super::problem::Problem;
 use super::running::Running;
-use crate::base::{Clock, Dice, Disk, ManagerPlaces, Name, Stamp};
+use crate::base::{Clock, Dice, Disk, ManagerPlaces, Name, OtherFormat, Stamp};
 use crate::consensus::StartError;
-use crate::seal::KeyFileHeader;
+use crate::seal::{KeyFile, KeyFileHeader};
 use crate::transport::Rate;
 
 /// Connections that wait to be accepted.
@@ -62,6 +62,9 @@ pub enum OpenError {
     /// The key file is no key file: status 20.
     #[error("{0} is damaged: its header {1}")]
     KeyFile(PathBuf, crate::seal::SealError),
+    /// The key file is of another format: status 23 or 25.
+    #[error("{0} was {1}")]
+    Format(PathBuf, OtherFormat),
     /// The address: status 22 where it is in use, else 23.
     #[error("{0}: {1}")]
     Listen(SocketAddr, std::io::Error),
@@ -123,10 +126,12 @@ impl Manager {
         let key_file = folder.key_file().map_err(|error| folder.no_key_file(error))?;
         let life = match key_file {
             None => Life::New(None),
-            Some(bytes) => Life::Locked(Box::new(
-                header(&bytes)
-                    .map_err(|error| OpenError::KeyFile(setup.data.join("manager.key"), error))?,
-            )),
+            Some(bytes) => {
+                let path = || setup.data.join("manager.key");
+                KeyFile::format(&bytes).map_err(|format| OpenError::Format(path(), format))?;
+                let header = header(&bytes).map_err(|error| OpenError::KeyFile(path(), error))?;
+                Life::Locked(Box::new(header))
+            }
         };
         let bound = bind(setup.listen).map_err(|error| OpenError::Listen(setup.listen, error))?;
         let address = bound.local_addr().map_err(|error| OpenError::Listen(setup.listen, error))?;
@@ -284,7 +289,7 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
 }
 
 fn header(bytes: &[u8]) -> Result<KeyFileHeader, crate::seal::SealError> {
-    Ok(crate::seal::KeyFile::parse(bytes)?.header().clone())
+    Ok(KeyFile::parse(bytes)?.header().clone())
 }
 
 /// The daemon's exit status for a consensus that did not start or has stopped.
@@ -292,6 +297,7 @@ pub(super) fn exit_of(error: &StartError) -> u8 {
     match error {
         StartError::Damaged(_) => 20,
         StartError::Disk(_) => 21,
+        StartError::Older(_) => 23,
         StartError::Newer(_) => 25,
         StartError::Diverged(_) => 70,
     }

@@ -107,6 +107,7 @@ impl Problem {
                 Self::not_leader(leader.map(|node| (node, addresses(node))))
             }
             ProposeError::Unknown => Self::unknown(),
+            ProposeError::Unfit(why) => Self::bad_input(format!("this can't be recorded: {why}")),
             ProposeError::Stopped(why) => {
                 Self::unavailable(format!("this manager is stopping: {why}"))
                     .hint("its log says why; ask another manager")
@@ -159,6 +160,9 @@ impl From<Refusal> for Problem {
         match refusal {
             Refusal::BadAct | Refusal::Invalid(_) => Self::bad_input(text),
             Refusal::Retired { .. } => Self::retired(),
+            Refusal::Busy { .. } => {
+                Self::too_often(text).hint("nothing was done; repeat it within a minute")
+            }
             Refusal::TooLate => Self::unavailable(text).hint("nothing was done; repeat it"),
             Refusal::AlreadyInitialised => Self::refused(text).hint("skep status"),
             Refusal::NotInitialised => Self::refused(text).hint("skep init"),
@@ -174,7 +178,7 @@ impl From<Refusal> for Problem {
             Refusal::Exists { .. } => Self::refused(text).hint("choose another name"),
             Refusal::NotFound { kind, .. } => Self::refused(text).hint(listing(kind)),
             Refusal::InUse { secret, services } => {
-                let service = services.first().map_or_else(|| "SERVICE".into(), ToString::to_string);
+                let service = services.names().first().map_or_else(|| "SERVICE".into(), ToString::to_string);
                 Self::refused(text).hint(format!("skep service revoke {service} {secret}"))
             }
             Refusal::VersionInUse { secret, .. } => {
@@ -212,6 +216,7 @@ fn listing(kind: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Few;
     use crate::transport::read_problem;
 
     fn sent(problem: Problem) -> (Code, u32, String) {
@@ -233,7 +238,7 @@ mod tests {
         assert_eq!(sent(Problem::unknown()).0, Code::Unknown);
         assert_eq!(sent(Problem::unknown()).1, 6);
         assert_eq!(sent(Problem::retired()).0, Code::Aborted);
-        let in_use = Refusal::InUse { secret: name("db"), services: vec![name("web")] };
+        let in_use = Refusal::InUse { secret: name("db"), services: Few::of([name("web")], 1) };
         assert_eq!(sent(in_use.into()).2, "skep service revoke web db");
     }
 

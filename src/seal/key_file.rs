@@ -2,7 +2,7 @@
 
 use super::construct::{BOX_OVERHEAD, context_hash, derive, open, seal, seal_to};
 use super::{Dek, RecipientKey, SealError, UnlockKey, labels};
-use crate::base::{ClusterId, Dice, Key32, NodeId, RecipientId, SecretBytes, limits};
+use crate::base::{ClusterId, Dice, Key32, NodeId, OtherFormat, RecipientId, SecretBytes, limits};
 
 /// The key under which one key file's body is sealed.
 #[derive(Debug)]
@@ -52,8 +52,8 @@ pub struct KeyFile {
     sealed_body: Vec<u8>,
 }
 
-/// The first bytes: kind and version.
-const MAGIC: &[u8; 8] = b"SKEPKEY\x01";
+/// The first bytes: kind and format.
+const MAGIC: &[u8; 8] = b"SKEPKEY\x02";
 const BOX: usize = BOX_OVERHEAD + 32;
 /// Certificates in a chain, and data-encryption keys, that a file may hold.
 const MOST: usize = 255;
@@ -102,6 +102,19 @@ impl KeyFile {
     pub fn parse(bytes: &[u8]) -> Result<Self, SealError> {
         let (header, body) = KeyFileHeader::split(bytes)?;
         Ok(Self { header, sealed_body: body.to_vec() })
+    }
+
+    /// Whether these bytes are of the format that this build reads, as far as they are a key
+    /// file at all.
+    ///
+    /// # Errors
+    /// [`OtherFormat`].
+    pub fn format(bytes: &[u8]) -> Result<(), OtherFormat> {
+        let kind = MAGIC.split_last().map_or(&[][..], |(_, kind)| kind);
+        match bytes.strip_prefix(kind).and_then(<[u8]>::first) {
+            None | Some(0) => Ok(()),
+            Some(number) => OtherFormat::check((*number).into()),
+        }
     }
 
     /// The header.
@@ -316,6 +329,14 @@ mod tests {
             &body,
         )
         .unwrap()
+    }
+
+    #[test]
+    fn the_last_byte_of_the_kind_is_the_format() {
+        assert_eq!(MAGIC.last().map(|number| u32::from(*number)), Some(crate::base::FORMAT));
+        let of = |number: u8| KeyFile::format(&[b"SKEPKEY", &[number, 7, 7][..]].concat());
+        assert_eq!((of(1), of(3)), (Err(OtherFormat::Older(1)), Err(OtherFormat::Newer(3))));
+        assert_eq!((of(2), of(0), KeyFile::format(b"SKEP")), (Ok(()), Ok(()), Ok(())));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use crate::base::OtherFormat;
+
 /// Where in a file something is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spot {
@@ -45,13 +47,13 @@ pub enum StoreError {
         /// What the system says.
         source: Arc<io::Error>,
     },
-    /// Written by a newer version of this program.
-    #[error("{file} was written by a newer version (format {version})")]
-    Newer {
+    /// Of another format than this build reads.
+    #[error("{file} was {format}")]
+    Format {
         /// The file.
         file: String,
-        /// Its format.
-        version: u32,
+        /// Which one.
+        format: OtherFormat,
     },
     /// The log was closed.
     #[error("the log is closed")]
@@ -74,7 +76,8 @@ impl StoreError {
                 20
             }
             Self::Disk { .. } | Self::Closed => 21,
-            Self::Newer { .. } => 25,
+            Self::Format { format: OtherFormat::Older(_), .. } => 23,
+            Self::Format { format: OtherFormat::Newer(_), .. } => 25,
         }
     }
 

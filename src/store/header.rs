@@ -2,7 +2,7 @@
 
 use super::cursor::Cursor;
 use super::error::StoreError;
-use crate::base::{ClusterId, Dice, NodeId, draw};
+use crate::base::{ClusterId, Dice, FORMAT, NodeId, OtherFormat, draw};
 use crate::seal::{Dek, RecordKey, SegmentPlace};
 
 /// Bytes of a clear header.
@@ -42,15 +42,6 @@ impl Kind {
             Self::Renewal => b'R',
         }
     }
-
-    /// The version written: since 2 a log may hold incarnations and what is
-    /// remembered of peers. Earlier ones are read all the same.
-    fn version(self) -> u32 {
-        match self {
-            Self::Log => 2,
-            Self::Manifest | Self::Snapshot | Self::Renewal => 1,
-        }
-    }
 }
 
 /// Whose files these are, and the data-encryption keys, oldest first.
@@ -88,7 +79,7 @@ impl Keys {
         let salt = draw(dice);
         let mut bytes = Vec::with_capacity(HEADER);
         bytes.extend(kind.magic());
-        bytes.extend(kind.version().to_le_bytes());
+        bytes.extend(FORMAT.to_le_bytes());
         bytes.extend(self.cluster.as_bytes());
         bytes.extend(self.node.as_bytes());
         bytes.extend(number.to_le_bytes());
@@ -121,8 +112,11 @@ impl Keys {
         let mut fields = Cursor(hashed);
         let magic: [u8; 8] = fields.array().ok_or_else(short)?;
         let version = fields.u32().ok_or_else(short)?;
-        if magic == kind.magic() && version > kind.version() {
-            return Err(StoreError::Newer { file: file.to_owned(), version });
+        if magic == kind.magic()
+            && version != 0
+            && let Err(format) = OtherFormat::check(version)
+        {
+            return Err(StoreError::Format { file: file.to_owned(), format });
         }
         let cluster: [u8; 16] = fields.array().ok_or_else(short)?;
         let node: [u8; 16] = fields.array().ok_or_else(short)?;

@@ -88,7 +88,7 @@ fn load(options: &Options, number: u64, manifest: &Manifest) -> Result<Option<Lo
         .map_err(StoreError::disk(format!("cannot read {file}")))?;
     let key = match options.keys.open(Kind::Log, number, &file, &bytes) {
         Ok(key) => Arc::new(key),
-        Err(error @ StoreError::Newer { .. }) => return Err(error),
+        Err(error @ StoreError::Format { .. }) => return Err(error),
         Err(_) if is_unfinished(&bytes) => return Ok(None),
         Err(error) => return Err(error),
     };

@@ -12,15 +12,17 @@ use super::header::{HEADER, Kind, is_temporary};
 use super::log::Options;
 use super::record::{FRAME, seal_framed};
 use super::segment::open_framed;
-use crate::base::{Dice, DiskFile};
+use crate::base::{Dice, DiskFile, limits};
 use crate::seal::{RecordKey, TAG_AND_NONCE};
 
 /// Bytes of content in a chunk.
 const CHUNK: usize = 64 * 1024;
 /// Chunks that are written at once.
 const CHUNKS_A_WRITE: usize = 16;
-/// A state has a limit of 1 GiB; the file adds less than a tenth of a percent.
-const MOST_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// Bytes of a snapshot that is read, and of one that is written: a state has a limit of 1 GiB,
+/// beyond which only what takes something away makes it grow, and the file adds less than a
+/// tenth of a percent.
+const MOST_BYTES: u64 = 2 * limits::STATE_BYTES;
 
 /// What a snapshot file holds.
 #[derive(Clone, PartialEq, Eq)]
@@ -188,9 +190,12 @@ struct Sink<'a> {
 
 impl Sink<'_> {
     fn write(&mut self, file: &str, snapshot: &Snapshot) -> Result<(), StoreError> {
-        if snapshot.head.len() > CHUNK {
-            let error = std::io::ErrorKind::InvalidInput.into();
-            return Err(StoreError::disk("a snapshot's head is too large")(error));
+        let chunks = wide(snapshot.state.len()) / wide(CHUNK) + 2;
+        let length = wide(HEADER) + chunks * wide(CHUNK + FRAME + TAG_AND_NONCE + 1);
+        if snapshot.head.len() > CHUNK || length > MOST_BYTES {
+            // It could be written, and would never be read again.
+            let error = std::io::ErrorKind::FileTooLarge.into();
+            return Err(StoreError::disk("a snapshot is too large")(error));
         }
         let chunks = std::iter::once(snapshot.head.as_slice()).chain(snapshot.state.chunks(CHUNK));
         let mut chunks = (0_u32..).zip(chunks).peekable();

@@ -48,9 +48,11 @@ impl Mounts {
     /// Takes over every mount that is ours. One that can't be taken over is left as it
     /// is and named in a warning.
     pub(super) fn adopt(&mut self, now: BootTime) -> Result<Vec<Adopted>, MountError> {
+        let folder = self.mounts_folder();
+        // Before anything is changed.
+        of_this_format(&folder, &system::list()?)?;
         take_dead_away(&self.root)?;
         let listing = system::list()?;
-        let folder = self.mounts_folder();
         let mut adopted = Vec::new();
         // Of mounts on one point the last covers the others.
         let below = listing.iter().filter_map(|listed| {
@@ -244,8 +246,27 @@ fn sweep(folder: &Path, listing: &[Listed]) -> Result<(), MountError> {
     Ok(())
 }
 
+/// Refuses mounts whose manifests a build of another format wrote.
+fn of_this_format(folder: &Path, listing: &[Listed]) -> Result<(), MountError> {
+    let kept = |listed: &&Listed| {
+        matches!(listed.ours, Some(Kind::Tmpfs | Kind::Ramfs))
+            && system::name_below(folder, &listed.point).is_some()
+    };
+    for listed in listing.iter().filter(kept) {
+        // What can't be read is told where it is taken over.
+        let Ok(Some(json)) = read_manifest(&listed.point) else { continue };
+        let path = || listed.point.clone();
+        Record::format(&json).map_err(|format| MountError::Format { path: path(), format })?;
+    }
+    Ok(())
+}
+
 /// The manifest's record; `None`: there is none, or it isn't one.
 fn read_record(at: &Path) -> Result<Option<Record>, MountError> {
+    Ok(read_manifest(at)?.and_then(|json| Record::from_json(&json)))
+}
+
+fn read_manifest(at: &Path) -> Result<Option<Vec<u8>>, MountError> {
     let path = at.join(MANIFEST);
     match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -256,7 +277,7 @@ fn read_record(at: &Path) -> Result<Option<Record>, MountError> {
             }
         }
     }
-    Ok(Record::from_json(&fs::read(&path).at("read", &path)?))
+    fs::read(&path).at("read", &path).map(Some)
 }
 
 /// A record for a mount of ours whose own can't be read: with it the mount is emptied. An

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::base::{ServiceId, VersionId};
+use crate::base::{OtherFormat, ServiceId, VersionId};
 
 /// A set that could not be put in place, or files that could not be removed.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,14 @@ pub enum MountError {
     /// A root in which others could exchange folders under our feet.
     #[error("{} must belong to root and be writable by root alone", .0.display())]
     Root(PathBuf),
+    /// A mount of ours that a build of another format left.
+    #[error("the mount {} was {format}", path.display())]
+    Format {
+        /// Where it is.
+        path: PathBuf,
+        /// Which one.
+        format: OtherFormat,
+    },
     /// This machine has no FUSE.
     #[error("there is no /dev/fuse: this machine's kernel can't ask an agent for files")]
     NoFuse,
@@ -67,6 +75,13 @@ impl MountError {
     pub const fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Io { .. } => None,
+            Self::Format { format: OtherFormat::Older(_), .. } => Some(
+                "no release wrote this: end the services' workloads and unmount what is below it, \
+                 or restart the machine; then start with an empty data directory",
+            ),
+            Self::Format { format: OtherFormat::Newer(_), .. } => {
+                Some("run the version that wrote it, or a newer one")
+            }
             Self::NoSpace { .. } => {
                 Some("free memory on the node, or grant the service fewer or smaller secrets")
             }

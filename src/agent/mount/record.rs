@@ -5,11 +5,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::vault::{FileSpec, Workload};
-use crate::base::{BootTime, Name, ServiceId};
+use crate::base::{BootTime, FORMAT, Name, OtherFormat, ServiceId};
 use crate::domain::{OfflinePolicy, Owner};
 
-/// The second half of what makes a mount ours, and the manifest's version.
-const MARKER: &str = "skep agent mount 1";
+/// The second half of what makes a mount ours; the format's number follows.
+const MARKER: &str = "skep agent mount ";
 
 /// One service's mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Record {
     /// The record as it is stored.
     pub(super) fn to_json(&self) -> Vec<u8> {
         let stored = Stored {
-            marker: MARKER.to_owned(),
+            marker: format!("{MARKER}{FORMAT}"),
             service: self.service.to_string(),
             name: self.name.to_string(),
             owner_uid: self.owner.uid,
@@ -69,10 +69,19 @@ impl Record {
         serde_json::to_vec(&stored).unwrap_or_default()
     }
 
+    /// Whether `json` is of the format that this build reads, as far as it is a record at all.
+    pub(super) fn format(json: &[u8]) -> Result<(), OtherFormat> {
+        let marked = serde_json::from_slice::<Marked>(json).ok();
+        match marked.and_then(|marked| number_of(&marked.marker)) {
+            None | Some(0) => Ok(()),
+            Some(number) => OtherFormat::check(number),
+        }
+    }
+
     /// The record that `json` says; `None`: it isn't one.
     pub(super) fn from_json(json: &[u8]) -> Option<Self> {
         let stored: Stored = serde_json::from_slice(json).ok()?;
-        if stored.marker != MARKER {
+        if number_of(&stored.marker) != Some(FORMAT) {
             return None;
         }
         let generations: Option<Vec<_>> =
@@ -88,6 +97,15 @@ impl Record {
             workloads: stored.workloads,
         })
     }
+}
+
+fn number_of(marker: &str) -> Option<u32> {
+    marker.strip_prefix(MARKER)?.parse().ok()
+}
+
+#[derive(Deserialize)]
+struct Marked {
+    marker: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -208,9 +226,9 @@ mod tests {
         }
     }
 
-    /// What the first version writes: every later one reads it.
+    /// What stands in a mount.
     const FIRST: &str = concat!(
-        r#"{"marker":"skep agent mount 1","service":"aeaqcaibaeaqcaibaeaqcaibae","name":"web","#,
+        r#"{"marker":"skep agent mount 2","service":"aeaqcaibaeaqcaibaeaqcaibae","name":"web","#,
         r#""owner_uid":10,"owner_gid":20,"offline_max_age_s":60,"offline_since_ms":5,"next":4,"#,
         r#""generations":[{"number":3,"digest":"07070707070707070707070707070707"#,
         r#"07070707070707070707070707070707","replaced_ms":null,"files":[{"target":"password","#,
@@ -219,7 +237,7 @@ mod tests {
     );
 
     #[test]
-    fn the_first_version_is_read_and_written() {
+    fn a_record_is_read_and_written() {
         assert_eq!(String::from_utf8(record().to_json()).unwrap(), FIRST);
         assert_eq!(Record::from_json(FIRST.as_bytes()), Some(record()));
     }
@@ -228,7 +246,8 @@ mod tests {
     fn another_marker_or_a_bad_target_is_no_record() {
         let json = String::from_utf8(record().to_json()).unwrap();
         for (ours, theirs) in [
-            ("skep agent mount 1", "skep agent mount 2"),
+            ("skep agent mount 2", "skep agent mount 3"),
+            ("skep agent mount 2", "skep agent mount 1"),
             ("\"password\"", "\"../../etc/shadow\""),
             ("\"next\"", "\"more\":1,\"next\""),
             ("0707", "07"),
@@ -238,5 +257,9 @@ mod tests {
             assert_eq!(Record::from_json(changed.as_bytes()), None, "{theirs}");
         }
         assert_eq!(Record::from_json(b""), None);
+        let of = |number| Record::format(json.replacen("mount 2", number, 1).as_bytes());
+        assert_eq!(of("mount 1"), Err(OtherFormat::Older(1)));
+        assert_eq!(of("mount 3"), Err(OtherFormat::Newer(3)));
+        assert_eq!((of("mount 2"), of("mount x"), Record::format(b"{")), (Ok(()), Ok(()), Ok(())));
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::process::Enclosure;
 use crate::agent::vault::Workload;
-use crate::base::ServiceId;
+use crate::base::{FORMAT, ServiceId};
 
 /// A workload that was written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(in crate::agent) fn write(boot_id: &str, records: &[Record]) -> Vec<u8> {
         device: record.enclosure.map(|enclosure| enclosure.device),
     };
     let workloads = records.iter().map(one).collect();
-    let roster = Roster { version: 1, boot_id: boot_id.to_owned(), workloads };
+    let roster = Roster { version: FORMAT, boot_id: boot_id.to_owned(), workloads };
     // Numbers and plain strings always have a text.
     toml::to_string(&roster).unwrap_or_default().into_bytes()
 }

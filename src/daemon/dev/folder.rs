@@ -12,7 +12,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Member, Plan, counts};
-use crate::base::{Disk, draw};
+use crate::base::{Disk, FORMAT, OtherFormat, draw};
 use crate::daemon::{Exit, Failure};
 use crate::host::{RealDisk, os_dice};
 
@@ -141,12 +141,9 @@ impl Folder {
     /// What the cluster that it holds is of.
     fn layout(&self) -> Result<Layout, Failure> {
         let mark: Mark = self.read(&self.path.join(MARK))?;
-        if mark.version != 1 {
-            return Err(Failure::new(
-                Exit::NewerData,
-                format!("{}: is of version {}", self.path.join(MARK).display(), mark.version),
-            )
-            .hint("run the skep that made it, or a newer one"));
+        if let Err(format) = OtherFormat::check(mark.version) {
+            let text = format!("{}: was {format}", self.path.join(MARK).display());
+            return Err(Failure::of_format(format, text));
         }
         counts(mark.managers, mark.agents).map_err(|failure| self.not_ours(&failure.text))?;
         let port = |number: usize| {
@@ -175,7 +172,8 @@ impl Folder {
     /// # Errors
     /// [`Exit::WriteFailed`].
     pub fn complete(&self, plan: &Plan) -> Result<(), Failure> {
-        let mark = Mark { version: 1, managers: plan.managers.len(), agents: plan.agents.len() };
+        let mark =
+            Mark { version: FORMAT, managers: plan.managers.len(), agents: plan.agents.len() };
         let path = self.path.join(MARK);
         let text = toml::to_string(&mark).map_err(io::Error::other);
         text.and_then(|text| RealDisk.replace(&path, text.as_bytes())).map_err(|error| {
@@ -299,9 +297,10 @@ mod tests {
         let path = outer.path().join("d");
         let (folder, _) = Folder::open(&path).expect("made");
         for (mark, exit) in [
-            ("version = 2\nmanagers = 1\nagents = 0\n", Exit::NewerData),
-            ("version = 1\nmanagers = 9999999\nagents = 0\n", Exit::Configuration),
+            ("version = 3\nmanagers = 1\nagents = 0\n", Exit::NewerData),
             ("version = 1\nmanagers = 1\nagents = 0\n", Exit::Configuration),
+            ("version = 2\nmanagers = 9999999\nagents = 0\n", Exit::Configuration),
+            ("version = 2\nmanagers = 1\nagents = 0\n", Exit::Configuration),
             ("nonsense", Exit::Configuration),
         ] {
             put(&path.join(MARK), mark.as_bytes()).expect("written");

@@ -1,5 +1,6 @@
 //! The first command of a cluster.
 
+use super::node::addressed;
 use crate::base::limits;
 use crate::domain::apply::LEVEL;
 use crate::domain::command::{Fact, Genesis, Outcome};
@@ -19,8 +20,24 @@ pub(in crate::domain) fn genesis(
     if genesis.node.role != NodeRole::Manager || genesis.node.box_key.is_none() {
         return invalid("the first node is a manager with a box key");
     }
-    if !cluster.cluster_key.boxes.contains_key(&genesis.manager) {
-        return invalid("the cluster key is not boxed to the first manager");
+    if !cluster.cluster_key.boxes.keys().eq([&genesis.manager]) {
+        return invalid("the cluster key is boxed to the first manager alone");
+    }
+    if cluster.issuing_key.number != cluster.cluster_key.number {
+        return invalid("the issuing key is wrapped under the cluster key in use");
+    }
+    if !addressed(&genesis.node.addresses) {
+        return invalid("a manager has 1 to 16 addresses of at most 260 bytes");
+    }
+    let blobs = [&cluster.root, &cluster.sealed_root_key, &cluster.issuing];
+    let boxed = cluster.cluster_key.boxes.values().all(|boxed| boxed.len() <= limits::BOX_BYTES);
+    let short = |label: &str| label.len() <= limits::RECIPIENT_LABEL_BYTES;
+    let sound = boxed
+        && blobs.iter().all(|blob| blob.len() <= limits::CA_BYTES)
+        && cluster.issuing_key.bytes.len() <= limits::CA_BYTES
+        && cluster.recipients.values().all(|recipient| short(&recipient.label));
+    if !sound {
+        return invalid("a certificate, a key or a recipient's label is too long");
     }
     if !cluster.cluster_key.previous.is_empty() || !cluster.removed_managers.is_empty() {
         return invalid("a new cluster has no older keys and has removed nobody");

@@ -76,13 +76,7 @@ fn revised(draft: &Draft<'_>, found: &Service) -> Service {
 
 /// All that a service brings to a node, a file counted once for each target.
 pub(super) fn within_service_bytes(state: &State, id: ServiceId) -> Result<(), Refusal> {
-    let Some(service) = state.services.get(&id) else { return Ok(()) };
-    let size = |grant: &Grant| {
-        let secret = state.secrets.get(&grant.secret)?;
-        let version = secret.versions.get(&grant.pin.unwrap_or(secret.current))?;
-        Some(u64::from(version.size))
-    };
-    let bytes: u64 = service.grants.values().filter_map(size).sum();
+    let bytes = state.indexes.service_bytes.get(&id).copied().unwrap_or(0);
     if bytes > limits::SERVICE_BYTES {
         return Err(Refusal::Limit { what: words::SERVICE_BYTES, limit: limits::SERVICE_BYTES });
     }

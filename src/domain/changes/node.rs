@@ -9,17 +9,8 @@ use super::token::{has_ended, matches};
 use crate::base::{Label, Name, NodeId, Stamp, limits};
 use crate::domain::command::{Changed, Join, Outcome, Rekey};
 use crate::domain::draft::Draft;
-use crate::domain::refusal::{Refusal, words};
+use crate::domain::refusal::{Few, Refusal, words};
 use crate::domain::state::{Availability, Cluster, ClusterKey, Node, NodeRole, State, Token};
-
-/// Addresses of one manager.
-const ADDRESSES: usize = 16;
-/// Bytes of one address: a full host name and a port.
-const ADDRESS_BYTES: usize = 260;
-/// Bytes of a boxed cluster key: far more than any that `seal` makes.
-const BOX_BYTES: usize = 1024;
-/// Bytes of the wrapped issuing key: far more than any that `ca` makes.
-const ISSUING_KEY_BYTES: usize = 16 * 1024;
 
 pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outcome, Refusal> {
     let state = draft.state();
@@ -37,7 +28,8 @@ pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outc
     if named.is_some() {
         return Err(Refusal::Exists { kind: words::NODE, name: join.name.clone() });
     }
-    if state.nodes.contains_key(&join.node) {
+    let removed = |cluster: &Cluster| cluster.removed_managers.contains_key(&join.node);
+    if state.nodes.contains_key(&join.node) || state.cluster.as_deref().is_some_and(removed) {
         return Err(Refusal::id_taken());
     }
     if state.nodes.len() >= limits::NODES {
@@ -100,15 +92,14 @@ fn with_manager(state: &State, join: &Join) -> Result<Cluster, Refusal> {
     if managers(state) >= limits::MANAGERS {
         return Err(Refusal::limit(words::MANAGERS, limits::MANAGERS));
     }
-    let addresses = join.addresses.iter().all(|address| address.len() <= ADDRESS_BYTES);
-    if !addresses || !(1..=ADDRESSES).contains(&join.addresses.len()) {
+    if !addressed(&join.addresses) {
         return invalid("a manager has 1 to 16 addresses of at most 260 bytes");
     }
     let Some(cluster) = state.cluster.as_deref() else { return Err(Refusal::NotInitialised) };
     let (Some(_), Some((number, boxed))) = (join.box_key, &join.cluster_key_box) else {
         return invalid("a manager joins with a box key and a box for it");
     };
-    if *number != cluster.cluster_key.number || boxed.len() > BOX_BYTES {
+    if *number != cluster.cluster_key.number || boxed.len() > limits::BOX_BYTES {
         return invalid("the cluster key has changed: join again");
     }
     let mut cluster = cluster.clone();
@@ -124,6 +115,9 @@ pub(super) fn update(
     availability: Option<Availability>,
 ) -> Result<Changed, Refusal> {
     let found = find(draft.state(), id)?;
+    if put.len() > limits::LABELS || gone.len() > limits::LABELS {
+        return Err(Refusal::limit(words::LABELS, limits::LABELS));
+    }
     let labels =
         found.labels.changed(put, gone).map_err(|bad| Refusal::Invalid(bad.to_string()))?;
     let availability = availability.unwrap_or(found.availability);
@@ -149,7 +143,7 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<C
             // It is gone and its name with it: its id is written like a name.
             None => service.to_string().parse::<Name>().ok(),
         };
-        let services = pairs.iter().filter_map(service).collect();
+        let services = Few::of(pairs.iter().filter_map(service), pairs.len());
         return Err(Refusal::Holds { node: found.name.clone(), services });
     }
     for pair in pairs {
@@ -202,14 +196,14 @@ fn rekeyed(
     if let Some(found) = numbers.into_iter().find(|number| *number != wanted) {
         return Err(Refusal::Retired { found, wanted });
     }
-    let managers = state.nodes.iter().filter(|(_, node)| node.role == NodeRole::Manager);
-    let staying = managers.map(|(id, _)| id).filter(|id| **id != gone);
+    // Whoever is a manager has a box.
+    let staying = old.boxes.keys().filter(|id| **id != gone);
     if !staying.eq(rekey.boxes.keys()) {
         return Err(Refusal::Invalid("the managers have changed meanwhile: repeat it".to_owned()));
     }
-    let boxes = rekey.boxes.values().all(|boxed| boxed.len() <= BOX_BYTES);
-    let wrapped = rekey.previous.bytes.len() <= BOX_BYTES;
-    if !boxes || !wrapped || rekey.issuing_key.bytes.len() > ISSUING_KEY_BYTES {
+    let boxes = rekey.boxes.values().all(|boxed| boxed.len() <= limits::BOX_BYTES);
+    let wrapped = rekey.previous.bytes.len() <= limits::CLUSTER_KEY_BYTES;
+    if !boxes || !wrapped || rekey.issuing_key.bytes.len() > limits::CA_BYTES {
         return Err(Refusal::Invalid("a boxed or wrapped key is too long".to_owned()));
     }
     let mut previous = old.previous.clone();
@@ -224,8 +218,7 @@ fn rekeyed(
 
 /// The oldest number under which a data key is wrapped.
 fn oldest_in_use(state: &State) -> Option<u64> {
-    let versions = state.secrets.values().flat_map(|secret| secret.versions.values());
-    versions.map(|version| version.data_key.number).min()
+    state.indexes.wrapped.first_key_value().map(|(number, _)| *number)
 }
 
 /// Remembers who was removed for as long as it matters.
@@ -239,8 +232,15 @@ fn remember(removed: &mut BTreeMap<NodeId, Stamp>, id: NodeId, now: Stamp) {
     removed.insert(id, now);
 }
 
+/// How many there are: each has a box of the cluster key.
 fn managers(state: &State) -> usize {
-    state.nodes.values().filter(|node| node.role == NodeRole::Manager).count()
+    state.cluster.as_deref().map_or(0, |cluster| cluster.cluster_key.boxes.len())
+}
+
+/// Whether these can be a manager's addresses.
+pub(super) fn addressed(addresses: &[String]) -> bool {
+    (1..=limits::ADDRESSES).contains(&addresses.len())
+        && addresses.iter().all(|address| address.len() <= limits::ADDRESS_BYTES)
 }
 
 fn find(state: &State, id: NodeId) -> Result<&Node, Refusal> {

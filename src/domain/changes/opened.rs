@@ -63,11 +63,9 @@ fn sound(handed: &OpenedList) -> Result<u64, Refusal> {
 
 /// A node that opens without end pushes out its own records, and nobody else's.
 fn make_room(draft: &mut Draft<'_>) {
-    let all = |draft: &Draft<'_>| draft.state().indexes.opened_on.values().sum::<usize>();
-    let mut over = all(draft).saturating_sub(limits::OPENED);
+    let mut over = draft.state().indexes.opened.saturating_sub(limits::OPENED);
     while over > 0 {
-        let counts = &draft.state().indexes.opened_on;
-        let most = counts.iter().max_by_key(|(_, count)| **count).map(|(node, _)| *node);
+        let most = draft.state().indexes.opened_most.last().map(|(_, node)| *node);
         let Some((key, count)) = most.and_then(|node| oldest(draft, node)) else { return };
         draft.put_opened(key, None);
         over = over.saturating_sub(count);

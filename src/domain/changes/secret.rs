@@ -1,19 +1,17 @@
 //! Secrets and their versions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::grant::within_service_bytes;
 use crate::base::{Labels, Name, SecretId, Stamp, limits};
 use crate::domain::command::{Changed, NewVersion};
 use crate::domain::draft::Draft;
-use crate::domain::refusal::{Refusal, words};
+use crate::domain::refusal::{Few, Refusal, words};
 use crate::domain::state::{Secret, State, Version};
 
 /// Bytes that sealing may add to a value: nonce, tag and room for a header.
 const SEALING_BYTES: usize = 256;
-/// Bytes of a wrapped data key: far more than any that `seal` makes.
-const DATA_KEY_BYTES: usize = 1024;
 
 pub(super) fn create(
     draft: &mut Draft<'_>,
@@ -69,6 +67,9 @@ pub(super) fn update(
         .max(found.current)
         .checked_add(1)
         .ok_or(Refusal::Limit { what: words::VERSIONS, limit: u32::MAX.into() })?;
+    if found.versions.len() >= limits::PINNED_VERSIONS {
+        return Err(Refusal::limit(words::PINNED, limits::PINNED_VERSIONS));
+    }
     let mut secret = Secret::clone(found);
     let grew = found.versions.get(&found.current).is_none_or(|old| old.size < version.size);
     secret.versions.insert(number, Arc::new(checked(state, version, draft.now())?));
@@ -79,7 +80,7 @@ pub(super) fn update(
     draft.put_secret(id, Some(secret));
     if grew {
         let state = draft.state();
-        for service in state.indexes.granted.get(&id).into_iter().flatten() {
+        for service in state.indexes.granted.get(&id).into_iter().flat_map(BTreeMap::keys) {
             within_service_bytes(state, *service)?;
         }
     }
@@ -104,12 +105,11 @@ fn prune(state: &State, id: SecretId, secret: &mut Secret) {
     if secret.versions.len() <= limits::VERSIONS {
         return;
     }
-    let pinned: BTreeSet<u32> = pins(state, id).map(|(number, _)| number).collect();
     let spare: Vec<u32> = secret
         .versions
         .keys()
         .copied()
-        .filter(|number| *number != secret.current && !pinned.contains(number))
+        .filter(|number| *number != secret.current && state.indexes.pinning(id, *number).is_none())
         .take(secret.versions.len() - limits::VERSIONS)
         .collect();
     for number in spare {
@@ -120,11 +120,10 @@ fn prune(state: &State, id: SecretId, secret: &mut Secret) {
 pub(super) fn remove(draft: &mut Draft<'_>, id: SecretId) -> Result<Changed, Refusal> {
     let state = draft.state();
     let found = find(state, id)?;
-    let services = state.indexes.granted.get(&id).into_iter().flatten();
-    let services: Vec<Name> =
-        services.filter_map(|service| Some(state.services.get(service)?.name.clone())).collect();
-    if !services.is_empty() {
-        return Err(Refusal::InUse { secret: found.name.clone(), services });
+    if let Some(services) = state.indexes.granted.get(&id) {
+        let name = |service| Some(state.services.get(service)?.name.clone());
+        let few = Few::of(services.keys().filter_map(name), services.len());
+        return Err(Refusal::InUse { secret: found.name.clone(), services: few });
     }
     draft.put_secret(id, None);
     Ok(Changed::Done)
@@ -144,7 +143,8 @@ pub(super) fn remove_version(
     if number == found.current {
         return in_use("the current one".to_owned());
     }
-    if let Some((_, service)) = pins(state, id).find(|(pinned, _)| *pinned == number) {
+    if let Some(service) = state.indexes.pinning(id, number) {
+        let service = state.services.get(&service).map_or("", |service| service.name.as_str());
         return in_use(format!("pinned by service {service}"));
     }
     let mut secret = Secret::clone(found);
@@ -153,16 +153,6 @@ pub(super) fn remove_version(
     secret.revision = draft.revision();
     draft.put_secret(id, Some(secret));
     Ok(Changed::Done)
-}
-
-/// The versions of a secret that grants pin, and by which service.
-fn pins(state: &State, id: SecretId) -> impl Iterator<Item = (u32, &Name)> {
-    let services = state.indexes.granted.get(&id).into_iter().flatten();
-    let services = services.filter_map(|service| state.services.get(service));
-    services.flat_map(move |service| {
-        let grants = service.grants.values().filter(move |grant| grant.secret == id);
-        grants.filter_map(|grant| Some((grant.pin?, &service.name)))
-    })
 }
 
 fn checked(state: &State, version: &NewVersion, now: Stamp) -> Result<Version, Refusal> {
@@ -176,7 +166,7 @@ fn checked(state: &State, version: &NewVersion, now: Stamp) -> Result<Version, R
         return Err(Refusal::Invalid("a value has 1 to 511999 bytes".to_owned()));
     }
     let sealed = size..=size.saturating_add(SEALING_BYTES);
-    let key = 1..=DATA_KEY_BYTES;
+    let key = 1..=limits::BOX_BYTES;
     if !sealed.contains(&version.value.0.len()) || !key.contains(&version.data_key.bytes.len()) {
         return Err(Refusal::Invalid("the sealed value is not of its size".to_owned()));
     }

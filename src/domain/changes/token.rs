@@ -12,13 +12,9 @@ pub(super) fn create(
     token: &Token,
 ) -> Result<Changed, Refusal> {
     let now = draft.now();
-    let ended: Vec<TokenId> = draft
-        .state()
-        .tokens
-        .iter()
-        .filter(|(_, token)| has_ended(token, now))
-        .map(|(id, _)| *id)
-        .collect();
+    let ends = &draft.state().indexes.token_ends;
+    let ended = ends.iter().take_while(|(ends, _)| *ends <= now).map(|(_, id)| *id);
+    let ended: Vec<TokenId> = ended.collect();
     for id in ended {
         draft.put_token(id, None);
     }

@@ -1,7 +1,9 @@
 //! The core against its rules, a reference model, and a world that forgets.
 
+mod answers;
 mod model;
 mod opened;
+mod places;
 mod rekeys;
 mod requests;
 mod rules;

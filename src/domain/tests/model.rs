@@ -327,7 +327,7 @@ fn seen(state: &State) -> Model {
         let behind = exposure.behind.map(|behind| behind.0);
         let granted = |secret: u8| {
             let granted = state.indexes.granted.get(&secret_id(secret));
-            granted.is_some_and(|services| services.contains(service))
+            granted.is_some_and(|services| services.contains_key(service))
         };
         let held =
             |secret: &u8| holders(state, secret_id(*secret)).contains_key(&(*node, *service));

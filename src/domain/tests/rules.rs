@@ -10,6 +10,7 @@ use crate::domain::testing::{
 use crate::domain::{
     Act, Availability, Change, Changed, Confirmation, Grant, NodeRole, NotOne, Outcome, Placement,
     Refusal, Rekey, ServiceSpec, Token, assignments, node_by, nodes_of, placed, secret_by, set_of,
+    words,
 };
 
 fn update(n: u8, number: u64) -> Change {
@@ -67,6 +68,45 @@ fn a_granted_secret_stays() {
     assert_eq!(world.one(revoke.clone()), Ok(Changed::Service(service_id(1))));
     assert_eq!(world.one(revoke), Ok(Changed::Already));
     assert_eq!(world.one(Change::RemoveSecret { id: secret_id(1) }), Ok(Changed::Done));
+}
+
+#[test]
+fn a_refusal_names_a_few_and_a_count() {
+    let mut world = World::with_workers(1);
+    world.secret(1, "db");
+    for n in 1..=12 {
+        world.service(n, &format!("s{n:02}"), everywhere());
+        world.one(give(n, grant(1, "db"))).expect("granted");
+        world.expose(1, n);
+    }
+    let in_use = world.one(Change::RemoveSecret { id: secret_id(1) }).expect_err("granted");
+    let first = "s01, s02, s03, s04, s05, s06, s07, s08, s09, s10 and 2 more";
+    let text = format!("secret 'db' is in use by the following services: {first}");
+    assert_eq!(in_use.to_string(), text);
+    let remove = |force| Change::RemoveNode { id: node_id(1), force };
+    let holds = world.one(remove(false)).expect_err("it may hold secrets");
+    assert_eq!(holds.to_string(), format!("node n1 may still hold secrets of {first}"));
+    assert_eq!(world.one(remove(true)), Ok(Changed::Done));
+}
+
+#[test]
+fn a_version_that_is_pinned_stays_and_there_are_only_so_many() {
+    let mut world = World::with_workers(1);
+    world.secret(1, "db");
+    world.service(1, "web", everywhere());
+    let mut number = 1;
+    let refused = loop {
+        let pin = Grant { pin: Some(number), ..grant(1, &format!("t{number}")) };
+        world.one(give(1, pin)).expect("pinned");
+        match world.one(update(1, 5_000 + u64::from(number))) {
+            Ok(_) => number += 1,
+            Err(refusal) => break refusal,
+        }
+    };
+    assert!(matches!(refused, Refusal::Limit { what: words::PINNED, .. }), "{refused:?}");
+    assert_eq!(usize::try_from(number), Ok(limits::PINNED_VERSIONS));
+    world.one(Change::Revoke { service: service_id(1), secret: secret_id(1) }).expect("revoked");
+    assert_eq!(world.state.secrets[&secret_id(1)].versions.len(), limits::VERSIONS);
 }
 
 #[test]

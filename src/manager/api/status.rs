@@ -162,6 +162,7 @@ fn unlocked(running: &Running, reply: &mut api::StatusReply) {
 fn of_state(state: &State, own: NodeId, reply: &mut api::StatusReply) {
     reply.revision = state.revision.0;
     reply.level = state.level;
+    reply.state_bytes = state.bytes;
     reply.secrets = count(state.secrets.len());
     reply.services = count(state.services.len());
     reply.nodes = count(state.nodes.len());

@@ -228,6 +228,7 @@ impl Shared {
             ProposeError::Unknown => {
                 problem(Code::Unknown, 6, &text, "look before repeating", None)
             }
+            ProposeError::Unfit(_) => problem(Code::InvalidArgument, 2, &text, "", None),
             ProposeError::Stopped(_) => problem(Code::Unavailable, 3, &text, "", None),
         }
     }

@@ -70,6 +70,21 @@ pub(super) async fn run(
     }
 }
 
+/// How many pairs are looked at for this, at most.
+pub(super) fn pairs(state: &State, asked: &Asked) -> usize {
+    let of_service = |service: &ServiceId| {
+        let exposed = state.indexes.exposed_of.get(service).map_or(0, BTreeSet::len);
+        exposed.saturating_add(state.indexes.places.count_of(*service))
+    };
+    let of_node = |node: &NodeId| {
+        let exposed = state.exposed.range(super::pairs_of(*node)).count();
+        exposed.saturating_add(state.indexes.places.on(*node).count())
+    };
+    let services = asked.services.iter().map(of_service).fold(0, usize::saturating_add);
+    let nodes = asked.nodes.iter().map(of_node).fold(0, usize::saturating_add);
+    services.saturating_add(nodes).saturating_add(asked.services.len() + asked.nodes.len())
+}
+
 /// A pair that somebody waits for, as the state has it.
 struct Concern {
     name: String,
@@ -117,7 +132,7 @@ impl Shared {
         let mut nodes = asked.nodes.clone();
         self.core.consensus.read(|state| {
             for service in &asked.services {
-                nodes.extend(state.indexes.placed.get(service).into_iter().flatten());
+                nodes.extend(state.indexes.places.of(*service));
             }
         });
         let lives = nodes.into_iter().filter_map(|node| self.table.live(node));
@@ -190,17 +205,17 @@ fn concerns(
     };
     for service in &asked.services {
         let exposed = state.indexes.exposed_of.get(service);
-        let placed = state.indexes.placed.get(service);
-        for node in exposed.into_iter().chain(placed).flatten() {
-            look(*node, *service);
+        let exposed = exposed.into_iter().flatten().copied();
+        for node in exposed.chain(state.indexes.places.of(*service)) {
+            look(node, *service);
         }
     }
     for node in &asked.nodes {
         for (_, service) in state.exposed.range(super::pairs_of(*node)).map(|(pair, _)| *pair) {
             look(*node, service);
         }
-        for service in state.indexes.placed_on.get(node).into_iter().flatten() {
-            look(*node, *service);
+        for service in state.indexes.places.on(*node) {
+            look(*node, service);
         }
     }
     pairs

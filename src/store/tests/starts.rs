@@ -68,23 +68,6 @@ async fn starts_and_peers_are_kept_when_every_segment_that_held_them_is_gone() {
     assert!(log.note_peers(too_many, waiting().0).await.is_err());
 }
 
-#[tokio::test]
-async fn a_log_of_the_version_before_is_read() {
-    let (disk, log, model) = written(&script()).await;
-    log.close().await;
-    for name in disk.files("/d/log") {
-        disk.tamper(&format!("/d/log/{name}"), |bytes| {
-            bytes[8] = 1;
-            let hash = *blake3::hash(&bytes[..112]).as_bytes();
-            bytes[112..128].copy_from_slice(&hash[..16]);
-        });
-    }
-    let log = open(&disk);
-    assert_eq!(said(&log), model);
-    assert_eq!(log.incarnation(), None);
-    note(&log, 1, &[memory(1, 1)]).await.expect("noted");
-}
-
 /// What a start does of a renewal.
 async fn carry_out(disk: &FaultyDisk) -> Result<Log, StoreError> {
     let renewal = Renewal::find(&options(disk))?;

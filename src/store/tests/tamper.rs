@@ -247,17 +247,20 @@ async fn a_manifest_changed_removed_or_put_back_is_named() {
 }
 
 #[tokio::test]
-async fn a_newer_format_is_told_from_a_damaged_one() {
+async fn another_format_is_told_from_a_damaged_one() {
     let (disk, log, _) = written(&small()).await;
     log.close().await;
-    disk.tamper(FIRST, |bytes| {
-        bytes[8] = 3;
-        let hash = *blake3::hash(&bytes[..112]).as_bytes();
-        bytes[112..128].copy_from_slice(&hash[..16]);
-    });
-    let error = Log::open(options(&disk)).expect_err("a newer format");
-    assert!(matches!(error, StoreError::Newer { version: 3, .. }), "{error}");
-    assert_eq!(error.exit_status(), 25);
+    for (number, status) in [(0, 20), (1, 23), (3, 25)] {
+        let other = disk.crash(Lost::Nothing);
+        other.tamper(FIRST, |bytes| {
+            bytes[8] = number;
+            let hash = *blake3::hash(&bytes[..112]).as_bytes();
+            bytes[112..128].copy_from_slice(&hash[..16]);
+        });
+        let error = Log::open(options(&other)).expect_err("another format");
+        assert_eq!(error.exit_status(), status, "{error}");
+        assert_eq!(matches!(error, StoreError::Format { .. }), number != 0, "{error}");
+    }
 }
 
 #[tokio::test]

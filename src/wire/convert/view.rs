@@ -14,7 +14,7 @@ pub fn secret_view(state: &State, id: SecretId) -> Option<api::SecretView> {
     let secret = state.secrets.get(&id)?;
     let mut services = BTreeSet::new();
     let mut pinned: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
-    for service in state.indexes.granted.get(&id).into_iter().flatten() {
+    for (service, _) in state.indexes.granted.get(&id).into_iter().flatten() {
         let Some(service) = state.services.get(service) else { continue };
         services.insert(service.name.to_string());
         let grants = service.grants.values().filter(|grant| grant.secret == id);

@@ -4,30 +4,37 @@ use prost::Message;
 
 use super::opened::{opened, write_opened};
 use super::parts::{
-    availability, boxes, cluster, fixed, grant, id, label_list, labels, node, operator, role,
-    sealed, spec, text, there, token, wrapped, write_availability, write_boxes, write_cluster,
-    write_grant, write_labels, write_node, write_operator, write_role, write_spec, write_token,
-    write_wrapped,
+    actor, availability, boxes, cluster, fixed, grant, id, label_list, labels, node, operator,
+    role, sealed, spec, text, there, token, wrapped, write_actor, write_availability, write_boxes,
+    write_cluster, write_grant, write_labels, write_node, write_operator, write_role, write_spec,
+    write_token, write_wrapped,
 };
-use super::shape::{self, actor, change, command};
-use super::{Bad, BadStored, Read, VERSION};
-use crate::base::{Label, Revision, Stamp};
+use super::shape::{self, change, command};
+use super::{Bad, BadStored, Read, of_this_format};
+use crate::base::{FORMAT, Label, Revision, Stamp, limits};
 use crate::domain::{
-    Act, Actor, Change, Command, Confirmation, Genesis, Join, NewVersion, OpenedList, Rekey,
+    Act, Change, Command, Confirmation, Genesis, Join, NewVersion, OpenedList, Rekey,
 };
 
 /// A command's stored bytes.
-#[must_use]
-pub fn encode_command(command: &Command) -> Vec<u8> {
+///
+/// # Errors
+/// [`BadStored`], where [`decode_command`] would refuse them: what other managers could not
+/// read must never be proposed.
+pub fn encode_command(command: &Command) -> Result<Vec<u8>, BadStored> {
     let shape = shape::Command {
-        version: VERSION,
+        version: FORMAT,
         request: command.request.as_bytes().to_vec(),
         stamp: command.stamp.0,
         deadline: command.deadline.0,
         actor: Some(write_actor(&command.actor)),
         act: Some(write_act(&command.act)),
     };
-    shape.encode_to_vec()
+    let bytes = shape.encode_to_vec();
+    if decode_command(&bytes)? != *command {
+        return Err(Bad::new("command", "it does not read as it was written").of("command"));
+    }
+    Ok(bytes)
 }
 
 /// The command in these bytes.
@@ -36,50 +43,22 @@ pub fn encode_command(command: &Command) -> Vec<u8> {
 /// [`BadStored`].
 pub fn decode_command(bytes: &[u8]) -> Result<Command, BadStored> {
     let damaged = |bad: Bad| bad.of("command");
-    let shape = shape::Command::decode(bytes).map_err(|bad| damaged(Bad::new("shape", bad)))?;
-    if shape.version > VERSION {
-        return Err(BadStored::Newer { version: shape.version, level: 0 });
+    if bytes.len() > limits::COMMAND_BYTES {
+        return Err(damaged(Bad::new("command", "it is too long")));
     }
+    let shape = shape::Command::decode(bytes).map_err(|bad| damaged(Bad::new("shape", bad)))?;
+    of_this_format(shape.version, "command")?;
     read(shape).map_err(damaged)
 }
 
 fn read(shape: shape::Command) -> Read<Command> {
-    if shape.version == 0 {
-        return Err(Bad::new("version", "missing"));
-    }
     Ok(Command {
         request: id("request", &shape.request)?,
         stamp: Stamp(shape.stamp),
         deadline: Stamp(shape.deadline),
-        actor: read_actor(shape.actor)?,
+        actor: actor(shape.actor)?,
         act: read_act(there("act", shape.act)?)?,
     })
-}
-
-fn read_actor(shape: Option<shape::Actor>) -> Read<Actor> {
-    Ok(match there("actor", shape.and_then(|shape| shape.of))? {
-        actor::Of::Leader(node) => Actor::Leader(id("actor", &node)?),
-        actor::Of::Local(local) => {
-            Actor::Local { uid: local.uid, manager: id("actor", &local.manager)? }
-        }
-        actor::Of::Operator(operator) => Actor::Operator(id("actor", &operator)?),
-        actor::Of::Node(node) => Actor::Node(id("actor", &node)?),
-        actor::Of::Token(token) => Actor::Token(id("actor", &token)?),
-    })
-}
-
-fn write_actor(of: &Actor) -> shape::Actor {
-    let of = match of {
-        Actor::Leader(node) => actor::Of::Leader(node.as_bytes().to_vec()),
-        Actor::Local { uid, manager } => {
-            let manager = manager.as_bytes().to_vec();
-            actor::Of::Local(shape::LocalUser { uid: *uid, manager })
-        }
-        Actor::Operator(operator) => actor::Of::Operator(operator.as_bytes().to_vec()),
-        Actor::Node(node) => actor::Of::Node(node.as_bytes().to_vec()),
-        Actor::Token(token) => actor::Of::Token(token.as_bytes().to_vec()),
-    };
-    shape::Actor { of: Some(of) }
 }
 
 fn read_act(act: command::Act) -> Read<Act> {

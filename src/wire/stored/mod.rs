@@ -12,12 +12,16 @@ mod parts;
 mod state;
 
 #[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
 mod tests;
 
 pub use command::{decode_command, encode_command};
 pub use state::{StateReader, decode_state, encode_state};
 
 use std::fmt;
+
+use crate::base::OtherFormat;
 
 /// The shapes as generated.
 pub mod shape {
@@ -30,9 +34,6 @@ pub mod shape {
     include!(concat!(env!("OUT_DIR"), "/messages/skep.stored.v1.rs"));
 }
 
-/// The version that is written.
-pub const VERSION: u32 = 1;
-
 /// Stored bytes that are not what they should be. It names a place, never a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadStored {
@@ -43,6 +44,12 @@ pub enum BadStored {
         version: u32,
         /// The cluster's level; 0 where there is none.
         level: u32,
+    },
+    /// Written by an unreleased build, which nothing reads any more: status 23.
+    #[error("written by an unreleased build of skep (format {version})")]
+    Older {
+        /// The format's version.
+        version: u32,
     },
     /// Anything else: status 20.
     #[error("stored {what} is damaged: {why}")]
@@ -68,4 +75,15 @@ impl Bad {
     fn of(self, what: &'static str) -> BadStored {
         BadStored::Damaged { what, why: self.0 }
     }
+}
+
+/// Whether `version` is the one that is written; 0 is damage.
+fn of_this_format(version: u32, what: &'static str) -> Result<(), BadStored> {
+    if version == 0 {
+        return Err(Bad::new("version", "missing").of(what));
+    }
+    OtherFormat::check(version).map_err(|format| match format {
+        OtherFormat::Older(version) => BadStored::Older { version },
+        OtherFormat::Newer(version) => BadStored::Newer { version, level: 0 },
+    })
 }

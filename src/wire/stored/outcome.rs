@@ -6,7 +6,7 @@ use super::parts::{id, node, text, there, write_node};
 use super::shape::{self, changed, outcome};
 use super::{Bad, Read};
 use crate::base::Name;
-use crate::domain::{Changed, Outcome, Refusal, words};
+use crate::domain::{Changed, ChangedList, Few, Outcome, Refusal, words};
 
 type Answered = Result<Outcome, Refusal>;
 
@@ -14,8 +14,9 @@ pub(super) fn read(shape: Option<shape::Outcome>) -> Read<Answered> {
     Ok(match there("outcome", shape.and_then(|shape| shape.of))? {
         outcome::Of::Done(_) => Ok(Outcome::Done),
         outcome::Of::Changed(list) => {
-            let list = list.changed.into_iter().map(read_changed).collect::<Read<_>>()?;
-            Ok(Outcome::Changed(list))
+            let runs = list.changed.into_iter().map(read_run).collect::<Read<Vec<_>>>()?;
+            let list = ChangedList::from_runs(runs);
+            Ok(Outcome::Changed(list.ok_or_else(|| Bad::new("changed", "too many, or none"))?))
         }
         outcome::Of::Joined(of) => Ok(Outcome::Joined(Arc::new(node(Some(of))?))),
         outcome::Of::Refusal(refusal) => Err(read_refusal(refusal)?),
@@ -26,7 +27,7 @@ pub(super) fn write(of: &Answered) -> shape::Outcome {
     let of = match of {
         Ok(Outcome::Done) => outcome::Of::Done(true),
         Ok(Outcome::Changed(list)) => outcome::Of::Changed(shape::ChangedList {
-            changed: list.iter().map(write_changed).collect(),
+            changed: list.runs().iter().map(write_run).collect(),
         }),
         Ok(Outcome::Joined(of)) => outcome::Of::Joined(write_node(of)),
         Err(refusal) => outcome::Of::Refusal(write_refusal(refusal)),
@@ -34,18 +35,20 @@ pub(super) fn write(of: &Answered) -> shape::Outcome {
     shape::Outcome { of: Some(of) }
 }
 
-fn read_changed(shape: shape::Changed) -> Read<Changed> {
-    Ok(match there("changed", shape.of)? {
+fn read_run(shape: shape::Changed) -> Read<(Changed, u32)> {
+    let times = shape.times;
+    let changed = match there("changed", shape.of)? {
         changed::Of::Done(_) => Changed::Done,
         changed::Of::Already(_) => Changed::Already,
         changed::Of::Version(of) => {
             Changed::Version { secret: id("secret", &of.secret)?, number: of.number }
         }
         changed::Of::Service(service) => Changed::Service(id("service", &service)?),
-    })
+    };
+    Ok((changed, times))
 }
 
-fn write_changed(of: &Changed) -> shape::Changed {
+fn write_run((of, times): &(Changed, u32)) -> shape::Changed {
     let of = match of {
         Changed::Done => changed::Of::Done(true),
         Changed::Already => changed::Of::Already(true),
@@ -55,13 +58,16 @@ fn write_changed(of: &Changed) -> shape::Changed {
         }),
         Changed::Service(id) => changed::Of::Service(id.as_bytes().to_vec()),
     };
-    shape::Changed { of: Some(of) }
+    shape::Changed { of: Some(of), times: *times }
 }
 
 fn read_refusal(of: shape::Refusal) -> Read<Refusal> {
     let word = |text: &str| words::known(text).ok_or_else(|| Bad::new("refusal", "unknown word"));
     let name = || text::<Name>("refusal", &of.name);
-    let names = || of.names.iter().map(|name| text("refusal", name)).collect::<Read<_>>();
+    let few = || {
+        let names = of.names.iter().map(|name| text("refusal", name)).collect::<Read<_>>()?;
+        Few::read(names, of.first).ok_or_else(|| Bad::new("refusal", "more names than it counts"))
+    };
     let number = || u32::try_from(of.first).map_err(|bad| Bad::new("refusal", bad));
     Ok(match of.code {
         1 => Refusal::AlreadyInitialised,
@@ -70,7 +76,7 @@ fn read_refusal(of: shape::Refusal) -> Read<Refusal> {
         4 => Refusal::BadAct,
         5 => Refusal::Exists { kind: word(&of.text)?, name: name()? },
         6 => Refusal::NotFound { kind: word(&of.text)?, what: of.target },
-        7 => Refusal::InUse { secret: name()?, services: names()? },
+        7 => Refusal::InUse { secret: name()?, services: few()? },
         8 => Refusal::VersionInUse { secret: name()?, number: number()?, why: of.text },
         9 => Refusal::Conflict { what: of.text, expected: of.first, found: of.second },
         10 => Refusal::TargetTaken {
@@ -80,17 +86,21 @@ fn read_refusal(of: shape::Refusal) -> Read<Refusal> {
         },
         11 => Refusal::Limit { what: word(&of.text)?, limit: of.first },
         12 => Refusal::Token { why: of.text },
-        13 => Refusal::Holds { node: name()?, services: names()? },
+        13 => Refusal::Holds { node: name()?, services: few()? },
         14 => Refusal::LastManager { node: name()? },
         15 => Refusal::Invalid(of.text),
         16 => Refusal::Retired { found: of.first, wanted: of.second },
+        17 => Refusal::Busy { what: word(&of.text)?, limit: of.first },
         other => return Err(Bad::new("refusal", format_args!("{other} is not known"))),
     })
 }
 
 fn write_refusal(of: &Refusal) -> shape::Refusal {
     let mut shape = shape::Refusal { code: of.code(), ..shape::Refusal::default() };
-    let written = |names: &[Name]| names.iter().map(ToString::to_string).collect();
+    let written = |shape: &mut shape::Refusal, few: &Few| {
+        shape.names = few.names().iter().map(ToString::to_string).collect();
+        shape.first = few.count();
+    };
     match of {
         Refusal::AlreadyInitialised
         | Refusal::NotInitialised
@@ -106,7 +116,7 @@ fn write_refusal(of: &Refusal) -> shape::Refusal {
         }
         Refusal::InUse { secret, services } => {
             shape.name = secret.to_string();
-            shape.names = written(services);
+            written(&mut shape, services);
         }
         Refusal::VersionInUse { secret, number, why } => {
             shape.name = secret.to_string();
@@ -123,14 +133,14 @@ fn write_refusal(of: &Refusal) -> shape::Refusal {
             shape.target = target.to_string();
             shape.text = secret.to_string();
         }
-        Refusal::Limit { what, limit } => {
+        Refusal::Limit { what, limit } | Refusal::Busy { what, limit } => {
             (*what).clone_into(&mut shape.text);
             shape.first = *limit;
         }
         Refusal::Token { why } => shape.text.clone_from(why),
         Refusal::Holds { node, services } => {
             shape.name = node.to_string();
-            shape.names = written(services);
+            written(&mut shape, services);
         }
         Refusal::LastManager { node } => shape.name = node.to_string(),
         Refusal::Invalid(text) => shape.text.clone_from(text),

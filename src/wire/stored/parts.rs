@@ -9,9 +9,9 @@ use super::shape;
 use super::{Bad, Read};
 use crate::base::{BadId, Epoch, Label, Labels, Name, NodeId, Stamp, WrappedKey};
 use crate::domain::{
-    Activation, Attribute, Availability, Cluster, ClusterKey, Constraint, Grant, MountKind, Node,
-    NodeRole, OfflinePolicy, Operator, OperatorRole, Owner, Placement, Recipient, ServiceSpec,
-    Token,
+    Activation, Actor, Attribute, Availability, Cluster, ClusterKey, Constraint, Grant, MountKind,
+    Node, NodeRole, OfflinePolicy, Operator, OperatorRole, Owner, Placement, Recipient,
+    ServiceSpec, Token,
 };
 
 pub(super) fn id<T>(field: &str, bytes: &[u8]) -> Read<T>
@@ -91,6 +91,32 @@ pub(super) fn wrapped(key: Option<shape::WrappedKey>) -> Read<WrappedKey> {
 
 pub(super) fn write_wrapped(key: &WrappedKey) -> shape::WrappedKey {
     shape::WrappedKey { number: key.number, bytes: key.bytes.clone() }
+}
+
+pub(super) fn actor(shape: Option<shape::Actor>) -> Read<Actor> {
+    Ok(match there("actor", shape.and_then(|shape| shape.of))? {
+        shape::actor::Of::Leader(node) => Actor::Leader(id("actor", &node)?),
+        shape::actor::Of::Local(local) => {
+            Actor::Local { uid: local.uid, manager: id("actor", &local.manager)? }
+        }
+        shape::actor::Of::Operator(operator) => Actor::Operator(id("actor", &operator)?),
+        shape::actor::Of::Node(node) => Actor::Node(id("actor", &node)?),
+        shape::actor::Of::Token(token) => Actor::Token(id("actor", &token)?),
+    })
+}
+
+pub(super) fn write_actor(of: &Actor) -> shape::Actor {
+    let of = match of {
+        Actor::Leader(node) => shape::actor::Of::Leader(node.as_bytes().to_vec()),
+        Actor::Local { uid, manager } => {
+            let manager = manager.as_bytes().to_vec();
+            shape::actor::Of::Local(shape::LocalUser { uid: *uid, manager })
+        }
+        Actor::Operator(operator) => shape::actor::Of::Operator(operator.as_bytes().to_vec()),
+        Actor::Node(node) => shape::actor::Of::Node(node.as_bytes().to_vec()),
+        Actor::Token(token) => shape::actor::Of::Token(token.as_bytes().to_vec()),
+    };
+    shape::Actor { of: Some(of) }
 }
 
 pub(super) fn spec(spec: Option<shape::ServiceSpec>) -> Read<ServiceSpec> {

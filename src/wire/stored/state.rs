@@ -10,20 +10,20 @@ use prost::encoding::{decode_varint, encoded_len_varint};
 
 use super::opened::{opened, write_opened};
 use super::parts::{
-    cluster, fixed, grant, id, labels, node, operator, sealed, spec, text, there, token, wrapped,
-    write_cluster, write_grant, write_labels, write_node, write_operator, write_spec, write_token,
-    write_wrapped,
+    actor, cluster, fixed, grant, id, labels, node, operator, sealed, spec, text, there, token,
+    wrapped, write_actor, write_cluster, write_grant, write_labels, write_node, write_operator,
+    write_spec, write_token, write_wrapped,
 };
 use super::shape::{self, record::Of};
-use super::{Bad, BadStored, Read, VERSION, outcome};
-use crate::base::{Revision, Stamp};
+use super::{Bad, BadStored, Read, of_this_format, outcome};
+use crate::base::{FORMAT, OtherFormat, Revision, Stamp};
 use crate::domain::{
     Answer, Exposure, LEVEL, Reporter, Secret, Service, State, Version, invariant,
 };
 
 /// Bytes of one record: a value, or a service with all its grants and the
 /// longest targets, and as much again.
-const RECORD_BYTES: usize = 1024 * 1024;
+pub(super) const RECORD_BYTES: usize = 1024 * 1024;
 /// Bytes of the length before a record of at most [`RECORD_BYTES`].
 const LENGTH_BYTES: usize = 3;
 
@@ -31,7 +31,7 @@ const LENGTH_BYTES: usize = 3;
 /// what [`StateReader`] reads.
 pub fn encode_state(state: &State) -> impl Iterator<Item = Vec<u8>> + '_ {
     let head = Of::Head(shape::Head {
-        version: VERSION,
+        version: FORMAT,
         level: state.level,
         cluster: state.cluster.as_deref().map(write_cluster),
         stamp: state.stamp.0,
@@ -134,6 +134,7 @@ fn rest(state: &State) -> impl Iterator<Item = Of> + '_ {
             request: request.as_bytes().to_vec(),
             deadline: answer.deadline.0,
             revision: answer.revision.0,
+            actor: Some(write_actor(&answer.actor)),
             outcome: Some(outcome::write(&answer.outcome)),
         })
     });
@@ -230,10 +231,12 @@ impl StateReader {
         let damaged = |bad: Bad| bad.of("state");
         let record = shape::Record::decode(bytes).map_err(|bad| damaged(Bad::new("shape", bad)))?;
         let of = there("record", record.of).map_err(damaged)?;
-        if let Of::Head(head) = &of
-            && (head.version > VERSION || head.level > LEVEL)
-        {
-            return Err(BadStored::Newer { version: head.version, level: head.level });
+        if let Of::Head(head) = &of {
+            let newer = OtherFormat::check(head.version) == Err(OtherFormat::Newer(head.version));
+            if newer || head.level > LEVEL {
+                return Err(BadStored::Newer { version: head.version, level: head.level });
+            }
+            of_this_format(head.version, "state")?;
         }
         let first = self.records == 0;
         if first != matches!(of, Of::Head(_)) || self.end.is_some() {
@@ -255,9 +258,6 @@ impl StateReader {
                 state.stamp = Stamp(of.stamp);
                 state.revision = Revision(of.revision);
                 state.audit_head = fixed("audit head", &of.audit_head)?;
-                if of.version == 0 {
-                    return Err(Bad::new("version", "missing"));
-                }
                 Ok(())
             }
             Of::Node(of) => put(&mut state.nodes, id("node", &of.id)?, Arc::new(node(of.node)?)),
@@ -291,6 +291,7 @@ impl StateReader {
                 let answer = Answer {
                     deadline: Stamp(of.deadline),
                     revision: Revision(of.revision),
+                    actor: actor(of.actor)?,
                     outcome: outcome::read(of.outcome)?,
                 };
                 put(&mut state.answers, id("request", &of.request)?, answer)
