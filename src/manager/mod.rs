@@ -34,7 +34,7 @@ mod voters;
 pub use api::ControlService;
 pub use caller::LocalRules;
 pub use core::Core;
-pub use dispatch::{DeliveryService, Dispatch, Seen};
+pub use dispatch::{DeliveryService, Dispatch, Seen, TooMany};
 pub use folder::FolderError;
 pub use join::MembershipService;
 pub use keys::{ISSUING_KEY, KeyHolder, NoKey};

@@ -273,8 +273,8 @@ impl Control for ControlService {
                 let stream = onward.ask(request, Broken::NothingDone, ask).await?;
                 Ok(onward.hand_on(stream))
             }
-            At::Here(running, _) => {
-                Ok(Response::new(reads::watch(&running, &request.into_inner())?))
+            At::Here(running, admitted) => {
+                Ok(Response::new(reads::watch(&running, &admitted, &request.into_inner())?))
             }
         }
     }

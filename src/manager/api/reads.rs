@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use super::super::caller::Admitted;
 use super::super::join::recipient_views;
 use super::super::problem::Problem;
 use super::super::running::Running;
@@ -265,6 +266,7 @@ pub(super) fn recipients(running: &Running) -> Result<api::RecipientsReply, Prob
 /// Follows a delivery until it is done, the caller is gone or the manager stops.
 pub(super) fn watch(
     running: &Arc<Running>,
+    admitted: &Admitted,
     request: &api::WatchDeliveryRequest,
 ) -> Result<ReceiverStream<Result<api::DeliveryProgress, Status>>, Problem> {
     running.leads()?;
@@ -275,7 +277,13 @@ pub(super) fn watch(
         request.services.iter().map(|id| read_id("services", id)).collect::<Result<_, _>>()?;
     let nodes: BTreeSet<NodeId> =
         request.nodes.iter().map(|id| read_id("nodes", id)).collect::<Result<_, _>>()?;
-    let mut progress = running.dispatch.watch(Revision(request.revision), services, nodes);
+    let revision = Revision(request.revision);
+    let progress = running.dispatch.watch(admitted.actor()?, revision, services, nodes);
+    let mut progress = progress.map_err(|why| {
+        Problem::too_often(why.to_string()).hint(
+            "delivery goes on; skep status shows what is pending, and waiting can be repeated",
+        )
+    })?;
     let (sender, receiver) = mpsc::channel(1);
     let stop = running.stop.clone();
     tokio::spawn(async move {

@@ -16,6 +16,7 @@ mod step;
 mod table;
 mod wanted;
 mod watch;
+mod watchers;
 
 #[cfg(test)]
 mod tests;
@@ -31,10 +32,11 @@ use tokio::sync::mpsc;
 
 pub use self::service::DeliveryService;
 use self::table::{Cut, Table};
+pub use self::watchers::TooMany;
 use super::Core;
 use crate::base::{NodeId, Revision, ServiceId, Stamp};
 use crate::consensus::Leadership;
-use crate::domain::{Fact, nodes_touched};
+use crate::domain::{Actor, Fact, nodes_touched};
 use crate::transport::rpc::api::delivery_server::DeliveryServer;
 use crate::wire::api;
 
@@ -83,6 +85,7 @@ pub struct Seen {
 struct Shared {
     core: Arc<Core>,
     table: Table,
+    watchers: Arc<watchers::Watchers>,
     /// How often each node may report opens.
     reports: DefaultKeyedRateLimiter<NodeId>,
 }
@@ -93,7 +96,8 @@ impl Dispatch {
     #[must_use]
     pub fn start(core: Arc<Core>) -> Self {
         let reports = RateLimiter::keyed(Quota::per_second(REPORTS).allow_burst(BACKLOG));
-        let shared = Arc::new(Shared { core, table: Table::default(), reports });
+        let shared =
+            Arc::new(Shared { core, table: Table::default(), watchers: Arc::default(), reports });
         tokio::spawn(follow(Arc::clone(&shared)));
         tokio::spawn(confirm::run(Arc::clone(&shared)));
         Self { shared }
@@ -114,16 +118,26 @@ impl Dispatch {
     /// Progress of everything due at `revision` of these services and nodes: a
     /// message at once and at each change, until one has `done`. It ends without
     /// `done` after one with `failed`, and where this manager leads no more.
+    ///
+    /// # Errors
+    /// [`TooMany`]: `actor` waits for enough already, or all together do.
     pub fn watch(
         &self,
+        actor: Actor,
         revision: Revision,
         services: BTreeSet<ServiceId>,
         nodes: BTreeSet<NodeId>,
-    ) -> mpsc::Receiver<api::DeliveryProgress> {
-        let (progress, receiver) = mpsc::channel(1);
+    ) -> Result<mpsc::Receiver<api::DeliveryProgress>, TooMany> {
         let asked = watch::Asked { revision, services, nodes };
-        tokio::spawn(watch::run(Arc::clone(&self.shared), asked, progress));
-        receiver
+        let pairs = self.shared.core.consensus.read(|state| watch::pairs(state, &asked));
+        let place = self.shared.watchers.enter(actor, pairs)?;
+        let (progress, receiver) = mpsc::channel(1);
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            watch::run(shared, asked, progress).await;
+            drop(place);
+        });
+        Ok(receiver)
     }
 
     /// Cuts a node's session at once (it was removed).
