@@ -21,6 +21,7 @@ use skep::manager::{Core, Dispatch, KeyHolder};
 use skep::seal::{BoxKey, ClusterKey, DataKey, Dek, ValueContext, box_cluster_key, seal_value};
 use skep::transport::{ClientTls, Credentials, ServerTls, serve};
 use skep::wire::api;
+use tokio::sync::mpsc;
 
 /// How long anything here may take.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
@@ -286,13 +287,25 @@ impl Cluster {
         self.core.consensus.read(|state| state.exposed.contains_key(&(node, service)))
     }
 
+    /// Waits as the leader's own user would.
+    pub(crate) fn watch<const S: usize, const N: usize>(
+        &self,
+        revision: Revision,
+        services: [ServiceId; S],
+        nodes: [NodeId; N],
+    ) -> mpsc::Receiver<api::DeliveryProgress> {
+        let actor = Actor::Local { uid: 0, manager: self.core.node };
+        let watch = self.dispatch.watch(actor, revision, services.into(), nodes.into());
+        watch.expect("few wait")
+    }
+
     /// Waits for everything of a service, and answers the last progress.
     pub(crate) async fn delivered(
         &self,
         revision: Revision,
         service: ServiceId,
     ) -> api::DeliveryProgress {
-        let mut watch = self.dispatch.watch(revision, [service].into(), [].into());
+        let mut watch = self.watch(revision, [service], []);
         let mut last = None;
         while let Some(progress) = soon(watch.recv()).await {
             last = Some(progress);

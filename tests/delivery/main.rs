@@ -35,7 +35,7 @@ async fn a_grant_a_rotation_and_a_revoke_reach_the_node() {
     assert!(cluster.exposed(machine.node, web), "recorded before the first byte");
     assert!(push.placed_changed && push.placed[0].grants == 1, "all of it in one push");
     agent.apply(&push, values);
-    let mut waiting = cluster.dispatch.watch(granted, [web].into(), [].into());
+    let mut waiting = cluster.watch(granted, [web], []);
     let progress = soon(waiting.recv()).await.expect("progress");
     assert_eq!((progress.nodes, progress.delivered, progress.done), (1, 0, false));
     assert_eq!(progress.laggards[0].name, "db1");
@@ -127,7 +127,7 @@ async fn an_agent_that_comes_back_gets_what_it_lacks() {
 
     let removed = cluster.change(Change::RemoveService { id: old }).await;
     let rotated = cluster.update(one, b"new").await;
-    let mut waiting = cluster.dispatch.watch(removed, [old].into(), [].into());
+    let mut waiting = cluster.watch(removed, [old], []);
     let progress = soon(waiting.recv()).await.expect("progress");
     assert!(progress.laggards[0].why.starts_with("down since "), "{:?}", progress.laggards);
 
@@ -180,7 +180,7 @@ async fn a_drained_node_is_wiped_and_waited_for() {
     let drain =
         Change::UpdateNode { id: machine.node, put: Vec::new(), gone: Vec::new(), availability };
     let drained = cluster.change(drain).await;
-    let mut waiting = cluster.dispatch.watch(drained, [].into(), [machine.node].into());
+    let mut waiting = cluster.watch(drained, [], [machine.node]);
     let progress = soon(waiting.recv()).await.expect("progress");
     assert_eq!((progress.nodes, progress.done), (1, false));
     session.follow(&mut agent).await;
