@@ -2,6 +2,7 @@
 //! that is safe to call. The rest of Skep forbids `unsafe`.
 
 mod descriptors;
+mod heap;
 mod maps;
 mod pages;
 mod peer;
@@ -11,6 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 pub use descriptors::own_descriptors;
+pub use heap::give_back_large_allocations;
 pub use maps::{unlocked_bytes, without_memfd_secret};
 pub use pages::{LockedArray, LockedBytes};
 pub use peer::peer_groups;
