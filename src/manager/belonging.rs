@@ -14,6 +14,7 @@ use tonic::{Extensions, Request};
 
 use super::caller::Admitted;
 use super::lifecycle::{End, Manager};
+use super::policy::Method;
 use super::problem::Problem;
 use super::running::Running;
 use crate::base::NodeId;
@@ -47,7 +48,7 @@ pub(super) fn answer(
     extensions: &Extensions,
 ) -> Result<api::BelongingReply, Problem> {
     let core = &running.core;
-    Admitted::raft(extensions, core.cluster)?;
+    Admitted::of(extensions, Method::Raft)?;
     let Some(Caller::Peer(peer)) = caller(extensions) else {
         return Err(Problem::not_allowed("the caller is not known"));
     };

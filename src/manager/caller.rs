@@ -7,10 +7,11 @@
 use std::net::IpAddr;
 
 use prost::Message;
+use tonic::Extensions;
+use tonic::codegen::http::request::Parts;
 use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::{Extensions, Request, Status};
 
-use super::policy::{Method, Policy, Who};
+use super::policy::{Method, Policy, Resource, Who};
 use super::problem::Problem;
 use crate::base::{ClusterId, NodeId, OperatorId};
 use crate::ca::{CertificateRole, Leaf};
@@ -25,12 +26,15 @@ pub(super) struct LocalUser {
     uid: u32,
 }
 
-/// Somebody the state knows, or nobody in particular, allowed to do what was
-/// asked. Only this module makes one.
+/// Somebody the state knows, a user of the control socket, or nobody in particular,
+/// allowed to call one method. Only this module makes one, and only the gate
+/// (`admit`) asks for it: it stands in a request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Admitted {
     who: Who,
+    method: Method,
     actor: Option<Actor>,
+    local: Option<LocalUser>,
 }
 
 /// For which of its local users another manager asks. Stands in a request's
@@ -56,15 +60,22 @@ impl Behalf {
     ///
     /// # Errors
     /// Nobody that is known.
-    pub(super) fn take(mut request: Request<()>) -> Result<Request<()>, Status> {
-        let Some(value) = request.metadata().get_bin(BEHALF) else { return Ok(request) };
+    pub(super) fn take(parts: &mut Parts) -> Result<(), Problem> {
+        if !parts.headers.contains_key(BEHALF) {
+            return Ok(());
+        }
+        let metadata = MetadataMap::from_headers(std::mem::take(&mut parts.headers));
+        let read = metadata.get_bin(BEHALF).and_then(|value| value.to_bytes().ok());
+        parts.headers = metadata.into_headers();
+        let who = || {
+            let read = api::OnBehalf::decode(read?).ok()?;
+            let role = Role::ALL.into_iter().find(|role| role.text() == read.role)?;
+            Some(Self { who: role.0, uid: read.uid })
+        };
         let unsound = || Problem::bad_input("the request says for whom it is in an unknown way");
-        let bytes = value.to_bytes().map_err(|_| unsound())?;
-        let read = api::OnBehalf::decode(bytes).map_err(|_| unsound())?;
-        let role = Role::ALL.into_iter().find(|role| role.text() == read.role);
-        let who = role.ok_or_else(unsound)?.0;
-        request.extensions_mut().insert(Self { who, uid: read.uid });
-        Ok(request)
+        let behalf = who().ok_or_else(unsound)?;
+        parts.extensions.insert(behalf);
+        Ok(())
     }
 }
 
@@ -105,50 +116,62 @@ pub struct LocalRules {
 }
 
 impl LocalRules {
+    /// Whether it is root, or the daemon's own user.
+    pub(super) fn is_owner(&self, uid: u32) -> bool {
+        uid == 0 || uid == self.uid
+    }
     /// Of several groups that a user is in, the first one given counts.
     fn role(&self, uid: u32, gid: u32, others: &[u32]) -> Option<Who> {
-        if uid == 0 || uid == self.uid {
+        if self.is_owner(uid) {
             return Some(Who::Local);
         }
         let group = self.groups.iter().find(|(group, _)| *group == gid || others.contains(group));
         group.map(|(_, role)| Who::Operator(*role))
     }
-    /// The local user that made this request; `None` where it came over mTLS.
+    /// The local user that made this request.
     ///
     /// # Errors
     /// What a user without a role is told.
-    pub(super) fn user(&self, extensions: &Extensions) -> Result<Option<LocalUser>, Problem> {
-        let Some(caller) = local_caller(extensions) else { return Ok(None) };
+    fn user(&self, extensions: &Extensions) -> Result<LocalUser, Problem> {
+        let caller = local_caller(extensions);
+        let caller = caller.ok_or_else(|| Problem::not_allowed("the caller is not known"))?;
         let uid = caller.uid();
         let who = self.role(uid, caller.gid(), caller.groups()).ok_or_else(|| {
             Problem::not_allowed(format!("uid {uid} may not use this manager's control socket"))
                 .hint("call as root or as the manager's user, or start it with --socket-role")
         })?;
-        Ok(Some(LocalUser { who, uid }))
+        Ok(LocalUser { who, uid })
     }
 }
 
 impl LocalUser {
-    /// Checks the policy.
-    ///
-    /// # Errors
-    /// What somebody who may not is told.
-    pub(super) fn may(self, method: Method) -> Result<(), Problem> {
-        check(self.who, method)
+    /// The same as whoever changes something by itself, at `manager`.
+    #[must_use]
+    pub(super) fn acting(self, manager: NodeId) -> Admitted {
+        let actor = Some(Actor::Local { uid: self.uid, manager });
+        Admitted { who: self.who, method: Method::Intake, actor, local: Some(self) }
     }
     /// For whom the leader is asked.
     #[must_use]
     pub(super) fn behalf(self) -> Behalf {
         Behalf { who: self.who, uid: self.uid }
     }
-    /// The same as an actor of `manager`.
-    #[must_use]
-    pub(super) fn admitted(self, manager: NodeId) -> Admitted {
-        Admitted { who: self.who, actor: Some(Actor::Local { uid: self.uid, manager }) }
-    }
 }
 
 impl Admitted {
+    /// Whoever made this request on the control socket, if it may call the method.
+    ///
+    /// # Errors
+    /// What the caller is told.
+    pub(super) fn on_socket(
+        rules: &LocalRules,
+        extensions: &Extensions,
+        method: Method,
+    ) -> Result<Self, Problem> {
+        let user = rules.user(extensions)?;
+        check(user.who, method, None)?;
+        Ok(Self { who: user.who, method, actor: None, local: Some(user) })
+    }
     /// Whoever made this request over mTLS, if the state knows it and the policy
     /// allows the method.
     ///
@@ -160,29 +183,29 @@ impl Admitted {
         state: &State,
         method: Method,
     ) -> Result<Self, Problem> {
-        let admitted = match caller(extensions) {
+        if method.is_local() {
+            // Whoever it is, and for whomever a manager asks.
+            return Err(for_the_socket());
+        }
+        let (who, actor) = match caller(extensions) {
             None => return Err(Problem::not_allowed("the caller is not known")),
-            Some(Caller::Anonymous) => Self { who: Who::Anonymous, actor: None },
-            Some(Caller::Expired(_)) => {
-                return Err(Problem::not_allowed("the certificate has expired")
-                    .hint("join again, or have an admin make a new identity"));
-            }
+            Some(Caller::Anonymous) => (Who::Anonymous, None),
+            Some(Caller::Expired(peer)) => return Err(expired(peer.leaf())),
             Some(Caller::Peer(peer)) => listed(peer.leaf(), cluster, state)?,
         };
-        let admitted = match extensions.get::<Behalf>() {
-            Some(behalf) => admitted.speaks_for(*behalf)?,
-            None => admitted,
+        let (who, actor) = match (extensions.get::<Behalf>(), actor) {
+            (Some(behalf), Some(Actor::Node(manager))) => {
+                check(who, Method::Forward, None)?;
+                (behalf.who, Some(Actor::Local { uid: behalf.uid, manager }))
+            }
+            (Some(_), _) => {
+                check(who, Method::Forward, None)?;
+                return Err(Problem::not_allowed("only a manager speaks for others"));
+            }
+            (None, actor) => (who, actor),
         };
-        check(admitted.who, method)?;
-        Ok(admitted)
-    }
-    /// A manager that asks on behalf of one of its local users is that user.
-    fn speaks_for(self, behalf: Behalf) -> Result<Self, Problem> {
-        check(self.who, Method::Forward)?;
-        let Some(Actor::Node(manager)) = self.actor else {
-            return Err(Problem::not_allowed("only a manager speaks for others"));
-        };
-        Ok(LocalUser { who: behalf.who, uid: behalf.uid }.admitted(manager))
+        check(who, method, None)?;
+        Ok(Self { who, method, actor, local: None })
     }
     /// Whether this request shows a certificate that the state does not list. Only
     /// whoever leads knows for sure that nobody has it.
@@ -197,7 +220,7 @@ impl Admitted {
     ///
     /// # Errors
     /// What another caller is told.
-    pub(super) fn raft(extensions: &Extensions, cluster: ClusterId) -> Result<(), Problem> {
+    pub(super) fn raft(extensions: &Extensions, cluster: ClusterId) -> Result<Self, Problem> {
         let who = match caller(extensions) {
             Some(Caller::Peer(peer)) if peer.leaf().subject.cluster == cluster => {
                 match peer.leaf().subject.role {
@@ -209,14 +232,52 @@ impl Admitted {
             }
             Some(Caller::Peer(_) | Caller::Anonymous | Caller::Expired(_)) | None => Who::Anonymous,
         };
-        check(who, Method::Raft)
+        check(who, Method::Raft, None)?;
+        Ok(Self { who, method: Method::Raft, actor: None, local: None })
     }
-    /// Checks one more thing that the same call does.
+    /// Whom the gate admitted, for a handler of this method.
+    ///
+    /// # Errors
+    /// The call did not come through the gate, or as another method: nobody is served so.
+    pub(super) fn of(extensions: &Extensions, method: Method) -> Result<&Self, Problem> {
+        let admitted = extensions.get::<Self>().filter(|admitted| admitted.method == method);
+        admitted
+            .ok_or_else(|| Problem::bug(format!("a call to {} was not admitted", method.text())))
+    }
+    /// The user of this manager's control socket that it is, if it is one.
+    #[must_use]
+    pub(super) fn local(&self) -> Option<LocalUser> {
+        self.local
+    }
+    /// The same as an actor: a local user is one of this manager.
+    #[must_use]
+    pub(super) fn at(&self, manager: NodeId) -> Self {
+        let local = self.local.map(|user| Actor::Local { uid: user.uid, manager });
+        Self { actor: local.or_else(|| self.actor.clone()), ..self.clone() }
+    }
+    /// What it is.
+    #[must_use]
+    pub(super) fn who(&self) -> Who {
+        self.who
+    }
+    /// Which one, for a line in the log; empty where nobody knows.
+    #[must_use]
+    pub(super) fn id(&self) -> String {
+        match (&self.local, &self.actor) {
+            (Some(user), _) => user.uid.to_string(),
+            (None, Some(Actor::Node(id) | Actor::Leader(id))) => id.to_string(),
+            (None, Some(Actor::Operator(id))) => id.to_string(),
+            (None, Some(Actor::Local { uid, manager })) => format!("{uid}@{manager}"),
+            (None, Some(Actor::Token(id))) => id.to_string(),
+            (None, None) => String::new(),
+        }
+    }
+    /// Checks one change that the call makes, once it is known to what.
     ///
     /// # Errors
     /// What somebody who may not is told.
-    pub(super) fn may(&self, method: Method) -> Result<(), Problem> {
-        check(self.who, method)
+    pub(super) fn may_change(&self, method: Method, on: &Resource<'_>) -> Result<(), Problem> {
+        check(self.who, method, Some(on))
     }
     /// Whether it is another manager, asking for itself.
     #[must_use]
@@ -233,16 +294,36 @@ impl Admitted {
     }
 }
 
-fn check(who: Who, method: Method) -> Result<(), Problem> {
-    if Policy::allow(who, method) {
+fn check(who: Who, method: Method, on: Option<&Resource<'_>>) -> Result<(), Problem> {
+    let allowed = match on {
+        None => Policy::allow(who, method),
+        Some(resource) => Policy::allow_on(who, method, resource),
+    };
+    if allowed {
         return Ok(());
     }
-    tracing::warn!(event = "call_refused", who = who.text(), what = method.text());
     Err(Problem::not_allowed(format!("{} may not {}", who.text(), method.text())))
 }
 
+fn for_the_socket() -> Problem {
+    Problem::not_allowed("that is for the manager's own control socket alone")
+        .hint("call it on the manager's machine, without --host")
+}
+
+/// What the holder of a certificate that has expired is told. An agent ends then.
+fn expired(leaf: &Leaf) -> Problem {
+    match leaf.subject.role {
+        CertificateRole::Worker(_) => Problem::gone("this node's certificate has expired")
+            .hint("join it again with a new token"),
+        CertificateRole::Manager(_) | CertificateRole::Operator(_) => {
+            Problem::not_allowed("the certificate has expired")
+                .hint("join again, or have an admin make a new identity")
+        }
+    }
+}
+
 /// What the state says of the holder of a verified certificate.
-fn listed(leaf: &Leaf, cluster: ClusterId, state: &State) -> Result<Admitted, Problem> {
+fn listed(leaf: &Leaf, cluster: ClusterId, state: &State) -> Result<(Who, Option<Actor>), Problem> {
     let removed = || {
         Problem::not_allowed("this identity is not (or no longer) one of the cluster's")
             .hint("it may have been removed: skep node ls on a manager")
@@ -260,7 +341,7 @@ fn listed(leaf: &Leaf, cluster: ClusterId, state: &State) -> Result<Admitted, Pr
                 .map(|role| (Who::Operator(role), Actor::Operator(id))),
         };
     let (who, actor) = found.ok_or_else(removed)?;
-    Ok(Admitted { who, actor: Some(actor) })
+    Ok((who, Some(actor)))
 }
 
 fn node(state: &State, id: NodeId, role: NodeRole, key: &[u8; 32]) -> bool {
@@ -315,9 +396,9 @@ mod tests {
     fn id_and_key_must_be_those_of_the_state() {
         let state = state();
         let worker = listed(&leaf(CertificateRole::Worker(NODE), [1; 32]), CLUSTER, &state);
-        assert_eq!(worker.expect("listed").who, Who::Worker);
+        assert_eq!(worker.expect("listed").0, Who::Worker);
         let editor = listed(&leaf(CertificateRole::Operator(OPERATOR), [7; 32]), CLUSTER, &state);
-        assert_eq!(editor.expect("listed").actor, Some(Actor::Operator(OPERATOR)));
+        assert_eq!(editor.expect("listed").1, Some(Actor::Operator(OPERATOR)));
 
         let refused = [
             leaf(CertificateRole::Worker(NODE), [9; 32]),
@@ -380,23 +461,46 @@ mod tests {
         assert!(ask(CertificateRole::Worker(NODE), [1; 32], viewer, Method::Read).is_err());
     }
 
+    fn parts(metadata: MetadataMap) -> Parts {
+        let (mut parts, ()) = tonic::codegen::http::Request::new(()).into_parts();
+        parts.headers = metadata.into_headers();
+        parts
+    }
+
     #[test]
     fn for_whom_travels_in_the_metadata() {
         for role in Role::ALL {
             let behalf = Behalf { who: role.0, uid: 7 };
-            let mut request = Request::new(());
-            behalf.write(request.metadata_mut());
-            let taken = Behalf::take(request).expect("sound");
-            assert_eq!(taken.extensions().get(), Some(&behalf));
+            let mut metadata = MetadataMap::new();
+            behalf.write(&mut metadata);
+            let mut parts = parts(metadata);
+            Behalf::take(&mut parts).expect("sound");
+            assert_eq!(parts.extensions.get(), Some(&behalf));
         }
         for bytes in [
             &b"\xff\xff"[..],
             b"",
             &api::OnBehalf { uid: 0, role: "manager".into() }.encode_to_vec(),
         ] {
-            let mut request = Request::new(());
-            request.metadata_mut().insert_bin(BEHALF, MetadataValue::from_bytes(bytes));
-            assert!(Behalf::take(request).is_err(), "{bytes:?}");
+            let mut metadata = MetadataMap::new();
+            metadata.insert_bin(BEHALF, MetadataValue::from_bytes(bytes));
+            assert!(Behalf::take(&mut parts(metadata)).is_err(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_for_the_socket_is_refused_to_all_that_come_over_the_network() {
+        let mut state = state();
+        let manager = NodeId::from_bytes([9; 16]);
+        let mut listed = crate::domain::testing::worker("m2");
+        listed.role = NodeRole::Manager;
+        state.nodes.insert(manager, Arc::new(listed));
+        let behalf = Some(Behalf { who: Who::Local, uid: 0 });
+        let extensions = extensions(leaf(CertificateRole::Manager(manager), [1; 32]), behalf);
+        let ask = |method| Admitted::remote(&extensions, CLUSTER, &state, method);
+        assert!(ask(Method::Lock).is_ok());
+        for method in [Method::Init, Method::Enter, Method::Leave, Method::Unlock, Method::Repair] {
+            assert!(ask(method).is_err(), "{method:?}");
         }
     }
 
@@ -405,6 +509,17 @@ mod tests {
         let extensions = Extensions::default();
         let refused = Admitted::remote(&extensions, CLUSTER, &state(), Method::Join);
         assert_eq!(refused.expect_err("refused").exit(), 1);
-        assert_eq!(LocalRules::default().user(&extensions), Ok(None));
+        assert!(LocalRules::default().user(&extensions).is_err());
+        let handled = Admitted::of(&extensions, Method::Join);
+        assert_eq!(handled.expect_err("not admitted").exit(), 70);
+    }
+
+    #[test]
+    fn a_handler_serves_only_what_was_admitted_as_its_own() {
+        let mut found = extensions(leaf(CertificateRole::Worker(NODE), [1; 32]), None);
+        let admitted = Admitted::remote(&found, CLUSTER, &state(), Method::Session);
+        found.insert(admitted.expect("admitted"));
+        assert!(Admitted::of(&found, Method::Session).is_ok());
+        assert!(Admitted::of(&found, Method::Read).is_err());
     }
 }

@@ -98,7 +98,7 @@ impl Manager {
         let node = prepared.node;
         let founding = Founding::new(&self.0, *prepared, &request)?;
         let listener = self.0.listen()?;
-        let actor = user.admitted(node).actor()?;
+        let actor = user.acting(node).actor()?;
         let reply = founding.reply.clone();
         match self.0.carry_out(founding, actor).await {
             Ok(started) => {

@@ -39,10 +39,8 @@ impl MembershipService {
         MembershipServer::new(Self { manager }).max_decoding_message_size(limits::JOIN_BYTES)
     }
     fn admit(&self, extensions: &Extensions) -> Result<Arc<Running>, Problem> {
+        Admitted::of(extensions, Method::Join)?;
         let running = self.manager.0.running()?;
-        let core = &running.core;
-        core.consensus
-            .read(|state| Admitted::remote(extensions, core.cluster, state, Method::Join))?;
         within_rate(&self.manager.0.joins, extensions)?;
         Ok(running)
     }

@@ -84,7 +84,7 @@ async fn removed(running: &Arc<Running>, user: LocalUser) -> Result<(), Problem>
                 let onward = Onward { running: running.clone(), leader, behalf: user.behalf() };
                 onward.apply(Request::new(request.clone())).await.map(drop)
             }
-            None => served::apply(running, &user.admitted(own), request.clone())
+            None => served::apply(running, &user.acting(own), request.clone())
                 .await
                 .map(drop)
                 .map_err(Status::from),

@@ -2,6 +2,7 @@
 //!
 //! It deliberately holds no value: it moves 32-byte keys between boxes.
 
+mod admit;
 mod api;
 mod belonging;
 mod caller;

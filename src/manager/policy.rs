@@ -1,5 +1,6 @@
 //! Who may do what: one table, and nothing else decides it.
 
+use crate::base::Name;
 use crate::domain::OperatorRole;
 
 /// Who asks, as far as it decides what is allowed.
@@ -64,6 +65,28 @@ pub enum Method {
     Forward,
 }
 
+/// Kinds of what can be changed or read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A secret, its versions included.
+    Secret,
+    /// A service, its grants included.
+    Service,
+    /// A join token.
+    Token,
+    /// A node.
+    Node,
+}
+
+/// What a call turns out to be about, once its message is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resource<'a> {
+    /// Of which kind.
+    pub kind: Kind,
+    /// Which one; `None`: any, or one that does not exist.
+    pub name: Option<&'a Name>,
+}
+
 use OperatorRole::{Admin, Auditor, Editor, Viewer};
 use Who::{Anonymous, Local, Manager, Operator, Worker};
 
@@ -98,6 +121,36 @@ impl Policy {
         };
         allowed.contains(&who)
     }
+    /// Whether `who` may do this to one thing: asked once for each change, after
+    /// [`Self::allow`] let the call in. No role is bound to names.
+    #[must_use]
+    pub fn allow_on(who: Who, method: Method, on: &Resource<'_>) -> bool {
+        let fits = match method {
+            Method::WriteSecrets => on.kind == Kind::Secret,
+            Method::WriteServices => on.kind == Kind::Service,
+            Method::WriteTokens => on.kind == Kind::Token,
+            Method::WriteNodes => on.kind == Kind::Node,
+            // What is not a change has no one thing that it is about.
+            Method::Status
+            | Method::Init
+            | Method::Enter
+            | Method::Leave
+            | Method::StepDown
+            | Method::Unlock
+            | Method::Lock
+            | Method::Repair
+            | Method::Intake
+            | Method::Watch
+            | Method::Read
+            | Method::ReadTokens
+            | Method::Recipients
+            | Method::Join
+            | Method::Session
+            | Method::Raft
+            | Method::Forward => false,
+        };
+        fits && Self::allow(who, method)
+    }
 }
 
 impl Who {
@@ -118,6 +171,12 @@ impl Who {
 }
 
 impl Method {
+    /// Whether it is for the manager's own control socket alone: over the network
+    /// nobody may call it, nor a manager for somebody else.
+    #[must_use]
+    pub fn is_local(self) -> bool {
+        matches!(self, Self::Init | Self::Enter | Self::Leave | Self::Unlock | Self::Repair)
+    }
     /// What it is called in messages, after "may not".
     #[must_use]
     pub fn text(self) -> &'static str {
@@ -201,6 +260,27 @@ mod tests {
             for (who, mark) in COLUMNS.into_iter().zip(marks) {
                 assert_eq!(Policy::allow(who, method), mark == "x", "{who:?} {method:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_change_is_of_the_kind_that_its_method_is_for() {
+        let pairs = [
+            (Method::WriteSecrets, Kind::Secret),
+            (Method::WriteServices, Kind::Service),
+            (Method::WriteTokens, Kind::Token),
+            (Method::WriteNodes, Kind::Node),
+        ];
+        for (method, kind) in pairs {
+            for (_, other) in pairs {
+                let on = Resource { kind: other, name: None };
+                for who in COLUMNS {
+                    let expected = kind == other && Policy::allow(who, method);
+                    assert_eq!(Policy::allow_on(who, method, &on), expected, "{who:?} {method:?}");
+                }
+            }
+            let on = Resource { kind, name: None };
+            assert!(!Policy::allow_on(Local, Method::Read, &on), "no change");
         }
     }
 }

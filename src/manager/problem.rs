@@ -32,6 +32,10 @@ impl Problem {
     pub(crate) fn not_allowed(text: impl Into<String>) -> Self {
         Self::new(Code::PermissionDenied, 1, text)
     }
+    /// The daemon that asks has no identity any more, and ends for it.
+    pub(crate) fn gone(text: impl Into<String>) -> Self {
+        Self::new(Code::PermissionDenied, 24, text)
+    }
     /// What was sent is unsound.
     pub(crate) fn bad_input(text: impl Into<String>) -> Self {
         Self::new(Code::InvalidArgument, 2, text)

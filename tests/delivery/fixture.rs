@@ -169,7 +169,7 @@ impl Cluster {
         let role = CertificateRole::Manager(self.core.node);
         let credentials = self.credentials(role, "manager-1").0;
         let tls = ServerTls::new(&credentials, self.fingerprint, Arc::clone(&self.core.clock));
-        let routes = tonic::service::Routes::new(self.dispatch.service());
+        let routes = self.dispatch.routes();
         tokio::spawn(async move {
             let places = ManagerPlaces::default();
             serve(listener, tls, routes, &places, std::future::pending()).await

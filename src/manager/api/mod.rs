@@ -15,6 +15,7 @@ use onward::{At, Broken};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Request, Response, Status};
 
+use super::admit;
 use super::belonging;
 use super::caller::{Admitted, LocalUser};
 use super::lifecycle::Manager;
@@ -23,16 +24,12 @@ use super::phase::Needs;
 use super::policy::Method;
 use super::problem::Problem;
 use super::running::Running;
-use crate::base::limits;
 use crate::transport::rpc::api::control_server::{Control, ControlServer};
 use crate::wire::api;
 
 pub(super) use onward::Onward;
 pub(super) use status::reachable;
 pub(super) use writes::{apply, removal_of};
-
-/// Bytes of a message to this service: the largest act and its frame.
-const MESSAGE_BYTES: usize = limits::CHANGE_BYTES + 64 * 1024;
 
 /// Answers operators.
 #[derive(Clone, Debug)]
@@ -44,17 +41,12 @@ impl ControlService {
     /// The service, bounded.
     #[must_use]
     pub fn server(manager: Manager) -> ControlServer<Self> {
-        ControlServer::new(Self { manager }).max_decoding_message_size(MESSAGE_BYTES)
+        ControlServer::new(Self { manager }).max_decoding_message_size(admit::ACT_BYTES)
     }
     /// A user of the control socket, for what only they may do.
     fn local(&self, extensions: &Extensions, method: Method) -> Result<LocalUser, Problem> {
-        let user = self.manager.0.setup.local.user(extensions)?;
-        let user = user.ok_or_else(|| {
-            Problem::not_allowed("that is for the manager's own control socket alone")
-                .hint("call it on the manager's machine, without --host")
-        })?;
-        user.may(method)?;
-        Ok(user)
+        let user = Admitted::of(extensions, method)?.local();
+        user.ok_or_else(|| Problem::bug("a call for the control socket came another way"))
     }
     /// The running manager, and whoever asks it.
     fn running(
@@ -62,24 +54,10 @@ impl ControlService {
         extensions: &Extensions,
         method: Method,
     ) -> Result<(Arc<Running>, Admitted), Problem> {
-        let shared = &self.manager.0;
-        if let Some(user) = shared.setup.local.user(extensions)? {
-            user.may(method)?;
-            let running = shared.running()?;
-            let admitted = user.admitted(running.core.node);
-            return Ok((running, admitted));
-        }
-        let running = shared.running()?;
-        let core = &running.core;
-        let (admitted, unlisted) = core.consensus.read(|state| {
-            let admitted = Admitted::remote(extensions, core.cluster, state, method);
-            (admitted, Admitted::unlisted(extensions, core.cluster, state))
-        });
-        if unlisted {
-            // Who is behind may not know somebody who was admitted since.
-            running.leads()?;
-        }
-        Ok((running, admitted?))
+        let admitted = Admitted::of(extensions, method)?;
+        let running = self.manager.0.running()?;
+        let admitted = admitted.at(running.core.node);
+        Ok((running, admitted))
     }
 }
 
@@ -87,16 +65,13 @@ impl ControlService {
     /// Where a request is answered that needs the leader: here, unless it came over
     /// the control socket of a manager that knows of another leader.
     async fn place<T: Sync>(&self, request: &Request<T>, method: Method) -> Result<At, Problem> {
-        let shared = &self.manager.0;
-        if let Some(user) = shared.setup.local.user(request.extensions())? {
-            user.may(method)?;
-            let running = shared.running()?;
+        let (running, admitted) = self.running(request.extensions(), method)?;
+        if let Some(user) = admitted.local() {
             running.core.consensus.led_soon().await;
             if let Some(leader) = running.other_leader() {
                 return Ok(At::There(Onward { running, leader, behalf: user.behalf() }));
             }
         }
-        let (running, admitted) = self.running(request.extensions(), method)?;
         running.core.consensus.led_soon().await;
         Ok(At::Here(running, admitted))
     }
@@ -123,14 +98,8 @@ impl Control for ControlService {
 
     async fn status(&self, request: Request<api::StatusRequest>) -> Answer<api::StatusReply> {
         let shared = &self.manager.0;
-        let ask = match shared.setup.local.user(request.extensions())? {
-            Some(user) => {
-                user.may(Method::Status)?;
-                true
-            }
-            // Another manager wants to know of this one alone: nobody asks in circles.
-            None => !self.running(request.extensions(), Method::Status)?.1.is_manager(),
-        };
+        // Another manager wants to know of this one alone: nobody asks in circles.
+        let ask = !Admitted::of(request.extensions(), Method::Status)?.is_manager();
         Ok(Response::new(status::status(shared, ask).await))
     }
 
@@ -171,7 +140,7 @@ impl Control for ControlService {
         &self,
         request: Request<api::BelongingRequest>,
     ) -> Answer<api::BelongingReply> {
-        let running = self.manager.0.running()?;
+        let (running, _) = self.running(request.extensions(), Method::Raft)?;
         Ok(Response::new(belonging::answer(&running, request.extensions())?))
     }
 
@@ -207,10 +176,7 @@ impl Control for ControlService {
     }
 
     async fn lock(&self, request: Request<api::LockRequest>) -> Answer<api::LockReply> {
-        match self.manager.0.setup.local.user(request.extensions())? {
-            Some(user) => user.may(Method::Lock)?,
-            None => drop(self.running(request.extensions(), Method::Lock)?),
-        }
+        Admitted::of(request.extensions(), Method::Lock)?;
         self.manager.phase().admits(Needs::Initialised).map_err(Status::from)?;
         Ok(Response::new(self.manager.lock().await?))
     }
@@ -232,8 +198,7 @@ impl Control for ControlService {
     }
 
     async fn apply(&self, request: Request<api::ApplyRequest>) -> Answer<api::ApplyReply> {
-        // Whoever may write nothing at all is refused here; each change is checked
-        // for itself once it is read.
+        // Each change is asked for once it is read.
         match self.place(&request, Method::Intake).await? {
             At::There(onward) => onward.apply(request).await,
             At::Here(running, admitted) => {

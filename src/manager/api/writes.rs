@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::caller::Admitted;
 use super::super::chores;
 use super::super::keys::NoKey;
-use super::super::policy::Method;
+use super::super::policy::{Kind, Method, Resource};
 use super::super::problem::Problem;
 use super::super::removal::{self, manager_removed};
 use super::super::running::Running;
@@ -56,7 +56,7 @@ pub(in super::super) async fn apply(
     let mut changes = Vec::with_capacity(request.changes.len());
     for change in request.changes {
         let change = read_change(change)?;
-        admitted.may(method(&change))?;
+        allowed(running, admitted, &change)?;
         changes.push(change);
     }
     running.leads()?;
@@ -93,23 +93,42 @@ pub(in super::super) fn removal_of(node: NodeId) -> api::Change {
     api::Change { of: Some(api::change::Of::RemoveNode(removal)) }
 }
 
-/// What the policy calls a change.
-fn method<K>(change: &Change<K>) -> Method {
-    match change {
-        Change::CreateSecret { .. }
-        | Change::UpdateSecret { .. }
-        | Change::RemoveSecret { .. }
-        | Change::RemoveVersion { .. } => Method::WriteSecrets,
-        Change::CreateService { .. }
-        | Change::UpdateService { .. }
-        | Change::RemoveService { .. }
-        | Change::Grant { .. }
-        | Change::Revoke { .. } => Method::WriteServices,
-        Change::CreateToken { .. } | Change::RemoveToken { .. } => Method::WriteTokens,
-        Change::UpdateNode { .. } | Change::RemoveNode { .. } | Change::RemoveManager { .. } => {
-            Method::WriteNodes
+/// Asks the policy for one change, now that it is known to what.
+fn allowed<K>(running: &Running, admitted: &Admitted, change: &Change<K>) -> Result<(), Problem> {
+    running.core.consensus.read(|state| {
+        let (method, on) = concerns(state, change);
+        admitted.may_change(method, &on)
+    })
+}
+
+/// What the policy calls a change, and to what it is one.
+fn concerns<'a, K>(state: &'a State, change: &'a Change<K>) -> (Method, Resource<'a>) {
+    let (method, kind, name) = match change {
+        Change::CreateSecret { name, .. } => (Method::WriteSecrets, Kind::Secret, Some(name)),
+        Change::UpdateSecret { id, .. }
+        | Change::RemoveSecret { id }
+        | Change::RemoveVersion { id, .. } => {
+            let name = state.secrets.get(id).map(|secret| &secret.name);
+            (Method::WriteSecrets, Kind::Secret, name)
         }
-    }
+        Change::CreateService { name, .. } => (Method::WriteServices, Kind::Service, Some(name)),
+        Change::UpdateService { id, .. }
+        | Change::RemoveService { id }
+        | Change::Grant { service: id, .. }
+        | Change::Revoke { service: id, .. } => {
+            let name = state.services.get(id).map(|service| &service.name);
+            (Method::WriteServices, Kind::Service, name)
+        }
+        Change::CreateToken { .. } | Change::RemoveToken { .. } => {
+            (Method::WriteTokens, Kind::Token, None)
+        }
+        Change::UpdateNode { id, .. }
+        | Change::RemoveNode { id, .. }
+        | Change::RemoveManager { id, .. } => {
+            (Method::WriteNodes, Kind::Node, state.nodes.get(id).map(|node| &node.name))
+        }
+    };
+    (method, Resource { kind, name })
 }
 
 fn rewrap_all(running: &Running, changes: Vec<Change<BoxedKey>>) -> Result<Vec<Change>, Problem> {

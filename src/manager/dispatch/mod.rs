@@ -29,20 +29,20 @@ use std::sync::Arc;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
+use tonic::{Extensions, Status};
 
 pub use self::service::DeliveryService;
 use self::table::{Cut, Table};
 pub use self::watchers::TooMany;
 use super::Core;
+use super::admit::{AGENT_BYTES, Gate};
+use super::caller::Admitted;
 use crate::base::{NodeId, Revision, ServiceId, Stamp};
 use crate::consensus::Leadership;
 use crate::domain::{Actor, Fact, nodes_touched};
 use crate::transport::rpc::api::delivery_server::DeliveryServer;
 use crate::wire::api;
 
-/// Bytes of one message from an agent: a hello that names everything that a node
-/// at the limits could have.
-const AGENT_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Reports of opens that a node may hand in within a second.
 const REPORTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 /// Reports that it may hand in at once: all that it keeps when no manager is there.
@@ -147,12 +147,28 @@ impl Dispatch {
         }
     }
 
-    /// The `skep.api.v1.Delivery` service: a node's session, what was opened on it, and its
-    /// leaving.
+    /// Admits an agent's call, where this manager leads and the state lists it.
+    pub(super) async fn admit(&self, extensions: &Extensions) -> Result<Admitted, Status> {
+        self.shared.admit(extensions).await
+    }
+
+    /// Whether the state lists whoever called over mTLS.
+    pub(super) fn lists(&self, extensions: &Extensions) -> bool {
+        self.shared.lists(extensions)
+    }
+
+    /// What agents call, behind a gate of its own: for a listener that serves nothing else.
     #[must_use]
-    pub fn service(&self) -> DeliveryServer<DeliveryService> {
+    pub fn routes(&self) -> tonic::service::Routes {
+        Gate::agents(self).before(tonic::service::Routes::new(self.service()))
+    }
+
+    /// The `skep.api.v1.Delivery` service: a node's session, what was opened on it, and its
+    /// leaving. It serves only what a gate admitted.
+    #[must_use]
+    pub(super) fn service(&self) -> DeliveryServer<DeliveryService> {
         DeliveryServer::new(DeliveryService::new(Arc::clone(&self.shared)))
-            .max_decoding_message_size(AGENT_MESSAGE_BYTES)
+            .max_decoding_message_size(AGENT_BYTES)
             .max_encoding_message_size(LEADER_MESSAGE_BYTES)
     }
 }

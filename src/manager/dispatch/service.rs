@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 
 use super::Shared;
 use super::ledger::Misbehaved;
-use super::session::{self, Admitted};
+use super::session::{self, Agent};
 use super::table::Cut;
 use crate::base::NodeId;
-use crate::ca::CertificateRole;
 use crate::consensus::ProposeError;
 use crate::domain::{Act, Actor, Change, NodeRole, Refusal, State};
+use crate::manager::caller::Admitted;
+use crate::manager::policy::Method;
 use crate::transport::rpc::api::delivery_server::Delivery;
 use crate::transport::{Caller, caller, problem_status as problem};
 use crate::wire::api;
@@ -75,26 +76,41 @@ impl DeliveryService {
         Self { shared }
     }
 
-    /// The node behind a request, as the state lists it.
-    async fn admit<T>(&self, request: &Request<T>) -> Result<Admitted, Status> {
-        let (node, key) = worker(caller(request.extensions()))?;
-        self.shared.core.consensus.led_soon().await;
-        if !self.shared.table.leading() {
-            return Err(self.shared.status(&Ending::Deposed));
-        }
-        let consensus = &self.shared.core.consensus;
-        let listed = || consensus.read(|state| listed(state, node, key));
-        if !listed() {
-            // For a node this is the end: an outdated state must not say it.
-            if consensus.linearize(SURE).await.is_err() {
-                return Err(self.shared.status(&Ending::Deposed));
-            }
-            if !listed() {
-                return Err(self.shared.status(&Ending::Removed));
-            }
-        }
+    /// The node behind a request that the gate admitted.
+    fn agent<T>(request: &Request<T>) -> Result<Agent, Status> {
+        let admitted = Admitted::of(request.extensions(), Method::Session)?;
+        let Some(Caller::Peer(peer)) = caller(request.extensions()) else { return Err(nobody()) };
+        let Actor::Node(node) = admitted.actor()? else { return Err(nobody()) };
         let address = request.remote_addr().map(|address| address.to_string());
-        Ok(Admitted { node, key, address: address.unwrap_or_default() })
+        Ok(Agent { node, key: peer.leaf().key, address: address.unwrap_or_default() })
+    }
+}
+
+impl Shared {
+    /// The agent that calls, where this manager leads and the state lists it. For a node
+    /// it is the end to be told that it was removed, and no outdated state must say so.
+    pub(super) async fn admit(&self, extensions: &Extensions) -> Result<Admitted, Status> {
+        let consensus = &self.core.consensus;
+        consensus.led_soon().await;
+        if !self.table.leading() {
+            return Err(self.status(&Ending::Deposed));
+        }
+        if !self.lists(extensions) {
+            if consensus.linearize(SURE).await.is_err() {
+                return Err(self.status(&Ending::Deposed));
+            }
+            if !self.lists(extensions) {
+                return Err(self.status(&Ending::Removed));
+            }
+        }
+        let cluster = self.core.cluster;
+        let ask = |state: &State| Admitted::remote(extensions, cluster, state, Method::Session);
+        Ok(consensus.read(ask)?)
+    }
+    /// Whether the state lists whoever called.
+    pub(super) fn lists(&self, extensions: &Extensions) -> bool {
+        let cluster = self.core.cluster;
+        self.core.consensus.read(|state| !Admitted::unlisted(extensions, cluster, state))
     }
 }
 
@@ -106,11 +122,11 @@ impl Delivery for DeliveryService {
         &self,
         request: Request<Streaming<api::FromAgent>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let admitted = self.admit(&request).await?;
+        let agent = Self::agent(&request)?;
         let (out, messages) = mpsc::channel(UNDER_WAY);
         let shared = Arc::clone(&self.shared);
         // The answer's head goes out before the hello is read: an agent may wait for it.
-        tokio::spawn(session::run(shared, admitted, request.into_inner(), out));
+        tokio::spawn(session::run(shared, agent, request.into_inner(), out));
         Ok(Response::new(ReceiverStream::new(messages)))
     }
 
@@ -118,7 +134,7 @@ impl Delivery for DeliveryService {
         &self,
         request: Request<api::ReportOpenedRequest>,
     ) -> Result<Response<api::ReportOpenedReply>, Status> {
-        let Admitted { node, .. } = self.admit(&request).await?;
+        let Agent { node, .. } = Self::agent(&request)?;
         if self.shared.reports.check_key(&node).is_err() {
             let text = "this node reports opens too often";
             return Err(problem(Code::ResourceExhausted, 1, text, "", None));
@@ -138,7 +154,7 @@ impl Delivery for DeliveryService {
         &self,
         request: Request<api::LeaveRequest>,
     ) -> Result<Response<api::LeaveReply>, Status> {
-        let Admitted { node: id, .. } = self.admit(&request).await?;
+        let Agent { node: id, .. } = Self::agent(&request)?;
         // An agent wipes before it leaves, and says so by leaving: what is still
         // recorded is then written off.
         for force in [false, true] {
@@ -165,27 +181,6 @@ impl Delivery for DeliveryService {
 /// Whether the state lists this worker with this key.
 pub(super) fn listed(state: &State, node: NodeId, key: [u8; 32]) -> bool {
     state.nodes.get(&node).is_some_and(|node| node.role == NodeRole::Worker && node.key == key)
-}
-
-/// The worker whose certificate a request came with.
-fn worker(caller: Option<&Caller>) -> Result<(NodeId, [u8; 32]), Status> {
-    match caller {
-        Some(Caller::Peer(peer)) => match peer.leaf().subject.role {
-            CertificateRole::Worker(node) => Ok((node, peer.leaf().key)),
-            CertificateRole::Manager(_) | CertificateRole::Operator(_) => Err(nobody()),
-        },
-        Some(Caller::Expired(_)) => {
-            let hint = "join it again with a new token";
-            Err(problem(
-                Code::PermissionDenied,
-                24,
-                "this node's certificate has expired",
-                hint,
-                None,
-            ))
-        }
-        Some(Caller::Anonymous) | None => Err(nobody()),
-    }
 }
 
 fn nobody() -> Status {

@@ -39,7 +39,7 @@ pub(super) type Out = mpsc::Sender<Result<api::FromLeader, Status>>;
 
 /// A node whose certificate was checked against the state.
 #[derive(Clone, Debug)]
-pub(super) struct Admitted {
+pub(super) struct Agent {
     /// Which.
     pub node: NodeId,
     /// BLAKE3 of its public key.
@@ -49,22 +49,22 @@ pub(super) struct Admitted {
 }
 
 /// Runs a session to its end, and says why it ended.
-pub(super) async fn run<S>(shared: Arc<Shared>, admitted: Admitted, incoming: S, out: Out)
+pub(super) async fn run<S>(shared: Arc<Shared>, agent: Agent, incoming: S, out: Out)
 where
     S: Stream<Item = Result<api::FromAgent, Status>> + Unpin + Send,
 {
-    let end = session(&shared, &admitted, incoming, &out).await;
-    tracing::info!(node = %admitted.node, %end, "session_ended");
+    let end = session(&shared, &agent, incoming, &out).await;
+    tracing::info!(node = %agent.node, %end, "session_ended");
     if end == Ending::Left {
         return;
     }
     let status = shared.status(&end);
     if tokio::time::timeout(LAST_WORD, out.send(Err(status))).await.is_err() {
-        tracing::debug!(node = %admitted.node, "session_cut_unheard");
+        tracing::debug!(node = %agent.node, "session_cut_unheard");
     }
 }
 
-async fn session<S>(shared: &Shared, admitted: &Admitted, mut incoming: S, out: &Out) -> Ending
+async fn session<S>(shared: &Shared, agent: &Agent, mut incoming: S, out: &Out) -> Ending
 where
     S: Stream<Item = Result<api::FromAgent, Status>> + Unpin + Send,
 {
@@ -74,18 +74,18 @@ where
         Ok(Some(Err(_)) | None) => return Ending::Left,
         Err(_) => return Ending::Misbehaved("said no hello in 5 seconds"),
     };
-    let (live, key, welcome) = match enter(shared, admitted, hello) {
+    let (live, key, welcome) = match enter(shared, agent, hello) {
         Ok(entered) => entered,
         Err(end) => return end,
     };
-    tracing::info!(node = %admitted.node, "session_started");
+    tracing::info!(node = %agent.node, "session_started");
     let welcome = message(api::from_leader::Of::Welcome(welcome));
     let end = tokio::select! {
         biased;
         cut = live.ends() => Ending::from(cut),
         () = out.closed() => Ending::Left,
         end = read(shared, &live, incoming) => end,
-        end = write(shared, &live, admitted, &key, welcome, out) => end,
+        end = write(shared, &live, agent, &key, welcome, out) => end,
     };
     shared.table.leave(&live, shared.core.clock.now());
     end
@@ -94,7 +94,7 @@ where
 /// Agrees on a key and takes the session in.
 fn enter(
     shared: &Shared,
-    admitted: &Admitted,
+    agent: &Agent,
     hello: api::Hello,
 ) -> Result<(Arc<Live>, SessionKey, api::Welcome), Ending> {
     let core = &shared.core;
@@ -110,7 +110,7 @@ fn enter(
     let half = SessionHalf::draw((core.dice)().as_mut());
     let session_public = half.public().to_vec();
     let key = half
-        .agree(true, core.node, admitted.node, &public)
+        .agree(true, core.node, agent.node, &public)
         .ok()
         .ok_or(Ending::Misbehaved("sent a session key of low order"))?;
 
@@ -136,11 +136,11 @@ fn enter(
         hostname: said(&hello.hostname),
         os: said(&hello.os),
         arch: said(&hello.arch),
-        address: admitted.address.clone(),
+        address: agent.address.clone(),
         running,
         rival: None,
     };
-    let live = shared.table.enter(admitted.node, hello.boot_id, ledger, seen, now);
+    let live = shared.table.enter(agent.node, hello.boot_id, ledger, seen, now);
     let live = live.map_err(|full| match full {
         Full::NotLeading => Ending::Deposed,
         Full::Taken => Ending::Taken,
@@ -193,7 +193,7 @@ fn take(shared: &Shared, live: &Live, said: api::FromAgent) -> Result<(), Ending
 async fn write(
     shared: &Shared,
     live: &Live,
-    admitted: &Admitted,
+    agent: &Agent,
     key: &SessionKey,
     welcome: api::FromLeader,
     out: &Out,
@@ -204,7 +204,7 @@ async fn write(
     }
     let mut dice = (shared.core.dice)();
     loop {
-        let Some(look) = shared.look(live, admitted.key) else { return Ending::Removed };
+        let Some(look) = shared.look(live, agent.key) else { return Ending::Removed };
         if let Some((number, delta)) = look.push {
             let seal = |secret: SecretId, version: &Version| {
                 seal_key(shared, dice.as_mut(), key, secret, version)

@@ -1,0 +1,290 @@
+//! Admission: who asks, and what, is decided before a byte of a call's body is read.
+//!
+//! Everything that a manager serves, on its port and on its control socket, stands
+//! behind one [`Gate`]. It finds the method by its path ([`table`]), asks who calls
+//! (`caller`) and whether that one may (`policy`), counts the call, and lets its body in
+//! piece by piece ([`body`]) within what its caller may have under way ([`budget`]).
+//! A call that is refused is never read. Handlers find an [`Admitted`] in the request's
+//! extensions and work for nobody without one; what a message turns out to be about is
+//! asked then, once for each change ([`Admitted::may_change`]).
+//!
+//! It deliberately does not know connections: those are counted by `transport`.
+
+mod body;
+mod budget;
+mod refusals;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::{IpAddr, Ipv6Addr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::Body as HttpBody;
+use tonic::body::Body;
+use tonic::codegen::http::{Request, Response};
+use tonic::service::Routes;
+use tonic::{Code, Extensions, Status};
+use tower::{Layer, Service};
+
+use self::body::{Anything, Measured, Reply, Times};
+use self::budget::{Budget, Key, Lane, Ticket};
+use self::refusals::Refusals;
+use self::table::{By, Row};
+use super::caller::{Admitted, Behalf, source};
+use super::dispatch::Dispatch;
+use super::lifecycle::Manager;
+use super::policy::Who;
+use super::running::Running;
+use crate::ca::CertificateRole;
+use crate::transport::{Caller, caller, local_caller};
+
+pub(super) use self::table::{ACT as ACT_BYTES, AGENT as AGENT_BYTES};
+
+/// What stands before the services of one listener. Clones count together.
+#[derive(Clone)]
+pub(super) struct Gate(Arc<Inner>);
+
+struct Inner {
+    asked: Asked,
+    budget: Budget,
+    refusals: Refusals,
+}
+
+/// Where calls come in, and so by what it is known who calls.
+enum Asked {
+    /// A control socket: the kernel says who it is.
+    Socket(Manager),
+    /// A manager's port: certificate and state say who it is.
+    Port(Manager),
+    /// The same for agents' calls alone.
+    Agents(Dispatch),
+}
+
+impl Gate {
+    /// Before what a control socket serves.
+    pub(super) fn socket(manager: &Manager) -> Self {
+        Self::new(Asked::Socket(manager.clone()))
+    }
+    /// Before what a manager's port serves.
+    pub(super) fn port(manager: &Manager) -> Self {
+        Self::new(Asked::Port(manager.clone()))
+    }
+    /// Before what agents call, where nothing else is served.
+    pub(super) fn agents(dispatch: &Dispatch) -> Self {
+        Self::new(Asked::Agents(dispatch.clone()))
+    }
+    fn new(asked: Asked) -> Self {
+        let (budget, refusals) = (Budget::default(), Refusals::default());
+        Self(Arc::new(Inner { asked, budget, refusals }))
+    }
+    /// All of these behind the gate, paths that nobody serves included.
+    pub(super) fn before(self, routes: Routes) -> Routes {
+        Routes::from(routes.into_axum_router().layer(self))
+    }
+}
+
+impl<S> Layer<S> for Gate {
+    type Service = Gated<S>;
+
+    fn layer(&self, inner: S) -> Gated<S> {
+        Gated { inner, gate: self.0.clone() }
+    }
+}
+
+/// A service behind the gate.
+#[derive(Clone)]
+pub(super) struct Gated<S> {
+    inner: S,
+    gate: Arc<Inner>,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl<S, B, R> Service<Request<B>> for Gated<S>
+where
+    S: Service<Request<Body>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<Anything>,
+    R: HttpBody<Data = Bytes> + Send + 'static,
+    R::Error: Into<Anything>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Answer {
+        // The one that was asked whether it is ready is the one that is called.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        let gate = self.gate.clone();
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            // What is refused is not read: the body is dropped here.
+            let (row, ticket) = match gate.admit(&mut parts).await {
+                Ok(admitted) => admitted,
+                Err(refused) => {
+                    let answer = refused.into_http();
+                    gate.note(&parts.extensions, parts.uri.path(), &answer);
+                    return Ok(answer);
+                }
+            };
+            let extensions = parts.extensions.clone();
+            let body = Body::new(Measured::new(body, row, ticket.clone(), Times::default()));
+            let answer = inner.call(Request::from_parts(parts, body)).await?;
+            gate.note(&extensions, row.path, &answer);
+            Ok(answer.map(|body| Body::new(Reply::new(body, ticket))))
+        })
+    }
+}
+
+impl Inner {
+    /// Decides on path and caller, and counts the call.
+    async fn admit(
+        &self,
+        parts: &mut tonic::codegen::http::request::Parts,
+    ) -> Result<(&'static Row, Arc<Ticket>), Status> {
+        let row = table::find(parts.uri.path())
+            .ok_or_else(|| Status::unimplemented("no such method is served"))?;
+        if matches!(self.asked, Asked::Port(_)) {
+            Behalf::take(parts)?;
+        }
+        let extensions = &parts.extensions;
+        let (lane, key) = self.lane(extensions, row);
+        let ticket = self.budget.enter(lane, key)?;
+        let admitted = match &self.asked {
+            Asked::Socket(manager) => {
+                Admitted::on_socket(&manager.0.setup.local, extensions, row.method)?
+            }
+            Asked::Port(manager) => {
+                let running = manager.0.running()?;
+                match row.by {
+                    By::Certificate => Admitted::raft(extensions, running.core.cluster)?,
+                    By::State => on_port(&running, extensions, row).await?,
+                }
+            }
+            Asked::Agents(dispatch) => dispatch.admit(extensions).await?,
+        };
+        parts.extensions.insert(admitted);
+        Ok((row, ticket))
+    }
+
+    /// With whom this caller shares what there is. A certificate that the state doesn't
+    /// list is a guest's.
+    fn lane(&self, extensions: &Extensions, row: &Row) -> (Lane, Key) {
+        if let Some(user) = local_caller(extensions) {
+            let owner = match &self.asked {
+                Asked::Socket(manager) => manager.0.setup.local.is_owner(user.uid()),
+                Asked::Port(_) | Asked::Agents(_) => false,
+            };
+            let lane = if owner { Lane::Owner } else { Lane::Users };
+            return (lane, Key::User(user.uid()));
+        }
+        let guest = || (Lane::Guests, Key::Source(source(extensions).map(network)));
+        let Some(Caller::Peer(peer)) = caller(extensions) else { return guest() };
+        if row.by == By::State && self.is_unlisted(extensions) {
+            return guest();
+        }
+        match peer.leaf().subject.role {
+            CertificateRole::Worker(id) => (Lane::Nodes, Key::Identity(*id.as_bytes())),
+            CertificateRole::Operator(id) => (Lane::Operators, Key::Identity(*id.as_bytes())),
+            CertificateRole::Manager(id) => {
+                let raft = row.by == By::Certificate;
+                let lane = if raft { Lane::Raft } else { Lane::Managers };
+                (lane, Key::Identity(*id.as_bytes()))
+            }
+        }
+    }
+
+    fn is_unlisted(&self, extensions: &Extensions) -> bool {
+        match &self.asked {
+            Asked::Socket(_) => false,
+            Asked::Port(manager) => manager.0.running().is_ok_and(|running| {
+                let core = &running.core;
+                core.consensus.read(|state| Admitted::unlisted(extensions, core.cluster, state))
+            }),
+            Asked::Agents(dispatch) => !dispatch.lists(extensions),
+        }
+    }
+
+    /// Counts a call that was not allowed, whoever has said so.
+    fn note<R>(&self, extensions: &Extensions, path: &str, answer: &Response<R>) {
+        if Status::from_header_map(answer.headers())
+            .is_none_or(|status| status.code() != Code::PermissionDenied)
+        {
+            return;
+        }
+        let what = table::find(path).map_or("ask what nobody serves", |row| row.method.text());
+        let (who, id) = match (extensions.get::<Admitted>(), caller(extensions)) {
+            (Some(admitted), _) => (admitted.who().text(), admitted.id()),
+            (None, Some(Caller::Peer(peer))) if !self.is_unlisted(extensions) => {
+                let role = peer.leaf().subject.role;
+                (by_certificate(role).text(), role.id_text())
+            }
+            // Of those whom nobody knows it is only said how many there were.
+            (None, Some(Caller::Peer(_))) => ("an identity that is not listed", String::new()),
+            (None, Some(Caller::Expired(_))) => ("an expired identity", String::new()),
+            (None, Some(Caller::Anonymous)) => (Who::Anonymous.text(), String::new()),
+            (None, None) => {
+                let user = local_caller(extensions).map(|user| user.uid().to_string());
+                ("a local user", user.unwrap_or_default())
+            }
+        };
+        self.refusals.count(who, what, &id);
+    }
+}
+
+/// What a certificate says alone. Which role an operator has, the state says.
+fn by_certificate(role: CertificateRole) -> Who {
+    match role {
+        CertificateRole::Manager(_) => Who::Manager,
+        CertificateRole::Worker(_) => Who::Worker,
+        CertificateRole::Operator(_) => Who::Operator(crate::domain::OperatorRole::Viewer),
+    }
+}
+
+/// Whoever called over mTLS, as the state lists it.
+async fn on_port(
+    running: &Running,
+    extensions: &Extensions,
+    row: &Row,
+) -> Result<Admitted, Status> {
+    let core = &running.core;
+    let (admitted, unlisted) = core.consensus.read(|state| {
+        let admitted = Admitted::remote(extensions, core.cluster, state, row.method);
+        (admitted, Admitted::unlisted(extensions, core.cluster, state))
+    });
+    if row.method == super::policy::Method::Session {
+        // For a node it is the end to be told that it was removed: only whoever leads
+        // says so, and only when it is sure.
+        let agent = matches!(caller(extensions), Some(Caller::Peer(peer))
+            if matches!(peer.leaf().subject.role, CertificateRole::Worker(_)));
+        return match admitted {
+            Err(refused) if !(agent && unlisted) => Err(refused.into()),
+            _ => running.dispatch.admit(extensions).await,
+        };
+    }
+    if unlisted {
+        // A manager that is behind may not know yet somebody who was admitted lately.
+        running.leads()?;
+    }
+    Ok(admitted?)
+}
+
+/// As far as one party controls an address: the first 64 bits of an IPv6 one.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & (u128::MAX << 64)).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}

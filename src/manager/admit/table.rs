@@ -1,0 +1,154 @@
+//! Every method that a manager serves: what the policy calls it, and how large it may
+//! be. What is not in this table is not served.
+
+use crate::base::limits;
+use crate::manager::policy::Method;
+
+const KIB: usize = 1024;
+/// Bytes of a request that says at most whom or what it is about.
+const SMALL: usize = 4 * KIB;
+/// Bytes of a request with certificates, labels or addresses in it.
+const MIDDLE: usize = 64 * KIB;
+/// Bytes of a request that names services and nodes: 18 each, at their limits.
+const NAMES: usize = 18 * (limits::SERVICES + limits::NODES);
+/// Bytes of an act: the largest, and its frame.
+pub(in super::super) const ACT: usize = limits::CHANGE_BYTES + 64 * KIB;
+/// Bytes of what an agent says at once: a hello that names everything that a node at
+/// the limits could have.
+pub(in super::super) const AGENT: usize = 4 * 1024 * KIB;
+/// Bytes of a message of Raft (`consensus` says the same to its own clients).
+const RAFT: usize = 16 * 1024 * KIB;
+/// Bytes of a page, and of the thing with which it is full.
+const PAGE: usize = 2 * 1024 * KIB + 64 * KIB;
+
+/// By what it is known who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// The state lists the certificate, or the kernel says which user it is.
+    State,
+    /// Its certificate alone: whoever is behind doesn't know all members, and consensus
+    /// looks more closely itself.
+    Certificate,
+}
+
+/// One method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) path: &'static str,
+    pub(super) method: Method,
+    pub(super) by: By,
+    /// The most bytes of one message of the request.
+    pub(super) message: usize,
+    /// The bytes that an answer may need until the caller has taken it.
+    pub(super) reply: usize,
+    /// Whether the request is a stream of messages.
+    pub(super) stream: bool,
+}
+
+const fn row(path: &'static str, method: Method, message: usize, reply: usize) -> Row {
+    Row { path, method, by: By::State, message, reply, stream: false }
+}
+
+const fn raft(path: &'static str, message: usize) -> Row {
+    Row { by: By::Certificate, ..row(path, Method::Raft, message, SMALL) }
+}
+
+/// What is asked for by a stream has an answer whose bytes are counted elsewhere.
+const fn stream(row: Row) -> Row {
+    Row { stream: true, reply: 0, ..row }
+}
+
+pub(super) const TABLE: &[Row] = &[
+    row("/skep.api.v1.Control/Status", Method::Status, SMALL, MIDDLE),
+    row("/skep.api.v1.Control/PrepareInit", Method::Init, SMALL, MIDDLE),
+    row("/skep.api.v1.Control/CommitInit", Method::Init, MIDDLE, MIDDLE),
+    row("/skep.api.v1.Control/JoinCluster", Method::Enter, MIDDLE, SMALL),
+    row("/skep.api.v1.Control/LeaveCluster", Method::Leave, SMALL, SMALL),
+    raft("/skep.api.v1.Control/Belonging", SMALL),
+    row("/skep.api.v1.Control/UnlockHeader", Method::Unlock, SMALL, MIDDLE),
+    row("/skep.api.v1.Control/Unlock", Method::Unlock, SMALL, SMALL),
+    row("/skep.api.v1.Control/Lock", Method::Lock, SMALL, SMALL),
+    row("/skep.api.v1.Control/Repair", Method::Repair, MIDDLE, SMALL),
+    row("/skep.api.v1.Control/StepDown", Method::StepDown, SMALL, SMALL),
+    row("/skep.api.v1.Control/Intake", Method::Intake, SMALL, SMALL),
+    // Whoever may write nothing at all is refused here; each change is asked for once
+    // it is read.
+    row("/skep.api.v1.Control/Apply", Method::Intake, ACT, MIDDLE),
+    row("/skep.api.v1.Control/CreateToken", Method::WriteTokens, MIDDLE, SMALL),
+    row("/skep.api.v1.Control/WatchDelivery", Method::Watch, NAMES, MIDDLE),
+    row("/skep.api.v1.Control/ListSecrets", Method::Read, SMALL, PAGE),
+    row("/skep.api.v1.Control/ListServices", Method::Read, SMALL, PAGE),
+    row("/skep.api.v1.Control/ListNodes", Method::Read, SMALL, PAGE),
+    row("/skep.api.v1.Control/ListTokens", Method::ReadTokens, SMALL, PAGE),
+    row("/skep.api.v1.Control/ListHolders", Method::Read, SMALL, PAGE),
+    row("/skep.api.v1.Control/ListReads", Method::Read, SMALL, PAGE),
+    row("/skep.api.v1.Control/Recipients", Method::Recipients, SMALL, MIDDLE),
+    row("/skep.api.v1.Membership/Join", Method::Join, limits::JOIN_BYTES, 16 * KIB),
+    stream(row("/skep.api.v1.Delivery/Session", Method::Session, AGENT, 0)),
+    row("/skep.api.v1.Delivery/ReportOpened", Method::Session, AGENT, SMALL),
+    row("/skep.api.v1.Delivery/Leave", Method::Session, SMALL, SMALL),
+    raft("/skep.raft.v1.Raft/Append", RAFT),
+    raft("/skep.raft.v1.Raft/Vote", SMALL),
+    raft("/skep.raft.v1.Raft/TransferLeader", SMALL),
+    stream(raft("/skep.raft.v1.Raft/Snapshot", RAFT)),
+    raft("/skep.raft.v1.Raft/Remember", SMALL),
+    raft("/skep.raft.v1.Raft/Release", SMALL),
+];
+
+/// The method of this path.
+pub(super) fn find(path: &str) -> Option<&'static Row> {
+    TABLE.iter().find(|row| row.path == path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::admit::budget::Lane;
+
+    /// The methods of a .proto file, as both ends are generated from it.
+    fn methods(proto: &str) -> Vec<String> {
+        let (mut package, mut service, mut found) = (String::new(), String::new(), Vec::new());
+        for line in proto.lines().map(str::trim) {
+            let word = |word: &str| line.strip_prefix(word).map(str::trim_start);
+            if let Some(rest) = word("package ") {
+                package = rest.trim_end_matches(';').to_owned();
+            } else if let Some(rest) = word("service ") {
+                service = rest.split_whitespace().next().unwrap_or_default().to_owned();
+            } else if let Some((name, rest)) = word("rpc ").and_then(|rest| rest.split_once('(')) {
+                let stream = if rest.starts_with("stream ") { " stream" } else { "" };
+                found.push(format!("/{package}.{service}/{name}{stream}"));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_method_of_the_proto_files_has_one_row() {
+        let api = methods(include_str!("../../wire/proto/api.proto"));
+        let raft = methods(include_str!("../../wire/proto/raft.proto"));
+        let mut wanted: Vec<String> = api.into_iter().chain(raft).collect();
+        let shape = |row: &Row| format!("{}{}", row.path, if row.stream { " stream" } else { "" });
+        let mut found: Vec<String> = TABLE.iter().map(shape).collect();
+        wanted.sort();
+        found.sort();
+        assert!(wanted.len() > 20, "the .proto files were read");
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn every_method_has_room_in_the_share_of_one_caller() {
+        for row in TABLE {
+            for lane in Lane::ALL {
+                // Guests join, and ask nothing else; Raft is asked for in its own lane.
+                let asked = match lane {
+                    Lane::Guests => row.method == Method::Join,
+                    Lane::Raft => row.by == By::Certificate,
+                    _ => row.by == By::State,
+                };
+                let most = lane.most();
+                assert!(!asked || row.message + row.reply <= most.one, "{row:?} {lane:?}");
+                assert!(most.one <= most.all, "{lane:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The gate's own parts, before services that read whatever they are given.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame};
+use tonic::{Code, Status};
+
+use super::body::{Measured, Reply, Times};
+use super::budget::{Budget, Key, Lane, Ticket};
+use super::table::{self, Row};
+
+const QUICK: Times =
+    Times { stalled: Duration::from_millis(50), whole: Duration::from_millis(200) };
+
+/// A body that comes in these parts, and then no more and no end.
+struct Parts {
+    parts: VecDeque<Bytes>,
+    ends: bool,
+}
+
+impl HttpBody for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.parts.pop_front() {
+            Some(part) => Poll::Ready(Some(Ok(Frame::data(part)))),
+            None if self.ends => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Yields a byte as often as it is asked, for ever.
+struct Drip;
+
+impl HttpBody for Drip {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+fn framed(length: usize) -> Vec<u8> {
+    let announced = u32::try_from(length).expect("a length").to_be_bytes();
+    [&[0][..], &announced, &vec![7; length]].concat()
+}
+
+fn row(path: &str) -> &'static Row {
+    table::find(path).expect("a row")
+}
+
+fn ticket() -> Arc<Ticket> {
+    Budget::default().enter(Lane::Operators, Key::Source(None)).expect("a place")
+}
+
+async fn read<B>(body: B) -> Result<Vec<u8>, Status>
+where
+    B: HttpBody<Data = Bytes, Error = Status>,
+{
+    let mut body = Box::pin(body);
+    let mut all = Vec::new();
+    while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
+        if let Ok(data) = frame?.into_data() {
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(all)
+}
+
+fn parts(bytes: &[u8], size: usize, ends: bool) -> Parts {
+    Parts { parts: bytes.chunks(size).map(Bytes::copy_from_slice).collect(), ends }
+}
+
+async fn through(path: &str, body: Parts) -> Result<Vec<u8>, Code> {
+    let measured = Measured::new(body, row(path), ticket(), QUICK);
+    read(measured).await.map_err(|status| status.code())
+}
+
+const SMALL: &str = "/skep.api.v1.Control/Intake";
+const STREAM: &str = "/skep.api.v1.Delivery/Session";
+
+#[tokio::test]
+async fn a_message_passes_as_it_is_in_whatever_parts_it_comes() {
+    let one = framed(100);
+    let three = [framed(9), framed(0), framed(70)].concat();
+    for size in 1..=one.len() {
+        assert_eq!(through(SMALL, parts(&one, size, true)).await.as_ref(), Ok(&one), "{size}");
+        let stream = through(STREAM, parts(&three, size, true)).await;
+        assert_eq!(stream.as_ref(), Ok(&three), "{size}");
+    }
+    assert_eq!(through(SMALL, parts(&framed(0), 1, true)).await, Ok(framed(0)));
+    assert_eq!(through(SMALL, parts(b"", 1, true)).await, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_by_its_first_bytes() {
+    for path in [SMALL, STREAM] {
+        let announced = u32::try_from(row(path).message + 1).expect("a length").to_be_bytes();
+        let begun = [&[0][..], &announced].concat();
+        assert_eq!(through(path, parts(&begun, 9, false)).await, Err(Code::OutOfRange), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_of_one_message_has_one() {
+    let two = [framed(9), framed(9)].concat();
+    assert_eq!(through(SMALL, parts(&two, 5, true)).await, Err(Code::InvalidArgument));
+}
+
+#[tokio::test]
+async fn what_does_not_go_on_ends() {
+    let whole = framed(100);
+    for come in [0, 1, 5, 50, whole.len()] {
+        let body = parts(&whole[..come], 1, false);
+        assert_eq!(through(SMALL, body).await, Err(Code::DeadlineExceeded), "{come}");
+    }
+    // Between two messages of a stream any time may pass.
+    let body = parts(&whole, 1, false);
+    let waiting = tokio::time::timeout(QUICK.whole * 3, through(STREAM, body)).await;
+    assert!(waiting.is_err(), "it goes on");
+    let body = parts(&whole[..50], 1, false);
+    assert_eq!(through(STREAM, body).await, Err(Code::DeadlineExceeded));
+    let slow = Measured::new(Drip, row(SMALL), ticket(), QUICK);
+    assert_eq!(read(slow).await.expect_err("an end").code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_message_is_let_in_when_its_bytes_are_free() {
+    const ACT: &str = "/skep.api.v1.Control/Apply";
+    let (budget, key) = (Budget::default(), Key::Identity([1; 16]));
+    let enter = || budget.enter(Lane::Operators, key).expect("a place");
+    let begun = |bytes: usize| {
+        let body = parts(&framed(bytes)[..6], 6, false);
+        Box::pin(Measured::new(body, row(ACT), enter(), Times::default()))
+    };
+    async fn asked(body: &mut Pin<Box<Measured<Parts>>>) -> bool {
+        let first = poll_fn(|context| body.as_mut().poll_frame(context));
+        tokio::time::timeout(Duration::from_millis(20), first).await.is_ok()
+    }
+    let large = row(ACT).message;
+    let (mut first, mut second, mut third) = (begun(large), begun(large), begun(large));
+    assert!(asked(&mut first).await && asked(&mut second).await);
+    assert!(!asked(&mut third).await, "a third would be more than its share");
+    drop(first);
+    assert!(asked(&mut third).await);
+}
+
+#[tokio::test]
+async fn an_answer_goes_out_in_pieces() {
+    let whole = vec![7; 100_000];
+    let mut reply = Box::pin(Reply::new(parts(&whole, whole.len(), true), ticket()));
+    let mut pieces = Vec::new();
+    while let Some(frame) = poll_fn(|context| reply.as_mut().poll_frame(context)).await {
+        let Ok(data) = frame.expect("no error").into_data() else { continue };
+        assert!(!reply.is_end_stream() || pieces.len() == 6);
+        pieces.push(data);
+    }
+    assert!(pieces.iter().all(|piece| piece.len() <= 16 * 1024));
+    assert_eq!(pieces.concat(), whole);
+}
