@@ -23,5 +23,5 @@ pub(super) fn remote(manager: &Manager, running: &Arc<Running>) -> Routes {
         .add_service(MembershipService::server(manager.clone()))
         .add_service(running.dispatch.service())
         .add_service(running.core.consensus.service());
-    Gate::port(manager).before(routes)
+    Gate::port(running).before(routes)
 }

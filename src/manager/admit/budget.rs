@@ -72,10 +72,9 @@ impl Lane {
             Self::Nodes => Most { all: 32 * MIB, one: 5 * MIB, calls: 32 },
             // Two of the largest acts, or five pages.
             Self::Operators => Most { all: 48 * MIB, one: 12 * MIB, calls: 256 },
-            Self::Managers => Most { all: 48 * MIB, one: 24 * MIB, calls: 512 },
             // Two of the largest messages of each of six managers.
             Self::Raft => Most { all: 192 * MIB, one: 33 * MIB, calls: 128 },
-            Self::Owner => Most { all: 48 * MIB, one: 24 * MIB, calls: 512 },
+            Self::Managers | Self::Owner => Most { all: 48 * MIB, one: 24 * MIB, calls: 512 },
             Self::Users => Most { all: 24 * MIB, one: 12 * MIB, calls: 256 },
         }
     }

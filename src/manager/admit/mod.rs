@@ -60,8 +60,8 @@ struct Inner {
 enum Asked {
     /// A control socket: the kernel says who it is.
     Socket(Manager),
-    /// A manager's port: certificate and state say who it is.
-    Port(Manager),
+    /// A running manager's port: certificate and state say who it is.
+    Port(Arc<Running>),
     /// The same for agents' calls alone.
     Agents(Dispatch),
 }
@@ -72,8 +72,8 @@ impl Gate {
         Self::new(Asked::Socket(manager.clone()))
     }
     /// Before what a manager's port serves.
-    pub(super) fn port(manager: &Manager) -> Self {
-        Self::new(Asked::Port(manager.clone()))
+    pub(super) fn port(running: &Arc<Running>) -> Self {
+        Self::new(Asked::Port(running.clone()))
     }
     /// Before what agents call, where nothing else is served.
     pub(super) fn agents(dispatch: &Dispatch) -> Self {
@@ -166,13 +166,10 @@ impl Inner {
             Asked::Socket(manager) => {
                 Admitted::on_socket(&manager.0.setup.local, extensions, row.method)?
             }
-            Asked::Port(manager) => {
-                let running = manager.0.running()?;
-                match row.by {
-                    By::Certificate => Admitted::raft(extensions, running.core.cluster)?,
-                    By::State => on_port(&running, extensions, row).await?,
-                }
-            }
+            Asked::Port(running) => match row.by {
+                By::Certificate => Admitted::raft(extensions, running.core.cluster)?,
+                By::State => on_port(running, extensions, row).await?,
+            },
             Asked::Agents(dispatch) => dispatch.admit(extensions).await?,
         };
         parts.extensions.insert(admitted);
@@ -209,10 +206,10 @@ impl Inner {
     fn is_unlisted(&self, extensions: &Extensions) -> bool {
         match &self.asked {
             Asked::Socket(_) => false,
-            Asked::Port(manager) => manager.0.running().is_ok_and(|running| {
+            Asked::Port(running) => {
                 let core = &running.core;
                 core.consensus.read(|state| Admitted::unlisted(extensions, core.cluster, state))
-            }),
+            }
             Asked::Agents(dispatch) => !dispatch.lists(extensions),
         }
     }

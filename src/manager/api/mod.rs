@@ -44,7 +44,7 @@ impl ControlService {
         ControlServer::new(Self { manager }).max_decoding_message_size(admit::ACT_BYTES)
     }
     /// A user of the control socket, for what only they may do.
-    fn local(&self, extensions: &Extensions, method: Method) -> Result<LocalUser, Problem> {
+    fn local(extensions: &Extensions, method: Method) -> Result<LocalUser, Problem> {
         let user = Admitted::of(extensions, method)?.local();
         user.ok_or_else(|| Problem::bug("a call for the control socket came another way"))
     }
@@ -107,7 +107,7 @@ impl Control for ControlService {
         &self,
         request: Request<api::PrepareInitRequest>,
     ) -> Answer<api::PrepareInitReply> {
-        self.local(request.extensions(), Method::Init)?;
+        Self::local(request.extensions(), Method::Init)?;
         Ok(Response::new(self.manager.prepare_init().await?))
     }
 
@@ -115,7 +115,7 @@ impl Control for ControlService {
         &self,
         request: Request<api::CommitInitRequest>,
     ) -> Answer<api::CommitInitReply> {
-        let user = self.local(request.extensions(), Method::Init)?;
+        let user = Self::local(request.extensions(), Method::Init)?;
         Ok(Response::new(self.manager.commit_init(user, request.into_inner()).await?))
     }
 
@@ -123,7 +123,7 @@ impl Control for ControlService {
         &self,
         request: Request<api::JoinClusterRequest>,
     ) -> Answer<api::JoinClusterReply> {
-        self.local(request.extensions(), Method::Enter)?;
+        Self::local(request.extensions(), Method::Enter)?;
         Ok(Response::new(self.manager.join_cluster(request.into_inner()).await?))
     }
 
@@ -131,7 +131,7 @@ impl Control for ControlService {
         &self,
         request: Request<api::LeaveClusterRequest>,
     ) -> Answer<api::LeaveClusterReply> {
-        let user = self.local(request.extensions(), Method::Leave)?;
+        let user = Self::local(request.extensions(), Method::Leave)?;
         self.manager.leave(user, request.into_inner().force).await?;
         Ok(Response::new(api::LeaveClusterReply {}))
     }
@@ -166,12 +166,12 @@ impl Control for ControlService {
         &self,
         request: Request<api::UnlockHeaderRequest>,
     ) -> Answer<api::UnlockHeaderReply> {
-        self.local(request.extensions(), Method::Unlock)?;
+        Self::local(request.extensions(), Method::Unlock)?;
         Ok(Response::new(self.manager.unlock_header()?))
     }
 
     async fn unlock(&self, request: Request<api::UnlockRequest>) -> Answer<api::UnlockReply> {
-        self.local(request.extensions(), Method::Unlock)?;
+        Self::local(request.extensions(), Method::Unlock)?;
         Ok(Response::new(self.manager.unlock(request.into_inner()).await?))
     }
 
@@ -182,7 +182,7 @@ impl Control for ControlService {
     }
 
     async fn repair(&self, request: Request<api::RepairRequest>) -> Answer<api::RepairReply> {
-        self.local(request.extensions(), Method::Repair)?;
+        Self::local(request.extensions(), Method::Repair)?;
         Ok(Response::new(self.manager.repair(request.into_inner()).await?))
     }
 
