@@ -141,6 +141,12 @@ async fn what_does_not_go_on_ends() {
     assert_eq!(read(slow).await.expect_err("an end").code(), Code::DeadlineExceeded);
 }
 
+/// Whether a body gives something at once.
+async fn asked(body: &mut Pin<Box<Measured<Parts>>>) -> bool {
+    let first = poll_fn(|context| body.as_mut().poll_frame(context));
+    tokio::time::timeout(Duration::from_millis(20), first).await.is_ok()
+}
+
 #[tokio::test]
 async fn a_message_is_let_in_when_its_bytes_are_free() {
     const ACT: &str = "/skep.api.v1.Control/Apply";
@@ -150,10 +156,6 @@ async fn a_message_is_let_in_when_its_bytes_are_free() {
         let body = parts(&framed(bytes)[..6], 6, false);
         Box::pin(Measured::new(body, row(ACT), enter(), Times::default()))
     };
-    async fn asked(body: &mut Pin<Box<Measured<Parts>>>) -> bool {
-        let first = poll_fn(|context| body.as_mut().poll_frame(context));
-        tokio::time::timeout(Duration::from_millis(20), first).await.is_ok()
-    }
     let large = row(ACT).message;
     let (mut first, mut second, mut third) = (begun(large), begun(large), begun(large));
     assert!(asked(&mut first).await && asked(&mut second).await);
