@@ -3,6 +3,7 @@
 
 mod descriptors;
 mod heap;
+mod mapping;
 mod maps;
 mod pages;
 mod peer;
@@ -13,6 +14,7 @@ use std::process::Command;
 
 pub use descriptors::own_descriptors;
 pub use heap::give_back_large_allocations;
+pub use mapping::WriteMapping;
 pub use maps::{unlocked_bytes, without_memfd_secret};
 pub use pages::{LockedArray, LockedBytes};
 pub use peer::peer_groups;

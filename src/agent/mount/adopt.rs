@@ -7,18 +7,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File};
-use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::backend::Backend;
-use super::error::{At, MountError, MountWarning};
+use super::calls::{run, run_io};
+use super::error::{MountError, MountWarning};
 use super::record::Record;
 use super::service::{DATA, HEADROOM, LIVE_VIEW, MANIFEST, Mounted};
+use super::slot::{Keeping, Owes, Place, Slot, Strange};
 use super::system::{self, Kind, Listed};
-use super::{Adopted, Mounts, files, fuse};
+use super::{Adopted, Mounts, brute, files, fuse, look};
 use crate::base::{BootTime, ServiceId};
 use crate::domain::{OfflinePolicy, Owner};
 
@@ -29,78 +31,107 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Makes the root, checks it and keeps other agents out of it.
 pub(super) fn take_root(root: &Path) -> Result<(PathBuf, File), MountError> {
-    DirBuilder::new().recursive(true).mode(0o755).create(root).at("make the folder", root)?;
-    let root = fs::canonicalize(root).at("look at", root)?;
-    let found = fs::metadata(&root).at("look at", &root)?;
+    run("make the folder", root, || DirBuilder::new().recursive(true).mode(0o755).create(root))?;
+    let root = run("look at", root, || fs::canonicalize(root))?;
+    let found = run("look at", &root, || fs::metadata(&root))?;
     if found.uid() != 0 || found.mode() & WRITABLE_BY_OTHERS != 0 {
         return Err(MountError::Root(root));
     }
     let mounts = root.join(MOUNTS);
     files::folder(&mounts, 0o700)?;
-    let lock = File::open(&mounts).at("open", &mounts)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(MountError::InUse(root)),
-        locked => locked.at("lock", &mounts).map(|()| (root, lock)),
+    let lock = run("open", &mounts, || File::open(&mounts))?;
+    let locked = run_io("lock", &mounts, || flock(&lock, FlockOperation::NonBlockingLockExclusive));
+    match locked {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            Err(MountError::InUse(root))
+        }
+        Err(source) => Err(MountError::Io { what: "lock", path: mounts, source }),
+        Ok(()) => Ok((root, lock)),
     }
 }
 
 impl Mounts {
-    /// Takes over every mount that is ours. One that can't be taken over is left as it
-    /// is and named in a warning.
-    pub(super) fn adopt(&mut self, now: BootTime) -> Result<Vec<Adopted>, MountError> {
+    /// Takes over every mount that is ours. One that can't be taken over counts as held by
+    /// its service, with nothing known of it, and is named in a warning.
+    pub(super) fn adopt(&self, now: BootTime) -> Result<Vec<Adopted>, MountError> {
         let folder = self.mounts_folder();
         // Before anything is changed.
-        of_this_format(&folder, &system::list()?)?;
+        of_this_format(&folder, &system::list(&self.root)?)?;
         take_dead_away(&self.root)?;
-        let listing = system::list()?;
+        let listing = system::list(&self.root)?;
         let mut adopted = Vec::new();
         // Of mounts on one point the last covers the others.
-        let below = listing.iter().filter_map(|listed| {
-            system::name_below(&folder, &listed.point).map(|name| (name, listed))
-        });
-        for (name, listed) in below.collect::<BTreeMap<_, _>>() {
-            let (Some(_), Ok(service)) = (listed.ours, name.parse::<ServiceId>()) else {
-                self.warnings.push(MountWarning::Stranger(listed.point.clone()));
-                continue;
-            };
-            match self.take_over(service, listed, &listing, now) {
-                Ok(found) => adopted.extend(found),
-                Err(error) => self.warnings.push(MountWarning::NotAdopted {
-                    path: listed.point.clone(),
-                    why: error.to_string(),
-                }),
+        let mut points: BTreeMap<&str, Vec<&Listed>> = BTreeMap::new();
+        for listed in &listing {
+            if let Some(name) = system::name_below(&folder, &listed.point) {
+                points.entry(name).or_default().push(listed);
             }
         }
+        for (name, stack) in points {
+            let Some(top) = stack.last() else { continue };
+            let has_ours = stack.iter().any(|listed| listed.ours.is_some());
+            let (true, Ok(service)) = (has_ours, name.parse::<ServiceId>()) else {
+                self.warn(MountWarning::Stranger(top.point.clone()));
+                continue;
+            };
+            let slot = self.slot(service);
+            let mut place = Place::default();
+            match self.take_over(&slot, &mut place, &stack, &listing, now) {
+                Ok(found) => adopted.extend(found),
+                Err(error) => {
+                    self.warn(MountWarning::NotAdopted {
+                        path: top.point.clone(),
+                        why: error.to_string(),
+                    });
+                    slot.holds.clear();
+                    let devices = stack.iter().map(|listed| listed.device.clone()).collect();
+                    let strange = Strange { at: top.point.clone(), devices };
+                    place.keeping = Keeping::Strange(strange);
+                }
+            }
+            self.unmount_if_idle(&mut place);
+            self.publish(&slot, &place);
+            *slot.place.lock() = place;
+        }
+        self.wipe_orphans()?;
         sweep(&folder, &listing)?;
         Ok(adopted)
     }
 
     fn take_over(
-        &mut self,
-        service: ServiceId,
-        listed: &Listed,
+        &self,
+        slot: &Slot,
+        place: &mut Place,
+        stack: &[&Listed],
         listing: &[Listed],
         now: BootTime,
     ) -> Result<Option<Adopted>, MountError> {
-        let at = listed.point.clone();
+        let [listed] = stack else {
+            let at = stack.first().map(|listed| listed.point.clone()).unwrap_or_default();
+            return Err(MountError::InTheWay(at));
+        };
+        let (service, at) = (slot.service, listed.point.clone());
         let backend = match listed.ours {
             Some(Kind::Tmpfs) => Backend::Tmpfs,
             Some(Kind::Ramfs) => Backend::Ramfs,
-            Some(Kind::Fuse) | None => return Ok(None),
+            Some(Kind::Fuse) | None => return Err(MountError::InTheWay(at)),
         };
         let record = read_record(&at)?.filter(|record| record.service == service);
         let sound = record.is_some();
-        let mut mounted = Mounted {
+        let mut mounted = Box::new(Mounted {
             record: record.map_or_else(|| blank(service), Ok)?,
             root: self.root.clone(),
             at,
             shown: None,
             backend,
+            holds: slot.holds.clone(),
             limit: self.options.service_bytes,
-        };
+            now,
+            numbers: Arc::clone(&self.numbers),
+        });
         mounted.make_folders()?;
         if !sound || !mounted.settle(now)? {
-            self.warnings.push(MountWarning::Damaged(service));
+            self.warn(MountWarning::Damaged(service));
         }
         let views = listing.iter().filter(|other| other.device == listed.device);
         let views: Vec<&Path> = views.map(|view| view.point.as_path()).collect();
@@ -112,6 +143,11 @@ impl Mounts {
             mounted.save()?;
         }
         mounted.show_again(&views)?;
+        if let Err(error) = mounted.hold_all() {
+            // Its files stay; until they are held, what is here is not told.
+            tracing::warn!(event = "not_held_yet", %service, %error);
+            place.owes = Some(Owes::first(Some(look::kept_by(&mounted.record)), now));
+        }
         let found = mounted.record.current().map(|current| Adopted {
             service,
             name: mounted.record.name.clone(),
@@ -120,9 +156,61 @@ impl Mounts {
             workloads: mounted.record.workloads.clone(),
             offline_since: mounted.record.offline_since,
         });
-        self.services.insert(service, mounted);
-        self.unmount_if_idle(service);
+        place.keeping = Keeping::Mounted(mounted);
         Ok(found)
+    }
+
+    /// Empties what is shown below the root though its own mount is gone: nobody knows any
+    /// more whose it is.
+    fn wipe_orphans(&self) -> Result<(), MountError> {
+        let folder = self.mounts_folder();
+        let listing = system::list(&self.root)?;
+        let mut orphans: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        for view in listing.iter().filter(|listed| listed.point.starts_with(&self.root)) {
+            let has_its_own = listing.iter().any(|own| {
+                let name = system::name_below(&folder, &own.point);
+                own.device == view.device
+                    && name.is_some_and(|name| name.parse::<ServiceId>().is_ok())
+            });
+            if matches!(view.ours, Some(Kind::Tmpfs | Kind::Ramfs)) && !has_its_own {
+                orphans.entry(view.device.clone()).or_default().push(view.point.clone());
+            }
+        }
+        for views in orphans.into_values() {
+            if let Err(error) = self.wipe_orphan(&views) {
+                tracing::error!(event = "orphan_stays", %error);
+            }
+        }
+        Ok(())
+    }
+
+    fn wipe_orphan(&self, views: &[PathBuf]) -> Result<(), MountError> {
+        let aside = |number: usize| self.mounts_folder().join(format!("orphan-{number}"));
+        for (number, view) in views.iter().enumerate() {
+            files::folder(&aside(number), 0o700)?;
+            system::bind(view, &aside(number))?;
+        }
+        // A folder in which something is mounted can't be removed.
+        for view in views.iter().rev() {
+            system::detach(view)?;
+            if system::name_below(&self.root, view).is_some() {
+                files::remove_folder(view)?;
+            }
+        }
+        let mut failed = None;
+        for number in 0..views.len() {
+            let point = aside(number);
+            match brute::empty_mount(&point, true) {
+                Ok(()) => {
+                    system::detach(&point)?;
+                    files::remove_folder(&point)?;
+                }
+                // It stays in reach of the next start.
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        tracing::warn!(event = "orphan_wiped", views = views.len());
+        failed.map_or(Ok(()), Err)
     }
 }
 
@@ -130,7 +218,7 @@ impl Mounted {
     /// Makes the record say what is really there, and finishes what a former agent
     /// began. `false`: something is missing that the record promised.
     fn settle(&mut self, now: BootTime) -> Result<bool, MountError> {
-        let link = fs::read_link(self.live().join(DATA)).ok();
+        let link = files::link_at(&self.live().join(DATA));
         let number = link
             .as_deref()
             .and_then(Path::to_str)
@@ -150,7 +238,7 @@ impl Mounted {
                 (index < place).then_some(generation.replaced.unwrap_or(now).min(now));
         }
         self.record.next = self.record.next.max(number.unwrap_or(0).saturating_add(1));
-        let sound = self.drop_missing_files();
+        let sound = self.drop_missing_files()?;
         let kept: BTreeSet<_> = self
             .record
             .current()
@@ -160,24 +248,35 @@ impl Mounted {
         Ok(sound)
     }
 
-    /// Takes files out of the record that aren't there. Only in the generation in place
-    /// they are missed.
-    fn drop_missing_files(&mut self) -> bool {
+    /// Takes files out of the record that aren't there, and takes write access to those that
+    /// are. Only in the generation in place they are missed.
+    fn drop_missing_files(&mut self) -> Result<bool, MountError> {
         let mut sound = true;
         let mut generations = std::mem::take(&mut self.record.generations);
         for generation in &mut generations {
             let folder = self.folder_of(generation.number);
             let before = generation.files.len();
-            generation
-                .files
-                .retain(|file| files::is_there(&folder.join(file.target.as_str()), file.size));
+            let mut there = Vec::with_capacity(before);
+            for file in std::mem::take(&mut generation.files) {
+                let path = folder.join(file.target.as_str());
+                let found = files::look_at(&path)?;
+                let is_it =
+                    |found: &fs::Metadata| found.is_file() && found.len() == u64::from(file.size);
+                if !found.as_ref().is_some_and(is_it) {
+                    continue;
+                }
+                // A lease on it is waited for elsewhere.
+                self.holds.take(&(generation.number, file.target.clone()), &path).ok();
+                there.push(file);
+            }
+            generation.files = there;
             if generation.files.len() < before && generation.replaced.is_none() {
                 generation.digest = None;
                 sound = false;
             }
         }
         self.record.generations = generations;
-        sound
+        Ok(sound)
     }
 
     /// Keeps the views that a former agent made if they are what they should be, else makes
@@ -207,7 +306,7 @@ impl Mounted {
 /// Takes away what a former agent served itself: nobody answers there, nobody can take it
 /// over, and a path below it must not be touched.
 fn take_dead_away(root: &Path) -> Result<(), MountError> {
-    let listing = system::list()?;
+    let listing = system::list(root)?;
     let served: Vec<&Path> = listing
         .iter()
         .filter(|listed| listed.ours == Some(Kind::Fuse) && listed.point.starts_with(root))
@@ -236,11 +335,12 @@ fn sweep(folder: &Path, listing: &[Listed]) -> Result<(), MountError> {
     for name in files::entries(folder)? {
         let path = folder.join(&name);
         let mounted = listing.iter().any(|listed| listed.point == path);
-        if mounted || name.parse::<ServiceId>().is_err() {
+        let is_ours = name.to_str().is_some_and(|name| name.parse::<ServiceId>().is_ok());
+        if mounted || !is_ours {
             continue;
         }
         if let Err(error) = files::remove_folder(&path) {
-            tracing::warn!(%error, "a folder that is not of this agent's making stays");
+            tracing::warn!(event = "folder_stays", %error);
         }
     }
     Ok(())
@@ -267,17 +367,7 @@ fn read_record(at: &Path) -> Result<Option<Record>, MountError> {
 }
 
 fn read_manifest(at: &Path) -> Result<Option<Vec<u8>>, MountError> {
-    let path = at.join(MANIFEST);
-    match fs::symlink_metadata(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        found => {
-            let found = found.at("look at", &path)?;
-            if !found.is_file() || found.len() > HEADROOM {
-                return Ok(None);
-            }
-        }
-    }
-    fs::read(&path).at("read", &path).map(Some)
+    files::read_plain(&at.join(MANIFEST), HEADROOM)
 }
 
 /// A record for a mount of ours whose own can't be read: with it the mount is emptied. An

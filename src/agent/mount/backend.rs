@@ -1,14 +1,15 @@
 //! What holds a service's files: the one seam at which the kinds of mount differ. Names,
 //! folders and links are made in the same way on all of them.
 
-use std::fs;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::vault::FileSpec;
-use super::error::{At, MountError};
+use super::calls::run;
+use super::error::MountError;
 use super::fuse::Share;
-use super::{files, system};
+use super::{brute, files, system};
 use crate::base::SecretBytes;
 use crate::domain::MountKind;
 
@@ -42,74 +43,62 @@ impl Backend {
         matches!(self, Self::Tmpfs | Self::Ramfs)
     }
 
+    /// Whether the memory of files is the kernel's, which gets zeros back.
+    pub(super) const fn wants_zeros(&self) -> bool {
+        matches!(self, Self::Tmpfs | Self::Ramfs)
+    }
+
     /// Writes one value into a new file, which nobody but root can open until it has its
-    /// owner and mode.
+    /// owner and mode. Answers the write access to it.
     pub(super) fn write(
         &self,
         path: &Path,
         spec: &FileSpec,
         value: &SecretBytes,
-    ) -> Result<(), MountError> {
-        match self {
-            Self::Tmpfs | Self::Ramfs => {
-                files::make(path, value.expose())?;
-                files::give_away(path, spec)
-            }
+    ) -> Result<File, MountError> {
+        let file = match self {
+            Self::Tmpfs | Self::Ramfs => files::make(path, value.expose())?,
             Self::Fuse { share, mounts } => {
                 let within = within(mounts, path)?;
-                files::make(path, &[])?;
-                share.put(within, spec, value).at("fill", path)?;
-                files::give_away(path, spec)
+                let file = files::make(path, &[])?;
+                run("fill", path, || share.put(within, spec, value))?;
+                file
             }
-        }
+        };
+        files::give_away(&file, path, spec)?;
+        Ok(file)
     }
 
     /// Reads a value back, straight into its final place.
-    pub(super) fn read(&self, path: &Path, spec: &FileSpec) -> Result<SecretBytes, MountError> {
+    pub(super) fn read(
+        &self,
+        path: &Path,
+        held: Option<&File>,
+        spec: &FileSpec,
+    ) -> Result<SecretBytes, MountError> {
         match self {
-            Self::Tmpfs | Self::Ramfs => files::read(path, spec),
+            Self::Tmpfs | Self::Ramfs => files::read(path, held, spec),
             Self::Fuse { share, mounts } => share.value(within(mounts, path)?, spec),
         }
     }
 
     /// Takes a file's bytes away, then its name: descriptors that are open read end of
     /// file, and its memory holds zeros. A file that isn't there is empty already.
-    pub(super) fn empty(&self, path: &Path) -> Result<(), MountError> {
-        match self {
-            // The kernel gets zeros back.
-            Self::Tmpfs | Self::Ramfs => files::overwrite(path)?,
+    pub(super) fn empty(&self, path: &Path, held: Option<&File>) -> Result<(), MountError> {
+        if let Self::Fuse { share, mounts } = self {
             // At once, whatever the kernel says to the rest.
-            Self::Fuse { share, mounts } => share.clear(within(mounts, path)?),
+            share.clear(within(mounts, path)?);
         }
-        files::cut(path)
+        files::empty_at(path, held, self.wants_zeros())
     }
 
-    /// Empties every file below `path`, links removed, then removes the folder. Goes
+    /// Empties every file below `path`, whoever made it, then removes the folder. Goes
     /// on after a failure and tells the first one.
     pub(super) fn empty_folder(&self, path: &Path) -> Result<(), MountError> {
-        let mut failed = None;
-        for entry in files::entries(path)? {
-            let inner = path.join(&entry);
-            let kind = match fs::symlink_metadata(&inner) {
-                Ok(found) => found.file_type(),
-                Err(error) => {
-                    failed = failed.or(Err::<(), _>(error).at("look at", &inner).err());
-                    continue;
-                }
-            };
-            let done = if kind.is_dir() {
-                self.empty_folder(&inner)
-            } else if kind.is_file() {
-                self.empty(&inner)
-            } else {
-                files::remove(&inner)
-            };
-            failed = failed.or(done.err());
+        if let Self::Fuse { share, mounts } = self {
+            share.clear_below(within(mounts, path)?);
         }
-        match failed {
-            None => files::remove_folder(path),
-            Some(error) => Err(error),
-        }
+        brute::clear(path, self.wants_zeros())
     }
 
     /// Of `ours`, the bytes left of a service's limit, what the memory at `at` really has.
@@ -117,7 +106,7 @@ impl Backend {
         match self {
             Self::Ramfs | Self::Fuse { .. } => Ok(ours),
             Self::Tmpfs => {
-                let system = rustix::fs::statfs(at).at("look at the room of", at)?;
+                let system = run("look at the room of", at, || rustix::fs::statfs(at))?;
                 let block = u64::try_from(system.f_bsize).unwrap_or(0);
                 Ok(ours.min(system.f_bfree.saturating_mul(block)))
             }
@@ -128,12 +117,7 @@ impl Backend {
     pub(super) fn unmount(&self, at: &Path) -> Result<(), MountError> {
         if let Self::Fuse { mounts, .. } = self {
             let own = mounts.join(super::fuse::FOLDER).join(within(mounts, at)?);
-            match fs::remove_dir_all(&own) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).at("remove the folder", &own);
-                }
-                Ok(()) | Err(_) => {}
-            }
+            brute::clear(&own, false)?;
         }
         system::detach(at)?;
         files::remove_folder(at)

@@ -68,6 +68,21 @@ pub enum MountError {
     /// Two services of one name.
     #[error("the name is that of service {0}, whose files are still here")]
     NameInUse(ServiceId),
+    /// A process keeps a file from being opened for writing.
+    #[error("a process holds a lease on {}: waiting until the kernel breaks it", .0.display())]
+    Leased(PathBuf),
+    /// More files than this agent can hold open.
+    #[error("this agent holds as many files as it can")]
+    TooManyFiles,
+    /// Something is left that the set doesn't have, or could not be told from it.
+    #[error("{} is still there and should not be", .0.display())]
+    LeftOver(PathBuf),
+    /// Folders within folders that nobody of ours made.
+    #[error("{} lies deeper than anything of this agent's making", .0.display())]
+    TooDeep(PathBuf),
+    /// The thread that works on this service's files has not come back.
+    #[error("the service's files are being worked on{}", .0.as_deref().map(|at| format!(": {at}")).unwrap_or_default())]
+    Busy(Option<String>),
 }
 
 impl MountError {
@@ -96,24 +111,31 @@ impl MountError {
             }
             Self::Kind => Some("remove the service and create another one"),
             Self::NameInUse(_) => Some("it goes when that service's removal has arrived"),
+            Self::Leased(_) => Some("it takes /proc/sys/fs/lease-break-time seconds at most"),
+            Self::TooManyFiles => Some("raise the limit of open files of the agent's unit"),
+            Self::LeftOver(_) | Self::TooDeep(_) => {
+                Some("it is tried again; see what keeps it: lsattr, and the mounts below it")
+            }
+            Self::Busy(_) => Some("it is tried again; the agent's log says what hangs"),
         }
     }
 
-    /// Whether trying again, later and with nothing changed, may succeed.
+    /// Whether a file's or folder's flags may be what forbids it (chattr(1)).
+    pub(super) fn is_stubborn(&self) -> bool {
+        self.is_errno(rustix::io::Errno::PERM)
+    }
+
+    /// Whether the system said this.
+    pub(super) fn is_errno(&self, errno: rustix::io::Errno) -> bool {
+        match self {
+            Self::Io { source, .. } => source.raw_os_error() == Some(errno.raw_os_error()),
+            _ => false,
+        }
+    }
+
+    /// Whether trying again, later and with nothing changed, is of no use.
     pub const fn is_final(&self) -> bool {
         matches!(self, Self::Length { .. })
-    }
-}
-
-/// Shortens `map_err` on a path's operation.
-pub(super) trait At<T> {
-    /// Says what was tried on which path.
-    fn at(self, what: &'static str, path: &std::path::Path) -> Result<T, MountError>;
-}
-
-impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
-    fn at(self, what: &'static str, path: &std::path::Path) -> Result<T, MountError> {
-        self.map_err(|source| MountError::Io { what, path: path.to_owned(), source: source.into() })
     }
 }
 
@@ -135,8 +157,8 @@ pub enum MountWarning {
     /// A mount of ours whose manifest or files don't add up: what doesn't is emptied, and comes again.
     #[error("the files of service {0} did not match their manifest: what did not is emptied")]
     Damaged(ServiceId),
-    /// A mount of ours that couldn't be taken over.
-    #[error("the mount {} could not be taken over: {why}", path.display())]
+    /// A mount of ours that couldn't be taken over: it counts as held until it is wiped.
+    #[error("the mount {} could not be taken over, and counts as held until it is wiped: {why}", path.display())]
     NotAdopted {
         /// Where it is.
         path: PathBuf,

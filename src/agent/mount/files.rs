@@ -1,21 +1,26 @@
 //! Files and folders of one mount: written once, read back, emptied.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, chown, fchown, symlink};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{IFlags, Mode, OFlags, ioctl_getflags, ioctl_setflags};
 
 use super::super::vault::FileSpec;
-use super::error::{At, MountError};
+use super::calls::{run, run_io};
+use super::error::MountError;
 use crate::base::SecretBytes;
 
 /// Memory is given out in pages.
 const PAGE: u64 = 4096;
 /// Zeros that one call writes over a file.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+/// With these a file or folder can't be changed by root either.
+const STUBBORN: IFlags = IFlags::IMMUTABLE.union(IFlags::APPEND);
 
 /// The memory that a value of `size` bytes takes.
 pub(super) fn pages(size: u32) -> u64 {
@@ -24,106 +29,224 @@ pub(super) fn pages(size: u32) -> u64 {
 
 /// Makes a folder with exactly this mode; it may exist.
 pub(super) fn folder(path: &Path, mode: u32) -> Result<(), MountError> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(error).at("make the folder", path);
+    let made = run_io("make the folder", path, || fs::create_dir(path));
+    match made {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(MountError::Io { what: "make the folder", path: path.to_owned(), source });
         }
-        Ok(()) | Err(_) => {}
+        Ok(()) => {}
+        // What is there may be a link to elsewhere.
+        Err(_) if look_at(path)?.is_some_and(|found| found.is_dir()) => {}
+        Err(_) => return Err(MountError::InTheWay(path.to_owned())),
     }
-    fs::set_permissions(path, Permissions::from_mode(mode)).at("set the mode of", path)
+    run("set the mode of", path, || fs::set_permissions(path, Permissions::from_mode(mode)))
 }
 
-/// Gives a file or folder its owner and mode.
+/// Gives a folder its owner and mode.
 pub(super) fn own(path: &Path, uid: u32, gid: u32, mode: u32) -> Result<(), MountError> {
-    chown(path, Some(uid), Some(gid)).at("set the owner of", path)?;
-    fs::set_permissions(path, Permissions::from_mode(mode)).at("set the mode of", path)
+    run("set the owner of", path, || chown(path, Some(uid), Some(gid)))?;
+    run("set the mode of", path, || fs::set_permissions(path, Permissions::from_mode(mode)))
 }
 
-/// Makes a file that nobody but root can open yet, with `value` in it.
-pub(super) fn make(path: &Path, value: &[u8]) -> Result<(), MountError> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o000)
-        .open(path)
-        .at("make the file", path)?;
-    file.write_all(value).at("write", path)
+/// Makes a file that nobody but root can open yet, with `value` in it. What is answered
+/// holds write access from the file's first moment on: while it is kept, nobody gets a
+/// lease on the file (fcntl(2), `F_SETLEASE`) that could delay its wipe.
+pub(super) fn make(path: &Path, value: &[u8]) -> Result<File, MountError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o000);
+    let mut file = run("make the file", path, || options.open(path))?;
+    run("write", path, || file.write_all(value))?;
+    Ok(file)
 }
 
 /// Gives a file its owner and mode: from here on others may open it.
-pub(super) fn give_away(path: &Path, spec: &FileSpec) -> Result<(), MountError> {
-    own(path, spec.uid, spec.gid, spec.mode)
+pub(super) fn give_away(file: &File, path: &Path, spec: &FileSpec) -> Result<(), MountError> {
+    run("set the owner of", path, || fchown(file, Some(spec.uid), Some(spec.gid)))?;
+    run("set the mode of", path, || file.set_permissions(Permissions::from_mode(spec.mode)))
 }
 
 /// Writes a file of root's own that holds no value.
 pub(super) fn write_plain(path: &Path, bytes: &[u8]) -> Result<(), MountError> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .at("make the file", path)?;
-    file.write_all(bytes).at("write", path)
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = run("make the file", path, || options.open(path))?;
+    run("write", path, || file.write_all(bytes))
 }
 
-/// Reads a value back, straight into its final place.
-pub(super) fn read(path: &Path, spec: &FileSpec) -> Result<SecretBytes, MountError> {
-    let mut file = open(path, OFlags::RDONLY).at("open", path)?;
-    let found = file.metadata().at("look at", path)?.len();
+/// Reads a value back, straight into its final place. Without `held` the file is opened,
+/// which never waits for a lease.
+pub(super) fn read(
+    path: &Path,
+    held: Option<&File>,
+    spec: &FileSpec,
+) -> Result<SecretBytes, MountError> {
+    let opened;
+    let file = if let Some(held) = held {
+        held
+    } else {
+        opened = run("open", path, || open(path, OFlags::RDONLY))?;
+        &opened
+    };
+    let found = run("look at", path, || file.metadata())?.len();
     if found != u64::from(spec.size) {
         let (version, expected) = (spec.version, spec.size);
         return Err(MountError::Length { version, expected, found });
     }
     let length = usize::try_from(spec.size).unwrap_or(usize::MAX);
     let mut value = SecretBytes::zeroed(length);
-    file.read_exact(value.expose_mut()).at("read", path)?;
+    run("read", path, || file.read_exact_at(value.expose_mut(), 0))?;
     Ok(value)
 }
 
-/// Whether a file of this size is there.
-pub(super) fn is_there(path: &Path, size: u32) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == u64::from(size))
+/// Reads a file of root's own, of `most` bytes at most; `None`: it isn't there, or it is
+/// no such file.
+pub(super) fn read_plain(path: &Path, most: u64) -> Result<Option<Vec<u8>>, MountError> {
+    let file = match run_io("open", path, || open(path, OFlags::RDONLY)) {
+        // ELOOP: a link.
+        Err(error) if error.kind() == io::ErrorKind::NotFound || is_loop(&error) => {
+            return Ok(None);
+        }
+        Err(source) => {
+            return Err(MountError::Io { what: "open", path: path.to_owned(), source });
+        }
+        Ok(file) => file,
+    };
+    let found = run("look at", path, || file.metadata())?;
+    if !found.is_file() || found.len() > most {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    run("read", path, || file.take(most).read_to_end(&mut bytes))?;
+    Ok(Some(bytes))
 }
 
+fn is_loop(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
+/// What stands at `path` itself; `None`: nothing does.
+pub(super) fn look_at(path: &Path) -> Result<Option<Metadata>, MountError> {
+    match run_io("look at", path, || fs::symlink_metadata(path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(MountError::Io { what: "look at", path: path.to_owned(), source }),
+        Ok(found) => Ok(Some(found)),
+    }
+}
+
+/// Where a link points; `None`: there is none.
+pub(super) fn link_at(path: &Path) -> Option<std::path::PathBuf> {
+    run_io("read the link", path, || fs::read_link(path)).ok()
+}
+
+/// Never waits: neither for a lease nor for the other end of a pipe.
 fn open(path: &Path, flags: OFlags) -> io::Result<File> {
-    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
 
-/// Writes zeros over a file. One that isn't there needs none.
-pub(super) fn overwrite(path: &Path) -> Result<(), MountError> {
-    let mut file = match open(path, OFlags::WRONLY) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        opened => opened.at("open", path)?,
-    };
-    let mut left = file.metadata().at("look at", path)?.len();
-    while left > 0 {
-        let step = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
-        let zeros = ZEROS.get(..step).unwrap_or(&ZEROS);
-        file.write_all(zeros).at("overwrite", path)?;
-        left = left.saturating_sub(u64::try_from(step).unwrap_or(left));
+/// Takes write access to a file that is there, without waiting.
+///
+/// # Errors
+/// [`MountError::Leased`] where a process holds a lease on it.
+pub(super) fn take_access(path: &Path) -> Result<File, MountError> {
+    match run_io("open", path, || open(path, OFlags::RDWR)) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(MountError::Leased(path.to_owned()))
+        }
+        Err(source) => Err(MountError::Io { what: "open", path: path.to_owned(), source }),
+        Ok(file) => Ok(file),
     }
-    Ok(())
 }
 
-/// Cuts a file to nothing, for descriptors and mappings that are open, too, and removes its
-/// name. A file that isn't there is empty already.
-pub(super) fn cut(path: &Path) -> Result<(), MountError> {
-    match open(path, OFlags::WRONLY) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        opened => opened.at("open", path)?.set_len(0).at("empty", path)?,
+/// The same, waiting until every lease is broken: new ones are refused meanwhile, so
+/// that takes `/proc/sys/fs/lease-break-time` (45 s) at most.
+pub(super) fn wait_for_access(path: &Path) -> Result<File, MountError> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    run("wait for write access to", path, || {
+        rustix::fs::open(path, flags, Mode::empty()).map(File::from)
+    })
+}
+
+/// Writes zeros over a file, then cuts it to nothing, for descriptors and mappings that are
+/// open, too. `zeros`: whether its memory is the kernel's, which gets zeros back.
+pub(super) fn empty_open(file: &File, path: &Path, zeros: bool) -> Result<(), MountError> {
+    if zeros {
+        let length = run("look at", path, || file.metadata())?.len();
+        let mut at = 0;
+        while at < length {
+            let step = usize::try_from(length - at).unwrap_or(usize::MAX).min(ZEROS.len());
+            let part = ZEROS.get(..step).unwrap_or(&ZEROS);
+            let written = run("overwrite", path, || file.write_at(part, at))?;
+            if written == 0 {
+                break;
+            }
+            at = at.saturating_add(u64::try_from(written).unwrap_or(length));
+        }
+    }
+    run("empty", path, || file.set_len(0))
+}
+
+/// Empties what stands at `path`, whatever its flags say, and removes its name. Nothing
+/// there: nothing to do.
+pub(super) fn empty_at(path: &Path, held: Option<&File>, zeros: bool) -> Result<(), MountError> {
+    let Some(found) = look_at(path)? else {
+        // What was put away under another name is emptied all the same.
+        return held.map_or(Ok(()), |held| empty_open(held, path, zeros));
+    };
+    if found.is_file() {
+        if let Some(held) = held {
+            empty_open(held, path, zeros)?;
+        } else if found.len() > 0 {
+            let file = match take_access(path) {
+                Err(error) if error.is_stubborn() => {
+                    make_pliable(path)?;
+                    take_access(path)?
+                }
+                opened => opened?,
+            };
+            empty_open(&file, path, zeros)?;
+        }
     }
     remove(path)
 }
 
 /// Removes a name; none there: nothing to do.
 pub(super) fn remove(path: &Path) -> Result<(), MountError> {
-    unless_missing(fs::remove_file(path)).at("remove", path)
+    despite_flags(path, || unless_missing(fs::remove_file(path)), "remove")
 }
 
 /// Removes an empty folder; none there: nothing to do.
 pub(super) fn remove_folder(path: &Path) -> Result<(), MountError> {
-    unless_missing(fs::remove_dir(path)).at("remove the folder", path)
+    despite_flags(path, || unless_missing(fs::remove_dir(path)), "remove the folder")
+}
+
+/// Tries again without the flags that forbid it, the folder's around it included.
+fn despite_flags(
+    path: &Path,
+    act: impl Fn() -> io::Result<()>,
+    what: &'static str,
+) -> Result<(), MountError> {
+    match run(what, path, &act) {
+        Err(error) if error.is_stubborn() => {
+            // Pipes and links have none, and what is missing is missed below.
+            make_pliable(path).ok();
+            if let Some(around) = path.parent() {
+                make_pliable(around)?;
+            }
+            run(what, path, &act)
+        }
+        done => done,
+    }
+}
+
+/// Takes away the flags of a file or folder that keep root from changing it.
+fn make_pliable(path: &Path) -> Result<(), MountError> {
+    let file = run("open", path, || open(path, OFlags::RDONLY))?;
+    let flags = run("read the flags of", path, || ioctl_getflags(&file))?;
+    if flags.intersects(STUBBORN) {
+        run("change the flags of", path, || ioctl_setflags(&file, flags - STUBBORN))?;
+    }
+    Ok(())
 }
 
 fn unless_missing(result: io::Result<()>) -> io::Result<()> {
@@ -133,26 +256,38 @@ fn unless_missing(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// The names in a folder; none if it isn't there. A name that isn't UTF-8 is not
-/// of our making and is left out.
-pub(super) fn entries(path: &Path) -> Result<Vec<String>, MountError> {
-    let mut names = Vec::new();
-    let listing = match fs::read_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
-        listing => listing.at("list", path)?,
+/// The names in a folder, whatever their bytes; none if it isn't there. A link to a folder
+/// is none: what lies behind it is not ours.
+pub(super) fn entries(path: &Path) -> Result<Vec<OsString>, MountError> {
+    let list = || -> io::Result<Vec<OsString>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(path, flags, Mode::empty())?;
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::new(folder)? {
+            let name = entry?.file_name().to_bytes().to_vec();
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name));
+            }
+        }
+        Ok(names)
     };
-    for entry in listing {
-        names.extend(entry.at("list", path)?.file_name().into_string());
+    match run_io("list", path, list) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(MountError::Io { what: "list", path: path.to_owned(), source }),
+        Ok(names) => Ok(names),
     }
-    Ok(names)
+}
+
+/// Gives what stands at `from` another name in the same mount.
+pub(super) fn rename(what: &'static str, from: &Path, to: &Path) -> Result<(), MountError> {
+    run(what, from, || fs::rename(from, to))
 }
 
 /// Puts a link at `at` by a rename from `aside`, which lies in another folder of the
-/// same mount: a watcher of `at`'s folder sees one `MOVED_TO`.
+/// same mount and must be free: a watcher of `at`'s folder sees one `MOVED_TO`.
 pub(super) fn flip(aside: &Path, to: &str, at: &Path) -> Result<(), MountError> {
-    remove(aside)?;
-    symlink(to, aside).at("link", aside)?;
-    fs::rename(aside, at).at("flip", at)
+    run("link", aside, || symlink(to, aside))?;
+    rename("flip", aside, at)
 }
 
 /// Makes `folder` have one link per target, each through `..data`, and no other
@@ -161,12 +296,12 @@ pub(super) fn link_targets<'t>(
     folder: &Path,
     targets: impl Iterator<Item = &'t str>,
 ) -> Result<(), MountError> {
-    let mut stale: BTreeSet<String> = entries(folder)?.into_iter().collect();
-    stale.retain(|name| !name.starts_with(".."));
+    let mut stale: BTreeSet<OsString> = entries(folder)?.into_iter().collect();
+    stale.retain(|name| !name.as_encoded_bytes().starts_with(b".."));
     for target in targets {
         let at = folder.join(target);
-        if !stale.remove(target) {
-            symlink(format!("..data/{target}"), &at).at("link", &at)?;
+        if !stale.remove(std::ffi::OsStr::new(target)) {
+            run("link", &at, || symlink(format!("..data/{target}"), &at))?;
         }
     }
     stale.iter().try_for_each(|name| remove(&folder.join(name)))

@@ -9,13 +9,18 @@
 
 mod adopt;
 mod backend;
+mod brute;
+mod calls;
 mod error;
 mod files;
 mod fuse;
+mod holds;
+mod look;
 mod record;
 mod removal;
 mod serve;
 mod service;
+mod slot;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -24,13 +29,21 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use backend::Backend;
+pub use calls::Whereabouts;
 pub use error::{MountError, MountWarning};
-use fuse::Fuse;
 pub use fuse::Needs;
+use holds::Room;
 use record::Record;
+use serve::Serving;
 use service::Mounted;
+use slot::{Keeping, Owes, Place, Slot};
 
 use super::vault::{Held, ServiceFiles, Workload};
 use crate::base::{BootTime, Name, SecretBytes, ServiceId, VersionId, limits};
@@ -45,11 +58,22 @@ pub struct Options {
     pub ramfs: bool,
     /// What it takes to serve files itself; none: FUSE is refused.
     pub fuse: Option<Needs>,
+    /// Descriptors that may be used to hold files; beyond them mappings are.
+    pub descriptors: usize,
 }
+
+/// Descriptors for files where nobody says how many there are: a quarter of the usual
+/// limit of 1,024.
+const DESCRIPTORS: usize = 256;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { service_bytes: 3 * limits::SERVICE_BYTES, ramfs: false, fuse: None }
+        Self {
+            service_bytes: 3 * limits::SERVICE_BYTES,
+            ramfs: false,
+            fuse: None,
+            descriptors: DESCRIPTORS,
+        }
     }
 }
 
@@ -83,26 +107,38 @@ pub struct Ticked {
 
 /// All services' mounts below one root. Dropping it unmounts nothing, but what it served
 /// itself is answered no more.
+///
+/// Each service's files have a lock of their own, so that a call that hangs for one of them
+/// keeps nobody else waiting; a caller has one thread for each service at a time. What is
+/// told of a service ([`Mounts::held`] and the like) is what was found when it was last
+/// worked on, and never waits.
 #[derive(Debug)]
 pub struct Mounts {
     /// As the kernel's list writes it.
     root: PathBuf,
     options: Options,
-    services: BTreeMap<ServiceId, Mounted>,
-    /// Of services that have no mount (yet).
-    waiting: BTreeMap<ServiceId, Vec<Workload>>,
-    warnings: Vec<MountWarning>,
-    said_ramfs: bool,
+    room: Room,
+    slots: Mutex<BTreeMap<ServiceId, Arc<Slot>>>,
+    warnings: Mutex<Vec<MountWarning>>,
+    said_ramfs: AtomicBool,
     /// Reads dropped when that was last said.
-    said_dropped: u64,
+    said_dropped: AtomicU64,
     /// The mount through which this process serves files, while some service wants it.
-    fuse: Option<Fuse>,
+    serving: Mutex<Serving>,
+    /// The newest boot time that was told, in milliseconds.
+    now: AtomicU64,
+    /// The number that the next generation of any service gets at least.
+    numbers: Arc<AtomicU64>,
     /// Keeps a second agent away from the root.
     _lock: File,
 }
 
-/// How long a failed act of [`Mounts::tick`] waits for the next try.
+/// How long a failed act of [`Mounts::tick`] waits for the next try, at first.
 const RETRY_MS: u64 = 1_000;
+/// How long it waits at most: it is doubled each time.
+const RETRY_MOST_MS: u64 = 30_000;
+/// How long a value is waited for that another service has and is working on.
+const BORROW: Duration = Duration::from_secs(2);
 
 impl Mounts {
     /// Takes over what a former agent left below `root` and makes the folder.
@@ -115,15 +151,17 @@ impl Mounts {
         now: BootTime,
     ) -> Result<(Self, Vec<Adopted>), MountError> {
         let (root, lock) = adopt::take_root(root)?;
-        let mut mounts = Self {
+        let mounts = Self {
             root,
+            room: Room::new(options.descriptors),
             options,
-            services: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            warnings: Vec::new(),
-            said_ramfs: false,
-            said_dropped: 0,
-            fuse: None,
+            slots: Mutex::default(),
+            warnings: Mutex::default(),
+            said_ramfs: AtomicBool::new(false),
+            said_dropped: AtomicU64::new(0),
+            serving: Mutex::default(),
+            now: AtomicU64::new(now.0),
+            numbers: Arc::default(),
             _lock: lock,
         };
         let adopted = mounts.adopt(now)?;
@@ -131,8 +169,40 @@ impl Mounts {
     }
 
     /// What is worth a word since the last call; each is said once.
-    pub fn take_warnings(&mut self) -> Vec<MountWarning> {
-        std::mem::take(&mut self.warnings)
+    pub fn take_warnings(&self) -> Vec<MountWarning> {
+        std::mem::take(&mut self.warnings.lock())
+    }
+
+    fn warn(&self, warning: MountWarning) {
+        self.warnings.lock().push(warning);
+    }
+
+    fn tell_time(&self, now: BootTime) -> BootTime {
+        BootTime(self.now.fetch_max(now.0, Ordering::SeqCst).max(now.0))
+    }
+
+    /// The place of a service, made where there is none.
+    fn slot(&self, service: ServiceId) -> Arc<Slot> {
+        let mut slots = self.slots.lock();
+        let slot = slots.entry(service).or_insert_with(|| Arc::new(Slot::new(service, &self.room)));
+        Arc::clone(slot)
+    }
+
+    fn slot_of(&self, service: ServiceId) -> Option<Arc<Slot>> {
+        self.slots.lock().get(&service).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Slot>> {
+        self.slots.lock().values().cloned().collect()
+    }
+
+    /// Writes down what is to be told of a service, and forgets one of which nothing is here.
+    fn publish(&self, slot: &Slot, place: &Place) {
+        let _acting = self.act();
+        slot.publish(place);
+        if place.is_free() {
+            self.slots.lock().remove(&slot.service);
+        }
     }
 
     /// Puts `set` in place, whole or not at all; what it takes away is gone in
@@ -141,44 +211,94 @@ impl Mounts {
     /// whose digest is that of the one in place is not rewritten.
     ///
     /// # Errors
-    /// See [`MountError`]; the set in place before stays, less what was removed.
+    /// See [`MountError`]; the set in place before stays, less what was removed. What could
+    /// not be removed is tried again by [`Mounts::tick`], until it is gone.
     pub fn apply(
-        &mut self,
+        &self,
         set: &ServiceFiles,
         fresh: &mut dyn FnMut(VersionId) -> Option<SecretBytes>,
         now: BootTime,
     ) -> Result<(), MountError> {
-        let _acting = self.act();
-        let mut mounted = match self.services.remove(&set.service) {
-            Some(mounted) => mounted,
-            None => self.mount(set)?,
+        self.tell_time(now);
+        let slot = self.slot(set.service);
+        let mut borrowed = self.borrow(set, &slot);
+        let mut source = |version| {
+            let lent: Option<&SecretBytes> = borrowed.get(&version);
+            let lent = lent.map(|lent| SecretBytes::copy_of(lent.expose()));
+            lent.or_else(|| fresh(version))
         };
-        // It may have been mounted only now.
-        let _acting = self.act();
-        let services = &self.services;
-        let namesake = services
-            .values()
-            .find(|other| other.record.name.key() == set.name.key() && !other.is_emptied());
-        let done = if mounted.backend.kind() != set.mount {
-            mounted.remove_others_than(&set.secrets()).and(Err(MountError::Kind))
-        } else if let Some(other) = namesake {
-            let in_use = MountError::NameInUse(other.record.service);
-            mounted.remove_others_than(&set.secrets()).and(Err(in_use))
-        } else {
-            let mut source = |version| {
-                fresh(version)
-                    .or_else(|| services.values().find_map(|other| other.value(version)?.ok()))
-            };
-            mounted.apply(set, &mut source, now)
-        };
-        self.services.insert(set.service, mounted);
+        let mut place = slot.place.lock();
+        let done = self.apply_in(&slot, &mut place, set, &mut source, now);
+        borrowed.clear();
+        place.owes = done.is_err().then(|| Owes::first(Some(set.secrets()), now));
+        self.publish(&slot, &place);
         done
     }
 
+    fn apply_in(
+        &self,
+        slot: &Slot,
+        place: &mut Place,
+        set: &ServiceFiles,
+        source: &mut service::Source<'_>,
+        now: BootTime,
+    ) -> Result<(), MountError> {
+        if matches!(place.keeping, Keeping::Strange(_)) {
+            self.wipe_in(place)?;
+        }
+        if matches!(place.keeping, Keeping::Nothing) {
+            self.mount(slot, place, set)?;
+        }
+        let Keeping::Mounted(mounted) = &mut place.keeping else { return Ok(()) };
+        let _acting = self.act();
+        let mut slots = self.all().into_iter().filter(|other| other.service != set.service);
+        let namesake = slots.find(|other| other.is_shown_as(&set.name));
+        if mounted.backend.kind() != set.mount {
+            mounted.remove_others_than(&set.secrets()).and(Err(MountError::Kind))
+        } else if let Some(other) = namesake {
+            let in_use = MountError::NameInUse(other.service);
+            mounted.remove_others_than(&set.secrets()).and(Err(in_use))
+        } else {
+            mounted.apply(set, source, now)
+        }
+    }
+
+    /// The values of a set that this service hasn't and others have. No two services' locks
+    /// are held at once.
+    fn borrow(&self, set: &ServiceFiles, slot: &Slot) -> BTreeMap<VersionId, SecretBytes> {
+        let mut lacking: BTreeMap<VersionId, u32> =
+            set.files.iter().map(|file| (file.version, file.size)).collect();
+        if let Keeping::Mounted(mounted) = &slot.place.lock().keeping {
+            for generation in &mounted.record.generations {
+                for file in &generation.files {
+                    lacking.remove(&file.version);
+                }
+            }
+        }
+        let mut borrowed = BTreeMap::new();
+        for other in self.all().into_iter().filter(|other| other.service != slot.service) {
+            let has =
+                other.shown.lock().versions.iter().any(|version| lacking.contains_key(version));
+            if !has {
+                continue;
+            }
+            let Some(place) = other.place.try_lock_for(BORROW) else { continue };
+            let Keeping::Mounted(mounted) = &place.keeping else { continue };
+            lacking.retain(|version, size| match mounted.value(*version) {
+                Some(Ok(value)) if u32::try_from(value.len()) == Ok(*size) => {
+                    borrowed.insert(*version, value);
+                    false
+                }
+                Some(_) | None => true,
+            });
+        }
+        borrowed
+    }
+
     /// Memory for a service that has none.
-    fn mount(&mut self, set: &ServiceFiles) -> Result<Mounted, MountError> {
+    fn mount(&self, slot: &Slot, place: &mut Place, set: &ServiceFiles) -> Result<(), MountError> {
         let at = self.mounts_folder().join(set.service.to_string());
-        if system::list()?.iter().any(|listed| listed.point == at) {
+        if system::list(&at)?.iter().any(|listed| listed.point == at) {
             return Err(MountError::InTheWay(at));
         }
         files::folder(&at, 0o700)?;
@@ -186,13 +306,15 @@ impl Mounts {
         let backend = match set.mount {
             MountKind::Tmpfs => {
                 let bytes = limit.saturating_add(service::HEADROOM);
-                system::mount_memory(&at, bytes, self.options.ramfs)?
+                match system::mount_memory(&at, bytes, self.options.ramfs)? {
+                    system::Kind::Ramfs => Backend::Ramfs,
+                    system::Kind::Tmpfs | system::Kind::Fuse => Backend::Tmpfs,
+                }
             }
             MountKind::Fuse => self.serve_at(set.service, &at)?,
         };
-        if matches!(backend, Backend::Ramfs) && !self.said_ramfs {
-            self.said_ramfs = true;
-            self.warnings.push(MountWarning::Ramfs);
+        if matches!(backend, Backend::Ramfs) && !self.said_ramfs.swap(true, Ordering::SeqCst) {
+            self.warn(MountWarning::Ramfs);
         }
         let record = Record {
             service: set.service,
@@ -202,16 +324,49 @@ impl Mounts {
             offline_since: None,
             next: 1,
             generations: Vec::new(),
-            workloads: self.waiting.remove(&set.service).unwrap_or_default(),
+            workloads: std::mem::take(&mut place.waiting),
         };
-        let mut mounted =
-            Mounted { record, root: self.root.clone(), at, shown: None, backend, limit };
+        let mut mounted = Box::new(Mounted {
+            record,
+            root: self.root.clone(),
+            at,
+            shown: None,
+            backend,
+            holds: slot.holds.clone(),
+            limit,
+            now: BootTime(self.now.load(Ordering::SeqCst)),
+            numbers: Arc::clone(&self.numbers),
+        });
         let _acting = self.act();
-        if let Err(error) = mounted.make_folders().and_then(|()| mounted.save()) {
-            mounted.unmount()?;
-            return Err(error);
+        let made = mounted.make_folders().and_then(|()| mounted.save());
+        if made.is_err() {
+            place.waiting.clone_from(&mounted.record.workloads);
+            self.unmount(&mut mounted)?;
         }
-        Ok(mounted)
+        made.map(|()| place.keeping = Keeping::Mounted(mounted))
+    }
+
+    /// Takes the whole mount away; it must be empty of files.
+    fn unmount(&self, mounted: &mut Mounted) -> Result<(), MountError> {
+        mounted.unmount()?;
+        if !mounted.backend.outlives_the_agent() {
+            self.serve_one_less();
+        }
+        Ok(())
+    }
+
+    /// Says that a service is about to be worked on: until that is done, what it has is
+    /// told as not known.
+    pub fn begin(&self, service: ServiceId) {
+        self.slot(service).begin();
+    }
+
+    /// Cuts a service's files to nothing without waiting for whoever is working on them. Not
+    /// more than a help: [`Mounts::wipe`] has to follow.
+    pub fn empty_now(&self, service: ServiceId) {
+        if let Some(slot) = self.slot_of(service) {
+            slot.holds.empty_all(&self.mounts_folder().join(service.to_string()), true);
+        }
     }
 
     /// Empties and removes every file of `service`, in every generation; descriptors
@@ -220,78 +375,143 @@ impl Mounts {
     /// held: nothing to do.
     ///
     /// # Errors
-    /// When a file could not be emptied: then the wipe must not be confirmed.
-    pub fn wipe(&mut self, service: ServiceId) -> Result<(), MountError> {
+    /// When a file could not be emptied: then the wipe must not be confirmed. It is tried
+    /// again by [`Mounts::tick`], until it is done.
+    pub fn wipe(&self, service: ServiceId) -> Result<(), MountError> {
+        let slot = self.slot(service);
+        let mut place = slot.place.lock();
+        let done = self.wipe_in(&mut place);
+        let now = BootTime(self.now.load(Ordering::SeqCst));
+        place.owes = done.is_err().then(|| Owes::first(None, now));
+        self.publish(&slot, &place);
+        done
+    }
+
+    fn wipe_in(&self, place: &mut Place) -> Result<(), MountError> {
         let _acting = self.act();
-        let Some(mounted) = self.services.get_mut(&service) else { return Ok(()) };
-        mounted.wipe()?;
-        if let Err(error) = mounted.hide() {
-            tracing::warn!(%service, %error, "an empty directory stays");
+        match &mut place.keeping {
+            Keeping::Nothing => return Ok(()),
+            Keeping::Strange(strange) => {
+                strange.wipe(&self.root)?;
+                place.keeping = Keeping::Nothing;
+                return Ok(());
+            }
+            Keeping::Mounted(mounted) => {
+                mounted.now = mounted.now.max(BootTime(self.now.load(Ordering::SeqCst)));
+                mounted.wipe()?;
+                if let Err(error) = mounted.hide() {
+                    let service = mounted.record.service;
+                    tracing::warn!(event = "empty_directory_stays", %service, %error);
+                }
+            }
         }
-        self.unmount_if_idle(service);
+        self.unmount_if_idle(place);
         Ok(())
     }
 
     /// Takes an emptied mount away that nobody uses. It holds nothing: a failure is a word
     /// in the log and is tried again with the next tick.
-    fn unmount_if_idle(&mut self, service: ServiceId) {
-        let Some(mounted) = self.services.get_mut(&service) else { return };
+    fn unmount_if_idle(&self, place: &mut Place) {
+        let Keeping::Mounted(mounted) = &mut place.keeping else { return };
         if !mounted.is_emptied() || !mounted.record.workloads.is_empty() {
             return;
         }
-        match mounted.unmount() {
-            Ok(()) => {
-                self.services.remove(&service);
-                self.stop_serving_if_idle();
+        match self.unmount(mounted) {
+            Ok(()) => place.keeping = Keeping::Nothing,
+            Err(error) => {
+                let service = mounted.record.service;
+                tracing::warn!(event = "empty_mount_stays", %service, %error);
             }
-            Err(error) => tracing::warn!(%service, %error, "an empty mount stays"),
         }
     }
 
-    /// Does what time asks for: generations move to `old/`, old ones go, services whose
-    /// offline time is over are wiped.
-    pub fn tick(&mut self, now: BootTime) -> Ticked {
-        let served_again = self.serve_again();
-        self.tell_dropped();
-        let _acting = self.act();
-        let mut ticked = Ticked { served_again, ..Ticked::default() };
-        let mut due = |at: BootTime| {
-            ticked.next = Some(ticked.next.map_or(at, |next| next.min(at)));
-        };
-        let retry = BootTime(now.0.saturating_add(RETRY_MS));
-        for service in self.services.keys().copied().collect::<Vec<_>>() {
-            let Some(mounted) = self.services.get_mut(&service) else { continue };
-            match mounted.expires() {
-                Some(end) if end <= now => match self.wipe(service) {
-                    Ok(()) => ticked.expired.push(service),
-                    Err(error) => {
-                        tracing::warn!(%service, %error, "files past their offline time stay");
-                        due(retry);
-                    }
-                },
-                Some(end) => due(end),
-                None => {}
+    /// Does what time asks for, of every service: generations move to `old/`, old ones go,
+    /// services whose offline time is over are wiped, what failed is tried again.
+    pub fn tick(&self, now: BootTime) -> Ticked {
+        let mut ticked = Ticked { served_again: self.look_after(now), ..Ticked::default() };
+        for slot in self.all() {
+            if self.tick_one(slot.service, now) {
+                ticked.expired.push(slot.service);
             }
-            let Some(mounted) = self.services.get_mut(&service) else { continue };
-            match mounted.age(now) {
-                Ok(next) => next.into_iter().for_each(&mut due),
-                Err(error) => {
-                    tracing::warn!(%service, %error, "an old generation stays");
-                    due(retry);
-                }
-            }
-            self.unmount_if_idle(service);
         }
+        ticked.next = self.next_due().map(|(_, at)| at).min();
         ticked
     }
 
-    fn in_place(&self, service: ServiceId) -> Option<&Mounted> {
-        self.services.get(&service).filter(|mounted| mounted.record.current().is_some())
+    /// What time asks for beside the services: see [`Ticked::served_again`].
+    pub fn look_after(&self, now: BootTime) -> Vec<ServiceId> {
+        self.tell_time(now);
+        self.tell_dropped();
+        self.serve_again()
+    }
+
+    /// When which service is to be looked at by [`Mounts::tick_one`].
+    pub fn next_due(&self) -> impl Iterator<Item = (ServiceId, BootTime)> {
+        self.all().into_iter().filter_map(|slot| Some((slot.service, slot.shown.lock().due?)))
+    }
+
+    /// Does what time asks for of one service. Says whether its offline time is over, and
+    /// all of it was wiped.
+    pub fn tick_one(&self, service: ServiceId, now: BootTime) -> bool {
+        let now = self.tell_time(now);
+        let Some(slot) = self.slot_of(service) else { return false };
+        let mut place = slot.place.lock();
+        let _acting = self.act();
+        let mut changed = false;
+        let due = match &place.keeping {
+            Keeping::Mounted(mounted) => mounted.expires().filter(|end| *end <= now),
+            Keeping::Nothing | Keeping::Strange(_) => None,
+        };
+        let mut expired = false;
+        if due.is_some() && place.owes.is_none() {
+            changed = true;
+            place.owes = Some(Owes::first(None, BootTime(0)));
+            expired = true;
+        }
+        if let Some(owes) = place.owes.take_if(|owes| owes.at <= now) {
+            changed = true;
+            if let Err(error) = self.pay(&mut place, &owes) {
+                let times = owes.times;
+                tracing::warn!(event = "not_wiped", %service, %error, times);
+                place.owes = Some(owes.again(now));
+                expired = false;
+            }
+        }
+        if let Keeping::Mounted(mounted) = &mut place.keeping {
+            let count = mounted.record.generations.len();
+            match mounted.age(now) {
+                Ok(next) => place.ages = next,
+                Err(error) => {
+                    tracing::warn!(event = "old_generation_stays", %service, %error);
+                    place.ages = Some(BootTime(now.0.saturating_add(RETRY_MS)));
+                    changed = true;
+                }
+            }
+            if let Keeping::Mounted(mounted) = &place.keeping {
+                changed |= mounted.record.generations.len() != count;
+            }
+        }
+        self.unmount_if_idle(&mut place);
+        if changed || matches!(place.keeping, Keeping::Nothing) {
+            self.publish(&slot, &place);
+        } else {
+            slot.publish_due(&place);
+        }
+        expired
+    }
+
+    /// Tries again what failed.
+    fn pay(&self, place: &mut Place, owes: &Owes) -> Result<(), MountError> {
+        let Some(kept) = &owes.kept else { return self.wipe_in(place) };
+        let Keeping::Mounted(mounted) = &mut place.keeping else { return Ok(()) };
+        mounted.remove_others_than(kept)?;
+        mounted.empty_unknown()?;
+        mounted.hold_all()
     }
 
     /// The service's directory on the host, its owner's and 0750, if files are in place.
     pub fn path_of(&self, service: ServiceId) -> Option<PathBuf> {
-        self.in_place(service)?.shown.clone()
+        self.slot_of(service)?.shown.lock().path.clone()
     }
 
     /// What to bind into a workload, if the service's files are in place: read-only, its
@@ -302,45 +522,38 @@ impl Mounts {
 
     /// What is here, for a leader: of each service the versions in place.
     pub fn held(&self) -> Vec<Held> {
-        let held = self.services.values().filter(|mounted| !mounted.is_emptied());
-        held.map(|mounted| {
-            let current = mounted.record.current();
-            Held {
-                service: mounted.record.service,
-                digest: current.and_then(|current| current.digest),
-                versions: current
-                    .map(|current| current.files.iter().map(|file| file.version).collect())
-                    .unwrap_or_default(),
-            }
-        })
-        .collect()
+        self.all().into_iter().filter_map(|slot| slot.held()).collect()
+    }
+
+    /// The same of one service; `None`: nothing is here.
+    pub fn held_of(&self, service: ServiceId) -> Option<Held> {
+        self.slot_of(service)?.held()
     }
 
     /// The services of which something is here.
     pub fn services(&self) -> BTreeSet<ServiceId> {
-        let held = self.services.iter().filter(|(_, mounted)| !mounted.is_emptied());
-        held.map(|(service, _)| *service).collect()
+        let held = self.all().into_iter().filter(|slot| slot.shown.lock().held);
+        held.map(|slot| slot.service).collect()
+    }
+
+    /// The services that have a place here: a mount that may be empty, or workloads.
+    pub fn known(&self) -> Vec<ServiceId> {
+        self.slots.lock().keys().copied().collect()
     }
 
     /// The digest of the whole set in place.
     pub fn digest_of(&self, service: ServiceId) -> Option<[u8; 32]> {
-        self.in_place(service)?.record.current()?.digest
+        self.slot_of(service)?.shown.lock().digest
     }
 
     /// The generation in place; grows with each set, also across restarts.
     pub fn generation_of(&self, service: ServiceId) -> Option<u64> {
-        Some(self.in_place(service)?.record.current()?.number)
+        self.slot_of(service)?.shown.lock().generation
     }
 
     /// How many files are in place.
     pub fn files_of(&self, service: ServiceId) -> usize {
-        let current = self.in_place(service).and_then(|mounted| mounted.record.current());
-        current.map_or(0, |current| current.files.len())
-    }
-
-    /// A value that some service has, to keep it across a wipe in the same push.
-    pub fn value_of(&self, version: VersionId) -> Option<SecretBytes> {
-        self.services.values().find_map(|mounted| mounted.value(version)?.ok())
+        self.slot_of(service).map_or(0, |slot| slot.shown.lock().files)
     }
 
     /// Notes who uses a service's files, so that an agent that starts knows them. May come
@@ -349,25 +562,28 @@ impl Mounts {
     /// # Errors
     /// When it can't be written down; it is remembered nevertheless.
     pub fn set_workloads(
-        &mut self,
+        &self,
         service: ServiceId,
         workloads: Vec<Workload>,
     ) -> Result<(), MountError> {
-        let Some(mounted) = self.services.get_mut(&service) else {
-            if workloads.is_empty() {
-                self.waiting.remove(&service);
-            } else {
-                self.waiting.insert(service, workloads);
+        let slot = self.slot(service);
+        let mut place = slot.place.lock();
+        let mut saved = Ok(());
+        match &mut place.keeping {
+            Keeping::Mounted(mounted) => {
+                if mounted.record.workloads == workloads {
+                    return Ok(());
+                }
+                mounted.record.workloads = workloads;
+                saved = mounted.save();
+                let _acting = self.act();
+                self.unmount_if_idle(&mut place);
             }
-            return Ok(());
-        };
-        if mounted.record.workloads == workloads {
-            return Ok(());
+            Keeping::Nothing | Keeping::Strange(_) => place.waiting = workloads,
         }
-        mounted.record.workloads = workloads;
-        let saved = mounted.save();
-        let _acting = self.act();
-        self.unmount_if_idle(service);
+        if matches!(place.keeping, Keeping::Nothing) {
+            self.publish(&slot, &place);
+        }
         saved
     }
 
@@ -376,36 +592,74 @@ impl Mounts {
     ///
     /// # Errors
     /// The first that couldn't be written down; it is remembered nevertheless.
-    pub fn set_offline(&mut self, since: Option<BootTime>) -> Result<(), MountError> {
-        let mut failed = None;
-        for mounted in self.services.values_mut() {
-            let noted = mounted.record.offline_since;
-            let next = since.map(|since| noted.map_or(since, |noted| noted.min(since)));
-            if next != noted {
-                mounted.record.offline_since = next;
-                failed = failed.or(mounted.save().err());
-            }
+    pub fn set_offline(&self, since: Option<BootTime>) -> Result<(), MountError> {
+        let each = self.all().into_iter().map(|slot| self.set_offline_of(slot.service, since));
+        each.filter_map(Result::err).collect::<Vec<_>>().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// The same for one service.
+    ///
+    /// # Errors
+    /// It couldn't be written down; it is remembered nevertheless.
+    pub fn set_offline_of(
+        &self,
+        service: ServiceId,
+        since: Option<BootTime>,
+    ) -> Result<(), MountError> {
+        let Some(slot) = self.slot_of(service) else { return Ok(()) };
+        let mut place = slot.place.lock();
+        let Keeping::Mounted(mounted) = &mut place.keeping else { return Ok(()) };
+        let noted = mounted.record.offline_since;
+        let next = since.map(|since| noted.map_or(since, |noted| noted.min(since)));
+        if next == noted {
+            return Ok(());
         }
-        failed.map_or(Ok(()), Err)
+        mounted.record.offline_since = next;
+        let saved = mounted.save();
+        slot.publish_due(&place);
+        saved
     }
 
     /// Wipes and unmounts everything of ours, workloads or not.
     ///
     /// # Errors
     /// The first thing that couldn't be removed; the rest was tried.
-    pub fn remove_all(&mut self) -> Result<(), MountError> {
-        let _acting = self.act();
+    pub fn remove_all(&self) -> Result<(), MountError> {
         let mut failed = None;
-        self.services.retain(|_, mounted| {
-            let gone = mounted.wipe().and_then(|()| mounted.unmount());
-            let stays = gone.is_err();
-            failed = failed.take().or(gone.err());
-            stays
-        });
-        self.stop_serving_if_idle();
-        if !self.services.is_empty() {
-            return failed.map_or(Ok(()), Err);
+        for slot in self.all() {
+            failed = failed.or(self.remove(slot.service).err());
         }
+        failed.map_or_else(|| self.remove_folder(), Err)
+    }
+
+    /// Wipes and unmounts one service, workloads or not.
+    ///
+    /// # Errors
+    /// When a file could not be emptied, or the mount stays.
+    pub fn remove(&self, service: ServiceId) -> Result<(), MountError> {
+        if let Some(slot) = self.slot_of(service)
+            && let Keeping::Mounted(mounted) = &mut slot.place.lock().keeping
+        {
+            mounted.record.workloads.clear();
+        }
+        self.wipe(service)?;
+        let Some(slot) = self.slot_of(service) else { return Ok(()) };
+        let mut place = slot.place.lock();
+        let _acting = self.act();
+        if let Keeping::Mounted(mounted) = &mut place.keeping {
+            self.unmount(mounted)?;
+            place.keeping = Keeping::Nothing;
+        }
+        place.waiting.clear();
+        self.publish(&slot, &place);
+        Ok(())
+    }
+
+    /// Takes the folder of the mounts away, where nothing is left in it.
+    ///
+    /// # Errors
+    /// Something is.
+    pub fn remove_folder(&self) -> Result<(), MountError> {
         files::remove_folder(&self.mounts_folder())
     }
 

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::error::MountError;
-use super::files;
 use super::record::Generation;
 use super::service::{DATA, Mounted};
-use crate::base::{BootTime, SecretId};
+use super::{brute, files};
+use crate::base::{BootTime, SecretId, Target};
 
 impl Mounted {
     /// Takes every other secret out of every generation, where no set can be put in place.
@@ -27,9 +27,40 @@ impl Mounted {
 
     /// Empties one generation and forgets it.
     pub(super) fn forget(&mut self, number: u64) -> Result<(), MountError> {
-        self.backend.empty_folder(&self.old_folder(number))?;
-        self.backend.empty_folder(&self.live_folder(number))?;
+        self.empty_generation(number)?;
         self.record.generations.retain(|generation| generation.number != number);
+        Ok(())
+    }
+
+    /// Empties one generation's files by what is held of them, then whatever else lies in
+    /// its folders.
+    pub(super) fn empty_generation(&self, number: u64) -> Result<(), MountError> {
+        let files: Vec<Target> = self
+            .record
+            .generations
+            .iter()
+            .filter(|generation| generation.number == number)
+            .flat_map(|generation| generation.files.iter().map(|file| file.target.clone()))
+            .collect();
+        let emptied = files.iter().map(|target| self.empty_file(number, target));
+        let mut failed = emptied.filter_map(Result::err).collect::<Vec<_>>().into_iter().next();
+        for folder in [self.old_folder(number), self.live_folder(number)] {
+            failed = failed.or(self.backend.empty_folder(&folder).err());
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.holds.drop_generation(number);
+        Ok(())
+    }
+
+    /// Empties one file and removes its name.
+    fn empty_file(&self, number: u64, target: &Target) -> Result<(), MountError> {
+        let which = (number, target.clone());
+        let held = self.holds.file(&which);
+        let path = self.folder_of(number).join(target.as_str());
+        self.backend.empty(&path, held.as_deref())?;
+        self.holds.drop_one(&which);
         Ok(())
     }
 
@@ -42,12 +73,12 @@ impl Mounted {
         let mut failed = None;
         let mut generations = std::mem::take(&mut self.record.generations);
         for generation in generations.iter_mut().filter(|one| one.replaced.is_some()) {
-            let folder = self.folder_of(generation.number);
+            let number = generation.number;
             generation.files.retain(|file| {
                 if kept.contains(&file.secret) {
                     return true;
                 }
-                match self.backend.empty(&folder.join(file.target.as_str())) {
+                match self.empty_file(number, &file.target) {
                     Ok(()) => false,
                     Err(error) => {
                         failed.get_or_insert(error);
@@ -64,7 +95,7 @@ impl Mounted {
     fn take_from_current(&mut self, kept: &BTreeSet<SecretId>) -> Result<(), MountError> {
         let (live, host) = (self.live(), self.host());
         let Some(current) = self.record.current_mut() else { return Ok(()) };
-        let folder = live.join(format!("..{}", current.number));
+        let number = current.number;
         let (stay, go): (Vec<_>, Vec<_>) =
             std::mem::take(&mut current.files).into_iter().partition(|f| kept.contains(&f.secret));
         if !go.is_empty() {
@@ -74,12 +105,17 @@ impl Mounted {
         let mut failed = None;
         for file in go {
             let target = file.target.as_str();
-            let gone = files::remove(&live.join(target))
-                .and_then(|()| files::remove(&host.join(target)))
-                .and_then(|()| self.backend.empty(&folder.join(target)));
-            if let Err(error) = gone {
+            // A name that stays shows an empty file.
+            let gone = [
+                files::remove(&live.join(target)),
+                files::remove(&host.join(target)),
+                self.empty_file(number, &file.target),
+            ];
+            if let Some(error) = gone.into_iter().find_map(Result::err) {
                 failed.get_or_insert(error);
-                current.files.push(file);
+                if let Some(current) = self.record.current_mut() {
+                    current.files.push(file);
+                }
             }
         }
         // With no room for the record it stays as it was: an agent that starts then finds
@@ -88,6 +124,9 @@ impl Mounted {
     }
 
     /// Empties everything. The mount stays, showing an empty set.
+    ///
+    /// # Errors
+    /// When a file with bytes in it may be left.
     pub(super) fn wipe(&mut self) -> Result<(), MountError> {
         // First of all nothing may be taken for whole, also by the next agent.
         let mut generations = std::mem::take(&mut self.record.generations);
@@ -97,58 +136,123 @@ impl Mounted {
         let flipped = files::folder(&empty, 0o755)
             .and_then(|()| self.flip_to(number))
             .and_then(|()| self.finish_names());
+        self.record.generations = generations;
         let emptied = self.empty_all_but(number);
+        generations = std::mem::take(&mut self.record.generations);
+        let emptied = emptied.and_then(|()| self.is_bare());
         if emptied.is_err() {
             for generation in &mut generations {
                 generation.digest = None;
                 generation.replaced.get_or_insert(BootTime(0));
             }
             self.record.generations = generations;
+        } else {
+            self.holds.clear();
         }
         for quiet in [saved, flipped] {
             if let Err(error) = quiet {
-                tracing::warn!(%error, "an emptied mount is not in order");
+                let service = self.record.service;
+                tracing::warn!(event = "mount_untidy", %service, %error);
             }
         }
         emptied
     }
 
-    /// Empties every folder of files but one.
+    /// Looks whether no file with bytes in it is left.
+    fn is_bare(&self) -> Result<(), MountError> {
+        let found = self.look()?;
+        match (found.surplus, found.empty) {
+            (Some(path), false) => Err(MountError::LeftOver(path)),
+            (_, empty) => {
+                if empty {
+                    Ok(())
+                } else {
+                    Err(MountError::LeftOver(self.at.clone()))
+                }
+            }
+        }
+    }
+
+    /// Empties every file and folder but one that is empty already.
     fn empty_all_but(&self, number: u64) -> Result<(), MountError> {
-        let mut failed = self.backend.empty_folder(&self.old()).err();
+        let mut failed = None;
+        for generation in &self.record.generations {
+            failed = failed.or(self.empty_generation(generation.number).err());
+        }
+        failed = failed.or(self.backend.empty_folder(&self.old()).err());
         let spared = format!("..{number}");
         let live = self.live();
         for name in files::entries(&live)? {
-            if name == DATA || name == spared {
+            if name == DATA || name == *spared {
                 continue;
             }
-            let path = live.join(&name);
-            let gone = if path.is_dir() && !path.is_symlink() {
-                self.backend.empty_folder(&path)
-            } else {
-                files::remove(&path)
-            };
-            failed = failed.or(gone.err());
+            failed = failed.or(brute::clear(&live.join(&name), self.backend.wants_zeros()).err());
         }
+        failed = failed.or(self.empty_strange().err());
         failed.map_or_else(|| files::folder(&self.old(), 0o700), Err)
     }
 
     /// Empties what lies in the folders and isn't in the record: an agent died while
-    /// building it.
+    /// building it, or somebody else made it.
     pub(super) fn empty_unknown(&self) -> Result<(), MountError> {
+        let mut failed = self.empty_strange().err();
         let known = |name: &str, generation: &Generation| name == generation.number.to_string();
         for (folder, prefix) in [(self.live(), ".."), (self.old(), "")] {
             for name in files::entries(&folder)? {
-                let Some(number) = name.strip_prefix(prefix).filter(|_| name != DATA) else {
+                if name == DATA {
                     continue;
-                };
+                }
                 let path = folder.join(&name);
-                let listed = self.record.generations.iter().any(|one| known(number, one));
-                if !listed && path.is_dir() && !path.is_symlink() {
-                    self.backend.empty_folder(&path)?;
+                let number = name.to_str().and_then(|name| name.strip_prefix(prefix));
+                let listed = number.is_some_and(|number| {
+                    self.record.generations.iter().any(|one| known(number, one))
+                });
+                // Targets' links are put in order by name.
+                let is_link =
+                    || files::look_at(&path).map(|found| found.is_some_and(|f| f.is_symlink()));
+                if !listed && !is_link()? {
+                    failed = failed.or(self.clear(&path).err());
                 }
             }
         }
-        Ok(())
+        for generation in &self.record.generations {
+            failed = failed.or(self.empty_unlisted(generation).err());
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Empties what lies beside the folders that this agent makes.
+    fn empty_strange(&self) -> Result<(), MountError> {
+        let mut failed = None;
+        for name in files::entries(&self.at)? {
+            if [super::service::MANIFEST, "live", "old", "host"].iter().any(|own| name == **own) {
+                continue;
+            }
+            failed = failed.or(self.clear(&self.at.join(&name)).err());
+        }
+        // The host's folder has links and one empty folder.
+        for name in files::entries(&self.host())? {
+            let path = self.host().join(&name);
+            if files::look_at(&path)?.is_some_and(|found| found.is_file()) {
+                failed = failed.or(self.clear(&path).err());
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Empties what lies in a generation's folder and isn't one of its files.
+    fn empty_unlisted(&self, generation: &Generation) -> Result<(), MountError> {
+        let folder = self.folder_of(generation.number);
+        let mut failed = None;
+        for name in files::entries(&folder)? {
+            if !generation.files.iter().any(|file| name == *file.target.as_str()) {
+                failed = failed.or(self.clear(&folder.join(&name)).err());
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn clear(&self, path: &std::path::Path) -> Result<(), MountError> {
+        brute::clear(path, self.backend.wants_zeros())
     }
 }

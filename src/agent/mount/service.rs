@@ -19,15 +19,17 @@
 //! one mode: inside a container the files' own modes decide, on the host the directory
 //! keeps everybody but its owner out.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::vault::{FileSpec, ServiceFiles};
 use super::backend::Backend;
-use super::error::{At, MountError};
-use super::files;
+use super::error::MountError;
+use super::holds::{Holds, Which};
 use super::record::{Generation, Record};
+use super::{brute, files};
 use crate::base::{BootTime, SecretBytes, VersionId, limits};
 
 /// The link that says which generation is in place.
@@ -36,6 +38,10 @@ pub(super) const DATA: &str = "..data";
 pub(super) const LIVE_VIEW: &str = "..live";
 /// The record, as it is stored.
 pub(super) const MANIFEST: &str = "manifest.json";
+/// The record while it is written.
+pub(super) const MANIFEST_NEW: &str = "manifest.new";
+/// The link while it is made.
+const DATA_NEW: &str = "data.new";
 /// Room that values leave to the manifest: 500 files in every generation there
 /// can be, written down at length, twice.
 pub(super) const HEADROOM: u64 = 16 * 1024 * 1024;
@@ -58,8 +64,14 @@ pub(super) struct Mounted {
     /// `R/<name>`, while it is shown.
     pub(super) shown: Option<PathBuf>,
     pub(super) backend: Backend,
+    /// Write access to its files.
+    pub(super) holds: Holds,
     /// Bytes that all generations together may take.
     pub(super) limit: u64,
+    /// The newest boot time that was told: numbers of generations begin there.
+    pub(super) now: BootTime,
+    /// The number that the next generation of any service gets at least.
+    pub(super) numbers: Arc<AtomicU64>,
 }
 
 impl Mounted {
@@ -85,9 +97,13 @@ impl Mounted {
         self.old().join(number.to_string())
     }
 
-    /// A number that no generation has had, also where the record was lost.
+    /// A number that no generation has had on this machine since it booted, whoever made
+    /// it: a reader that remembers a folder's name never finds another one's files there.
     pub(super) fn draw_number(&mut self) -> u64 {
-        let mut number = self.record.next;
+        let least = self.record.next.max(self.now.0);
+        let after = |drawn: u64| Some(drawn.max(least).saturating_add(1));
+        let drawn = self.numbers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, after);
+        let mut number = drawn.unwrap_or(least).max(least);
         while self.live_folder(number).exists() || self.old_folder(number).exists() {
             number = number.saturating_add(1);
         }
@@ -115,14 +131,21 @@ impl Mounted {
         if !self.backend.outlives_the_agent() {
             return Ok(());
         }
-        let (path, aside) = (self.at.join(MANIFEST), self.at.join("manifest.new"));
-        files::remove(&aside)?;
+        let (path, aside) = (self.at.join(MANIFEST), self.at.join(MANIFEST_NEW));
+        brute::clear(&aside, true)?;
         let written = files::write_plain(&aside, &self.record.to_json());
         if let Err(error) = written {
             files::remove(&aside)?;
             return Err(error);
         }
-        fs::rename(&aside, &path).at("replace", &path)
+        match files::rename("replace", &aside, &path) {
+            // A folder stands where only this agent writes.
+            Err(error) if error.is_errno(rustix::io::Errno::ISDIR) => {
+                brute::clear(&path, true)?;
+                files::rename("replace", &aside, &path)
+            }
+            done => done,
+        }
     }
 
     /// Puts `set` in place, whole or not at all; what it takes away is gone in either case.
@@ -134,8 +157,10 @@ impl Mounted {
     ) -> Result<(), MountError> {
         let kept = set.secrets();
         if self.record.current().is_some_and(|current| current.digest == Some(set.digest)) {
-            // Nothing is rewritten; but what couldn't be emptied then is tried again.
-            return self.empty_others_than(&kept);
+            // Nothing is rewritten; but what couldn't be done then is tried again.
+            let emptied = self.empty_others_than(&kept);
+            self.tidy();
+            return emptied.and(self.finish_names()).and(self.be_sure(set));
         }
         let mut done = self.put(set, source, now);
         let mut taken = Ok(());
@@ -149,14 +174,28 @@ impl Mounted {
         let emptied = self.empty_others_than(&kept);
         self.tidy();
         // A removal that failed is the graver news.
-        taken.and(emptied).and(done)
+        taken.and(emptied).and(done).and_then(|()| self.be_sure(set))
+    }
+
+    /// Looks whether what lies there is `set` and nothing else, and held.
+    fn be_sure(&mut self, set: &ServiceFiles) -> Result<(), MountError> {
+        self.hold_all()?;
+        let found = self.look()?;
+        if let Some(path) = found.surplus {
+            return Err(MountError::LeftOver(path));
+        }
+        if found.digest != Some(set.digest) {
+            self.mark_partial();
+            return Err(MountError::LeftOver(self.live().join(DATA)));
+        }
+        Ok(())
     }
 
     /// What is worth doing and not worth failing for: an agent that starts does it again.
     fn tidy(&self) {
         for done in [self.empty_unknown(), self.save()] {
             if let Err(error) = done {
-                tracing::warn!(service = %self.record.service, %error, "a mount is not tidy");
+                tracing::warn!(event = "mount_untidy", service = %self.record.service, %error);
             }
         }
     }
@@ -170,10 +209,10 @@ impl Mounted {
     ) -> Result<(), MountError> {
         self.show(&self.root.join(set.name.as_str()))?;
         self.make_room(set)?;
+        self.now = self.now.max(now);
         let number = self.draw_number();
-        let folder = self.live_folder(number);
-        if let Err(error) = self.build(&folder, set, source) {
-            self.backend.empty_folder(&folder)?;
+        if let Err(error) = self.build(number, set, source) {
+            self.empty_generation(number)?;
             return Err(error);
         }
         let before = self.record.clone();
@@ -196,21 +235,29 @@ impl Mounted {
         if let Err(error) = flipped {
             self.record = before;
             self.record.next = number.saturating_add(1);
-            self.backend.empty_folder(&folder)?;
+            // The link may point there all the same: then names are all that is left.
+            self.empty_generation(number)?;
             return Err(error);
         }
         // Names follow: until they do, the set isn't whole.
         self.finish_names().inspect_err(|_| self.mark_partial())
     }
 
-    fn mark_partial(&mut self) {
+    pub(super) fn mark_partial(&mut self) {
         if let Some(current) = self.record.current_mut() {
             current.digest = None;
         }
     }
 
     pub(super) fn flip_to(&self, number: u64) -> Result<(), MountError> {
-        files::flip(&self.at.join("data.new"), &format!("..{number}"), &self.live().join(DATA))
+        self.flip_link(&format!("..{number}"), &self.live().join(DATA))
+    }
+
+    fn flip_link(&self, to: &str, at: &Path) -> Result<(), MountError> {
+        let aside = self.at.join(DATA_NEW);
+        // Whatever stands there isn't in use, whoever made it.
+        brute::clear(&aside, self.backend.wants_zeros())?;
+        files::flip(&aside, to, at)
     }
 
     /// The targets' links, the host's directory, and the host's word that there was a flip.
@@ -223,21 +270,22 @@ impl Mounted {
         files::link_targets(&live, targets())?;
         files::own(&host, self.record.owner.uid, self.record.owner.gid, 0o750)?;
         let to = format!("{LIVE_VIEW}/{DATA}");
-        files::flip(&self.at.join("data.new"), &to, &host.join(DATA))?;
+        self.flip_link(&to, &host.join(DATA))?;
         files::link_targets(&host, targets())
     }
 
     fn build(
         &self,
-        folder: &Path,
+        number: u64,
         set: &ServiceFiles,
         source: &mut Source<'_>,
     ) -> Result<(), MountError> {
-        files::folder(folder, 0o700)?;
+        let folder = self.live_folder(number);
+        files::folder(&folder, 0o700)?;
         for (index, file) in set.files.iter().enumerate() {
             let value = match source(file.version) {
                 Some(value) => value,
-                None => self.value_for(file, folder, set.files.get(..index).unwrap_or_default())?,
+                None => self.value_for(file, number, set.files.get(..index).unwrap_or_default())?,
             };
             if u64::try_from(value.len()).ok() != Some(u64::from(file.size)) {
                 return Err(MountError::Length {
@@ -246,9 +294,11 @@ impl Mounted {
                     found: u64::try_from(value.len()).unwrap_or(u64::MAX),
                 });
             }
-            self.backend.write(&folder.join(file.target.as_str()), file, &value)?;
+            let path = folder.join(file.target.as_str());
+            let access = self.backend.write(&path, file, &value)?;
+            self.holds.keep((number, file.target.clone()), access, &path)?;
         }
-        files::folder(folder, 0o755)
+        files::folder(&folder, 0o755)
     }
 
     /// A value that was not sent: from the generation being built (a secret may have
@@ -256,11 +306,11 @@ impl Mounted {
     fn value_for(
         &self,
         file: &FileSpec,
-        building: &Path,
+        building: u64,
         built: &[FileSpec],
     ) -> Result<SecretBytes, MountError> {
         if let Some(twin) = built.iter().find(|built| built.version == file.version) {
-            return self.backend.read(&building.join(twin.target.as_str()), twin);
+            return self.read(building, twin);
         }
         self.value(file.version).unwrap_or(Err(MountError::Missing(file.version)))
     }
@@ -269,9 +319,32 @@ impl Mounted {
     pub(super) fn value(&self, version: VersionId) -> Option<Result<SecretBytes, MountError>> {
         self.record.generations.iter().rev().find_map(|generation| {
             let file = generation.files.iter().find(|file| file.version == version)?;
-            let path = self.folder_of(generation.number).join(file.target.as_str());
-            Some(self.backend.read(&path, file))
+            Some(self.read(generation.number, file))
         })
+    }
+
+    fn read(&self, number: u64, file: &FileSpec) -> Result<SecretBytes, MountError> {
+        let held = self.holds.file(&(number, file.target.clone()));
+        let path = self.folder_of(number).join(file.target.as_str());
+        self.backend.read(&path, held.as_deref(), file)
+    }
+
+    /// Takes write access to every file that isn't held yet: those of a former agent, and
+    /// those of a connection that was cut.
+    ///
+    /// # Errors
+    /// [`MountError::Leased`], and what the system says, the first of each.
+    pub(super) fn hold_all(&self) -> Result<(), MountError> {
+        let mut failed = None;
+        for generation in &self.record.generations {
+            let folder = self.folder_of(generation.number);
+            for file in &generation.files {
+                let which: Which = (generation.number, file.target.clone());
+                let taken = self.holds.take(&which, &folder.join(file.target.as_str()));
+                failed = failed.or(taken.err());
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     /// Makes sure that `set` fits, in number and in bytes, at the cost of generations out of sight.
@@ -308,6 +381,7 @@ impl Mounted {
 
     /// Moves generations on by their age; says when the next one is due.
     pub(super) fn age(&mut self, now: BootTime) -> Result<Option<BootTime>, MountError> {
+        self.now = self.now.max(now);
         let count = self.record.generations.len();
         let replaced: Vec<(u64, BootTime)> = self
             .record
@@ -326,7 +400,7 @@ impl Mounted {
                 continue;
             }
             if now.0 >= moves && from.is_dir() {
-                fs::rename(&from, &to).at("put away", &from)?;
+                files::rename("put away", &from, &to)?;
             }
             let due = BootTime(if now.0 >= moves { ends } else { moves });
             next = Some(next.map_or(due, |next: BootTime| next.min(due)));

@@ -11,8 +11,8 @@ use rustix::mount::{
     mount_remount, unmount,
 };
 
-use super::backend::Backend;
-use super::error::{At, MountError};
+use super::calls::{run, run_io};
+use super::error::MountError;
 
 /// The source that our mounts carry in the kernel's list: the first half of
 /// what makes a mount ours (the second is its manifest).
@@ -46,21 +46,27 @@ pub(super) struct Listed {
     pub(super) ours: Option<Kind>,
 }
 
-/// Mounts memory at `point`, 0700 root's. Falls back to ramfs where the kernel
-/// doesn't know `noswap`.
-pub(super) fn mount_memory(point: &Path, bytes: u64, ramfs: bool) -> Result<Backend, MountError> {
+/// Mounts memory at `point`, 0700 root's, and says of which kind. Falls back to ramfs where
+/// the kernel doesn't know `noswap`.
+pub(super) fn mount_memory(point: &Path, bytes: u64, ramfs: bool) -> Result<Kind, MountError> {
     let data = |text: String| CString::new(text).unwrap_or_default();
     if !ramfs {
         let options = data(format!("noswap,mode=0700,size={bytes},nr_inodes={INODES}"));
-        match mount(SOURCE, point, "tmpfs", INERT, options.as_c_str()) {
-            Ok(()) => return keep_private(point).map(|()| Backend::Tmpfs),
+        let mounted = run_io("mount memory at", point, || {
+            mount(SOURCE, point, "tmpfs", INERT, options.as_c_str())
+        });
+        match mounted {
+            Ok(()) => return keep_private(point).map(|()| Kind::Tmpfs),
             // An option that this kernel, or this user namespace, doesn't take.
-            Err(Errno::INVAL) => {}
-            Err(error) => return Err(error).at("mount memory at", point),
+            Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {}
+            Err(source) => {
+                let path = point.to_owned();
+                return Err(MountError::Io { what: "mount memory at", path, source });
+            }
         }
     }
-    mount(SOURCE, point, "ramfs", INERT, c"mode=0700").at("mount memory at", point)?;
-    keep_private(point).map(|()| Backend::Ramfs)
+    run("mount memory at", point, || mount(SOURCE, point, "ramfs", INERT, c"mode=0700"))?;
+    keep_private(point).map(|()| Kind::Ramfs)
 }
 
 /// Mounts what is answered through the descriptor `device`, for all users, their rights
@@ -75,6 +81,12 @@ pub(super) fn mount_fuse(point: &Path, device: i32, most: usize) -> std::io::Res
     Ok(mount(SOURCE, point, "fuse", INERT, options.as_c_str())?)
 }
 
+/// Lets a mount of ours be written again that somebody made read-only.
+pub(super) fn make_writable(point: &Path) -> Result<(), MountError> {
+    run("make writable", point, || mount_remount(point, INERT | MountFlags::BIND, c""))?;
+    run("make writable", point, || mount_remount(point, INERT, c""))
+}
+
 /// Ends a FUSE connection: whoever waits for an answer gets an error.
 pub(super) fn cut(point: &Path) {
     // Without a mount there is no connection; one that is busy is ended all the same.
@@ -83,22 +95,22 @@ pub(super) fn cut(point: &Path) {
 
 /// Shows the folder `from` at `at` as it is.
 pub(super) fn bind(from: &Path, at: &Path) -> Result<(), MountError> {
-    mount_bind(from, at).at("bind the files at", at)?;
-    mount_remount(at, INERT | MountFlags::BIND, c"").at("make inert", at)?;
+    run("bind the files at", at, || mount_bind(from, at))?;
+    run("make inert", at, || mount_remount(at, INERT | MountFlags::BIND, c""))?;
     keep_private(at)
 }
 
 /// Without this, where the root's mount is shared, a view bound from here would be this
 /// mount's peer, and what is mounted in the view would appear here again.
 pub(super) fn keep_private(point: &Path) -> Result<(), MountError> {
-    mount_change(point, MountPropagationFlags::PRIVATE).at("change the propagation of", point)
+    run("change the propagation of", point, || mount_change(point, MountPropagationFlags::PRIVATE))
 }
 
 /// Shows the folder `from` at `at`, read-only for everybody.
 pub(super) fn bind_read_only(from: &Path, at: &Path) -> Result<(), MountError> {
-    mount_bind(from, at).at("bind the files at", at)?;
+    run("bind the files at", at, || mount_bind(from, at))?;
     let read_only = INERT | MountFlags::BIND | MountFlags::RDONLY;
-    mount_remount(at, read_only, c"").at("make read-only", at).inspect_err(|_| {
+    run("make read-only", at, || mount_remount(at, read_only, c"")).inspect_err(|_| {
         // Better no view than one that can be written.
         if let Err(error) = detach(at) {
             tracing::warn!(%error, "a view that could not be made read-only stays");
@@ -109,16 +121,15 @@ pub(super) fn bind_read_only(from: &Path, at: &Path) -> Result<(), MountError> {
 /// Takes a mount and those below it out of sight; it ends with its last user.
 /// Nothing mounted: nothing to do.
 pub(super) fn detach(point: &Path) -> Result<(), MountError> {
-    match unmount(point, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+    run("unmount", point, || match unmount(point, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
         Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
-        Err(error) => Err(error).at("unmount", point),
-    }
+        Err(error) => Err(error),
+    })
 }
 
-/// All mounts that this process sees.
-pub(super) fn list() -> Result<Vec<Listed>, MountError> {
-    let path = Path::new(MOUNTINFO);
-    let text = fs::read(path).at("read", path)?;
+/// All mounts that this process sees, for a caller who looks for those at or below `point`.
+pub(super) fn list(point: &Path) -> Result<Vec<Listed>, MountError> {
+    let text = run("list the mounts below", point, || fs::read(MOUNTINFO))?;
     Ok(text.split(|byte| *byte == b'\n').filter_map(parse).collect())
 }
 

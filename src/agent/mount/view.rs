@@ -1,10 +1,8 @@
 //! The service's directory on the host: shown, taken away, and the mount with it.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 
-use super::error::{At, MountError};
+use super::error::MountError;
 use super::service::{LIVE_VIEW, Mounted};
 use super::{files, system};
 
@@ -17,13 +15,13 @@ impl Mounted {
         }
         self.hide()?;
         let in_the_way = || MountError::InTheWay(path.to_owned());
-        match fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => files::folder(path, 0o755)?,
-            found => {
-                let is_folder = found.at("look at", path)?.is_dir();
+        match files::look_at(path)? {
+            None => files::folder(path, 0o755)?,
+            Some(found) => {
+                let is_folder = found.is_dir();
                 let listing =
                     if is_folder { files::entries(path)? } else { return Err(in_the_way()) };
-                let mounted = system::list()?.iter().any(|listed| listed.point == path);
+                let mounted = system::list(path)?.iter().any(|listed| listed.point == path);
                 if mounted || !listing.is_empty() {
                     return Err(in_the_way());
                 }

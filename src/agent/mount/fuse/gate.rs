@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use super::super::super::vault::{Party, Workload};
-use crate::base::{limits, shows_itself};
+use crate::base::limits;
 use crate::domain::{Owner, Reader};
 
 /// Ancestors looked at for a caller whose namespace isn't known: a command that makes a
@@ -100,8 +100,10 @@ fn field<'t>(status: &'t str, name: &str) -> Option<&'t str> {
     status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
+/// A thread names itself, and not always in text.
 fn status(thread: u32) -> Option<String> {
-    fs::read_to_string(format!("/proc/{thread}/status")).ok()
+    let status = fs::read(format!("/proc/{thread}/status")).ok()?;
+    Some(String::from_utf8_lossy(&status).into_owned())
 }
 
 impl Machine for Proc {
@@ -138,7 +140,7 @@ pub(super) fn executable(thread: u32) -> String {
 /// The path as records may hold it: the end of a long one, after dots.
 fn named(path: &str) -> String {
     const DOTS: &str = "...";
-    let plain: String = path.chars().map(|c| if shows_itself(c) { c } else { '?' }).collect();
+    let plain: String = path.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     if plain.len() <= limits::EXECUTABLE_BYTES {
         return plain;
     }

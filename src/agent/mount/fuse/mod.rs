@@ -25,7 +25,8 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use fuser::{Config, Session, SessionACL};
 
 use super::super::vault::{Guests, Reads};
-use super::error::{At, MountError};
+use super::calls::run;
+use super::error::MountError;
 use super::{files, system};
 use crate::base::{Clock, Dice};
 use server::Server;
@@ -89,7 +90,7 @@ impl Fuse {
         let mut command = Command::new(program);
         command.arg0("skep").args(["agent", "guard"]).arg(&self.point);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).env_clear();
-        command.spawn().at("start a guard for", &self.point)
+        run("start a guard for", &self.point, || command.spawn())
     }
 
     fn mount(&self) -> Result<(), MountError> {
@@ -97,11 +98,13 @@ impl Fuse {
         let (tell, told) = sync_channel(1);
         let (share, point) = (Arc::clone(&self.share), self.point.clone());
         let thread = std::thread::Builder::new().name("fuse".to_owned());
-        let started = thread.spawn(move || serve(&share, &point, &tell));
-        started.at("start a thread for", &self.point)?;
+        run("start a thread for", &self.point, || {
+            thread.spawn(move || serve(&share, &point, &tell))
+        })?;
         // A thread that ended without a word dropped its end.
-        let begun = told.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
-        begun.at("serve files at", &self.point)?;
+        run("serve files at", &self.point, || {
+            told.recv().unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::BrokenPipe)))
+        })?;
         system::keep_private(&self.point)
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use fuser::{Errno, ReplyData};
 use parking_lot::{Mutex, RwLock};
@@ -23,8 +23,8 @@ pub(in crate::agent::mount) struct Share {
     pub(super) tree: RwLock<Tree>,
     key: ShelfKey,
     needs: Needs,
-    /// The thread that may change things now; 0: none.
-    writer: AtomicU32,
+    /// The threads that may change things now; one of them may be in it twice.
+    writers: RwLock<Vec<u32>>,
     /// The kernel's mount has ended.
     pub(super) ended: AtomicBool,
     /// Buffers that no read is using: as many as threads serve, at most.
@@ -44,7 +44,7 @@ impl Share {
             tree: RwLock::new(Tree::new(needs.clock.now())),
             key: ShelfKey::draw((needs.dice)().as_mut()),
             needs,
-            writer: AtomicU32::new(0),
+            writers: RwLock::default(),
             ended: AtomicBool::new(false),
             buffers: Mutex::default(),
             host: gate::host_namespaces(),
@@ -55,15 +55,15 @@ impl Share {
         self.needs.clock.now()
     }
 
-    /// Lets the calling thread, and no other, change what is shown.
+    /// Lets the calling thread change what is shown.
     pub(in crate::agent::mount) fn act(self: &Arc<Self>) -> Acting {
         let own = u32::try_from(rustix::thread::gettid().as_raw_nonzero().get()).unwrap_or(0);
-        let before = self.writer.swap(own, Ordering::SeqCst);
-        Acting { share: Arc::clone(self), before }
+        self.writers.write().push(own);
+        Acting { share: Arc::clone(self), own }
     }
 
     pub(super) fn is_agent(&self, thread: u32) -> bool {
-        thread != 0 && self.writer.load(Ordering::SeqCst) == thread
+        thread != 0 && self.writers.read().contains(&thread)
     }
 
     /// The file at `path` below the mount's own folder.
@@ -111,6 +111,22 @@ impl Share {
     pub(in crate::agent::mount) fn clear(&self, path: &Path) {
         if let Some(content) = self.file_at(path) {
             content.clear();
+        }
+    }
+
+    /// Empties every file below `path`. None there: nothing to do.
+    pub(in crate::agent::mount) fn clear_below(&self, path: &Path) {
+        let Some(names) = path.iter().map(|name| name.to_str()).collect::<Option<Vec<_>>>() else {
+            return;
+        };
+        let tree = self.tree.read();
+        let mut rest: Vec<u64> = tree.at(names.into_iter()).into_iter().collect();
+        while let Some(number) = rest.pop() {
+            match tree.get(number).map(|node| &node.kind) {
+                Ok(Kind::File(content)) => content.clear(),
+                Ok(Kind::Folder(entries)) => rest.extend(entries.values()),
+                Ok(Kind::Link(_)) | Err(_) => {}
+            }
         }
     }
 
@@ -182,15 +198,19 @@ impl Share {
     }
 }
 
-/// While it lives, the thread that made it may change what is shown.
+/// While it lives, the thread that made it may change what is shown. It must not go to
+/// another thread.
 #[derive(Debug)]
 pub(in crate::agent::mount) struct Acting {
     share: Arc<Share>,
-    before: u32,
+    own: u32,
 }
 
 impl Drop for Acting {
     fn drop(&mut self) {
-        self.share.writer.store(self.before, Ordering::SeqCst);
+        let mut writers = self.share.writers.write();
+        if let Some(at) = writers.iter().rposition(|thread| *thread == self.own) {
+            writers.swap_remove(at);
+        }
     }
 }

@@ -26,7 +26,7 @@ fn the_same_memory_goes_on() {
     let adopted = fixture.restart(BootTime(START.0 + 10));
     assert_eq!(adopted.len(), 1);
     assert_eq!((adopted[0].service, adopted[0].name.as_str()), (WEB, "web"));
-    assert_eq!((adopted[0].generation, adopted[0].digest), (2, Some([2; 32])));
+    assert_eq!((adopted[0].generation, adopted[0].digest), (START.0 + 1, Some([2; 32])));
     assert_eq!(adopted[0].workloads, workloads);
     assert!(fixture.m().take_warnings().is_empty());
     assert_eq!((look(&fixture), fixture.mounted()), (before, mounts));
@@ -87,7 +87,7 @@ fn a_damaged_manifest_empties_the_mount() {
 fn a_missing_file_makes_the_set_not_whole() {
     let mut fixture = Fixture::new();
     fixture.put(&set(1, vec![file("a", 1, 1, 9), file("b", 2, 2, 9)]));
-    fs::remove_file(fixture.inside("live/..1/b")).unwrap();
+    fs::remove_file(fixture.inside("live/..1000000/b")).unwrap();
     let adopted = fixture.restart(START);
     assert_eq!(adopted[0].digest, None);
     assert_eq!(fixture.m().take_warnings(), [MountWarning::Damaged(WEB)]);
@@ -103,13 +103,13 @@ fn a_flip_that_never_came_is_forgotten() {
     // As if the agent had died between the manifest and the flip.
     let data = fixture.inside("live/..data");
     fs::remove_file(&data).unwrap();
-    symlink("..1", &data).unwrap();
+    symlink("..1000000", &data).unwrap();
     let adopted = fixture.restart(START);
-    assert_eq!((adopted[0].generation, adopted[0].digest), (1, Some([1; 32])));
+    assert_eq!((adopted[0].generation, adopted[0].digest), (START.0, Some([1; 32])));
     assert!(fixture.m().take_warnings().is_empty());
-    assert_eq!(fixture.all_files(), [fixture.inside("live/..1/a")]);
+    assert_eq!(fixture.all_files(), [fixture.inside("live/..1000000/a")]);
     fixture.put(&one(3));
-    assert_eq!(fixture.m().generation_of(WEB), Some(3), "a number is used once");
+    assert_eq!(fixture.m().generation_of(WEB), Some(START.0 + 2), "a number is used once");
     assert_eq!(fixture.read("a"), content(3, 9000));
 }
 
@@ -117,10 +117,10 @@ fn a_flip_that_never_came_is_forgotten() {
 fn a_removal_that_was_cut_short_is_finished() {
     let mut fixture = Fixture::new();
     fixture.put(&set(1, vec![file("a", 1, 1, 9), file("b", 2, 2, 9)]));
-    let before = fs::read(fixture.inside("live/..1/a")).unwrap();
+    let before = fs::read(fixture.inside("live/..1000000/a")).unwrap();
     fixture.put(&set(2, vec![file("b", 2, 2, 9)]));
     // As if the agent had died before it emptied the file in the generation replaced.
-    let leftover = fixture.inside("live/..1/a");
+    let leftover = fixture.inside("live/..1000000/a");
     File::create(&leftover).unwrap().write_all(&before).unwrap();
     // And in one that was only half built.
     fs::create_dir(fixture.inside("live/..9")).unwrap();

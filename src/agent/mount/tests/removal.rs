@@ -83,8 +83,8 @@ fn the_mount_goes_with_the_last_workload() {
     assert_eq!(fixture.mounted(), 0);
 }
 
-/// Fills the service's memory to the last page.
-fn fill(fixture: &Fixture) {
+/// Fills the service's memory to the last page, by a file without a name, while it is kept.
+fn fill(fixture: &Fixture) -> File {
     let mut file = File::create(fixture.inside("filler")).unwrap();
     let block = vec![1; 4096];
     let full = loop {
@@ -93,18 +93,21 @@ fn fill(fixture: &Fixture) {
         }
     };
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    fs::remove_file(fixture.inside("filler")).unwrap();
+    file
 }
 
 #[test]
 fn full_memory_keeps_the_set_in_place() {
     let mut fixture = Fixture::small(MountKind::Tmpfs);
     fixture.put(&two(1, 1, 2));
-    fill(&fixture);
+    let filler = fill(&fixture);
     let error = fixture.try_put(&two(2, 3, 4), START).unwrap_err();
     assert!(matches!(error, MountError::NoSpace { free: 0, .. }), "{error}");
     assert_eq!((fixture.read("a"), fixture.read("b")), (content(1, 9000), content(2, 9000)));
     assert_eq!(fixture.m().digest_of(WEB), Some([1; 32]));
     assert_eq!(fixture.all_files().len(), 2);
+    drop(filler);
 }
 
 #[test]
@@ -112,7 +115,7 @@ fn full_memory_does_not_keep_a_removal() {
     let mut fixture = Fixture::small(MountKind::Tmpfs);
     fixture.put(&two(1, 1, 2));
     let mut open = File::open(fixture.root.join("web/a")).unwrap();
-    fill(&fixture);
+    let filler = fill(&fixture);
     // The rest grows by more than the removal sets free.
     let next = set(2, vec![file("b", 2, 7, 30_000)]);
     let error = fixture.try_put(&next, START).unwrap_err();
@@ -126,7 +129,7 @@ fn full_memory_does_not_keep_a_removal() {
     let adopted = fixture.restart(START);
     assert_eq!(adopted[0].digest, None);
     assert_eq!(fixture.read("b"), content(2, 9000));
-    fs::remove_file(fixture.inside("filler")).unwrap();
+    drop(filler);
     fixture.put(&next);
     assert_eq!(fixture.read("b"), content(7, 30_000));
     assert_eq!(fixture.m().digest_of(WEB), Some([2; 32]));
@@ -137,10 +140,11 @@ fn full_memory_does_not_keep_a_wipe() {
     let mut fixture = Fixture::small(MountKind::Tmpfs);
     fixture.put(&two(1, 1, 2));
     let mut open = File::open(fixture.root.join("web/a")).unwrap();
-    fill(&fixture);
+    let filler = fill(&fixture);
     fixture.m().wipe(WEB).unwrap();
     assert_eq!(rest(&mut open), b"");
     assert_eq!(fixture.mounted(), 0);
+    drop(filler);
 }
 
 fn old_generations_make_room_for_a_new_one(kind: MountKind) {
