@@ -1,12 +1,14 @@
 //! What a node does: session, vault, mounts, workloads.
 //!
-//! `session` decides, `driver` waits and acts, `worker` opens values and keeps
-//! the mounts, `workload` knows processes and `workloads` follows them, `local` answers this machine.
+//! `session` decides, `driver` waits and acts, `worker` gives out work on the mounts, in
+//! `lanes`, to `hands` that open values and keep them, `workload` knows processes and `workloads` follows them, `local` answers this machine.
 //! It deliberately has no way to ask a manager for a secret by name.
 
 mod book;
 mod driver;
+mod hands;
 pub mod join;
+mod lanes;
 mod link;
 pub mod local;
 pub mod mount;

@@ -1,8 +1,7 @@
-//! The one thread that opens values and touches mounts: jobs in their order,
-//! and between them what time asks for.
+//! The thread that gives out work on the mounts: a queue and a thread for each service, so
+//! that one whose files hang keeps nobody else waiting, and between jobs what time asks for.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -10,49 +9,91 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::book::Book;
+use super::hands::{Hands, said};
+use super::lanes::{Busy, Lanes, Part, Putting, Ticket};
 use super::mount::{MountError, Mounts};
-use super::namespace::{self, SECRETS};
 use super::session::{Delivery, Done, Failed, Job, Shelf, Shelved};
-use super::vault::{ServiceFiles, Workload};
-use super::workload::Process;
-use crate::base::{BootTime, Clock, ClusterId, SecretBytes, ServiceId, VersionId};
-use crate::seal::{SessionKey, ValueContext, open_value};
-use crate::wire::api;
+use super::vault::Workload;
+use crate::base::{BootTime, Clock, ClusterId, ServiceId, VersionId};
+use crate::domain::MountKind;
+use crate::seal::SessionKey;
 
 /// Longest wait between two looks at the clock: boot time runs on while a
 /// machine sleeps, timers do not.
 const LOOK: Duration = Duration::from_secs(5);
+/// Wait between two looks at work that goes on for long.
+const WATCH: Duration = Duration::from_millis(100);
+/// Milliseconds that a push waits for one service's part. Then that service is reported as
+/// not done, and the leader asks again.
+const PART_MS: u64 = 3_000;
+/// Milliseconds that the last wipe of all may take.
+const LAST_MS: u64 = 10_000;
+/// Milliseconds after which somebody who is at a service's files is said to hang; doubled
+/// each time it is said.
+const HANGS_MS: u64 = 5_000;
+/// Milliseconds that a wipe waits behind somebody before the files are emptied by what is
+/// held of them.
+const PATIENCE_MS: u64 = 500;
+/// Services whose workloads are shown their files again at once: that goes into places that
+/// workloads control.
+const SHOWING: usize = 64;
 
 /// What the worker answers.
 #[derive(Debug)]
 pub enum Report {
     /// A job is done.
     Done(Done),
-    /// An offline time is over: this is what is left.
+    /// Something else changed what is on this machine: this is what is here now.
     Changed(Shelf),
 }
 
-/// The worker's other end.
+/// The worker's other end. The thread ends when the last of these is dropped.
 #[derive(Clone, Debug)]
 pub struct Worker {
-    orders: Sender<Order>,
+    orders: Arc<Orders>,
+}
+
+#[derive(Debug)]
+struct Orders(Sender<Order>);
+
+impl Drop for Orders {
+    fn drop(&mut self) {
+        // One that has ended needs no telling.
+        self.0.send(Order::End).ok();
+    }
 }
 
 enum Order {
     Job { job: Job, key: Option<Arc<SessionKey>> },
     End,
     Note { service: ServiceId, using: Vec<Workload>, roster: Vec<u8>, noted: oneshot::Sender<()> },
+    Finished { service: ServiceId, failed: Option<Failed>, changed: bool, put: bool },
+    Shown(ServiceId),
 }
 
 /// What the thread has. The reports are dropped last: when they end, the mounts are let go.
-struct Hands {
-    mounts: Mounts,
+struct Foreman {
+    hands: Arc<Hands>,
     book: Book,
-    clock: Arc<dyn Clock>,
-    cluster: ClusterId,
+    lanes: Lanes,
+    /// The job that is under way.
+    round: Option<Round>,
     /// Whose view of a service's files may have to be shown again.
     using: BTreeMap<ServiceId, Vec<Workload>>,
+    /// Where that is under way; whether it is to be done once more.
+    showing: BTreeMap<ServiceId, bool>,
+    /// Parts tell here that they are done.
+    orders: Sender<Order>,
     reports: mpsc::UnboundedSender<Report>,
+}
+
+/// A job that waits for parts.
+struct Round {
+    waiting: BTreeMap<ServiceId, Ticket>,
+    failed: Vec<Failed>,
+    until: BootTime,
+    /// Nothing is to stay: the folder goes, too.
+    last: bool,
 }
 
 impl Worker {
@@ -68,22 +109,31 @@ impl Worker {
     ) -> std::io::Result<(Self, mpsc::UnboundedReceiver<Report>)> {
         let (orders, taken) = channel();
         let (reports, reported) = mpsc::unbounded_channel();
-        let using = BTreeMap::new();
-        let hands = Hands { mounts, book, clock, cluster, using, reports };
-        std::thread::Builder::new().name("mounts".to_owned()).spawn(move || hands.work(&taken))?;
-        Ok((Self { orders }, reported))
+        let foreman = Foreman {
+            hands: Arc::new(Hands { mounts, clock, cluster }),
+            book,
+            lanes: Lanes::default(),
+            round: None,
+            using: BTreeMap::new(),
+            showing: BTreeMap::new(),
+            orders: orders.clone(),
+            reports,
+        };
+        let thread = std::thread::Builder::new().name("mounts".to_owned());
+        thread.spawn(move || foreman.work(&taken))?;
+        Ok((Self { orders: Arc::new(Orders(orders)) }, reported))
     }
 
     /// Has a job done; a [`Report::Done`] follows. False: the worker is gone.
     #[must_use]
     pub fn give(&self, job: Job, key: Option<Arc<SessionKey>>) -> bool {
-        self.orders.send(Order::Job { job, key }).is_ok()
+        self.orders.0.send(Order::Job { job, key }).is_ok()
     }
 
     /// Has the thread end after what was given to it; its reports then end too.
     pub fn end(&self) {
         // One that has ended needs no telling.
-        self.orders.send(Order::End).ok();
+        self.orders.0.send(Order::End).ok();
     }
 
     /// Has noted who uses a service's files. Resolves once that is on disk.
@@ -96,7 +146,7 @@ impl Worker {
     ) -> oneshot::Receiver<()> {
         let (noted, receiver) = oneshot::channel();
         // A worker that is gone drops the sender: the receiver then fails.
-        self.orders.send(Order::Note { service, using, roster, noted }).ok();
+        self.orders.0.send(Order::Note { service, using, roster, noted }).ok();
         receiver
     }
 }
@@ -104,210 +154,305 @@ impl Worker {
 /// Everything that is on this machine.
 #[must_use]
 pub fn shelf_of(mounts: &Mounts) -> Shelf {
-    let held = mounts.held().into_iter().map(|held| {
-        let service = held.service;
-        let shelved = Shelved {
-            digest: held.digest,
-            versions: held.versions,
-            generation: mounts.generation_of(service).unwrap_or_default(),
-            files: u32::try_from(mounts.files_of(service)).unwrap_or(u32::MAX),
-            path: mounts.path_of(service),
-            live: mounts.live_of(service),
-        };
-        (service, shelved)
-    });
-    held.collect()
+    let held = mounts.services().into_iter();
+    held.filter_map(|service| Some((service, shelved(mounts, service)?))).collect()
 }
 
-impl Hands {
+/// What is on this machine of one service.
+fn shelved(mounts: &Mounts, service: ServiceId) -> Option<Shelved> {
+    let held = mounts.held_of(service)?;
+    Some(Shelved {
+        digest: held.digest,
+        versions: held.versions,
+        generation: mounts.generation_of(service).unwrap_or_default(),
+        files: u32::try_from(mounts.files_of(service)).unwrap_or(u32::MAX),
+        path: mounts.path_of(service),
+        live: mounts.live_of(service),
+    })
+}
+
+impl Foreman {
     fn work(mut self, taken: &Receiver<Order>) {
-        let mut next = None;
         loop {
-            let wait = self.until(next);
-            match taken.recv_timeout(wait) {
-                Ok(Order::Job { job, key }) => {
-                    let failed = self.job(job, key.as_deref());
-                    let done = Done { shelf: shelf_of(&self.mounts), failed };
-                    if self.reports.send(Report::Done(done)).is_err() {
-                        return;
-                    }
-                }
-                Ok(Order::Note { service, using, roster, noted }) => {
-                    self.using.insert(service, using.clone());
-                    if let Err(error) = self.mounts.set_workloads(service, using) {
-                        tracing::warn!(event = "workloads_not_noted", %service, %error);
-                    }
-                    self.book.save_roster(&roster);
-                    // Whoever waited may have gone.
-                    noted.send(()).ok();
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => {
-                    return self.mounts.end();
-                }
-            }
-            let ticked = self.mounts.tick(self.clock.boot());
-            next = ticked.next;
-            for service in &ticked.served_again {
-                self.show_again(*service);
-            }
-            for service in &ticked.expired {
-                tracing::warn!(event = "offline_time_over", %service, "wiped");
-            }
-            if !ticked.expired.is_empty() {
-                let changed = Report::Changed(shelf_of(&self.mounts));
-                if self.reports.send(changed).is_err() {
-                    return;
-                }
-            }
-            for warning in self.mounts.take_warnings() {
-                tracing::warn!(event = "mount", "{warning}");
+            let ended = match taken.recv_timeout(self.until()) {
+                Ok(order) => self.order(order),
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
+            if ended || !self.go_on() {
+                return self.end(taken);
             }
         }
     }
 
-    fn until(&self, next: Option<BootTime>) -> Duration {
-        let now = self.clock.boot();
-        next.map_or(LOOK, |next| Duration::from_millis(next.0.saturating_sub(now.0)).min(LOOK))
+    /// Takes an order; true: it is the last one.
+    fn order(&mut self, order: Order) -> bool {
+        match order {
+            Order::Job { job, key } => self.job(job, key.as_ref()),
+            Order::Note { service, using, roster, noted } => {
+                self.using.insert(service, using.clone());
+                self.lanes.give(service, Part::Workloads(using));
+                self.book.save_roster(&roster);
+                // Whoever waited may have gone.
+                noted.send(()).ok();
+            }
+            Order::Finished { service, failed, changed, put } => {
+                self.finished(service, failed, changed, put);
+            }
+            Order::Shown(service) => {
+                if self.showing.remove(&service) == Some(true) {
+                    self.show_again(service);
+                }
+            }
+            Order::End => return true,
+        }
+        false
     }
 
-    fn job(&mut self, job: Job, key: Option<&SessionKey>) -> Vec<Failed> {
+    /// What follows from anything. False: nobody listens any more.
+    fn go_on(&mut self) -> bool {
+        let now = self.hands.clock.boot();
+        for service in self.hands.mounts.look_after(now) {
+            self.show_again(service);
+        }
+        let due: Vec<ServiceId> = self
+            .hands
+            .mounts
+            .next_due()
+            .filter(|(_, at)| *at <= now)
+            .map(|(service, _)| service)
+            .collect();
+        for service in due {
+            if self.lanes.busy(service).is_none() {
+                self.lanes.give(service, Part::Tick);
+            }
+        }
+        self.watch(now);
+        while let Some((service, part, here)) = self.lanes.begin(now) {
+            self.begin(service, part, here);
+        }
+        for warning in self.hands.mounts.take_warnings() {
+            tracing::warn!(event = "mount", "{warning}");
+        }
+        self.close_round(now)
+    }
+
+    fn until(&self) -> Duration {
+        let now = self.hands.clock.boot();
+        let idle = self.lanes.is_idle() && self.round.is_none();
+        let most = if idle { LOOK } else { WATCH };
+        let next = self.hands.mounts.next_due().map(|(_, at)| at).min();
+        next.map_or(most, |next| {
+            let wait = Duration::from_millis(next.0.saturating_sub(now.0)).min(most);
+            // What is due is being done, or waits for whoever is at it.
+            if wait.is_zero() { WATCH } else { wait }
+        })
+    }
+
+    fn job(&mut self, job: Job, key: Option<&Arc<SessionKey>>) {
+        let mut round = Round {
+            waiting: BTreeMap::new(),
+            failed: Vec::new(),
+            until: self.after(PART_MS),
+            last: false,
+        };
         match job {
-            Job::Deliver(delivery) => self.deliver(&delivery, key),
-            Job::WipeBut(kept) => self.wipe_but(&kept),
+            Job::Deliver(delivery) => self.deliver(delivery, key, &mut round),
+            Job::WipeBut(kept) => self.wipe_but(&kept, &mut round),
             Job::Offline(since) => {
-                if let Err(error) = self.mounts.set_offline(since) {
-                    tracing::warn!(event = "offline_not_noted", %error);
+                for service in self.hands.mounts.known() {
+                    self.lanes.give(service, Part::Offline(since));
                 }
-                Vec::new()
             }
-            Job::Remember(memory) => {
-                self.book.save(&memory);
-                Vec::new()
-            }
+            Job::Remember(memory) => self.book.save(&memory),
         }
+        self.round = Some(round);
     }
 
-    /// What is taken comes first, and nothing that goes wrong keeps the rest from being done.
-    fn deliver(&mut self, delivery: &Delivery, key: Option<&SessionKey>) -> Vec<Failed> {
-        let mut failed = Vec::new();
-        for service in &delivery.gone {
-            self.wipe(*service, &mut failed);
+    fn after(&self, milliseconds: u64) -> BootTime {
+        BootTime(self.hands.clock.boot().0.saturating_add(milliseconds))
+    }
+
+    /// Nothing that goes wrong with one service keeps another one's part from being done.
+    fn deliver(&mut self, delivery: Delivery, key: Option<&Arc<SessionKey>>, round: &mut Round) {
+        for bad in delivery.unreadable {
+            round.failed.push(Failed {
+                service: bad.service,
+                why: bad.why.to_string(),
+                last: true,
+            });
         }
-        for bad in &delivery.unreadable {
-            failed.push(Failed { service: bad.service, why: bad.why.to_string(), last: true });
+        for service in delivery.gone {
+            self.give(service, Part::Wipe, round);
         }
         let mut values = BTreeMap::new();
-        for value in &delivery.values {
+        for value in delivery.values {
             if let Ok(version) = VersionId::try_from(value.version.as_slice()) {
                 values.insert(version, value);
             }
         }
-        for set in &delivery.sets {
-            if let Err(why) = self.put(set, &values, key) {
-                tracing::error!(event = "set_not_in_place", service = %set.name, why = %why.why);
-                failed.push(why);
-            } else {
-                tracing::info!(
-                    event = "set_in_place",
-                    service = %set.name,
-                    files = set.files.len(),
-                    revision = delivery.revision.0
-                );
-                self.show_again(set.service);
-            }
+        let values = Arc::new(values);
+        for set in delivery.sets {
+            let (service, values, key) = (set.service, Arc::clone(&values), key.cloned());
+            self.give(service, Part::Put(Box::new(Putting { set, values, key })), round);
         }
-        failed
     }
 
-    /// A workload that was there before has a dead view where it was served by an agent that
-    /// is gone, or over a connection that was cut.
-    fn show_again(&self, service: ServiceId) {
-        let Some(files) = self.mounts.live_of(service) else { return };
-        for workload in self.using.get(&service).into_iter().flatten() {
-            // Another process may have its number by now.
-            if Process::again(*workload).is_none() {
-                continue;
-            }
-            match namespace::show_again(&files, Path::new(SECRETS), workload.pid) {
-                Ok(true) => tracing::info!(event = "shown_again", %service, pid = workload.pid),
-                Ok(false) => {}
-                Err(error) => {
-                    let pid = workload.pid;
-                    tracing::warn!(event = "not_shown_again", %service, pid, %error);
-                }
+    fn wipe_but(&mut self, kept: &BTreeSet<ServiceId>, round: &mut Round) {
+        round.until = self.after(LAST_MS);
+        round.last = kept.is_empty();
+        for service in self.hands.mounts.known() {
+            if !kept.contains(&service) {
+                let part = if round.last { Part::Remove } else { Part::Wipe };
+                self.give(service, part, round);
             }
         }
     }
 
-    fn put(
-        &mut self,
-        set: &ServiceFiles,
-        values: &BTreeMap<VersionId, &api::Value>,
-        key: Option<&SessionKey>,
-    ) -> Result<(), Failed> {
-        let cluster = self.cluster;
-        let mut unopened = None;
-        let mut fresh = |version: VersionId| {
-            let value = values.get(&version)?;
-            let opened = open(set, version, value, cluster, key);
-            if opened.is_none() {
-                unopened = Some(version);
-            }
-            opened
-        };
-        let applied = self.mounts.apply(set, &mut fresh, self.clock.boot());
-        let failed = |why: String, last| Failed { service: set.service, why, last };
-        match (applied, unopened) {
-            (Ok(()), _) => Ok(()),
-            (Err(_), Some(version)) => {
-                Err(failed(format!("the value of version {version} does not open"), true))
-            }
-            (Err(error), None) => Err(failed(said(&error), error.is_final())),
+    /// Has a part done that the round waits for, unless it is known to wait in vain.
+    fn give(&mut self, service: ServiceId, part: Part, round: &mut Round) {
+        self.hands.mounts.begin(service);
+        let hangs = self.lanes.busy(service).filter(|busy| {
+            let since = busy.since.0.saturating_add(PART_MS);
+            since <= self.hands.clock.boot().0
+        });
+        let failed = hangs.map(|busy| still_busy(service, Some(busy)));
+        let ticket = self.lanes.give(service, part);
+        match failed {
+            Some(failed) => round.failed.push(failed),
+            None => drop(round.waiting.insert(service, ticket)),
         }
     }
 
-    fn wipe(&mut self, service: ServiceId, failed: &mut Vec<Failed>) {
-        match self.mounts.wipe(service) {
-            Ok(()) => tracing::info!(event = "wiped", %service),
-            Err(error) => {
-                tracing::error!(event = "not_wiped", %service, %error);
-                failed.push(Failed { service, why: said(&error), last: false });
+    fn begin(&mut self, service: ServiceId, part: Part, here: super::mount::Whereabouts) {
+        let (hands, orders) = (Arc::clone(&self.hands), self.orders.clone());
+        let put = matches!(&part, Part::Put(putting) if putting.set.mount == MountKind::Fuse);
+        let thread = std::thread::Builder::new().name("files".to_owned());
+        let started = thread.spawn(move || {
+            here.follow();
+            let before = shelved(&hands.mounts, service);
+            let failed = hands.part(service, part);
+            let changed = shelved(&hands.mounts, service) != before;
+            let put = put && failed.is_none();
+            // Let go before it is told: with the last of them the mounts are let go.
+            drop(hands);
+            orders.send(Order::Finished { service, failed, changed, put }).ok();
+        });
+        if let Err(error) = started {
+            let why = format!("there is no thread to be had: {error}");
+            let failed = Some(Failed { service, why, last: false });
+            self.finished(service, failed, true, false);
+        }
+    }
+
+    fn finished(&mut self, service: ServiceId, failed: Option<Failed>, changed: bool, put: bool) {
+        let Some(busy) = self.lanes.finished(service) else { return };
+        if busy.say > busy.since {
+            tracing::info!(event = "mount_goes_on", %service);
+        }
+        let ours = self.round.as_mut().filter(|round| {
+            round.waiting.get(&service).is_some_and(|ticket| *ticket == busy.ticket)
+        });
+        match ours {
+            Some(round) => {
+                round.waiting.remove(&service);
+                round.failed.extend(failed);
+            }
+            None if changed => {
+                // Whoever listened is gone when the agent ends.
+                self.reports.send(Report::Changed(shelf_of(&self.hands.mounts))).ok();
+            }
+            None => {}
+        }
+        if put {
+            self.show_again(service);
+        }
+    }
+
+    /// Names what hangs, and empties by other means what is to be wiped meanwhile.
+    fn watch(&mut self, now: BootTime) {
+        let mut stuck = Vec::new();
+        for (service, busy, wiping) in self.lanes.all_busy() {
+            let for_ms = now.0.saturating_sub(busy.since.0);
+            if wiping && for_ms >= PATIENCE_MS && !busy.emptied {
+                busy.emptied = true;
+                stuck.push(service);
+            }
+            let said_for = busy.say.0.saturating_sub(busy.since.0);
+            if for_ms >= HANGS_MS.max(said_for.saturating_mul(2)) {
+                busy.say = now;
+                let call = busy.here.text().unwrap_or_default();
+                tracing::error!(event = "mount_hangs", %service, seconds = for_ms / 1000, call);
+            }
+        }
+        for service in stuck {
+            let hands = Arc::clone(&self.hands);
+            let thread = std::thread::Builder::new().name("empty".to_owned());
+            if let Err(error) = thread.spawn(move || hands.mounts.empty_now(service)) {
+                tracing::warn!(event = "not_emptied", %service, %error);
             }
         }
     }
 
-    fn wipe_but(&mut self, kept: &std::collections::BTreeSet<ServiceId>) -> Vec<Failed> {
-        let mut failed = Vec::new();
-        for service in self.mounts.services().difference(kept) {
-            self.wipe(*service, &mut failed);
+    /// Answers the job when all its parts are done, or have taken too long.
+    fn close_round(&mut self, now: BootTime) -> bool {
+        let over = |round: &mut Round| round.waiting.is_empty() || round.until <= now;
+        let Some(round) = self.round.take_if(over) else { return true };
+        let mut failed = round.failed;
+        for service in round.waiting.into_keys() {
+            failed.push(still_busy(service, self.lanes.busy(service)));
         }
-        if kept.is_empty()
-            && let Err(error) = self.mounts.remove_all()
+        if round.last
+            && failed.is_empty()
+            && let Err(error) = self.hands.mounts.remove_folder()
         {
             tracing::warn!(event = "mounts_not_removed", %error);
         }
-        failed
+        let done = Done { shelf: shelf_of(&self.hands.mounts), failed };
+        self.reports.send(Report::Done(done)).is_ok()
+    }
+
+    fn show_again(&mut self, service: ServiceId) {
+        if let Some(again) = self.showing.get_mut(&service) {
+            *again = true;
+            return;
+        }
+        let using = self.using.get(&service).cloned().unwrap_or_default();
+        if using.is_empty() || self.showing.len() >= SHOWING {
+            return;
+        }
+        self.showing.insert(service, false);
+        let (hands, orders) = (Arc::clone(&self.hands), self.orders.clone());
+        let thread = std::thread::Builder::new().name("views".to_owned());
+        let started = thread.spawn(move || {
+            hands.show_again(service, &using);
+            drop(hands);
+            orders.send(Order::Shown(service)).ok();
+        });
+        if let Err(error) = started {
+            self.showing.remove(&service);
+            tracing::warn!(event = "not_shown_again", %service, %error);
+        }
+    }
+
+    /// Waits for what is under way, as long as the last wipe may take.
+    fn end(mut self, taken: &Receiver<Order>) {
+        let until = self.after(LAST_MS);
+        while !self.lanes.is_idle() && self.hands.clock.boot() < until {
+            let now = self.hands.clock.boot();
+            while let Some((service, part, here)) = self.lanes.begin(now) {
+                self.begin(service, part, here);
+            }
+            if let Ok(Order::Finished { service, failed, changed, put }) = taken.recv_timeout(WATCH)
+            {
+                self.finished(service, failed, changed, put);
+            }
+        }
+        self.hands.mounts.end();
     }
 }
 
-/// Opens one value; what binds it comes from the set, not from the message.
-fn open(
-    set: &ServiceFiles,
-    version: VersionId,
-    value: &api::Value,
-    cluster: ClusterId,
-    key: Option<&SessionKey>,
-) -> Option<SecretBytes> {
-    let file = set.files.iter().find(|file| file.version == version)?;
-    let context = ValueContext { cluster, secret: file.secret, version, size: file.size };
-    let data_key = key?.open(&value.sealed_key, &context).ok()?;
-    open_value(&data_key, &context, &value.sealed_value).ok()
-}
-
-fn said(error: &MountError) -> String {
-    match error.hint() {
-        Some(hint) => format!("{error} ({hint})"),
-        None => error.to_string(),
-    }
+fn still_busy(service: ServiceId, busy: Option<&Busy>) -> Failed {
+    let why = said(&MountError::Busy(busy.and_then(|busy| busy.here.text())));
+    Failed { service, why, last: false }
 }

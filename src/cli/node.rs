@@ -80,7 +80,6 @@ fn shown(node: &NodeView) -> Value {
         "placed": node.placed,
         "running": node.running,
         "pending": pending.collect::<Vec<_>>(),
-        "refused_reads": node.refused_reads,
     })
 }
 

@@ -109,7 +109,7 @@ async fn serve(
         // Whatever stands at the program's path by now, this is the one that runs.
         guard: Some("/proc/self/exe".into()),
     };
-    let options = Options { fuse: Some(serving), ..Options::default() };
+    let options = Options { fuse: Some(serving), descriptors: places.files, ..Options::default() };
     let (mounts, adopted) = Mounts::open(&config.root, options, machinery.clock.boot())
         .map_err(|error| mount_failure(&error))?;
     report(&adopted);

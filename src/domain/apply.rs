@@ -41,18 +41,12 @@ pub fn apply(state: &mut State, revision: Revision, command: &Command) -> Applie
     applied
 }
 
-/// Forgets the answers whose deadline has passed: a repeat is now too late; and what ended
-/// so long ago that opens of it are not taken any more.
+/// Forgets the answers whose deadline has passed: a repeat is now too late.
 fn forget(state: &mut State) {
     while let Some((deadline, request)) = state.indexes.deadlines.first().copied()
         && deadline < state.stamp
     {
         keep::answer(state, request, None);
-    }
-    while let Some((ended, of)) = state.indexes.lapses.first().copied()
-        && ended.plus_ms(limits::OPENED_LATE_MS) < state.stamp
-    {
-        keep::lapse(state, of, None);
     }
 }
 

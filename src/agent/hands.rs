@@ -1,0 +1,150 @@
+//! What a thread of the worker does with one service's files: opens values, puts sets in
+//! place, takes them away.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::lanes::{Part, Putting};
+use super::mount::{MountError, Mounts};
+use super::namespace::{self, SECRETS};
+use super::session::Failed;
+use super::vault::{ServiceFiles, Workload};
+use super::workload::Process;
+use crate::base::{Clock, ClusterId, SecretBytes, ServiceId, VersionId};
+use crate::seal::{SessionKey, ValueContext, open_value};
+use crate::wire::api;
+
+/// What all threads share.
+pub(super) struct Hands {
+    pub(super) mounts: Mounts,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) cluster: ClusterId,
+}
+
+impl Hands {
+    /// Does one part; answers what could not be done of it, where a leader is to hear that.
+    pub(super) fn part(&self, service: ServiceId, part: Part) -> Option<Failed> {
+        match part {
+            Part::Wipe => self.wipe(service),
+            Part::Remove => self.wipe(service).or_else(|| {
+                if let Err(error) = self.mounts.remove(service) {
+                    tracing::warn!(event = "mount_not_removed", %service, %error);
+                }
+                None
+            }),
+            Part::Put(putting) => self.put(&putting),
+            Part::Workloads(using) => {
+                if let Err(error) = self.mounts.set_workloads(service, using) {
+                    tracing::warn!(event = "workloads_not_noted", %service, %error);
+                }
+                None
+            }
+            Part::Offline(since) => {
+                if let Err(error) = self.mounts.set_offline_of(service, since) {
+                    tracing::warn!(event = "offline_not_noted", %service, %error);
+                }
+                None
+            }
+            Part::Tick => {
+                if self.mounts.tick_one(service, self.clock.boot()) {
+                    tracing::warn!(event = "offline_time_over", %service, "wiped");
+                }
+                None
+            }
+        }
+    }
+
+    fn wipe(&self, service: ServiceId) -> Option<Failed> {
+        match self.mounts.wipe(service) {
+            Ok(()) => {
+                tracing::info!(event = "wiped", %service);
+                None
+            }
+            Err(error) => {
+                tracing::error!(event = "not_wiped", %service, %error);
+                Some(Failed { service, why: said(&error), last: false })
+            }
+        }
+    }
+
+    fn put(&self, Putting { set, values, key }: &Putting) -> Option<Failed> {
+        match self.try_put(set, values, key.as_deref()) {
+            Ok(()) => {
+                tracing::info!(event = "set_in_place", service = %set.name, files = set.files.len());
+                None
+            }
+            Err(failed) => {
+                tracing::error!(event = "set_not_in_place", service = %set.name, why = %failed.why);
+                Some(failed)
+            }
+        }
+    }
+
+    fn try_put(
+        &self,
+        set: &ServiceFiles,
+        values: &BTreeMap<VersionId, api::Value>,
+        key: Option<&SessionKey>,
+    ) -> Result<(), Failed> {
+        let cluster = self.cluster;
+        let mut unopened = None;
+        let mut fresh = |version: VersionId| {
+            let value = values.get(&version)?;
+            let opened = open(set, version, value, cluster, key);
+            if opened.is_none() {
+                unopened = Some(version);
+            }
+            opened
+        };
+        let applied = self.mounts.apply(set, &mut fresh, self.clock.boot());
+        let failed = |why: String, last| Failed { service: set.service, why, last };
+        match (applied, unopened) {
+            (Ok(()), _) => Ok(()),
+            (Err(_), Some(version)) => {
+                Err(failed(format!("the value of version {version} does not open"), true))
+            }
+            (Err(error), None) => Err(failed(said(&error), error.is_final())),
+        }
+    }
+
+    /// A workload that was there before has a dead view where it was served by an agent that
+    /// is gone, or over a connection that was cut. This goes into namespaces that workloads
+    /// control, and may hang there.
+    pub(super) fn show_again(&self, service: ServiceId, using: &[Workload]) {
+        let Some(files) = self.mounts.live_of(service) else { return };
+        for workload in using {
+            // Another process may have its number by now.
+            if Process::again(*workload).is_none() {
+                continue;
+            }
+            let pid = workload.pid;
+            match namespace::show_again(&files, Path::new(SECRETS), pid) {
+                Ok(true) => tracing::info!(event = "shown_again", %service, pid),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(event = "not_shown_again", %service, pid, %error),
+            }
+        }
+    }
+}
+
+/// Opens one value; what binds it comes from the set, not from the message.
+fn open(
+    set: &ServiceFiles,
+    version: VersionId,
+    value: &api::Value,
+    cluster: ClusterId,
+    key: Option<&SessionKey>,
+) -> Option<SecretBytes> {
+    let file = set.files.iter().find(|file| file.version == version)?;
+    let context = ValueContext { cluster, secret: file.secret, version, size: file.size };
+    let data_key = key?.open(&value.sealed_key, &context).ok()?;
+    open_value(&data_key, &context, &value.sealed_value).ok()
+}
+
+pub(super) fn said(error: &MountError) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error} ({hint})"),
+        None => error.to_string(),
+    }
+}
