@@ -194,7 +194,12 @@ impl Driver {
         match event {
             LinkEvent::Reached { address } => Event::Connected { address },
             LinkEvent::Welcome { welcome, key } => {
-                tracing::info!(event = "connected", leader = %welcome.leader);
+                tracing::info!(
+                    event = "connected",
+                    ends = "disconnected",
+                    always = true,
+                    leader = %welcome.leader
+                );
                 self.key = Some(key);
                 Event::Welcome(welcome)
             }
@@ -206,7 +211,7 @@ impl Driver {
     }
 
     fn disconnected(&mut self, cause: super::session::Cause) -> Event {
-        tracing::info!(event = "disconnected", cause = %cause);
+        tracing::warn!(event = "disconnected", cause = %cause);
         self.link = None;
         self.key = None;
         Event::Disconnected { cause, jitter: self.links.jitter() }

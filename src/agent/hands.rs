@@ -58,7 +58,7 @@ impl Hands {
     fn wipe(&self, service: ServiceId) -> Option<Failed> {
         match self.mounts.wipe(service) {
             Ok(()) => {
-                tracing::info!(event = "wiped", %service);
+                tracing::info!(event = "wiped", ends = "not_wiped", always = true, %service);
                 None
             }
             Err(error) => {
@@ -71,7 +71,13 @@ impl Hands {
     fn put(&self, Putting { set, values, key }: &Putting) -> Option<Failed> {
         match self.try_put(set, values, key.as_deref()) {
             Ok(()) => {
-                tracing::info!(event = "set_in_place", service = %set.name, files = set.files.len());
+                tracing::info!(
+                    event = "set_in_place",
+                    ends = "set_not_in_place",
+                    always = true,
+                    service = %set.name,
+                    files = set.files.len()
+                );
                 None
             }
             Err(failed) => {

@@ -336,7 +336,10 @@ async fn hand_in(channel: Channel, node: NodeId, reads: Reads) -> Never {
         };
         let report = client.report_opened(write_opened(&list));
         match tokio::time::timeout(HANDING_IN, report).await {
-            Ok(Ok(_)) => reads.let_go(&list),
+            Ok(Ok(_)) => {
+                reads.let_go(&list);
+                tracing::info!(event = "opens_handed_in", ends = "opens_not_handed_in");
+            }
             Ok(Err(status)) => {
                 tracing::warn!(event = "opens_not_handed_in", why = status.message());
                 tokio::time::sleep(HANDING_IN).await;

@@ -11,7 +11,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::driver::Handle;
 use super::session::{LinkState, Refused, RefusedKind, View};
-use crate::base::{Clock, Name, NodeId};
+use crate::base::{BadName, Clock, Name, NodeId};
 use crate::transport::rpc::local::agent_server::{Agent, AgentServer};
 use crate::transport::{LocalCaller, local_caller, problem_status};
 use crate::wire::local;
@@ -103,8 +103,9 @@ impl Agent for LocalService {
         root_only(&request)?;
         let handle = self.handle()?;
         let request = request.into_inner();
+        let name = service(&request.name)?;
         let path = handle
-            .up(request.name, wait(request.timeout_ms))
+            .up(name.to_string(), wait(request.timeout_ms))
             .await
             .map_err(|refused| status_of(&refused))?;
         Ok(Response::new(local::ServiceUpReply { path: path.display().to_string() }))
@@ -115,10 +116,8 @@ impl Agent for LocalService {
         request: Request<local::ServiceDownRequest>,
     ) -> Result<Response<local::ServiceDownReply>, Status> {
         root_only(&request)?;
-        self.handle()?
-            .down(request.into_inner().name)
-            .await
-            .map_err(|refused| status_of(&refused))?;
+        let name = service(&request.get_ref().name)?;
+        self.handle()?.down(name.to_string()).await.map_err(|refused| status_of(&refused))?;
         Ok(Response::new(local::ServiceDownReply {}))
     }
 
@@ -133,9 +132,10 @@ impl Agent for LocalService {
             handle.enclosed(caller.pid()).await.map_err(|refused| status_of(&refused))?;
             return Ok(Response::new(local::ExecReply::default()));
         }
+        let name = service(&request.service)?;
         let (uid, pid) = (caller.uid(), caller.pid());
         let ready = handle
-            .exec(request.service, uid, pid, wait(request.timeout_ms))
+            .exec(name.to_string(), uid, pid, wait(request.timeout_ms))
             .await
             .map_err(|refused| status_of(&refused))?;
         let path = ready.path.display().to_string();
@@ -164,6 +164,14 @@ fn root_only<T>(request: &Request<T>) -> Result<(), Status> {
     tracing::warn!(event = "call_refused", uid);
     let text = "only root may ask the agent for this";
     Err(problem_status(Code::PermissionDenied, 1, text, "try again with sudo", None))
+}
+
+/// A service's name, before anything is done with it.
+fn service(text: &str) -> Result<Name, Status> {
+    text.parse().map_err(|error: BadName| {
+        let hint = "`skep agent status` lists the services of this node";
+        problem_status(Code::InvalidArgument, 2, &format!("the service: {error}"), hint, None)
+    })
 }
 
 fn wait(timeout_ms: u64) -> Duration {

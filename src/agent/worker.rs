@@ -348,7 +348,7 @@ impl Foreman {
     fn finished(&mut self, service: ServiceId, failed: Option<Failed>, changed: bool, put: bool) {
         let Some(busy) = self.lanes.finished(service) else { return };
         if busy.say > busy.since {
-            tracing::info!(event = "mount_goes_on", %service);
+            tracing::info!(event = "mount_goes_on", ends = "mount_hangs", %service);
         }
         let ours = self.round.as_mut().filter(|round| {
             round.waiting.get(&service).is_some_and(|ticket| *ticket == busy.ticket)

@@ -9,6 +9,7 @@ mod descriptors;
 mod disk;
 mod format;
 mod ids;
+pub mod inert;
 pub mod limits;
 mod names;
 mod sealed;

@@ -16,7 +16,7 @@ pub(super) fn run(shell: &mut Shell, args: DevArgs) -> Result<(), Trouble> {
     let launcher = Launcher::own()?;
     // In this thread alone: what it starts ends with the thread.
     runtime()?.block_on(async {
-        let shutdown = Shutdown::on_signals().map_err(|error| {
+        let shutdown = Shutdown::on_terminal().map_err(|error| {
             Failure::new(Exit::MachineLimit, format!("cannot listen to signals: {error}"))
         })?;
         let mut printed = Ok(());

@@ -65,7 +65,9 @@ pub fn main() -> ExitCode {
         return Exit::MachineLimit.into();
     }
     let words: Vec<OsString> = std::env::args_os().collect();
-    run(&mut shell, &words).into()
+    let exit = run(&mut shell, &words);
+    crate::daemon::logging::flush();
+    exit.into()
 }
 
 /// Does what these words say, the program's name first.

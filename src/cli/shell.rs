@@ -3,6 +3,7 @@
 
 use std::io::{IsTerminal, Write};
 
+use crate::base::inert::steers;
 use crate::base::{Clock, Dice, SecretBytes};
 use crate::daemon::{Exit, Failure};
 use crate::host::{OsDice, SystemClock};
@@ -149,9 +150,7 @@ fn cannot_write(error: &std::io::Error) -> Trouble {
 
 /// Text from elsewhere without what could steer a terminal.
 pub(super) fn harmless(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(|c| if steers(c) && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 /// Standard output without a buffer of its own.
@@ -250,9 +249,9 @@ pub(super) mod tests {
     #[test]
     fn names_from_elsewhere_do_not_steer_the_terminal() {
         let (mut shell, out, err) = captured();
-        shell.screen.data("a\x1b[2Jb\tc").expect("written");
+        shell.screen.data("a\x1b[2J\u{202e}b\tc").expect("written");
         shell.screen.failure(&Failure::new(Exit::Refused, "x\x07\ny").hint("do z"));
-        assert_eq!(out.text(), "a\u{fffd}[2Jb\tc\n");
+        assert_eq!(out.text(), "a\u{fffd}[2J\u{fffd}b\tc\n");
         assert_eq!(err.text(), "error: x\u{fffd} y\nhint: do z\n");
     }
 }

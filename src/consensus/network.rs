@@ -163,10 +163,21 @@ impl Client {
             });
             let made = making.await;
             self.making = None;
-            self.open = Some(made.map_err(unreachable)??);
+            let made = made.map_err(unreachable).flatten();
+            self.tell(&made);
+            self.open = Some(made?);
             self.answered = Instant::now();
         }
         self.open.clone().ok_or_else(|| unreachable("not connected"))
+    }
+
+    /// Says that the peer is away, or back.
+    fn tell(&self, made: &Result<Open, Failed>) {
+        let Expect::Manager(peer) = self.expect else { return };
+        match made {
+            Ok(_) => tracing::info!(event = "peer_back", ends = "peer_unreachable", %peer),
+            Err(error) => tracing::warn!(event = "peer_unreachable", %peer, %error),
+        }
     }
 
     /// Calls within `limit`; a connection that fails, or is silent for long, is made

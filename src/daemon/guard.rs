@@ -32,6 +32,13 @@ pub fn run(point: &Path) -> Result<(), Failure> {
     if let Err(error) = lower_open_files(OPEN_FILES) {
         tracing::debug!(event = "limit_not_lowered", %error);
     }
+    // Handlers stay as long as the process, also without the runtime that set them.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outlives =
+        runtime.and_then(|runtime| runtime.block_on(async { super::signals::outlive() }));
+    if let Err(error) = outlives {
+        tracing::debug!(event = "signals_not_handled", %error);
+    }
     let none = || Failure::new(Exit::Usage, "there is no agent to look after");
     let agent = getppid().ok_or_else(none)?.as_raw_nonzero().get();
     let input = rustix::stdio::stdin();

@@ -287,6 +287,7 @@ fn anew() -> Exit {
     if let Err(error) = give_back_open_files() {
         tracing::debug!(event = "limit_not_given_back", %error);
     }
+    super::logging::flush();
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_else(|| OsString::from("skep"));
     let error = std::process::Command::new(own).arg0(name).args(words).exec();

@@ -1,6 +1,8 @@
-//! `TERM` drains, a second `TERM` stops; `INT` counts as `TERM`.
+//! `TERM` drains, a second `TERM` stops; `INT` and `QUIT` count as `TERM`. No other signal
+//! that can be handled ends a daemon: it is noted and ignored.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use rustix::process::Signal;
+use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
 use tokio::sync::watch;
 
 /// How far a shutdown has come. It never goes back.
@@ -28,8 +30,30 @@ impl Shutdown {
     pub fn on_signals() -> std::io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
+        let quit = signal(SignalKind::quit())?;
+        outlive()?;
         let (terminator, shutdown) = Self::by_hand();
-        tokio::spawn(follow(terminator, terminate, interrupt));
+        tokio::spawn(follow(terminator, terminate, interrupt, quit));
+        Ok(shutdown)
+    }
+
+    /// The same for what a person runs on a terminal: it ends with that (`HUP`).
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn on_terminal() -> std::io::Result<Self> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        let quit = signal(SignalKind::quit())?;
+        let (terminator, shutdown) = Self::by_hand();
+        let hung_up = Terminator(terminator.0.clone());
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                hung_up.terminate();
+            }
+        });
+        tokio::spawn(follow(terminator, terminate, interrupt, quit));
         Ok(shutdown)
     }
 
@@ -77,11 +101,52 @@ impl Terminator {
     }
 }
 
-async fn follow(terminator: Terminator, mut terminate: Signal, mut interrupt: Signal) {
+/// What would end the process by default and means nothing to it: those that log rotations
+/// and service managers send, timers, and limits that show as failed calls. They are
+/// handled, not ignored, so that a program that is started gets them as usual.
+const MEANINGLESS: &[(i32, &str)] = &[
+    (Signal::HUP.as_raw(), "HUP"),
+    (Signal::USR1.as_raw(), "USR1"),
+    (Signal::USR2.as_raw(), "USR2"),
+    (Signal::PIPE.as_raw(), "PIPE"),
+    (Signal::ALARM.as_raw(), "ALRM"),
+    (Signal::VTALARM.as_raw(), "VTALRM"),
+    (Signal::PROF.as_raw(), "PROF"),
+    (Signal::IO.as_raw(), "IO"),
+    (Signal::POWER.as_raw(), "PWR"),
+    (Signal::STKFLT.as_raw(), "STKFLT"),
+    (Signal::XCPU.as_raw(), "XCPU"),
+    (Signal::XFSZ.as_raw(), "XFSZ"),
+];
+
+/// Lets the process outlive what means nothing to it, from now on and as long as it runs.
+/// Call it inside a runtime, which notes them.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn outlive() -> std::io::Result<()> {
+    for (number, name) in MEANINGLESS {
+        let mut heard = signal(SignalKind::from_raw(*number))?;
+        tokio::spawn(async move {
+            while heard.recv().await.is_some() {
+                tracing::warn!(event = "signal_ignored", signal = *name);
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn follow(
+    terminator: Terminator,
+    mut terminate: Listener,
+    mut interrupt: Listener,
+    mut quit: Listener,
+) {
     loop {
         let heard = tokio::select! {
             heard = terminate.recv() => heard,
             heard = interrupt.recv() => heard,
+            heard = quit.recv() => heard,
         };
         if heard.is_none() {
             return;

@@ -112,13 +112,13 @@ async fn accept(
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                debug!(%error, "accept failed");
+                debug!(event = "not_accepted", %error);
                 sleep(REST).await;
                 continue;
             }
         };
         let Some(caller) = LocalCaller::of(&stream) else {
-            debug!("a local connection without credentials is closed");
+            debug!(event = "caller_unknown");
             continue;
         };
         // Other users together can't keep the machine's owner out.
@@ -129,7 +129,7 @@ async fn accept(
         };
         let taken = in_all.take((), most).zip(by_user.take(caller.uid, own));
         let Some(taken) = taken else {
-            debug!(uid = caller.uid, "too many local connections");
+            debug!(event = "too_many_connections", uid = caller.uid);
             continue;
         };
         let served = Served::new(stream, caller, &cut, None, Box::new(taken));

@@ -118,7 +118,7 @@ async fn accept(listener: TcpListener, gate: Arc<Gate>) -> io::Result<()> {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                debug!(%error, "accept failed");
+                debug!(event = "not_accepted", %error);
                 sleep(REST).await;
                 continue;
             }
@@ -131,7 +131,7 @@ async fn accept(listener: TcpListener, gate: Arc<Gate>) -> io::Result<()> {
         let gate = Arc::clone(&gate);
         handshakes.spawn(async move {
             if let Err(why) = gate.admit(stream, address).await {
-                debug!(%address, why, "connection not accepted");
+                debug!(event = "not_admitted", %address, why);
             }
             drop((permit, place));
         });

@@ -32,7 +32,7 @@ const STEERING: &[Row] = &[
     ("secret ls", &["--identity", "a\x1b[2J"], b"", 2, "error: identity a\u{fffd}[2J: …"),
     ("secret ls", &["--config", "a\x1b[2J"], b"", 23, "error: a\u{fffd}[2J: No such file…"),
     ("secret ls", &["--format", "{{.\x1b[2J}}"], b"", 2, "error: template: …"),
-    ("agent service up", &["a\x1b[2J"], b"", 1, "error: service a\u{fffd}[2J is not placed…"),
+    ("agent service up", &["a\x1b[2J"], b"", 2, "error: the service: invalid name…"),
     ("man", &["/none\x1b[2J"], b"", 1, "error: /none\u{fffd}[2J/skep.1: …"),
     ("version", &["a\x1b[2J"], b"", 2, "error: unexpected argument 'a…"),
 ];

@@ -113,7 +113,7 @@ pub(super) fn bind_read_only(from: &Path, at: &Path) -> Result<(), MountError> {
     run("make read-only", at, || mount_remount(at, read_only, c"")).inspect_err(|_| {
         // Better no view than one that can be written.
         if let Err(error) = detach(at) {
-            tracing::warn!(%error, "a view that could not be made read-only stays");
+            tracing::warn!(event = "view_stays", %error, "a view that could not be made read-only stays");
         }
     })
 }

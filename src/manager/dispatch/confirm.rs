@@ -95,7 +95,7 @@ async fn expose_one(shared: &Shared, pair: (NodeId, ServiceId)) -> Result<(), Pr
 }
 
 fn refused(shared: &Shared, pairs: &[(NodeId, ServiceId)], refusal: &Refusal) {
-    tracing::warn!(%refusal, pairs = pairs.len(), "expose_refused");
+    tracing::warn!(event = "expose_refused", %refusal, pairs = pairs.len());
     answered(shared, pairs, Some(shared.soon()));
 }
 
@@ -119,7 +119,7 @@ async fn confirm(shared: &Shared, lives: &[Arc<Live>]) -> Result<(), ProposeErro
         match propose(shared, Act::Confirm(some.to_vec())).await {
             Ok(applied) => {
                 if let Err(refusal) = applied.outcome {
-                    tracing::warn!(%refusal, pairs = some.len(), "confirm_refused");
+                    tracing::warn!(event = "confirm_refused", %refusal, pairs = some.len());
                 }
                 // Applied or refused: it can't come later any more.
                 shared.table.settle(some.iter().map(|one| (one.node, one.service)));

@@ -54,13 +54,13 @@ where
     S: Stream<Item = Result<api::FromAgent, Status>> + Unpin + Send,
 {
     let end = session(&shared, &agent, incoming, &out).await;
-    tracing::info!(node = %agent.node, %end, "session_ended");
+    tracing::info!(event = "session_ended", node = %agent.node, %end);
     if end == Ending::Left {
         return;
     }
     let status = shared.status(&end);
     if tokio::time::timeout(LAST_WORD, out.send(Err(status))).await.is_err() {
-        tracing::debug!(node = %agent.node, "session_cut_unheard");
+        tracing::debug!(event = "session_cut_unheard", node = %agent.node);
     }
 }
 
@@ -78,7 +78,7 @@ where
         Ok(entered) => entered,
         Err(end) => return end,
     };
-    tracing::info!(node = %agent.node, "session_started");
+    tracing::info!(event = "session_started", node = %agent.node);
     let welcome = message(api::from_leader::Of::Welcome(welcome));
     let end = tokio::select! {
         biased;
@@ -176,7 +176,7 @@ fn take(shared: &Shared, live: &Live, said: api::FromAgent) -> Result<(), Ending
             let failed = failed(&ack.failed)?;
             for one in &failed {
                 let (node, service, last) = (live.node, one.service, one.last);
-                tracing::warn!(%node, %service, last, why = one.why, "delivery_failed");
+                tracing::warn!(event = "delivery_failed", %node, %service, last, why = one.why);
             }
             shared.table.heard(live, None, now);
             live.ledger.lock().acknowledged(ack.push, failed, shared.core.clock.boot())?;
@@ -211,7 +211,7 @@ async fn write(
             };
             let (messages, refused) = frames(number, &delta, seal);
             for one in refused {
-                tracing::warn!(service = %one.service, why = one.why, "value_withheld");
+                tracing::warn!(event = "value_withheld", service = %one.service, why = one.why);
                 live.ledger.lock().withhold(number, one);
             }
             for message in messages {
