@@ -28,6 +28,7 @@ prepare() {
     need openssl openssl
     need ip iproute2 # hosts of their own in the network tests
     need man man-db # the examples show a page
+    need faketime faketime # a manager's clock is set in the tests of time
     if ! command -v cargo >/dev/null 2>&1; then
         say "error: cargo is missing; hint: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1) or newer"
         exit 1

@@ -58,7 +58,8 @@ impl Cluster {
         plan.keep_mounts = true;
         let started = now(dev::start(&plan, launcher, false, &mut |_| {}));
         let managers = plan.managers.into_iter().zip(started.managers);
-        let mut managers = managers.map(|(member, process)| Manager::of(member, process));
+        let mut managers =
+            managers.map(|(member, process)| Manager::of(member, launcher.clone(), process));
         let manager = managers.next().expect("a manager");
         let others = managers.collect();
         let agents = plan.agents.into_iter().zip(started.agents);
@@ -137,8 +138,13 @@ impl Cluster {
     pub fn begin_join(&mut self, name: &str, token_flags: &[&str]) -> &mut Agent {
         let words = [&["join-token", "worker", "-q"], token_flags].concat();
         let token = self.ok(&words);
+        self.begin_join_by(name, &token)
+    }
+
+    /// Starts the agent of one more machine, which joins with this token.
+    pub fn begin_join_by(&mut self, name: &str, token: &str) -> &mut Agent {
         let managers = self.managers().map(Manager::address).collect();
-        self.agents.push(Agent::start(self.folder.path().join(name), managers, &token));
+        self.agents.push(Agent::start(self.folder.path().join(name), managers, token));
         self.agents.last_mut().expect("just pushed")
     }
 

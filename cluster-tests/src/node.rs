@@ -27,9 +27,9 @@ pub(crate) fn now<T>(work: impl Future<Output = Result<T, Failure>>) -> T {
     }
 }
 
-fn started(member: &Member) -> Process {
+fn started(member: &Member, launcher: &Launcher) -> Process {
     now(async {
-        let mut process = launcher().start(member)?;
+        let mut process = launcher.start(member)?;
         dev::up(member, &mut process).await?;
         Ok(process)
     })
@@ -51,13 +51,14 @@ fn end_of(process: Option<Process>) -> i32 {
 #[derive(Debug)]
 pub struct Manager {
     member: Member,
+    launcher: Launcher,
     daemon: Option<Process>,
 }
 
 impl Manager {
     /// One that runs.
-    pub(crate) fn of(member: Member, process: Process) -> Self {
-        Self { member, daemon: Some(process) }
+    pub(crate) fn of(member: Member, launcher: Launcher, process: Process) -> Self {
+        Self { member, launcher, daemon: Some(process) }
     }
 
     /// Makes its folder and starts it.
@@ -65,7 +66,7 @@ impl Manager {
         let ports = dev::free_ports(1).expect("a free port");
         let member = Member::manager(folder, ports[0]);
         dev::make(&member, true).expect("a folder");
-        let mut manager = Self { member, daemon: None };
+        let mut manager = Self { member, launcher: launcher(), daemon: None };
         manager.start_again();
         manager
     }
@@ -73,13 +74,13 @@ impl Manager {
     /// Starts it on the data that it left, and waits for its socket.
     pub fn start_again(&mut self) {
         drop(self.daemon.take());
-        self.daemon = Some(started(&self.member));
+        self.daemon = Some(started(&self.member, &self.launcher));
     }
 
     /// The command that runs it.
     #[must_use]
     pub fn command(&self) -> Command {
-        launcher().daemon(&self.member)
+        self.launcher.daemon(&self.member)
     }
 
     /// Where it listens.
@@ -190,7 +191,7 @@ impl Agent {
     /// Starts it on what it left, and waits for its socket.
     pub fn start_again(&mut self) {
         drop(self.daemon.take());
-        self.daemon = Some(started(&self.member));
+        self.daemon = Some(started(&self.member, &launcher()));
     }
 
     /// The command that runs it.

@@ -143,7 +143,8 @@ impl Site {
 
     fn join_manager(&mut self, name: &str) {
         let first = self.managers.first().map(Member::address);
-        let token = first.is_some().then(|| self.ok(&["join-token", "manager", "-q"]));
+        let token =
+            first.is_some().then(|| self.ok(&["join-token", "manager", "-q", "--uses", "7"]));
         let mut manager = Member::new(self.folder.path(), name, self.net.host());
         let address = manager.address();
         manager.start(&["manager", "run", "--listen", &address, "--advertise", &address]);

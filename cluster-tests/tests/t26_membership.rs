@@ -107,7 +107,7 @@ fn managers_leave_where_the_others_can_go_on() {
     let left = manager.skep(&["leave"]);
     assert!(left.err.contains("it left"), "{}", left.err);
     assert_eq!((left.status, manager.ended()), (0, 0), "a leader hands over and leaves");
-    for name in ["manager.key", "log", "snapshots", "node"] {
+    for name in ["manager.key", "log", "log.reached", "snapshots", "node"] {
         assert!(!manager.data().join(name).exists(), "{name} is erased");
     }
     manager.start_again();

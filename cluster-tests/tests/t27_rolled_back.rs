@@ -148,6 +148,7 @@ fn p6_a_log_that_was_emptied_is_no_new_manager() {
     for folder in ["log", "snapshots"] {
         std::fs::remove_dir_all(manager.data().join(folder)).expect("emptied");
     }
+    std::fs::remove_file(manager.data().join("log.reached")).expect("and no trace of it left");
     // It knows nobody to ask: the leader tells it.
     comes_up_rolled_back(&mut cluster, lost);
     let leader = cluster.leader();

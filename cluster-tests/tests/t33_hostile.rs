@@ -50,6 +50,7 @@ const TABLE: &[(&str, &str)] = &[
     ("Control/Lock", "            - - !"),
     ("Control/Repair", "          - - -"),
     ("Control/StepDown", "        - - !"),
+    ("Control/ResetTime", "       - - x"),
     ("Control/Intake", "          - - x"),
     ("Control/Apply", "           - - x"),
     ("Control/CreateToken", "     - - x"),

@@ -8,6 +8,7 @@
 mod agent;
 mod args;
 mod client;
+mod cluster;
 mod completion;
 mod dev;
 mod exec;
@@ -143,6 +144,7 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::Lock(args) => unlock::lock(shell, args).await,
         Command::UnlockKey(command) => unlock::keys(shell, command).await,
         Command::Status(args) => status::run(shell, args).await,
+        Command::Cluster(command) => cluster::run(shell, command).await,
         Command::Agent(AgentCommand::Status { show, socket }) => {
             agent::status(shell, &show, socket).await
         }

@@ -1,12 +1,16 @@
 //! `skep join-token`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::base::{Labels, TokenId};
 use crate::wire::api::{self, LabelPair, TokenView};
 use crate::wire::convert;
 
-use super::args::{ClientArgs, ListArgs, TokenArgs, TokenCommand};
+use super::args::{
+    ClientArgs, ListArgs, ManagerTokenArgs, TokenArgs, TokenCommand, WorkerTokenArgs,
+};
 use super::client::{Control, Kind};
 use super::lookup::{self, Filter};
 use super::problem::{Trouble, usage};
@@ -28,25 +32,34 @@ const COLUMNS: [Column; 7] = [
 /// Runs it.
 pub(super) async fn run(shell: &mut Shell, command: TokenCommand) -> Result<(), Trouble> {
     match command {
-        TokenCommand::Worker(args) => create(shell, "worker", args).await,
-        TokenCommand::Manager(args) => create(shell, "manager", args).await,
+        TokenCommand::Worker(WorkerTokenArgs { ttl, uses, token }) => {
+            create(shell, "worker", (ttl, uses), token).await
+        }
+        TokenCommand::Manager(ManagerTokenArgs { ttl, uses, token }) => {
+            create(shell, "manager", (ttl, Some(uses)), token).await
+        }
         TokenCommand::Ls { list, client } => ls(shell, &list, client).await,
         TokenCommand::Rm { tokens, client } => rm(shell, &tokens, client).await,
     }
 }
 
-async fn create(shell: &mut Shell, role: &str, args: TokenArgs) -> Result<(), Trouble> {
+async fn create(
+    shell: &mut Shell,
+    role: &str,
+    (ttl, uses): (Duration, Option<u32>),
+    args: TokenArgs,
+) -> Result<(), Trouble> {
     let labels = Labels::new(labels(&args.labels)?);
     let labels: Vec<LabelPair> =
         convert::write_labels(&labels.map_err(|error| usage(error, "leave some out"))?);
-    let ttl_ms = u64::try_from(args.ttl.as_millis()).unwrap_or(u64::MAX);
+    let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
     if ttl_ms == 0 {
         return Err(usage("--ttl: a token that is good for no time", "for example --ttl 24h"));
     }
     let request = api::CreateTokenRequest {
         role: role.to_owned(),
         ttl_ms,
-        uses: args.uses,
+        uses,
         name_pattern: args.name_pattern.unwrap_or_default(),
         labels,
         rotate: args.rotate,

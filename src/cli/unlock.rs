@@ -39,6 +39,7 @@ pub(super) async fn unlock(shell: &mut Shell, args: UnlockArgs) -> Result<(), Tr
         file_key: file_key.0.expose().to_vec(),
         fingerprint: key.fingerprint().0.to_vec(),
         generation,
+        of_header: true,
     };
     drop(key);
     let send = async |mut client: Control, request| client.unlock(request).await;
@@ -166,11 +167,16 @@ fn read_key(file: Option<std::path::PathBuf>) -> Result<UnlockKey, Trouble> {
 }
 
 fn wrong_key(error: SealError) -> Trouble {
-    let text = match error {
-        SealError::NotARecipient => "the unlock key is not one of this manager's".to_owned(),
-        other => format!("with this unlock key, the manager's key file {other}"),
-    };
-    wrong(&text, "`skep unlock-key ls` on an unlocked manager lists whose keys are good")
+    if error == SealError::NotARecipient {
+        return wrong(
+            "the unlock key is not one of this manager's",
+            "`skep unlock-key ls` on an unlocked manager lists whose keys are good",
+        );
+    }
+    // There is a box for this very key, and it doesn't open: the key is right.
+    Failure::new(Exit::Damaged, "the manager's key file is damaged or was tampered with")
+        .hint("the unlock key is right: put manager.key back from a copy")
+        .into()
 }
 
 fn wrong(text: &str, hint: &str) -> Trouble {

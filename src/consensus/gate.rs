@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
+use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
 use super::machine::Machine;
@@ -35,9 +36,32 @@ pub(super) struct Gate {
     pub(super) raft: Raft<TypeConfig, Machine>,
     pub(super) network: Network,
     pub(super) peers: Arc<Peers>,
+    pub(super) candidacy: Arc<Candidacy>,
+}
+
+/// Whether this member stands for election: both who guards the gate and the manager, who
+/// looks at its clock, must be for it.
+#[derive(Debug, Default)]
+pub(super) struct Candidacy(Mutex<Halves>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Halves {
+    passed: bool,
+    rests: bool,
 }
 
 impl Gate {
+    /// The manager's half: whether this member may be elected.
+    pub(super) fn may_be_elected(&self, may: bool) {
+        self.stand_by(|halves| halves.rests = !may);
+    }
+
+    fn stand_by(&self, change: impl FnOnce(&mut Halves)) {
+        let mut halves = self.candidacy.0.lock();
+        change(&mut halves);
+        self.raft.runtime_config().elect(halves.passed && !halves.rests);
+    }
+
     /// The other members, as the log and the snapshot name them.
     pub(super) fn others(&self) -> Vec<(NodeId, Vec<String>)> {
         let metrics = self.raft.metrics();
@@ -125,7 +149,7 @@ async fn stand(gate: &Gate) {
     if gate.peers.was_renewed() && !knows_its_leader(gate).await {
         return;
     }
-    gate.raft.runtime_config().elect(true);
+    gate.stand_by(|halves| halves.passed = true);
     let voters: Vec<_> = gate.raft.voter_ids().collect();
     if voters == [gate.node] {
         // The only voter need not wait for anybody's heartbeat. A failure is what

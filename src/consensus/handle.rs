@@ -404,9 +404,10 @@ impl Consensus {
         matches!(tokio::time::timeout(timeout, gone).await, Ok(Ok(_)))
     }
 
-    /// Whether this member stands for election when it hears of no leader.
+    /// Whether this member stands for election when it hears of no leader, once its disk was
+    /// compared with what its peers remember.
     pub fn stand_for_election(&self, stands: bool) {
-        self.inner.raft.runtime_config().elect(stands);
+        self.inner.gate.may_be_elected(stands);
     }
 
     /// Makes a snapshot now and purges what it covers, so that removed keys leave the disk.

@@ -18,7 +18,7 @@ use super::audited::Audited;
 use super::convert;
 use super::log_store::id_to;
 use super::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::base::Revision;
+use crate::base::{NodeId, Revision};
 use crate::domain::{self, Applied, Fact, State};
 use crate::store::{self, Snapshots, StoreError};
 use crate::wire::raft as proto;
@@ -169,6 +169,14 @@ impl Machine {
             .map_err(|why| self.snapshots.damaged(why))?;
         self.note(&meta);
         Ok(Some(Snapshot { meta, snapshot: found.state }))
+    }
+
+    /// What the newest snapshot, with this head, proves of the log of `node`.
+    pub(super) fn covered(&self, node: NodeId, head: Option<&SnapshotMeta>) -> store::Covered {
+        let members = head.map(|head| head.last_membership.membership());
+        let alone = members.is_some_and(|members| members.voter_ids().eq([node]));
+        let last = head.and_then(|head| head.last_log_id.as_ref()).map(id_to);
+        store::Covered { file: self.snapshots.newest_file(), last, alone }
     }
 
     fn save(&self, meta: &SnapshotMeta, state: Bytes) -> Result<(), StoreError> {

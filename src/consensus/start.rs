@@ -202,15 +202,11 @@ fn open(parts: &Parts) -> Result<Opened, StartError> {
         snapshots.erase()?;
         renewal.erase(&parts.options("log"))?;
     }
-    let log = Log::open(parts.options("log"))?;
     let shared = Arc::new(Shared::new());
     let machine = Machine::new(Arc::clone(&shared), Arc::new(snapshots));
-    let snapshot = machine.load()?.and_then(|snapshot| snapshot.meta.last_log_id);
-    let (purged, _) = log.ends();
-    if purged.is_some_and(|purged| snapshot.is_none_or(|last| last.index < purged.index)) {
-        let why = "the log was purged, and the snapshot that it was purged for is missing";
-        return Err(StartError::Damaged(why.to_owned()));
-    }
+    let head = machine.load()?.map(|snapshot| snapshot.meta);
+    let covered = machine.covered(parts.node, head.as_ref());
+    let log = Log::open_under(parts.options("log"), Some(&covered))?;
     Ok(Opened { log, machine, shared, renewal })
 }
 
@@ -247,7 +243,7 @@ pub(super) async fn start(parts: &Parts) -> Result<Running, StartError> {
     // what is remembered, and nobody be needed.
     let begun = raft.with_raft_state(|_| ()).await;
     begun.map_err(|fatal| reason(&shared, &log, &fatal.to_string()))?;
-    let gate = Gate { node, raft: raft.clone(), network, peers };
+    let gate = Gate { node, raft: raft.clone(), network, peers, candidacy: Arc::default() };
     Ok(Running { raft, shared, log, gate, runtime })
 }
 

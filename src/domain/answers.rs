@@ -16,7 +16,8 @@ use crate::base::limits;
 /// twice: they say up to where something is known, and a pair that stands is not begun again.
 pub(super) fn is_remembered(act: &Act) -> bool {
     match act {
-        Act::Genesis(_) | Act::Change(_) | Act::Join(_) => true,
+        // Asked again, the time is not set back again.
+        Act::Genesis(_) | Act::Change(_) | Act::Join(_) | Act::ResetTime => true,
         Act::Expose(_) | Act::Confirm(_) | Act::Opened(_) => false,
     }
 }

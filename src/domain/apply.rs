@@ -29,16 +29,31 @@ pub struct Applied {
 /// Whole or not at all: a refused command leaves everything as it was but the
 /// stamp, the revision, the audit head and the remembered answers.
 pub fn apply(state: &mut State, revision: Revision, command: &Command) -> Applied {
-    state.stamp = state.stamp.max(command.stamp);
     state.revision = state.revision.max(revision);
+    let facts = if sets_back(state, command) {
+        changes::reset_time(state, command.stamp)
+    } else {
+        state.stamp = state.stamp.max(command.stamp);
+        Vec::new()
+    };
     forget(state);
-    let applied = match state.answers.get(&command.request).cloned() {
+    let mut applied = match state.answers.get(&command.request).cloned() {
         Some(answer) => repeat(state, command, answer),
         None => first(state, revision, command),
     };
+    applied.facts.extend(facts);
     let (asked, came) = (record::command(command), record::outcome(&applied.outcome));
     state.audit_head = audit::chained(&state.audit_head, revision.0, &asked, &came);
     applied
+}
+
+/// Whether a command sets the state's time back: one that was answered does so only once.
+fn sets_back(state: &State, command: &Command) -> bool {
+    command.act == Act::ResetTime
+        && state.cluster.is_some()
+        && command.stamp < state.stamp
+        && (command.stamp..=command.stamp.plus_ms(limits::DEADLINE_MS)).contains(&command.deadline)
+        && !state.answers.contains_key(&command.request)
 }
 
 /// Forgets the answers whose deadline has passed: a repeat is now too late.
@@ -137,6 +152,8 @@ fn act(draft: &mut Draft<'_>, act: &Act) -> Result<Outcome, Refusal> {
         Act::Expose(pairs) => changes::expose(draft, pairs),
         Act::Confirm(list) => changes::confirm(draft, list),
         Act::Opened(handed) => changes::opened(draft, handed),
+        // Where the time was ahead, it was set back before.
+        Act::ResetTime => Ok(Outcome::Done),
     }
 }
 
@@ -151,9 +168,12 @@ fn fits(state: &State, before: &Before, act: &Act) -> Result<(), Refusal> {
         // Deliveries have no end that removals have: each may be one more pair.
         Act::Expose(_) => limits::STATE_EXPOSED_PERCENT,
         _ if always_admitted(act) => return Ok(()),
-        Act::Genesis(_) | Act::Change(_) | Act::Join(_) | Act::Confirm(_) | Act::Opened(_) => {
-            limits::STATE_FULL_PERCENT
-        }
+        Act::Genesis(_)
+        | Act::Change(_)
+        | Act::Join(_)
+        | Act::Confirm(_)
+        | Act::Opened(_)
+        | Act::ResetTime => limits::STATE_FULL_PERCENT,
     };
     let most = limits::STATE_BYTES / 100 * percent;
     if state.bytes <= most || state.bytes <= before.bytes {
@@ -170,7 +190,9 @@ pub fn always_admitted(act: &Act) -> bool {
         Act::Change(list) => list,
         // What does not fit waits on its node.
         Act::Opened(_) => return false,
-        Act::Genesis(_) | Act::Join(_) | Act::Expose(_) | Act::Confirm(_) => return true,
+        Act::Genesis(_) | Act::Join(_) | Act::Expose(_) | Act::Confirm(_) | Act::ResetTime => {
+            return true;
+        }
     };
     list.iter().all(|change| match change {
         Change::RemoveSecret { .. }

@@ -17,7 +17,8 @@ use crate::base::{
 pub struct Command {
     /// Which command this is; a second one with the same id gets the first one's answer.
     pub request: RequestId,
-    /// The leader's clock when it proposed; `apply` takes the newest of this and the state's.
+    /// The leader's clock when it proposed; `apply` takes the newest of this and the state's,
+    /// but for [`Act::ResetTime`].
     pub stamp: Stamp,
     /// Refused after this; at most `limits::DEADLINE_MS` after `stamp`.
     pub deadline: Stamp,
@@ -62,6 +63,8 @@ pub enum Act {
     Confirm(Vec<Confirmation>),
     /// A node hands in what was opened on it.
     Opened(OpenedList),
+    /// The cluster's time is set back to the command's stamp, where it is ahead of it.
+    ResetTime,
 }
 
 /// The first command.

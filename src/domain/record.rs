@@ -111,6 +111,7 @@ fn act(hash: &mut Digest, of: &Act) {
             hash.number(6);
             opened_list(hash, of);
         }
+        Act::ResetTime => hash.number(7),
     }
 }
 

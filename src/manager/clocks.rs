@@ -2,7 +2,8 @@
 //!
 //! A manager whose clock is far from the majority's would write wrong times into
 //! the log and sign certificates that are not valid yet or end too soon. It finds
-//! that out here, hands leadership over, stands for no election and says so.
+//! that out here, hands leadership over, stands for no election and says so. The same
+//! holds for one whose clock was set (`steady`), until a majority shares the new time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +11,24 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::peers::Heard;
+use super::problem::Problem;
 use super::running::Running;
-use crate::base::NodeId;
+use super::steady::{Doubt, SHARED_MS};
+use crate::base::{BootTime, NodeId};
 use crate::domain::{NodeRole, State};
 use crate::wire::api;
 
 /// How often the others are asked.
 const EVERY: Duration = Duration::from_secs(5);
+/// The same while this manager's clock is in doubt.
+const IN_DOUBT: Duration = Duration::from_millis(500);
 /// How long one of them may take.
 const ANSWER: Duration = Duration::from_secs(2);
 /// What was said longer ago counts no more.
 const FRESH_MS: u64 = 60_000;
-/// How far a manager's clock may be from the majority's median.
-pub(super) const MOST_MS: u64 = 5 * 60_000;
+/// How far the voters' clocks may be from the leader's for the cluster's time to be set to it:
+/// as long as a command may be under way.
+const AGREE_MS: u64 = 60_000;
 /// How long another manager may take to take the lead.
 const STEP_DOWN: Duration = Duration::from_secs(5);
 
@@ -42,22 +48,72 @@ fn off_by(voters: usize, ahead: &[i64]) -> i64 {
 
 /// Asks the other managers as long as this one runs.
 pub(super) async fn keep(running: Arc<Running>) {
-    let mut every = tokio::time::interval(EVERY);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut judged = Judged::default();
     loop {
+        let asked = ask_all(&running);
         tokio::select! {
             () = running.stop.cancelled() => return,
-            _ = every.tick() => {}
+            () = asked => {}
+            // Leadership goes before anybody is asked.
+            () = running.core.doubted() => {}
         }
-        let others = others(&running);
-        let answers = join_all(others.iter().map(|node| ask(&running, *node)));
+        judged.judge(&running).await;
+        let pause = if running.core.doubtful_since().is_some() { IN_DOUBT } else { EVERY };
         tokio::select! {
             () = running.stop.cancelled() => return,
-            _ = answers => {}
+            () = running.core.doubted() => judged.judge(&running).await,
+            () = steps(&running) => {}
+            () = tokio::time::sleep(pause) => {}
         }
-        running.peers.keep_only(&others);
-        judge(&running).await;
     }
+}
+
+/// Looks at the clock, so that a step is found also where nothing is proposed. Never ends: a
+/// step that is found is told by `doubted`.
+async fn steps(running: &Running) {
+    loop {
+        tokio::time::sleep(IN_DOUBT).await;
+        // What is wrong with it is judged by whoever is told.
+        running.core.reading().ok();
+    }
+}
+
+async fn ask_all(running: &Running) {
+    let others = others(running);
+    join_all(others.iter().map(|node| ask(running, *node))).await;
+    running.peers.keep_only(&others);
+}
+
+/// Whether a majority of the managers, asked now, has the time of this one: the leader's
+/// clock may then become the cluster's time.
+///
+/// # Errors
+/// Too few of them, or none.
+pub(super) async fn agree(running: &Running) -> Result<(), Problem> {
+    let since = running.core.clock.boot();
+    ask_all(running).await;
+    if sharing(running, since, AGREE_MS).is_some() {
+        return Ok(());
+    }
+    Err(Problem::refused("the clocks of a majority of the managers do not agree within a minute")
+        .hint("check time synchronisation on their machines: skep status names who differs"))
+}
+
+/// When it was found last that a majority of the voters, this manager included, has its time,
+/// as they said since then.
+fn sharing(running: &Running, since: BootTime, most_ms: u64) -> Option<BootTime> {
+    let members = running.members();
+    let voters = members.iter().filter(|member| member.voter);
+    let count = voters.clone().count();
+    let shares = |node: NodeId| {
+        if node == running.core.node {
+            return true;
+        }
+        let heard = running.peers.said(node);
+        heard.is_some_and(|heard| heard.at >= since && heard.ahead_ms.unsigned_abs() <= most_ms)
+    };
+    let sharing = voters.filter(|member| shares(member.node)).count();
+    (sharing > count / 2).then(|| running.core.clock.boot())
 }
 
 fn others(running: &Running) -> Vec<NodeId> {
@@ -93,8 +149,55 @@ pub(super) fn difference(one: u64, other: u64) -> i64 {
     if one >= other { distance } else { -distance }
 }
 
-/// What follows from what they said.
-async fn judge(running: &Running) {
+/// What was found last, and what was done about it.
+#[derive(Debug, Default)]
+struct Judged {
+    unfit: bool,
+    handed_over: Option<BootTime>,
+}
+
+impl Judged {
+    /// What follows from the clock and from what the others said.
+    async fn judge(&mut self, running: &Running) {
+        let (off, doubt) = (far_off(running), doubt(running));
+        let stepped = doubt.filter(|doubt| *doubt != Doubt::Fresh);
+        let unfit = off.is_some() || stepped.is_some();
+        if self.unfit != unfit {
+            self.unfit = unfit;
+            self.handed_over = None;
+            match (off, stepped) {
+                (_, Some(doubt)) => {
+                    tracing::error!(event = "clock_stepped", why = %Problem::clock_doubted(doubt));
+                }
+                (Some(ahead), None) => {
+                    tracing::error!(event = "clock_off", median_ahead_ms = ahead);
+                }
+                (None, None) => tracing::info!(event = "clock_right"),
+            }
+        }
+        // Nobody else can lead where it is alone.
+        let alone = running.core.is_alone();
+        running.core.consensus.stand_for_election(!unfit || alone);
+        if unfit && !alone && running.is_leader().is_ok() && self.is_time(running) {
+            let moved = running.core.consensus.hand_over(STEP_DOWN, None).await;
+            tracing::warn!(event = "leadership_handed_over", moved, why = "clock");
+        }
+    }
+
+    /// Whether leadership is offered now: nobody may have taken it the last time.
+    fn is_time(&mut self, running: &Running) -> bool {
+        let now = running.core.clock.boot();
+        let every = u64::try_from(EVERY.as_millis()).unwrap_or(u64::MAX);
+        let is_time = self.handed_over.is_none_or(|at| now.0.saturating_sub(at.0) >= every);
+        if is_time {
+            self.handed_over = Some(now);
+        }
+        is_time
+    }
+}
+
+/// How far the median of the voters' clocks is ahead, where that is too far.
+fn far_off(running: &Running) -> Option<i64> {
     let now = running.core.clock.boot();
     let members = running.members();
     let voters = members.iter().filter(|member| member.voter).map(|member| member.node);
@@ -104,22 +207,15 @@ async fn judge(running: &Running) {
         (now.0.saturating_sub(heard.at.0) < FRESH_MS).then_some(heard.ahead_ms)
     };
     let ahead: Vec<i64> = voters.iter().filter_map(fresh).collect();
-    let off = off_by(voters.len(), &ahead);
-    let before = running.clock_off_ms();
-    running.set_clock_off(off);
-    let (was, is) = (before.is_some(), running.clock_off_ms().is_some());
-    if was != is {
-        running.core.consensus.stand_for_election(!is);
-        if is {
-            tracing::error!(event = "clock_off", median_ahead_ms = off);
-        } else {
-            tracing::info!(event = "clock_right");
-        }
-    }
-    if is && running.is_leader().is_ok() {
-        let moved = running.core.consensus.hand_over(STEP_DOWN, None).await;
-        tracing::warn!(event = "leadership_handed_over", moved, why = "clock");
-    }
+    running.set_clock_off(off_by(voters.len(), &ahead));
+    running.clock_off_ms()
+}
+
+/// Why the clock is in doubt, after what the others have said since it is.
+fn doubt(running: &Running) -> Option<Doubt> {
+    let core = &running.core;
+    let shared = core.doubtful_since().and_then(|since| sharing(running, since, SHARED_MS));
+    core.reading_shared(shared).err()
 }
 
 #[cfg(test)]

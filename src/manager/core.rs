@@ -1,11 +1,26 @@
 //! What an unlocked manager has at hand: shared by its api, its leader's work
-//! and its dispatch.
+//! and its dispatch. Whatever is proposed goes through here, and only with a clock
+//! that may be believed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::KeyHolder;
-use crate::base::{Clock, ClusterId, Dice, NodeId, Stamp};
-use crate::consensus::Consensus;
+use super::steady::{Doubt, Evidence, Steady};
+use crate::base::{BootTime, Clock, ClusterId, Dice, NodeId, RequestId, Stamp, limits};
+use crate::consensus::{Consensus, ProposeError};
+use crate::domain::{Act, Actor, Applied, Command};
+
+/// How long a proposal waits at a manager that has just started for something with which its
+/// clock is compared: the others are asked meanwhile.
+const FRESH: Duration = Duration::from_secs(3);
+/// Between two looks of whoever waits so.
+const GLANCE: Duration = Duration::from_millis(20);
+/// Milliseconds between two readings of boot time around one of the wall clock: whoever was
+/// not run for longer reads again, lest the pause be taken for a step.
+const APART_MS: u64 = 100;
+/// How often it is read again.
+const READINGS: usize = 8;
 
 /// An unlocked manager's parts. Cheap to clone through an `Arc`.
 pub struct Core {
@@ -21,14 +36,167 @@ pub struct Core {
     pub node: NodeId,
     /// Its cluster.
     pub cluster: ClusterId,
+    time: Time,
+}
+
+/// How this manager knows what time it is.
+#[derive(Default)]
+struct Time {
+    steady: Steady,
+    /// Read by whoever proposes, and written by whoever sets the cluster's time back: a stamp
+    /// that was read before is not proposed after.
+    turn: tokio::sync::RwLock<()>,
+}
+
+/// Why a command was not applied, or may not have been.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unproposed {
+    /// Nothing was done: the clock of this manager is in doubt.
+    #[error("the clock of this manager is in doubt")]
+    Clock(Doubt),
+    /// What consensus says.
+    #[error("{0}")]
+    Consensus(#[from] ProposeError),
+}
+
+impl From<Doubt> for Unproposed {
+    fn from(doubt: Doubt) -> Self {
+        Self::Clock(doubt)
+    }
+}
+
+/// A reading of the clock that was compared with boot time. Nobody else makes one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading(Stamp);
+
+impl Reading {
+    /// What the clock says: certificates are judged by clocks.
+    pub(super) fn clock(self) -> Stamp {
+        self.0
+    }
 }
 
 impl Core {
-    /// As of when a command is proposed: never before what is applied, or its
-    /// deadline would be over where an earlier leader's clock was ahead.
+    /// Its parts. Its clock is compared before the first proposal.
     #[must_use]
-    pub fn stamp(&self) -> Stamp {
-        self.clock.now().max(self.consensus.read(|state| state.stamp))
+    pub fn new(
+        consensus: Consensus,
+        keys: Arc<KeyHolder>,
+        clock: Arc<dyn Clock>,
+        dice: fn() -> Box<dyn Dice>,
+        node: NodeId,
+        cluster: ClusterId,
+    ) -> Self {
+        Self { consensus, keys, clock, dice, node, cluster, time: Time::default() }
+    }
+
+    /// Reads the clocks at one moment.
+    fn clocks(&self) -> (Stamp, BootTime) {
+        let mut boot = self.clock.boot();
+        for _ in 0..READINGS {
+            let (now, after) = (self.clock.now(), self.clock.boot());
+            if after.0.saturating_sub(boot.0) <= APART_MS {
+                return (now, after);
+            }
+            boot = after;
+        }
+        (self.clock.now(), self.clock.boot())
+    }
+
+    /// The clock, if it may be believed.
+    pub(super) fn reading(&self) -> Result<Reading, Doubt> {
+        let (now, boot) = self.clocks();
+        if self.time.steady.look(now, boot).is_err() {
+            self.time.steady.settle(now, boot, self.evidence(None))?;
+        }
+        Ok(Reading(now))
+    }
+
+    /// The same, where a majority was found to share this manager's time at `shared_since`.
+    pub(super) fn reading_shared(&self, shared_since: Option<BootTime>) -> Result<Reading, Doubt> {
+        let (now, boot) = self.clocks();
+        self.time.steady.settle(now, boot, self.evidence(shared_since))?;
+        Ok(Reading(now))
+    }
+
+    fn evidence(&self, shared_since: Option<BootTime>) -> Evidence {
+        let leads = self.consensus.leadership().borrow().own;
+        let stamp = leads.then(|| self.consensus.read(|state| state.stamp));
+        Evidence { alone: self.is_alone(), shared_since, stamp }
+    }
+
+    /// Whether this manager is the only voter.
+    pub(super) fn is_alone(&self) -> bool {
+        let members = self.consensus.members();
+        let mut voters = members.iter().filter(|member| member.voter);
+        voters.next().is_some_and(|one| one.node == self.node) && voters.next().is_none()
+    }
+
+    /// Since when the clock is in doubt.
+    pub(super) fn doubtful_since(&self) -> Option<BootTime> {
+        self.time.steady.doubtful_since()
+    }
+
+    /// Waits until a step of the clock is found.
+    pub(super) async fn doubted(&self) {
+        self.time.steady.doubted.notified().await;
+    }
+
+    /// The clock; a manager that has just started is given a moment to compare it.
+    pub(super) async fn fresh_reading(&self) -> Result<Reading, Doubt> {
+        let until = tokio::time::Instant::now() + FRESH;
+        loop {
+            match self.reading() {
+                Err(Doubt::Fresh) if tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(GLANCE).await;
+                }
+                decided => return decided,
+            }
+        }
+    }
+
+    /// As of when something is proposed: never before what is applied, or its
+    /// deadline would be over where an earlier leader's clock was ahead. Ends that the
+    /// state judges are counted from here.
+    pub(super) fn stamp(&self, reading: Reading) -> Stamp {
+        reading.0.max(self.consensus.read(|state| state.stamp))
+    }
+
+    /// Whether everything is applied that was proposed before this manager led: else its
+    /// stamp could be from before the cluster's time was set back.
+    fn leads(&self) -> Result<(), ProposeError> {
+        let leadership = self.consensus.leadership();
+        let seen = leadership.borrow();
+        if seen.own { Ok(()) } else { Err(ProposeError::NotLeader(seen.leader)) }
+    }
+
+    /// Proposes an act as of now, with the longest deadline there is. There is no other way.
+    pub(super) async fn propose(
+        &self,
+        request: RequestId,
+        actor: Actor,
+        act: Act,
+    ) -> Result<Applied, Unproposed> {
+        let _turn = self.time.turn.read().await;
+        self.leads()?;
+        let stamp = self.stamp(self.fresh_reading().await?);
+        let deadline = stamp.plus_ms(limits::DEADLINE_MS);
+        Ok(self.consensus.propose(Command { request, stamp, deadline, actor, act }).await?)
+    }
+
+    /// Proposes that the cluster's time is set back to this manager's clock. Whatever was
+    /// proposed before is decided by then, and nothing is proposed meanwhile.
+    pub(super) async fn reset_time(
+        &self,
+        request: RequestId,
+        actor: Actor,
+    ) -> Result<(Stamp, Applied), Unproposed> {
+        let _turn = self.time.turn.write().await;
+        self.leads()?;
+        let stamp = self.reading()?.clock();
+        let deadline = stamp.plus_ms(limits::DEADLINE_MS);
+        let command = Command { request, stamp, deadline, actor, act: Act::ResetTime };
+        Ok((stamp, self.consensus.propose(command).await?))
     }
 }
 

@@ -1,5 +1,5 @@
-//! A manager's data folder: `manager.key`, `log/`, `snapshots/`, `node`, `lock`
-//! and two marks.
+//! A manager's data folder: `manager.key`, `log/`, `log.reached`, `snapshots/`, `node`,
+//! `lock` and two marks.
 //!
 //! The order in which they appear and go is what keeps a half-made manager from
 //! being taken for a whole one: `init-unfinished` stands from before the key
@@ -22,6 +22,8 @@ const NODE_FILE_BYTES: u64 = 4 * 1024;
 
 const KEY_FILE: &str = "manager.key";
 const NODE_FILE: &str = "node";
+/// What `store` keeps beside the log.
+const REACHED: &str = "log.reached";
 const UNFINISHED: &str = "init-unfinished";
 const STAY_LOCKED: &str = "stay-locked";
 
@@ -192,7 +194,7 @@ impl Folder {
         for below in ["log", "snapshots"] {
             absent(std::fs::remove_dir_all(self.path.join(below)))?;
         }
-        for file in [NODE_FILE, KEY_FILE] {
+        for file in [REACHED, NODE_FILE, KEY_FILE] {
             absent(self.disk.0.remove(&self.path.join(file)))?;
         }
         self.disk.0.sync_folder(&self.path)?;
@@ -215,7 +217,7 @@ impl Folder {
         for below in ["log", "snapshots"] {
             absent(std::fs::remove_dir_all(self.path.join(below)))?;
         }
-        for file in [NODE_FILE, STAY_LOCKED, UNFINISHED, super::reserve::NAME] {
+        for file in [REACHED, NODE_FILE, STAY_LOCKED, UNFINISHED, super::reserve::NAME] {
             absent(self.disk.0.remove(&self.path.join(file)))?;
         }
         self.disk.0.sync_folder(&self.path)

@@ -15,7 +15,7 @@ use super::keys::ISSUING_KEY;
 use super::lifecycle::{Manager, Shared};
 use super::phase::Needs;
 use super::problem::Problem;
-use super::running::{Started, propose};
+use super::running::Started;
 use super::{LEAF_MS, chores};
 use crate::base::{
     ClusterId, Dice, Epoch, Fingerprint, Key32, Labels, Name, NodeId, OperatorId, RequestId, Stamp,
@@ -164,7 +164,7 @@ impl Shared {
 
 async fn first_command(started: &Started, genesis: Genesis, actor: Actor) -> Result<(), Problem> {
     let core = &started.core;
-    let nobody = |error| Problem::of_proposal(error, |_| Vec::new());
+    let nobody = |error: ProposeError| Problem::of_proposal(error, |_| Vec::new());
     core.consensus.found().await.map_err(nobody)?;
     let mut leadership = core.consensus.leadership();
     let leads = async { leadership.wait_for(|seen| seen.own).await.is_ok() };
@@ -173,7 +173,8 @@ async fn first_command(started: &Started, genesis: Genesis, actor: Actor) -> Res
     }
     let request = RequestId::draw(&mut *(core.dice)());
     let act = Act::Genesis(Box::new(genesis));
-    propose(core, request, actor, act).await.map_err(nobody)?.outcome?;
+    let unproposed = |error| Problem::of_proposal(error, |_| Vec::new());
+    core.propose(request, actor, act).await.map_err(unproposed)?.outcome?;
     Ok(())
 }
 

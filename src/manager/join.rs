@@ -18,7 +18,7 @@ use super::lifecycle::Manager;
 use super::policy::Method;
 use super::problem::Problem;
 use super::running::Running;
-use crate::base::{Name, NodeId, RequestId, TokenId, limits};
+use crate::base::{Name, NodeId, RequestId, Stamp, TokenId, limits};
 use crate::ca::{CertificateRole, Subject, key_digest, public_key_of_request};
 use crate::domain::{Act, Actor, Cluster, Join, NodeRole, Outcome, Refusal};
 use crate::transport::Rate;
@@ -103,8 +103,12 @@ async fn join(running: &Running, asked: &api::JoinRequest) -> Result<api::JoinRe
     let cluster = cluster.ok_or(Refusal::NotInitialised)?;
     // Opened before the node is admitted: a leader that can't sign admits nobody.
     let issuer = core.keys.issuer(&cluster).map_err(|error| unsigned(&error))?;
-    let now = core.clock.now();
+    // A certificate is judged by clocks, not by the cluster's time: where that is ahead,
+    // nobody gets a longer one.
+    let reading = core.fresh_reading().await.map_err(Problem::clock_doubted)?;
+    let now = reading.clock();
     let ends = now.plus_ms(LEAF_MS);
+    lasts(running, token, core.stamp(reading))?;
     let (node, request) = {
         let dice = &mut *(core.dice)();
         (NodeId::draw(dice), RequestId::draw(dice))
@@ -188,6 +192,15 @@ fn known(running: &Running, token: TokenId, digest: &[u8; 32]) -> Result<(), Pro
         return Ok(());
     }
     Err(Refusal::Token { why: "is not known".to_owned() }.into())
+}
+
+/// Whether the token has not ended: one that has writes nothing to the log either.
+fn lasts(running: &Running, token: TokenId, now: Stamp) -> Result<(), Problem> {
+    let ends = running.core.consensus.read(|state| state.tokens.get(&token).map(|of| of.ends));
+    if ends.is_some_and(|ends| ends <= now) {
+        return Err(Refusal::Token { why: "has ended".to_owned() }.into());
+    }
+    Ok(())
 }
 
 fn unsigned(error: &NoKey) -> Problem {

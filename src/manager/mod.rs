@@ -26,6 +26,7 @@ mod repair;
 mod reserve;
 mod running;
 mod serve;
+mod steady;
 
 #[cfg(test)]
 pub(crate) mod testing;

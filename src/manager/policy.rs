@@ -31,6 +31,8 @@ pub enum Method {
     Leave,
     /// Handing leadership over.
     StepDown,
+    /// Setting the cluster's time back.
+    ResetTime,
     /// Unlocking this manager.
     Unlock,
     /// Locking this manager.
@@ -112,7 +114,11 @@ impl Policy {
             Method::Init | Method::Enter | Method::Leave | Method::Unlock | Method::Repair => {
                 &[Local]
             }
-            Method::Lock | Method::StepDown | Method::WriteTokens | Method::WriteNodes => OWNERS,
+            Method::Lock
+            | Method::StepDown
+            | Method::ResetTime
+            | Method::WriteTokens
+            | Method::WriteNodes => OWNERS,
             Method::Intake | Method::WriteSecrets | Method::WriteServices => WRITERS,
             Method::Watch | Method::Read | Method::ReadTokens | Method::Recipients => READERS,
             Method::Join => &[Anonymous],
@@ -136,6 +142,7 @@ impl Policy {
             | Method::Enter
             | Method::Leave
             | Method::StepDown
+            | Method::ResetTime
             | Method::Unlock
             | Method::Lock
             | Method::Repair
@@ -186,6 +193,7 @@ impl Method {
             Self::Enter => "let a manager join a cluster",
             Self::Leave => "let a manager leave its cluster",
             Self::StepDown => "hand leadership over",
+            Self::ResetTime => "set the cluster's time back",
             Self::Unlock => "unlock a manager",
             Self::Lock => "lock a manager",
             Self::Repair => "repair a manager",
@@ -221,7 +229,7 @@ mod tests {
     ];
 
     /// The table as people read it: `x` is allowed.
-    const ROWS: [(Method, &str); 20] = [
+    const ROWS: [(Method, &str); 21] = [
         //                       anonymous
         //                       | worker
         //                       | | manager
@@ -235,6 +243,7 @@ mod tests {
         (Method::Enter, "        - - - - - - - x"),
         (Method::Leave, "        - - - - - - - x"),
         (Method::StepDown, "     - - - - - - x x"),
+        (Method::ResetTime, "    - - - - - - x x"),
         (Method::Unlock, "       - - - - - - - x"),
         (Method::Lock, "         - - - - - - x x"),
         (Method::Intake, "       - - - - - x x x"),

@@ -3,6 +3,8 @@
 
 use tonic::{Code, Status};
 
+use super::core::Unproposed;
+use super::steady::Doubt;
 use crate::base::NodeId;
 use crate::consensus::ProposeError;
 use crate::domain::{NotOne, Refusal};
@@ -100,12 +102,40 @@ impl Problem {
         Self::unavailable(text)
             .hint("set its machine's clock; it neither leads nor signs until then")
     }
+    /// This manager's clock is in doubt: nothing was done.
+    pub(super) fn clock_doubted(doubt: Doubt) -> Self {
+        let text = match doubt {
+            Doubt::Fresh => {
+                let text = "this manager has just started, and no majority of the managers \
+                            shares its time";
+                return Self::unavailable(text).hint(
+                    "nothing was done; check time synchronisation on the managers' machines",
+                );
+            }
+            Doubt::Stepped(by_ms) => {
+                let way = if by_ms > 0 { "forwards" } else { "backwards" };
+                format!("the clock of this manager stepped by {} {way}", span(by_ms.unsigned_abs()))
+            }
+            Doubt::FarAhead(by_ms) => format!(
+                "the clock of this manager was {} ahead of the cluster's time when it started",
+                span(by_ms.unsigned_abs())
+            ),
+        };
+        Self::unavailable(text).hint(
+            "nothing was done; check time synchronisation on that machine. A new time counts once \
+             a majority of the managers shares it, or the only manager has kept it for a minute",
+        )
+    }
     /// What becomes of a proposal that was not applied; `addresses` are those of a
     /// manager.
-    pub(crate) fn of_proposal(
-        error: ProposeError,
+    pub(super) fn of_proposal(
+        error: impl Into<Unproposed>,
         addresses: impl FnOnce(NodeId) -> Vec<String>,
     ) -> Self {
+        let error = match error.into() {
+            Unproposed::Clock(doubt) => return Self::clock_doubted(doubt),
+            Unproposed::Consensus(error) => error,
+        };
         match error {
             ProposeError::NotLeader(leader) => {
                 Self::not_leader(leader.map(|node| (node, addresses(node))))
@@ -203,6 +233,15 @@ impl From<Refusal> for Problem {
             }
         }
     }
+}
+
+/// A span of time for people, in the largest unit of which it has two.
+pub(super) fn span(ms: u64) -> String {
+    let units = [(86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes")];
+    let unit = units.into_iter().find(|(length, _)| ms >= 2 * length);
+    let (length, unit) = unit.unwrap_or((1_000, "seconds"));
+    // A second more or less makes no day of it.
+    format!("{} {unit}", (ms + length / 2) / length)
 }
 
 /// The command that shows what there is of a kind.

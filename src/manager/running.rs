@@ -13,20 +13,20 @@ use tokio_util::sync::CancellationToken;
 use super::belonging;
 use super::chores;
 use super::clocks;
+use super::core::Unproposed;
 use super::keys::KeyHolder;
 use super::lifecycle::{End, Manager, Shared, exit_of};
 use super::peers::Peers;
 use super::phase::Word;
 use super::problem::Problem;
 use super::reserve::{self, Reserve};
+use super::steady::{Doubt, SHARED_MS};
 use super::voters;
 use super::{Core, Dispatch};
-use crate::base::{Fingerprint, NodeId, RequestId, Revision, Stamp, limits};
+use crate::base::{Fingerprint, NodeId, RequestId, Revision, Stamp};
 use crate::ca::verify_chain;
-use crate::consensus::{
-    Consensus, Member, ProposeError, ReleaseError, Standing, Start, StartError,
-};
-use crate::domain::{Act, Actor, Applied, Command, Outcome, Refusal, State, node_by};
+use crate::consensus::{Consensus, Member, ReleaseError, Standing, Start, StartError};
+use crate::domain::{Act, Actor, Outcome, Refusal, State, node_by};
 use crate::seal::{BoxKey, KeyFileBody, KeyFileHeader};
 use crate::transport::{ClientTls, Credentials, Cuts, ServerTls, serve};
 
@@ -142,14 +142,9 @@ impl Started {
         };
         let consensus = Consensus::start(start).await.map_err(NotStarted::Consensus)?;
         let keys = KeyHolder::new(header.cluster, header.node, BoxKey::new(body.box_private));
-        let core = Arc::new(Core {
-            consensus,
-            keys: Arc::new(keys),
-            clock,
-            dice: shared.setup.dice,
-            node: header.node,
-            cluster: header.cluster,
-        });
+        let (dice, node, cluster) = (shared.setup.dice, header.node, header.cluster);
+        let core = Core::new(consensus, Arc::new(keys), clock, dice, node, cluster);
+        let core = Arc::new(core);
         let generation = header.generation;
         Ok(Self { core, peers, tls, fingerprint, generation, certificate_ends: leaf.ends })
     }
@@ -177,7 +172,6 @@ impl Started {
         tasks.spawn(chores::follow_facts(manager.clone(), running.clone()));
         tasks.spawn(voters::keep(running.clone()));
         tasks.spawn(belonging::watch(manager.clone(), running.clone()));
-        tasks.spawn(chores::expire_tokens(running.clone()));
         tasks.spawn(clocks::keep(running.clone()));
         tasks.spawn(reserve::keep(running.clone()));
         tasks.spawn(watch_consensus(manager.clone(), running.clone()));
@@ -266,14 +260,8 @@ impl Running {
             Err(error) => return Ok(Err(error)),
         };
         self.shut(grace).await;
-        let core = Core {
-            consensus: renewed,
-            keys: core.keys.clone(),
-            clock: core.clock.clone(),
-            dice: core.dice,
-            node: core.node,
-            cluster: core.cluster,
-        };
+        let (keys, clock) = (core.keys.clone(), core.clock.clone());
+        let core = Core::new(renewed, keys, clock, core.dice, core.node, core.cluster);
         Ok(Ok(Started {
             core: Arc::new(core),
             peers: self.peers.again(),
@@ -286,9 +274,17 @@ impl Running {
     /// Whether it leads and may act as the leader; who leads, if it does not.
     pub(super) fn leads(&self) -> Result<(), Problem> {
         self.is_leader()?;
-        match self.clock_off_ms() {
-            None => Ok(()),
-            Some(off) => Err(Problem::clock_off(off)),
+        self.sure_of_time()
+    }
+    /// Whether its clock may be believed, as far as is known.
+    pub(super) fn sure_of_time(&self) -> Result<(), Problem> {
+        if let Some(off) = self.clock_off_ms() {
+            return Err(Problem::clock_off(off));
+        }
+        match self.core.reading() {
+            // Whatever is proposed waits until its clock is compared.
+            Ok(_) | Err(Doubt::Fresh) => Ok(()),
+            Err(doubt) => Err(Problem::clock_doubted(doubt)),
         }
     }
     /// Whether it leads; who does, if it does not.
@@ -303,7 +299,7 @@ impl Running {
     /// How far the majority's clocks are ahead of this manager's, where that is too far.
     pub(super) fn clock_off_ms(&self) -> Option<i64> {
         let off = self.clock_off_ms.load(Ordering::Relaxed);
-        (off.unsigned_abs() > clocks::MOST_MS).then_some(off)
+        (off.unsigned_abs() > SHARED_MS).then_some(off)
     }
     pub(super) fn set_clock_off(&self, off_ms: i64) {
         self.clock_off_ms.store(off_ms, Ordering::Relaxed);
@@ -348,7 +344,7 @@ impl Running {
         waited.map(|_: Revision| ()).map_err(|error| self.problem(error))
     }
     /// What a failed proposal or read becomes.
-    pub(super) fn problem(&self, error: ProposeError) -> Problem {
+    pub(super) fn problem(&self, error: impl Into<Unproposed>) -> Problem {
         Problem::of_proposal(error, |node| self.addresses_of(node))
     }
     /// Where a manager is.
@@ -381,7 +377,7 @@ impl Running {
         act: Act,
     ) -> Result<(Revision, Outcome), Problem> {
         self.reserve.admits(&act)?;
-        let applied = propose(&self.core, request, actor, act).await;
+        let applied = self.core.propose(request, actor, act).await;
         let applied = applied.map_err(|error| self.problem(error))?;
         Ok((applied.revision, applied.outcome?))
     }
@@ -392,7 +388,7 @@ impl Running {
         actor: Actor,
         act: Act,
     ) -> Result<Result<Outcome, Refusal>, Problem> {
-        let applied = propose(&self.core, request, actor, act).await;
+        let applied = self.core.propose(request, actor, act).await;
         Ok(applied.map_err(|error| self.problem(error))?.outcome)
     }
     /// Hands leadership over, ends streams, then the listener and the tasks, then
@@ -412,16 +408,4 @@ impl Running {
         tasks.shutdown().await;
         self.core.consensus.shutdown().await;
     }
-}
-
-/// Proposes an act as of now.
-pub(super) async fn propose(
-    core: &Core,
-    request: RequestId,
-    actor: Actor,
-    act: Act,
-) -> Result<Applied, ProposeError> {
-    let stamp = core.stamp();
-    let deadline = stamp.plus_ms(limits::DEADLINE_MS);
-    core.consensus.propose(Command { request, stamp, deadline, actor, act }).await
 }

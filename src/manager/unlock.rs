@@ -49,9 +49,10 @@ impl Manager {
             .try_into()
             .map_err(|_| Problem::bad_input("a fingerprint has 32 bytes"))?;
         let (fingerprint, generation) = (Fingerprint(fingerprint), request.generation);
+        let of_header = request.of_header;
         let manager = self.clone();
         let task = tokio::spawn(async move {
-            manager.open_with(FileKey(file_key), fingerprint, generation, false).await
+            manager.open_with(FileKey(file_key), fingerprint, generation, of_header).await
         });
         let word = task.await.unwrap_or_else(|_| Err(Problem::bug("unlock ended unexpectedly")))?;
         Ok(api::UnlockReply { state: word.to_string() })

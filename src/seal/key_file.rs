@@ -193,16 +193,20 @@ impl KeyFileHeader {
     }
 
     /// In the CLI: opens this manager's file key with an unlock key. The box is
-    /// bound to this header's cluster, node and generation.
+    /// bound to this header's cluster, node and generation, so that one for this very key
+    /// which does not open was changed, or the header around it.
     ///
     /// # Errors
     /// [`SealError::NotARecipient`], [`SealError::DoesNotOpen`].
     pub fn open_file_key(&self, key: &UnlockKey) -> Result<FileKey, SealError> {
         let own = key.recipient().id();
-        let mine =
-            self.boxes.iter().find(|one| one.recipient == own).ok_or(SealError::NotARecipient)?;
-        key.open_key(&box_context(self.cluster, self.node, self.generation), &mine.bytes)
-            .map(FileKey)
+        let context = box_context(self.cluster, self.node, self.generation);
+        let Some(mine) = self.boxes.iter().find(|one| one.recipient == own) else {
+            // A box of this key under another's id: it is the header that is wrong.
+            let moved = self.boxes.iter().any(|one| key.open_key(&context, &one.bytes).is_ok());
+            return Err(if moved { SealError::DoesNotOpen } else { SealError::NotARecipient });
+        };
+        key.open_key(&context, &mine.bytes).map(FileKey)
     }
 
     fn body_key(&self, key: &FileKey) -> Key32 {
@@ -367,7 +371,8 @@ mod tests {
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 0x80;
-            assert!(open(&changed).is_err(), "byte {at}");
+            let error = open(&changed).expect_err("changed");
+            assert_ne!(error, SealError::NotARecipient, "byte {at}: the key is right");
             assert!(open(&bytes[..at]).is_err(), "cut at {at}");
         }
     }

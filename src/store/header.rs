@@ -22,6 +22,7 @@ pub(super) enum Kind {
     Manifest,
     Snapshot,
     Renewal,
+    Reached,
 }
 
 impl Kind {
@@ -31,6 +32,7 @@ impl Kind {
             Self::Manifest => b"SKEPMAN\0",
             Self::Snapshot => b"SKEPSNP\0",
             Self::Renewal => b"SKEPNEW\0",
+            Self::Reached => b"SKEPEND\0",
         }
     }
 
@@ -40,6 +42,7 @@ impl Kind {
             Self::Manifest => b'M',
             Self::Snapshot => b'S',
             Self::Renewal => b'R',
+            Self::Reached => b'E',
         }
     }
 }

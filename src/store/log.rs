@@ -60,6 +60,17 @@ impl fmt::Debug for Options {
     }
 }
 
+/// What the newest snapshot proves of the log.
+#[derive(Clone, Debug)]
+pub struct Covered {
+    /// The snapshot's file; a folder's name where there is none.
+    pub file: String,
+    /// The last entry that it holds.
+    pub last: Option<LogId>,
+    /// It was made here, of entries that stood in this log: this manager is the only voter.
+    pub alone: bool,
+}
+
 /// What the writer shares with the handles.
 pub(super) struct Shared {
     pub(super) options: Options,
@@ -87,7 +98,15 @@ impl Log {
     /// # Errors
     /// [`StoreError`]: nothing was changed then but leftovers of interrupted acts.
     pub fn open(options: Options) -> Result<Self, StoreError> {
-        let recovered = recover(&options)?;
+        Self::open_under(options, None)
+    }
+
+    /// The same for a log that must fit the newest snapshot.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing was changed then but leftovers of interrupted acts.
+    pub fn open_under(options: Options, covered: Option<&Covered>) -> Result<Self, StoreError> {
+        let recovered = recover(&options, covered)?;
         let (failed, _) = watch::channel(None);
         let index = Mutex::new(recovered.index);
         let shared = Arc::new(Shared { options, index, failed });

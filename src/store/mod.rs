@@ -12,6 +12,7 @@ mod index;
 mod log;
 mod manifest;
 mod memory;
+mod reached;
 mod record;
 mod recover;
 mod renewal;
@@ -21,7 +22,7 @@ mod writer;
 
 pub use error::StoreError;
 pub use header::Keys;
-pub use log::{Done, Log, Options};
+pub use log::{Covered, Done, Log, Options};
 pub use memory::{Incarnation, Memory, PEERS};
 pub use record::{Entry, LogId, Vote};
 pub use renewal::Renewal;

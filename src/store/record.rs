@@ -54,6 +54,15 @@ pub(super) struct Head {
     pub(super) purged: Option<LogId>,
 }
 
+/// How far the log has been durable: so many records of a segment, which the tag of its Head
+/// tells from another one of that number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reach {
+    pub(super) segment: u64,
+    pub(super) records: u32,
+    pub(super) head: [u8; 16],
+}
+
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Record {
@@ -66,6 +75,7 @@ pub(super) enum Record {
     Manifest { first: u64, purged: LogId },
     Incarnation(Incarnation),
     Remembered(Vec<Memory>),
+    Reached(Reach),
 }
 
 fn put_id(into: &mut Vec<u8>, id: LogId) {
@@ -123,6 +133,7 @@ impl Record {
             Self::Manifest { .. } => 7,
             Self::Incarnation(_) => 8,
             Self::Remembered(_) => 9,
+            Self::Reached(_) => 10,
         }
     }
 
@@ -153,6 +164,11 @@ impl Record {
             }
             Self::Incarnation(incarnation) => incarnation.put(into),
             Self::Remembered(memories) => memory::put_all(memories, into),
+            Self::Reached(reach) => {
+                into.extend(reach.segment.to_le_bytes());
+                into.extend(reach.records.to_le_bytes());
+                into.extend(reach.head);
+            }
         }
     }
 
@@ -187,6 +203,10 @@ impl Record {
             7 => Self::Manifest { first: from.u64()?, purged: take_id(&mut from)? },
             8 => Self::Incarnation(Incarnation::take(&mut from)?),
             9 => Self::Remembered(memory::take_all(&mut from)?),
+            10 => {
+                let (segment, records, head) = (from.u64()?, from.u32()?, from.array()?);
+                Self::Reached(Reach { segment, records, head })
+            }
             _ => return None,
         };
         from.end(record)
@@ -204,7 +224,8 @@ impl Record {
             | Self::Mark(_)
             | Self::Manifest { .. }
             | Self::Incarnation(_)
-            | Self::Remembered(_) => {
+            | Self::Remembered(_)
+            | Self::Reached(_) => {
                 self.put(&mut body);
                 body.len()
             }

@@ -6,9 +6,10 @@ use super::cursor::wide;
 use super::error::StoreError;
 use super::header::{HEADER, Kind, is_temporary};
 use super::index::{Index, Place};
-use super::log::Options;
+use super::log::{Covered, Options};
 use super::manifest::Manifest;
-use super::record::{Head, LogId, Record};
+use super::reached::{self, Known};
+use super::record::{Head, LogId, Reach, Record};
 use super::segment::{End, Found, Segment, is_unfinished};
 use super::writer::{Resume, Written, segment_name};
 use crate::seal::RecordKey;
@@ -39,8 +40,11 @@ fn segments(names: &[String]) -> Vec<u64> {
     names.iter().filter_map(number).collect()
 }
 
-/// Reads the log of `options`.
-pub(super) fn recover(options: &Options) -> Result<Recovered, StoreError> {
+/// Reads the log of `options`, and compares it with everything that says how far it reached.
+pub(super) fn recover(
+    options: &Options,
+    covered: Option<&Covered>,
+) -> Result<Recovered, StoreError> {
     let (disk, folder) = (&options.disk, &options.folder);
     let failed = || StoreError::disk(format!("cannot open {}", folder.display()));
     disk.create_folder(folder).map_err(failed())?;
@@ -59,7 +63,28 @@ pub(super) fn recover(options: &Options) -> Result<Recovered, StoreError> {
     }
     numbers.retain(|number| *number >= manifest.first);
     check_numbers(&numbers, &manifest)?;
-    replay(options, &numbers, manifest)
+    let known = Known::load(options)?;
+    let reach = known.map(|known| known.reach);
+    let read = replay(options, &numbers, &manifest, reach)?;
+    read.reaches(options, &manifest, reach)?;
+    if let Some(short) = &read.short {
+        return Err(short.clone());
+    }
+    if let Some(covered) = covered {
+        read.fits(covered)?;
+    }
+    // Only now: of a log that is refused everything stays as it was found.
+    if let Some(number) = read.unfinished {
+        let failed = || StoreError::disk("cannot remove an unfinished segment");
+        disk.remove(&folder.join(segment_name(number))).map_err(failed())?;
+        disk.sync_folder(folder).map_err(failed())?;
+    }
+    let Read { replay: Replay { mut index, mut written, .. }, last, .. } = read;
+    // A Head may name what became durable only after it.
+    index.committed = written.committed.min(index.last());
+    written.committed = index.committed;
+    let oldest = numbers.first().copied().unwrap_or(manifest.first);
+    Ok(Recovered { index, resume: Resume { written, manifest, last, oldest, known } })
 }
 
 /// There must be no gap from the first live segment on.
@@ -107,15 +132,33 @@ fn load(options: &Options, number: u64, manifest: &Manifest) -> Result<Option<Lo
     }
 }
 
-fn replay(options: &Options, numbers: &[u64], manifest: Manifest) -> Result<Recovered, StoreError> {
+/// What the segments come to, and where they end.
+struct Read {
+    replay: Replay,
+    last: Option<(u64, End)>,
+    /// The last one is shorter than it was made.
+    short: Option<StoreError>,
+    /// The making of this last segment was interrupted.
+    unfinished: Option<u64>,
+}
+
+fn replay(
+    options: &Options,
+    numbers: &[u64],
+    manifest: &Manifest,
+    reach: Option<Reach>,
+) -> Result<Read, StoreError> {
     let mut replay = Replay {
         index: Index::new(options.cache_bytes),
         written: Written::default(),
         floor: manifest.purged,
+        reach,
+        reached: false,
+        heads_only: true,
     };
     let (mut before, mut unfinished): (Option<Loaded>, Option<u64>) = (None, None);
     for (position, number) in numbers.iter().enumerate() {
-        let Some(next) = load(options, *number, &manifest)? else {
+        let Some(next) = load(options, *number, manifest)? else {
             // The manifest was written after something stood in its first segment.
             let needed = manifest.number > 0 && *number == manifest.first;
             if position + 1 < numbers.len() || needed {
@@ -130,29 +173,64 @@ fn replay(options: &Options, numbers: &[u64], manifest: Manifest) -> Result<Reco
         }
         before = Some(next);
     }
+    let mut short = None;
     let last = match &before {
         None => None,
         Some(last) => {
             let end = replay.segment(last, None)?;
             if wide(last.bytes.len()) < last.head.length {
                 let why = "the file is shorter than it was made, or the next one is missing";
-                return Err(StoreError::damaged(&last.file, wide(last.bytes.len()), why));
+                short = Some(StoreError::damaged(&last.file, wide(last.bytes.len()), why));
             }
             Some((last.number, end))
         }
     };
-    // Only now: of a log that is refused everything stays as it was found.
-    if let Some(number) = unfinished {
-        let failed = || StoreError::disk("cannot remove an unfinished segment");
-        options.disk.remove(&options.folder.join(segment_name(number))).map_err(failed())?;
-        options.disk.sync_folder(&options.folder).map_err(failed())?;
+    Ok(Read { replay, last, short, unfinished })
+}
+
+impl Read {
+    /// Whether the log has all that was known to be durable.
+    fn reaches(
+        &self,
+        options: &Options,
+        manifest: &Manifest,
+        reach: Option<Reach>,
+    ) -> Result<(), StoreError> {
+        let Some(reach) = reach else {
+            // It is made before anything is written behind the Head of a first segment.
+            let begun = self.replay.heads_only && manifest.number == 0;
+            let why = "the log has been written to";
+            return if begun { Ok(()) } else { Err(reached::missing(options, why)) };
+        };
+        if self.replay.reached || reach.segment < manifest.first {
+            return Ok(());
+        }
+        let why = if self.unfinished == Some(reach.segment) {
+            "it is empty, and it was written to"
+        } else {
+            "it is missing, and it was written to"
+        };
+        Err(StoreError::damaged(&segment_name(reach.segment), 0, why))
     }
-    let Replay { mut index, mut written, .. } = replay;
-    // A Head may name what became durable only after it.
-    index.committed = written.committed.min(index.last());
-    written.committed = index.committed;
-    let oldest = numbers.first().copied().unwrap_or(manifest.first);
-    Ok(Recovered { index, resume: Resume { written, manifest, last, oldest } })
+
+    /// Whether the log and the newest snapshot are of one history.
+    fn fits(&self, covered: &Covered) -> Result<(), StoreError> {
+        let index = |id: Option<LogId>| id.map(|id| id.index);
+        let (purged, last) = (index(self.replay.index.purged), index(self.replay.index.last()));
+        if purged.is_some() && purged > index(covered.last) {
+            let why = "the log was purged, and the snapshot that it was purged for is missing";
+            return Err(StoreError::damaged(&covered.file, 0, why));
+        }
+        if covered.alone && last < index(covered.last) {
+            let (file, offset) = self.last.map_or_else(
+                || (segment_name(1), 0),
+                |(last, end)| (segment_name(last), end.offset),
+            );
+            let why = format!("the log ends here, and {} proves that it went on", covered.file);
+            return Err(StoreError::damaged(&file, offset, why));
+        }
+        Ok(())
+    }
 }
 
 /// What the records read so far come to.
@@ -161,13 +239,33 @@ struct Replay {
     written: Written,
     /// Entries up to here are of no use, also where a Purge that says so comes later.
     floor: Option<LogId>,
+    /// How far the log is known to have reached.
+    reach: Option<Reach>,
+    /// It reaches so far.
+    reached: bool,
+    /// Nothing was found in any segment but its Head.
+    heads_only: bool,
 }
 
 impl Replay {
     fn segment(&mut self, from: &Loaded, next: Option<&Head>) -> Result<End, StoreError> {
         self.index.keys.insert(from.number, Arc::clone(&from.key));
         let segment = Segment { file: &from.file, bytes: &from.bytes, key: &from.key };
-        segment.read(next, |found| self.record(from, found))
+        let end = segment.read(next, |found| self.record(from, found))?;
+        self.heads_only &= end.records <= 1;
+        if let Some(reach) = self.reach.filter(|reach| reach.segment == from.number) {
+            if segment.head_tag() != Some(reach.head) {
+                let why = "it is another segment than the one that was written under its number";
+                return Err(StoreError::damaged(&from.file, 0, why));
+            }
+            if end.records < reach.records {
+                let (number, why) =
+                    (u64::from(end.records), "it does not open, and it was durable");
+                return Err(StoreError::record(&from.file, number, end.offset, why));
+            }
+            self.reached = true;
+        }
+        Ok(end)
     }
 
     fn record(&mut self, from: &Loaded, found: Found) -> Result<(), StoreError> {
@@ -200,7 +298,7 @@ impl Replay {
             Record::Mark(_) => {}
             Record::Incarnation(incarnation) => self.index.incarnation = Some(*incarnation),
             Record::Remembered(memories) => self.index.remembered.clone_from(memories),
-            Record::Manifest { .. } => {
+            Record::Manifest { .. } | Record::Reached(_) => {
                 let why = "it is no record of a log";
                 return Err(StoreError::record(&from.file, u64::from(number), offset, why));
             }

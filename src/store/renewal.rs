@@ -9,6 +9,7 @@ use super::error::StoreError;
 use super::header::{HEADER, Kind};
 use super::log::Options;
 use super::memory::Incarnation;
+use super::reached;
 use super::record::Record;
 use super::segment::open_framed;
 
@@ -75,6 +76,7 @@ impl Renewal {
     /// [`StoreError::Disk`].
     pub fn erase(&self, options: &Options) -> Result<(), StoreError> {
         let (disk, folder) = (&options.disk, &options.folder);
+        reached::erase(options).map_err(failed("carry out"))?;
         for name in disk.list(folder).map_err(failed("carry out"))? {
             if name != FILE {
                 disk.remove(&folder.join(name)).map_err(failed("carry out"))?;

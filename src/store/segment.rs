@@ -96,6 +96,11 @@ impl Segment<'_> {
         }
     }
 
+    /// The tag of the first record, which tells this segment from any other.
+    pub(super) fn head_tag(&self) -> Option<[u8; 16]> {
+        tag_of(self.bytes.get(HEADER + FRAME..)?)
+    }
+
     /// Reads records until `expected`, which the next segment names, or, without
     /// it, until the torn or clean end of the log. `each` sees them in order.
     pub(super) fn read(

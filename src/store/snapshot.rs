@@ -126,6 +126,15 @@ impl Snapshots {
         disk.sync_folder(&self.folder).map_err(failed())
     }
 
+    /// The file of the newest snapshot; the folder's name where there is none.
+    #[must_use]
+    pub fn newest_file(&self) -> String {
+        match *self.newest.lock() {
+            0 => "snapshots".to_owned(),
+            number => name(number),
+        }
+    }
+
     /// The error for a newest snapshot that opens and says nothing that makes sense.
     #[must_use]
     pub fn damaged(&self, why: String) -> StoreError {

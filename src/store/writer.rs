@@ -12,7 +12,8 @@ use super::index::Place;
 use super::log::{Done, Shared};
 use super::manifest::Manifest;
 use super::memory::{Incarnation, Memory};
-use super::record::{Head, LogId, Record, Vote};
+use super::reached::{Known, Reached};
+use super::record::{Head, LogId, Reach, Record, Vote};
 use super::segment::End;
 use crate::base::{Dice, DiskFile};
 use crate::seal::RecordKey;
@@ -72,7 +73,7 @@ impl Written {
             Record::Mark(committed) => self.committed = *committed,
             Record::Incarnation(incarnation) => self.incarnation = Some(*incarnation),
             Record::Remembered(memories) => self.remembered.clone_from(memories),
-            Record::Head(_) | Record::Manifest { .. } => {}
+            Record::Head(_) | Record::Manifest { .. } | Record::Reached(_) => {}
         }
     }
 
@@ -92,6 +93,8 @@ pub(super) struct Resume {
     pub(super) last: Option<(u64, End)>,
     /// The oldest segment there.
     pub(super) oldest: u64,
+    /// How far it is known to have reached.
+    pub(super) known: Option<Known>,
 }
 
 /// The segment being written.
@@ -102,6 +105,8 @@ struct Open {
     length: u64,
     end: End,
     synced: u32,
+    /// The tag of its Head.
+    head: [u8; 16],
     /// Whether it repeats what each segment must.
     carries: bool,
 }
@@ -114,6 +119,7 @@ pub(super) struct Writer {
     manifest: Manifest,
     oldest: u64,
     open: Open,
+    reached: Reached,
     /// The Mark that nothing follows yet: its segment, the records up to it, what it says.
     marked: Option<(u64, u32, Option<LogId>)>,
 }
@@ -158,7 +164,7 @@ impl Open {
         let key = Arc::new(key);
         shared.index.lock().keys.insert(number, Arc::clone(&key));
         let end = End { records: 1, tag, offset: wide(bytes.len()) };
-        Ok(Self { number, file, key, length, end, synced: 1, carries: false })
+        Ok(Self { number, file, key, length, end, synced: 1, head: tag, carries: false })
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
@@ -168,18 +174,25 @@ impl Open {
         self.synced = self.end.records;
         Ok(())
     }
+
+    /// How far the log is durable.
+    fn reach(&self) -> Reach {
+        Reach { segment: self.number, records: self.synced, head: self.head }
+    }
 }
 
 impl Writer {
     /// Begins a new segment after what was recovered.
     pub(super) fn start(shared: Arc<Shared>, resume: Resume) -> Result<Self, StoreError> {
         let mut dice = (shared.options.dice)();
-        let Resume { written, manifest, last, oldest } = resume;
+        let Resume { written, manifest, last, oldest, known } = resume;
         let (previous, end) = last.map_or((0, None), |(number, end)| (number, Some(end)));
         let number = previous.max(manifest.first - 1) + 1;
         let head = head_after(previous, end, &written, &manifest);
         let open = Open::begin(&shared, &mut *dice, number, head, 0)?;
-        let writer = Self { shared, dice, written, manifest, oldest, open, marked: None };
+        let reached = Reached::begin(&shared.options, &mut *dice, known, open.reach())?;
+        let marked = None;
+        let writer = Self { shared, dice, written, manifest, oldest, open, reached, marked };
         if let Some(end) = end {
             writer.trim(previous, end)?;
         }
@@ -225,7 +238,7 @@ impl Writer {
             }
         }
         // A clean stop leaves nothing that could be taken for a torn write.
-        match self.mark().and_then(|()| self.open.sync()) {
+        match self.finish() {
             Ok(()) => {}
             Err(error) => {
                 self.shared.failed.send_replace(Some(error));
@@ -236,11 +249,21 @@ impl Writer {
         }
     }
 
+    /// Everything is durable, and known to be.
+    fn finish(&mut self) -> Result<(), StoreError> {
+        self.mark()?;
+        self.open.sync()?;
+        self.reached.durably(&mut *self.dice, self.open.reach())
+    }
+
     /// Writes one batch and tells everybody.
     fn act(&mut self, jobs: Vec<Job>) -> Result<(), StoreError> {
         // The Mark is there before anybody is told: what was acknowledged is followed
         // by a record that proves it, also if this process is killed right now.
-        let written = self.batch(&jobs).and_then(|places| self.mark().map(|()| places));
+        let written = self.batch(&jobs).and_then(|places| {
+            self.reached.latest(&mut *self.dice, self.open.reach())?;
+            self.mark().map(|()| places)
+        });
         let settled = match &written {
             Ok(places) => {
                 let mut index = self.shared.index.lock();
@@ -359,6 +382,7 @@ impl Writer {
         let (number, end) = (self.open.number, self.open.end);
         let head = head_after(number, Some(end), &self.written, &self.manifest);
         self.open = Open::begin(&self.shared, &mut *self.dice, number + 1, head, room)?;
+        self.reached.durably(&mut *self.dice, self.open.reach())?;
         self.trim(number, end)
     }
 

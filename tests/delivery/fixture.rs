@@ -94,8 +94,7 @@ impl Cluster {
         let box_public = box_key.public();
         let keys = KeyHolder::new(cluster, node, box_key);
         keys.follow(&stands).expect("opened");
-        let core =
-            Arc::new(Core { consensus, keys: Arc::new(keys), clock, dice: os_dice, node, cluster });
+        let core = Arc::new(Core::new(consensus, Arc::new(keys), clock, os_dice, node, cluster));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let dispatch = Dispatch::start(Arc::clone(&core));

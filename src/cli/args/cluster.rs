@@ -1,4 +1,4 @@
-//! `skep init`, `unlock`, `lock`, `status`, `unlock-key`, `join-token`.
+//! `skep init`, `unlock`, `lock`, `status`, `unlock-key`, `join-token`, `cluster`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -139,17 +139,38 @@ pub(crate) enum UnlockKeyCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Set the cluster's time back after a manager's clock was ahead
+    #[command(after_help = "Examples:
+  skep cluster reset-time
+  skep cluster reset-time --host m1.example.org --identity admin.skepid
+
+The cluster's time is the newest that a leader has written, and never runs backwards by
+itself. Where `skep status` warns of time-ahead, and the clocks of a majority of the
+managers agree, this sets it to the leader's clock. What was made in the false time counts
+as made now: what ends keeps its length. Where the time is not ahead nothing is changed.")]
+    ResetTime {
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// Make a token with which a machine joins as a worker
     #[command(after_help = "Examples:
   skep join-token worker -q > token
   skep join-token worker --ttl 1h --uses 1 --name 'web*' --label tier=web")]
-    Worker(TokenArgs),
+    Worker(WorkerTokenArgs),
     /// Make a token with which a machine joins as a manager
     #[command(after_help = "Examples:
   skep join-token manager -q > token
-  skep join-token manager --ttl 10m --uses 1")]
-    Manager(TokenArgs),
+  skep join-token manager --ttl 10m --name m2
+  skep join-token manager --uses 2 -q > token
+
+Whoever joins as a manager gets the cluster key, and with it every secret: the token is
+good for one machine and an hour.")]
+    Manager(ManagerTokenArgs),
     /// List the tokens that are good
     #[command(
         visible_alias = "list",
@@ -180,16 +201,35 @@ pub(crate) enum TokenCommand {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct TokenArgs {
-    /// Remove every other token of this role
-    #[arg(long)]
-    pub(crate) rotate: bool,
+pub(crate) struct WorkerTokenArgs {
     /// How long it is good
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
     pub(crate) ttl: Duration,
     /// How many machines may join by it [default: any number]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) uses: Option<u32>,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ManagerTokenArgs {
+    /// How long it is good
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
+    pub(crate) ttl: Duration,
+    /// How many machines may join by it
+    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) uses: u32,
+    #[command(flatten)]
+    pub(crate) token: TokenArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TokenArgs {
+    /// Remove every other token of this role
+    #[arg(long)]
+    pub(crate) rotate: bool,
     /// Names that may join by it; * stands for any characters
     #[arg(long = "name", value_name = "PATTERN")]
     pub(crate) name_pattern: Option<String>,

@@ -15,8 +15,8 @@ use clap::{Args, Parser, Subcommand};
 
 pub(super) use agent::{AgentCommand, AgentServiceCommand, AgentSocketArgs, ExecArgs};
 pub(super) use cluster::{
-    InitArgs, JoinArgs, LeaveArgs, LockArgs, StatusArgs, TokenArgs, TokenCommand, UnlockArgs,
-    UnlockKeyCommand,
+    ClusterCommand, InitArgs, JoinArgs, LeaveArgs, LockArgs, ManagerTokenArgs, StatusArgs,
+    TokenArgs, TokenCommand, UnlockArgs, UnlockKeyCommand, WorkerTokenArgs,
 };
 pub(super) use daemon::{AgentRunArgs, DevArgs, LogArgs, ManagerCommand, ManagerRunArgs};
 pub(super) use node::{NodeCommand, NodeUpdateArgs};
@@ -46,6 +46,7 @@ Cluster:
   unlock-key   Check, list and make unlock keys
   join-token   Make, list and remove join tokens
   node         List, label, drain and remove nodes
+  cluster      Set the cluster's time back
 
 Daemons:
   manager      Run a manager, hand leadership over, repair one that was put back
@@ -109,6 +110,9 @@ pub(super) enum Command {
     /// List, label, drain and remove nodes
     #[command(subcommand, arg_required_else_help = true)]
     Node(NodeCommand),
+    /// Set the cluster's time back
+    #[command(subcommand, arg_required_else_help = true)]
+    Cluster(ClusterCommand),
     /// Run a manager, hand leadership over
     #[command(subcommand, arg_required_else_help = true)]
     Manager(ManagerCommand),

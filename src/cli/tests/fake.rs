@@ -21,9 +21,10 @@ use crate::wire::api::{
     JoinClusterReply, JoinClusterRequest, LeaveClusterReply, LeaveClusterRequest, ListHoldersReply,
     ListHoldersRequest, ListNodesReply, ListReadsReply, ListReadsRequest, ListRequest,
     ListSecretsReply, ListServicesReply, ListTokensReply, LockReply, LockRequest, PrepareInitReply,
-    PrepareInitRequest, RecipientsReply, RecipientsRequest, RepairReply, RepairRequest, SecretView,
-    ServiceView, StatusReply, StatusRequest, StepDownReply, StepDownRequest, UnlockHeaderReply,
-    UnlockHeaderRequest, UnlockReply, UnlockRequest, WatchDeliveryRequest,
+    PrepareInitRequest, RecipientsReply, RecipientsRequest, RepairReply, RepairRequest,
+    ResetTimeReply, ResetTimeRequest, SecretView, ServiceView, StatusReply, StatusRequest,
+    StepDownReply, StepDownRequest, UnlockHeaderReply, UnlockHeaderRequest, UnlockReply,
+    UnlockRequest, WatchDeliveryRequest,
 };
 
 /// What the manager answers and what it was asked.
@@ -166,6 +167,7 @@ impl Control for Fake {
         leave_cluster: LeaveClusterRequest -> LeaveClusterReply,
         belonging: BelongingRequest -> BelongingReply,
         step_down: StepDownRequest -> StepDownReply,
+        reset_time: ResetTimeRequest -> ResetTimeReply,
         repair: RepairRequest -> RepairReply,
         create_token: CreateTokenRequest -> CreateTokenReply,
         list_nodes: ListRequest -> ListNodesReply,

@@ -8,12 +8,14 @@ mod opened;
 mod pair;
 mod secret;
 mod service;
+mod time;
 mod token;
 
 pub(super) use founding::genesis;
 pub(super) use node::join;
 pub(super) use opened::opened;
 pub(super) use pair::{confirm, expose};
+pub(super) use time::reset as reset_time;
 
 use super::command::{Change, Changed};
 use super::draft::Draft;

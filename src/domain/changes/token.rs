@@ -12,11 +12,8 @@ pub(super) fn create(
     token: &Token,
 ) -> Result<Changed, Refusal> {
     let now = draft.now();
-    let ends = &draft.state().indexes.token_ends;
-    let ended = ends.iter().take_while(|(ends, _)| *ends <= now).map(|(_, id)| *id);
-    let ended: Vec<TokenId> = ended.collect();
-    for id in ended {
-        draft.put_token(id, None);
+    if draft.state().tokens.len() >= limits::TOKENS {
+        make_room(draft);
     }
     if draft.state().tokens.contains_key(&id) {
         return Err(Refusal::id_taken());
@@ -34,6 +31,17 @@ pub(super) fn create(
     }
     draft.put_token(id, Some(token.clone()));
     Ok(Changed::Done)
+}
+
+/// Ended tokens go where they are in the way, and only then: those that a wrong clock ended
+/// are good again once the cluster's time is set back.
+fn make_room(draft: &mut Draft<'_>) {
+    let now = draft.now();
+    let ends = &draft.state().indexes.token_ends;
+    let ended = ends.iter().take_while(|(ends, _)| *ends <= now).map(|(_, id)| *id);
+    for id in ended.collect::<Vec<_>>() {
+        draft.put_token(id, None);
+    }
 }
 
 pub(super) fn remove(draft: &mut Draft<'_>, id: TokenId) -> Result<Changed, Refusal> {

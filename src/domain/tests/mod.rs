@@ -8,3 +8,4 @@ mod rekeys;
 mod requests;
 mod rules;
 mod simulation;
+mod time;

@@ -70,6 +70,7 @@ pub(super) const TABLE: &[Row] = &[
     row("/skep.api.v1.Control/Lock", Method::Lock, SMALL, SMALL),
     row("/skep.api.v1.Control/Repair", Method::Repair, MIDDLE, SMALL),
     row("/skep.api.v1.Control/StepDown", Method::StepDown, SMALL, SMALL),
+    row("/skep.api.v1.Control/ResetTime", Method::ResetTime, SMALL, SMALL),
     row("/skep.api.v1.Control/Intake", Method::Intake, SMALL, SMALL),
     // Whoever may write nothing at all is refused here; each change is asked for once
     // it is read.

@@ -6,6 +6,7 @@ mod onward;
 mod opened;
 mod reads;
 mod status;
+mod time;
 mod warnings;
 mod writes;
 
@@ -158,6 +159,23 @@ impl Control for ControlService {
             At::Here(running, _) => {
                 running.step_down(&request.into_inner().to).await?;
                 Ok(Response::new(api::StepDownReply {}))
+            }
+        }
+    }
+
+    async fn reset_time(
+        &self,
+        request: Request<api::ResetTimeRequest>,
+    ) -> Answer<api::ResetTimeReply> {
+        match self.place(&request, Method::ResetTime).await? {
+            At::There(onward) => {
+                let ask = |mut leader: PeerClient, request| async move {
+                    leader.reset_time(request).await
+                };
+                onward.ask(request, Broken::Unknown, ask).await
+            }
+            At::Here(running, admitted) => {
+                Ok(Response::new(time::reset(&running, &admitted, request.into_inner()).await?))
             }
         }
     }

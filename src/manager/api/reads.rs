@@ -220,10 +220,11 @@ pub(super) async fn tokens(
     request: &api::ListRequest,
 ) -> Result<api::ListTokensReply, Problem> {
     running.settle(request.stale).await?;
-    let now = running.core.clock.now();
+    let clock = running.core.clock.now();
     let page = running.core.consensus.read(|state| {
         let asked = Asked::read(request, state, token_by)?;
-        // Ended tokens are as good as gone; the leader clears them away.
+        // Ended tokens are as good as gone: they admit nobody.
+        let now = clock.max(state.stamp);
         let lasts = |id| state.tokens.get(&id).is_some_and(|token| token.ends > now);
         let view = |id, _| if lasts(id) { token_view(state, id) } else { None };
         Ok::<_, Problem>(page(state, &state.tokens, &asked, view))

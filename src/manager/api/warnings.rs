@@ -3,10 +3,11 @@
 
 use super::super::lifecycle::Shared;
 use super::super::phase::Word;
-use super::super::problem::Problem;
+use super::super::problem::{Problem, span};
 use super::super::running::Running;
+use super::super::steady::Doubt;
 use super::super::unlock::unfinished;
-use crate::base::limits;
+use crate::base::{Stamp, limits};
 use crate::consensus::{Behind, Standing};
 use crate::domain::State;
 use crate::wire::api;
@@ -73,6 +74,13 @@ fn clock(running: &Running, reply: &mut api::StatusReply) {
         let problem = Problem::clock_off(off);
         return warn(reply, "clock-off", problem.text(), problem.advice());
     }
+    if let Err(doubt) = running.core.reading()
+        && doubt != Doubt::Fresh
+    {
+        let problem = Problem::clock_doubted(doubt);
+        return warn(reply, "clock-stepped", problem.text(), problem.advice());
+    }
+    time(running.core.consensus.read(|state| state.stamp), reply);
     let Some(ahead) = reply.clock_ahead_ms.filter(|ahead| ahead.unsigned_abs() > CLOCK_MS) else {
         return;
     };
@@ -85,6 +93,17 @@ fn clock(running: &Running, reply: &mut api::StatusReply) {
         text,
         "see why its machine's clock is not kept right (chrony, ntpd)",
     );
+}
+
+/// The cluster's time is ahead of the clock: an earlier leader's was wrong.
+fn time(stamp: Stamp, reply: &mut api::StatusReply) {
+    let ahead = stamp.0.saturating_sub(reply.now);
+    if ahead > CLOCK_MS {
+        let text = format!("the cluster's time is {} ahead of this manager's clock", span(ahead));
+        let hint =
+            "if the clocks are right: skep cluster reset-time; join tokens and answers end early";
+        warn(reply, "time-ahead", text, hint);
+    }
 }
 
 fn certificates(reply: &mut api::StatusReply) {
@@ -188,6 +207,18 @@ mod tests {
         reply.certificates = vec![end("manager", 29), end("issuing CA", 364)];
         certificates(&mut reply);
         assert_eq!(codes(&reply), ["certificate-ends", "certificate-ends"]);
+    }
+
+    #[test]
+    fn a_time_ahead_of_the_clock_is_warned_about() {
+        let mut reply = api::StatusReply { now: 1_000_000, ..api::StatusReply::default() };
+        time(Stamp(1_000_000 + CLOCK_MS), &mut reply);
+        time(Stamp(5), &mut reply);
+        assert!(reply.warnings.is_empty());
+        time(Stamp(1_000_000 + 3_650 * DAY_MS), &mut reply);
+        assert_eq!(codes(&reply), ["time-ahead"]);
+        let text = reply.warnings.iter().map(|warning| warning.text.as_str()).collect::<String>();
+        assert!(text.contains("3650 days ahead"), "{text}");
     }
 
     #[test]

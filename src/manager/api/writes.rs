@@ -19,6 +19,11 @@ use crate::wire::convert::{read_change, read_id, read_labels, read_role, write_c
 
 /// How long a join token lasts if nobody says.
 const TTL_MS: u64 = 24 * 3_600_000;
+/// The same for a manager's, which yields the cluster key and so everything: as long as it
+/// takes to carry it to a machine.
+const MANAGER_TTL_MS: u64 = 3_600_000;
+/// How many managers may join by a token if nobody says.
+const MANAGER_USES: u32 = 1;
 /// How long one may last: what is valid for longer is forgotten.
 const TTL_MOST_MS: u64 = 366 * TTL_MS;
 /// Characters of a name pattern: a name's, each beside a `*`.
@@ -194,7 +199,9 @@ pub(super) async fn create_token(
     running.leads()?;
     let core = &running.core;
     let drawn = JoinToken::draw(&mut *(core.dice)(), running.fingerprint);
-    let token = read_token(&request, &drawn, core.clock.now())?;
+    // Whether it has ended is judged by the cluster's time.
+    let reading = core.fresh_reading().await.map_err(Problem::clock_doubted)?;
+    let token = read_token(&request, &drawn, core.stamp(reading))?;
     let ends = token.ends;
     let made = Change::CreateToken { id: drawn.id, token: token.clone() };
     rotate(running, admitted, Some(made), drawn.id, request.rotate.then_some(token.role)).await?;
@@ -214,7 +221,12 @@ fn read_token(
     drawn: &JoinToken,
     now: Stamp,
 ) -> Result<Token, Problem> {
-    let ttl = if request.ttl_ms == 0 { TTL_MS } else { request.ttl_ms };
+    let role = read_role(&request.role)?;
+    let (ttl, uses) = match role {
+        NodeRole::Manager => (MANAGER_TTL_MS, Some(MANAGER_USES)),
+        NodeRole::Worker => (TTL_MS, None),
+    };
+    let ttl = if request.ttl_ms == 0 { ttl } else { request.ttl_ms };
     if ttl > TTL_MOST_MS {
         return Err(Problem::bad_input("a join token lasts 366 days at most")
             .hint("a new one is made when it is needed: --ttl 24h"));
@@ -231,12 +243,12 @@ fn read_token(
     }
     Ok(Token {
         digest: drawn.digest(),
-        role: read_role(&request.role)?,
+        role,
         labels: read_labels(&request.labels)?,
         name_pattern: (!pattern.is_empty()).then(|| pattern.clone()),
         created: now,
         ends: now.plus_ms(ttl),
-        uses_left: request.uses,
+        uses_left: request.uses.or(uses),
     })
 }
 
@@ -294,6 +306,15 @@ mod tests {
         let token = asked(|_| {}).expect("a token");
         assert_eq!(token.ends, NOW.plus_ms(TTL_MS));
         assert_eq!((token.uses_left, token.name_pattern), (None, None));
+        let manager = |request: &mut api::CreateTokenRequest| request.role = "manager".into();
+        let token = asked(manager).expect("a token");
+        assert_eq!((token.uses_left, token.ends), (Some(1), NOW.plus_ms(MANAGER_TTL_MS)));
+        let token = asked(|request| {
+            manager(request);
+            (request.uses, request.ttl_ms) = (Some(2), TTL_MS);
+        });
+        let token = token.expect("a token");
+        assert_eq!((token.uses_left, token.ends), (Some(2), NOW.plus_ms(TTL_MS)));
         let token = asked(|request| {
             request.uses = Some(3);
             request.name_pattern = "db*".into();

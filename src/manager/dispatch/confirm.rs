@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::Shared;
 use super::session::exposed_of;
 use super::table::Live;
-use crate::base::{BootTime, NodeId, RequestId, ServiceId, limits};
-use crate::consensus::ProposeError;
-use crate::domain::{Act, Actor, Applied, Command, Confirmation, Refusal};
+use crate::base::{BootTime, NodeId, RequestId, ServiceId};
+use crate::domain::{Act, Actor, Applied, Confirmation, Refusal};
+use crate::manager::core::Unproposed;
 
 /// Pairs in one proposal.
 const PAIRS: usize = 4_096;
@@ -43,17 +43,15 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 /// Proposes, by the leader itself.
-async fn propose(shared: &Shared, act: Act) -> Result<Applied, ProposeError> {
+async fn propose(shared: &Shared, act: Act) -> Result<Applied, Unproposed> {
     shared.propose(Actor::Leader(shared.core.node), act).await
 }
 
 impl Shared {
     /// Proposes a command of this manager's making.
-    pub(super) async fn propose(&self, actor: Actor, act: Act) -> Result<Applied, ProposeError> {
+    pub(super) async fn propose(&self, actor: Actor, act: Act) -> Result<Applied, Unproposed> {
         let request = RequestId::draw((self.core.dice)().as_mut());
-        let stamp = self.core.stamp();
-        let deadline = stamp.plus_ms(limits::DEADLINE_MS);
-        self.core.consensus.propose(Command { request, stamp, deadline, actor, act }).await
+        self.core.propose(request, actor, act).await
     }
 
     fn soon(&self) -> BootTime {
@@ -62,7 +60,7 @@ impl Shared {
 }
 
 /// Records the pairs that wait for it; their sessions look again.
-async fn expose(shared: &Shared, lives: &[Arc<Live>]) -> Result<(), ProposeError> {
+async fn expose(shared: &Shared, lives: &[Arc<Live>]) -> Result<(), Unproposed> {
     let asking = |live: &Arc<Live>| -> Vec<_> {
         live.ledger.lock().asking().map(|service| (live.node, service)).collect()
     };
@@ -86,7 +84,7 @@ async fn expose(shared: &Shared, lives: &[Arc<Live>]) -> Result<(), ProposeError
     result
 }
 
-async fn expose_one(shared: &Shared, pair: (NodeId, ServiceId)) -> Result<(), ProposeError> {
+async fn expose_one(shared: &Shared, pair: (NodeId, ServiceId)) -> Result<(), Unproposed> {
     match propose(shared, Act::Expose(vec![pair])).await?.outcome {
         Ok(_) => answered(shared, &[pair], None),
         Err(refusal) => refused(shared, &[pair], &refusal),
@@ -112,7 +110,7 @@ fn answered(shared: &Shared, pairs: &[(NodeId, ServiceId)], again: Option<BootTi
 }
 
 /// Records what nodes have confirmed.
-async fn confirm(shared: &Shared, lives: &[Arc<Live>]) -> Result<(), ProposeError> {
+async fn confirm(shared: &Shared, lives: &[Arc<Live>]) -> Result<(), Unproposed> {
     let confirmations: Vec<_> = lives.iter().flat_map(|live| shared.confirmations(live)).collect();
     let mut result = Ok(());
     for some in confirmations.chunks(PAIRS) {

@@ -15,7 +15,9 @@ use crate::base::NodeId;
 use crate::consensus::ProposeError;
 use crate::domain::{Act, Actor, Change, NodeRole, Refusal, State};
 use crate::manager::caller::Admitted;
+use crate::manager::core::Unproposed;
 use crate::manager::policy::Method;
+use crate::manager::problem::Problem;
 use crate::transport::rpc::api::delivery_server::Delivery;
 use crate::transport::{Caller, caller, problem_status as problem};
 use crate::wire::api;
@@ -216,15 +218,20 @@ impl Shared {
     }
 
     /// How a proposal's failure is told.
-    fn unproposed(&self, error: &ProposeError) -> Status {
+    fn unproposed(&self, error: &Unproposed) -> Status {
         let text = error.to_string();
         match error {
-            ProposeError::NotLeader(_) => self.status(&Ending::Deposed),
-            ProposeError::Unknown => {
+            Unproposed::Clock(doubt) => Problem::clock_doubted(*doubt).into(),
+            Unproposed::Consensus(ProposeError::NotLeader(_)) => self.status(&Ending::Deposed),
+            Unproposed::Consensus(ProposeError::Unknown) => {
                 problem(Code::Unknown, 6, &text, "look before repeating", None)
             }
-            ProposeError::Unfit(_) => problem(Code::InvalidArgument, 2, &text, "", None),
-            ProposeError::Stopped(_) => problem(Code::Unavailable, 3, &text, "", None),
+            Unproposed::Consensus(ProposeError::Unfit(_)) => {
+                problem(Code::InvalidArgument, 2, &text, "", None)
+            }
+            Unproposed::Consensus(ProposeError::Stopped(_)) => {
+                problem(Code::Unavailable, 3, &text, "", None)
+            }
         }
     }
 }

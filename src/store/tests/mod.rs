@@ -3,6 +3,7 @@
 
 mod crash;
 mod ordinary;
+mod reached;
 mod snapshots;
 mod starts;
 mod tamper;

@@ -96,6 +96,7 @@ fn read_act(act: command::Act) -> Read<Act> {
             dropped: of.dropped,
             list: of.list.into_iter().map(opened).collect::<Read<_>>()?,
         }),
+        command::Act::ResetTime(shape::ResetTime {}) => Act::ResetTime,
     })
 }
 
@@ -136,6 +137,7 @@ fn write_act(act: &Act) -> command::Act {
             dropped: of.dropped,
             list: of.list.iter().map(write_opened).collect(),
         }),
+        Act::ResetTime => command::Act::ResetTime(shape::ResetTime {}),
     }
 }
 

@@ -111,6 +111,7 @@ fn commands() -> Vec<Command> {
         command(Actor::Node(node), Act::Confirm(vec![confirmation])),
         command(Actor::Node(MANAGER), Act::Change(vec![removal])),
         command(Actor::Node(node), Act::Opened(every_reader())),
+        command(Actor::Operator(OperatorId::from_bytes([6; 16])), Act::ResetTime),
     ]
 }
 
@@ -230,7 +231,16 @@ impl Golden {
 #[test]
 fn what_this_format_writes_is_held_by_golden_files() {
     let mut golden = Golden::default();
-    let files = ["genesis", "changes", "join", "expose", "confirm", "remove-manager", "opened"];
+    let files = [
+        "genesis",
+        "changes",
+        "join",
+        "expose",
+        "confirm",
+        "remove-manager",
+        "opened",
+        "reset-time",
+    ];
     for (file, command) in files.into_iter().zip(commands()) {
         let written = written_command(&command);
         let bytes = golden.bytes(&format!("command-{FORMAT}-{file}.bin"), &written);

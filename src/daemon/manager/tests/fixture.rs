@@ -175,6 +175,7 @@ impl Fixture {
             file_key: file_key.0.expose().to_vec(),
             fingerprint: key.fingerprint().0.to_vec(),
             generation: header.generation,
+            of_header: true,
         };
         Ok(control.unlock(request).await?.into_inner())
     }

@@ -1,0 +1,31 @@
+//! `skep cluster`.
+
+use crate::base::RequestId;
+use crate::wire::api;
+
+use super::args::ClusterCommand;
+use super::client::{Control, Kind};
+use super::problem::Trouble;
+use super::render;
+use super::secret::link;
+use super::shell::Shell;
+
+/// Runs it.
+pub(super) async fn run(shell: &mut Shell, command: ClusterCommand) -> Result<(), Trouble> {
+    let ClusterCommand::ResetTime { client } = command;
+    let mut link = link(shell, client)?;
+    let request_id = RequestId::draw(&mut *shell.dice).as_bytes().to_vec();
+    let request = api::ResetTimeRequest { request_id };
+    let kind = Kind::Repeatable("skep status".to_owned());
+    let send = async |mut client: Control, request| client.reset_time(request).await;
+    let reply = link.call(kind, request, send).await?;
+    if reply.to >= reply.from {
+        let text = "the cluster's time is not ahead of the leader's clock: nothing was changed";
+        shell.screen.say(text);
+        return Ok(());
+    }
+    let to = render::time(reply.to);
+    let to = to.as_str().unwrap_or("the leader's clock");
+    shell.screen.say(&format!("the cluster's time was set back to {to}"));
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! The cluster's time, set back to the clocks of its managers.
+
+use super::super::caller::Admitted;
+use super::super::clocks;
+use super::super::problem::Problem;
+use super::super::running::Running;
+use crate::base::RequestId;
+use crate::wire::api;
+use crate::wire::convert::read_id;
+
+/// Sets it back, where it is ahead and the managers agree on what time it is.
+pub(super) async fn reset(
+    running: &Running,
+    admitted: &Admitted,
+    request: api::ResetTimeRequest,
+) -> Result<api::ResetTimeReply, Problem> {
+    let id: RequestId = read_id("request_id", &request.request_id)?;
+    running.leads()?;
+    let core = &running.core;
+    let (from, answered) =
+        core.consensus.read(|state| (state.stamp, state.answers.contains_key(&id)));
+    if !answered {
+        let now = core.fresh_reading().await.map_err(Problem::clock_doubted)?.clock();
+        if from <= now {
+            // Nothing need be done: asked twice, it is done once.
+            return Ok(api::ResetTimeReply { from: from.0, to: from.0 });
+        }
+        clocks::agree(running).await?;
+    }
+    let reset = core.reset_time(id, admitted.actor()?).await;
+    let (to, applied) = reset.map_err(|error| running.problem(error))?;
+    applied.outcome?;
+    tracing::warn!(event = "time_reset", from_ms = from.0, to_ms = to.0);
+    Ok(api::ResetTimeReply { from: from.0, to: to.0 })
+}
