@@ -27,11 +27,11 @@ fn segments(data: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Zeros the bytes of a file that are in use, from one part to another of it.
-fn zero(path: &Path, from: f64, upto: f64) {
+/// Zeros the bytes of a file that are in use, from one percentage of it to another.
+fn zero(path: &Path, from: usize, upto: usize) {
     let mut bytes = fs::read(path).expect("a segment");
     let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    let at = |part: f64| (used as f64 * part) as usize;
+    let at = |percent: usize| used * percent / 100;
     bytes[at(from)..at(upto)].fill(0);
     fs::write(path, bytes).expect("written");
 }
@@ -95,11 +95,11 @@ fn p6_a_log_deleted_put_back_or_emptied_is_named_by_the_only_manager() {
         refused(&cluster, "the proof deleted", &["log.reached"]);
         copy(&whole, &data);
 
-        for (from, upto) in [(0.0, 0.5), (0.5, 1.0), (0.0, 1.0), (0.3, 0.6), (0.9, 1.0)] {
+        for (from, upto) in [(0, 50), (50, 100), (0, 100), (30, 60), (90, 100)] {
             for segment in segments(&data) {
                 let name = segment.file_name().expect("a name").to_string_lossy().into_owned();
                 zero(&segment, from, upto);
-                refused(&cluster, &format!("{name} zeroed from {from} to {upto}"), &[&name]);
+                refused(&cluster, &format!("{name} zeroed from {from} to {upto} %"), &[&name]);
                 copy(&whole, &data);
             }
         }

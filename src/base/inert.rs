@@ -157,18 +157,21 @@ mod tests {
         }
     }
 
+    /// Text without an end.
+    struct Endless;
+
+    impl fmt::Display for Endless {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            loop {
+                f.write_str("on and on ")?;
+            }
+        }
+    }
+
     #[test]
     fn long_text_is_cut_and_not_read_further() {
         let cut = inert(&"x\n".repeat(1_000_000), 10, Escapes::Text);
         assert_eq!(cut, "x\\nx\\nx\\nx…");
-        struct Endless;
-        impl fmt::Display for Endless {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                loop {
-                    f.write_str("on and on ")?;
-                }
-            }
-        }
         let mut inert = Inert::new(32, Escapes::Json);
         assert!(write!(inert, "{Endless}").is_err());
         assert_eq!(inert.into_text(), "on and on on and on on and on on…");

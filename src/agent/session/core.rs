@@ -294,7 +294,10 @@ impl Session {
         // What was not begun needs a key that is gone; the next leader sends it again.
         self.queue.retain(|job| !matches!(job, Job::Deliver(_)));
         self.leaving.clear();
-        self.missed = true;
+        // The end of a session is no failed try, nor is to be pointed to the leader.
+        let had_session = matches!(self.link, Link::Open(_) | Link::Cutting);
+        let pointed = matches!(&cause, Cause::NotLeader(leader) if !leader.is_empty());
+        self.missed |= !had_session && !pointed;
         self.refused = false;
         if self.offline_since.is_none() {
             self.offline_since = Some(now);

@@ -190,6 +190,7 @@ impl Visit for Line {
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
         self.record_debug(field, &format_args!("{value}"));
     }
+    #[allow(clippy::use_debug, reason = "it is how tracing hands over what it was given")]
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let mut text = Inert::new(VALUE_BYTES, self.escapes);
         // It says no once it has enough.

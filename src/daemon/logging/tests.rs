@@ -18,8 +18,8 @@ fn shown(format: LogFormat, filter: &str, log: impl FnOnce()) -> Vec<String> {
     let kept = Kept(format, Arc::clone(&lines));
     let targets = targets(filter).expect("a filter");
     with_default(tracing_subscriber::registry().with(targets).with(kept), log);
-    let shown = lines.lock().clone();
-    shown
+    let shown = lines.lock();
+    shown.clone()
 }
 
 #[test]
@@ -58,12 +58,13 @@ fn nothing_hostile_gets_through_in_any_place() {
         for format in [LogFormat::Text, LogFormat::Json] {
             let lines = shown(format, "info", || {
                 let error = std::io::Error::other(hostile.clone());
+                let error: &(dyn std::error::Error + 'static) = &error;
                 tracing::warn!(
                     event = hostile.as_str(),
                     text = hostile.as_str(),
                     display = %hostile,
                     debug = ?hostile,
-                    error = &error as &dyn std::error::Error,
+                    error = error,
                     ends = hostile.as_str(),
                     "{hostile}"
                 );

@@ -102,7 +102,9 @@ fn run(
     };
     let due = |at: u64| {
         let lines = held.repeats.lock().tick(at);
-        lines.iter().for_each(|line| put(&line.render(held.clock.now())));
+        for line in &lines {
+            put(&line.render(held.clock.now()));
+        }
     };
     let mut looked = Instant::now();
     loop {
