@@ -1,6 +1,6 @@
 //! What an agent keeps in its data directory beside its identity: `state.toml`
 //! (epoch, revision, managers, what is placed, what is up by hand) and
-//! `workloads.toml` (processes that use secrets, for the next start).
+//! `workloads` (processes that use secrets, for the next start; `notes` writes it).
 //!
 //! No value and no key is ever in it.
 
@@ -11,10 +11,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::notes::Notes;
 use super::session::{Memory, Placed};
+use super::workload::{Record, roster};
 use crate::base::{Disk, Epoch, FORMAT, OtherFormat, Revision, ServiceId};
 
-/// Bytes of one of these files: 10,000 services with the longest names fit in it.
+/// Bytes of one of these files: 10,000 services with the longest names fit in it, and
+/// three lines for each of 16,384 workloads.
 const FILE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A file that cannot be read.
@@ -96,7 +99,7 @@ impl Book {
     }
 
     fn roster(&self) -> PathBuf {
-        self.folder.join("workloads.toml")
+        self.folder.join("workloads")
     }
 
     /// What was kept; nothing on the first start.
@@ -120,16 +123,25 @@ impl Book {
         }
     }
 
-    /// The list of workloads as [`Self::save_roster`] got it.
+    /// The workloads that were written down in this boot.
     ///
     /// # Errors
     /// [`BookError`].
-    pub fn load_roster(&self) -> Result<Option<String>, BookError> {
-        self.text(&self.roster())
+    pub fn load_roster(&self, boot_id: &str) -> Result<Vec<Record>, BookError> {
+        let path = self.roster();
+        let Some(bytes) = self.bytes(&path)? else { return Ok(Vec::new()) };
+        roster::read(&bytes, boot_id).map_err(|why| match why {
+            roster::NoRoster::Format(format) => BookError::Format { path, format },
+            roster::NoRoster::Damaged => BookError::Damaged(path),
+        })
     }
 
-    pub(super) fn save_roster(&self, bytes: &[u8]) {
-        self.write(&self.roster(), bytes);
+    /// Where workloads are written down from now on.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn notes(&self, boot_id: &str) -> io::Result<Notes> {
+        Notes::start(Arc::clone(&self.disk), self.roster(), boot_id.to_owned())
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) {
@@ -138,12 +150,16 @@ impl Book {
         }
     }
 
+    fn bytes(&self, path: &Path) -> Result<Option<Vec<u8>>, BookError> {
+        match self.disk.read(path, FILE_BYTES) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(BookError::Unreadable { path: path.to_owned(), source }),
+        }
+    }
+
     fn text(&self, path: &Path) -> Result<Option<String>, BookError> {
-        let bytes = match self.disk.read(path, FILE_BYTES) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(BookError::Unreadable { path: path.to_owned(), source }),
-        };
+        let Some(bytes) = self.bytes(path)? else { return Ok(None) };
         let damaged = || BookError::Damaged(path.to_owned());
         let text = String::from_utf8(bytes).ok().ok_or_else(damaged)?;
         let any: AnyVersion = toml::from_str(&text).ok().ok_or_else(damaged)?;
@@ -249,8 +265,9 @@ mod tests {
         for (number, format) in [(1, OtherFormat::Older(1)), (3, OtherFormat::Newer(3))] {
             let text = format!("version = {number}\n");
             disk.replace(&book.state(), text.as_bytes()).expect("written");
-            disk.replace(&book.roster(), text.as_bytes()).expect("written");
-            for error in [book.load().err(), book.load_roster().err()] {
+            let head = roster::head("b").replacen(" 2 ", &format!(" {number} "), 1);
+            disk.replace(&book.roster(), head.as_bytes()).expect("written");
+            for error in [book.load().err(), book.load_roster("b").err()] {
                 let same = |found: OtherFormat| found == format;
                 assert!(matches!(error, Some(BookError::Format { format, .. }) if same(format)));
             }

@@ -4,21 +4,22 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::link::{Link, LinkEvent, Links};
 use super::session::{
-    Act, Claim, ClaimId, Claimant, Ending, Event, Ready, Refused, Session, View, WorkloadId,
+    Act, CLAIMS, Claim, ClaimId, Claimant, Ending, Event, Ready, Refused, Session, View, WorkloadId,
 };
 use super::worker::{Report, Worker};
-use super::workloads::Workloads;
+use super::workloads::{Claimed, Workloads};
 use crate::base::{Clock, ServiceId};
 use crate::seal::SessionKey;
 
-/// Calls from this machine that may wait to be taken.
-const CALLS: usize = 1_024;
+/// Calls from this machine that may wait to be taken: all that the socket lets in.
+const CALLS: usize = CLAIMS;
 /// For what was opened last to be handed in, at the end.
 const REST: Duration = Duration::from_secs(3);
 /// Longest wait between two looks at the clock.
@@ -28,18 +29,54 @@ const LOOK: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Handle {
     calls: mpsc::Sender<Call>,
+    /// Told of calls that ended before they were answered: each once.
+    withdrawn: mpsc::UnboundedSender<ClaimId>,
+    asked: Arc<AtomicU64>,
     workloads: Workloads,
 }
 
 enum Call {
-    Claim { name: String, uid: u32, wait: Duration, what: Claimant, answer: Answer },
-    Down { name: String, answer: Answer },
-    Leave { answer: Answer },
+    Claim { name: String, uid: u32, wait: Duration, who: Option<Claimed>, asked: Asked },
+    Down { name: String, asked: Asked },
+    Leave { asked: Asked },
     View { answer: oneshot::Sender<View> },
     Stop { wipe: bool },
 }
 
+/// Whom to answer.
+struct Asked {
+    id: ClaimId,
+    answer: Answer,
+}
+
 type Answer = oneshot::Sender<Result<Granted, Refused>>;
+
+/// Waits for an answer. Dropped before, the claim is withdrawn: it ends with its call.
+struct Asking {
+    id: ClaimId,
+    answered: Option<oneshot::Receiver<Result<Granted, Refused>>>,
+    withdrawn: mpsc::UnboundedSender<ClaimId>,
+}
+
+impl Asking {
+    async fn answer(mut self) -> Result<Granted, Refused> {
+        let answer = match &mut self.answered {
+            Some(answered) => answered.await.unwrap_or_else(|_| Err(gone())),
+            None => Err(gone()),
+        };
+        self.answered = None;
+        answer
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        // Closed first: a driver that takes the call up later sees that.
+        if self.answered.take().is_some() {
+            self.withdrawn.send(self.id).ok();
+        }
+    }
+}
 
 /// What a call got.
 #[derive(Debug)]
@@ -60,9 +97,9 @@ pub struct Driver {
     workloads: Workloads,
     ended: mpsc::UnboundedReceiver<WorkloadId>,
     calls: mpsc::Receiver<Call>,
+    withdrawn: mpsc::UnboundedReceiver<ClaimId>,
     clock: Timekeeper,
     waiting: BTreeMap<ClaimId, Waiting>,
-    next_claim: u64,
     link: Option<Link>,
     key: Option<Arc<SessionKey>>,
     /// What the acts of a step led to at once.
@@ -81,13 +118,14 @@ impl std::fmt::Debug for Timekeeper {
 #[derive(Debug)]
 struct Waiting {
     answer: Answer,
-    workload: Option<WorkloadId>,
+    who: Option<Claimed>,
 }
 
 enum Heard {
     Link(Option<LinkEvent>),
     Report(Option<Report>),
     Ended(Option<WorkloadId>),
+    Withdrawn(Option<ClaimId>),
     Call(Option<Call>),
     Time,
 }
@@ -108,7 +146,13 @@ impl Driver {
         clock: Arc<dyn Clock>,
     ) -> (Self, Handle) {
         let (sender, calls) = mpsc::channel(CALLS);
-        let handle = Handle { calls: sender, workloads: workloads.0.clone() };
+        let (hung_up, withdrawn) = mpsc::unbounded_channel();
+        let handle = Handle {
+            calls: sender,
+            withdrawn: hung_up,
+            asked: Arc::default(),
+            workloads: workloads.0.clone(),
+        };
         let driver = Self {
             session,
             links,
@@ -117,9 +161,9 @@ impl Driver {
             workloads: workloads.0,
             ended: workloads.1,
             calls,
+            withdrawn,
             clock: Timekeeper(clock),
             waiting: BTreeMap::new(),
-            next_claim: 0,
             link: None,
             key: None,
             soon: Vec::new(),
@@ -142,6 +186,7 @@ impl Driver {
                 self.worker.end();
                 while self.reports.recv().await.is_some() {}
                 self.hand_in_the_rest().await;
+                self.workloads.close().await;
                 return Ok(ending);
             }
             let heard = self.listen().await;
@@ -168,6 +213,7 @@ impl Driver {
             event = Link::listen(self.link.as_mut()) => Heard::Link(event),
             report = self.reports.recv() => Heard::Report(report),
             ended = self.ended.recv() => Heard::Ended(ended),
+            claim = self.withdrawn.recv() => Heard::Withdrawn(claim),
             call = self.calls.recv() => Heard::Call(call),
             () = tokio::time::sleep(wait) => Heard::Time,
         }
@@ -186,7 +232,13 @@ impl Driver {
             Heard::Report(None) => return Err(Broken),
             Heard::Ended(Some(workload)) => Some(Event::Ended(workload)),
             Heard::Call(Some(call)) => self.call(call),
-            Heard::Ended(None) | Heard::Call(None) | Heard::Time => Some(Event::Tick),
+            // One that was answered meanwhile is withdrawn in vain.
+            Heard::Withdrawn(Some(claim)) => {
+                self.waiting.remove(&claim).map(|_| Event::Withdrawn(claim))
+            }
+            Heard::Ended(None) | Heard::Withdrawn(None) | Heard::Call(None) | Heard::Time => {
+                Some(Event::Tick)
+            }
         })
     }
 
@@ -219,21 +271,18 @@ impl Driver {
 
     fn call(&mut self, call: Call) -> Option<Event> {
         match call {
-            Call::Claim { name, uid, wait, what, answer } => {
-                let workload = match what {
-                    Claimant::Process(workload) => Some(workload),
-                    Claimant::Manual => None,
-                };
-                let id = self.wait_for(answer, workload);
+            Call::Claim { name, uid, wait, who, asked } => {
+                let what = who.as_ref().map_or(Claimant::Manual, |who| Claimant::Process(who.id()));
+                let id = self.wait_for(asked, who)?;
                 let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
                 let now = self.clock.0.boot();
                 let until = crate::base::BootTime(now.0.saturating_add(wait));
                 Some(Event::Claimed(Claim { id, name, uid, until, what }))
             }
-            Call::Down { name, answer } => {
-                Some(Event::Down { claim: self.wait_for(answer, None), name })
+            Call::Down { name, asked } => {
+                Some(Event::Down { claim: self.wait_for(asked, None)?, name })
             }
-            Call::Leave { answer } => Some(Event::Leave(self.wait_for(answer, None))),
+            Call::Leave { asked } => Some(Event::Leave(self.wait_for(asked, None)?)),
             Call::View { answer } => {
                 // Whoever asked may have gone.
                 answer.send(self.session.view()).ok();
@@ -243,11 +292,13 @@ impl Driver {
         }
     }
 
-    fn wait_for(&mut self, answer: Answer, workload: Option<WorkloadId>) -> ClaimId {
-        self.next_claim = self.next_claim.saturating_add(1);
-        let id = ClaimId(self.next_claim);
-        self.waiting.insert(id, Waiting { answer, workload });
-        id
+    /// None: whoever asked has hung up.
+    fn wait_for(&mut self, asked: Asked, who: Option<Claimed>) -> Option<ClaimId> {
+        if asked.answer.is_closed() {
+            return None;
+        }
+        self.waiting.insert(asked.id, Waiting { answer: asked.answer, who });
+        Some(asked.id)
     }
 
     /// Changes and waits for nothing.
@@ -302,10 +353,8 @@ impl Driver {
 
     fn grant(&mut self, claim: ClaimId, ready: Option<Ready>) {
         let Some(waiting) = self.waiting.remove(&claim) else { return };
-        let noted = match (waiting.workload, &ready) {
-            (Some(workload), Some(ready)) => {
-                Some(self.workloads.assign(workload, ready.service, &ready.path))
-            }
+        let noted = match (&waiting.who, &ready) {
+            (Some(who), Some(ready)) => Some(who.assign(ready.service, &ready.path)),
             _ => None,
         };
         // A caller that went away is noticed by its process's end.
@@ -315,9 +364,6 @@ impl Driver {
     fn refuse(&mut self, claim: ClaimId, refused: Refused) {
         let Some(waiting) = self.waiting.remove(&claim) else { return };
         tracing::warn!(event = "claim_refused", why = %refused.text);
-        if let Some(workload) = waiting.workload {
-            self.workloads.forget(workload);
-        }
         waiting.answer.send(Err(refused)).ok();
     }
 }
@@ -335,13 +381,13 @@ impl Handle {
         pid: i32,
         wait: Duration,
     ) -> Result<Ready, Refused> {
-        let workload = self.workloads.claim(pid).map_err(|error| Refused {
+        let who = self.workloads.claim(uid, pid).await.map_err(|error| Refused {
             text: format!("the calling process cannot be followed: {error}"),
-            hint: "is it in another pid namespace than the agent?".to_owned(),
+            hint: error.hint().to_owned(),
             kind: super::session::RefusedKind::No,
         })?;
-        let what = Claimant::Process(workload);
-        let granted = self.ask(|answer| Call::Claim { name, uid, wait, what, answer }).await?;
+        let who = Some(who);
+        let granted = self.ask(|asked| Call::Claim { name, uid, wait, who, asked }).await?;
         if let Some(noted) = granted.noted {
             // Written down or logged: the process counts in either case.
             noted.await.ok();
@@ -349,13 +395,13 @@ impl Handle {
         granted.ready.ok_or_else(gone)
     }
 
-    /// The process `pid`, which was granted a service, stands in its private
+    /// The process `pid` of `uid`, which was granted a service, stands in its private
     /// mount namespace now: from here on everything in there counts.
     ///
     /// # Errors
     /// [`Refused`].
-    pub async fn enclosed(&self, pid: i32) -> Result<(), Refused> {
-        let noted = self.workloads.enclose(pid).map_err(|error| Refused {
+    pub async fn enclosed(&self, uid: u32, pid: i32) -> Result<(), Refused> {
+        let noted = self.workloads.enclose(uid, pid).await.map_err(|error| Refused {
             text: format!("the process's mount namespace cannot be followed: {error}"),
             hint: "`skep exec` makes one before it asks".to_owned(),
             kind: super::session::RefusedKind::No,
@@ -369,8 +415,8 @@ impl Handle {
     /// # Errors
     /// [`Refused`].
     pub async fn up(&self, name: String, wait: Duration) -> Result<PathBuf, Refused> {
-        let what = Claimant::Manual;
-        let granted = self.ask(|answer| Call::Claim { name, uid: 0, wait, what, answer }).await?;
+        let who = None;
+        let granted = self.ask(|asked| Call::Claim { name, uid: 0, wait, who, asked }).await?;
         granted.ready.map(|ready| ready.path).ok_or_else(gone)
     }
 
@@ -379,7 +425,7 @@ impl Handle {
     /// # Errors
     /// [`Refused`]: it was not up.
     pub async fn down(&self, name: String) -> Result<(), Refused> {
-        self.ask(|answer| Call::Down { name, answer }).await.map(|_| ())
+        self.ask(|asked| Call::Down { name, asked }).await.map(|_| ())
     }
 
     /// Wipes everything and leaves the cluster.
@@ -387,7 +433,7 @@ impl Handle {
     /// # Errors
     /// [`Refused`].
     pub async fn leave(&self) -> Result<(), Refused> {
-        self.ask(|answer| Call::Leave { answer }).await.map(|_| ())
+        self.ask(|asked| Call::Leave { asked }).await.map(|_| ())
     }
 
     /// How things stand; none once the agent has ended.
@@ -403,10 +449,13 @@ impl Handle {
         self.calls.send(Call::Stop { wipe }).await.ok();
     }
 
-    async fn ask(&self, call: impl FnOnce(Answer) -> Call) -> Result<Granted, Refused> {
+    async fn ask(&self, call: impl FnOnce(Asked) -> Call) -> Result<Granted, Refused> {
+        let id = ClaimId(self.asked.fetch_add(1, Ordering::Relaxed));
         let (answer, answered) = oneshot::channel();
-        self.calls.send(call(answer)).await.map_err(|_| gone())?;
-        answered.await.unwrap_or_else(|_| Err(gone()))
+        let withdrawn = self.withdrawn.clone();
+        let asking = Asking { id, answered: Some(answered), withdrawn };
+        self.calls.send(call(Asked { id, answer })).await.map_err(|_| gone())?;
+        asking.answer().await
     }
 }
 

@@ -1,7 +1,7 @@
 //! The agent's socket: what the processes of this machine may ask.
 //!
 //! Everybody may connect; who may do what is decided call by call from the
-//! caller's uid as the kernel gives it.
+//! caller's uid as the kernel gives it, before a byte of the call's body is read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,29 @@ use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
 
 use super::driver::Handle;
-use super::session::{LinkState, Refused, RefusedKind, View};
+use super::session::{
+    CLAIMS, CLAIMS_OF_OTHERS, CLAIMS_PER_USER, LinkState, Refused, RefusedKind, View,
+};
 use crate::base::{BadName, Clock, Name, NodeId};
 use crate::transport::rpc::local::agent_server::{Agent, AgentServer};
-use crate::transport::{LocalCaller, local_caller, problem_status};
+use crate::transport::{Doors, Gate, LocalCaller, Most, local_caller, problem_status};
 use crate::wire::local;
 
 /// The longest that a call may wait.
 const WAIT_MOST: Duration = Duration::from_hours(24);
+/// Bytes of a message with a name and two numbers: names have 64 characters, and the rest
+/// is for fields that a later version adds.
+const NAMED_BYTES: usize = 1_024;
+/// Bytes of a message without fields.
+const PLAIN_BYTES: usize = 64;
+/// Calls at a time on one connection: a command makes one.
+const STREAMS: u32 = 8;
+/// Header bytes of a call: ours have some 200.
+const HEADER_BYTES: u32 = 4 * 1024;
+/// Connections of one user, where there are places for more: one for each claim that waits.
+const CONNECTIONS_PER_USER: usize = CLAIMS_PER_USER;
+/// How long the few bytes of a call may take to come.
+const BODY_TIME: Duration = Duration::from_secs(5);
 
 /// How far the agent has come.
 #[derive(Clone, Debug)]
@@ -54,6 +69,41 @@ impl LocalService {
         tonic::service::Routes::new(AgentServer::new(Self { stage, clock }))
     }
 
+    /// What the agent's socket lets in: as many calls as claims may wait, of their size.
+    #[must_use]
+    pub fn doors() -> Doors {
+        let gate: Gate = Arc::new(|caller, path| {
+            let (root, bytes) = match path {
+                "/skep.local.v1.Agent/Exec" => (false, NAMED_BYTES),
+                "/skep.local.v1.Agent/ServiceUp" | "/skep.local.v1.Agent/ServiceDown" => {
+                    (true, NAMED_BYTES)
+                }
+                "/skep.local.v1.Agent/Status" | "/skep.local.v1.Agent/Leave" => (true, PLAIN_BYTES),
+                _ => return Err(Status::unimplemented("the agent knows no such method")),
+            };
+            if root {
+                root_only(caller)?;
+            }
+            Ok(bytes)
+        });
+        let trusted = CLAIMS.saturating_sub(CLAIMS_OF_OTHERS);
+        let calls = Most { per_user: CLAIMS_PER_USER, others: CLAIMS_OF_OTHERS, trusted };
+        let bytes = |calls: usize| calls.saturating_mul(NAMED_BYTES);
+        Doors {
+            gate,
+            streams: STREAMS,
+            header_bytes: HEADER_BYTES,
+            connections_per_user: CONNECTIONS_PER_USER,
+            calls,
+            bytes: Most {
+                per_user: bytes(calls.per_user),
+                others: bytes(calls.others),
+                trusted: bytes(calls.trusted),
+            },
+            body_time: BODY_TIME,
+        }
+    }
+
     fn handle(&self) -> Result<Handle, Status> {
         match &*self.stage.borrow() {
             Stage::Serving { handle, .. } => Ok(handle.clone()),
@@ -76,7 +126,7 @@ impl Agent for LocalService {
         &self,
         request: Request<local::StatusRequest>,
     ) -> Result<Response<local::StatusReply>, Status> {
-        root_only(&request)?;
+        root_only(&caller(&request)?)?;
         let stage = self.stage.borrow().clone();
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let (node, name, handle) = match stage {
@@ -100,7 +150,7 @@ impl Agent for LocalService {
         &self,
         request: Request<local::ServiceUpRequest>,
     ) -> Result<Response<local::ServiceUpReply>, Status> {
-        root_only(&request)?;
+        root_only(&caller(&request)?)?;
         let handle = self.handle()?;
         let request = request.into_inner();
         let name = service(&request.name)?;
@@ -115,8 +165,8 @@ impl Agent for LocalService {
         &self,
         request: Request<local::ServiceDownRequest>,
     ) -> Result<Response<local::ServiceDownReply>, Status> {
-        root_only(&request)?;
-        let name = service(&request.get_ref().name)?;
+        root_only(&caller(&request)?)?;
+        let name = service(&request.into_inner().name)?;
         self.handle()?.down(name.to_string()).await.map_err(|refused| status_of(&refused))?;
         Ok(Response::new(local::ServiceDownReply {}))
     }
@@ -129,7 +179,10 @@ impl Agent for LocalService {
         let handle = self.handle()?;
         let request = request.into_inner();
         if request.inside {
-            handle.enclosed(caller.pid()).await.map_err(|refused| status_of(&refused))?;
+            handle
+                .enclosed(caller.uid(), caller.pid())
+                .await
+                .map_err(|refused| status_of(&refused))?;
             return Ok(Response::new(local::ExecReply::default()));
         }
         let name = service(&request.service)?;
@@ -146,7 +199,7 @@ impl Agent for LocalService {
         &self,
         request: Request<local::LeaveRequest>,
     ) -> Result<Response<local::LeaveReply>, Status> {
-        root_only(&request)?;
+        root_only(&caller(&request)?)?;
         self.handle()?.leave().await.map_err(|refused| status_of(&refused))?;
         Ok(Response::new(local::LeaveReply {}))
     }
@@ -156,8 +209,8 @@ fn caller<T>(request: &Request<T>) -> Result<LocalCaller, Status> {
     local_caller(request.extensions()).ok_or_else(|| Status::internal("a call without a caller"))
 }
 
-fn root_only<T>(request: &Request<T>) -> Result<(), Status> {
-    let uid = caller(request)?.uid();
+fn root_only(caller: &LocalCaller) -> Result<(), Status> {
+    let uid = caller.uid();
     if uid == 0 {
         return Ok(());
     }

@@ -8,15 +8,16 @@
 //! given secrets), and `no_new_privs` is not set: a command may be set-uid.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_bind,
-    mount_change, mount_remount, move_mount, open_tree, unmount,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
+    mount_bind, mount_change, mount_remount, move_mount, open_tree, unmount,
 };
 use rustix::process::{DumpableBehavior, Gid, Uid, getegid, geteuid, set_dumpable_behavior};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -178,6 +179,7 @@ pub fn enter(files: &Path, at: &Path, user: Option<&User>) -> Result<(), Namespa
         let made = DirBuilder::new().recursive(true).mode(0o755).create(at);
         step(made, "make the folder", at)?;
     }
+    mark(at)?;
     show(files, at)?;
     match user {
         Some(user) if uid.is_root() => become_user(user),
@@ -194,8 +196,8 @@ pub fn show_again(files: &Path, at: &Path, process: u32) -> Result<bool, Namespa
     let proc = PathBuf::from(format!("/proc/{process}"));
     let device = step(std::fs::metadata(files), "look at", files)?.dev();
     let list = proc.join("mountinfo");
-    let mounts = step(std::fs::read_to_string(&list), "read", &list)?;
-    if !serves_another(&mounts, at, device) {
+    let mounts = step(File::open(&list), "read", &list)?;
+    if !step(serves_another(mounts, at, device), "read", &list)? {
         return Ok(false);
     }
     let namespace = proc.join("ns/mnt");
@@ -218,21 +220,38 @@ pub fn show_again(files: &Path, at: &Path, process: u32) -> Result<bool, Namespa
     Ok(true)
 }
 
+/// Bytes of a list of mounts that are looked at: the process decides how long it is.
+const LIST_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of one of its lines: two paths of 4 KiB, four bytes for one that is escaped.
+const LINE_BYTES: u64 = 64 * 1024;
+
 /// Whether what stands at `at` is served by a process, and not on this device: read from the
-/// kernel's list, for nobody else's server is to be waited for.
-fn serves_another(mountinfo: &str, at: &Path, device: u64) -> bool {
-    let at = at.to_str();
-    let mut last = None;
-    for line in mountinfo.lines() {
-        let (mount, kind) = line.split_once(" - ").unwrap_or((line, ""));
-        let mut fields = mount.split(' ').skip(2);
+/// kernel's list, for nobody else's server is to be waited for. The list is bytes: a path
+/// that isn't text hides none of the others.
+fn serves_another(mountinfo: impl Read, at: &Path, device: u64) -> io::Result<bool> {
+    let mut list = BufReader::new(mountinfo.take(LIST_BYTES));
+    let own = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let (mut line, mut last) = (Vec::new(), false);
+    loop {
+        line.clear();
+        if (&mut list).take(LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
+            return Ok(last);
+        }
+        let mut fields = line.split(|byte| *byte == b' ').skip(2);
         let (on, point) = (fields.next(), fields.nth(1));
-        if point == at {
-            last = on.map(|on| (on, kind));
+        if point == Some(at.as_os_str().as_bytes()) {
+            let kind = fields.skip_while(|field| *field != b"-").nth(1).unwrap_or_default();
+            last = kind.starts_with(b"fuse") && on != Some(own.as_bytes());
         }
     }
-    let own = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    last.is_some_and(|(on, kind)| kind.starts_with("fuse") && on != own)
+}
+
+/// Marks the namespace, and every copy that a process in it makes: by an empty file system
+/// of its own below the files. The agent knows the workload's processes by it.
+fn mark(at: &Path) -> Result<(), NamespaceError> {
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let options = c"size=4k,nr_inodes=2,mode=0555";
+    step(mount("skep-exec", at, "tmpfs", flags, options), "mark the namespace at", at)
 }
 
 /// Binds the files and makes the view read-only for everybody, root too.

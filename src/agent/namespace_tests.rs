@@ -200,7 +200,10 @@ fn users_and_groups_are_found() {
 fn a_view_is_dead_where_another_connection_serves_it() {
     let device = rustix::fs::makedev(0, 57);
     let at = Path::new("/run/secrets");
-    let seen = |lines: &[&str]| serves_another(&lines.join("\n"), at, device);
+    let seen = |lines: &[&str]| {
+        let list = [lines.join("\n").as_bytes(), b"\n\xff\xfe 1 0:56 / /a\xff rw\n"].concat();
+        serves_another(list.as_slice(), at, device).expect("read")
+    };
     let other = "36 35 0:56 /web /run/secrets ro,nosuid - fuse skep ro,user_id=0";
     let same = "37 35 0:57 /web /run/secrets ro,nosuid master:3 - fuse skep ro,user_id=0";
     let memory = "38 35 0:58 /live /run/secrets ro - tmpfs skep ro,size=64k";

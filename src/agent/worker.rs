@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
 
 use super::book::Book;
 use super::hands::{Hands, said};
 use super::lanes::{Busy, Lanes, Part, Putting, Ticket};
 use super::mount::{MountError, Mounts};
 use super::session::{Delivery, Done, Failed, Job, Shelf, Shelved};
-use super::vault::Workload;
+use super::vault::{Guests, Party, Workload};
 use crate::base::{BootTime, Clock, ClusterId, ServiceId, VersionId};
 use crate::domain::MountKind;
 use crate::seal::SessionKey;
@@ -51,6 +52,8 @@ pub enum Report {
 #[derive(Clone, Debug)]
 pub struct Worker {
     orders: Arc<Orders>,
+    /// Services about which a note waits.
+    noting: Arc<Mutex<BTreeSet<ServiceId>>>,
 }
 
 #[derive(Debug)]
@@ -66,7 +69,7 @@ impl Drop for Orders {
 enum Order {
     Job { job: Job, key: Option<Arc<SessionKey>> },
     End,
-    Note { service: ServiceId, using: Vec<Workload>, roster: Vec<u8>, noted: oneshot::Sender<()> },
+    Note { service: ServiceId, guests: Guests },
     Finished { service: ServiceId, failed: Option<Failed>, changed: bool, put: bool },
     Shown(ServiceId),
 }
@@ -84,6 +87,7 @@ struct Foreman {
     showing: BTreeMap<ServiceId, bool>,
     /// Parts tell here that they are done.
     orders: Sender<Order>,
+    noting: Arc<Mutex<BTreeSet<ServiceId>>>,
     reports: mpsc::UnboundedSender<Report>,
 }
 
@@ -109,6 +113,7 @@ impl Worker {
     ) -> std::io::Result<(Self, mpsc::UnboundedReceiver<Report>)> {
         let (orders, taken) = channel();
         let (reports, reported) = mpsc::unbounded_channel();
+        let noting = Arc::<Mutex<_>>::default();
         let foreman = Foreman {
             hands: Arc::new(Hands { mounts, clock, cluster }),
             book,
@@ -117,11 +122,12 @@ impl Worker {
             using: BTreeMap::new(),
             showing: BTreeMap::new(),
             orders: orders.clone(),
+            noting: Arc::clone(&noting),
             reports,
         };
         let thread = std::thread::Builder::new().name("mounts".to_owned());
         thread.spawn(move || foreman.work(&taken))?;
-        Ok((Self { orders: Arc::new(Orders(orders)) }, reported))
+        Ok((Self { orders: Arc::new(Orders(orders)), noting }, reported))
     }
 
     /// Has a job done; a [`Report::Done`] follows. False: the worker is gone.
@@ -136,18 +142,13 @@ impl Worker {
         self.orders.0.send(Order::End).ok();
     }
 
-    /// Has noted who uses a service's files. Resolves once that is on disk.
-    #[must_use]
-    pub fn note(
-        &self,
-        service: ServiceId,
-        using: Vec<Workload>,
-        roster: Vec<u8>,
-    ) -> oneshot::Receiver<()> {
-        let (noted, receiver) = oneshot::channel();
-        // A worker that is gone drops the sender: the receiver then fails.
-        self.orders.0.send(Order::Note { service, using, roster, noted }).ok();
-        receiver
+    /// Has noted in a service's mount who uses it, as `guests` say when the worker gets to
+    /// it: notes of one service that wait are one.
+    pub fn note(&self, service: ServiceId, guests: &Guests) {
+        if self.noting.lock().insert(service) {
+            // A worker that is gone keeps no mounts.
+            self.orders.0.send(Order::Note { service, guests: guests.clone() }).ok();
+        }
     }
 }
 
@@ -189,12 +190,15 @@ impl Foreman {
     fn order(&mut self, order: Order) -> bool {
         match order {
             Order::Job { job, key } => self.job(job, key.as_ref()),
-            Order::Note { service, using, roster, noted } => {
-                self.using.insert(service, using.clone());
+            Order::Note { service, guests } => {
+                self.noting.lock().remove(&service);
+                let using = guests.of(service, Party::using);
+                if using.is_empty() {
+                    self.using.remove(&service);
+                } else {
+                    self.using.insert(service, using.clone());
+                }
                 self.lanes.give(service, Part::Workloads(using));
-                self.book.save_roster(&roster);
-                // Whoever waited may have gone.
-                noted.send(()).ok();
             }
             Order::Finished { service, failed, changed, put } => {
                 self.finished(service, failed, changed, put);

@@ -1,6 +1,11 @@
 //! Every workload of this machine, each followed by a task of its own.
+//!
+//! A process is one workload, however often it claims. What is held for one (a descriptor
+//! of its main process, or of one that is left of it, and its mount namespace) is counted
+//! as its user's, and given back when it ends. A change costs what it changes: it is told
+//! to `guests`, to the worker (one note a service, however many wait) and to `notes`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -9,23 +14,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
+use self::looks::Looks;
 use crate::agent::mount::Adopted;
+use crate::agent::notes::Notes;
 use crate::agent::session::WorkloadId;
-use crate::agent::vault::{Guests, Member, Party, Workload};
+use crate::agent::vault::{Guests, Member, Workload, is_by_hand};
 use crate::agent::worker::Worker;
-use crate::agent::workload::{Enclosure, Process, Record, namespace_of, roster};
+use crate::agent::workload::{Census, Enclosure, NO_NAMESPACE, Process, Record};
 use crate::base::ServiceId;
+use crate::transport::{Most, Share, Shares};
 
+mod looks;
+
+/// Workloads of one user but root, where there are places for more: more than a service
+/// has processes on one machine.
+const PER_USER: usize = 2_048;
 /// Looks that must find nobody before a namespace counts as empty: one look is
 /// not a single instant.
 const LOOKS: u32 = 2;
 /// Wait before looking again where looking failed.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Stands for what is up by hand: the first process, which never ends.
-const FIRST: Workload = Workload { pid: 1, started: 0 };
+/// Threads that look at callers at a time, of root and of all others: a caller decides how
+/// long its list of mounts is.
+const LOOKING: usize = 2;
 
 /// All workloads. Clones see the same.
 #[derive(Clone, Debug)]
@@ -34,12 +48,14 @@ pub struct Workloads(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     worker: Worker,
+    notes: Notes,
     ended: mpsc::UnboundedSender<WorkloadId>,
-    boot_id: String,
     /// Who may open where the agent is asked.
     guests: Guests,
-    /// Workloads at once: each holds two descriptors.
-    most: usize,
+    shares: Shares,
+    looks: Looks,
+    roots: Semaphore,
+    others: Semaphore,
     list: Mutex<List>,
 }
 
@@ -47,12 +63,16 @@ struct Shared {
 struct List {
     next: u64,
     entries: BTreeMap<WorkloadId, Entry>,
+    processes: HashMap<Workload, WorkloadId>,
+    /// Which workload each mark is of.
+    marks: HashMap<u64, WorkloadId>,
     manual: BTreeSet<ServiceId>,
 }
 
 #[derive(Debug)]
 struct Entry {
     main: Workload,
+    uid: u32,
     service: Option<ServiceId>,
     enclosure: watch::Sender<Option<Enclosure>>,
     /// The namespace of the enclosure: its number is nobody else's meanwhile.
@@ -61,7 +81,10 @@ struct Entry {
     live: Option<PathBuf>,
     /// Who is left of it, once the main process is gone.
     left: Vec<Workload>,
+    /// Claims of it that are not answered yet.
+    claims: usize,
     task: Option<AbortHandle>,
+    _share: Option<Share>,
 }
 
 impl Entry {
@@ -70,6 +93,11 @@ impl Entry {
         let held = self.held.as_ref().and(*self.enclosure.borrow());
         let namespace = held.map(|enclosure| enclosure.namespace);
         Member { main: self.main, left: self.left.clone(), namespace }
+    }
+
+    fn record(&self) -> Option<Record> {
+        let enclosure = *self.enclosure.borrow();
+        Some(Record { service: self.service?, main: self.main, uid: self.uid, enclosure })
     }
 }
 
@@ -81,48 +109,142 @@ impl Drop for Entry {
     }
 }
 
+/// A process that claims, for as long as it is not answered: one that gets nothing is
+/// followed no more.
+#[derive(Debug)]
+pub struct Claimed {
+    of: Arc<Shared>,
+    id: WorkloadId,
+}
+
+impl Claimed {
+    /// The workload that the process is.
+    #[must_use]
+    pub fn id(&self) -> WorkloadId {
+        self.id
+    }
+
+    /// It got what it claimed. Resolves once that is written down.
+    #[must_use]
+    pub fn assign(&self, service: ServiceId, live: &Path) -> oneshot::Receiver<()> {
+        let mut list = self.of.list.lock();
+        if let Some(entry) = list.entries.get_mut(&self.id) {
+            entry.service = Some(service);
+            entry.live = Some(live.to_owned());
+        }
+        self.of.note(&list, self.id, service)
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        let mut list = self.of.list.lock();
+        let Some(entry) = list.entries.get_mut(&self.id) else { return };
+        entry.claims = entry.claims.saturating_sub(1);
+        if entry.claims == 0 && entry.service.is_none() {
+            list.remove(self.id);
+        }
+    }
+}
+
+/// Why a process is not followed.
+#[derive(Debug, thiserror::Error)]
+pub enum NotFollowed {
+    /// It can't be looked at.
+    #[error(transparent)]
+    Unseen(#[from] io::Error),
+    /// There are too many of this user's, or in all.
+    #[error("user {0} has as many processes with secrets as it may have here")]
+    TooMany(u32),
+}
+
+impl NotFollowed {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Unseen(_) => "is it in another pid namespace than the agent?",
+            Self::TooMany(_) => "end some, or raise the agent's limit of open files",
+        }
+    }
+}
+
+impl List {
+    fn remove(&mut self, workload: WorkloadId) -> Option<Entry> {
+        let entry = self.entries.remove(&workload)?;
+        if self.processes.get(&entry.main) == Some(&workload) {
+            self.processes.remove(&entry.main);
+        }
+        if let Some(enclosure) = *entry.enclosure.borrow() {
+            self.unmark(workload, enclosure);
+        }
+        Some(entry)
+    }
+
+    fn unmark(&mut self, workload: WorkloadId, enclosure: Enclosure) {
+        if let Some(mark) = enclosure.mark.filter(|mark| self.marks.get(mark) == Some(&workload)) {
+            self.marks.remove(&mark);
+        }
+    }
+
+    /// A mark is one workload's: another one that shows it was made by a process of it.
+    fn mark(&mut self, workload: WorkloadId, enclosure: &mut Enclosure) {
+        let free = |mark: &u64| *self.marks.entry(*mark).or_insert(workload) == workload;
+        enclosure.mark = enclosure.mark.filter(free);
+    }
+}
+
 impl Workloads {
     /// None yet, and never more than `most`. What ends is told to `ended`, who they are to
-    /// `guests`.
+    /// `guests` and `notes`.
     #[must_use]
     pub fn new(
         worker: Worker,
-        boot_id: String,
+        notes: Notes,
         guests: Guests,
         most: usize,
         ended: mpsc::UnboundedSender<WorkloadId>,
     ) -> Self {
-        Self(Arc::new(Shared { worker, ended, boot_id, guests, most, list: Mutex::default() }))
+        Self(Arc::new(Shared {
+            worker,
+            notes,
+            ended,
+            guests,
+            shares: Shares::new(Most::of(most, PER_USER)),
+            looks: Looks::default(),
+            roots: Semaphore::new(LOOKING),
+            others: Semaphore::new(LOOKING),
+            list: Mutex::default(),
+        }))
     }
 
     /// A process claims; it is followed from here on.
     ///
     /// # Errors
     /// It is gone, or there are too many.
-    pub fn claim(&self, pid: i32) -> io::Result<WorkloadId> {
-        let process = Process::open(pid)?;
-        self.follow(Some(process), None, None, None)
-            .ok_or_else(|| io::ErrorKind::QuotaExceeded.into())
-    }
-
-    /// It got what it claimed. Resolves once that is written down.
-    #[must_use]
-    pub fn assign(
-        &self,
-        workload: WorkloadId,
-        service: ServiceId,
-        live: &Path,
-    ) -> oneshot::Receiver<()> {
-        if let Some(entry) = self.0.list.lock().entries.get_mut(&workload) {
-            entry.service = Some(service);
-            entry.live = Some(live.to_owned());
+    pub async fn claim(&self, uid: u32, pid: i32) -> Result<Claimed, NotFollowed> {
+        let process = self.0.aside(uid, move || Process::open(pid)).await?;
+        let mut list = self.0.list.lock();
+        if let Some(known) = list.processes.get(&process.id).copied()
+            && let Some(entry) = list.entries.get_mut(&known)
+        {
+            entry.claims = entry.claims.saturating_add(1);
+            return Ok(Claimed { of: Arc::clone(&self.0), id: known });
         }
-        self.0.note(service)
-    }
-
-    /// It did not: nobody follows it any more.
-    pub fn forget(&self, workload: WorkloadId) {
-        self.0.list.lock().entries.remove(&workload);
+        let share = self.0.shares.take(uid, 1).ok_or(NotFollowed::TooMany(uid))?;
+        let follow = Follow {
+            main: process.id,
+            uid,
+            service: None,
+            enclosure: None,
+            held: None,
+            share: Some(share),
+        };
+        let id = self.follow(&mut list, follow, Some(process));
+        if let Some(entry) = list.entries.get_mut(&id) {
+            entry.claims = 1;
+        }
+        Ok(Claimed { of: Arc::clone(&self.0), id })
     }
 
     /// A process that was granted a service says that it stands in its private
@@ -130,127 +252,176 @@ impl Workloads {
     ///
     /// # Errors
     /// It was not granted anything, or its namespace is not private.
-    pub fn enclose(&self, pid: i32) -> io::Result<oneshot::Receiver<()>> {
-        let process = Process::open(pid)?;
-        let held = process.hold_namespace()?;
-        let namespace = held.metadata()?.ino();
-        // The first process's may be closed to an agent that runs in a container.
-        let first = namespace_of("1").ok();
-        if namespace == namespace_of("self")? || Some(namespace) == first {
-            return Err(io::Error::other("it has no mount namespace of its own"));
+    pub async fn enclose(&self, uid: u32, pid: i32) -> io::Result<oneshot::Receiver<()>> {
+        let shared = Arc::clone(&self.0);
+        let looked = self.0.aside(uid, move || {
+            let process = Process::open(pid)?;
+            let (service, live) = shared.granted(process.id)?;
+            let device = std::fs::metadata(live)?.dev();
+            Ok((process.id, Enclosure::of(&process, device, service)?))
+        });
+        let (main, (mut enclosure, held)) = looked.await?;
+        let mut list = self.0.list.lock();
+        let gone = || io::Error::from(io::ErrorKind::NotFound);
+        let id = list.processes.get(&main).copied().ok_or_else(gone)?;
+        let before = list.entries.get(&id).and_then(|entry| *entry.enclosure.borrow());
+        if let Some(before) = before {
+            list.unmark(id, before);
         }
-        let (service, live) = {
-            let list = self.0.list.lock();
-            let entry = list.entries.values().find(|entry| entry.main == process.id);
-            let granted = entry.and_then(|entry| Some((entry.service?, entry.live.clone()?)));
-            granted.ok_or_else(|| io::Error::other("it was not granted a service"))?
-        };
-        let device = std::fs::metadata(live)?.dev();
-        let enclosure = Enclosure { namespace, device, service };
-        {
-            let mut list = self.0.list.lock();
-            for entry in list.entries.values_mut().filter(|entry| entry.main == process.id) {
-                entry.held = Some(held.try_clone()?);
-                entry.enclosure.send_replace(Some(enclosure));
-            }
-        }
-        Ok(self.0.note(service))
+        list.mark(id, &mut enclosure);
+        let entry = list.entries.get_mut(&id).ok_or_else(gone)?;
+        entry.held = Some(held);
+        entry.enclosure.send_replace(Some(enclosure));
+        Ok(self.0.note(&list, id, enclosure.service))
     }
 
-    /// Which services are up by hand: written down with the workloads.
+    /// Which services are up by hand: noted with the workloads.
     pub fn set_manual(&self, manual: &BTreeSet<ServiceId>) {
-        let changed: Vec<ServiceId> = {
-            let mut list = self.0.list.lock();
-            let changed = list.manual.symmetric_difference(manual).copied().collect();
-            list.manual.clone_from(manual);
-            changed
-        };
-        for service in changed {
-            drop(self.0.note(service));
+        let mut list = self.0.list.lock();
+        if list.manual == *manual {
+            return;
         }
+        for service in list.manual.symmetric_difference(manual) {
+            self.0.guests.change(*service, |party| party.by_hand = manual.contains(service));
+            self.0.worker.note(*service, &self.0.guests);
+        }
+        list.manual.clone_from(manual);
     }
 
     /// Looks again at what an earlier agent wrote down: those that live are followed.
     #[must_use]
-    pub fn adopt(&self, roster: &str, mounts: &[Adopted]) -> Vec<(WorkloadId, ServiceId)> {
-        let mut records = roster::read(roster, &self.0.boot_id);
+    pub fn adopt(
+        &self,
+        mut records: Vec<Record>,
+        mounts: &[Adopted],
+    ) -> Vec<(WorkloadId, ServiceId)> {
         // What only the mounts know: the list was lost, or is older.
+        let known: BTreeSet<Workload> = records.iter().map(|record| record.main).collect();
         for adopted in mounts {
-            for main in adopted.workloads.iter().filter(|main| main.pid != FIRST.pid) {
-                if !records.iter().any(|record| record.main == *main) {
-                    records.push(Record { service: adopted.service, main: *main, enclosure: None });
-                }
+            let unknown = |main: &&Workload| !is_by_hand(**main) && !known.contains(main);
+            for main in adopted.workloads.iter().filter(unknown) {
+                let (service, main) = (adopted.service, *main);
+                records.push(Record { service, main, uid: 0, enclosure: None });
             }
         }
+        let enclosures: Vec<Enclosure> = records.iter().filter_map(|one| one.enclosure).collect();
+        let census = Census::look(&enclosures).unwrap_or_else(|error| {
+            tracing::error!(event = "workload_not_followed", %error);
+            Census::default()
+        });
+        let mut list = self.0.list.lock();
         let mut alive = Vec::new();
         for record in records {
             let main = Process::again(record.main);
-            // With the main process gone, only others vouch for the namespace's number.
-            let mut others = Vec::new();
-            let enclosure = record.enclosure.filter(|enclosure| {
-                if main.is_none() {
-                    others = enclosure.members().unwrap_or_default();
-                    others.retain(|member| enclosure.still_shows(member.id.pid));
-                }
-                main.is_some() || !others.is_empty()
-            });
-            let held = enclosure.and_then(|enclosure| {
-                let held = main.iter().chain(&others).filter_map(|one| one.hold_namespace().ok());
-                held.into_iter().find(|held| {
-                    held.metadata().is_ok_and(|about| about.ino() == enclosure.namespace)
-                })
-            });
+            let (enclosure, held) = again(&record, main.as_ref(), &census);
             if main.is_none() && enclosure.is_none() {
                 continue;
             }
-            if let Some(workload) = self.follow(main, Some(&record), enclosure, held) {
-                alive.push((workload, record.service));
-            }
+            let follow = Follow {
+                main: record.main,
+                uid: record.uid,
+                service: Some(record.service),
+                enclosure,
+                held,
+                // Whoever lives is followed, also beyond its user's share.
+                share: self.0.shares.take(record.uid, 1),
+            };
+            let workload = self.follow(&mut list, follow, main);
+            drop(self.0.note(&list, workload, record.service));
+            alive.push((workload, record.service));
         }
-        let services: BTreeSet<ServiceId> = alive.iter().map(|(_, service)| *service).collect();
-        for service in services.into_iter().chain(mounts.iter().map(|adopted| adopted.service)) {
-            drop(self.0.note(service));
+        drop(list);
+        for adopted in mounts {
+            self.0.worker.note(adopted.service, &self.0.guests);
         }
+        self.0.notes.open();
         alive
     }
 
-    fn follow(
-        &self,
-        main: Option<Process>,
-        record: Option<&Record>,
-        enclosure: Option<Enclosure>,
-        held: Option<File>,
-    ) -> Option<WorkloadId> {
-        let id = main.as_ref().map(|main| main.id).or(record.map(|record| record.main))?;
+    /// Writes down what waits, for the next agent; nothing is written any more after it.
+    pub async fn close(&self) {
+        self.0.notes.close().await;
+    }
+
+    fn follow(&self, list: &mut List, follow: Follow, main: Option<Process>) -> WorkloadId {
+        let Follow { main: id, uid, service, mut enclosure, held, share } = follow;
+        list.next = list.next.saturating_add(1);
+        let workload = WorkloadId(list.next);
+        if let Some(enclosure) = &mut enclosure {
+            list.mark(workload, enclosure);
+        }
         let (sender, enclosed) = watch::channel(enclosure);
+        let task = tokio::spawn(Shared::watch(self.0.clone(), workload, main, enclosed));
         let entry = Entry {
             main: id,
-            service: record.map(|record| record.service),
+            uid,
+            service,
             enclosure: sender,
             held,
             live: None,
             left: vec![id],
-            task: None,
+            claims: 0,
+            task: Some(task.abort_handle()),
+            _share: share,
         };
-        let workload = {
-            let mut list = self.0.list.lock();
-            if list.entries.len() >= self.0.most {
-                return None;
-            }
-            list.next = list.next.saturating_add(1);
-            let workload = WorkloadId(list.next);
-            list.entries.insert(workload, entry);
-            workload
-        };
-        let task = tokio::spawn(Shared::watch(self.0.clone(), workload, main, enclosed));
-        if let Some(entry) = self.0.list.lock().entries.get_mut(&workload) {
-            entry.task = Some(task.abort_handle());
-        }
-        Some(workload)
+        list.entries.insert(workload, entry);
+        list.processes.insert(id, workload);
+        workload
     }
 }
 
+/// A workload that is to be followed.
+#[derive(Debug)]
+struct Follow {
+    main: Workload,
+    uid: u32,
+    service: Option<ServiceId>,
+    enclosure: Option<Enclosure>,
+    held: Option<File>,
+    share: Option<Share>,
+}
+
+/// What an enclosure that was written down is now, and its namespace where it can be held.
+fn again(
+    record: &Record,
+    main: Option<&Process>,
+    census: &Census,
+) -> (Option<Enclosure>, Option<File>) {
+    let Some(mut enclosure) = record.enclosure else { return (None, None) };
+    let (others, one) = census.members(enclosure);
+    // With the main process gone, only others vouch for the namespace's number.
+    let vouched = main.is_some() || others.iter().any(|one| enclosure.still_shows(one.pid));
+    if !vouched {
+        return (None, None);
+    }
+    let mut held = main.into_iter().chain(&one).filter_map(|one| one.hold_namespace().ok());
+    let held = held.find(|held| held.metadata().is_ok_and(|it| it.ino() == enclosure.namespace));
+    if held.is_none() {
+        // The number may be a stranger's any time: copies are known by the mark.
+        enclosure.namespace = NO_NAMESPACE;
+    }
+    (Some(enclosure), held)
+}
+
 impl Shared {
+    /// Looks at a process in a thread that may take its time. Root doesn't wait for others.
+    async fn aside<T: Send + 'static>(
+        &self,
+        uid: u32,
+        look: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let threads = if uid == 0 { &self.roots } else { &self.others };
+        let _turn = threads.acquire().await.map_err(io::Error::other)?;
+        tokio::task::spawn_blocking(look).await.map_err(io::Error::other)?
+    }
+
+    fn granted(&self, main: Workload) -> io::Result<(ServiceId, PathBuf)> {
+        let list = self.list.lock();
+        let entry = list.processes.get(&main).and_then(|id| list.entries.get(id));
+        let granted = entry.and_then(|entry| Some((entry.service?, entry.live.clone()?)));
+        granted.ok_or_else(|| io::Error::other("it was not granted a service"))
+    }
+
     async fn watch(
         self: Arc<Self>,
         workload: WorkloadId,
@@ -269,84 +440,68 @@ impl Shared {
         self.end(workload);
     }
 
-    /// Waits for the last process of a namespace whose first one is gone.
+    /// Waits for the last process of a namespace whose first one is gone. One of them is
+    /// held at a time, however many there are.
     async fn wait_for_others(&self, workload: WorkloadId, enclosure: Enclosure) {
+        let _wanted = self.looks.want(enclosure);
         let mut nobody = 0;
         while nobody < LOOKS {
-            let looked = tokio::task::spawn_blocking(move || enclosure.members()).await;
-            let members = match looked {
-                Ok(Ok(members)) => members,
-                Ok(Err(error)) => {
+            let (left, one) = match self.looks.members(enclosure).await {
+                Ok(found) => found,
+                Err(error) => {
                     tracing::error!(event = "workload_not_followed", %error);
                     tokio::time::sleep(AGAIN).await;
                     continue;
                 }
-                // The runtime is going down.
-                Err(_) => return,
             };
-            if members.is_empty() {
+            let Some(one) = one else {
                 nobody += 1;
                 continue;
-            }
+            };
             nobody = 0;
-            self.only_left(workload, members.iter().map(|member| member.id).collect());
-            for member in members {
-                if let Err(error) = member.gone().await {
-                    tracing::error!(event = "workload_not_followed", %error);
-                    tokio::time::sleep(AGAIN).await;
-                }
+            self.only_left(workload, left);
+            if let Err(error) = one.gone().await {
+                tracing::error!(event = "workload_not_followed", %error);
+                tokio::time::sleep(AGAIN).await;
             }
         }
     }
 
     fn only_left(&self, workload: WorkloadId, left: Vec<Workload>) {
-        let service = {
-            let mut list = self.list.lock();
-            let entry = list.entries.get_mut(&workload);
-            entry.and_then(|entry| {
-                entry.left = left;
-                entry.service
-            })
-        };
-        if let Some(service) = service {
-            drop(self.note(service));
+        let mut list = self.list.lock();
+        let Some(entry) = list.entries.get_mut(&workload) else { return };
+        if entry.left == left {
+            return;
+        }
+        entry.left = left;
+        if let Some(service) = entry.service {
+            drop(self.note(&list, workload, service));
         }
     }
 
     fn end(&self, workload: WorkloadId) {
-        let entry = self.list.lock().entries.remove(&workload);
-        let Some(mut entry) = entry else { return };
+        let mut list = self.list.lock();
+        let Some(mut entry) = list.remove(workload) else { return };
         // This task itself is about to end: it is not to be aborted before it has told.
         entry.task = None;
         if let Some(service) = entry.service {
-            drop(self.note(service));
+            drop(self.note(&list, workload, service));
         }
+        drop(list);
+        drop(entry);
         // Nobody listens once the agent ends.
         self.ended.send(workload).ok();
     }
 
-    fn note(&self, service: ServiceId) -> oneshot::Receiver<()> {
-        let list = self.list.lock();
-        let of_service = list.entries.values().filter(|entry| entry.service == Some(service));
-        let party = Party {
-            by_hand: list.manual.contains(&service),
-            members: of_service.map(Entry::member).collect(),
-        };
-        let left = party.members.iter().flat_map(|member| member.left.iter().copied());
-        let mut using: Vec<Workload> = left.collect();
-        if party.by_hand {
-            using.push(FIRST);
-        }
-        self.guests.set(service, party);
-        let records: Vec<Record> = list
-            .entries
-            .values()
-            .filter_map(|entry| {
-                let enclosure = *entry.enclosure.borrow();
-                Some(Record { service: entry.service?, main: entry.main, enclosure })
-            })
-            .collect();
-        // Within the lock, so that notes arrive in the order of what they say.
-        self.worker.note(service, using, roster::write(&self.boot_id, &records))
+    /// Tells whoever keeps lists how it is with a workload, within the lock, so that it
+    /// arrives in the order in which it came about.
+    fn note(&self, list: &List, workload: WorkloadId, service: ServiceId) -> oneshot::Receiver<()> {
+        let entry = list.entries.get(&workload);
+        self.guests.change(service, |party| match entry {
+            Some(entry) => party.put(workload.0, entry.member()),
+            None => party.take(workload.0),
+        });
+        self.worker.note(service, &self.guests);
+        self.notes.note(workload.0, entry.and_then(Entry::record))
     }
 }

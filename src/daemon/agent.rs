@@ -24,7 +24,7 @@ use crate::agent::{Book, BookError, Driver, Links, Machine, Worker, shelf_of};
 use crate::base::{AgentPlaces, Clock, Disk, Name, OtherFormat, draw};
 use crate::ca::{IdentityError, JoinToken};
 use crate::host::{RealDisk, SystemClock, os_dice, raise_open_files};
-use crate::transport::{ClientTls, Credentials, serve_local};
+use crate::transport::{ClientTls, Credentials, serve_local_behind};
 
 /// Everybody may connect: who may do what is decided call by call.
 const SOCKET_MODE: u32 = 0o666;
@@ -67,7 +67,8 @@ pub async fn run(
     let (stage, stages) = watch::channel(Stage::Joining(String::new()));
     let routes = LocalService::routes(stages, Arc::clone(&machinery.clock));
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let socket = tokio::spawn(serve_local(listener, routes, places.local, async {
+    let doors = LocalService::doors();
+    let socket = tokio::spawn(serve_local_behind(doors, listener, routes, places.local, async {
         // Dropped is as good as sent.
         ended.await.ok();
     }));
@@ -98,7 +99,8 @@ async fn serve(
     let boot = boot_id().map_err(|error| machine("boot id", &error))?;
     let book = Book::new(Arc::clone(&machinery.disk), &config.data_dir);
     let memory = book.load().map_err(|error| book_failure(&error))?;
-    let roster = book.load_roster().map_err(|error| book_failure(&error))?.unwrap_or_default();
+    let roster = book.load_roster(&boot).map_err(|error| book_failure(&error))?;
+    let notes = book.notes(&boot).map_err(|error| machine("a thread", &error))?;
     let guests = Guests::default();
     let reads = Reads::new(draw(&mut *os_dice()));
     let serving = Needs {
@@ -121,8 +123,8 @@ async fn serve(
         Worker::start(mounts, book, Arc::clone(&machinery.clock), member.cluster)
             .map_err(|error| machine("a thread", &error))?;
     let (ended, ends) = mpsc::unbounded_channel();
-    let workloads = Workloads::new(worker.clone(), boot.clone(), guests, places.workloads, ended);
-    let alive = workloads.adopt(&roster, &adopted);
+    let workloads = Workloads::new(worker.clone(), notes, guests, places.workloads, ended);
+    let alive = workloads.adopt(roster, &adopted);
     let links = links(&member, machinery, &boot, reads)?;
     let clock = Arc::clone(&machinery.clock);
     let (driver, handle) = Driver::new(session, links, (worker, reports), (workloads, ends), clock);

@@ -7,12 +7,14 @@
 mod bounds;
 mod client;
 mod cuts;
+mod doors;
 mod local;
 mod peer;
 mod problem;
 pub mod rpc;
 mod served;
 mod server;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -21,8 +23,10 @@ mod verify;
 pub use bounds::Rate;
 pub use client::{ConnectError, Expect, connect};
 pub use cuts::Cuts;
-pub use local::{LocalCaller, connect_local, local_caller, serve_local};
+pub use doors::{Doors, Gate};
+pub use local::{LocalCaller, connect_local, local_caller, serve_local, serve_local_behind};
 pub use peer::{Caller, Peer, caller};
 pub use problem::{problem_status, read_problem};
 pub use server::serve;
+pub use shares::{Most, Share, Shares};
 pub use tls::{ClientTls, Credentials, ServerTls};

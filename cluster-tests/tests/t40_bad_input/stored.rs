@@ -302,8 +302,8 @@ fn every_file_of_an_agent_damaged_in_every_way() {
         ("state.toml", &LOST, Some(20), "/data/state.toml"),
         // What the leader tells again.
         ("state.toml", &[Cut, Gone], None, ""),
-        ("workloads.toml", &LOST, Some(20), "/data/workloads.toml"),
-        ("workloads.toml", &[Cut], None, ""),
+        ("workloads", &LOST, Some(20), "/data/workloads"),
+        ("workloads", &[Cut], None, ""),
         ("lock", &[Garbage, Gone], None, ""),
         ("lock", &[Folder], Some(23), "lock"),
     ];

@@ -5,20 +5,61 @@ use std::collections::BTreeSet;
 use super::core::{Link, Phase, Session};
 use super::intake::Placed;
 use super::types::{
-    Act, Claim, ClaimId, Claimant, Ending, Failed, Job, Ready, Refused, RefusedKind, WorkloadId,
+    Act, Claim, ClaimId, Claimant, Ending, Event, Failed, Job, Ready, Refused, RefusedKind,
+    WorkloadId,
 };
 use crate::base::{BootTime, Name, ServiceId};
 
 /// Milliseconds for which the removal of a service that stopped running is waited for.
 const LEAVING_MS: u64 = 2_000;
-/// Calls that may wait at once.
-const CLAIMS: usize = 4_096;
+/// Claims that may wait at once. The difference to [`CLAIMS_OF_OTHERS`] is root's alone.
+pub const CLAIMS: usize = 768;
+/// Claims of all users but root that may wait at once.
+pub const CLAIMS_OF_OTHERS: usize = 512;
+/// Claims of one user but root that may wait at once: each is a process that waits.
+pub const CLAIMS_PER_USER: usize = 128;
 
 /// A claim and whether its workload counts already.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) claim: Claim,
     counts: Option<ServiceId>,
+}
+
+/// Which claims an event may have made answerable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Any: what is here or known has changed, or time has passed.
+    All,
+    /// This one, which is new.
+    One(ClaimId),
+    /// None.
+    Nowhere,
+}
+
+impl Look {
+    /// A thousand processes that come and go cost a look at each, not a thousand.
+    pub(super) fn after(event: &Event) -> Self {
+        match event {
+            Event::Claimed(claim) => Self::One(claim.id),
+            Event::Withdrawn(_)
+            | Event::Ended(_)
+            | Event::Adopted { .. }
+            | Event::Down { .. }
+            | Event::Values { .. } => Self::Nowhere,
+            Event::Begin
+            | Event::Connected { .. }
+            | Event::Welcome(_)
+            | Event::Push(_)
+            | Event::Disconnected { .. }
+            | Event::Shelf(_)
+            | Event::Done(_)
+            | Event::Tick
+            | Event::Leave(_)
+            | Event::Left(_)
+            | Event::Stop { .. } => Self::All,
+        }
+    }
 }
 
 /// What becomes of a claim.
@@ -48,7 +89,7 @@ impl Session {
     /// The services that run here.
     #[must_use]
     pub fn running(&self) -> BTreeSet<ServiceId> {
-        self.workloads.values().chain(self.memory.manual.keys()).copied().collect()
+        self.crowd.services().chain(self.memory.manual.keys().copied()).collect()
     }
 
     /// The services that are up by hand.
@@ -58,27 +99,66 @@ impl Session {
     }
 
     pub(super) fn placed(&self, name: &str) -> Option<&Placed> {
-        let mut placed = self.memory.placed.iter().flatten();
-        placed.find(|placed| placed.name.as_str().eq_ignore_ascii_case(name))
+        let at = self.names.get(&name.to_ascii_lowercase())?;
+        self.memory.placed.as_ref()?.get(*at)
     }
 
     pub(super) fn claimed(&mut self, claim: Claim, acts: &mut Vec<Act>) {
         if !matches!(self.phase, Phase::Serving) {
             acts.push(Act::Refuse(claim.id, Refused::away("the agent is stopping")));
-        } else if self.claims.len() >= CLAIMS {
-            let text = format!("{CLAIMS} calls wait already");
-            acts.push(Act::Refuse(claim.id, Refused::no(text, "try again later".to_owned())));
+            return;
+        }
+        // A process claims one thing: whatever it asked for before is answered.
+        let same = |waiting: &Waiting| {
+            matches!(claim.what, Claimant::Process(_)) && waiting.claim.what == claim.what
+        };
+        let before = self.claims.iter().find(|(_, w)| same(w)).map(|(id, _)| *id);
+        if let Some(before) = before {
+            self.claims.remove(&before);
+            let text = "the same process has claimed again".to_owned();
+            acts.push(Act::Refuse(before, Refused::no(text, "one claim a process".to_owned())));
+        }
+        match self.has_room(claim.uid) {
+            Ok(()) => {
+                self.claims.insert(claim.id, Waiting { claim, counts: None });
+            }
+            Err(text) => {
+                let hint = "try again when some have been answered".to_owned();
+                acts.push(Act::Refuse(claim.id, Refused::no(text, hint)));
+            }
+        }
+    }
+
+    /// Whether one more claim of this user may wait.
+    fn has_room(&self, uid: u32) -> Result<(), String> {
+        let of = |root: bool| self.claims.values().filter(move |w| (w.claim.uid == 0) == root);
+        let own = of(false).filter(|waiting| waiting.claim.uid == uid).count();
+        let (all, most) = match uid {
+            0 => (self.claims.len(), CLAIMS),
+            _ => (of(false).count(), CLAIMS_OF_OTHERS),
+        };
+        if uid != 0 && own >= CLAIMS_PER_USER {
+            Err(format!("{CLAIMS_PER_USER} claims of user {uid} wait already"))
+        } else if all >= most {
+            Err(format!("{most} claims wait already"))
         } else {
-            self.claims.insert(claim.id, Waiting { claim, counts: None });
+            Ok(())
+        }
+    }
+
+    /// A claim ends with its call.
+    pub(super) fn withdrawn(&mut self, claim: ClaimId) {
+        let Some(waiting) = self.claims.remove(&claim) else { return };
+        if let Claimant::Process(workload) = waiting.claim.what {
+            self.crowd.gave_up(workload);
         }
     }
 
     pub(super) fn ended(&mut self, workload: WorkloadId, acts: &mut Vec<Act>) {
-        self.workloads.remove(&workload);
+        self.crowd.ended(workload);
         let theirs = |waiting: &Waiting| waiting.claim.what == Claimant::Process(workload);
-        let gone: Vec<ClaimId> =
-            self.claims.iter().filter(|(_, w)| theirs(w)).map(|(id, _)| *id).collect();
-        for id in gone {
+        let gone = self.claims.iter().find(|(_, w)| theirs(w)).map(|(id, _)| *id);
+        if let Some(id) = gone {
             self.claims.remove(&id);
             acts.push(Act::Refuse(id, Refused::no("the caller is gone".into(), String::new())));
         }
@@ -107,12 +187,12 @@ impl Session {
     pub(super) fn announce(&mut self, now: BootTime, acts: &mut Vec<Act>) {
         let mut running = self.running();
         running.retain(|service| !self.leaving.contains_key(service));
-        let always: BTreeSet<ServiceId> =
-            self.memory.placed.iter().flatten().filter(|p| p.always).map(|p| p.id).collect();
         let Link::Open(open) = &mut self.link else { return };
         if open.told == running {
             return;
         }
+        let always: BTreeSet<ServiceId> =
+            self.memory.placed.iter().flatten().filter(|p| p.always).map(|p| p.id).collect();
         for service in open.told.difference(&running) {
             if !always.contains(service) {
                 self.leaving.insert(*service, BootTime(now.0.saturating_add(LEAVING_MS)));
@@ -122,19 +202,33 @@ impl Session {
         acts.push(Act::Running(running));
     }
 
-    /// Answers every claim that can be answered.
-    pub(super) fn settle(&mut self, now: BootTime, acts: &mut Vec<Act>) {
-        let ids: Vec<ClaimId> = self.claims.keys().copied().collect();
+    /// Answers every claim that can be answered, among those that are looked at.
+    pub(super) fn settle(&mut self, now: BootTime, look: Look, acts: &mut Vec<Act>) {
+        let ids: Vec<ClaimId> = match look {
+            Look::All => self.claims.keys().copied().collect(),
+            Look::One(id) => vec![id],
+            Look::Nowhere => return,
+        };
         for id in ids {
             let Some(mut waiting) = self.claims.remove(&id) else { continue };
-            match self.judge(now, &mut waiting) {
-                Verdict::Waits => {
+            let verdict = self.judge(now, &mut waiting);
+            let workload = match waiting.claim.what {
+                Claimant::Process(workload) => Some(workload),
+                Claimant::Manual => None,
+            };
+            match (verdict, workload) {
+                (Verdict::Waits, _) => {
                     self.claims.insert(id, waiting);
                 }
-                Verdict::Granted(ready) => acts.push(Act::Grant(id, ready)),
-                Verdict::Refused(refused) => {
-                    if let Claimant::Process(workload) = waiting.claim.what {
-                        self.workloads.remove(&workload);
+                (Verdict::Granted(ready), workload) => {
+                    if let Some(workload) = workload {
+                        self.crowd.has(workload, ready.service);
+                    }
+                    acts.push(Act::Grant(id, ready));
+                }
+                (Verdict::Refused(refused), workload) => {
+                    if let Some(workload) = workload {
+                        self.crowd.gave_up(workload);
                     }
                     acts.push(Act::Refuse(id, refused));
                 }
@@ -159,12 +253,15 @@ impl Session {
         if claim.uid != 0 && claim.uid != placed.owner_uid {
             return Verdict::Refused(not_owner(&placed, claim.uid));
         }
+        if let Claimant::Process(workload) = claim.what
+            && self.crowd.granted(workload).is_some_and(|other| other != placed.id)
+        {
+            return Verdict::Refused(has_another(&placed));
+        }
         if waiting.counts.is_none() {
             waiting.counts = Some(placed.id);
             match waiting.claim.what {
-                Claimant::Process(workload) => {
-                    self.workloads.insert(workload, placed.id);
-                }
+                Claimant::Process(workload) => self.crowd.claims(workload, placed.id),
                 Claimant::Manual => {
                     self.memory.manual.insert(placed.id, placed.name.clone());
                     self.remember();
@@ -305,6 +402,13 @@ fn not_owner(placed: &Placed, uid: u32) -> Refused {
             "only root and its owner, user {}, may; change it with `skep service update {} --owner UID:GID`",
             placed.owner_uid, placed.name
         ),
+    )
+}
+
+fn has_another(placed: &Placed) -> Refused {
+    Refused::no(
+        format!("this process has another service's secrets: it can't have {}'s too", placed.name),
+        "a process has one service's: start another process for it, as a shell does".to_owned(),
     )
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::claims::Waiting;
-use super::intake::{Welcome, read_push};
+use super::claims::{Look, Waiting};
+use super::crowd::Crowd;
+use super::intake::{Placed, Welcome, read_push};
 use super::reconnect::Reconnect;
 use super::types::{
     Act, Cause, ClaimId, Done, Ending, Event, Failed, Hello, Job, Memory, Refused, Shelf,
-    WorkloadId,
 };
 use crate::base::{BootTime, ServiceId, limits};
 use crate::wire::api;
@@ -16,10 +16,12 @@ use crate::wire::api;
 #[derive(Debug)]
 pub struct Session {
     pub(super) memory: Memory,
+    /// Where in `memory.placed` each service stands, by its name in small letters.
+    pub(super) names: BTreeMap<String, usize>,
     pub(super) link: Link,
     pub(super) shelf: Shelf,
     pub(super) failed: BTreeMap<ServiceId, Failed>,
-    pub(super) workloads: BTreeMap<WorkloadId, ServiceId>,
+    pub(super) crowd: Crowd,
     pub(super) claims: BTreeMap<ClaimId, Waiting>,
     /// Told as no longer running, its removal not yet here; until when it is waited for.
     pub(super) leaving: BTreeMap<ServiceId, BootTime>,
@@ -91,12 +93,14 @@ impl Session {
     #[must_use]
     pub fn new(memory: Memory, shelf: Shelf, managers: &[String]) -> Self {
         let reconnect = Reconnect::new(managers.iter().chain(&memory.managers).cloned());
+        let names = names_of(memory.placed.as_deref());
         Self {
             memory,
+            names,
             link: Link::Idle,
             shelf,
             failed: BTreeMap::new(),
-            workloads: BTreeMap::new(),
+            crowd: Crowd::default(),
             claims: BTreeMap::new(),
             leaving: BTreeMap::new(),
             queue: VecDeque::new(),
@@ -113,6 +117,7 @@ impl Session {
     /// Takes an event and says what is to be done.
     pub fn step(&mut self, now: BootTime, event: Event) -> Vec<Act> {
         let mut acts = Vec::new();
+        let look = Look::after(&event);
         match event {
             Event::Begin => self.begin(now, &mut acts),
             Event::Connected { address } => self.link = Link::Reached { address },
@@ -123,10 +128,11 @@ impl Session {
                 self.disconnected(now, cause, jitter, &mut acts);
             }
             Event::Adopted { workload, service } => {
-                self.workloads.insert(workload, service);
+                self.crowd.has(workload, service);
             }
             Event::Shelf(shelf) => self.shelf = shelf,
             Event::Claimed(claim) => self.claimed(claim, &mut acts),
+            Event::Withdrawn(claim) => self.withdrawn(claim),
             Event::Ended(workload) => self.ended(workload, &mut acts),
             Event::Down { claim, name } => self.down(claim, &name, &mut acts),
             Event::Done(done) => self.done(done, &mut acts),
@@ -135,7 +141,7 @@ impl Session {
             Event::Left(answer) => self.left(answer, &mut acts),
             Event::Stop { wipe } => self.stop(wipe, &mut acts),
         }
-        self.go_on(now, &mut acts);
+        self.go_on(now, look, &mut acts);
         acts
     }
 
@@ -147,13 +153,14 @@ impl Session {
     }
 
     /// What follows from any event.
-    fn go_on(&mut self, now: BootTime, acts: &mut Vec<Act>) {
+    fn go_on(&mut self, now: BootTime, look: Look, acts: &mut Vec<Act>) {
         if self.phase == Phase::Ended {
             return;
         }
+        let due = self.next_tick().is_some_and(|due| due <= now);
         self.leaving.retain(|_, until| *until > now);
         self.greet(acts);
-        self.settle(now, acts);
+        self.settle(now, if due { Look::All } else { look }, acts);
         self.announce(now, acts);
         if self.busy.is_none() {
             match self.queue.pop_front() {
@@ -371,6 +378,7 @@ impl Session {
         match read_push(push, ahead) {
             Ok((placed, delivery)) => {
                 if let Some(placed) = placed {
+                    self.names = names_of(Some(&placed));
                     self.memory.placed = Some(placed);
                 }
                 self.queue.push_back(Job::Deliver(delivery));
@@ -441,4 +449,9 @@ impl Session {
         self.queue.push_back(Job::WipeBut(kept));
         self.phase = Phase::Stopping(ending);
     }
+}
+
+fn names_of(placed: Option<&[Placed]>) -> BTreeMap<String, usize> {
+    let placed = placed.unwrap_or_default().iter().enumerate();
+    placed.map(|(at, placed)| (placed.name.as_str().to_ascii_lowercase(), at)).collect()
 }

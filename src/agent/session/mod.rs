@@ -10,11 +10,13 @@
 //! 2. A hello is said only while no job is under way, so that what it says is so.
 //! 3. A lower revision, an older epoch, or another history with the same epoch
 //!    counter is never taken.
-//! 4. A service that the leader was told not to run is claimed again only after
+//! 4. A claim ends with its call, and a process has one claim and one service.
+//! 5. A service that the leader was told not to run is claimed again only after
 //!    its removal arrived: no workload starts on files about to go.
 
 mod claims;
 mod core;
+mod crowd;
 mod intake;
 mod reconnect;
 #[cfg(test)]
@@ -23,6 +25,7 @@ mod types;
 mod view;
 
 pub use self::core::Session;
+pub use claims::{CLAIMS, CLAIMS_OF_OTHERS, CLAIMS_PER_USER};
 pub use intake::{Delivery, Malformed, Placed, Unreadable, Welcome, read_push};
 pub use types::{
     Act, Cause, Claim, ClaimId, Claimant, Done, Ending, Event, Failed, Hello, Job, Memory, Ready,

@@ -54,6 +54,8 @@ pub enum Event {
     Shelf(Shelf),
     /// Somebody on this machine wants a service's secrets.
     Claimed(Claim),
+    /// Whoever claimed has hung up.
+    Withdrawn(ClaimId),
     /// The last process of a workload is gone.
     Ended(WorkloadId),
     /// A service is no longer wanted up by hand.

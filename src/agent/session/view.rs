@@ -119,9 +119,8 @@ impl Session {
     }
 
     fn service(&self, id: ServiceId, name: &str, placed: bool) -> ServiceView {
-        let processes = self.workloads.values().filter(|service| **service == id).count();
-        let by_hand = usize::from(self.memory.manual.contains_key(&id));
-        let workloads = u32::try_from(processes.saturating_add(by_hand)).unwrap_or(u32::MAX);
+        let by_hand = u32::from(self.memory.manual.contains_key(&id));
+        let workloads = self.crowd.count(id).saturating_add(by_hand);
         let shelved = self.shelf.get(&id);
         let whole = shelved.is_some_and(|shelved| shelved.digest.is_some());
         let failed = self.failed.get(&id);

@@ -24,7 +24,7 @@ use crate::ca::{CertificateRole, Issuer, PrivateKey, Root, Subject};
 use crate::host::{RealDisk, SystemClock, os_dice};
 use crate::seal::{DataKey, SessionHalf, SessionKey, ValueContext, seal_value};
 use crate::transport::rpc::api::delivery_server::{Delivery, DeliveryServer};
-use crate::transport::{ClientTls, Credentials, ServerTls, serve, serve_local};
+use crate::transport::{ClientTls, Credentials, ServerTls, serve, serve_local_behind};
 use crate::wire::api;
 
 pub(super) const CLUSTER: ClusterId = ClusterId::from_bytes([1; 16]);
@@ -270,7 +270,9 @@ impl Case {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let book = Book::new(Arc::new(RealDisk), self.folder.path());
         let memory = book.load().expect("loads");
-        let roster = book.load_roster().expect("loads").unwrap_or_default();
+        let boot = boot_id().expect("an id");
+        let roster = book.load_roster(&boot).expect("loads");
+        let notes = book.notes(&boot).expect("starts");
         let mut opened = None;
         // The thread of the agent before may still be on its way out.
         until("the root is free", || {
@@ -285,12 +287,12 @@ impl Case {
         let (ended, ends) = mpsc::unbounded_channel();
         let workloads = Workloads::new(
             worker.clone(),
-            boot_id().expect("an id"),
+            notes,
             crate::agent::vault::Guests::default(),
             crate::base::AgentPlaces::default().workloads,
             ended,
         );
-        let alive = workloads.adopt(&roster, &adopted);
+        let alive = workloads.adopt(roster, &adopted);
         let credentials = self.pki.credentials(CertificateRole::Worker(NODE));
         let links = Links {
             tls: ClientTls::new(&credentials, self.pki.fingerprint, Arc::clone(&clock)),
@@ -312,7 +314,8 @@ impl Case {
         let routes = LocalService::routes(stages, clock);
         tokio::spawn(async move {
             let _keep = keep;
-            serve_local(listener, routes, 64, std::future::pending()).await
+            let doors = LocalService::doors();
+            serve_local_behind(doors, listener, routes, 64, std::future::pending()).await
         });
         Running { handle, driving: tokio::spawn(driver.run(alive)), socket }
     }

@@ -117,7 +117,7 @@ async fn a_workload_counts_until_its_last_process_is_gone() {
             && fs::read_to_string(format!("/proc/{number}/comm")).is_ok_and(|c| c == "sleep\n")
     })
     .await;
-    agent.handle.enclosed(number).await.expect("known");
+    agent.handle.enclosed(0, number).await.expect("known");
     let inside = namespace(&number.to_string());
 
     // `kill -9`, and an agent that starts again: the other process still counts.

@@ -1,13 +1,17 @@
-//! Who may open a service's files where the agent itself is asked (FUSE): `workloads`
-//! says, `mount` looks. On a tmpfs nobody asks.
+//! Whose workloads a service has: `workloads` says, change by change; `mount` looks, where
+//! the agent itself is asked who may open (FUSE; on a tmpfs nobody asks), and for what it
+//! notes of a mount.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
 use super::Workload;
 use crate::base::ServiceId;
+
+/// Stands for what is up by hand: the first process, which never ends.
+const FIRST: Workload = Workload { pid: 1, started: 0 };
 
 /// The running workloads of every service. Clones see the same.
 #[derive(Clone, Debug, Default)]
@@ -18,8 +22,10 @@ pub struct Guests(Arc<RwLock<BTreeMap<ServiceId, Party>>>);
 pub struct Party {
     /// It is up by hand: nobody said which processes those are.
     pub by_hand: bool,
-    /// Its workloads.
-    pub members: Vec<Member>,
+    /// By number.
+    members: BTreeMap<u64, Member>,
+    /// Which member stands in which namespace.
+    namespaces: BTreeSet<(u64, u64)>,
 }
 
 /// One workload.
@@ -27,20 +33,57 @@ pub struct Party {
 pub struct Member {
     /// The process that it is known by.
     pub main: Workload,
-    /// Who is left of it, where the main process is gone.
+    /// Who is left of it, where the main process is gone: some, if they are many.
     pub left: Vec<Workload>,
     /// The private mount namespace in which its processes stand.
     pub namespace: Option<u64>,
 }
 
+impl Party {
+    /// Adds a workload, or says more of it.
+    pub fn put(&mut self, number: u64, member: Member) {
+        self.take(number);
+        self.namespaces.extend(member.namespace.map(|namespace| (namespace, number)));
+        self.members.insert(number, member);
+    }
+
+    /// It is gone.
+    pub fn take(&mut self, number: u64) {
+        let namespace = self.members.remove(&number).and_then(|member| member.namespace);
+        if let Some(namespace) = namespace {
+            self.namespaces.remove(&(namespace, number));
+        }
+    }
+
+    /// Whether there are none whose processes are known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The workload whose processes stand in this namespace.
+    #[must_use]
+    pub fn of_namespace(&self, namespace: u64) -> Option<&Member> {
+        let (_, number) = self.namespaces.range((namespace, 0)..=(namespace, u64::MAX)).next()?;
+        self.members.get(number)
+    }
+
+    /// Which processes use the service's files.
+    #[must_use]
+    pub fn using(&self) -> Vec<Workload> {
+        let left = self.members.values().flat_map(|member| member.left.iter().copied());
+        left.chain(self.by_hand.then_some(FIRST)).collect()
+    }
+}
+
 impl Guests {
-    /// Says who a service's workloads are from now on.
-    pub fn set(&self, service: ServiceId, party: Party) {
+    /// Changes what is known of a service's workloads.
+    pub fn change(&self, service: ServiceId, change: impl FnOnce(&mut Party)) {
         let mut parties = self.0.write();
-        if party == Party::default() {
+        let party = parties.entry(service).or_default();
+        change(party);
+        if *party == Party::default() {
             parties.remove(&service);
-        } else {
-            parties.insert(service, party);
         }
     }
 
@@ -50,5 +93,37 @@ impl Guests {
             Some(party) => look(party),
             None => look(&Party::default()),
         }
+    }
+}
+
+/// Whether this stands for what is up by hand, and is no workload.
+#[must_use]
+pub fn is_by_hand(workload: Workload) -> bool {
+    workload.pid == FIRST.pid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_come_change_and_go() {
+        let web = ServiceId::from_bytes([1; 16]);
+        let main = |pid| Workload { pid, started: 1 };
+        let member = |pid, namespace| Member { main: main(pid), left: vec![main(pid)], namespace };
+        let guests = Guests::default();
+        guests.change(web, |party| party.put(1, member(10, None)));
+        guests.change(web, |party| party.put(1, member(10, Some(5))));
+        guests.change(web, |party| party.put(2, member(20, Some(5))));
+        guests.change(web, |party| party.by_hand = true);
+        let in_five = || guests.of(web, |party| party.of_namespace(5).map(|one| one.main.pid));
+        assert_eq!(in_five(), Some(10));
+        assert_eq!(guests.of(web, Party::using), vec![main(10), main(20), FIRST]);
+        guests.change(web, |party| party.take(1));
+        assert_eq!(in_five(), Some(20));
+        guests.change(web, |party| party.take(2));
+        assert!(guests.of(web, Party::is_empty) && in_five().is_none());
+        guests.change(web, |party| party.by_hand = false);
+        assert!(guests.0.read().is_empty(), "nothing is kept of what is over");
     }
 }

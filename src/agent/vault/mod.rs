@@ -8,7 +8,7 @@
 mod guests;
 mod reads;
 
-pub use guests::{Guests, Member, Party};
+pub use guests::{Guests, Member, Party, is_by_hand};
 pub use reads::Reads;
 
 use std::collections::BTreeSet;

@@ -1,21 +1,21 @@
-//! One process, and the processes of one mount namespace.
+//! One process, and the mount namespace in which it stands.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
 
+use super::mounts;
 use crate::agent::vault::Workload;
 use crate::base::ServiceId;
 
-/// Where a private namespace shows the secrets.
-const SHOWN_AT: &str = "/run/secrets";
-/// What of a service's mount it shows there.
-const SHOWN: &str = "/live";
+/// Bytes of a process's `stat`: a name of 64 and some fifty numbers.
+const STAT_BYTES: u64 = 4 * 1024;
+/// In the place of a namespace's number where it is not held: no namespace has it.
+pub(in crate::agent) const NO_NAMESPACE: u64 = 0;
 
 /// A process that cannot be mistaken for a later one with its number.
 #[derive(Debug)]
@@ -84,53 +84,45 @@ pub struct Enclosure {
     pub namespace: u64,
     /// The device of the service's mount that it shows.
     pub device: u64,
+    /// The device of the file system that marks it and its copies.
+    pub mark: Option<u64>,
     /// Which service: services that the agent serves itself have one device.
     pub service: ServiceId,
 }
 
 impl Enclosure {
-    /// Processes that live in it, or in a namespace that was copied from it.
-    pub(in crate::agent) fn members(self) -> io::Result<Vec<Process>> {
-        let mut known: HashMap<u64, bool> = HashMap::from([(self.namespace, true)]);
-        let mut members = Vec::new();
-        for entry in fs::read_dir("/proc")? {
-            let name = entry?.file_name();
-            let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
-                continue;
-            };
-            // A process that goes while it is looked at is none.
-            let Ok(namespace) = namespace_of(&pid.to_string()) else { continue };
-            let inside =
-                *known.entry(namespace).or_insert_with(|| self.shown_to(pid).unwrap_or(false));
-            if !inside {
-                continue;
-            }
-            if let Ok(process) = Process::open(pid)
-                && process.namespace().is_ok_and(|now| now == namespace)
-            {
-                members.push(process);
-            }
+    /// The namespace in which a process stands, held: as long as it is, no other one gets
+    /// its number.
+    ///
+    /// # Errors
+    /// It is the agent's own or the first process's, or what the system says.
+    pub(in crate::agent) fn of(
+        process: &Process,
+        device: u64,
+        service: ServiceId,
+    ) -> io::Result<(Self, File)> {
+        let held = process.hold_namespace()?;
+        let namespace = held.metadata()?.ino();
+        // The first process's may be closed to an agent that runs in a container.
+        let first = namespace_of("1").ok();
+        if namespace == namespace_of("self")? || Some(namespace) == first {
+            return Err(io::Error::other("it has no mount namespace of its own"));
         }
-        Ok(members)
+        let shown = mounts::shown(&process.id.pid.to_string(), device, service)?;
+        // What others have mounted too is no mark: everybody would count.
+        let mark = shown.and_then(|shown| shown.mark).filter(|mark| {
+            !["self", "1"].iter().any(|who| mounts::has(who, *mark).unwrap_or(*who == "self"))
+        });
+        if process.is_gone()? {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok((Self { namespace, device, mark, service }, held))
     }
 
     /// Whether its namespace still is what it was: inode numbers are used again.
     pub(in crate::agent) fn still_shows(self, pid: u32) -> bool {
-        i32::try_from(pid).is_ok_and(|pid| self.shown_to(pid).unwrap_or(false))
-    }
-
-    /// Whether a process sees the service's mount where `skep exec` puts it.
-    fn shown_to(self, pid: i32) -> io::Result<bool> {
-        let (major, minor) = (rustix::fs::major(self.device), rustix::fs::minor(self.device));
-        let wanted = format!("{major}:{minor}");
-        let served = format!("/{}{SHOWN}", self.service);
-        let table = fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
-        Ok(table.lines().any(|line| {
-            let mut fields = line.split(' ').skip(2);
-            fields.next() == Some(&wanted)
-                && fields.next().is_some_and(|root| root == SHOWN || root == served)
-                && fields.next() == Some(SHOWN_AT)
-        }))
+        let shown = mounts::shown(&pid.to_string(), self.device, self.service);
+        shown.is_ok_and(|shown| shown.is_some_and(|shown| shown.mark == self.mark))
     }
 }
 
@@ -141,11 +133,16 @@ pub(in crate::agent) fn namespace_of(who: &str) -> io::Result<u64> {
 
 /// When a process started, in clock ticks since boot: field 22 of its `stat`.
 fn started(pid: i32) -> io::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The command's name stands in parentheses and may hold anything.
-    let after = stat.rsplit_once(')').map(|(_, rest)| rest);
-    let field = after.and_then(|rest| rest.split_whitespace().nth(19));
-    field.and_then(|field| field.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let mut stat = Vec::new();
+    File::open(format!("/proc/{pid}/stat"))?.take(STAT_BYTES).read_to_end(&mut stat)?;
+    start_in(&stat).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The command's name stands in parentheses and may hold anything, also what isn't text.
+fn start_in(stat: &[u8]) -> Option<u64> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end.checked_add(1)?..)?).ok()?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 /// Names this boot of the machine: process numbers of another mean nothing.
@@ -176,11 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn the_own_namespace_has_members() {
-        let own = namespace_of("self").expect("readable");
-        let enclosure =
-            Enclosure { namespace: own, device: u64::MAX, service: ServiceId::from_bytes([1; 16]) };
-        let members = enclosure.members().expect("a list");
-        assert!(members.iter().any(|process| process.id.pid == std::process::id()));
+    fn a_name_that_is_no_text_hides_no_process() {
+        let numbers: Vec<String> = (3..=52).map(|field| (field * 10).to_string()).collect();
+        for name in [&b"sh"[..], b"a) R 1 (b", b"\xff\xfe) \n", b""] {
+            let stat = [b"7 (", name, b") ", numbers.join(" ").as_bytes(), b"\n"].concat();
+            assert_eq!(start_in(&stat), Some(220), "{name:?}");
+        }
+        assert_eq!(start_in(b"7 (sh"), None);
+        assert_eq!(start_in(b"7 (sh) 1 2"), None);
     }
 }

@@ -1,10 +1,18 @@
-//! The list of workloads as it is written down for the next start.
+//! The list of workloads as it is written down for the next start: a line for each that
+//! came and each that went, behind a head that names the boot in which the numbers of
+//! processes and namespaces mean something.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::process::Enclosure;
 use crate::agent::vault::Workload;
-use crate::base::{FORMAT, ServiceId};
+use crate::base::{FORMAT, OtherFormat, ServiceId};
+
+/// What the head begins with; the format's number follows.
+const MAGIC: &str = "skep-workloads";
+/// Characters of a boot's name.
+const BOOT: usize = 36;
 
 /// A workload that was written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,76 +21,154 @@ pub struct Record {
     pub service: ServiceId,
     /// The process that claimed.
     pub main: Workload,
+    /// Of which user.
+    pub uid: u32,
     /// Its private mount namespace.
     pub enclosure: Option<Enclosure>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Roster {
-    version: u32,
-    boot_id: String,
-    #[serde(default)]
-    workloads: Vec<Stored>,
+/// Why a list is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::agent) enum NoRoster {
+    /// Written by a build of another format.
+    Format(OtherFormat),
+    /// Not what this program writes.
+    Damaged,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    service: String,
-    pid: u32,
-    started: u64,
-    namespace: Option<u64>,
-    device: Option<u64>,
+/// The head.
+pub(in crate::agent) fn head(boot_id: &str) -> String {
+    format!("{MAGIC} {FORMAT} {boot_id}\n")
 }
 
-pub(in crate::agent) fn write(boot_id: &str, records: &[Record]) -> Vec<u8> {
-    let one = |record: &Record| Stored {
-        service: record.service.to_string(),
-        pid: record.main.pid,
-        started: record.main.started,
-        namespace: record.enclosure.map(|enclosure| enclosure.namespace),
-        device: record.enclosure.map(|enclosure| enclosure.device),
+/// The line of a workload that came, or of which more is known, or (`None`) that went.
+pub(in crate::agent) fn line(into: &mut String, number: u64, record: Option<&Record>) {
+    let Some(record) = record else {
+        let _infallible = writeln!(into, "- {number}");
+        return;
     };
-    let workloads = records.iter().map(one).collect();
-    let roster = Roster { version: FORMAT, boot_id: boot_id.to_owned(), workloads };
-    // Numbers and plain strings always have a text.
-    toml::to_string(&roster).unwrap_or_default().into_bytes()
-}
-
-/// The records of this boot; none for text of another one or that is no list.
-pub(in crate::agent) fn read(text: &str, boot_id: &str) -> Vec<Record> {
-    let roster: Roster = match toml::from_str(text) {
-        Ok(roster) => roster,
-        Err(_) => return Vec::new(),
-    };
-    if roster.boot_id != boot_id {
-        return Vec::new();
+    let Record { service, main, uid, enclosure } = record;
+    let Workload { pid, started } = main;
+    let _infallible = write!(into, "+ {number} {service} {pid} {started} {uid}");
+    if let Some(Enclosure { namespace, device, mark, .. }) = enclosure {
+        let _infallible = write!(into, " {namespace} {device}");
+        if let Some(mark) = mark {
+            let _infallible = write!(into, " {mark}");
+        }
     }
-    let one = |stored: Stored| {
-        let service: ServiceId = stored.service.parse().ok()?;
-        let enclosure = match (stored.namespace, stored.device) {
-            (Some(namespace), Some(device)) => Some(Enclosure { namespace, device, service }),
-            _ => None,
+    into.push('\n');
+}
+
+/// The records of this boot; none in the list of another one. A last line without its end
+/// was being written when its writer was killed: nobody was told of it.
+pub(in crate::agent) fn read(bytes: &[u8], boot_id: &str) -> Result<Vec<Record>, NoRoster> {
+    let text = std::str::from_utf8(bytes).ok().ok_or(NoRoster::Damaged)?;
+    let (head, lines) = text.split_once('\n').unwrap_or((text, ""));
+    let head = head.strip_prefix(MAGIC).ok_or(NoRoster::Damaged)?;
+    let (version, boot) = head.trim_start().split_once(' ').ok_or(NoRoster::Damaged)?;
+    let version: u32 = version.parse().ok().ok_or(NoRoster::Damaged)?;
+    OtherFormat::check(version).map_err(NoRoster::Format)?;
+    if boot.len() != BOOT {
+        return Err(NoRoster::Damaged);
+    }
+    let mut records = BTreeMap::new();
+    if boot != boot_id {
+        return Ok(Vec::new());
+    }
+    let whole = lines.rfind('\n').and_then(|end| lines.get(..end)).unwrap_or_default();
+    for line in whole.lines() {
+        let (number, record) = parse(line).ok_or(NoRoster::Damaged)?;
+        match record {
+            Some(record) => records.insert(number, record),
+            None => records.remove(&number),
         };
-        let main = Workload { pid: stored.pid, started: stored.started };
-        Some(Record { service, main, enclosure })
+    }
+    Ok(records.into_values().collect())
+}
+
+fn parse(line: &str) -> Option<(u64, Option<Record>)> {
+    let mut fields = line.split(' ');
+    let what = fields.next()?;
+    let number: u64 = fields.next()?.parse().ok()?;
+    if what == "-" {
+        return fields.next().is_none().then_some((number, None));
+    }
+    if what != "+" {
+        return None;
+    }
+    let service: ServiceId = fields.next()?.parse().ok()?;
+    let (pid, started) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    let uid = fields.next()?.parse().ok()?;
+    let rest: Vec<u64> = fields.map(str::parse).collect::<Result<_, _>>().ok()?;
+    let mark = rest.get(2).copied();
+    let enclosure = match *rest.as_slice() {
+        [] => None,
+        [namespace, device] | [namespace, device, _] => {
+            Some(Enclosure { namespace, device, mark, service })
+        }
+        _ => return None,
     };
-    roster.workloads.into_iter().filter_map(one).collect()
+    let main = Workload { pid, started };
+    Some((number, Some(Record { service, main, uid, enclosure })))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const THIS: &str = "11111111-2222-3333-4444-555555555555";
+    const OTHER: &str = "11111111-2222-3333-4444-555555555556";
+
     #[test]
-    fn records_are_of_one_boot() {
+    fn what_came_and_did_not_go_is_read() {
         let service = ServiceId::from_bytes([3; 16]);
-        let record =
-            |pid, enclosure| Record { service, main: Workload { pid, started: 5 }, enclosure };
-        let records =
-            vec![record(1, None), record(2, Some(Enclosure { namespace: 4, device: 5, service }))];
-        let text = String::from_utf8(write("boot", &records)).expect("text");
-        assert_eq!(read(&text, "boot"), records);
-        assert_eq!(read(&text, "another"), Vec::new());
-        assert_eq!(read("nonsense", "boot"), Vec::new());
+        let record = |pid, enclosure| Record {
+            service,
+            main: Workload { pid, started: 5 },
+            uid: 1_000,
+            enclosure,
+        };
+        let plain = Enclosure { namespace: 4, device: 5, mark: None, service };
+        let marked = Enclosure { mark: Some(6), ..plain };
+        let mut text = head(THIS);
+        line(&mut text, 1, Some(&record(1, None)));
+        line(&mut text, 2, Some(&record(2, None)));
+        line(&mut text, 3, Some(&record(3, Some(plain))));
+        line(&mut text, 2, Some(&record(2, Some(marked))));
+        line(&mut text, 1, None);
+        let records = vec![record(2, Some(marked)), record(3, Some(plain))];
+        assert_eq!(read(text.as_bytes(), THIS), Ok(records.clone()));
+        assert_eq!(read(text.as_bytes(), OTHER), Ok(Vec::new()));
+        // Killed amid a line, at each of its bytes.
+        let whole = text.len();
+        line(&mut text, 4, Some(&record(4, Some(marked))));
+        for end in whole..text.len() {
+            let torn = text.as_bytes().get(..end).expect("a part");
+            assert_eq!(read(torn, THIS), Ok(records.clone()), "{end}");
+        }
+        assert_eq!(read(text.as_bytes(), THIS).expect("a list").len(), 3);
+    }
+
+    #[test]
+    fn what_is_no_list_is_damaged_and_never_absent() {
+        let head = head(THIS);
+        assert_eq!(read(head.as_bytes(), THIS), Ok(Vec::new()));
+        assert_eq!(read(head.trim_end().as_bytes(), THIS), Ok(Vec::new()), "the line's end alone");
+        let newer = head.replace(" 2 ", " 3 ");
+        assert_eq!(
+            read(newer.as_bytes(), THIS),
+            Err(NoRoster::Format(OtherFormat::Newer(FORMAT + 1)))
+        );
+        let older = head.replace(" 2 ", " 1 ");
+        assert_eq!(read(older.as_bytes(), THIS), Err(NoRoster::Format(OtherFormat::Older(1))));
+        for bad in ["", "skep", &head[..head.len() / 2], "\u{a5}"] {
+            assert_eq!(read(bad.as_bytes(), THIS), Err(NoRoster::Damaged), "{bad}");
+        }
+        assert_eq!(read(&[0xff; 9], THIS), Err(NoRoster::Damaged));
+        for bad in ["?", "+ 1", "- x", "- 1 2", "+ 1 web 2 3 4", "+ 1 aeaqcaibaeaqcaibaeaqcaibae 1"]
+        {
+            let text = format!("{head}{bad}\n");
+            assert_eq!(read(text.as_bytes(), THIS), Err(NoRoster::Damaged), "{bad}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! The caller waits in its call meanwhile, so its number can't pass to another process.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt;
 
 use super::super::super::vault::{Party, Workload};
@@ -61,7 +62,7 @@ pub(super) fn decide(
             Reader::Stranger
         };
     }
-    if let Some(member) = party.members.iter().find(|one| one.namespace == Some(namespace)) {
+    if let Some(member) = party.of_namespace(namespace) {
         return of_workload(member.main);
     }
     if let Some(member) = ancestor(caller.thread, party, machine) {
@@ -73,15 +74,14 @@ pub(super) fn decide(
 /// A workload's process may have made a namespace of its own: then one of its ancestors
 /// stands in the workload's.
 fn ancestor(thread: u32, party: &Party, machine: &dyn Machine) -> Option<Reader> {
-    if party.members.is_empty() {
+    if party.is_empty() {
         return None;
     }
     let mut here = thread;
     for _ in 0..ANCESTORS {
         here = machine.parent(here).filter(|parent| *parent > 1)?;
         let namespace = machine.namespace(here)?;
-        let found = party.members.iter().find(|member| member.namespace == Some(namespace));
-        if let Some(member) = found {
+        if let Some(member) = party.of_namespace(namespace) {
             return Some(of_workload(member.main));
         }
     }
@@ -95,15 +95,22 @@ fn of_workload(Workload { pid, started }: Workload) -> Reader {
 /// This machine, through `/proc`.
 pub(super) struct Proc;
 
-/// The value of one line of a `status` file.
-fn field<'t>(status: &'t str, name: &str) -> Option<&'t str> {
-    status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+/// Bytes of a `status` file: some fifty lines, and a number for each of 65,536 groups.
+const STATUS_BYTES: u64 = 1024 * 1024;
+
+/// The value of one line of a `status` file. The first line is the command's name, which
+/// its process chooses: it need not be text, and a line's end in it is escaped.
+fn field<'t>(status: &'t [u8], name: &str) -> Option<&'t str> {
+    let named = |line: &'t [u8]| line.strip_prefix(name.as_bytes())?.strip_prefix(b":");
+    let value = status.split(|byte| *byte == b'\n').find_map(named)?;
+    std::str::from_utf8(value).ok().map(str::trim)
 }
 
-/// A thread names itself, and not always in text.
-fn status(thread: u32) -> Option<String> {
-    let status = fs::read(format!("/proc/{thread}/status")).ok()?;
-    Some(String::from_utf8_lossy(&status).into_owned())
+fn status(thread: u32) -> Option<Vec<u8>> {
+    let mut status = Vec::new();
+    let file = fs::File::open(format!("/proc/{thread}/status")).ok()?;
+    file.take(STATUS_BYTES).read_to_end(&mut status).ok()?;
+    Some(status)
 }
 
 impl Machine for Proc {
@@ -116,7 +123,7 @@ impl Machine for Proc {
     }
 
     fn has_group(&self, thread: u32, gid: u32) -> bool {
-        let has = |status: String| {
+        let has = |status: Vec<u8>| {
             let groups = field(&status, "Groups")?.split_whitespace();
             Some(groups.filter_map(|group| group.parse::<u32>().ok()).any(|group| group == gid))
         };
@@ -190,7 +197,8 @@ mod tests {
     #[test]
     fn workloads_owners_and_root_may_and_strangers_may_not() {
         let member = Member { main: MAIN, left: Vec::new(), namespace: Some(5) };
-        let party = Party { by_hand: false, members: vec![member] };
+        let mut party = Party::default();
+        party.put(1, member);
         let workload = of_workload(MAIN);
         assert_eq!(asked(&party, 50, 0), workload);
         assert_eq!(asked(&party, 51, 33), workload, "its namespace, though not its child");
@@ -207,10 +215,19 @@ mod tests {
 
     #[test]
     fn with_a_service_up_by_hand_whoever_got_there_may() {
-        let party = Party { by_hand: true, members: Vec::new() };
+        let mut party = Party::default();
+        party.by_hand = true;
         assert_eq!(asked(&party, 60, 33), Reader::ByHand);
         assert_eq!(asked(&party, 10, 8), Reader::ByHand);
         assert_eq!(asked(&party, 10, 0), Reader::Host);
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_hides_nothing() {
+        let status = b"Name:\t\xff\\nPPid:\t1\nPPid:\t77\nGroups:\t4 5 \n";
+        assert_eq!(field(status, "PPid"), Some("77"));
+        assert_eq!(field(status, "Groups"), Some("4 5"));
+        assert_eq!(field(status, "Name"), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Child, Command, Stdio};
 
 use super::*;
-use crate::agent::vault::{Member, Party, Workload};
+use crate::agent::vault::{Member, Workload};
 use crate::base::NodeId;
 use crate::domain::{Opened, Reader};
 
@@ -111,11 +111,11 @@ fn a_stranger_is_refused_and_written_down_and_a_workload_is_not() {
     assert!(reads[0].executable.ends_with("cat") || reads[0].executable.contains("busybox"));
     let main = Workload { pid: enclosed.0.id(), started: 1 };
     let member = Member { main, left: vec![main], namespace: Some(enclosed.namespace()) };
-    fixture.guests.set(WEB, Party { by_hand: false, members: vec![member] });
+    fixture.guests.change(WEB, |party| party.put(1, member));
     assert_eq!(enclosed.read(&path), 9000);
-    fixture.guests.set(WEB, Party::default());
+    fixture.guests.change(WEB, |party| party.take(1));
     assert_eq!(enclosed.read(&path), 0);
-    fixture.guests.set(WEB, Party { by_hand: true, members: Vec::new() });
+    fixture.guests.change(WEB, |party| party.by_hand = true);
     assert_eq!(enclosed.read(&path), 9000);
     let reads = noted(&fixture);
     let readers: Vec<_> = reads.iter().map(|read| read.reader).collect();

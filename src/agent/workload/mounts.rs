@@ -1,0 +1,158 @@
+//! The kernel's list of what a process has mounted. The process decides what stands in it
+//! and how long it is: it is read as bytes, piece by piece, up to a bound.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::ops::ControlFlow;
+
+use crate::base::ServiceId;
+
+/// Bytes of one list that are looked at: the 100,000 mounts that the kernel allows in one
+/// namespace, with paths of several hundred bytes.
+const LIST_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of one line that are looked at: the kernel's escapes make four bytes of one, and
+/// two paths of 4 KiB stand in a line.
+const LINE_BYTES: u64 = 64 * 1024;
+/// Mounts above each other at one place that are looked at: `skep exec` makes two.
+const STACKED: usize = 256;
+/// Where a private namespace shows the secrets.
+const SHOWN_AT: &[u8] = b"/run/secrets";
+/// What of a service's mount it shows there.
+const SHOWN: &str = "/live";
+
+/// One mount.
+#[derive(Debug)]
+pub(super) struct Line<'l> {
+    id: &'l [u8],
+    parent: &'l [u8],
+    /// `major:minor`.
+    device: &'l [u8],
+    root: &'l [u8],
+    point: &'l [u8],
+}
+
+impl<'l> Line<'l> {
+    fn parse(line: &'l [u8]) -> Option<Self> {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let mut next = || fields.next().filter(|field| !field.is_empty());
+        let (id, parent, device) = (next()?, next()?, next()?);
+        Some(Self { id, parent, device, root: next()?, point: next()? })
+    }
+
+    /// Which file system it shows.
+    pub(super) fn device(&self) -> Option<u64> {
+        let text = std::str::from_utf8(self.device).ok()?;
+        let (major, minor) = text.split_once(':')?;
+        Some(rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?))
+    }
+}
+
+/// Looks at what a process has mounted, one by one, until it has seen enough.
+///
+/// # Errors
+/// What the system says; `FileTooLarge`: there are more than are looked at.
+pub(super) fn each(
+    process: &str,
+    mut look: impl FnMut(&Line<'_>) -> ControlFlow<()>,
+) -> io::Result<()> {
+    let file = File::open(format!("/proc/{process}/mountinfo"))?;
+    walk(BufReader::with_capacity(32 * 1024, file.take(LIST_BYTES)), &mut look)
+}
+
+fn walk(
+    mut list: BufReader<io::Take<impl io::Read>>,
+    look: &mut dyn FnMut(&Line<'_>) -> ControlFlow<()>,
+) -> io::Result<()> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        (&mut list).take(LINE_BYTES).read_until(b'\n', &mut line)?;
+        if line.last() != Some(&b'\n') {
+            let end = line.is_empty() && list.get_ref().limit() > 0;
+            return if end { Ok(()) } else { Err(io::ErrorKind::FileTooLarge.into()) };
+        }
+        if Line::parse(&line).is_some_and(|line| look(&line).is_break()) {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether a process has this file system mounted anywhere.
+pub(super) fn has(process: &str, device: u64) -> io::Result<bool> {
+    let mut found = false;
+    each(process, |line| {
+        found = line.device() == Some(device);
+        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(found)
+}
+
+/// How a process shows a service's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// The file system below them, which marks the namespace and its copies.
+    pub(super) mark: Option<u64>,
+}
+
+/// Whether a process shows the service's mount where `skep exec` puts it.
+pub(super) fn shown(process: &str, device: u64, service: ServiceId) -> io::Result<Option<Shown>> {
+    let served = format!("/{service}{SHOWN}");
+    let mut stack: Vec<(Vec<u8>, Option<u64>)> = Vec::new();
+    let mut below = None;
+    each(process, |line| {
+        if line.point == SHOWN_AT {
+            if line.device() == Some(device)
+                && (line.root == SHOWN.as_bytes() || line.root == served.as_bytes())
+            {
+                below = Some(line.parent.to_owned());
+            }
+            if stack.len() < STACKED {
+                stack.push((line.id.to_owned(), line.device()));
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(below.map(|below| {
+        let mark = stack.into_iter().find(|(id, _)| *id == below).and_then(|(_, device)| device);
+        Shown { mark }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn devices(list: &[u8], most: u64) -> (Vec<Option<u64>>, io::Result<()>) {
+        let mut seen = Vec::new();
+        let done = walk(BufReader::new(list.take(most)), &mut |line| {
+            seen.push(line.device());
+            ControlFlow::Continue(())
+        });
+        (seen, done)
+    }
+
+    #[test]
+    fn lines_are_bytes_and_no_line_hides_another() {
+        let (long, dev) = (vec![b'a'; 20_000], |minor| Some(rustix::fs::makedev(0, minor)));
+        let mut list = b"1 0 0:5 / /a\xff\xfe rw - tmpfs x rw\n".to_vec();
+        list.extend_from_slice(
+            b"\n\xff\n2 1 what / /b rw\n3 1 0:6 / /run/sec\\012rets rw\n4 1 0:7 / ",
+        );
+        list.extend_from_slice(&long);
+        list.extend_from_slice(b" rw - tmpfs x rw\n5 1 0:8 / /z rw\n");
+        let (seen, done) = devices(&list, 1 << 20);
+        assert_eq!(seen, [dev(5), None, dev(6), dev(7), dev(8)]);
+        assert!(done.is_ok());
+        assert!(devices(&list, 200).1.is_err(), "a bound, and not an end");
+    }
+
+    #[test]
+    fn the_own_list_is_read() {
+        let root = std::os::unix::fs::MetadataExt::dev(&std::fs::metadata("/proc").expect("proc"));
+        assert!(has("self", root).expect("readable"));
+        assert!(!has("self", u64::MAX).expect("readable"));
+        assert!(has("0", root).is_err());
+        let service = ServiceId::from_bytes([1; 16]);
+        assert_eq!(shown("self", u64::MAX, service).expect("readable"), None);
+    }
+}
