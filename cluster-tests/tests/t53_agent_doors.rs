@@ -147,7 +147,7 @@ fn flood(socket: &Path, uid: u32, (_, send): Way, end: &AtomicBool) {
         {
             stream.set_nonblocking(true).expect("a stream");
             open.push((stream, 0));
-            if open.len() % 16 == 0 {
+            if open.len().is_multiple_of(16) {
                 break;
             }
         }
@@ -160,7 +160,7 @@ fn flood(socket: &Path, uid: u32, (_, send): Way, end: &AtomicBool) {
             let gone = |kind| !matches!(kind, std::io::ErrorKind::WouldBlock);
             let put_out = wrote.is_err_and(|error| gone(error.kind()));
             // One of them doesn't read at all.
-            let read = if uid % 2 == 0 { stream.read(&mut some) } else { Ok(1) };
+            let read = if uid.is_multiple_of(2) { stream.read(&mut some) } else { Ok(1) };
             !put_out && !matches!(read, Ok(0))
         });
         std::thread::park_timeout(Duration::from_millis(20));
@@ -226,7 +226,7 @@ fn p11_a_claim_ends_with_its_call_and_a_process_is_one_workload() {
     let agent = &cluster.agents[0];
     let (socket, held) = (agent.socket(), descriptors(agent));
     let (ready, is_ready) = std::sync::mpsc::channel();
-    let (hang_up, hangs_up) = tokio::sync::oneshot::channel::<()>();
+    let (hang_up, gone) = tokio::sync::oneshot::channel::<()>();
     let (end, ends) = tokio::sync::oneshot::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
@@ -244,7 +244,7 @@ fn p11_a_claim_ends_with_its_call_and_a_process_is_one_workload() {
                 let last = claims.remove(0);
                 tokio::select! {
                     said = last => panic!("{said}"),
-                    _ = hangs_up => {}
+                    _ = gone => {}
                 }
                 // The process lives on.
                 drop(ends.await);

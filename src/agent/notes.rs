@@ -231,7 +231,7 @@ mod tests {
     async fn what_waits_is_one_write_and_the_list_before_stays_until_it_is_taken_over() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("workloads");
-        std::fs::write(&path, "before").expect("written");
+        RealDisk.replace(&path, b"before").expect("written");
         let start = || Notes::start(Arc::new(RealDisk), path.clone(), BOOT.to_owned());
         let notes = start().expect("a thread");
         let mut told = Vec::new();

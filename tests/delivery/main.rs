@@ -266,11 +266,11 @@ async fn strangers_and_nonsense_are_refused() {
     session.ack(99, Vec::new()).await;
     assert_eq!(session.end().await.exit, 2);
 
-    // An operator, and another key under a node's name.
+    // An operator that the state doesn't list, and another key under a node's name.
     let operator = CertificateRole::Operator(skep::base::OperatorId::from_bytes([5; 16]));
     machine.tls = cluster.client(&cluster.credentials(operator, "admin").0);
     let status = agent.connect(&cluster, &machine, &[]).await.err().expect("refused");
-    assert_eq!(problem(&status).exit, 1);
+    assert_eq!(problem(&status).exit, 24);
     let worker = CertificateRole::Worker(machine.node);
     machine.tls = cluster.client(&cluster.credentials(worker, "db1").0);
     let status = agent.connect(&cluster, &machine, &[]).await.err().expect("refused");

@@ -244,7 +244,7 @@ impl Session {
         let unsure = matches!(&self.link, Link::Open(open) if !open.synced);
         let Some(placed) = self.placed(&name).cloned() else {
             let known = self.memory.placed.is_some();
-            return match (known && !unsure && (self.is_synced() || self.missed), late) {
+            return match (known && !unsure && (self.is_synced() || self.tried), late) {
                 (true, _) => Verdict::Refused(not_placed(&name)),
                 (false, true) => Verdict::Refused(self.unreachable(&name)),
                 (false, false) => Verdict::Waits,

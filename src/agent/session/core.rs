@@ -28,8 +28,10 @@ pub struct Session {
     pub(super) queue: VecDeque<Job>,
     pub(super) busy: Option<Busy>,
     pub(super) offline_since: Option<BootTime>,
-    /// At least one try to reach a manager has failed since the last session.
+    /// There is no session, or has been none since the last push was carried out.
     pub(super) missed: bool,
+    /// No manager could be had since: what was last told is all there is.
+    pub(super) tried: bool,
     pub(super) refused: bool,
     pub(super) why: String,
     reconnect: Reconnect,
@@ -107,6 +109,7 @@ impl Session {
             busy: None,
             offline_since: None,
             missed: false,
+            tried: false,
             refused: false,
             why: String::from("not connected yet"),
             reconnect,
@@ -304,7 +307,8 @@ impl Session {
         // The end of a session is no failed try, nor is to be pointed to the leader.
         let had_session = matches!(self.link, Link::Open(_) | Link::Cutting);
         let pointed = matches!(&cause, Cause::NotLeader(leader) if !leader.is_empty());
-        self.missed |= !had_session && !pointed;
+        self.missed = true;
+        self.tried |= !had_session && !pointed;
         self.refused = false;
         if self.offline_since.is_none() {
             self.offline_since = Some(now);
@@ -417,6 +421,7 @@ impl Session {
         open.in_flight = None;
         open.synced = true;
         self.missed = false;
+        self.tried = false;
         self.reconnect.succeeded(&open.address);
         let failed = failed.into_iter().map(|failed| api::Failed {
             service: failed.service.as_bytes().to_vec(),

@@ -161,7 +161,7 @@ mod tests {
         );
         let older = head.replace(" 2 ", " 1 ");
         assert_eq!(read(older.as_bytes(), THIS), Err(NoRoster::Format(OtherFormat::Older(1))));
-        for bad in ["", "skep", &head[..head.len() / 2], "\u{a5}"] {
+        for bad in ["", "skep", head.split_at(head.len() / 2).0, "\u{a5}"] {
             assert_eq!(read(bad.as_bytes(), THIS), Err(NoRoster::Damaged), "{bad}");
         }
         assert_eq!(read(&[0xff; 9], THIS), Err(NoRoster::Damaged));
