@@ -96,7 +96,8 @@ fn the_view_is_read_only_for_root_too() {
     );
     let text = said(&output);
     assert!(!text.contains(".0."), "{output:?}");
-    assert!(text.ends_with(".1.\n1\n"), "{output:?}");
+    // The mark, and the view over it.
+    assert!(text.ends_with(".1.\n2\n"), "{output:?}");
     assert_eq!(fs::read(case.files.join("roots")).unwrap(), b"hello");
 }
 
