@@ -141,6 +141,7 @@ fn changed(path: &Path, change: impl FnOnce(Vec<u8>) -> Vec<u8>, act: impl FnOnc
 fn first(bytes: Vec<u8>) -> Vec<u8> {
     let text = String::from_utf8(bytes).expect("text");
     let text = text.replacen("version = 2", "version = 1", 1);
+    let text = text.replacen("skep-workloads 2", "skep-workloads 1", 1);
     text.replacen("skep agent mount 2", "skep agent mount 1", 1).into_bytes()
 }
 
@@ -161,7 +162,7 @@ fn data_of_the_first_format_ends_a_daemon() {
 
     cluster.agents[0].kill();
     let agent = &cluster.agents[0];
-    for name in ["identity", "state.toml", "workloads.toml"] {
+    for name in ["identity", "state.toml", "workloads"] {
         changed(&agent.data().join(name), first, || refuses(name, agent.command(), name));
     }
     let mounts = agent.root().join(".mounts");

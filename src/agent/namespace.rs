@@ -9,7 +9,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read, Write};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::CWD;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
-    mount_bind, mount_change, mount_remount, move_mount, open_tree, unmount,
+    mount_change, mount_remount, move_mount, open_tree, unmount,
 };
 use rustix::process::{DumpableBehavior, Gid, Uid, getegid, geteuid, set_dumpable_behavior};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -179,8 +179,11 @@ pub fn enter(files: &Path, at: &Path, user: Option<&User>) -> Result<(), Namespa
         let made = DirBuilder::new().recursive(true).mode(0o755).create(at);
         step(made, "make the folder", at)?;
     }
+    // The mark hides what lies at `at`, where an agent's own root may be.
+    let tree = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let view = step(open_tree(CWD, files, tree), "take a view of", files)?;
     mark(at)?;
-    show(files, at)?;
+    show(&view, at)?;
     match user {
         Some(user) if uid.is_root() => become_user(user),
         _ => Ok(()),
@@ -211,9 +214,7 @@ pub fn show_again(files: &Path, at: &Path, process: u32) -> Result<bool, Namespa
         let mounts = Some(LinkNameSpaceType::Mount);
         step(move_into_link_name_space(inside.as_fd(), mounts), "enter", &namespace)?;
         step(unmount(&there, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW), "unmount", &there)?;
-        let whole = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-        step(move_mount(&view, "", CWD, &there, whole), "show the files at", &there)?;
-        read_only(&there)
+        show(&view, &there)
     });
     let done = step(gone, "start a thread for", at)?.join();
     done.unwrap_or_else(|_| step(Err(io::Error::other("the thread panicked")), "show", at))?;
@@ -254,9 +255,10 @@ fn mark(at: &Path) -> Result<(), NamespaceError> {
     step(mount("skep-exec", at, "tmpfs", flags, options), "mark the namespace at", at)
 }
 
-/// Binds the files and makes the view read-only for everybody, root too.
-fn show(files: &Path, at: &Path) -> Result<(), NamespaceError> {
-    step(mount_bind(files, at), "bind the files at", at)?;
+/// Puts a view in place and makes it read-only for everybody, root too.
+fn show(view: &OwnedFd, at: &Path) -> Result<(), NamespaceError> {
+    let whole = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    step(move_mount(view, "", CWD, at, whole), "show the files at", at)?;
     read_only(at)
 }
 

@@ -87,6 +87,17 @@ fn the_command_sees_the_files_and_the_host_does_not() {
 }
 
 #[test]
+fn an_agents_root_may_be_where_commands_see_their_files() {
+    let mut case = Case::new();
+    fs::create_dir_all(case.at.join("web")).unwrap();
+    let below = case.at.join("web/..live");
+    fs::rename(&case.files, &below).unwrap();
+    case.files = below;
+    let output = case.run("", "cat $AT/roots $AT/mine; echo .$?.; ls $AT");
+    assert!(said(&output).ends_with("hellohello.0.\nmine\nroots\n"), "{output:?}");
+}
+
+#[test]
 fn the_view_is_read_only_for_root_too() {
     let case = Case::new();
     let output = case.run(

@@ -27,7 +27,8 @@ pub(super) fn manager(shell: &mut Shell, args: ManagerRunArgs) -> Result<(), Tro
         return check(shell, &config);
     }
     start_log(&log)?;
-    match daemon::manager::run(config)? {
+    // What the log says comes before what is printed last.
+    match daemon::manager::run(config).inspect_err(|_| logging::flush())? {
         Exit::Done => Ok(()),
         // Its log has said why.
         exit => Err(Trouble::Told(exit)),
@@ -47,7 +48,8 @@ pub(super) fn agent(args: AgentRunArgs) -> Result<(), Trouble> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(limit)?;
     runtime.block_on(async {
         let shutdown = Shutdown::on_signals().map_err(limit)?;
-        Ok(daemon::agent::run(config, places, shutdown).await?)
+        let ended = daemon::agent::run(config, places, shutdown).await;
+        Ok(ended.inspect_err(|_| logging::flush())?)
     })
 }
 

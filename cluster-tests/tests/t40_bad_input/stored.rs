@@ -302,8 +302,9 @@ fn every_file_of_an_agent_damaged_in_every_way() {
         ("state.toml", &LOST, Some(20), "/data/state.toml"),
         // What the leader tells again.
         ("state.toml", &[Cut, Gone], None, ""),
-        ("workloads", &LOST, Some(20), "/data/workloads"),
-        ("workloads", &[Cut], None, ""),
+        ("workloads", &[Empty, FlippedFirst, Garbage, Folder, Pipe], Some(20), "/data/workloads"),
+        // A last line without its end was being written: nobody was told of it.
+        ("workloads", &[Cut, Half], None, ""),
         ("lock", &[Garbage, Gone], None, ""),
         ("lock", &[Folder], Some(23), "lock"),
     ];
