@@ -226,25 +226,35 @@ const LIST_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes of one of its lines: two paths of 4 KiB, four bytes for one that is escaped.
 const LINE_BYTES: u64 = 64 * 1024;
 
+/// Mounts at one place that are looked at: the mark, a view, and what a workload puts there.
+const STACKED: usize = 64;
+
 /// Whether what stands at `at` is served by a process, and not on this device: read from the
 /// kernel's list, for nobody else's server is to be waited for. The list is bytes: a path
-/// that isn't text hides none of the others.
+/// that isn't text hides none of the others. Its order says nothing: what stands on top is
+/// the one that is below no other.
 fn serves_another(mountinfo: impl Read, at: &Path, device: u64) -> io::Result<bool> {
     let mut list = BufReader::new(mountinfo.take(LIST_BYTES));
     let own = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    let (mut line, mut last) = (Vec::new(), false);
+    let (mut line, mut stack) = (Vec::new(), Vec::new());
     loop {
         line.clear();
         if (&mut list).take(LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
-            return Ok(last);
+            break;
         }
-        let mut fields = line.split(|byte| *byte == b' ').skip(2);
-        let (on, point) = (fields.next(), fields.nth(1));
-        if point == Some(at.as_os_str().as_bytes()) {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let (id, below, on) = (fields.next(), fields.next(), fields.next());
+        if fields.nth(1) == Some(at.as_os_str().as_bytes()) {
+            if stack.len() == STACKED {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
             let kind = fields.skip_while(|field| *field != b"-").nth(1).unwrap_or_default();
-            last = kind.starts_with(b"fuse") && on != Some(own.as_bytes());
+            let dead = kind.starts_with(b"fuse") && on != Some(own.as_bytes());
+            stack.push((id.map(<[u8]>::to_vec), below.map(<[u8]>::to_vec), dead));
         }
     }
+    let covered = |id: &Option<Vec<u8>>| stack.iter().any(|(_, below, _)| below == id);
+    Ok(stack.iter().any(|(id, _, dead)| *dead && !covered(id)))
 }
 
 /// Marks the namespace, and every copy that a process in it makes: by an empty file system

@@ -222,8 +222,24 @@ fn a_view_is_dead_where_another_connection_serves_it() {
     assert!(seen(&[other]));
     assert!(!seen(&[same]));
     assert!(!seen(&[memory]));
-    assert!(!seen(&[other, same]), "the one on top counts");
-    assert!(seen(&[same, other]));
+    // One on another, whichever the list names first.
+    let on_other = "37 36 0:57 /web /run/secrets ro,nosuid - fuse skep ro,user_id=0";
+    let on_mark = "36 39 0:56 /web /run/secrets ro,nosuid - fuse skep ro,user_id=0";
+    let mark = "39 35 0:59 / /run/secrets ro - tmpfs skep-exec ro,size=4k";
+    for turned in [false, true] {
+        let stacked = |mut lines: Vec<&str>| {
+            if turned {
+                lines.reverse();
+            }
+            seen(&lines)
+        };
+        assert!(!stacked(vec![other, on_other]), "the one on top counts");
+        assert!(stacked(vec![mark, on_mark]));
+        assert!(!stacked(vec![mark, on_mark, on_other]));
+    }
+    let many: Vec<String> = (0..STACKED).map(|at| format!("{at} 1 {}", &other[6..])).collect();
+    let list = [many.join("\n"), format!("\n{other}\n")].concat();
+    assert!(serves_another(list.as_bytes(), at, device).is_err());
     assert!(!seen(&["36 35 0:56 / /run/secrets/below ro - fuse skep ro"]));
     assert!(!seen(&["", "garbage", "1 2", "36 35 0:56 / /run/secrets ro"]));
 }

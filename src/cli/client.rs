@@ -300,13 +300,15 @@ struct Tries {
     reached: bool,
     /// A try broke after it was sent: it may have been done.
     maybe_done: bool,
+    /// Why the last try did not do, once there was one.
+    last: Option<Failure>,
 }
 
 impl Tries {
     fn new(kind: Kind, most: Duration) -> Self {
         let most = if matches!(kind, Kind::Repeatable(_)) { most.min(REPEATABLE) } else { most };
         let deadline = Instant::now() + most.min(Duration::from_hours(24));
-        Self { kind, deadline, pause: PAUSE.0, redirects: 0, reached: false, maybe_done: false }
+        Self { kind, deadline, pause: PAUSE.0, redirects: 0, reached: false, maybe_done: false, last: None }
     }
 
     /// When to give up on a manager that took a call and says nothing: in time to
@@ -359,7 +361,7 @@ impl Tries {
                 return Err(unknown(&failure.text, look));
             }
             _ if over => return Err(failure.into()),
-            _ => {}
+            _ => self.last = Some(failure),
         }
         sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE.1);
@@ -371,8 +373,11 @@ impl Tries {
         self.reached && Instant::now() + LEAST > self.deadline
     }
 
-    /// The time is over while nobody is asked.
-    fn unasked(&self, after: Duration) -> Trouble {
+    /// The time is over while nobody is asked: what was answered last says more than that.
+    fn unasked(self, after: Duration) -> Trouble {
+        if let (Some(failure), false) = (&self.last, self.maybe_done) {
+            return failure.clone().into();
+        }
         let who = if self.reached { "leader" } else { "manager" };
         let text = format!("no {who} was reached within {}", humantime::format_duration(after));
         match &self.kind {
