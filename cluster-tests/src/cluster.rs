@@ -148,6 +148,13 @@ impl Cluster {
         self.agents.last_mut().expect("just pushed")
     }
 
+    /// The status with which the agent of a machine ends that is refused with this token.
+    #[must_use]
+    pub fn refused_join(&self, name: &str, token: &str) -> i32 {
+        let managers = self.managers().map(Manager::address).collect();
+        Agent::refused(self.folder.path().join(name), managers, token)
+    }
+
     /// The temporary folder.
     #[must_use]
     pub fn folder(&self) -> &Path {

@@ -178,14 +178,26 @@ impl Agent {
         Self { name: member.name.clone(), member, daemon: Some(process) }
     }
 
-    /// Makes its folder with the token in it, and starts it.
-    pub(crate) fn start(folder: PathBuf, managers: Vec<String>, token: &str) -> Self {
+    /// Makes its folder with the token in it.
+    fn make(folder: PathBuf, managers: Vec<String>, token: &str) -> Self {
         let member = Member::agent(folder, managers);
         dev::make(&member, true).expect("a folder");
         dev::give_token(&member, token.as_bytes()).expect("a token file");
-        let mut agent = Self { name: member.name.clone(), member, daemon: None };
+        Self { name: member.name.clone(), member, daemon: None }
+    }
+
+    /// Makes its folder with the token in it, and starts it.
+    pub(crate) fn start(folder: PathBuf, managers: Vec<String>, token: &str) -> Self {
+        let mut agent = Self::make(folder, managers, token);
         agent.start_again();
         agent
+    }
+
+    /// The same for one that is refused: the status with which it ends.
+    pub(crate) fn refused(folder: PathBuf, managers: Vec<String>, token: &str) -> i32 {
+        let mut agent = Self::make(folder, managers, token);
+        agent.daemon = Some(now(async { launcher().start(&agent.member) }));
+        agent.ended()
     }
 
     /// Starts it on what it left, and waits for its socket.

@@ -155,11 +155,7 @@ fn p11_a_time_that_all_managers_share_is_taken_and_set_back_once_they_agree() {
         until("a warning of it", || warns(manager, "time-ahead").then_some(()));
     }
     // A token made before has ended, as far as the cluster knows; one made now is good.
-    let refused = {
-        let agent = cluster.begin_join_by("refused", &token);
-        agent.ended()
-    };
-    assert_eq!(refused, 24);
+    assert_eq!(cluster.refused_join("refused", &token), 24);
     cluster.join("amid", &[]).connected();
 
     // While the managers don't agree it stays as it is.
@@ -224,7 +220,7 @@ fn p11_a_manager_alone_proposes_nothing_while_its_clock_has_just_been_set() {
     cluster.manager.start_again();
     let _ = cluster.unlock().ok();
     until("a warning of it", || warns(&cluster.manager, "time-ahead").then_some(()));
-    assert_eq!(cluster.begin_join_by("refused", &token).ended(), 24);
+    assert_eq!(cluster.refused_join("refused", &token), 24);
     cluster.join("amid", &[]).connected();
     let reset = cluster.manager.skep(&["cluster", "reset-time"]).status(0);
     assert!(reset.err.contains("was set back to"), "{}", reset.err);

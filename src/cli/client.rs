@@ -308,7 +308,15 @@ impl Tries {
     fn new(kind: Kind, most: Duration) -> Self {
         let most = if matches!(kind, Kind::Repeatable(_)) { most.min(REPEATABLE) } else { most };
         let deadline = Instant::now() + most.min(Duration::from_hours(24));
-        Self { kind, deadline, pause: PAUSE.0, redirects: 0, reached: false, maybe_done: false, last: None }
+        Self {
+            kind,
+            deadline,
+            pause: PAUSE.0,
+            redirects: 0,
+            reached: false,
+            maybe_done: false,
+            last: None,
+        }
     }
 
     /// When to give up on a manager that took a call and says nothing: in time to

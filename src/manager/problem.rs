@@ -126,6 +126,11 @@ impl Problem {
              a majority of the managers shares it, or the only manager has kept it for a minute",
         )
     }
+    /// The connection was made while this manager's clock was wrong.
+    pub(super) fn connected_in_doubt() -> Self {
+        let text = "this manager's clock was wrong when the connection was made";
+        Self::unavailable(text).hint("nothing was done; connect again")
+    }
     /// What becomes of a proposal that was not applied; `addresses` are those of a
     /// manager.
     pub(super) fn of_proposal(

@@ -40,6 +40,7 @@ use super::caller::{Admitted, Behalf, source};
 use super::dispatch::Dispatch;
 use super::lifecycle::Manager;
 use super::policy::Who;
+use super::problem::Problem;
 use super::running::Running;
 use crate::ca::CertificateRole;
 use crate::transport::{Caller, caller, local_caller};
@@ -256,11 +257,16 @@ async fn on_port(
     extensions: &Extensions,
     row: &Row,
 ) -> Result<Admitted, Status> {
-    if matches!(caller(extensions), Some(Caller::Expired(_))) {
-        // Only by this manager's clock, which may be wrong; for a node it is the end.
-        running.sure_of_time()?;
-    }
     let core = &running.core;
+    if let Some(Caller::Expired(peer)) = caller(extensions) {
+        // Only by this manager's clock, which may be wrong, or was when the connection was
+        // made; for a node it is the end.
+        running.sure_of_time()?;
+        core.reading().map_err(Problem::clock_doubted)?;
+        if core.clock.now() <= peer.leaf().ends {
+            return Err(Problem::connected_in_doubt().into());
+        }
+    }
     let (admitted, unlisted) = core.consensus.read(|state| {
         let admitted = Admitted::remote(extensions, core.cluster, state, row.method);
         (admitted, Admitted::unlisted(extensions, core.cluster, state))
