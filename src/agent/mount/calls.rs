@@ -134,6 +134,11 @@ pub(super) mod faults {
         pub(in super::super) fn seen(&self) -> usize {
             self.0.state.lock().seen
         }
+
+        /// How many calls wait now.
+        pub(in super::super) fn hanging(&self) -> usize {
+            self.0.state.lock().hanging
+        }
     }
 
     impl Drop for Planned {
