@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use http_body_util::{BodyExt as _, Full};
 use skep::ca::Identity;
-use skep::host::SystemClock;
-use skep::transport::{ClientTls, Credentials, Expect, connect, connect_local};
+use skep::host::{SystemClock, os_dice};
+use skep::transport::{ClientTls, Expect, connect, connect_local};
 use tonic::body::Body;
 use tonic::client::{Grpc, GrpcService as _};
 use tonic::codegen::http::uri::PathAndQuery;
@@ -38,9 +38,7 @@ pub fn identity(path: &Path) -> Identity {
 /// # Panics
 /// Where its certificate is not right.
 pub fn tls(identity: &Identity) -> ClientTls {
-    let key = skep::base::SecretBytes::copy_of(identity.key.expose());
-    let credentials = Credentials::new(&identity.chain, &key).expect("credentials");
-    ClientTls::new(&credentials, identity.fingerprint, Arc::new(SystemClock))
+    ClientTls::of(identity, Arc::new(SystemClock), os_dice).expect("credentials")
 }
 
 /// A connection to a manager's port.

@@ -9,6 +9,7 @@ use crate::ca::{
     CaError, CertificateRole, Identity, IdentityError, JoinToken, PrivateKey, certificate_request,
     key_digest, verify_chain,
 };
+use crate::seal::HelloKey;
 use crate::transport::rpc::api::membership_client::MembershipClient;
 use crate::transport::{ClientTls, ConnectError, Expect, connect, read_problem};
 use crate::wire::api;
@@ -180,6 +181,8 @@ impl Application {
             return Err(odd("its certificate is for another key"));
         }
         let key = PrivateKey::from_pkcs8(SecretBytes::copy_of(self.key.expose()))?;
+        let hello = HelloKey::parse(&SecretBytes::take(reply.hello_key))
+            .map_err(|_| odd("its hello key is none"))?;
         let mut addresses = reply.addresses;
         addresses.extend(self.managers.iter().cloned());
         addresses.dedup();
@@ -189,6 +192,7 @@ impl Application {
             addresses,
             chain: reply.chain,
             key,
+            hello,
         };
         let (name, cluster) = (leaf.subject.name, leaf.subject.cluster);
         Ok(Member { identity, node, name, cluster, ends: leaf.ends })

@@ -1,6 +1,6 @@
 //! The operator's identity file (`*.skepid`, 0600): all that a client needs.
 //!
-//! The text is a TOML head and four PEM blocks, and has exactly one form: what
+//! The text is a TOML head and five PEM blocks, and has exactly one form: what
 //! is read is written again and compared, so that nothing in a file is ever
 //! passed over. The head's `checksum` covers all that comes after its line
 //! but the last line's end (the first 16 bytes of BLAKE3, in base 32).
@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{CaError, PrivateKey, pem, read_leaf, verify_chain};
 use crate::base::{FORMAT, Fingerprint, Name, OtherFormat, SecretBytes};
+use crate::seal::HelloKey;
 
 /// Bytes of a file that are read: three certificates, a key and
 /// [`ADDRESSES`] take about 10 KiB.
@@ -22,6 +23,9 @@ const ADDRESS_BYTES: usize = 255 + 6;
 const CHECKSUM_BYTES: usize = 16;
 const CERTIFICATE: &str = "CERTIFICATE";
 const KEY: &str = "PRIVATE KEY";
+const HELLO: &str = "SKEP HELLO KEY";
+/// Bytes of a hello key.
+const HELLO_BYTES: usize = 64;
 
 /// Text that is no identity file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +54,8 @@ pub struct Identity {
     pub chain: Vec<Vec<u8>>,
     /// The private key.
     pub key: PrivateKey,
+    /// By which managers tell its connections from strangers'.
+    pub hello: HelloKey,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +78,7 @@ impl Identity {
         let blocks: usize = self.chain.iter().map(|der| pem::size(CERTIFICATE, der.len())).sum();
         let key = self.key.expose();
         let size = 512 + ADDRESSES * (ADDRESS_BYTES + 8) + blocks + pem::size(KEY, key.len());
+        let size = size + pem::size(HELLO, HELLO_BYTES);
         let mut rest = Zeroizing::new(String::with_capacity(size));
         self.push_rest(&mut rest);
         let mut text = Zeroizing::new(String::with_capacity(size + 64));
@@ -100,6 +107,7 @@ impl Identity {
             pem::push(text, CERTIFICATE, certificate);
         }
         pem::push(text, KEY, self.key.expose());
+        pem::push(text, HELLO, self.hello.to_bytes().expose());
         text.truncate(text.trim_ascii_end().len()); // the checksum leaves out the last line's end
     }
 
@@ -138,10 +146,13 @@ impl Identity {
         let key = pem::take(&mut lines, KEY)
             .and_then(|der| PrivateKey::from_pkcs8(der).ok())
             .ok_or(IdentityError::Not("the private key is missing or damaged"))?;
+        let hello = pem::take(&mut lines, HELLO)
+            .and_then(|bytes| HelloKey::parse(&bytes).ok())
+            .ok_or(IdentityError::Not("the hello key is missing or damaged"))?;
         if lines.next().is_some() {
-            return Err(IdentityError::Not("something follows the private key"));
+            return Err(IdentityError::Not("something follows the hello key"));
         }
-        let identity = Self { cluster, fingerprint, addresses, chain, key };
+        let identity = Self { cluster, fingerprint, addresses, chain, key, hello };
         identity.check()?;
         Ok(identity)
     }
@@ -220,7 +231,12 @@ mod tests {
             addresses: vec!["manager-1:4440".to_owned(), "[2001:db8::1]:4440".to_owned()],
             chain: vec![leaf.expect("a leaf"), issuing, root.certificate],
             key,
+            hello: hello(),
         }
+    }
+
+    fn hello() -> HelloKey {
+        HelloKey::parse(&SecretBytes::copy_of(&[7; HELLO_BYTES])).expect("a hello key")
     }
 
     static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| identity().to_text().expose().to_vec());
@@ -235,6 +251,7 @@ mod tests {
         assert_eq!(read.addresses, made.addresses);
         assert_eq!(read.chain, made.chain);
         assert_eq!(read.key.public(), made.key.public());
+        assert_eq!(read.hello.to_bytes().expose(), made.hello.to_bytes().expose());
         assert!(Identity::parse(text.expose().trim_ascii()).is_ok(), "a last line without its end");
     }
 
@@ -247,7 +264,7 @@ mod tests {
         assert_eq!(head["cluster"].as_str(), Some("prod"));
         assert_eq!(head["addresses"].as_array().map(Vec::len), Some(2));
         assert_eq!(blocks.matches("-----BEGIN CERTIFICATE-----").count(), 3);
-        assert!(blocks.ends_with("-----END PRIVATE KEY-----\n"));
+        assert!(blocks.ends_with("-----END SKEP HELLO KEY-----\n"));
     }
 
     #[test]

@@ -17,9 +17,9 @@ use tonic::{Response, Status};
 use crate::base::Fingerprint;
 use crate::ca::Identity;
 use crate::daemon::{Exit, Failure};
-use crate::host::SystemClock;
+use crate::host::{SystemClock, os_dice};
 use crate::transport::rpc::api::control_client::ControlClient;
-use crate::transport::{ClientTls, Credentials, Expect, connect, connect_local};
+use crate::transport::{ClientTls, Expect, connect, connect_local};
 
 use super::input;
 use super::problem::{Answer, Trouble, read, usage};
@@ -282,11 +282,8 @@ fn identity(path: &Path, screen: &mut Screen) -> Result<Identity, Trouble> {
 }
 
 fn client_tls(identity: &Identity) -> Result<ClientTls, Trouble> {
-    let key = crate::base::SecretBytes::copy_of(identity.key.expose());
-    let credentials = Credentials::new(&identity.chain, &key).map_err(|error| {
-        usage(format!("the identity {error}"), "take a copy that was not changed")
-    })?;
-    Ok(ClientTls::new(&credentials, identity.fingerprint, Arc::new(SystemClock)))
+    ClientTls::of(identity, Arc::new(SystemClock), os_dice)
+        .map_err(|error| usage(format!("the identity {error}"), "take a copy that was not changed"))
 }
 
 /// How often and how long one call is tried.

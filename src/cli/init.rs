@@ -4,7 +4,7 @@
 use crate::base::{Clock, ClusterId, Fingerprint, Name, SecretBytes};
 use crate::ca::{CaError, Identity, PrivateKey, Root, key_digest, verify_chain};
 use crate::daemon::{Exit, Failure};
-use crate::seal::{SealError, SealedToRecipients, UnlockKey};
+use crate::seal::{HelloKey, SealError, SealedToRecipients, UnlockKey};
 use crate::wire::api;
 
 use super::args::InitArgs;
@@ -50,7 +50,7 @@ pub(super) async fn run(shell: &mut Shell, args: InitArgs) -> Result<(), Trouble
     }
     let kind = Kind::Once("skep status".to_owned());
     let send = async |mut client: Control, request| client.commit_init(request).await;
-    let committed = match link.call(kind, request, send).await {
+    let mut committed = match link.call(kind, request, send).await {
         Ok(committed) => committed,
         Err(trouble) => {
             // It may have been committed: then this key is the only one.
@@ -68,7 +68,7 @@ pub(super) async fn run(shell: &mut Shell, args: InitArgs) -> Result<(), Trouble
     }
     let cluster = founding.name.clone();
     let fingerprint = founding.fingerprint;
-    let identity = identity_of(&*shell.clock, founding, &committed)?;
+    let identity = identity_of(&*shell.clock, founding, &mut committed)?;
     identity_out.write(&identity.to_text())?;
     identity_out.keep();
 
@@ -126,7 +126,7 @@ fn found(
 fn identity_of(
     clock: &dyn Clock,
     founding: Founding,
-    committed: &api::CommitInitReply,
+    committed: &mut api::CommitInitReply,
 ) -> Result<Identity, Trouble> {
     let broken = |why: String| {
         Trouble::from(
@@ -140,12 +140,15 @@ fn identity_of(
     {
         return Err(broken("is for another key or cluster".to_owned()));
     }
+    let hello = SecretBytes::take(std::mem::take(&mut committed.hello_key));
+    let hello = HelloKey::parse(&hello).map_err(|_| broken("has no hello key".to_owned()))?;
     Ok(Identity {
         cluster: founding.name,
         fingerprint: founding.fingerprint,
         addresses: committed.addresses.clone(),
         chain: committed.operator_chain.clone(),
         key: founding.admin,
+        hello,
     })
 }
 

@@ -24,7 +24,7 @@ use crate::agent::{Book, BookError, Driver, Links, Machine, Worker, shelf_of};
 use crate::base::{AgentPlaces, Clock, Disk, Name, OtherFormat, draw};
 use crate::ca::{IdentityError, JoinToken};
 use crate::host::{RealDisk, SystemClock, os_dice, raise_open_files};
-use crate::transport::{ClientTls, Credentials, serve_local_behind};
+use crate::transport::{ClientTls, serve_local_behind};
 
 /// Everybody may connect: who may do what is decided call by call.
 const SOCKET_MODE: u32 = 0o666;
@@ -272,12 +272,9 @@ fn links(
     reads: Reads,
 ) -> Result<Links, Failure> {
     let identity = &member.identity;
-    // A copy of its own: the identity's stays with the identity.
-    let key = crate::base::SecretBytes::copy_of(identity.key.expose());
-    let credentials = Credentials::new(&identity.chain, &key).map_err(|error| {
+    let tls = ClientTls::of(identity, Arc::clone(&machinery.clock), os_dice).map_err(|error| {
         Failure::new(Exit::Damaged, format!("the identity's certificate {error}"))
     })?;
-    let tls = ClientTls::new(&credentials, identity.fingerprint, Arc::clone(&machinery.clock));
     let boot_id = data_encoding::HEXLOWER.decode(boot.replace('-', "").as_bytes());
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let machine = Machine { boot_id: boot_id.unwrap_or_default(), hostname };

@@ -20,7 +20,7 @@ use crate::base::{Key32, Name, NodeId, SecretBytes};
 use crate::ca::{
     CertificateRole, JoinToken, Leaf, PrivateKey, certificate_request, key_digest, verify_chain,
 };
-use crate::seal::{BoxKey, Dek, KeyFile, KeyFileBody, RecipientKey, SealError};
+use crate::seal::{BoxKey, Dek, HelloSecret, KeyFile, KeyFileBody, RecipientKey, SealError};
 use crate::transport::rpc::api::membership_client::MembershipClient;
 use crate::transport::{ClientTls, Expect, connect, read_problem};
 use crate::wire::{api, convert::read_id};
@@ -239,11 +239,14 @@ impl Application {
                 .map_err(|_| odd("a recipient is no public key"))?;
             recipients.push(RecipientKey::new(public).map_err(sealed)?);
         }
+        let hello = HelloSecret::open(&reply.hello_secret, cluster, node, &self.box_key)
+            .map_err(|error| odd(&format!("the hello secret {error}")))?;
         let dice = &mut *manager.0.dice();
         let body = KeyFileBody {
             tls_key: SecretBytes::copy_of(self.tls.expose()),
             chain: reply.chain.clone(),
             box_private: Key32::take(&mut { *self.box_key.expose() }),
+            hello,
             deks: vec![Dek::draw(dice)],
         };
         let key_file = KeyFile::seal(dice, cluster, node, 1, &recipients, &body).map_err(sealed)?;

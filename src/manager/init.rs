@@ -26,7 +26,10 @@ use crate::consensus::ProposeError;
 use crate::domain::{
     Act, Actor, Availability, Cluster, Genesis, Node, NodeRole, Operator, OperatorRole, Recipient,
 };
-use crate::seal::{BoxKey, ClusterKey, Dek, KeyFile, KeyFileBody, RecipientKey, box_cluster_key};
+use crate::seal::{
+    BoxKey, ClusterKey, Dek, HelloPlace, HelloSecret, KeyFile, KeyFileBody, RecipientKey,
+    box_cluster_key,
+};
 use crate::wire::{api, convert::read_id};
 
 /// Bytes of a certificate or of the sealed root key: far more than any has.
@@ -200,13 +203,18 @@ impl Founding {
         let issuing_key =
             cluster_key.wrap_key().wrap_secret(dice, ISSUING_KEY, &secret).map_err(sealing)?;
 
+        let hello = HelloSecret::of_issuing_key(&secret, asked.cluster);
+
         let leaves = Leaves::sign(prepared, &asked, request, name.clone(), dice, now, ends)?;
         let body = KeyFileBody {
             tls_key: crate::base::SecretBytes::copy_of(leaves.tls.expose()),
             chain: leaves.own.clone(),
             box_private: Key32::take(&mut { *box_key.expose() }),
+            hello,
             deks: vec![Dek::draw(dice)],
         };
+        let own = body.hello.key_of(HelloPlace::Operator, leaves.operator.as_bytes());
+        let hello_key = own.map_err(sealing)?.to_bytes().expose().to_vec();
         let recipients = [asked.recipient];
         let key_file =
             KeyFile::seal(dice, asked.cluster, node, 1, &recipients, &body).map_err(sealing)?;
@@ -267,6 +275,7 @@ impl Founding {
             addresses,
             node_id: node.as_bytes().to_vec(),
             node_name: name.to_string(),
+            hello_key,
         };
         Ok(Self { key_file, body, fingerprint: asked.fingerprint, node_file, genesis, reply })
     }

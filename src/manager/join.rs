@@ -3,7 +3,8 @@
 //! The one call without a certificate. Nothing of it is believed: the token's
 //! digest is compared before anything else is done, and of the request for a
 //! certificate only the public key is taken. The node stands in the state before
-//! its certificate is signed.
+//! its certificate is signed. A token that is good is never "too often", however many
+//! machines come from one address; bad ones are counted.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -21,8 +22,9 @@ use super::running::Running;
 use crate::base::{Name, NodeId, RequestId, Stamp, TokenId, limits};
 use crate::ca::{CertificateRole, Subject, key_digest, public_key_of_request};
 use crate::domain::{Act, Actor, Cluster, Join, NodeRole, Outcome, Refusal};
-use crate::transport::Rate;
+use crate::seal::{HelloPlace, SealError};
 use crate::transport::rpc::api::membership_server::{Membership, MembershipServer};
+use crate::transport::{KeepSeat, Rate};
 use crate::wire::api;
 use crate::wire::convert::{read_id, read_role};
 
@@ -38,26 +40,42 @@ impl MembershipService {
     pub fn server(manager: Manager) -> MembershipServer<Self> {
         MembershipServer::new(Self { manager }).max_decoding_message_size(limits::JOIN_BYTES)
     }
-    fn admit(&self, extensions: &Extensions) -> Result<Arc<Running>, Problem> {
+    /// A running manager that leads, and a token that is good.
+    fn admit(
+        &self,
+        extensions: &Extensions,
+        asked: &api::JoinRequest,
+    ) -> Result<(Arc<Running>, Known), Problem> {
         Admitted::of(extensions, Method::Join)?;
         let running = self.manager.0.running()?;
-        within_rate(&self.manager.0.joins, extensions)?;
-        Ok(running)
+        running.leads()?;
+        let digest = *blake3::hash(&asked.token_secret).as_bytes();
+        let token: TokenId = read_id("token_id", &asked.token_id)?;
+        match known(&running, token, digest) {
+            Ok(known) => Ok((running, known)),
+            Err(unknown) => Err(self.counted(extensions, unknown)),
+        }
+    }
+
+    /// Whoever shows bad tokens too often is told that alone.
+    fn counted(&self, extensions: &Extensions, unknown: Problem) -> Problem {
+        if source(extensions).is_none_or(|from| self.manager.0.bad_tokens.passes(from)) {
+            return unknown;
+        }
+        Problem::too_often("too many join tokens that are not known come from this address")
+            .hint("nothing was done; repeat it in a few seconds")
     }
 }
 
-/// How often a source may call: a rack that is installed behind one address at
-/// once, then one a second.
+/// A token that stands, and whose secret part was shown. Only [`known`] makes one.
+struct Known {
+    token: TokenId,
+    digest: [u8; 32],
+}
+
+/// How many bad tokens a source may show: some at once, then one a second.
 pub(super) fn rate() -> Rate {
     Rate::new(NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN), NonZeroU32::MIN)
-}
-
-fn within_rate(rate: &Rate, extensions: &Extensions) -> Result<(), Problem> {
-    if source(extensions).is_none_or(|from| rate.passes(from)) {
-        return Ok(());
-    }
-    Err(Problem::too_often("too many machines join from this address at once")
-        .hint("nothing was done; repeat it in a few seconds"))
 }
 
 #[tonic::async_trait]
@@ -66,21 +84,25 @@ impl Membership for MembershipService {
         &self,
         request: Request<api::JoinRequest>,
     ) -> Result<Response<api::JoinReply>, Status> {
-        let running = self.admit(request.extensions())?;
+        let (running, known) = self.admit(request.extensions(), request.get_ref())?;
+        // From here on nobody else takes this connection's place.
+        let kept = request.extensions().get::<KeepSeat>().and_then(KeepSeat::keep);
         let asked = request.into_inner();
         // Goes on to its end also when the machine hangs up.
-        let task = tokio::spawn(async move { join(&running, &asked).await });
+        let task = tokio::spawn(async move {
+            let _kept = kept;
+            join(&running, known, &asked).await
+        });
         let reply = task.await.unwrap_or_else(|_| Err(Problem::bug("join ended unexpectedly")));
         Ok(Response::new(reply?))
     }
 }
 
-async fn join(running: &Running, asked: &api::JoinRequest) -> Result<api::JoinReply, Problem> {
-    running.leads()?;
-    let digest = *blake3::hash(&asked.token_secret).as_bytes();
-    let token: TokenId = read_id("token_id", &asked.token_id)?;
-    known(running, token, &digest)?;
-
+async fn join(
+    running: &Running,
+    Known { token, digest }: Known,
+    asked: &api::JoinRequest,
+) -> Result<api::JoinReply, Problem> {
     let bad_key = |error: crate::ca::CaError| Problem::bad_input(format!("the proof {error}"));
     let public = public_key_of_request(&asked.proof).map_err(bad_key)?;
     if public != asked.public_key {
@@ -109,6 +131,7 @@ async fn join(running: &Running, asked: &api::JoinRequest) -> Result<api::JoinRe
     let now = reading.clock();
     let ends = now.plus_ms(LEAF_MS);
     lasts(running, token, core.stamp(reading))?;
+    is_left(running, token, &name, &public)?;
     let (node, request) = {
         let dice = &mut *(core.dice)();
         (NodeId::draw(dice), RequestId::draw(dice))
@@ -147,8 +170,16 @@ async fn join(running: &Running, asked: &api::JoinRequest) -> Result<api::JoinRe
     let leaf = issuer.sign_leaf(&public, &subject, now, ends).map_err(bad_key)?;
     tracing::info!(event = "node_joined", node = %node, name = %name);
     let mut reply = reply(running, &cluster, node, &name, leaf);
-    if role == NodeRole::Manager {
+    let hello = &running.hello;
+    let unsealed = |error: SealError| Problem::bug(format!("the hello key {error}"));
+    if let Some(public) = box_key {
+        let dice = &mut *(core.dice)();
+        let boxed = hello.box_to(dice, core.cluster, node, &public);
+        reply.hello_secret = boxed.map_err(unsealed)?;
         reply.recipients = recipient_views(&cluster).collect();
+    } else {
+        let key = hello.key_of(HelloPlace::Node, node.as_bytes()).map_err(unsealed)?;
+        reply.hello_key = key.to_bytes().expose().to_vec();
     }
     Ok(reply)
 }
@@ -185,11 +216,11 @@ pub(super) fn recipient_views(
 
 /// Whether the token stands and the secret part is its own. Whoever guesses does
 /// not learn which of the two was wrong, and writes nothing to the log.
-fn known(running: &Running, token: TokenId, digest: &[u8; 32]) -> Result<(), Problem> {
+fn known(running: &Running, token: TokenId, digest: [u8; 32]) -> Result<Known, Problem> {
     let stands = running.core.consensus.read(|state| state.tokens.get(&token).cloned());
-    let right = stands.is_some_and(|token| bool::from(token.digest.ct_eq(digest)));
+    let right = stands.is_some_and(|token| bool::from(token.digest.ct_eq(&digest)));
     if right {
-        return Ok(());
+        return Ok(Known { token, digest });
     }
     Err(Refusal::Token { why: "is not known".to_owned() }.into())
 }
@@ -201,6 +232,20 @@ fn lasts(running: &Running, token: TokenId, now: Stamp) -> Result<(), Problem> {
         return Err(Refusal::Token { why: "has ended".to_owned() }.into());
     }
     Ok(())
+}
+
+/// Whether the token is not used up, or was used by this very machine, which asks again. One
+/// that is used up writes nothing to the log either.
+fn is_left(running: &Running, token: TokenId, name: &Name, key: &[u8]) -> Result<(), Problem> {
+    let (left, again) = running.core.consensus.read(|state| {
+        let left = state.tokens.get(&token).and_then(|of| of.uses_left) != Some(0);
+        let named = state.indexes.nodes.get(&name.key()).and_then(|id| state.nodes.get(id));
+        (left, named.is_some_and(|node| node.key == key_digest(key)))
+    });
+    if left || again {
+        return Ok(());
+    }
+    Err(Refusal::Token { why: "is used up".to_owned() }.into())
 }
 
 fn unsigned(error: &NoKey) -> Problem {
@@ -226,5 +271,7 @@ fn reply(
         cluster_name: cluster.name.to_string(),
         addresses: running.manager_addresses(),
         recipients: Vec::new(),
+        hello_key: Vec::new(),
+        hello_secret: Vec::new(),
     }
 }

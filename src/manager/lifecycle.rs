@@ -23,7 +23,7 @@ use crate::seal::{KeyFile, KeyFileHeader};
 use crate::transport::Rate;
 
 /// Connections that wait to be accepted.
-const BACKLOG: u32 = 1024;
+const BACKLOG: u32 = 4096;
 
 /// What a manager is told and given when it starts.
 pub struct Setup {
@@ -97,8 +97,8 @@ pub(super) struct Shared {
     pub(super) setup: Setup,
     pub(super) folder: Folder,
     pub(super) started: Stamp,
-    /// How often a source may call `join`.
-    pub(super) joins: Rate,
+    /// How often a source may show a join token that is not known.
+    pub(super) bad_tokens: Rate,
     /// Held by whoever changes the phase, for as long as that takes.
     pub(super) turn: tokio::sync::Mutex<()>,
     /// Another manager is asked to admit this one.
@@ -137,7 +137,7 @@ impl Manager {
         let address = bound.local_addr().map_err(|error| OpenError::Listen(setup.listen, error))?;
         Ok(Self(Arc::new(Shared {
             started: setup.clock.now(),
-            joins: super::join::rate(),
+            bad_tokens: super::join::rate(),
             turn: tokio::sync::Mutex::new(()),
             joining: AtomicBool::new(false),
             life: RwLock::new(life),

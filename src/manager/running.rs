@@ -24,11 +24,11 @@ use super::steady::{Doubt, SHARED_MS};
 use super::voters;
 use super::{Core, Dispatch};
 use crate::base::{Fingerprint, NodeId, RequestId, Revision, Stamp};
-use crate::ca::verify_chain;
+use crate::ca::{CaError, CertificateRole, verify_chain};
 use crate::consensus::{Consensus, Member, ReleaseError, Standing, Start, StartError};
-use crate::domain::{Act, Actor, Outcome, Refusal, State, node_by};
-use crate::seal::{BoxKey, KeyFileBody, KeyFileHeader};
-use crate::transport::{ClientTls, Credentials, Cuts, ServerTls, serve};
+use crate::domain::{Act, Actor, NodeRole, Outcome, Refusal, State, node_by};
+use crate::seal::{BoxKey, HelloPlace, HelloSecret, KeyFileBody, KeyFileHeader};
+use crate::transport::{ClientTls, Credentials, Cuts, Greeting, Recognition, ServerTls, serve};
 
 /// How long another manager may take to take the lead.
 const STEP_DOWN: Duration = Duration::from_secs(5);
@@ -56,6 +56,8 @@ pub(super) struct Running {
     /// Ends streams that would go on for ever.
     pub stop: CancellationToken,
     tls: ServerTls,
+    /// By which members are told from strangers.
+    pub hello: Arc<HelloSecret>,
     /// What a full disk leaves for removals.
     pub reserve: Reserve,
     /// How far the median of the voters' clocks is ahead of this manager's.
@@ -82,6 +84,7 @@ pub(super) struct Started {
     pub(super) core: Arc<Core>,
     peers: Peers,
     tls: ServerTls,
+    hello: Arc<HelloSecret>,
     fingerprint: Fingerprint,
     generation: u64,
     certificate_ends: Stamp,
@@ -90,13 +93,13 @@ pub(super) struct Started {
 /// Why consensus does not run.
 pub(super) enum NotStarted {
     /// The key file's chain or key is not sound.
-    Identity(crate::ca::CaError),
+    Identity(CaError),
     /// Log or snapshots.
     Consensus(StartError),
 }
 
-impl From<crate::ca::CaError> for NotStarted {
-    fn from(error: crate::ca::CaError) -> Self {
+impl From<CaError> for NotStarted {
+    fn from(error: CaError) -> Self {
         Self::Identity(error)
     }
 }
@@ -127,7 +130,11 @@ impl Started {
         let clock = shared.setup.clock.clone();
         let leaf = verify_chain(&body.chain, fingerprint, clock.now())?;
         let credentials = Credentials::new(&body.chain, &body.tls_key)?;
+        let (hello, own) = (Arc::new(body.hello), CertificateRole::Manager(header.node));
+        let key = hello.key_of(HelloPlace::Manager, header.node.as_bytes());
+        let key = key.map_err(|_| CaError::Malformed("hello secret"))?;
         let client = ClientTls::new(&credentials, fingerprint, clock.clone());
+        let client = client.greeting(Greeting::new(key, own, shared.setup.dice));
         let tls = ServerTls::new(&credentials, fingerprint, clock.clone());
         let peers = Peers::new(client.clone());
         let start = Start {
@@ -138,7 +145,7 @@ impl Started {
             deks: body.deks,
             disk: shared.setup.disk.clone(),
             dice: shared.setup.dice,
-            tls: Some(client),
+            tls: Some(client.of_raft()),
         };
         let consensus = Consensus::start(start).await.map_err(NotStarted::Consensus)?;
         let keys = KeyHolder::new(header.cluster, header.node, BoxKey::new(body.box_private));
@@ -146,7 +153,8 @@ impl Started {
         let core = Core::new(consensus, Arc::new(keys), clock, dice, node, cluster);
         let core = Arc::new(core);
         let generation = header.generation;
-        Ok(Self { core, peers, tls, fingerprint, generation, certificate_ends: leaf.ends })
+        let certificate_ends = leaf.ends;
+        Ok(Self { core, peers, tls, hello, fingerprint, generation, certificate_ends })
     }
     /// Starts delivery, the tasks and the listener.
     pub(super) fn run(self, manager: &Manager, listener: TcpListener) -> Arc<Running> {
@@ -161,6 +169,7 @@ impl Started {
             stop: CancellationToken::new(),
             cuts: self.tls.cuts(),
             tls: self.tls,
+            hello: self.hello,
             reserve: Reserve::new(manager.0.folder.path()),
             clock_off_ms: AtomicI64::new(0),
             voting: tokio::sync::Mutex::new(()),
@@ -205,13 +214,35 @@ async fn watch_standing(running: Arc<Running>) {
     }
 }
 
+/// Whoever the state doesn't list is a stranger, but where this manager knows no state yet.
+/// A manager may have been admitted since, and is one that has to be heard; the state
+/// remembers those who were removed.
+fn may_be(state: &State, role: CertificateRole) -> bool {
+    let Some(cluster) = &state.cluster else { return true };
+    let is = |id: NodeId, role| state.nodes.get(&id).is_some_and(|node| node.role == role);
+    match role {
+        CertificateRole::Manager(id) => !cluster.removed_managers.contains_key(&id),
+        CertificateRole::Worker(id) => is(id, NodeRole::Worker),
+        CertificateRole::Operator(id) => state.operators.contains_key(&id),
+    }
+}
+
+/// How this manager's listener tells members from strangers.
+fn recognition(running: &Running) -> Recognition {
+    let core = running.core.clone();
+    let listed = move |role| core.consensus.read(|state| may_be(state, role));
+    let (hello, clock) = (running.hello.clone(), running.core.clock.clone());
+    Recognition::new(hello, running.core.node, clock, Arc::new(listed))
+}
+
 async fn listen(
     manager: Manager,
     running: Arc<Running>,
     listener: TcpListener,
     routes: tonic::service::Routes,
 ) {
-    let (stop, tls) = (running.stop.clone(), running.tls.clone());
+    let stop = running.stop.clone();
+    let tls = running.tls.clone().recognising(recognition(&running));
     let places = manager.0.setup.places;
     let serving = Box::pin(serve(listener, tls, routes, &places, stop.cancelled_owned()));
     if let Err(error) = serving.await {
@@ -266,6 +297,7 @@ impl Running {
             core: Arc::new(core),
             peers: self.peers.again(),
             tls: self.tls.clone(),
+            hello: self.hello.clone(),
             fingerprint: self.fingerprint,
             generation: self.generation,
             certificate_ends: self.certificate_ends,

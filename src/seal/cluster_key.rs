@@ -34,6 +34,10 @@ impl BoxKey {
     pub fn public(&self) -> [u8; 32] {
         public_of(&self.0)
     }
+
+    pub(super) fn private(&self) -> &Key32 {
+        &self.0
+    }
 }
 
 /// A cluster key, opened.

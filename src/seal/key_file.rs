@@ -1,7 +1,7 @@
 //! A manager's key file (docs/keys.md, 2; bytes in docs/formats.md).
 
 use super::construct::{BOX_OVERHEAD, context_hash, derive, open, seal, seal_to};
-use super::{Dek, RecipientKey, SealError, UnlockKey, labels};
+use super::{Dek, HelloSecret, RecipientKey, SealError, UnlockKey, labels};
 use crate::base::{ClusterId, Dice, Key32, NodeId, OtherFormat, RecipientId, SecretBytes, limits};
 
 /// The key under which one key file's body is sealed.
@@ -41,6 +41,8 @@ pub struct KeyFileBody {
     pub chain: Vec<Vec<u8>>,
     /// The private half of the box key.
     pub box_private: Key32,
+    /// By which members are told from strangers; it is here before the state is.
+    pub hello: HelloSecret,
     /// The data-encryption keys, oldest first; the last one is in use.
     pub deks: Vec<Dek>,
 }
@@ -216,11 +218,11 @@ impl KeyFileHeader {
 
 impl KeyFileBody {
     /// `length 4 ‖ TLS key`, `count 1 ‖ (length 4 ‖ certificate)…`, box key 32,
-    /// `count 1 ‖ DEK 32…`; into one buffer of the right size, which never grows.
+    /// hello secret 32, `count 1 ‖ DEK 32…`; into one buffer of the right size, which never grows.
     fn to_bytes(&self) -> Result<SecretBytes, SealError> {
         let chain: usize = self.chain.iter().map(|certificate| 4 + certificate.len()).sum();
         let mut bytes =
-            SecretBytes::zeroed(4 + self.tls_key.len() + 1 + chain + 32 + 1 + 32 * self.deks.len());
+            SecretBytes::zeroed(4 + self.tls_key.len() + 1 + chain + 64 + 1 + 32 * self.deks.len());
         let mut writer = Writer(bytes.expose_mut());
         writer.sized(self.tls_key.expose())?;
         writer.count(self.chain.len())?;
@@ -228,6 +230,7 @@ impl KeyFileBody {
             writer.sized(certificate)?;
         }
         writer.put(self.box_private.expose())?;
+        writer.put(self.hello.expose())?;
         writer.count(self.deks.len())?;
         for dek in &self.deks {
             writer.put(dek.expose())?;
@@ -243,13 +246,14 @@ impl KeyFileBody {
             .map(|_| reader.sized().map(<[u8]>::to_vec))
             .collect::<Result<_, _>>()?;
         let box_private = reader.key()?;
+        let hello = HelloSecret::new(reader.key()?);
         let [keys] = reader.array()?;
         let deks: Vec<Dek> =
             (0..keys).map(|_| reader.key().map(Dek::new)).collect::<Result<_, _>>()?;
         if !reader.0.is_empty() || deks.is_empty() {
             return Err(SealError::Malformed);
         }
-        Ok(Self { tls_key, chain, box_private, deks })
+        Ok(Self { tls_key, chain, box_private, hello, deks })
     }
 }
 
@@ -312,6 +316,7 @@ mod tests {
             tls_key: SecretBytes::copy_of(b"tls key"),
             chain: vec![b"leaf".to_vec(), b"issuing".to_vec(), b"root".to_vec()],
             box_private: Key32::draw(dice),
+            hello: HelloSecret::new(Key32::draw(dice)),
             deks: vec![Dek::draw(dice), Dek::draw(dice)],
         }
     }

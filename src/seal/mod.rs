@@ -7,6 +7,7 @@
 mod cluster_key;
 mod construct;
 mod error;
+mod hello;
 mod key_file;
 mod labels;
 mod recipient;
@@ -17,6 +18,7 @@ mod value;
 
 pub use cluster_key::{BoxKey, ClusterKey, WrapKey, box_cluster_key};
 pub use error::SealError;
+pub use hello::{Hello, HelloKey, HelloPlace, HelloSecret, HelloTo, SeenHellos};
 pub use key_file::{FileKey, KeyFile, KeyFileBody, KeyFileHeader, RecipientBox};
 pub use recipient::{RecipientKey, SealedToRecipients, UnlockKey};
 pub use record::{Dek, RecordKey, SegmentPlace, TAG_AND_NONCE};

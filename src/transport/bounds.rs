@@ -15,48 +15,60 @@ use crate::base::ManagerPlaces;
 /// A listener's limits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Handshakes under way; more wait in the kernel's queue.
-    pub(super) handshakes: usize,
-    /// Handshakes under way from one source; more are closed at once.
-    pub(super) handshakes_per_source: usize,
-    /// How long a handshake may take.
+    /// Connections of strangers, from `accept` to the end of their handshake.
+    pub(super) strangers: usize,
+    /// How long a stranger's first message may take to come.
+    pub(super) hello_time: Duration,
+    /// How long a stranger's handshake may take after that.
+    pub(super) stranger_time: Duration,
+    /// How long a member's handshake may take, once its hello is there.
     pub(super) handshake_time: Duration,
-    /// Connections of peers: every node, and room for operators.
-    pub(super) peers: usize,
-    /// Connections of one peer: a manager has several, an agent one or two.
-    pub(super) per_peer: usize,
+    /// Handshakes of nodes and operators under way, in all; more wait.
+    pub(super) handshakes: usize,
+    /// Of one member; more wait.
+    pub(super) handshakes_each: usize,
+    /// Connections from other managers.
+    pub(super) managers: usize,
+    /// Of one manager: it has several.
+    pub(super) per_manager: usize,
+    /// Connections of nodes and operators: every node, and room for operators.
+    pub(super) known: usize,
+    /// Of one of them: an agent has one or two.
+    pub(super) per_known: usize,
     /// Connections of callers without a valid certificate.
     pub(super) guests: usize,
-    /// Of these, from one source.
-    pub(super) guests_per_source: usize,
     /// How long a guest may stay: `join` is one call.
     pub(super) guest_time: Duration,
-    /// Anonymous connections at once from one source, then ..
-    pub(super) anonymous_burst: NonZeroU32,
-    /// .. so many a second.
-    pub(super) anonymous_rate: NonZeroU32,
     /// How long connections may take to end once the listener stops.
     pub(super) drain_time: Duration,
 }
 
 impl Bounds {
-    /// Those of a listener that has so many places; what one source or peer may take of
-    /// them is a part of that.
+    /// Those of a listener that has so many places; what one member may take of them is a
+    /// part of that.
     pub(super) fn within(places: &ManagerPlaces) -> Self {
         let part = |of: usize, by: usize, most: usize| (of / by).clamp(1, most);
         Self {
-            handshakes: places.handshakes,
-            handshakes_per_source: part(places.handshakes, 4, 64),
+            strangers: places.handshakes,
+            hello_time: Duration::from_secs(1),
+            stranger_time: Duration::from_secs(3),
             handshake_time: Duration::from_secs(5),
-            peers: places.managers + places.known,
-            per_peer: part(places.known, 8, 256),
+            handshakes: 512,
+            handshakes_each: 16,
+            managers: places.managers,
+            per_manager: part(places.managers, 4, 28),
+            known: places.known,
+            per_known: part(places.known, 8, 256),
             guests: places.guests,
-            guests_per_source: part(places.guests, 4, 64),
             guest_time: Duration::from_mins(1),
-            anonymous_burst: NonZeroU32::new(64).unwrap_or(NonZeroU32::MIN),
-            anonymous_rate: NonZeroU32::new(8).unwrap_or(NonZeroU32::MIN),
             drain_time: Duration::from_secs(5),
         }
+    }
+
+    /// Of so many sockets those that strangers may have at once; the others have lost their
+    /// place and are being closed.
+    pub(super) fn seats(sockets: usize) -> usize {
+        sockets.saturating_sub((sockets / 8).max(1)).max(1)
     }
 }
 
@@ -68,7 +80,7 @@ impl Default for Bounds {
 
 /// Where a connection comes from, as far as one party controls it: an IPv4
 /// address, or the first 64 bits of an IPv6 one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Source(IpAddr);
 
 impl Source {
@@ -150,7 +162,7 @@ impl Rate {
         self.admits(Source::of(address))
     }
 
-    pub(super) fn admits(&self, source: Source) -> bool {
+    fn admits(&self, source: Source) -> bool {
         if self.0.len() >= Self::MOST {
             self.0.retain_recent();
         }
@@ -202,16 +214,20 @@ mod tests {
 
     #[test]
     fn sources_are_rated_apart() {
-        let bounds = Bounds {
-            anonymous_burst: NonZeroU32::new(3).expect("not zero"),
-            anonymous_rate: NonZeroU32::MIN,
-            ..Bounds::default()
-        };
-        let rate = Rate::new(bounds.anonymous_burst, bounds.anonymous_rate);
+        let three = NonZeroU32::new(3).expect("not zero");
+        let rate = Rate::new(three, NonZeroU32::MIN);
         let [first, second] =
-            ["10.0.0.1", "10.0.0.2"].map(|text| Source::of(text.parse().expect("an address")));
-        let admitted = (0..10).filter(|_| rate.admits(first)).count();
+            ["10.0.0.1", "10.0.0.2"].map(|text| text.parse::<IpAddr>().expect("an address"));
+        let admitted = (0..10).filter(|_| rate.passes(first)).count();
         assert_eq!(admitted, 3);
-        assert!(rate.admits(second));
+        assert!(rate.passes(second));
+    }
+
+    #[test]
+    fn there_is_always_a_seat_and_room_to_leave() {
+        for sockets in 2..600 {
+            assert!((1..sockets).contains(&Bounds::seats(sockets)), "{sockets}");
+        }
+        assert_eq!(Bounds::seats(512), 448);
     }
 }

@@ -5,7 +5,6 @@ use std::io;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use rustls::{CertificateError, OtherError};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
@@ -37,7 +36,7 @@ pub enum Expect {
 
 impl Expect {
     /// The name that the verifier is asked for.
-    fn name(self) -> String {
+    pub(super) fn name(self) -> String {
         match self {
             Self::AnyManager => ANY_MANAGER.to_owned(),
             Self::Manager(id) => CertificateRole::Manager(id).dns_name(),
@@ -132,19 +131,18 @@ async fn handshake(
     tls: &ClientTls,
     expect: Expect,
 ) -> Result<(Channel, Peer), Failure> {
-    let config = tls.config.clone().map_err(|error| Failure::Refused(reason(&error)))?;
-    let name = expect.name();
-    let wanted = ServerName::try_from(name.clone())
-        .map_err(|_| Failure::Refused("its id is not a name".to_owned()))?;
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let mut stream = BufReader::new(TlsConnector::from(config).connect(wanted, stream).await?);
+    // Only now: a hello is of one moment.
+    let (config, hello) =
+        tls.connection(expect).map_err(|error| Failure::Refused(reason(&error)))?;
+    let mut stream = BufReader::new(TlsConnector::from(config).connect(hello, stream).await?);
     accepted(&mut stream).await?;
     let (_, connection) = stream.get_ref().get_ref();
     let chain = connection.peer_certificates().unwrap_or_default();
     let peer = tls
         .verifier
-        .manager(chain.iter(), &name)
+        .manager(chain.iter(), &expect.name())
         .map_err(|refused| Failure::Refused(format!("not the expected manager: {refused}")))?;
     Ok((channel(stream).await?, peer))
 }

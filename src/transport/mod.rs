@@ -6,8 +6,11 @@
 
 mod bounds;
 mod client;
+mod crowd;
 mod cuts;
+mod door;
 mod doors;
+mod hello;
 mod local;
 mod peer;
 mod problem;
@@ -22,8 +25,10 @@ mod verify;
 
 pub use bounds::Rate;
 pub use client::{ConnectError, Expect, connect};
+pub use crowd::{KeepSeat, KeptSeat};
 pub use cuts::Cuts;
 pub use doors::{Doors, Gate};
+pub use hello::{Greeting, MayBe, Recognition};
 pub use local::{LocalCaller, connect_local, local_caller, serve_local, serve_local_behind};
 pub use peer::{Caller, Peer, caller};
 pub use problem::{problem_status, read_problem};

@@ -22,7 +22,7 @@ use tonic::transport::Server;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::util::MapRequestLayer;
 
-use super::Caller;
+use super::{Caller, KeepSeat};
 
 /// Header bytes of a request.
 pub(super) const HEADER_BYTES: u32 = 16 * 1024;
@@ -159,14 +159,19 @@ impl<S, C: Clone + Send + Sync + 'static> Connected for Served<S, C> {
 pub(super) struct Arrived {
     pub(super) caller: Caller,
     pub(super) address: SocketAddr,
+    /// A guest's place.
+    pub(super) seat: Option<KeepSeat>,
 }
 
 /// Puts what tonic keeps of a connection where handlers look for it.
 fn unpacked(mut request: http::Request<Body>) -> http::Request<Body> {
-    if let Some(Arrived { caller, address }) = request.extensions_mut().remove() {
+    if let Some(Arrived { caller, address, seat }) = request.extensions_mut().remove() {
         let from = TcpConnectInfo { local_addr: None, remote_addr: Some(address) };
         request.extensions_mut().insert(from);
         request.extensions_mut().insert(caller);
+        if let Some(seat) = seat {
+            request.extensions_mut().insert(seat);
+        }
     }
     request
 }

@@ -1,7 +1,8 @@
 //! TLS configurations over certificates that can be swapped while connections live.
 //!
 //! TLS 1.3 only, X25519MLKEM768 first, no tickets and no resumption: a resumed
-//! session would not verify again. No server name goes over the wire.
+//! session would not verify again. The server name that goes over the wire is a hello tag,
+//! or there is none; it plays no part in whom either side trusts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,15 +11,17 @@ use parking_lot::RwLock;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme, version::TLS13};
 
-use super::Cuts;
-use super::verify::Verifier;
-use crate::base::{Clock, Fingerprint, SecretBytes};
-use crate::ca::{CaError, PrivateKey, key_digest, read_leaf};
+use super::hello::{Greeting, Recognition};
+use super::verify::{ANY_MANAGER, Expecting, Verifier};
+use super::{Cuts, Expect};
+use crate::base::{Clock, Dice, Fingerprint, SecretBytes};
+use crate::ca::{CaError, Identity, PrivateKey, key_digest, read_leaf};
+use crate::seal::HelloKey;
 
 /// The protocol spoken inside: HTTP/2, as gRPC needs.
 const ALPN: &[u8] = b"h2";
@@ -99,6 +102,7 @@ pub struct ServerTls {
     pub(super) config: Result<Arc<ServerConfig>, rustls::Error>,
     pub(super) verifier: Arc<Verifier>,
     pub(super) cuts: Cuts,
+    pub(super) recognition: Option<Recognition>,
 }
 
 impl ServerTls {
@@ -106,6 +110,11 @@ impl ServerTls {
     #[must_use]
     pub fn cuts(&self) -> Cuts {
         self.cuts.clone()
+    }
+    /// The same for a listener that tells members from strangers by their hello.
+    #[must_use]
+    pub fn recognising(self, recognition: Recognition) -> Self {
+        Self { recognition: Some(recognition), ..self }
     }
     /// Builds the configuration.
     #[must_use]
@@ -123,7 +132,7 @@ impl ServerTls {
                 config.max_early_data_size = 0;
                 Arc::new(config)
             });
-        Self { config, verifier, cuts: Cuts::default() }
+        Self { config, verifier, cuts: Cuts::default(), recognition: None }
     }
 }
 
@@ -131,8 +140,9 @@ impl ServerTls {
 /// `fingerprint` and name a manager.
 #[derive(Clone)]
 pub struct ClientTls {
-    pub(super) config: Result<Arc<ClientConfig>, rustls::Error>,
+    config: Result<Arc<ClientConfig>, rustls::Error>,
     pub(super) verifier: Arc<Verifier>,
+    greeting: Option<Greeting>,
 }
 
 impl ClientTls {
@@ -142,10 +152,61 @@ impl ClientTls {
         Self::build(Some(credentials), fingerprint, clock)
     }
 
+    /// With all that an identity file holds.
+    ///
+    /// # Errors
+    /// [`CaError`] where its parts don't belong together.
+    pub fn of(
+        identity: &Identity,
+        clock: Arc<dyn Clock>,
+        dice: fn() -> Box<dyn Dice>,
+    ) -> Result<Self, CaError> {
+        let leaf = identity.chain.first().ok_or(CaError::Malformed("chain of three"))?;
+        let role = read_leaf(leaf)?.subject.role;
+        // Copies of their own: the identity's stay with the identity.
+        let key = SecretBytes::copy_of(identity.key.expose());
+        let hello = HelloKey::parse(&identity.hello.to_bytes())
+            .map_err(|_| CaError::Malformed("hello key"))?;
+        let own = Credentials::new(&identity.chain, &key)?;
+        let tls = Self::new(&own, identity.fingerprint, clock);
+        Ok(tls.greeting(Greeting::new(hello, role, dice)))
+    }
+
     /// Without one: for `join`.
     #[must_use]
     pub fn anonymous(fingerprint: Fingerprint, clock: Arc<dyn Clock>) -> Self {
         Self::build(None, fingerprint, clock)
+    }
+
+    /// The same for a member, whose connections managers tell from strangers'.
+    #[must_use]
+    pub fn greeting(self, greeting: Greeting) -> Self {
+        Self { greeting: Some(greeting), ..self }
+    }
+
+    /// The same for messages of Raft.
+    #[must_use]
+    pub fn of_raft(&self) -> Self {
+        let greeting = self.greeting.as_ref().map(Greeting::of_raft);
+        Self { greeting, ..self.clone() }
+    }
+
+    /// For one connection: whom it must reach is in the configuration, and what it says
+    /// first is the name, which is sent where it is a hello.
+    pub(super) fn connection(
+        &self,
+        expect: Expect,
+    ) -> Result<(Arc<ClientConfig>, ServerName<'static>), rustls::Error> {
+        let mut config = ClientConfig::clone(&*self.config.clone()?);
+        let expecting = Expecting::new(Arc::clone(&self.verifier), expect.name());
+        config.dangerous().set_certificate_verifier(Arc::new(expecting));
+        let hello = self.greeting.as_ref();
+        let hello = hello.and_then(|greeting| greeting.name(expect, self.verifier.now()));
+        config.enable_sni = hello.is_some();
+        let name = hello.unwrap_or_else(|| ANY_MANAGER.to_owned());
+        let name = ServerName::try_from(name)
+            .map_err(|_| rustls::Error::General("a hello that is no name".to_owned()))?;
+        Ok((Arc::new(config), name))
     }
 
     fn build(
@@ -159,9 +220,8 @@ impl ClientTls {
             .with_protocol_versions(&[&TLS13])
             .map(|builder| {
                 // `dangerous` is rustls's word for a verifier of one's own.
-                let builder = builder
-                    .dangerous()
-                    .with_custom_certificate_verifier(Arc::<Verifier>::clone(&verifier));
+                let any = Expecting::new(Arc::clone(&verifier), ANY_MANAGER.to_owned());
+                let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(any));
                 let mut config = match credentials {
                     Some(own) => builder.with_client_cert_resolver(Arc::new(own.clone())),
                     None => builder.with_no_client_auth(),
@@ -172,7 +232,7 @@ impl ClientTls {
                 config.enable_early_data = false;
                 Arc::new(config)
             });
-        Self { config, verifier }
+        Self { config, verifier, greeting: None }
     }
 }
 

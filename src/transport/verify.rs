@@ -13,7 +13,7 @@ use rustls::{
 };
 
 use super::{Caller, Peer};
-use crate::base::{Clock, Fingerprint};
+use crate::base::{Clock, Fingerprint, Stamp};
 use crate::ca::{CaError, CertificateRole, Leaf, read_leaf, verify_chain};
 
 /// The server name that stands for any manager; ids have 26 characters.
@@ -53,6 +53,11 @@ impl Verifier {
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self { algorithms: provider.signature_verification_algorithms, fingerprint, clock }
+    }
+
+    /// What time it is for certificates.
+    pub(super) fn now(&self) -> Stamp {
+        self.clock.now()
     }
 
     /// Who sent this chain; no certificate at all is [`Caller::Anonymous`].
@@ -112,6 +117,20 @@ impl Verifier {
     }
 }
 
+/// Verifies the server of one connection. Whom the caller expects stands here and not in the
+/// name that rustls hands over: that one is what is sent, and plays no part.
+#[derive(Debug)]
+pub(super) struct Expecting {
+    verifier: Arc<Verifier>,
+    name: String,
+}
+
+impl Expecting {
+    pub(super) fn new(verifier: Arc<Verifier>, name: String) -> Self {
+        Self { verifier, name }
+    }
+}
+
 /// Leaf and the rest, as rustls hands them over, in one list.
 fn whole<'a>(
     leaf: &'a CertificateDer<'a>,
@@ -127,16 +146,16 @@ fn refusal(error: NotAccepted) -> Error {
     Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for Expecting {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
         rest: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
+        _sent: &ServerName<'_>,
         _ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.manager(whole(leaf, rest), &name.to_str()).map_err(refusal)?;
+        self.verifier.manager(whole(leaf, rest), &self.name).map_err(refusal)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -155,7 +174,7 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.signature(message, leaf, signed)
+        self.verifier.signature(message, leaf, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

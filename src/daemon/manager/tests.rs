@@ -206,7 +206,7 @@ async fn a_machine_joins_by_token_and_is_refused_once_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn joins_are_rated_by_the_address_they_come_from() {
+async fn bad_tokens_are_rated_by_the_address_they_come_from_and_good_ones_never() {
     let fixture = Fixture::start().await;
     let founded = fixture.init().await;
     let token = JoinToken::draw(&mut *os_dice(), founded.unlock_key.fingerprint());
@@ -218,6 +218,15 @@ async fn joins_are_rated_by_the_address_they_come_from() {
         codes.insert((exit_of(&refused), refused.code() == tonic::Code::ResourceExhausted));
     }
     assert_eq!(codes, [(1, false), (3, true)].into(), "refused, and then too often");
+    let mut control = fixture.control().await;
+    let request = api::CreateTokenRequest { role: "worker".into(), ..Default::default() };
+    let made = control.create_token(request).await.expect("a token").into_inner();
+    let token = JoinToken::parse(made.token.as_bytes()).expect("a token");
+    for number in 0..30 {
+        let key = PrivateKey::generate().expect("a key");
+        let request = fixture::join_request(&token, &key, &format!("w{number}"));
+        fixture.join(&founded, request).await.expect("from the same address, with a good token");
+    }
     fixture.end().await;
 }
 

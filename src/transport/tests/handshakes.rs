@@ -128,8 +128,7 @@ async fn swapped_certificates_are_used_by_the_next_handshake() {
 /// A handshake without HTTP/2 above it.
 pub(super) async fn bare(rig: &Rig, tls: &ClientTls) -> TlsStream<TcpStream> {
     let stream = TcpStream::connect(rig.address).await.expect("a connection");
-    let config = tls.config.clone().expect("a configuration");
-    let name = super::super::verify::ANY_MANAGER.try_into().expect("a name");
+    let (config, name) = tls.connection(Expect::AnyManager).expect("a configuration");
     TlsConnector::from(config).connect(name, stream).await.expect("a handshake")
 }
 

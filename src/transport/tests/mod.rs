@@ -4,6 +4,7 @@ mod client;
 mod handshakes;
 mod hostile;
 mod local;
+mod strangers;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
@@ -43,6 +44,9 @@ fn clock_at(now: Stamp) -> Arc<SetClock> {
     Arc::new(SetClock(Mutex::new(now)))
 }
 
+/// How many places of guests were kept.
+static KEPT: Semaphore = Semaphore::const_new(0);
+
 /// Answers who called; the node name `hang` is never answered.
 struct Who;
 
@@ -58,7 +62,13 @@ impl Membership for Who {
         let from = request.remote_addr().map(|address| address.ip());
         let wanted = caller(extensions).map(|_| IpAddr::from([127, 0, 0, 1]));
         assert_eq!(from, wanted, "where it came from");
+        let kept = extensions.get::<KeepSeat>().and_then(KeepSeat::keep);
         if request.get_ref().name == "hang" {
+            std::future::pending::<()>().await;
+        }
+        if request.get_ref().name == "keep" {
+            assert!(kept.is_some(), "the place is kept");
+            KEPT.add_permits(1);
             std::future::pending::<()>().await;
         }
         Err(problem_status(Code::Aborted, 1, &text, "", None))
