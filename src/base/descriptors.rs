@@ -25,8 +25,8 @@ pub const LEAST_DESCRIPTORS: usize = 256;
 const LOCAL: usize = 1_024;
 /// Connections from other managers: 6 of them with 16 each, and some that end.
 const MANAGERS: usize = 112;
-/// Handshakes under way: more wait in the kernel's queue.
-const HANDSHAKES: usize = 512;
+/// Connections of strangers, from `accept` to the end of their handshake.
+const STRANGERS: usize = 512;
 /// Connections of callers without a valid certificate.
 const GUESTS: usize = 256;
 /// Connections of nodes and operators: every node, and room for operators.
@@ -50,8 +50,8 @@ pub struct ManagerPlaces {
     pub local: usize,
     /// Connections from other managers.
     pub managers: usize,
-    /// Handshakes under way, whoever they are of.
-    pub handshakes: usize,
+    /// Connections of strangers, from `accept` to the end of their handshake.
+    pub strangers: usize,
     /// Connections of callers without a valid certificate.
     pub guests: usize,
     /// Connections of nodes and operators.
@@ -90,7 +90,7 @@ impl Descriptors {
     }
 
     /// A manager's places: of what it doesn't need for itself 2/16 are for the control
-    /// socket, 3/16 for managers, 2/16 for handshakes, 2/16 for guests, the rest for nodes
+    /// socket, 3/16 for managers, 2/16 for strangers, 2/16 for guests, the rest for nodes
     /// and operators.
     ///
     /// # Errors
@@ -99,11 +99,11 @@ impl Descriptors {
         let rest = self.beside(MANAGER_OWN)?;
         let local = share(rest, 2, LOCAL);
         let managers = share(rest, 3, MANAGERS);
-        let handshakes = share(rest, 2, HANDSHAKES);
+        let strangers = share(rest, 2, STRANGERS);
         let guests = share(rest, 2, GUESTS);
-        let taken = local + managers + handshakes + guests;
+        let taken = local + managers + strangers + guests;
         let known = rest.saturating_sub(taken).min(KNOWN);
-        Ok(ManagerPlaces { local, managers, handshakes, guests, known })
+        Ok(ManagerPlaces { local, managers, strangers, guests, known })
     }
 
     /// An agent's places: of what it doesn't need for itself 2/16 are for its socket, 8/16
@@ -126,7 +126,7 @@ impl Default for ManagerPlaces {
         Self {
             local: LOCAL,
             managers: MANAGERS,
-            handshakes: HANDSHAKES,
+            strangers: STRANGERS,
             guests: GUESTS,
             known: KNOWN,
         }
@@ -148,12 +148,12 @@ mod tests {
     fn all_places_together_fit_into_any_limit() {
         let limits = (LEAST_DESCRIPTORS..5_000).chain([65_536, 524_288, 1 << 20, usize::MAX]);
         for limit in limits {
-            let ManagerPlaces { local, managers, handshakes, guests, known } =
+            let ManagerPlaces { local, managers, strangers, guests, known } =
                 Descriptors::new(limit).of_manager().expect("enough");
-            let taken = local + managers + handshakes + guests + known;
+            let taken = local + managers + strangers + guests + known;
             assert!(taken + MANAGER_OWN <= limit, "{limit}");
             // Two lanes of each of six managers, and somebody of each kind.
-            assert!(managers >= 24 && local >= 16 && handshakes >= 16 && guests >= 16, "{limit}");
+            assert!(managers >= 24 && local >= 16 && strangers >= 16 && guests >= 16, "{limit}");
             assert!(known >= 48, "{limit}");
             let AgentPlaces { local, workloads, files } =
                 Descriptors::new(limit).of_agent().expect("enough");
@@ -185,7 +185,7 @@ mod tests {
             Ok(ManagerPlaces {
                 local: 112,
                 managers: 112,
-                handshakes: 112,
+                strangers: 112,
                 guests: 112,
                 known: 448
             })

@@ -49,7 +49,7 @@ impl Bounds {
     pub(super) fn within(places: &ManagerPlaces) -> Self {
         let part = |of: usize, by: usize, most: usize| (of / by).clamp(1, most);
         Self {
-            strangers: places.handshakes,
+            strangers: places.strangers,
             hello_time: Duration::from_secs(1),
             stranger_time: Duration::from_secs(3),
             handshake_time: Duration::from_secs(5),
