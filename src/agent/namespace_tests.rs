@@ -237,7 +237,8 @@ fn a_view_is_dead_where_another_connection_serves_it() {
         assert!(stacked(vec![mark, on_mark]));
         assert!(!stacked(vec![mark, on_mark, on_other]));
     }
-    let many: Vec<String> = (0..STACKED).map(|at| format!("{at} 1 {}", &other[6..])).collect();
+    let (_, rest) = other.split_at(6);
+    let many: Vec<String> = (0..STACKED).map(|at| format!("{at} 1 {rest}")).collect();
     let list = [many.join("\n"), format!("\n{other}\n")].concat();
     assert!(serves_another(list.as_bytes(), at, device).is_err());
     assert!(!seen(&["36 35 0:56 / /run/secrets/below ro - fuse skep ro"]));
