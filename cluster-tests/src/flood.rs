@@ -21,7 +21,7 @@ pub struct Flood {
     /// The managers' ports: each gets all of it.
     pub targets: Vec<SocketAddr>,
     /// Addresses that it comes from, each of a network (/24) of its own.
-    pub sources: u8,
+    pub sources: u16,
     /// Connections of each source that are open at a time, to each target.
     pub each: usize,
     /// Connections opened a second, in all.
@@ -96,7 +96,6 @@ impl Flood {
                 let way = usize::try_from(tried).unwrap_or(0) % ways;
                 tried += 1;
                 let (source, target) = (way / self.targets.len(), way % self.targets.len());
-                let Ok(source) = u8::try_from(source) else { continue };
                 let Some(made) = opening(source, self.targets[target]) else { continue };
                 opened.fetch_add(1, Ordering::Relaxed);
                 let own = &mut open[way];
@@ -116,12 +115,14 @@ impl Flood {
 }
 
 /// Begins to connect, and waits for nothing. Closed by us or by them, nothing stays behind.
-fn opening(source: u8, target: SocketAddr) -> Option<OwnedFd> {
+fn opening(source: usize, target: SocketAddr) -> Option<OwnedFd> {
+    let (of, network) = (u8::try_from(source / 250).ok()?, u8::try_from(source % 250).ok()?);
+    let from = Ipv4Addr::new(127, of.checked_add(9)?, network, 1);
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket =
         rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).ok()?;
     sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).ok()?;
-    bind(&socket, &SocketAddrV4::new(Ipv4Addr::new(127, 9, source, 1), 0)).ok()?;
+    bind(&socket, &SocketAddrV4::new(from, 0)).ok()?;
     match connect(&socket, &target) {
         Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Some(socket),
         Err(_) => None,

@@ -37,7 +37,7 @@ fn timed<T>(what: &str, act: impl FnOnce() -> T) -> T {
 }
 
 /// All that has to go on, while a flood does.
-fn everything_goes_on(cluster: &mut Cluster, flood: Flood) {
+fn everything_goes_on(cluster: &mut Cluster, flood: Flood, joins: bool) {
     let per_second = u64::from(flood.per_second);
     let start = Instant::now();
     let flooding: Flooding = flood.start();
@@ -56,7 +56,9 @@ fn everything_goes_on(cluster: &mut Cluster, flood: Flood) {
         cluster.agents[0].connected();
     });
     timed("a delivery", || cluster.update("db", b"two"));
-    timed("a join", || drop(cluster.join("late", &[]).data()));
+    if joins {
+        timed("a join", || drop(cluster.join("late", &[]).data()));
+    }
     let leader = cluster.leader();
     timed("a fail-over", || {
         cluster.manager_mut(leader).kill();
@@ -91,14 +93,23 @@ fn cluster() -> Cluster {
 fn p11_silent_connections_from_forty_networks_stop_nothing() {
     let mut cluster = cluster();
     let flood = Flood::silent(targets(&cluster));
-    everything_goes_on(&mut cluster, flood);
+    everything_goes_on(&mut cluster, flood, true);
 }
 
 #[test]
 fn p11_handshakes_that_are_begun_and_left_stop_nothing() {
     let mut cluster = cluster();
     let flood = Flood::of_hellos(targets(&cluster), &anonymous(&cluster));
-    everything_goes_on(&mut cluster, flood);
+    everything_goes_on(&mut cluster, flood, true);
+}
+
+/// Every stranger is displaced before its turn comes: only those who are known go on.
+#[test]
+fn p11_members_go_on_where_no_stranger_gets_through() {
+    let mut cluster = cluster();
+    let hellos = Flood::of_hellos(targets(&cluster), &anonymous(&cluster));
+    let flood = Flood { sources: 1_000, each: 3, per_second: 10_000, ..hellos };
+    everything_goes_on(&mut cluster, flood, false);
 }
 
 /// A connection of a guest's from this address, once it is one.

@@ -65,6 +65,12 @@ impl Bounds {
         }
     }
 
+    /// Sockets of strangers until their handshake begins, and while it goes on.
+    pub(super) fn of_strangers(&self) -> (usize, usize) {
+        let shaking = (self.strangers / 4).max(2);
+        (self.strangers.saturating_sub(shaking).max(2), shaking)
+    }
+
     /// Of so many sockets those that strangers may have at once; the others have lost their
     /// place and are being closed.
     pub(super) fn seats(sockets: usize) -> usize {

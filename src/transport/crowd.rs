@@ -42,22 +42,30 @@ impl Group {
 }
 
 /// Who is where, in numbers: a later one is higher.
-#[derive(Debug, Default)]
-struct Places {
+#[derive(Debug)]
+struct Places<T> {
     next: u64,
     /// Those that may be displaced.
     groups: HashMap<Network, Group>,
-    all: HashMap<u64, Seated>,
+    all: BTreeMap<u64, Seated<T>>,
+}
+
+impl<T> Default for Places<T> {
+    fn default() -> Self {
+        Self { next: 0, groups: HashMap::new(), all: BTreeMap::new() }
+    }
 }
 
 #[derive(Debug)]
-struct Seated {
+struct Seated<T> {
     address: IpAddr,
     kept: bool,
     cut: CancellationToken,
+    /// What waits here for its turn, where nobody else has it.
+    waits: Option<T>,
 }
 
-impl Places {
+impl<T> Places<T> {
     fn add(&mut self, number: u64, address: IpAddr) {
         let group = self.groups.entry(Network::of(address)).or_default();
         group.count += 1;
@@ -87,7 +95,17 @@ impl Places {
         own.first().copied()
     }
 
-    fn remove(&mut self, number: u64) -> Option<Seated> {
+    /// Who is next of those that wait: the oldest of whoever has least, so that one who comes
+    /// alone waits behind no crowd.
+    fn least(&self) -> Option<u64> {
+        let waiting = self.all.iter().filter(|(_, seated)| seated.waits.is_some());
+        let has = |seated: &Seated<T>| {
+            self.groups.get(&Network::of(seated.address)).map_or(0, |group| group.count)
+        };
+        waiting.min_by_key(|(_, seated)| has(seated)).map(|(number, _)| *number)
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Seated<T>> {
         let seated = self.all.remove(&number)?;
         if !seated.kept {
             self.take_out(number, seated.address);
@@ -97,18 +115,25 @@ impl Places {
 }
 
 /// So many places, shared by strangers. Clones share them.
-#[derive(Clone, Debug)]
-pub(super) struct Crowd {
+#[derive(Debug)]
+pub(super) struct Crowd<T = ()> {
     most: usize,
     /// Of these may be kept.
     kept: usize,
-    places: Arc<Mutex<Places>>,
+    places: Arc<Mutex<Places<T>>>,
+}
+
+impl<T> Clone for Crowd<T> {
+    fn clone(&self) -> Self {
+        Self { places: Arc::clone(&self.places), ..*self }
+    }
 }
 
 /// One of the places; dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct Seat {
-    seat: KeepSeat,
+pub(super) struct Seat<T = ()> {
+    crowd: Crowd<T>,
+    number: u64,
     /// Cancelled when somebody else takes the place: then the connection is to be dropped.
     pub(super) cut: CancellationToken,
 }
@@ -124,18 +149,19 @@ pub struct KeepSeat {
 #[derive(Debug)]
 pub struct KeptSeat(KeepSeat);
 
-impl Crowd {
+impl<T> Crowd<T> {
     pub(super) fn new(most: usize) -> Self {
         Self { most, kept: most / 4 * 3, places: Arc::default() }
     }
 
     /// Takes a place, and one from somebody else where all are taken: from whoever has
     /// most, this one counted in. `cut` is cancelled when it loses its own.
-    pub(super) fn enter(&self, address: IpAddr, cut: CancellationToken) -> Seat {
+    pub(super) fn enter(&self, address: IpAddr, cut: CancellationToken) -> Seat<T> {
         let mut places = self.places.lock();
         places.next += 1;
         let number = places.next;
-        places.all.insert(number, Seated { address, kept: false, cut: cut.clone() });
+        let seated = Seated { address, kept: false, cut: cut.clone(), waits: None };
+        places.all.insert(number, seated);
         places.add(number, address);
         if places.all.len() > self.most
             && let Some(out) = places.most()
@@ -144,7 +170,14 @@ impl Crowd {
             drop(places);
             seated.cut.cancel();
         }
-        Seat { seat: KeepSeat { crowd: self.clone(), number }, cut }
+        Seat { crowd: self.clone(), number, cut }
+    }
+
+    /// Takes out who is next of those that [`Seat::wait`].
+    pub(super) fn next(&self) -> Option<T> {
+        let mut places = self.places.lock();
+        let number = places.least()?;
+        places.remove(number).and_then(|seated| seated.waits)
     }
 
     #[cfg(test)]
@@ -153,10 +186,28 @@ impl Crowd {
     }
 }
 
+impl<T> Seat<T> {
+    /// Leaves what has this place to wait there: for its turn ([`Crowd::next`]), or to be
+    /// dropped when somebody else takes the place.
+    pub(super) fn wait(self, what: T) {
+        let mut places = self.crowd.places.lock();
+        let seated = places.all.get_mut(&self.number);
+        let lost = match seated {
+            Some(seated) => {
+                seated.waits = Some(what);
+                None
+            }
+            None => Some(what),
+        };
+        drop(places);
+        drop(lost);
+    }
+}
+
 impl Seat {
     /// By which it can be kept.
     pub(super) fn keeper(&self) -> KeepSeat {
-        self.seat.clone()
+        KeepSeat { crowd: self.crowd.clone(), number: self.number }
     }
 }
 
@@ -188,9 +239,13 @@ impl Drop for KeptSeat {
     }
 }
 
-impl Drop for Seat {
+impl<T> Drop for Seat<T> {
     fn drop(&mut self) {
-        self.seat.crowd.places.lock().remove(self.seat.number);
+        let mut places = self.crowd.places.lock();
+        // What waits has the place for itself.
+        if places.all.get(&self.number).is_some_and(|seated| seated.waits.is_none()) {
+            places.remove(self.number);
+        }
     }
 }
 
@@ -204,7 +259,7 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    fn enter(crowd: &Crowd, address: IpAddr) -> Seat {
+    fn enter<T>(crowd: &Crowd<T>, address: IpAddr) -> Seat<T> {
         crowd.enter(address, CancellationToken::new())
     }
 
@@ -224,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_flood_displaces_itself() {
-        let crowd = Crowd::new(8);
+        let crowd = Crowd::<()>::new(8);
         let honest = enter(&crowd, ip("10.1.1.1"));
         let flood: Vec<Seat> =
             (0..100).map(|n| enter(&crowd, ip(&format!("10.9.{}.7", n % 4)))).collect();
@@ -237,7 +292,7 @@ mod tests {
 
     #[test]
     fn in_a_network_the_address_with_most_gives() {
-        let crowd = Crowd::new(5);
+        let crowd = Crowd::<()>::new(5);
         let seats: Vec<Seat> = ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.3", "10.0.0.2"]
             .map(|text| enter(&crowd, ip(text)))
             .into();
@@ -248,14 +303,14 @@ mod tests {
 
     #[test]
     fn among_equals_the_oldest_goes() {
-        let crowd = Crowd::new(3);
+        let crowd = Crowd::<()>::new(3);
         let seats: Vec<Seat> = (0..5).map(|n| enter(&crowd, ip(&format!("10.0.{n}.1")))).collect();
         assert_eq!(gone(&seats), [0, 1]);
     }
 
     #[test]
     fn who_is_kept_stays_and_not_all_can_be() {
-        let crowd = Crowd::new(4);
+        let crowd = Crowd::<()>::new(4);
         let seats: Vec<Seat> = (0..4).map(|_| enter(&crowd, ip("10.0.0.1"))).collect();
         let kept: Vec<_> = seats.iter().map(|seat| seat.keeper().keep()).collect();
         assert_eq!(kept.iter().filter(|kept| kept.is_some()).count(), 3);
@@ -272,8 +327,39 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_alone_waits_behind_no_crowd() {
+        let crowd = Crowd::new(4);
+        for number in 0..3 {
+            enter(&crowd, ip("10.0.0.1")).wait(Arc::new(number));
+        }
+        enter(&crowd, ip("10.0.9.1")).wait(Arc::new(7));
+        assert_eq!(crowd.next().as_deref(), Some(&7));
+        let silent = enter(&crowd, ip("10.0.8.1"));
+        let lost = Arc::new(8);
+        let late = enter(&crowd, ip("10.0.0.2"));
+        late.wait(Arc::clone(&lost));
+        assert_eq!(crowd.next().as_deref(), Some(&1), "the oldest gave its place");
+        assert_eq!(
+            [crowd.next(), crowd.next()].map(|next| next.as_deref().copied()),
+            [Some(2), Some(8)]
+        );
+        assert!(crowd.next().is_none(), "one is there, and has not come so far");
+        let another = enter(&crowd, ip("10.0.8.2"));
+        for number in 0..9 {
+            enter(&crowd, ip(&format!("10.1.{number}.1"))).wait(Arc::clone(&lost));
+        }
+        assert!(silent.cut.is_cancelled() || another.cut.is_cancelled());
+        assert_eq!(crowd.len(), 4);
+        let waiting = crowd.places.lock().all.values().filter(|one| one.waits.is_some()).count();
+        assert_eq!(Arc::strong_count(&lost), 1 + waiting, "what lost its place is dropped");
+        drop(another);
+        while crowd.next().is_some() {}
+        assert_eq!(Arc::strong_count(&lost), 1);
+    }
+
+    #[test]
     fn places_come_back() {
-        let crowd = Crowd::new(2);
+        let crowd = Crowd::<()>::new(2);
         let (first, second) = (enter(&crowd, ip("10.0.0.1")), enter(&crowd, ip("10.0.0.1")));
         let kept = second.keeper().keep();
         drop((first, second));
@@ -287,7 +373,7 @@ mod tests {
         fn the_counts_are_those_of_who_is_there(
             acts in proptest::collection::vec((0..3_u8, 0..6_u8, 0..3_u8), 0..200),
         ) {
-            let crowd = Crowd::new(6);
+            let crowd = Crowd::<()>::new(6);
             let (mut seats, mut kept) = (Vec::new(), Vec::new());
             for (act, network, host) in acts {
                 match act {

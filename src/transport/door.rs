@@ -20,11 +20,12 @@ use rustls::server::{Accepted, Acceptor};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use super::bounds::{Bounds, Counts, Place};
@@ -52,9 +53,15 @@ pub(super) struct Door {
     bounds: Bounds,
     config: Arc<ServerConfig>,
     tls: ServerTls,
-    strangers: Crowd,
-    /// Sockets of strangers, of those too that lost their place and are not closed yet.
+    /// Strangers until their handshake begins: silent, or waiting for their turn.
+    strangers: Crowd<Waiting>,
+    /// Their sockets, of those too that lost their place and are not closed yet.
     sockets: Arc<Semaphore>,
+    /// Told when somebody waits for a turn.
+    waits: Notify,
+    /// Strangers whose handshake has begun, and their sockets.
+    shaking: Crowd,
+    shaking_sockets: Arc<Semaphore>,
     guests: Crowd,
     guest_sockets: Arc<Semaphore>,
     managers: Lane,
@@ -126,6 +133,12 @@ struct Begun {
     address: SocketAddr,
 }
 
+/// A stranger that waits for its turn.
+struct Waiting {
+    begun: Begun,
+    _socket: OwnedSemaphorePermit,
+}
+
 /// Who a connection says it is, and what it holds for that.
 struct Said {
     role: CertificateRole,
@@ -141,11 +154,15 @@ impl Door {
         cut: CancellationToken,
         serving: Serving,
     ) -> Self {
+        let (waiting, shaking) = bounds.of_strangers();
         Self {
             config,
             tls,
-            strangers: Crowd::new(Bounds::seats(bounds.strangers)),
-            sockets: Arc::new(Semaphore::new(bounds.strangers)),
+            strangers: Crowd::new(Bounds::seats(waiting)),
+            sockets: Arc::new(Semaphore::new(waiting)),
+            waits: Notify::new(),
+            shaking: Crowd::new(Bounds::seats(shaking)),
+            shaking_sockets: Arc::new(Semaphore::new(shaking)),
             guests: Crowd::new(Bounds::seats(bounds.guests)),
             guest_sockets: Arc::new(Semaphore::new(bounds.guests)),
             managers: Lane::new(bounds.managers, bounds.per_manager, &bounds),
@@ -159,8 +176,11 @@ impl Door {
     }
 
     /// Accepts for ever. It waits for sockets that were given up and are not closed yet,
-    /// which takes this process some microseconds each, and for nothing else.
+    /// which this very thread does, and for nothing else.
     pub(super) async fn accept(self: Arc<Self>, listener: TcpListener) -> io::Result<()> {
+        let door = Arc::clone(&self);
+        let shaking = self.strangers_on.spawn(async move { door.take_turns().await });
+        let _ends_with_this = AbortOnDropHandle::new(shaking);
         loop {
             let socket = Arc::clone(&self.sockets).acquire_owned().await;
             let socket = socket.map_err(io::Error::other)?;
@@ -183,7 +203,7 @@ impl Door {
         self: Arc<Self>,
         stream: TcpStream,
         address: SocketAddr,
-        seat: Seat,
+        seat: Seat<Waiting>,
         socket: OwnedSemaphorePermit,
     ) {
         // A silent one that is closed leaves nothing behind in the kernel.
@@ -210,8 +230,10 @@ impl Door {
             }
             Some((_, Err(why))) => not_admitted(address, why),
             None => {
-                let on = self.strangers_on.clone();
-                on.spawn(async move { self.stranger(begun, seat, socket).await });
+                // From here on it is dropped at once where it loses its place, whatever the
+                // strangers' thread does.
+                seat.wait(Waiting { begun, _socket: socket });
+                self.waits.notify_one();
             }
         }
     }
@@ -238,6 +260,28 @@ impl Door {
             ended = arrived => ended,
         };
         ended.unwrap_or_else(|why| not_admitted(address, why));
+    }
+
+    /// Strangers' turns, on their thread: it takes the next one when it gets to it. One whose
+    /// handshake has begun and goes on slowly is displaced as well.
+    async fn take_turns(self: Arc<Self>) {
+        loop {
+            let Ok(socket) = Arc::clone(&self.shaking_sockets).acquire_owned().await else {
+                return;
+            };
+            let next = loop {
+                match self.strangers.next() {
+                    Some(next) => break next,
+                    None => self.waits.notified().await,
+                }
+            };
+            let begun = next.begun;
+            let seat = self.shaking.enter(begun.address.ip(), CancellationToken::new());
+            let door = Arc::clone(&self);
+            tokio::spawn(async move { door.stranger(begun, seat, socket).await });
+            // The others on this thread have their turn.
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn stranger(&self, begun: Begun, seat: Seat, socket: OwnedSemaphorePermit) {

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
+use rustix::process::setpriority_process;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
@@ -23,6 +24,9 @@ const STREAMS: u32 = 256;
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// Bytes under way to us on a peer's connection.
 const WINDOW: u32 = 1024 * 1024;
+/// How far strangers' thread stands back for the others where all want the machine: it has
+/// a tenth then of what each of them has, as nice values go.
+const STRANGERS_NICE: i32 = 10;
 /// Calls at a time on a guest's connection.
 const GUEST_STREAMS: u32 = 2;
 /// Bytes under way to us on a guest's connection; HTTP/2 begins with these.
@@ -56,7 +60,8 @@ pub(super) async fn serve_within(
     stop: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let config = tls.config.clone().map_err(io::Error::other)?;
-    let (door, strangers) = (Thread::named("skep-door")?, Thread::named("skep-strangers")?);
+    let door = Thread::named("skep-door", 0)?;
+    let strangers = Thread::named("skep-strangers", STRANGERS_NICE)?;
     let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
     let peers = served::bounded(STREAMS, STREAM_WINDOW, WINDOW);
     let guests = served::bounded(GUEST_STREAMS, GUEST_WINDOW, GUEST_WINDOW);
@@ -86,9 +91,15 @@ pub(super) async fn serve_within(
 struct Thread(Option<Runtime>, Handle);
 
 impl Thread {
-    fn named(name: &str) -> io::Result<Self> {
+    fn named(name: &str, nice: i32) -> io::Result<Self> {
         let mut runtime = Builder::new_multi_thread();
         runtime.worker_threads(1).thread_name(name).enable_all();
+        if nice > 0 {
+            runtime.on_thread_start(move || {
+                // On Linux it is this thread's alone. Where it is not allowed nothing is lost.
+                let _as_it_was = setpriority_process(None, nice).is_err();
+            });
+        }
         let runtime = runtime.build()?;
         let handle = runtime.handle().clone();
         Ok(Self(Some(runtime), handle))
