@@ -7,12 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster_tests::rpc::{identity, runtime};
-use cluster_tests::{Cluster, DEADLINE, Flood, Flooding, until};
-use skep::ca::{JoinToken, PrivateKey, certificate_request};
+use cluster_tests::{Cluster, DEADLINE, Flood, Flooding, rack, until};
 use skep::host::SystemClock;
-use skep::transport::rpc::api::membership_client::MembershipClient;
 use skep::transport::{ClientTls, Expect, connect};
-use skep::wire::api;
 
 /// How long a flood goes on at least.
 fn duration() -> Duration {
@@ -147,67 +144,13 @@ fn p11_idle_guests_from_five_addresses_keep_nobody_from_joining() {
     drop((guests, runtime));
 }
 
-fn join_request(token: &JoinToken, key: &PrivateKey, name: String) -> api::JoinRequest {
-    api::JoinRequest {
-        token_id: token.id.as_bytes().to_vec(),
-        token_secret: token.secret.expose().to_vec(),
-        role: "worker".to_owned(),
-        name,
-        public_key: key.public(),
-        proof: certificate_request(key).expect("a request"),
-        box_key: Vec::new(),
-        addresses: Vec::new(),
-    }
-}
-
-/// What an agent does, without one.
-async fn joins(
-    address: String,
-    tls: ClientTls,
-    token: Arc<JoinToken>,
-    name: String,
-) -> Result<u32, String> {
-    let key = PrivateKey::generate().expect("a key");
-    let (start, mut tries) = (Instant::now(), 0);
-    loop {
-        tries += 1;
-        let why = match connect(&address, &tls, Expect::AnyManager, DEADLINE).await {
-            Ok((channel, _)) => {
-                let request = join_request(&token, &key, name.clone());
-                match MembershipClient::new(channel).join(request).await {
-                    Ok(_) => return Ok(tries),
-                    Err(status) => status.to_string(),
-                }
-            }
-            Err(error) => error.to_string(),
-        };
-        if start.elapsed() > DEADLINE {
-            return Err(why);
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
 #[test]
 fn a_rack_of_200_machines_behind_one_address_joins_at_once() {
     let cluster = Cluster::start_with(3, 0);
     let text = cluster.ok(&["join-token", "worker", "-q"]);
-    let token = Arc::new(JoinToken::parse(text.as_bytes()).expect("a token"));
     let leader = cluster.managers().nth(cluster.leader()).expect("the leader").address();
-    let tls = anonymous(&cluster);
     let start = Instant::now();
-    let tries: Vec<u32> = runtime().block_on(async {
-        let machine = |number| {
-            let (leader, tls, token) = (leader.clone(), tls.clone(), token.clone());
-            tokio::spawn(joins(leader, tls, token, format!("rack-{number}")))
-        };
-        let all: Vec<_> = (0..200).map(machine).collect();
-        let mut tries = Vec::new();
-        for one in all {
-            tries.push(one.await.expect("no panic").expect("it joins"));
-        }
-        tries
-    });
+    let tries = rack(&leader, &anonymous(&cluster), &text, "rack", 200);
     let most = tries.iter().max();
     println!("200 joins in {:?}, {most:?} tries at most", start.elapsed());
     let listed = cluster.ok(&["node", "ls", "--format", "json"]);

@@ -31,6 +31,11 @@ const CONNECT: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(15);
 /// Managers asked, those that were pointed at included.
 const HOPS: usize = 16;
+/// How long it goes on asking where managers close its connections: among many strangers
+/// the oldest gives its place.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two rounds.
+const PAUSE: Duration = Duration::from_millis(250);
 /// Addresses that a caller may name.
 const ADDRESSES: usize = 16;
 
@@ -49,6 +54,8 @@ enum No {
     Elsewhere(Vec<String>),
     /// It can't now, or is not there.
     NotNow(Problem),
+    /// It closed the connection, for want of a place or because it ends.
+    Closed(Problem),
     /// For good.
     Refused(Problem),
 }
@@ -155,14 +162,41 @@ impl Application {
         })
     }
 
-    /// Asks the managers in turn, following where they point to.
+    /// Asks the managers, and again where they close the connections. Asked again with the
+    /// same keys they answer the same.
     async fn ask(
         &self,
         manager: &Manager,
         addresses: Vec<String>,
     ) -> Result<api::JoinReply, Problem> {
         let tls = ClientTls::anonymous(self.token.fingerprint, manager.0.setup.clock.clone());
-        let mut left: Vec<String> = addresses.into_iter().rev().collect();
+        let until = tokio::time::Instant::now() + PATIENCE;
+        let (unknown, away) = (Problem::unknown().exit(), Problem::unavailable("").exit());
+        let mut maybe_done = false;
+        loop {
+            let mut closed = false;
+            let problem = match self.ask_round(&tls, &addresses, &mut closed).await {
+                Ok(reply) => return Ok(reply),
+                Err(problem) => problem,
+            };
+            maybe_done |= problem.exit() == unknown;
+            if !closed || tokio::time::Instant::now() >= until {
+                // What may have been done remains so, whoever can't be reached after that.
+                let hidden = maybe_done && problem.exit() == away;
+                return Err(if hidden { Problem::unknown() } else { problem });
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Asks the managers in turn, following where they point to.
+    async fn ask_round(
+        &self,
+        tls: &ClientTls,
+        addresses: &[String],
+        closed: &mut bool,
+    ) -> Result<api::JoinReply, Problem> {
+        let mut left: Vec<String> = addresses.iter().rev().cloned().collect();
         let mut last = Problem::unavailable("no manager could be reached");
         let mut asked = 0;
         while let Some(address) = left.pop() {
@@ -170,12 +204,14 @@ impl Application {
             if asked > HOPS {
                 break;
             }
-            match self.ask_one(&address, &tls).await {
+            let answer = self.ask_one(&address, tls).await;
+            *closed |= matches!(answer, Err(No::Closed(_)));
+            match answer {
                 Ok(reply) => return Ok(reply),
                 Err(No::Elsewhere(leader)) => left.extend(leader.into_iter().rev()),
                 // What may have been done remains so, whoever can't be reached after that.
-                Err(No::NotNow(_)) if last.exit() == Problem::unknown().exit() => {}
-                Err(No::NotNow(problem)) => last = problem,
+                Err(No::NotNow(_) | No::Closed(_)) if last.exit() == Problem::unknown().exit() => {}
+                Err(No::NotNow(problem) | No::Closed(problem)) => last = problem,
                 Err(No::Refused(problem)) => return Err(problem),
             }
         }
@@ -186,7 +222,8 @@ impl Application {
         let connected = connect(address, tls, Expect::AnyManager, CONNECT).await;
         let (channel, _) = connected.map_err(|error| {
             let hint = "is it a manager of the token's cluster, and unlocked?";
-            No::NotNow(Problem::unavailable(error.to_string()).hint(hint))
+            let problem = Problem::unavailable(error.to_string()).hint(hint);
+            if error.was_closed() { No::Closed(problem) } else { No::NotNow(problem) }
         })?;
         let proof = certificate_request(&self.tls)
             .map_err(|error| No::Refused(Problem::bug(error.to_string())))?;
@@ -258,7 +295,7 @@ impl Application {
 fn said_no(status: &Status) -> No {
     let Some(problem) = read_problem(status) else {
         // Whoever hung up may have committed it.
-        return No::NotNow(Problem::unknown());
+        return No::Closed(Problem::unknown());
     };
     if !problem.leader_addresses.is_empty() {
         return No::Elsewhere(problem.leader_addresses);

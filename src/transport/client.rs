@@ -65,6 +65,17 @@ pub enum ConnectError {
     },
 }
 
+impl ConnectError {
+    /// Whether the manager was there and closed the connection: among many strangers that
+    /// is the lot of the oldest, and trying again helps.
+    #[must_use]
+    pub fn was_closed(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        let closed = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
+        matches!(self, Self::Unreachable { source, .. } if closed.contains(&source.kind()))
+    }
+}
+
 /// Connects to `host:port` within `timeout` and answers the channel and who is there.
 /// The handshake is done when this returns, and the manager has accepted our
 /// certificate; the channel does not reconnect.

@@ -1,5 +1,6 @@
 //! What it costs: one table and JSON. Run by `scripts/bench` on a release build.
 
+mod floods;
 mod mounts;
 
 use std::fs;
@@ -21,6 +22,8 @@ struct Size {
     clients: &'static [usize],
     deliveries: usize,
     fail_overs: usize,
+    /// How long commands go on amid a flood.
+    flood: Duration,
     secrets: usize,
     /// Of each file on each mount; a large one a twentieth of that.
     reads: usize,
@@ -31,6 +34,7 @@ const WHOLE: Size = Size {
     clients: &[1, 16, 64, 256],
     deliveries: 100,
     fail_overs: 7,
+    flood: Duration::from_secs(40),
     secrets: 20_000,
     reads: 20_000,
 };
@@ -39,6 +43,7 @@ const QUICK: Size = Size {
     clients: &[1, 16, 64],
     deliveries: 20,
     fail_overs: 2,
+    flood: Duration::from_secs(3),
     secrets: 2_000,
     reads: 2_000,
 };
@@ -85,16 +90,20 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let quick = words.iter().any(|word| word == "--quick");
     let into = words.iter().position(|word| word == "--json").map(|at| words[at + 1].clone());
+    let floods_alone = words.iter().any(|word| word == "--floods");
     let size = if quick { QUICK } else { WHOLE };
     let mut rows = vec![disk()];
-    let disk = rows[0].at(50).unwrap_or(f64::NAN);
-    for managers in [1, 3] {
-        rows.extend(creates(&size, managers, disk));
+    if !floods_alone {
+        let disk = rows[0].at(50).unwrap_or(f64::NAN);
+        for managers in [1, 3] {
+            rows.extend(creates(&size, managers, disk));
+        }
+        rows.extend(delivery(&size));
+        rows.push(fail_over(&size));
+        rows.extend(many_secrets(&size));
+        rows.extend(mounts::reads(&size));
     }
-    rows.extend(delivery(&size));
-    rows.push(fail_over(&size));
-    rows.extend(many_secrets(&size));
-    rows.extend(mounts::reads(&size));
+    rows.extend(floods::rows(&size));
     println!("{}", table(&rows));
     if let Some(path) = into {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
