@@ -3,8 +3,13 @@
 use std::fs::{self, File};
 use std::process::Command;
 
-use cluster_tests::{Cluster, until};
+use cluster_tests::rpc::{channel, identity, runtime, tls};
+use cluster_tests::{Cluster, DEADLINE, until};
 use serde_json::Value;
+use skep::wire::api::{Opened, ReportOpenedReply, ReportOpenedRequest};
+use tonic::Request;
+use tonic::client::Grpc;
+use tonic_prost::ProstCodec;
 
 /// Three managers and an agent with a service by FUSE, granted `key`.
 fn cluster() -> Cluster {
@@ -105,4 +110,73 @@ fn without_fuse_nothing_is_on_record_and_it_says_so() {
     let wrong = cluster.skep(&["secret", "reads", "nothing"]).status(1);
     assert!(wrong.err.contains("secret nothing not found"), "{}", wrong.err);
     let _ = cluster.skep(&["secret", "reads", "key", "--last", "0"]).status(2);
+}
+
+/// What a node says was opened, by its own identity: each a list of its own.
+fn report(cluster: &Cluster, agent: usize, list: Vec<Opened>) {
+    let worker = tls(&identity(&cluster.agents[agent].data().join("identity")));
+    let list = ReportOpenedRequest { origin: vec![66; 16], first: 0, dropped: 0, list };
+    runtime().block_on(async {
+        let mut grpc = Grpc::new(channel(&cluster.manager.address(), &worker).await);
+        grpc.ready().await.expect("a live connection");
+        let path = "/skep.api.v1.Delivery/ReportOpened".parse().expect("a path");
+        let codec = ProstCodec::<ReportOpenedRequest, ReportOpenedReply>::default();
+        grpc.unary(Request::new(list), path, codec).await.expect("an answer");
+    });
+}
+
+#[test]
+fn a_node_writes_no_reads_of_what_it_was_never_given() {
+    let cluster = Cluster::start(2);
+    for (name, node) in [("own", "node-1"), ("foreign", "node-2")] {
+        cluster.secret(name, b"value");
+        let words = ["service", "create", name, "--node", node, "--mount", "fuse"];
+        let _ = cluster.ok(&words);
+        let _ = cluster.ok(&["service", "grant", name, name]);
+    }
+    let _shells = [cluster.shell(0, "own"), cluster.shell(1, "foreign")];
+    let mut client = cluster.client(DEADLINE);
+    let secrets = ["own", "foreign"].map(|name| client.secret(name).ok());
+    let services = ["own", "foreign"].map(|name| client.service(name).ok().id);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time");
+    let now = u64::try_from(now.as_millis()).expect("a time");
+    let open = |service: usize, secret: usize| Opened {
+        at: now,
+        service: services[service].clone(),
+        secret: secrets[secret].id.clone(),
+        version: secrets[secret].versions[0].id.clone(),
+        number: 1,
+        reader: 2,
+        uid: 4_242,
+        pid: 1,
+        executable: "/bin/forged".to_owned(),
+        ..Opened::default()
+    };
+    let day = 24 * 3_600_000;
+    let forged = [
+        open(1, 1),
+        open(0, 1),
+        open(1, 0),
+        Opened { service: vec![9; 16], ..open(1, 1) },
+        Opened { at: now + day, ..open(0, 0) },
+        Opened { at: now - day, ..open(0, 0) },
+        Opened { at: u64::MAX, ..open(0, 0) },
+        Opened { executable: "/bin/\u{1b}]0;x\u{7}".to_owned(), ..open(0, 0) },
+        Opened { executable: "/bin/\u{202e}tac".to_owned(), ..open(0, 0) },
+        Opened { executable: "x".repeat(100_000), ..open(0, 0) },
+        Opened { number: 2, ..open(0, 0) },
+    ];
+    let count = forged.len();
+    report(&cluster, 0, [forged.to_vec(), vec![open(0, 0)]].concat());
+
+    let listed = cluster.skep(&["secret", "reads", "foreign", "--format", "json"]);
+    assert!(!listed.out.contains("forged") && !listed.out.contains("4242"), "{}", listed.out);
+    let told = format!("node-1 handed in {count} records that were refused");
+    assert!(listed.err.contains(&told), "{}", listed.err);
+    let listed = cluster.skep(&["secret", "reads", "own", "--format", "json"]).ok();
+    let forged: Vec<&str> = listed.lines().filter(|line| line.contains("4242")).collect();
+    assert_eq!(forged.len(), 1, "what it has it may say was opened: {listed}");
+    let shown = cluster.ok(&["node", "inspect", "node-1", "--format", "{{.RefusedReads}}"]);
+    assert_eq!(shown, count.to_string());
+    assert_eq!(cluster.ok(&["node", "inspect", "node-2", "--format", "{{.RefusedReads}}"]), "0");
 }

@@ -85,6 +85,15 @@ pub const OPENED: usize = 131_072;
 pub const OPENED_BATCH: usize = 1_024;
 /// Bytes of an executable's name in a record of an open.
 pub const EXECUTABLE_BYTES: usize = 255;
+/// Milliseconds after a pair's or a grant's end in which opens of it are still taken: an agent
+/// hands in within a second of being in touch, and tries again as long as it is not.
+pub const OPENED_LATE_MS: u64 = 3_600_000;
+/// Milliseconds by which a node's clock may differ from the managers' for its records of opens
+/// to be taken: as far as a manager's may differ from the others'.
+pub const OPENED_CLOCK_MS: u64 = 300_000;
+/// Pairs and grants that are remembered for [`OPENED_LATE_MS`] after their end: 18 ends a
+/// second; beyond that the oldest is forgotten sooner.
+pub const LAPSED: usize = 65_536;
 /// Milliseconds that a command may be under way; its answer is remembered as long.
 pub const DEADLINE_MS: u64 = 60_000;
 /// Answers remembered at once for one caller, so commands that it may ask within a minute:

@@ -14,6 +14,7 @@ pub mod limits;
 mod names;
 mod sealed;
 mod secret;
+mod shown;
 mod time;
 
 pub use descriptors::{
@@ -28,6 +29,7 @@ pub use ids::{
 pub use names::{BadName, Label, Labels, Name, NameKey, Target};
 pub use sealed::{BoxedKey, Fingerprint, SealedValue, WrappedKey};
 pub use secret::{Key32, SecretBytes};
+pub use shown::shows_itself;
 pub use time::{BootTime, Clock, Epoch, Revision, Stamp};
 
 /// The source of random bytes. The real one is `host::OsDice`; tests bring a

@@ -80,6 +80,7 @@ fn shown(node: &NodeView) -> Value {
         "placed": node.placed,
         "running": node.running,
         "pending": pending.collect::<Vec<_>>(),
+        "refused_reads": node.refused_reads,
     })
 }
 

@@ -36,10 +36,21 @@ pub(super) async fn run(
     let (reads, dropped) = all(&mut link, &secret, last, show.stale).await?;
     let things: Vec<Value> = reads.iter().map(shown).collect();
     render::list(shell, &format, &COLUMNS, &things)?;
-    for DroppedReads { node_name, count, .. } in dropped {
-        shell
-            .screen
-            .say(&format!("{node_name} had no room for {count} more records, of whatever secrets"));
+    for DroppedReads { node_name, count, refused, .. } in dropped {
+        let mut say = |what: &str| shell.screen.say(&format!("{node_name} {what}"));
+        if count > 0 {
+            say(&format!("had no room for {count} more records, of whatever secrets"));
+        }
+        if refused > 0 {
+            say(&format!(
+                "handed in {refused} records that were refused: of services or secrets that it \
+                 has not, or with times or names that can't be"
+            ));
+            shell.screen.say(&format!(
+                "hint: compare the clock of {node_name} with the managers'; if it is right, \
+                 somebody else may control that machine"
+            ));
+        }
     }
     if things.is_empty() {
         shell.screen.say("no open is on record: only services with --mount fuse have them");

@@ -56,12 +56,18 @@ fn sets_back(state: &State, command: &Command) -> bool {
         && !state.answers.contains_key(&command.request)
 }
 
-/// Forgets the answers whose deadline has passed: a repeat is now too late.
+/// Forgets the answers whose deadline has passed: a repeat is now too late; and what ended
+/// so long ago that opens of it are not taken any more.
 fn forget(state: &mut State) {
     while let Some((deadline, request)) = state.indexes.deadlines.first().copied()
         && deadline < state.stamp
     {
         keep::answer(state, request, None);
+    }
+    while let Some((ended, of)) = state.indexes.lapses.first().copied()
+        && ended.plus_ms(limits::OPENED_LATE_MS) < state.stamp
+    {
+        keep::lapse(state, of, None);
     }
 }
 

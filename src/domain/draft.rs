@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::assignment::is_due;
 use super::command::Fact;
 use super::keep;
-use super::opened::{Opened, Reporter};
+use super::opened::{Lapsed, Opened, Reporter, Span};
 use super::refusal::{Refusal, words};
 use super::state::{Cluster, Exposure, Node, Operator, Secret, Service, State, Token};
 use crate::base::{NodeId, OperatorId, Revision, SecretId, ServiceId, Stamp, TokenId, limits};
@@ -25,6 +25,7 @@ enum Undo {
     Taken((ServiceId, SecretId), Option<Revision>),
     Opened((NodeId, Revision), Option<Arc<[Opened]>>),
     Reporter(NodeId, Option<Reporter>),
+    Lapsed(Lapsed, Option<Span>),
     Level(u32),
 }
 
@@ -106,6 +107,9 @@ impl<'a> Draft<'a> {
                 Undo::Reporter(id, old) => {
                     keep::reporter(state, id, old);
                 }
+                Undo::Lapsed(of, old) => {
+                    keep::lapse(state, of, old);
+                }
                 Undo::Level(old) => state.level = old,
             }
         }
@@ -174,6 +178,9 @@ impl<'a> Draft<'a> {
         let old = keep::exposure(self.state, pair, new);
         self.undo.push(Undo::Exposure(pair, old));
         self.fact(Fact::PairRevised(pair.0, pair.1));
+        if let (Some(old), None) = (old, new) {
+            self.lapse(Lapsed::Pair(pair.0, pair.1), old.began);
+        }
         self.forget_taken(pair.1);
     }
 
@@ -186,7 +193,23 @@ impl<'a> Draft<'a> {
         let of_it = all.map(|(key, _)| *key).take_while(|(service, _)| *service == id);
         for key in of_it.collect::<Vec<_>>() {
             self.put_taken(key, None);
+            self.lapse(Lapsed::Grant(key.0, key.1), Stamp::default());
         }
+    }
+
+    /// It ended now, and is remembered for a while.
+    fn lapse(&mut self, of: Lapsed, began: Stamp) {
+        self.put_lapse(of, Some(Span { began, ended: self.now() }));
+        while self.state.lapsed.len() > limits::LAPSED
+            && let Some((_, oldest)) = self.state.indexes.lapses.first().copied()
+        {
+            self.put_lapse(oldest, None);
+        }
+    }
+
+    fn put_lapse(&mut self, of: Lapsed, new: Option<Span>) {
+        let old = keep::lapse(self.state, of, new);
+        self.undo.push(Undo::Lapsed(of, old));
     }
 
     fn put_taken(&mut self, key: (ServiceId, SecretId), new: Option<Revision>) {

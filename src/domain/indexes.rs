@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::command::Actor;
+use super::opened::Lapsed;
 use super::places::{Places, There};
 use super::state::{Answer, Exposure, NameIndex, Node, Nodes, Secret, Service, State, Token};
 use super::{keep, weight};
@@ -48,6 +49,8 @@ pub struct Indexes {
     pub opened_most: BTreeSet<(usize, NodeId)>,
     /// How many opens are on record.
     pub opened: usize,
+    /// What ended, by when.
+    pub lapses: BTreeSet<(Stamp, Lapsed)>,
     /// Remembered answers by their deadline.
     pub deadlines: BTreeSet<(Stamp, RequestId)>,
     /// How many answers are remembered for a caller, and their bytes.
@@ -90,6 +93,7 @@ impl Indexes {
         for ((node, _), list) in &state.opened {
             indexes.opened(*node, 0, list.len());
         }
+        indexes.lapses = state.lapsed.iter().map(|(of, span)| (span.ended, *of)).collect();
         for (request, answer) in &state.answers {
             indexes.answer(*request, None, Some(answer));
         }

@@ -88,7 +88,8 @@ fn nothing_before_init(state: &State) -> bool {
             && state.exposed.is_empty()
             && state.taken.is_empty()
             && state.opened.is_empty()
-            && state.reporters.is_empty())
+            && state.reporters.is_empty()
+            && state.lapsed.is_empty())
 }
 
 fn a_cluster_has_a_manager(state: &State) -> bool {
@@ -233,6 +234,7 @@ fn opens_are_on_record_within_limits(state: &State) -> bool {
     state.opened.values().all(|list| (1..=limits::OPENED_BATCH).contains(&list.len()))
         && state.opened.values().map(|list| list.len()).sum::<usize>() <= limits::OPENED
         && state.reporters.keys().all(|node| state.nodes.contains_key(node))
+        && state.lapsed.len() <= limits::LAPSED
 }
 
 fn answers_are_not_past_their_deadline(state: &State) -> bool {

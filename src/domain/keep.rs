@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::opened::{Opened, Reporter};
+use super::opened::{Lapsed, Opened, Reporter, Span};
 use super::places::{Moved, There};
 use super::spec::Grant;
 use super::state::{Answer, Cluster, Exposure, Node, Operator, Secret, Service, State, Token};
@@ -178,6 +178,22 @@ pub(super) fn reporter(state: &mut State, id: NodeId, new: Option<Reporter>) -> 
         Some(new) => state.reporters.insert(id, new),
         None => state.reporters.remove(&id),
     };
+    let weights = [old, new].map(|of| of.map_or(0, |_| weight::PAIR));
+    count(&mut state.bytes, weights[0], weights[1]);
+    old
+}
+
+pub(super) fn lapse(state: &mut State, of: Lapsed, new: Option<Span>) -> Option<Span> {
+    let old = match new {
+        Some(new) => state.lapsed.insert(of, new),
+        None => state.lapsed.remove(&of),
+    };
+    if let Some(old) = old {
+        state.indexes.lapses.remove(&(old.ended, of));
+    }
+    if let Some(new) = new {
+        state.indexes.lapses.insert((new.ended, of));
+    }
     let weights = [old, new].map(|of| of.map_or(0, |_| weight::PAIR));
     count(&mut state.bytes, weights[0], weights[1]);
     old

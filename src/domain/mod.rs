@@ -37,7 +37,7 @@ pub use command::{
 };
 pub use indexes::Indexes;
 pub use lookup::{NotOne, holders, node_by, nodes_touched, secret_by, service_by, token_by};
-pub use opened::{Opened, OpenedList, Reader, Reporter};
+pub use opened::{Lapsed, Opened, OpenedList, Reader, Reporter, Span};
 pub use placement::BadConstraint;
 pub use places::Places;
 pub use refusal::{Few, Refusal, words};

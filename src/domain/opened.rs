@@ -40,8 +40,8 @@ pub struct Opened {
     pub uid: u32,
     /// Its process or thread id, as the node's kernel tells it.
     pub pid: u32,
-    /// Its executable, at most `limits::EXECUTABLE_BYTES` without control characters; empty:
-    /// it couldn't be told.
+    /// Its executable, at most `limits::EXECUTABLE_BYTES` of characters that show themselves
+    /// (`base::shows_itself`); empty: it couldn't be told.
     pub executable: String,
 }
 
@@ -71,4 +71,25 @@ pub struct Reporter {
     pub dropped: u64,
     /// How many earlier starts had no room for.
     pub dropped_before: u64,
+    /// How many of its records were not taken: of pairs or secrets that it has not, or that
+    /// can't be true.
+    pub refused: u64,
+}
+
+/// What ended a while ago; opens of it may still be handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lapsed {
+    /// A node was exposed to a service.
+    Pair(NodeId, ServiceId),
+    /// A service was granted a secret, and one of its nodes had it.
+    Grant(ServiceId, SecretId),
+}
+
+/// From when to when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// When it began; 0, where that is not known.
+    pub began: Stamp,
+    /// When its end was confirmed.
+    pub ended: Stamp,
 }

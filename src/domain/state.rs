@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::opened::{Opened, Reporter};
+use super::opened::{Lapsed, Opened, Reporter, Span};
 use super::spec::{Grant, OfflinePolicy, ServiceSpec};
 use crate::base::{
     ClusterId, Epoch, Fingerprint, Labels, Name, NameKey, NodeId, OperatorId, RecipientId,
@@ -41,6 +41,8 @@ pub struct State {
     pub opened: BTreeMap<(NodeId, Revision), Arc<[Opened]>>,
     /// How far each node has handed in.
     pub reporters: BTreeMap<NodeId, Reporter>,
+    /// What ended within `limits::OPENED_LATE_MS`.
+    pub lapsed: BTreeMap<Lapsed, Span>,
     /// Answers remembered until their deadline; not those of acts that are the same twice.
     pub answers: BTreeMap<RequestId, Answer>,
     /// What is derived from the above; never stored, rebuilt by `Indexes::of`.
@@ -267,6 +269,8 @@ impl Service {
 pub struct Exposure {
     /// Since which revision.
     pub since: Revision,
+    /// The time of that.
+    pub began: Stamp,
     /// The newest revision at which something was taken from this pair and has
     /// not been confirmed by the node: then the pair is *pending*.
     pub behind: Option<Revision>,

@@ -236,6 +236,19 @@ impl World {
         world
     }
 
+    /// The same with a service on all of them that has the secret of [`opens`].
+    pub(crate) fn with_readers(count: u8) -> Self {
+        let mut world = Self::with_workers(count);
+        let version = NewVersion { id: VersionId::from_bytes([1; 16]), ..version(1) };
+        let (id, labels) = (secret_id(1), Labels::default());
+        world.one(Change::CreateSecret { id, name: name("db"), labels, version }).expect("new");
+        world.service(1, "web", everywhere());
+        let grant = Change::Grant { service: service_id(1), grant: grant(1, "db") };
+        world.one(grant).expect("granted");
+        (1..=count).for_each(|node| world.expose(node, 1));
+        world
+    }
+
     /// The next command, a second after the one before.
     pub(crate) fn command(&mut self, act: Act) -> Command {
         self.commands += 1;

@@ -32,6 +32,7 @@ pub(super) fn state(state: &State) -> u64 {
         + PAIR * long(state.exposed.len())
         + PAIR * long(state.taken.len())
         + PAIR * long(state.reporters.len())
+        + PAIR * long(state.lapsed.len())
         + state.opened.values().map(|list| opened(list)).sum::<u64>()
         + state.answers.values().map(answer).sum::<u64>()
 }

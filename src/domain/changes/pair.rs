@@ -24,7 +24,8 @@ pub(in crate::domain) fn expose(
         let there = state.exposed.contains_key(&(node, service));
         if !there && is_due(state, node, service) {
             let now = draft.revision();
-            let exposure = Exposure { since: now, behind: None, clear: now };
+            let began = draft.now();
+            let exposure = Exposure { since: now, began, behind: None, clear: now };
             draft.put_exposure((node, service), Some(exposure));
         }
     }

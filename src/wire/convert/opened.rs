@@ -160,13 +160,14 @@ pub fn read_view(state: &State, position: Position, of: &Opened) -> api::ReadVie
     }
 }
 
-/// The nodes whose agents had no room for some records.
+/// The nodes whose agents had no room for some records, or of whose some were not taken.
 #[must_use]
 pub fn dropped_reads(state: &State) -> Vec<api::DroppedReads> {
     let dropped = state.reporters.iter().map(|(node, of)| api::DroppedReads {
         node: node.as_bytes().to_vec(),
         node_name: node_name(state, *node),
         count: of.dropped_before.saturating_add(of.dropped),
+        refused: of.refused,
     });
-    dropped.filter(|dropped| dropped.count > 0).collect()
+    dropped.filter(|dropped| dropped.count > 0 || dropped.refused > 0).collect()
 }

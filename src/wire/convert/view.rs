@@ -100,6 +100,7 @@ pub fn node_view(state: &State, id: NodeId) -> Option<api::NodeView> {
         pending: pairs
             .filter_map(|(pair, exposure)| pending_pair(state, *pair, *exposure))
             .collect(),
+        refused_reads: state.reporters.get(&id).map_or(0, |reporter| reporter.refused),
         ..api::NodeView::default()
     })
 }

@@ -4,7 +4,7 @@ use super::parts::id;
 use super::shape;
 use super::{Bad, Read};
 use crate::base::Stamp;
-use crate::domain::{Opened, Reader};
+use crate::domain::{Lapsed, Opened, Reader, Span};
 
 pub(super) fn opened(of: shape::Opened) -> Read<Opened> {
     let reader = match of.reader {
@@ -47,4 +47,24 @@ pub(super) fn write_opened(of: &Opened) -> shape::Opened {
         pid: of.pid,
         executable: of.executable.clone(),
     }
+}
+
+/// A pair has a node, a grant has a secret, and neither has both.
+pub(super) fn lapsed(of: &shape::KeptLapsed) -> Read<(Lapsed, Span)> {
+    let service = id("lapsed", &of.service)?;
+    let what = match (of.node.as_slice(), of.secret.as_slice()) {
+        (node, []) => Lapsed::Pair(id("lapsed", node)?, service),
+        ([], secret) => Lapsed::Grant(service, id("lapsed", secret)?),
+        _ => return Err(Bad::new("lapsed", "a pair and a grant at once")),
+    };
+    Ok((what, Span { began: Stamp(of.began), ended: Stamp(of.ended) }))
+}
+
+pub(super) fn write_lapsed(of: Lapsed, span: Span) -> shape::KeptLapsed {
+    let (node, service, secret) = match of {
+        Lapsed::Pair(node, service) => (node.as_bytes().to_vec(), service, Vec::new()),
+        Lapsed::Grant(service, secret) => (Vec::new(), service, secret.as_bytes().to_vec()),
+    };
+    let (began, ended) = (span.began.0, span.ended.0);
+    shape::KeptLapsed { node, service: service.as_bytes().to_vec(), secret, began, ended }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use prost::Message;
 use prost::encoding::{decode_varint, encoded_len_varint};
 
-use super::opened::{opened, write_opened};
+use super::opened::{lapsed, opened, write_lapsed, write_opened};
 use super::parts::{
     actor, cluster, fixed, grant, id, labels, node, operator, sealed, spec, text, there, token,
     wrapped, write_actor, write_cluster, write_grant, write_labels, write_node, write_operator,
@@ -50,6 +50,7 @@ pub fn encode_state(state: &State) -> impl Iterator<Item = Vec<u8>> + '_ {
         + state.taken.len()
         + state.opened.len()
         + state.reporters.len()
+        + state.lapsed.len()
         + state.answers.len();
     let records = u64::try_from(total).unwrap_or(u64::MAX);
     let end = Of::End(shape::End { records, bytes: state.bytes });
@@ -120,6 +121,7 @@ fn rest(state: &State) -> impl Iterator<Item = Of> + '_ {
             since: exposure.since.0,
             behind: exposure.behind.map(|behind| behind.0),
             clear: (exposure.clear != exposure.since).then_some(exposure.clear.0),
+            began: exposure.began.0,
         })
     });
     let taken = state.taken.iter().map(|((service, secret), revision)| {
@@ -152,9 +154,11 @@ fn rest(state: &State) -> impl Iterator<Item = Of> + '_ {
             next: of.next,
             dropped: of.dropped,
             dropped_before: of.dropped_before,
+            refused: of.refused,
         })
     });
-    pairs.chain(taken).chain(opened).chain(reporters).chain(answers)
+    let lapsed = state.lapsed.iter().map(|(of, span)| Of::Lapsed(write_lapsed(*of, *span)));
+    pairs.chain(taken).chain(opened).chain(reporters).chain(lapsed).chain(answers)
 }
 
 /// The state in these bytes, where they are all at hand.
@@ -281,7 +285,8 @@ impl StateReader {
                 let pair = (id("pair", &of.node)?, id("pair", &of.service)?);
                 let since = Revision(of.since);
                 let clear = of.clear.map_or(since, Revision);
-                put(&mut state.exposed, pair, Exposure { since, behind, clear })
+                let began = Stamp(of.began);
+                put(&mut state.exposed, pair, Exposure { since, began, behind, clear })
             }
             Of::Taken(of) => {
                 let key = (id("service", &of.service)?, id("secret", &of.secret)?);
@@ -307,8 +312,13 @@ impl StateReader {
                     next: of.next,
                     dropped: of.dropped,
                     dropped_before: of.dropped_before,
+                    refused: of.refused,
                 };
                 put(&mut state.reporters, id("node", &of.node)?, reporter)
+            }
+            Of::Lapsed(of) => {
+                let (of, span) = lapsed(&of)?;
+                put(&mut state.lapsed, of, span)
             }
             Of::End(end) => {
                 self.end = Some(end);

@@ -71,8 +71,19 @@ fn every_reader() -> OpenedList {
 
 /// With opens on record.
 fn opened() -> State {
-    let mut world = World::with_workers(1);
-    world.act(Act::Opened(every_reader()));
+    let mut world = World::with_readers(1);
+    let mut list = every_reader();
+    list.list[3].at = Stamp(u64::MAX);
+    world.act(Act::Opened(list));
+    // Another service's end, of which opens may still come.
+    world.service(2, "gone", everywhere());
+    world.expose(1, 2);
+    let grant = Change::Grant { service: service_id(2), grant: grant(1, "db") };
+    world.one(grant).expect("granted");
+    world.one(Change::RemoveService { id: service_id(2) }).expect("removed");
+    let (node, service, revision) = (node_id(1), service_id(2), world.state.revision);
+    world.act(Act::Confirm(vec![Confirmation { node, service, revision, gone: true }]));
+    assert_eq!(world.state.lapsed.len(), 2);
     world.state
 }
 

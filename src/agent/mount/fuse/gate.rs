@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt;
 
 use super::super::super::vault::{Party, Workload};
-use crate::base::limits;
+use crate::base::{limits, shows_itself};
 use crate::domain::{Owner, Reader};
 
 /// Ancestors looked at for a caller whose namespace isn't known: a command that makes a
@@ -147,7 +147,7 @@ pub(super) fn executable(thread: u32) -> String {
 /// The path as records may hold it: the end of a long one, after dots.
 fn named(path: &str) -> String {
     const DOTS: &str = "...";
-    let plain: String = path.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let plain: String = path.chars().map(|c| if shows_itself(c) { c } else { '?' }).collect();
     if plain.len() <= limits::EXECUTABLE_BYTES {
         return plain;
     }

@@ -2,14 +2,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::ledger::{Ledger, Recorded, Refused, Standing};
 use super::{due, has, service, wanted};
-use crate::base::{BootTime, NodeId, Revision};
+use crate::base::{BootTime, NodeId, Revision, Stamp};
 use crate::domain::{Confirmation, Exposure};
 
 const NOW: BootTime = BootTime(1_000);
 const NODE: NodeId = NodeId::from_bytes([9; 16]);
 
 fn recorded(services: &[u8]) -> Recorded {
-    let exposure = Exposure { since: Revision(1), behind: None, clear: Revision(1) };
+    let exposure =
+        Exposure { since: Revision(1), began: Stamp(1), behind: None, clear: Revision(1) };
     Recorded {
         exposed: services.iter().map(|id| (service(*id), exposure)).collect(),
         unsure: BTreeSet::new(),
@@ -17,7 +18,12 @@ fn recorded(services: &[u8]) -> Recorded {
 }
 
 fn behind(id: u8, at: u64) -> BTreeMap<crate::base::ServiceId, Exposure> {
-    let exposure = Exposure { since: Revision(1), behind: Some(Revision(at)), clear: Revision(1) };
+    let exposure = Exposure {
+        since: Revision(1),
+        began: Stamp(1),
+        behind: Some(Revision(at)),
+        clear: Revision(1),
+    };
     [(service(id), exposure)].into()
 }
 

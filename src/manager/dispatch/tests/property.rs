@@ -11,7 +11,7 @@ use super::super::ledger::{Ledger, Recorded, Refused};
 use super::super::step::Delta;
 use super::super::wanted::{Due, Wanted};
 use super::{Agent, due, service, wanted};
-use crate::base::{BootTime, NodeId, Revision, ServiceId};
+use crate::base::{BootTime, NodeId, Revision, ServiceId, Stamp};
 use crate::domain::{Confirmation, Exposure};
 
 const NODE: NodeId = NodeId::from_bytes([9; 16]);
@@ -141,8 +141,10 @@ impl World {
                     let since = Revision(self.revision);
                     let due = self.sets.contains_key(service);
                     if due && !self.exposed.contains_key(service) {
-                        self.exposed
-                            .insert(*service, Exposure { since, behind: None, clear: since });
+                        self.exposed.insert(
+                            *service,
+                            Exposure { since, began: Stamp(1), behind: None, clear: since },
+                        );
                     }
                 }
                 if answered {
