@@ -119,17 +119,24 @@ const MEANINGLESS: &[(i32, &str)] = &[
     (Signal::XFSZ.as_raw(), "XFSZ"),
 ];
 
+/// The real-time signals, which mean nothing here either; those below are the C library's own.
+const REAL_TIME: std::ops::RangeInclusive<i32> =
+    if cfg!(target_env = "musl") { 35..=64 } else { 34..=64 };
+
 /// Lets the process outlive what means nothing to it, from now on and as long as it runs.
 /// Call it inside a runtime, which notes them.
 ///
 /// # Errors
 /// What the system says.
 pub(super) fn outlive() -> std::io::Result<()> {
-    for (number, name) in MEANINGLESS {
-        let mut heard = signal(SignalKind::from_raw(*number))?;
+    let named = MEANINGLESS.iter().map(|(number, name)| (*number, (*name).to_owned()));
+    let real_time =
+        REAL_TIME.map(|number| (number, format!("RTMIN+{}", number - REAL_TIME.start())));
+    for (number, name) in named.chain(real_time) {
+        let mut heard = signal(SignalKind::from_raw(number))?;
         tokio::spawn(async move {
             while heard.recv().await.is_some() {
-                tracing::warn!(event = "signal_ignored", signal = *name);
+                tracing::warn!(event = "signal_ignored", signal = name);
             }
         });
     }
