@@ -121,7 +121,7 @@ fn in_json(file: &Path) {
     fs::write(file, format!("log-format = \"json\"\n{text}")).expect("its settings");
 }
 
-fn folder(data: PathBuf) -> PathBuf {
+fn folder(data: &Path) -> PathBuf {
     data.parent().expect("its folder").to_owned()
 }
 
@@ -145,8 +145,8 @@ fn p11_nothing_that_is_sent_forges_a_line_of_a_log() {
     assert!(size < 200_000, "{size} bytes of what a user said");
 
     // The same in JSON, from its first line on.
-    in_json(&folder(cluster.agents[0].data()).join("agent.toml"));
-    in_json(&folder(cluster.manager.data()).join("manager.toml"));
+    in_json(&folder(&cluster.agents[0].data()).join("agent.toml"));
+    in_json(&folder(&cluster.manager.data()).join("manager.toml"));
     assert_eq!(cluster.agents[0].stop(), 0);
     assert_eq!(cluster.manager.stop(), 0);
     for log in &logs {
@@ -188,7 +188,7 @@ fn p11_signals_that_mean_nothing_end_no_daemon() {
     cluster.service("web", "node-1", &["a"]);
     let _ = cluster.agents[0].skep(&["agent", "service", "up", "web"]).ok();
     let members = |manager: &Manager, agent: &Agent| {
-        [(folder(manager.data()), manager.log()), (folder(agent.data()), agent.log())]
+        [(folder(&manager.data()), manager.log()), (folder(&agent.data()), agent.log())]
     };
     let before = members(&cluster.manager, &cluster.agents[0]).map(|(folder, _)| pid(&folder));
     for (folder, log) in members(&cluster.manager, &cluster.agents[0]) {
