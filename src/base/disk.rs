@@ -31,6 +31,24 @@ pub trait DiskFile: Send {
     fn set_len(&mut self, length: u64) -> io::Result<()>;
 }
 
+/// An open folder.
+pub trait DiskFolder: Send {
+    /// Makes its entries last (`fsync`), without another descriptor.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Whether the system let nobody open anything: this process, or the machine, has as many
+/// open files as it may have (`EMFILE`, `ENFILE`). Nothing was done then.
+#[must_use]
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
 /// Files below folders, by path.
 pub trait Disk: Send + Sync {
     /// Creates a file with mode 0600; fails if it exists.
@@ -86,6 +104,12 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// What the system says.
     fn create_folder(&self, folder: &Path) -> io::Result<()>;
+
+    /// Opens a folder, to sync it later.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn open_folder(&self, folder: &Path) -> io::Result<Box<dyn DiskFolder>>;
 
     /// Makes a folder's entries last (`fsync` of the folder).
     ///

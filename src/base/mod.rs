@@ -20,7 +20,7 @@ mod time;
 pub use descriptors::{
     AgentPlaces, Descriptors, LEAST_DESCRIPTORS, ManagerPlaces, TooFewDescriptors,
 };
-pub use disk::{Disk, DiskFile};
+pub use disk::{Disk, DiskFile, DiskFolder, is_out_of_files};
 pub use format::{FORMAT, OtherFormat, START_EMPTY};
 pub use ids::{
     BadId, ClusterId, NodeId, OperatorId, RecipientId, RequestId, SecretId, ServiceId, TokenId,

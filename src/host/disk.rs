@@ -5,13 +5,51 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::base::{Disk, DiskFile};
+use parking_lot::Mutex;
+
+use crate::base::{Disk, DiskFile, DiskFolder, is_out_of_files};
+
+/// Descriptors kept for the disk, for when there are no others: a snapshot, a manifest and
+/// two reads of the log.
+const SPARES: usize = 4;
+/// They are given up one by one, and taken again as soon as there are others.
+static SPARE: Mutex<Vec<File>> = Mutex::new(Vec::new());
+
+/// What `how` opens; with one of the [`SPARE`] descriptors where there is no other.
+fn opened(how: impl Fn() -> io::Result<File>) -> io::Result<File> {
+    let first = how();
+    // Held until the end: who gives one up is the one that uses it.
+    let mut spare = SPARE.lock();
+    match first {
+        Err(error) if is_out_of_files(&error) => {
+            drop(spare.pop().ok_or(error)?);
+            how()
+        }
+        Ok(file) => {
+            while spare.len() < SPARES
+                && let Ok(another) = File::open("/dev/null")
+            {
+                spare.push(another);
+            }
+            Ok(file)
+        }
+        Err(error) => Err(error),
+    }
+}
 
 /// Files of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
 struct RealFile(File);
+
+struct RealFolder(File);
+
+impl DiskFolder for RealFolder {
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}
 
 impl DiskFile for RealFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -45,16 +83,18 @@ fn at_once() -> i32 {
 
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let file =
+            opened(|| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path))?;
         Ok(Box::new(RealFile(file)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(RealFile(OpenOptions::new().write(true).custom_flags(at_once()).open(path)?)))
+        let file = opened(|| OpenOptions::new().write(true).custom_flags(at_once()).open(path))?;
+        Ok(Box::new(RealFile(file)))
     }
 
     fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
-        let file = OpenOptions::new().read(true).custom_flags(at_once()).open(path)?;
+        let file = opened(|| OpenOptions::new().read(true).custom_flags(at_once()).open(path))?;
         let about = file.metadata()?;
         if about.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
@@ -73,7 +113,7 @@ impl Disk for RealDisk {
 
     fn read_at(&self, path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
-        File::open(path)?.read_exact_at(&mut bytes, offset)?;
+        opened(|| File::open(path))?.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
     }
 
@@ -102,8 +142,12 @@ impl Disk for RealDisk {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)
     }
 
+    fn open_folder(&self, folder: &Path) -> io::Result<Box<dyn DiskFolder>> {
+        Ok(Box::new(RealFolder(opened(|| File::open(folder))?)))
+    }
+
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        File::open(folder)?.sync_all()
+        opened(|| File::open(folder))?.sync_all()
     }
 }
 

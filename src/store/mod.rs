@@ -5,6 +5,7 @@
 //! `fdatasync` each, and calls back. The first failed write ends it for ever.
 //! It deliberately knows nothing of Raft's rules, nor what a payload means.
 
+mod ahead;
 mod cursor;
 mod error;
 mod header;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{Keys, Options};
-use crate::base::{ClusterId, Dice, Disk, DiskFile, NodeId};
+use crate::base::{ClusterId, Dice, Disk, DiskFile, DiskFolder, NodeId};
 use crate::seal::Dek;
 
 /// One write that no sync has made durable.
@@ -57,6 +57,8 @@ struct Inner {
     /// Fails syncs only, once so many have succeeded.
     fail_syncs_after: Option<u64>,
     syncs: u64,
+    /// Nothing can be opened.
+    out_of_files: bool,
     /// Bytes that all files together may have.
     capacity: Option<usize>,
 }
@@ -75,6 +77,21 @@ impl Inner {
             return Err(failure());
         }
         self.changes += 1;
+        Ok(())
+    }
+
+    fn opens(&self) -> io::Result<()> {
+        // EMFILE
+        if self.out_of_files { Err(io::Error::from_raw_os_error(24)) } else { Ok(()) }
+    }
+
+    fn sync_entries(&mut self, folder: &Path) -> io::Result<()> {
+        self.change()?;
+        let inside = |path: &PathBuf| path.parent() == Some(folder);
+        self.durable_names.retain(|path, _| !inside(path));
+        let here: Vec<_> =
+            self.names.iter().filter(|(p, _)| inside(p)).map(|(p, n)| (p.clone(), *n)).collect();
+        self.durable_names.extend(here);
         Ok(())
     }
 
@@ -157,6 +174,11 @@ impl FaultyDisk {
     pub(crate) fn fail_syncs_after(&self, more: u64) {
         let mut inner = self.0.lock();
         inner.fail_syncs_after = Some(inner.syncs + more);
+    }
+
+    /// Nothing can be opened any more, or again.
+    pub(crate) fn set_out_of_files(&self, out: bool) {
+        self.0.lock().out_of_files = out;
     }
 
     /// All files together may have so many bytes.
@@ -277,6 +299,7 @@ impl DiskFile for FaultyFile {
 impl Disk for FaultyDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut inner = self.0.lock();
+        inner.opens()?;
         inner.change()?;
         if inner.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -289,12 +312,15 @@ impl Disk for FaultyDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let number = self.0.lock().find(path)?;
+        let inner = self.0.lock();
+        inner.opens()?;
+        let number = inner.find(path)?;
         Ok(Box::new(FaultyFile { disk: Arc::clone(&self.0), number }))
     }
 
     fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         let inner = self.0.lock();
+        inner.opens()?;
         let bytes = inner.contents[&inner.find(path)?].now();
         if u64::try_from(bytes.len()).expect("a length") > most {
             return Err(io::ErrorKind::FileTooLarge.into());
@@ -340,15 +366,26 @@ impl Disk for FaultyDisk {
         Ok(())
     }
 
+    fn open_folder(&self, folder: &Path) -> io::Result<Box<dyn DiskFolder>> {
+        self.0.lock().opens()?;
+        Ok(Box::new(FaultyFolder { disk: Arc::clone(&self.0), path: folder.to_owned() }))
+    }
+
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         let mut inner = self.0.lock();
-        inner.change()?;
-        let inside = |path: &PathBuf| path.parent() == Some(folder);
-        inner.durable_names.retain(|path, _| !inside(path));
-        let here: Vec<_> =
-            inner.names.iter().filter(|(p, _)| inside(p)).map(|(p, n)| (p.clone(), *n)).collect();
-        inner.durable_names.extend(here);
-        Ok(())
+        inner.opens()?;
+        inner.sync_entries(folder)
+    }
+}
+
+struct FaultyFolder {
+    disk: Arc<Mutex<Inner>>,
+    path: PathBuf,
+}
+
+impl DiskFolder for FaultyFolder {
+    fn sync(&self) -> io::Result<()> {
+        self.disk.lock().sync_entries(&self.path)
     }
 }
 

@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::ahead::Ahead;
 use super::cursor::wide;
 use super::error::StoreError;
 use super::header::{HEADER, Kind};
 use super::index::Place;
-use super::log::{Done, Shared};
+use super::log::{Done, Options, Shared};
 use super::manifest::Manifest;
 use super::memory::{Incarnation, Memory};
 use super::reached::{Known, Reached};
 use super::record::{Head, LogId, Reach, Record, Vote};
 use super::segment::End;
-use crate::base::{Dice, DiskFile};
+use crate::base::{Dice, DiskFile, is_out_of_files};
 use crate::seal::RecordKey;
 
 /// Bytes after which a batch is closed, so that the first in it does not wait long.
@@ -119,6 +120,7 @@ pub(super) struct Writer {
     manifest: Manifest,
     oldest: u64,
     open: Open,
+    ahead: Ahead,
     reached: Reached,
     /// The Mark that nothing follows yet: its segment, the records up to it, what it says.
     marked: Option<(u64, u32, Option<LogId>)>,
@@ -137,6 +139,7 @@ impl Open {
     /// Makes segment `number`, durable with its header and Head.
     fn begin(
         shared: &Shared,
+        ahead: &mut Ahead,
         dice: &mut dyn Dice,
         number: u64,
         mut head: Head,
@@ -144,7 +147,6 @@ impl Open {
     ) -> Result<Self, StoreError> {
         let options = &shared.options;
         let name = segment_name(number);
-        let path = options.folder.join(&name);
         let (mut bytes, key) = {
             let (header, key) = options.keys.begin(dice, Kind::Log, number);
             (header.to_vec(), key)
@@ -155,12 +157,7 @@ impl Open {
         let tag = Record::Head(head)
             .seal(&key, dice, 0, 0, &mut bytes)
             .map_err(|why| StoreError::damaged(&name, 0, why.to_string()))?;
-        let disk = || StoreError::disk(format!("cannot make {name}"));
-        let mut file = options.disk.create(&path).map_err(disk())?;
-        file.allocate(length).map_err(disk())?;
-        file.write_at(0, &bytes).map_err(disk())?;
-        file.sync().map_err(disk())?;
-        options.disk.sync_folder(&options.folder).map_err(disk())?;
+        let file = ahead.take(options, &name, length, &bytes)?;
         let key = Arc::new(key);
         shared.index.lock().keys.insert(number, Arc::clone(&key));
         let end = End { records: 1, tag, offset: wide(bytes.len()) };
@@ -189,27 +186,15 @@ impl Writer {
         let (previous, end) = last.map_or((0, None), |(number, end)| (number, Some(end)));
         let number = previous.max(manifest.first - 1) + 1;
         let head = head_after(previous, end, &written, &manifest);
-        let open = Open::begin(&shared, &mut *dice, number, head, 0)?;
+        let mut ahead = Ahead::begin(&shared.options)?;
+        let open = Open::begin(&shared, &mut ahead, &mut *dice, number, head, 0)?;
         let reached = Reached::begin(&shared.options, &mut *dice, known, open.reach())?;
-        let marked = None;
-        let writer = Self { shared, dice, written, manifest, oldest, open, reached, marked };
         if let Some(end) = end {
-            writer.trim(previous, end)?;
+            trim(&shared.options, previous, end)?;
         }
-        Ok(writer)
-    }
-
-    /// Gives back what was preallocated and not used, once a successor knows the end.
-    fn trim(&self, number: u64, end: End) -> Result<(), StoreError> {
-        let options = &self.shared.options;
-        let name = segment_name(number);
-        let path = options.folder.join(&name);
-        let disk = || StoreError::disk(format!("cannot trim {name}"));
-        if options.disk.len(&path).map_err(disk())? > end.offset {
-            let mut file = options.disk.open(&path).map_err(disk())?;
-            file.set_len(end.offset).map_err(disk())?;
-        }
-        Ok(())
+        ahead.prepare(&shared.options)?;
+        let marked = None;
+        Ok(Self { shared, dice, written, manifest, oldest, open, ahead, reached, marked })
     }
 
     /// Works until the last handle is gone, or the log is closed or fails.
@@ -253,7 +238,8 @@ impl Writer {
     fn finish(&mut self) -> Result<(), StoreError> {
         self.mark()?;
         self.open.sync()?;
-        self.reached.durably(&mut *self.dice, self.open.reach())
+        self.reached.durably(&mut *self.dice, self.open.reach())?;
+        self.ahead.end(&self.shared.options)
     }
 
     /// Writes one batch and tells everybody.
@@ -282,7 +268,12 @@ impl Writer {
             (job.done)(settled.clone());
         }
         settled?;
-        self.drop_segments()
+        self.ahead.prepare(&self.shared.options)?;
+        match self.drop_segments() {
+            // They go after the next batch: whatever was done of it is done again.
+            Err(StoreError::Disk { source, .. }) if is_out_of_files(&source) => Ok(()),
+            done => done,
+        }
     }
 
     /// Writes the records of `jobs`, makes them durable and answers where entries are.
@@ -381,9 +372,13 @@ impl Writer {
         self.open.sync()?;
         let (number, end) = (self.open.number, self.open.end);
         let head = head_after(number, Some(end), &self.written, &self.manifest);
-        self.open = Open::begin(&self.shared, &mut *self.dice, number + 1, head, room)?;
+        let next =
+            Open::begin(&self.shared, &mut self.ahead, &mut *self.dice, number + 1, head, room)?;
+        let mut full = std::mem::replace(&mut self.open, next);
         self.reached.durably(&mut *self.dice, self.open.reach())?;
-        self.trim(number, end)
+        // Gives back what was preallocated and not used: its successor knows the end.
+        let trimmed = full.file.set_len(end.offset);
+        trimmed.map_err(StoreError::disk(format!("cannot trim {}", segment_name(number))))
     }
 
     /// Removes the segments in which nothing counts any more.
@@ -406,6 +401,18 @@ impl Writer {
         self.oldest = first;
         Ok(())
     }
+}
+
+/// Gives back what was preallocated and not used, once a successor knows the end.
+fn trim(options: &Options, number: u64, end: End) -> Result<(), StoreError> {
+    let name = segment_name(number);
+    let path = options.folder.join(&name);
+    let disk = || StoreError::disk(format!("cannot trim {name}"));
+    if options.disk.len(&path).map_err(disk())? > end.offset {
+        let mut file = options.disk.open(&path).map_err(disk())?;
+        file.set_len(end.offset).map_err(disk())?;
+    }
+    Ok(())
 }
 
 fn head_after(previous: u64, end: Option<End>, written: &Written, manifest: &Manifest) -> Head {

@@ -1,6 +1,6 @@
 //! What a log does while nothing goes wrong.
 
-use super::super::testing::{FaultyDisk, options};
+use super::super::testing::{FaultyDisk, Lost, options};
 use super::{Act, Log, Said, act, said, script, written};
 use crate::store::LogId;
 
@@ -107,4 +107,58 @@ async fn a_hole_is_refused() {
     let (_disk, log, _) = written(&[Act::Append(1, vec![0, 1])]).await;
     assert!(act(&log, &Act::Append(1, vec![5])).await.is_err());
     assert!(act(&log, &Act::Append(1, vec![2])).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_segment_begins_where_nothing_can_be_opened() {
+    let (disk, log, mut model) = written(&script()).await;
+    let mut next = model.entries.last().expect("an entry").0.index + 1;
+    let segments = || {
+        disk.files("/d/log").into_iter().filter(|name| name.strip_suffix(".seg").is_some()).count()
+    };
+    for _ in 0..3 {
+        let before = segments();
+        disk.set_out_of_files(true);
+        while segments() == before {
+            let step = Act::Append(2, vec![next]);
+            act(&log, &step).await.expect("an act without a descriptor");
+            model = model.after(&step);
+            next += 1;
+        }
+        let vote = Act::Vote(next);
+        act(&log, &vote).await.expect("a vote without a descriptor");
+        model = model.after(&vote);
+        disk.set_out_of_files(false);
+        assert!(!disk.files("/d/log").contains(&"next.tmp".to_owned()), "no descriptor for it");
+        let step = Act::Append(2, vec![next]);
+        act(&log, &step).await.expect("an act");
+        model = model.after(&step);
+        next += 1;
+    }
+    assert_eq!(said(&log), model);
+    let killed = disk.crash(Lost::Nothing);
+    assert!(killed.files("/d/log").contains(&"next.tmp".to_owned()), "it is made ahead");
+    assert_eq!(said(&Log::open(options(&killed)).expect("the log")), model);
+    log.close().await;
+    assert!(!disk.files("/d/log").contains(&"next.tmp".to_owned()), "nothing is left of it");
+    assert_eq!(said(&Log::open(options(&disk)).expect("the log")), model);
+}
+
+#[tokio::test]
+async fn what_a_purge_cannot_drop_without_a_descriptor_goes_later() {
+    let (disk, log, mut model) = written(&script()).await;
+    let before = disk.files("/d/log");
+    disk.set_out_of_files(true);
+    // The entry that it names is read from memory.
+    for step in [Act::Purge(39), Act::Vote(8)] {
+        act(&log, &step).await.expect("an act without a descriptor");
+        model = model.after(&step);
+    }
+    assert!(disk.files("/d/log").contains(&before[0]));
+    disk.set_out_of_files(false);
+    act(&log, &Act::Vote(9)).await.expect("an act");
+    model = model.after(&Act::Vote(9));
+    log.close().await;
+    assert!(!disk.files("/d/log").contains(&before[0]), "dropped");
+    assert_eq!(said(&Log::open(options(&disk)).expect("the log")), model);
 }
