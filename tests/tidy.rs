@@ -205,3 +205,33 @@ fn nothing_is_left_undone_or_switched_off() {
         }
     }
 }
+
+/// Lines of the log that bear no name: what is written to it, without `event` first.
+fn nameless(text: &str) -> Vec<usize> {
+    const WAYS: [&str; 5] = ["error!(", "warn!(", "info!(", "debug!(", "trace!("];
+    let mut lines = Vec::new();
+    for way in WAYS {
+        for (at, _) in text.match_indices(way) {
+            let before = &text[..at];
+            let line = before.rsplit('\n').next().unwrap_or_default();
+            // Of another macro's name it may be the end.
+            let whole = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            let comment = line.trim_start().starts_with("//");
+            let named = text[at + way.len()..].trim_start().starts_with("event =");
+            if whole && !comment && !named {
+                lines.push(before.lines().count());
+            }
+        }
+    }
+    lines
+}
+
+#[test]
+fn every_line_of_the_log_is_a_named_event() {
+    for (path, text) in src().iter().filter(|(path, _)| !is_test(path)) {
+        let found = nameless(shipped(text));
+        assert!(found.is_empty(), "{} logs without a name at {found:?}", path.display());
+    }
+    assert_eq!(nameless("a();\ntracing::warn!(%why, \"no name\");"), [2]);
+    assert!(nameless("info!(\n    event = \"started\", x);\n// warn!(a)\nmy_error!(b)").is_empty());
+}

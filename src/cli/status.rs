@@ -132,6 +132,7 @@ fn shown(reply: &StatusReply) -> Value {
         "secrets": reply.secrets,
         "services": reply.services,
         "nodes": reply.nodes,
+        "pending_pairs": reply.pending_pairs,
         "pending": pending.collect::<Vec<_>>(),
         "warnings": warnings.collect::<Vec<_>>(),
     })
@@ -265,9 +266,9 @@ fn tables(shell: &mut Shell, reply: &StatusReply) -> Result<(), Trouble> {
         shell.screen.data("")?;
         let heads = heads(&["PENDING ON", "SERVICE", "SINCE REVISION", "WHY"]);
         render::table(&mut shell.screen, heads, rows)?;
-        if let Some(more) = reply.pending.len().checked_sub(PENDING_SHOWN).filter(|more| *more > 0)
-        {
-            shell.screen.data(&format!("and {more} more (--format json shows all)"))?;
+        let shown = u64::try_from(reply.pending.len().min(PENDING_SHOWN)).unwrap_or(u64::MAX);
+        if let Some(more) = reply.pending_pairs.checked_sub(shown).filter(|more| *more > 0) {
+            shell.screen.data(&format!("and {more} more (skep node ls names all nodes)"))?;
         }
     }
     Ok(())
@@ -361,6 +362,7 @@ mod tests {
                 behind: 118,
                 why: "down since 02:11:07".into(),
             }],
+            pending_pairs: 31,
             level: 1,
             state_bytes: 77,
             secrets: 1,

@@ -15,8 +15,8 @@ use crate::wire::{api, convert};
 
 /// A voter that has not answered for so long is out of reach.
 const CONTACT_MS: u64 = 3_000;
-/// Pending pairs that are named; the warning has the number of all.
-const PENDING: usize = 1_000;
+/// Pending pairs that are named; beside them stands the number of all.
+const PENDING: usize = 100;
 /// How long the leader may take to say how the others are.
 const LEADER: Duration = Duration::from_millis(1_500);
 
@@ -75,6 +75,7 @@ fn by_leader(reply: &mut api::StatusReply, (told, ahead_ms): (api::StatusReply, 
         reply.voters = told.voters;
         reply.tolerates_losses = told.tolerates_losses;
         reply.pending = told.pending;
+        reply.pending_pairs = told.pending_pairs;
         reply.clock_ahead_ms = Some(ahead_ms);
     }
 }
@@ -166,8 +167,8 @@ fn of_state(state: &State, own: NodeId, reply: &mut api::StatusReply) {
     reply.secrets = count(state.secrets.len());
     reply.services = count(state.services.len());
     reply.nodes = count(state.nodes.len());
-    reply.pending = convert::pending(state);
-    reply.pending.truncate(PENDING);
+    reply.pending = convert::pending(state, PENDING);
+    reply.pending_pairs = count(state.indexes.behind.len());
     if let Some(cluster) = &state.cluster {
         reply.cluster_name = cluster.name.to_string();
         reply.epoch_counter = cluster.epoch.counter;

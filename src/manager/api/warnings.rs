@@ -123,7 +123,7 @@ fn certificates(reply: &mut api::StatusReply) {
 }
 
 fn pending(reply: &mut api::StatusReply) {
-    let pairs = reply.pending.len();
+    let pairs = reply.pending_pairs;
     if pairs > 0 {
         let text = format!(
             "{pairs} pairs of node and service have not confirmed what was taken from them"

@@ -123,10 +123,10 @@ pub fn token_view(state: &State, id: TokenId) -> Option<api::TokenView> {
 /// Every pair from which something was taken and whose node has not confirmed
 /// it; `why` is empty, for the leader alone knows it.
 #[must_use]
-pub fn pending(state: &State) -> Vec<api::PendingPair> {
+pub fn pending(state: &State, most: usize) -> Vec<api::PendingPair> {
     let behind = state.indexes.behind.iter();
     let pair = |pair: &(NodeId, ServiceId)| pending_pair(state, *pair, *state.exposed.get(pair)?);
-    behind.filter_map(pair).collect()
+    behind.filter_map(pair).take(most).collect()
 }
 
 fn pending_pair(
