@@ -393,7 +393,7 @@ fn p11_no_name_of_a_process_or_a_mount_hides_a_workload() {
     cluster.agents[0].kill();
     cluster.agents[0].start_again();
     cluster.agents[0].connected();
-    assert!(workloads(&cluster.agents[0], "web") >= 1);
+    until("it alone again", || (workloads(&cluster.agents[0], "web") == 1).then_some(()));
     let _ = run(Command::new("kill").args(["-9", &nested]), b"").ok();
     until("the wipe", || (!file.exists()).then_some(()));
 

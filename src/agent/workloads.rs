@@ -297,6 +297,7 @@ impl Workloads {
     ) -> Vec<(WorkloadId, ServiceId)> {
         // What only the mounts know: the list was lost, or is older.
         let known: BTreeSet<Workload> = records.iter().map(|record| record.main).collect();
+        let listed = records.len();
         for adopted in mounts {
             let unknown = |main: &&Workload| !is_by_hand(**main) && !known.contains(main);
             for main in adopted.workloads.iter().filter(unknown) {
@@ -310,13 +311,18 @@ impl Workloads {
             Census::default()
         });
         let mut list = self.0.list.lock();
-        let mut alive = Vec::new();
-        for record in records {
+        let (mut alive, mut inside) = (Vec::new(), BTreeSet::new());
+        for (number, record) in records.into_iter().enumerate() {
+            if number >= listed && inside.contains(&record.main) {
+                // It counts with the workload in whose namespace it lives.
+                continue;
+            }
             let main = Process::again(record.main);
             let (enclosure, held) = again(&record, main.as_ref(), &census);
             if main.is_none() && enclosure.is_none() {
                 continue;
             }
+            inside.extend(enclosure.map(|one| census.members(one).0).into_iter().flatten());
             let follow = Follow {
                 main: record.main,
                 uid: record.uid,
