@@ -1,6 +1,7 @@
 //! Floods by people who are not known: commands, sessions, joins and fail-overs go on.
 //!
-//! `SKEP_FLOOD_SECONDS` makes the floods longer than they are otherwise.
+//! `SKEP_FLOOD_SECONDS` makes the floods longer than they are otherwise,
+//! `SKEP_FLOOD_PER_SECOND` wilder.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,10 +12,13 @@ use cluster_tests::{Cluster, DEADLINE, Flood, Flooding, rack, until};
 use skep::host::SystemClock;
 use skep::transport::{ClientTls, Expect, connect};
 
+fn asked<T: std::str::FromStr>(variable: &str) -> Option<T> {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok())
+}
+
 /// How long a flood goes on at least.
 fn duration() -> Duration {
-    let asked = std::env::var("SKEP_FLOOD_SECONDS").ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(asked.unwrap_or(15))
+    Duration::from_secs(asked("SKEP_FLOOD_SECONDS").unwrap_or(15))
 }
 
 fn targets(cluster: &Cluster) -> Vec<SocketAddr> {
@@ -34,7 +38,8 @@ fn timed<T>(what: &str, act: impl FnOnce() -> T) -> T {
 }
 
 /// All that has to go on, while a flood does.
-fn everything_goes_on(cluster: &mut Cluster, flood: Flood, joins: bool) {
+fn everything_goes_on(cluster: &mut Cluster, mut flood: Flood, joins: bool) {
+    flood.per_second = asked("SKEP_FLOOD_PER_SECOND").unwrap_or(flood.per_second);
     let per_second = u64::from(flood.per_second);
     let start = Instant::now();
     let flooding: Flooding = flood.start();
@@ -141,7 +146,21 @@ fn p11_idle_guests_from_five_addresses_keep_nobody_from_joining() {
         guests.push(came.expect("nobody is refused, and each displaces an older one"));
     }
     timed("a join", || drop(cluster.join("late", &[]).data()));
-    drop((guests, runtime));
+    // And now they come again and again, each in the place of an older one.
+    for number in 0..20_u8 {
+        let tls = tls.clone();
+        runtime.spawn(async move {
+            let mut kept = std::collections::VecDeque::new();
+            loop {
+                kept.extend(guest([127, 9, number % 5 + 1, 1], to, &tls).await);
+                kept.drain(..kept.len().saturating_sub(16));
+            }
+        });
+    }
+    timed("a join", || drop(cluster.join("later", &[]).data()));
+    timed("a command", || cluster.secret("amid", b"v"));
+    runtime.shutdown_background();
+    drop(guests);
 }
 
 #[test]
