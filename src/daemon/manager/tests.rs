@@ -231,6 +231,69 @@ async fn bad_tokens_are_rated_by_the_address_they_come_from_and_good_ones_never(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_used_up_writes_nothing_and_admits_its_own_machine_again() {
+    let fixture = Fixture::start().await;
+    let founded = fixture.init().await;
+    let mut control = fixture.control().await;
+    let request = api::CreateTokenRequest {
+        role: "worker".into(),
+        uses: Some(1),
+        ..api::CreateTokenRequest::default()
+    };
+    let made = control.create_token(request).await.expect("a token").into_inner();
+    let token = JoinToken::parse(made.token.as_bytes()).expect("a token");
+    let [own, other] = [(); 2].map(|()| PrivateKey::generate().expect("a key"));
+    let ask = |key, name| fixture.join(&founded, fixture::join_request(&token, key, name));
+    let first = ask(&own, "w1").await.expect("joins");
+    assert_eq!(first.hello_key.len(), 64);
+    let revision = fixture.status().await.revision;
+    for name in ["w1", "w2"] {
+        let refused = ask(&other, name).await.expect_err("used up");
+        assert!(refused.message().contains("used up"), "{refused}");
+    }
+    assert_eq!(fixture.status().await.revision, revision, "nothing was written");
+    let again = ask(&own, "w1").await.expect("it didn't hear the answer");
+    assert_eq!((again.node_id, again.hello_key), (first.node_id, first.hello_key));
+    fixture.end().await;
+}
+
+/// How long a join may take.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// A stranger that is displaced is closed, before its handshake or amid its call.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manager_that_is_displaced_while_it_joins_asks_again() {
+    let (first, second) = (Fixture::start().await, Fixture::start().await);
+    first.init().await;
+    let way = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = way.local_addr().expect("its address").to_string();
+    let to = first.manager().address();
+    let crossing = tokio::spawn(async move {
+        for bytes in [0, 100, 1_900] {
+            let (mut near, _) = way.accept().await.expect("a connection");
+            let mut far = tokio::net::TcpStream::connect(to).await.expect("the manager");
+            let (mut read, mut write) = near.split();
+            let mut some = tokio::io::AsyncReadExt::take(&mut read, bytes);
+            let (mut back, mut on) = far.split();
+            tokio::select! {
+                _ = tokio::io::copy(&mut some, &mut on) => {}
+                _ = tokio::io::copy(&mut back, &mut write) => {}
+            }
+        }
+        let (mut near, _) = way.accept().await.expect("a connection");
+        let mut far = tokio::net::TcpStream::connect(to).await.expect("the manager");
+        drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
+    });
+    let entering = second.enter_by(&first, "m2", address);
+    tokio::time::timeout(PATIENCE, entering).await.expect("in time");
+    let used = tokio::time::timeout(PATIENCE, crossing).await;
+    used.expect("all four were used").expect("no panic");
+    for fixture in [second, first] {
+        fixture.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_manager_whose_clock_is_off_leads_no_more_and_says_so() {
     let clock = std::sync::Arc::new(fixture::Shifted::default());
     let first = Fixture::start_at(clock.clone()).await;

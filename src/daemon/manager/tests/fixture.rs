@@ -104,12 +104,17 @@ impl Fixture {
     }
     /// Lets it enter the cluster of another one.
     pub(super) async fn enter(&self, first: &Self, name: &str) {
+        let address = first.manager.address().to_string();
+        self.enter_by(first, name, address).await;
+    }
+    /// The same with another address of the first one.
+    pub(super) async fn enter_by(&self, first: &Self, name: &str, address: String) {
         let role = "manager".to_owned();
         let request = api::CreateTokenRequest { role, ..api::CreateTokenRequest::default() };
         let token = first.control().await.create_token(request).await.expect("a token");
         let request = api::JoinClusterRequest {
             token: token.into_inner().token.into_bytes(),
-            addresses: vec![first.manager.address().to_string()],
+            addresses: vec![address],
             name: name.to_owned(),
         };
         self.control().await.join_cluster(request).await.expect("enters");
