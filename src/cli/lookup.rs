@@ -2,7 +2,10 @@
 
 use crate::base::BadId;
 use crate::daemon::{Exit, Failure};
-use crate::wire::api::{LabelPair, ListRequest, NodeView, SecretView, ServiceView, TokenView};
+use crate::wire::api::{
+    HolderView, LabelPair, ListHoldersRequest, ListRequest, NodeView, SecretView, ServiceView,
+    TokenView,
+};
 
 use super::client::{Control, Kind, Link};
 use super::problem::{Trouble, usage};
@@ -70,6 +73,28 @@ pub(super) async fn all<T: Kindred>(link: &mut Link, stale: bool) -> Result<Vec<
         things.extend(page);
         if end {
             return Ok(things);
+        }
+    }
+    Err(Failure::new(Exit::Refused, "the list does not end").into())
+}
+
+/// All who hold a secret, or may still.
+pub(super) async fn holders(
+    link: &mut Link,
+    secret: &[u8],
+    stale: bool,
+) -> Result<Vec<HolderView>, Trouble> {
+    let mut holders: Vec<HolderView> = Vec::new();
+    for _ in 0..PAGES {
+        let after = holders.last().map(|last| [last.node.as_slice(), &last.service].concat());
+        let after = after.unwrap_or_default();
+        let request = ListHoldersRequest { secret: secret.to_vec(), stale, after, limit: 0 };
+        let send = async |mut client: Control, request| client.list_holders(request).await;
+        let page = link.call(Kind::Read, request, send).await?;
+        let end = page.holders.is_empty() || !page.more;
+        holders.extend(page.holders);
+        if end {
+            return Ok(holders);
         }
     }
     Err(Failure::new(Exit::Refused, "the list does not end").into())

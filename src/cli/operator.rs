@@ -10,9 +10,9 @@ use std::time::Duration;
 use crate::base::{BoxedKey, Labels, Name, SecretBytes, SecretId, VersionId};
 use crate::daemon::Failure;
 use crate::domain;
-use crate::wire::api::{ApplyReply, HolderView, ListHoldersRequest, SecretView, ServiceView};
+use crate::wire::api::{ApplyReply, HolderView, SecretView, ServiceView};
 
-use super::client::{Control, Kind, Link};
+use super::client::Link;
 use super::lookup;
 use super::problem::Trouble;
 use super::sealing::{Change, Draft, NewVersion, apply, apply_sealed};
@@ -166,9 +166,6 @@ impl Operator {
     /// # Errors
     /// [`Failure`].
     pub async fn holders(&mut self, secret: SecretId) -> Result<Vec<HolderView>, Failure> {
-        let request = ListHoldersRequest { secret: secret.as_bytes().to_vec(), stale: false };
-        let send = async |mut client: Control, request| client.list_holders(request).await;
-        let reply = self.link.call(Kind::Read, request, send).await.map_err(failure)?;
-        Ok(reply.holders)
+        lookup::holders(&mut self.link, secret.as_bytes(), false).await.map_err(failure)
     }
 }

@@ -12,7 +12,7 @@ use super::args::{
     ClientArgs, ListArgs, SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs,
     ShowArgs, WaitArgs,
 };
-use super::client::{Control, Kind, Link};
+use super::client::Link;
 use super::input::{self, Source};
 use super::inspect::inspect;
 use super::lookup::{self, Filter};
@@ -304,16 +304,14 @@ async fn holders(
     let format = Format::parse(show.format.as_deref())?;
     let mut link = link(shell, client)?;
     let secret: SecretView = lookup::one(&mut link, what, show.stale).await?;
-    let request = api::ListHoldersRequest { secret: secret.id, stale: show.stale };
-    let send = async |mut client: Control, request| client.list_holders(request).await;
-    let reply = link.call(Kind::Read, request, send).await?;
+    let holders = lookup::holders(&mut link, &secret.id, show.stale).await?;
     if quiet {
-        let mut nodes: Vec<_> = reply.holders.iter().map(|held| render::id(&held.node)).collect();
+        let mut nodes: Vec<_> = holders.iter().map(|held| render::id(&held.node)).collect();
         nodes.sort();
         nodes.dedup();
         return nodes.iter().try_for_each(|node| shell.screen.data(node));
     }
-    let shown = reply.holders.iter().map(|held| {
+    let shown = holders.iter().map(|held| {
         json!({
             "node": held.node_name,
             "node_id": render::id(&held.node),

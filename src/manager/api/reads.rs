@@ -237,20 +237,27 @@ pub(super) async fn holders(
     request: &api::ListHoldersRequest,
 ) -> Result<api::ListHoldersReply, Problem> {
     let secret = read_id("secret", &request.secret)?;
+    let after = match request.after.split_at_checked(16) {
+        None if request.after.is_empty() => None,
+        Some((node, service)) => Some((read_id("after", node)?, read_id("after", service)?)),
+        None => return Err(Problem::bad_input("after is no node and service")),
+    };
+    let limit = usize::try_from(request.limit).unwrap_or(PAGE);
+    let limit = if limit == 0 { PAGE } else { limit.min(PAGE) };
     running.settle(request.stale).await?;
-    let (revision, mut holders) = running.core.consensus.read(|state| {
+    let (revision, (mut holders, more)) = running.core.consensus.read(|state| {
         if !state.secrets.contains_key(&secret) {
             let what = secret.to_string();
             return Err(Problem::from(NotOne::NotFound { kind: "secret", what }));
         }
-        Ok((state.revision, convert::holders(state, secret)))
+        Ok((state.revision, convert::holders(state, secret, after, limit)))
     })?;
     for holder in holders.iter_mut().filter(|holder| holder.state == "pending") {
         if let (Ok(node), Ok(service)) = (ids(&holder.node), ids(&holder.service)) {
             holder.why = running.dispatch.why_pending(node, service);
         }
     }
-    Ok(api::ListHoldersReply { revision: revision.0, holders })
+    Ok(api::ListHoldersReply { revision: revision.0, holders, more })
 }
 
 pub(super) fn recipients(running: &Running) -> Result<api::RecipientsReply, Problem> {

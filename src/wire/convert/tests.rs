@@ -95,13 +95,20 @@ fn views_show_what_the_state_says() {
     assert_eq!(write_placed(&world.state, service_id(1)).expect("there").grants, 1);
     let set = crate::domain::set_of(&world.state, service_id(1)).expect("there");
     assert_eq!(write_set(&set).digest, set.digest());
-    assert_eq!(holders(&world.state, secret_id(1))[0].state, "held");
+    assert_eq!(holders(&world.state, secret_id(1), None, 9).0[0].state, "held");
+    let page = |after, limit| {
+        let (page, more) = holders(&world.state, secret_id(1), after, limit);
+        (page.len(), more)
+    };
+    assert_eq!(page(None, 1), (1, false));
+    assert_eq!(page(None, 0), (0, true));
+    assert_eq!(page(Some((node, service_id(1))), 9), (0, false), "what comes behind the only one");
     assert!(pending(&world.state, 9).is_empty());
     world.one(Change::Revoke { service: service_id(1), secret: secret_id(1) }).expect("revoked");
-    assert_eq!(holders(&world.state, secret_id(1))[0].state, "pending");
+    assert_eq!(holders(&world.state, secret_id(1), None, 9).0[0].state, "pending");
     assert_eq!(pending(&world.state, 9)[0].node_name, "n1");
     assert!(pending(&world.state, 0).is_empty(), "no more are named than asked for");
     assert_eq!(node_view(&world.state, node).expect("there").pending.len(), 1);
     world.secret(2, "other");
-    assert!(holders(&world.state, secret_id(2)).is_empty(), "nobody ever had it");
+    assert!(holders(&world.state, secret_id(2), None, 9).0.is_empty(), "nobody ever had it");
 }

@@ -1,5 +1,7 @@
 //! What people are shown of the state.
 
+use std::ops::Bound;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::count;
@@ -144,9 +146,15 @@ fn pending_pair(
     })
 }
 
-/// Who may hold a secret; `why` is empty, for the leader alone knows it.
+/// Who may hold a secret, by node and service, at most `limit` of those behind `after`, and
+/// whether there are more; `why` is empty, for the leader alone knows it.
 #[must_use]
-pub fn holders(state: &State, secret: SecretId) -> Vec<api::HolderView> {
+pub fn holders(
+    state: &State,
+    secret: SecretId,
+    after: Option<(NodeId, ServiceId)>,
+    limit: usize,
+) -> (Vec<api::HolderView>, bool) {
     let view = |((node, service), taken): ((NodeId, ServiceId), bool)| api::HolderView {
         node: node.as_bytes().to_vec(),
         node_name: node_name(state, node),
@@ -155,7 +163,11 @@ pub fn holders(state: &State, secret: SecretId) -> Vec<api::HolderView> {
         state: if taken { "pending" } else { "held" }.to_owned(),
         why: String::new(),
     };
-    crate::domain::holders(state, secret).into_iter().map(view).collect()
+    let all = crate::domain::holders(state, secret);
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let mut rest = all.range((from, Bound::Unbounded)).map(|(pair, taken)| (*pair, *taken));
+    let page = rest.by_ref().take(limit).map(view).collect();
+    (page, rest.next().is_some())
 }
 
 /// A node's name; its id, where it is gone.
