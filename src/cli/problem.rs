@@ -58,9 +58,9 @@ pub(super) enum Answer {
 pub(super) fn read(status: &Status) -> Answer {
     let Some(problem) = read_problem(status) else { return without_details(status) };
     let exit = Exit::from_code(problem.exit).unwrap_or(Exit::Refused);
-    let mut failure = Failure::new(exit, harmless(&problem.text));
+    let mut failure = Failure::new(exit, told(&problem.text));
     if !problem.hint.is_empty() {
-        failure = failure.hint(harmless(&problem.hint));
+        failure = failure.hint(told(&problem.hint));
     }
     match exit {
         Exit::Unreachable if !problem.leader_addresses.is_empty() => {
@@ -72,9 +72,21 @@ pub(super) fn read(status: &Status) -> Answer {
     }
 }
 
+/// Characters of what a manager says that are shown: more than any of ours has.
+const TOLD: usize = 1_024;
+
+/// What a manager says, as one line.
+fn told(text: &str) -> String {
+    let line = harmless(text).replace(['\n', '\t'], " ");
+    match line.char_indices().nth(TOLD) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
+}
+
 /// Such an answer comes from the transport, not from a handler of ours.
 fn without_details(status: &Status) -> Answer {
-    let text = harmless(status.message());
+    let text = told(status.message());
     let refused = |exit, text: String| Answer::Refused(Failure::new(exit, text));
     match status.code() {
         Code::Unimplemented => Answer::Refused(
@@ -135,6 +147,17 @@ pub(super) mod tests {
     /// A status as managers make it.
     pub(in crate::cli) fn status(problem: &Problem) -> Status {
         Status::with_details(Code::FailedPrecondition, "", problem.encode_to_vec().into())
+    }
+
+    #[test]
+    fn what_a_manager_says_is_a_line_and_not_a_long_one() {
+        let text = format!("a\nhint: `rm -r /`\u{1b}[2J{}", "x".repeat(1_500));
+        let problem = Problem { exit: 1, hint: text.clone(), text, ..Problem::default() };
+        let Answer::Refused(failure) = read(&status(&problem)) else { panic!("refused") };
+        for said in [&failure.text, failure.hint.as_ref().expect("a hint")] {
+            assert!(said.starts_with("a hint: `rm -r /`\u{fffd}[2Jxxx"), "{said}");
+            assert_eq!((said.chars().count(), said.chars().last()), (TOLD + 1, Some('…')));
+        }
     }
 
     #[test]
