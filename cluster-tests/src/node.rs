@@ -42,6 +42,15 @@ fn send(process: Option<&Process>, signal: Signal) {
     kill_process(pid, signal).expect("a signal sent");
 }
 
+/// A figure of the kernel's of a process, in KiB: `VmRSS`, `VmHWM`, `RssAnon`.
+fn memory(process: Option<&Process>, what: &str) -> u64 {
+    let pid = process.expect("a running daemon").id();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
+    let figure = line.expect("a line of it").trim().trim_end_matches(" kB");
+    figure.parse().expect("a number")
+}
+
 fn end_of(process: Option<Process>) -> i32 {
     let mut process = process.expect("a running daemon");
     status_of(until("a daemon's end", || process.ended()))
@@ -131,6 +140,12 @@ impl Manager {
     /// `kill -9` while others talk to it.
     pub fn kill_amid_work(&self) {
         send(self.daemon.as_ref(), Signal::KILL);
+    }
+
+    /// Its memory in KiB, as the kernel calls it: `VmRSS`, `VmHWM`, `RssAnon`.
+    #[must_use]
+    pub fn memory(&self, what: &str) -> u64 {
+        memory(self.daemon.as_ref(), what)
     }
 
     /// Stops it as it stands; [`Self::resume`] lets it go on.
@@ -273,6 +288,12 @@ impl Agent {
     /// Waits until it ends by itself and answers its status.
     pub fn ended(&mut self) -> i32 {
         end_of(self.daemon.take())
+    }
+
+    /// Its memory in KiB, as the kernel calls it: `VmRSS`, `VmHWM`, `RssAnon`.
+    #[must_use]
+    pub fn memory(&self, what: &str) -> u64 {
+        memory(self.daemon.as_ref(), what)
     }
 
     /// Stops it as it stands; [`Self::resume`] lets it go on.

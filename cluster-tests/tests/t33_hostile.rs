@@ -293,17 +293,6 @@ fn p3_a_manager_with_a_full_disk_ends_and_comes_back_once_there_is_room() {
     drop(disk);
 }
 
-/// Kilobytes of memory that a process has.
-fn memory_of(manager: &Manager) -> u64 {
-    let folder = manager.data();
-    let folder = folder.parent().expect("its folder");
-    let processes = cluster_tests::processes_of(folder);
-    let (pid, _) = processes.iter().find(|(_, words)| words.contains("manager")).expect("a pid");
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
-}
-
 /// Connects from one of many addresses of this machine.
 fn knock(to: SocketAddr, number: usize) -> Option<TcpStream> {
     use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
@@ -327,7 +316,7 @@ fn a_flood_of_half_open_connections_costs_little_and_elects_nobody() {
     let leader = cluster.leader();
     let manager = cluster.managers().nth(leader).expect("the leader");
     let address: SocketAddr = manager.address().parse().expect("an address");
-    let (term, memory) = (manager.status_here()["term"].clone(), memory_of(manager));
+    let (term, memory) = (manager.status_here()["term"].clone(), manager.memory("VmRSS"));
     let mut client = cluster.client(DEADLINE);
     let mut open = Vec::new();
     for number in 0..CONNECTIONS {
@@ -346,7 +335,7 @@ fn a_flood_of_half_open_connections_costs_little_and_elects_nobody() {
         }
     }
     assert!(open.len() > CONNECTIONS * 9 / 10, "only {} came through", open.len());
-    let grown = memory_of(manager).saturating_sub(memory);
+    let grown = manager.memory("VmRSS").saturating_sub(memory);
     println!("{} connections; {memory} kB before, {grown} kB more", open.len());
     // A real handshake now, and what was there goes on.
     let _ = cluster.client(DEADLINE).create("through", b"v").ok();

@@ -3,7 +3,6 @@
 //! and whoever may goes on working.
 
 use std::convert::Infallible;
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use cluster_tests::rpc::{identity, runtime, tls};
-use cluster_tests::{Cluster, DEADLINE, Manager, processes_of};
+use cluster_tests::{Cluster, DEADLINE};
 use http_body::{Body as HttpBody, Frame};
 use skep::host::SystemClock;
 use skep::transport::{ClientTls, Expect, connect};
@@ -29,16 +28,6 @@ const MOST_GROWTH_KB: u64 = 200 * 1024;
 const SOURCES: u8 = 8;
 /// Connections of each.
 const EACH: usize = 32;
-
-/// Kilobytes of memory that a manager has.
-fn memory_of(manager: &Manager) -> u64 {
-    let folder = manager.data();
-    let processes = processes_of(folder.parent().expect("its folder"));
-    let (pid, _) = processes.iter().find(|(_, words)| words.contains("manager")).expect("a pid");
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
-}
 
 /// Hands connections on to a manager, each from an address of the attack's.
 async fn crossing(to: SocketAddr, source: u8) -> SocketAddr {
@@ -188,7 +177,7 @@ fn withstood(
 ) {
     let manager = &cluster.manager;
     let to: SocketAddr = manager.address().parse().expect("an address");
-    let before = memory_of(manager);
+    let before = manager.memory("VmRSS");
     let seen = Arc::new(Seen::default());
     let runtime = runtime();
     let attacking = runtime.spawn(attack(to, tls, calls, per_connection, seen.clone()));
@@ -197,7 +186,7 @@ fn withstood(
     let all = usize::from(SOURCES) * EACH;
     let mut client = cluster.client(DEADLINE);
     while start.elapsed() < DEADLINE {
-        most = most.max(memory_of(manager));
+        most = most.max(manager.memory("VmRSS"));
         let name = format!("amid-{}", start.elapsed().as_nanos());
         match works {
             Works::Admin => drop(client.create(&name, b"v").ok()),
@@ -216,7 +205,7 @@ fn withstood(
         }
         std::thread::park_timeout(Duration::from_millis(20));
     }
-    most = most.max(memory_of(manager));
+    most = most.max(manager.memory("VmRSS"));
     runtime.shutdown_background();
     let grown = most.saturating_sub(before);
     println!(

@@ -12,6 +12,9 @@ use cluster_tests::{Cluster, DEADLINE, Flood, Flooding, rack, until};
 use skep::host::SystemClock;
 use skep::transport::{ClientTls, Expect, connect};
 
+/// What strangers may add to a manager's memory, whatever they do.
+const GROWTH_KIB: u64 = 256 * 1024;
+
 fn asked<T: std::str::FromStr>(variable: &str) -> Option<T> {
     std::env::var(variable).ok().and_then(|text| text.parse().ok())
 }
@@ -41,6 +44,7 @@ fn timed<T>(what: &str, act: impl FnOnce() -> T) -> T {
 fn everything_goes_on(cluster: &mut Cluster, mut flood: Flood, joins: bool) {
     flood.per_second = asked("SKEP_FLOOD_PER_SECOND").unwrap_or(flood.per_second);
     let per_second = u64::from(flood.per_second);
+    let before: Vec<u64> = cluster.managers().map(|manager| manager.memory("VmRSS")).collect();
     let start = Instant::now();
     let flooding: Flooding = flood.start();
     until("the flood", || (flooding.opened() > per_second).then_some(()));
@@ -73,11 +77,17 @@ fn everything_goes_on(cluster: &mut Cluster, mut flood: Flood, joins: bool) {
         commands(cluster, 1);
     }
     timed("a delivery", || cluster.update("db", b"three"));
+    for (number, manager) in cluster.managers().enumerate().filter(|(number, _)| *number != leader)
+    {
+        let (before, most) = (before[number], manager.memory("VmHWM"));
+        println!("{before} KiB before, {most} KiB at most");
+        assert!(most < before + GROWTH_KIB, "{before} KiB before, {most} KiB at most");
+    }
     timed("the manager's return", || cluster.bring_back(leader));
     let (opened, took) = (flooding.opened(), start.elapsed());
     println!("{opened} connections in {took:?}");
     drop(flooding);
-    assert!(opened > 500 * took.as_secs(), "hardly a flood: {opened} in {took:?}");
+    assert!(opened > 100 * took.as_secs(), "hardly a flood: {opened} in {took:?}");
     assert!(cluster.agents[0].file("web", "db").exists());
 }
 

@@ -28,13 +28,6 @@ fn pid(agent: &Agent) -> u32 {
     fs::read_to_string(file).expect("a pid file").trim().parse().expect("a number")
 }
 
-/// A number of the agent's `status`, in KiB.
-fn memory(agent: &Agent, what: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", pid(agent))).expect("alive");
-    let line = status.lines().find_map(|line| line.strip_prefix(what)).expect("a line");
-    line.trim_matches(|c: char| !c.is_ascii_digit()).parse().expect("a number")
-}
-
 fn descriptors(agent: &Agent) -> usize {
     fs::read_dir(format!("/proc/{}/fd", pid(agent))).expect("alive").count()
 }
@@ -175,7 +168,7 @@ fn p11_whoever_floods_the_socket_root_gets_through_and_the_agent_stays_small() {
     let agent = &cluster.agents[0];
     // Once before, so that what is made once is there.
     let _ = run(&mut agent.exec("web", &["true"]), b"").status(0);
-    let (before, held) = (memory(agent, "VmRSS:"), descriptors(agent));
+    let (before, held) = (agent.memory("VmRSS"), descriptors(agent));
     let (socket, end) = (agent.socket(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for (number, way) in WAYS.iter().enumerate() {
@@ -196,7 +189,7 @@ fn p11_whoever_floods_the_socket_root_gets_through_and_the_agent_stays_small() {
         assert_eq!(shell.read("a"), "gone");
         end.store(true, Ordering::Relaxed);
     });
-    let most = memory(agent, "VmHWM:");
+    let most = agent.memory("VmHWM");
     println!("{before} KiB before, {most} KiB at most");
     assert!(most < before + GROWTH_KIB, "{before} KiB before, {most} KiB at most");
     until("what the flood held", || (descriptors(agent) <= held + 2).then_some(()));
