@@ -271,10 +271,10 @@ fn p3_a_manager_with_a_full_disk_ends_and_comes_back_once_there_is_room() {
         let _ = cluster.ok(&["manager", "step-down", "--to", "manager-1"]);
     }
     disk.fill();
-    // Room was made ahead for 16 MiB; this is more.
+    // Room was made ahead for two segments of 16 MiB; this is more.
     let value = vec![7; 500_000];
     let mut client = cluster.client(DEADLINE);
-    for number in 0..36 {
+    for number in 0..80 {
         let _ = client.create(&format!("large-{number}"), &value).ok();
     }
     assert_eq!(cluster.manager_mut(2).ended(), 21, "a failed write ends a manager");
@@ -289,7 +289,7 @@ fn p3_a_manager_with_a_full_disk_ends_and_comes_back_once_there_is_room() {
     until("its return", || (cluster.manager_mut(2).state_here() == "follower").then_some(()));
     let address = cluster.manager_mut(2).address();
     let mut alone = cluster_tests::Client::new(&cluster.identity(), vec![address], DEADLINE);
-    until("all that was acknowledged", || (alone.secrets_there().ok().len() == 41).then_some(()));
+    until("all that was acknowledged", || (alone.secrets_there().ok().len() == 85).then_some(()));
     drop(disk);
 }
 
