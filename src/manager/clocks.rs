@@ -141,6 +141,8 @@ async fn ask(running: &Running, node: NodeId) {
     let half = at.0.saturating_sub(sent.0) / 2;
     let ahead_ms = difference(reply.now.saturating_add(half), clock.now().0);
     running.peers.heard(node, Heard { at, ahead_ms, version: reply.version });
+    // Whoever leads no more calls nobody else, and would never hear that this one is back.
+    tracing::info!(event = "peer_back", ends = "peer_unreachable", peer = %node);
 }
 
 /// How far the first time is ahead of the second.
