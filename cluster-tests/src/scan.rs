@@ -141,6 +141,8 @@ impl Canary {
                         at += u64::try_from(step).unwrap_or(u64::MAX);
                     }
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    // A thread that ended meanwhile has given it back.
+                    Err(_) if !is_mapped(pid, at) => break,
                     Err(_) => {
                         copies.unreadable += 1;
                         copies.lent += usize::from(line.contains("/secretmem"));
@@ -153,6 +155,12 @@ impl Canary {
         buffer.fill(0);
         Some(copies)
     }
+}
+
+/// Whether a process has something at this address now.
+fn is_mapped(pid: u32, at: u64) -> bool {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    maps.lines().filter_map(readable).any(|(from, to)| (from..to).contains(&at))
 }
 
 /// The range of a line of `maps`, if its pages can be read.
