@@ -1,5 +1,7 @@
 //! What a log does while nothing goes wrong.
 
+use std::time::Duration;
+
 use super::super::testing::{FaultyDisk, Lost, options};
 use super::{Act, Log, Said, act, said, script, written};
 use crate::store::LogId;
@@ -109,6 +111,16 @@ async fn a_hole_is_refused() {
     assert!(act(&log, &Act::Append(1, vec![2])).await.is_ok());
 }
 
+/// Waits until the next segment is there, which the writer makes after it has answered.
+async fn made_ahead(disk: &FaultyDisk) {
+    let made = async {
+        while !disk.files("/d/log").contains(&"next.tmp".to_owned()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(40), made).await.expect("it is made ahead");
+}
+
 #[tokio::test]
 async fn a_segment_begins_where_nothing_can_be_opened() {
     let (disk, log, mut model) = written(&script()).await;
@@ -117,6 +129,7 @@ async fn a_segment_begins_where_nothing_can_be_opened() {
         disk.files("/d/log").into_iter().filter(|name| name.strip_suffix(".seg").is_some()).count()
     };
     for _ in 0..3 {
+        made_ahead(&disk).await;
         let before = segments();
         disk.set_out_of_files(true);
         while segments() == before {
@@ -136,6 +149,7 @@ async fn a_segment_begins_where_nothing_can_be_opened() {
         next += 1;
     }
     assert_eq!(said(&log), model);
+    made_ahead(&disk).await;
     let killed = disk.crash(Lost::Nothing);
     assert!(killed.files("/d/log").contains(&"next.tmp".to_owned()), "it is made ahead");
     assert_eq!(said(&Log::open(options(&killed)).expect("the log")), model);
