@@ -6,6 +6,7 @@
 mod client;
 mod cluster;
 mod commands;
+mod crossing;
 mod dice;
 mod flood;
 mod machine;
@@ -21,6 +22,7 @@ mod wait;
 pub use client::{Client, Outcome, secret_id};
 pub use cluster::{Cluster, Exec};
 pub use commands::{commands, help};
+pub use crossing::crossing;
 pub use dice::Dice;
 pub use flood::{Flood, Flooding};
 pub use machine::Machine;

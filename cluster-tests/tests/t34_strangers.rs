@@ -3,7 +3,7 @@
 //! and whoever may goes on working.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use cluster_tests::rpc::{identity, runtime, tls};
-use cluster_tests::{Cluster, DEADLINE};
+use cluster_tests::{Cluster, DEADLINE, crossing};
 use http_body::{Body as HttpBody, Frame};
 use skep::host::SystemClock;
 use skep::transport::{ClientTls, Expect, connect};
@@ -28,25 +28,6 @@ const MOST_GROWTH_KB: u64 = 200 * 1024;
 const SOURCES: u8 = 8;
 /// Connections of each.
 const EACH: usize = 32;
-
-/// Hands connections on to a manager, each from an address of the attack's.
-async fn crossing(to: SocketAddr, source: u8) -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("its address");
-    tokio::spawn(async move {
-        while let Ok((mut near, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-                let from = IpAddr::from(Ipv4Addr::new(127, 9, source, 1));
-                socket.bind(SocketAddr::from((from, 0))).expect("an address of this machine");
-                if let Ok(mut far) = socket.connect(to).await {
-                    drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
-                }
-            });
-        }
-    });
-    address
-}
 
 /// What became of the calls of an attack.
 #[derive(Default)]
@@ -135,7 +116,7 @@ async fn attack(
 ) {
     let mut attackers = Vec::new();
     for source in 0..SOURCES {
-        let address = crossing(to, source + 1).await.to_string();
+        let address = crossing(to, Ipv4Addr::new(127, 9, source + 1, 1)).await.to_string();
         for _ in 0..EACH {
             let (tls, seen, address) = (tls.clone(), seen.clone(), address.clone());
             attackers.push(tokio::spawn(async move {

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cluster_tests::rpc::{identity, runtime, tls};
-use cluster_tests::{Client, Cluster, DEADLINE, Manager, binary, processes_of, run_until, until};
+use cluster_tests::{
+    Client, Cluster, DEADLINE, Manager, binary, crossing, processes_of, run_until, until,
+};
 use skep::daemon::dev::Launcher;
 use skep::host::SystemClock;
 use skep::transport::{ClientTls, Expect, connect};
@@ -88,22 +90,6 @@ async fn from(source: u8, to: SocketAddr) -> std::io::Result<tokio::net::TcpStre
     socket.connect(to).await
 }
 
-/// Hands connections on, each from an address of `source`.
-async fn crossing(to: SocketAddr, source: u8) -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("its address");
-    tokio::spawn(async move {
-        while let Ok((mut near, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                if let Ok(mut far) = from(source, to).await {
-                    drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
-                }
-            });
-        }
-    });
-    address
-}
-
 /// Holds a connection, makes another, and so on.
 async fn again<F: Future<Output = Option<T>>, T>(mut connecting: impl FnMut() -> F) {
     loop {
@@ -126,7 +112,7 @@ fn silent(to: SocketAddr) {
 async fn idle(to: SocketAddr, who: &ClientTls) {
     let mut doors = Vec::new();
     for source in 0..16 {
-        doors.push(crossing(to, 100 + source).await.to_string());
+        doors.push(crossing(to, Ipv4Addr::new(127, 8, 100 + source, 1)).await.to_string());
     }
     for (_, door) in (0..EACH).zip(doors.iter().cycle()) {
         let (door, who) = (door.clone(), who.clone());

@@ -54,19 +54,7 @@ fn amid(size: &Size, kind: &str, flood: &dyn Fn(&Cluster) -> Flood) -> Vec<Row> 
         joins.push(start.elapsed());
     }
     let mut client = cluster.client(DEADLINE);
-    let mut fail_overs = Vec::new();
-    for number in 0..size.fail_overs {
-        let leader = cluster.leader();
-        let _ = client.create(&format!("before-{number}"), b"v").ok();
-        let start = Instant::now();
-        cluster.manager_mut(leader).kill();
-        let _ = client.create(&format!("after-{number}"), b"v").ok();
-        fail_overs.push(start.elapsed());
-        cluster.bring_back(leader);
-        until("its return", || {
-            (cluster.manager_mut(leader).state_here() == "follower").then_some(())
-        });
-    }
+    let fail_overs = super::fail_overs(&mut cluster, &mut client, size.fail_overs);
     let (opened, took) = (flooding.opened(), began.elapsed());
     let note = format!("3 managers, {opened} {kind} from 40 networks in {took:.0?}");
     vec![

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cluster_tests::{Cluster, DEADLINE, Manager, processes_of, secret_id, until};
+use cluster_tests::{Client, Cluster, DEADLINE, Manager, processes_of, secret_id, until};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use skep::base::{SecretBytes, ServiceId};
@@ -267,12 +267,14 @@ fn delivery(size: &Size) -> Vec<Row> {
     ]
 }
 
-/// The leader killed -> the next write acknowledged to a client that was connected.
-fn fail_over(size: &Size) -> Row {
-    let mut cluster = Cluster::start_with(3, 0);
-    let mut client = cluster.client(DEADLINE);
+/// How long after each death of a leader the next write is acknowledged.
+fn fail_overs(
+    cluster: &mut Cluster,
+    client: &mut cluster_tests::Client,
+    count: usize,
+) -> Vec<Duration> {
     let mut times = Vec::new();
-    for number in 0..size.fail_overs {
+    for number in 0..count {
         let leader = cluster.leader();
         let _ = client.create(&format!("before-{number}"), b"v").ok();
         let start = Instant::now();
@@ -284,6 +286,14 @@ fn fail_over(size: &Size) -> Row {
             (cluster.manager_mut(leader).state_here() == "follower").then_some(())
         });
     }
+    times
+}
+
+/// The leader killed -> the next write acknowledged to a client that was connected.
+fn fail_over(size: &Size) -> Row {
+    let mut cluster = Cluster::start_with(3, 0);
+    let mut client = cluster.client(DEADLINE);
+    let times = fail_overs(&mut cluster, &mut client, size.fail_overs);
     Row::of("leader killed -> next write acknowledged", times).note("3 managers")
 }
 
