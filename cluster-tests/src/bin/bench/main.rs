@@ -268,11 +268,7 @@ fn delivery(size: &Size) -> Vec<Row> {
 }
 
 /// How long after each death of a leader the next write is acknowledged.
-fn fail_overs(
-    cluster: &mut Cluster,
-    client: &mut cluster_tests::Client,
-    count: usize,
-) -> Vec<Duration> {
+fn fail_overs(cluster: &mut Cluster, client: &mut Client, count: usize) -> Vec<Duration> {
     let mut times = Vec::new();
     for number in 0..count {
         let leader = cluster.leader();
