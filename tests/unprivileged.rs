@@ -21,8 +21,8 @@ use std::process::{Command, ExitCode, Output};
 use skep::agent::mount::{Mounts, Options};
 use skep::agent::namespace::{User, enter};
 use skep::agent::vault::{FileSpec, ServiceFiles};
-use skep::base::{BootTime, SecretBytes, SecretId, ServiceId, VersionId};
-use skep::domain::{MountKind, OfflinePolicy, Owner};
+use skep_core::base::{BootTime, SecretBytes, SecretId, ServiceId, VersionId};
+use skep_core::domain::{MountKind, OfflinePolicy, Owner};
 
 const NAME: &str = "a_caller_who_is_not_root_keeps_its_user_and_gains_nothing";
 /// Says that this process is the caller's: `files|at|user|script`.

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use skep::base::{BoxedKey, SecretBytes, SecretId, VersionId};
 use skep::cli::{Operator, Screen, Shell};
 use skep::daemon::{Exit, Failure};
-use skep::domain::Change;
-use skep::wire::api::{HolderView, SecretView, ServiceView};
+use skep_core::base::{BoxedKey, SecretBytes, SecretId, VersionId};
+use skep_core::domain::Change;
+use skep_core::wire::api::{HolderView, SecretView, ServiceView};
 use tokio::runtime::Runtime;
 
 use super::{Cluster, Manager, Ran};

@@ -2,37 +2,25 @@
 
 use std::fmt;
 
-/// A small generator (splitmix64); `SKEP_SEED` repeats a run.
+/// Seeded dice that know how to repeat a run: `SKEP_SEED`.
 #[derive(Clone, Debug)]
 pub struct Dice {
     seed: u64,
-    state: u64,
+    dice: fastrand::Rng,
 }
 
 impl Dice {
-    /// From `SKEP_SEED`, or else from the system's random bytes.
-    ///
-    /// # Panics
-    /// Where there is neither.
+    /// From `SKEP_SEED`, or else another one each time.
     #[must_use]
     pub fn new() -> Self {
         let given = std::env::var("SKEP_SEED").ok().and_then(|text| text.parse().ok());
-        let seed = given.unwrap_or_else(|| {
-            let mut bytes = [0; 8];
-            rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-                .expect("random bytes");
-            u64::from_le_bytes(bytes)
-        });
-        Self { seed, state: seed }
+        let seed = given.unwrap_or_else(|| fastrand::u64(..));
+        Self { seed, dice: fastrand::Rng::with_seed(seed) }
     }
 
     /// A number below `most`.
     pub fn below(&mut self, most: u64) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % most
+        self.dice.u64(..most)
     }
 }
 

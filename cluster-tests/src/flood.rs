@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, sockopt};
-use skep::transport::{ClientTls, Expect};
+use skep_client::transport::{ClientTls, Expect};
 use tokio::io::AsyncReadExt as _;
 
 use super::DEADLINE;
@@ -60,7 +60,9 @@ impl Flood {
             let at = listener.local_addr().expect("its address").to_string();
             let tls = tls.clone();
             tokio::spawn(async move {
-                skep::transport::connect(&at, &tls, Expect::AnyManager, DEADLINE).await.is_ok()
+                skep_client::transport::connect(&at, &tls, Expect::AnyManager, DEADLINE)
+                    .await
+                    .is_ok()
             });
             let (mut stream, _) = listener.accept().await.expect("a connection");
             let mut head = [0; 5];

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skep::ca::{JoinToken, PrivateKey, certificate_request};
-use skep::transport::rpc::api::membership_client::MembershipClient;
-use skep::transport::{ClientTls, Expect, connect};
-use skep::wire::api;
+use skep_client::ca::{JoinToken, PrivateKey, certificate_request};
+use skep_client::transport::rpc::api::membership_client::MembershipClient;
+use skep_client::transport::{ClientTls, Expect, connect};
+use skep_core::wire::api;
 
 use super::DEADLINE;
 

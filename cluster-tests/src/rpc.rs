@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http_body_util::{BodyExt as _, Full};
-use skep::ca::Identity;
-use skep::host::{SystemClock, os_dice};
-use skep::transport::{ClientTls, Expect, connect, connect_local};
+use skep_client::ca::Identity;
+use skep_client::machine::{SystemClock, os_dice};
+use skep_client::transport::{ClientTls, Expect, connect, connect_local};
 use tonic::body::Body;
 use tonic::client::{Grpc, GrpcService as _};
 use tonic::codegen::http::uri::PathAndQuery;

@@ -180,8 +180,8 @@ fn secrets_of_before_and_after_are_delivered_under_each_leader() {
 }
 
 /// The credentials of a manager, as whoever has its disk and the unlock key.
-fn stolen(cluster: &Cluster, number: usize) -> skep::transport::ClientTls {
-    use skep::seal::{KeyFile, UnlockKey};
+fn stolen(cluster: &Cluster, number: usize) -> skep_client::transport::ClientTls {
+    use skep_core::seal::{KeyFile, UnlockKey};
     let manager = cluster.managers().nth(number).expect("so many managers");
     let text = std::fs::read(cluster.unlock_key()).expect("an unlock key");
     let key = UnlockKey::parse(&text).expect("an unlock key");
@@ -190,17 +190,17 @@ fn stolen(cluster: &Cluster, number: usize) -> skep::transport::ClientTls {
     let opened = file.header().open_file_key(&key).expect("its box");
     let body = file.open(&opened).expect("its body");
     let credentials =
-        skep::transport::Credentials::new(&body.chain, &body.tls_key).expect("credentials");
-    let clock = std::sync::Arc::new(skep::host::SystemClock);
-    skep::transport::ClientTls::new(&credentials, key.fingerprint(), clock)
+        skep_client::transport::Credentials::new(&body.chain, &body.tls_key).expect("credentials");
+    let clock = std::sync::Arc::new(skep_client::machine::SystemClock);
+    skep_client::transport::ClientTls::new(&credentials, key.fingerprint(), clock)
 }
 
 #[test]
 fn p8_the_certificate_of_a_removed_manager_is_refused_by_all() {
-    use skep::transport::rpc::api::control_client::ControlClient;
-    use skep::transport::rpc::raft::raft_client::RaftClient;
-    use skep::transport::{Expect, connect};
-    use skep::wire::{api, raft};
+    use skep_client::transport::rpc::api::control_client::ControlClient;
+    use skep_client::transport::rpc::raft::raft_client::RaftClient;
+    use skep_client::transport::{Expect, connect};
+    use skep_core::wire::{api, raft};
 
     let mut cluster = Cluster::start_with(3, 0);
     let gone = cluster.managers_as("follower").pop().expect("a follower");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cluster_tests::{Client, Cluster, DEADLINE, Dice, Manager, Outcome, secret_id, until};
-use skep::wire::api::SecretView;
+use skep_core::wire::api::SecretView;
 
 /// Versions that one secret gets, all of which are kept.
 const VERSIONS: u32 = 9;
@@ -101,7 +101,7 @@ impl Writer<'_> {
     }
 
     /// Finds out what came of unknown outcomes; `None` where the secret is not there.
-    fn look(&mut self, name: &str) -> Option<skep::base::SecretId> {
+    fn look(&mut self, name: &str) -> Option<skep_core::base::SecretId> {
         let view = loop {
             match self.client.secret(name) {
                 Outcome::Acknowledged(view) => break Some(view),

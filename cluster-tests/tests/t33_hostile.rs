@@ -10,11 +10,11 @@ use std::time::Duration;
 use cluster_tests::rpc::{call, channel, identity, runtime, tls};
 use cluster_tests::{Cluster, DEADLINE, Manager, binary, run, until};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use skep::host::SystemClock;
-use skep::transport::ClientTls;
-use skep::transport::rpc::api::control_client::ControlClient;
-use skep::transport::rpc::api::membership_client::MembershipClient;
-use skep::wire::api;
+use skep_client::machine::SystemClock;
+use skep_client::transport::ClientTls;
+use skep_client::transport::rpc::api::control_client::ControlClient;
+use skep_client::transport::rpc::api::membership_client::MembershipClient;
+use skep_core::wire::api;
 use tonic::{Code, Status};
 
 /// The methods of these services, read from what both ends are generated from.
@@ -81,8 +81,9 @@ fn every_method_over_the_network_cell_by_cell_on_every_manager() {
     let worker = identity(&cluster.agents[0].data().join("identity"));
     let anonymous = ClientTls::anonymous(admin.fingerprint, Arc::new(SystemClock));
     let callers = [("anonymous", anonymous), ("a worker", tls(&worker)), ("an admin", tls(&admin))];
-    let sources = ["api.proto", "raft.proto"]
-        .map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join("../src/wire/proto").join(name));
+    let sources = ["api.proto", "raft.proto"].map(|name| {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/core/src/wire/proto").join(name)
+    });
     let paths: Vec<String> = sources
         .iter()
         .flat_map(|path| methods(&fs::read_to_string(path).expect("proto")))

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cluster_tests::{Cluster, run_until};
-use skep::base::SecretId;
-use skep::domain::Change;
+use skep_core::base::SecretId;
+use skep_core::domain::Change;
 
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(40);
 /// More than a manager keeps without a snapshot, by so many clients at a time.

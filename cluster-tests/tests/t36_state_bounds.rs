@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use cluster_tests::rpc::{channel, identity, runtime, tls};
 use cluster_tests::{Cluster, DEADLINE, run, secret_id, until};
-use skep::base::{ServiceId, limits};
-use skep::domain::Change;
-use skep::transport::rpc::api::control_client::ControlClient;
-use skep::wire::api;
+use skep_client::transport::rpc::api::control_client::ControlClient;
+use skep_core::base::{ServiceId, limits};
+use skep_core::domain::Change;
+use skep_core::wire::api;
 use tonic::{Code, Streaming};
 
 /// Acts of one caller, and by how many connections of it.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use cluster_tests::rpc::{identity, runtime};
 use cluster_tests::{Cluster, DEADLINE, Flood, Flooding, rack, until};
-use skep::host::SystemClock;
-use skep::transport::{ClientTls, Expect, connect};
+use skep_client::machine::SystemClock;
+use skep_client::transport::{ClientTls, Expect, connect};
 
 /// What strangers may add to a manager's memory, whatever they do.
 const GROWTH_KIB: u64 = 256 * 1024;

@@ -16,8 +16,8 @@ use cluster_tests::{
     Client, Cluster, DEADLINE, Manager, binary, crossing, processes_of, run_until, until,
 };
 use skep::daemon::dev::Launcher;
-use skep::host::SystemClock;
-use skep::transport::{ClientTls, Expect, connect};
+use skep_client::machine::SystemClock;
+use skep_client::transport::{ClientTls, Expect, connect};
 use tokio::net::{TcpSocket, UnixStream};
 
 /// What a shell usually gives.

@@ -6,7 +6,7 @@ use std::process::Command;
 use cluster_tests::rpc::{channel, identity, runtime, tls};
 use cluster_tests::{Cluster, DEADLINE, until};
 use serde_json::Value;
-use skep::wire::api::{Opened, ReportOpenedReply, ReportOpenedRequest};
+use skep_core::wire::api::{Opened, ReportOpenedReply, ReportOpenedRequest};
 use tonic::Request;
 use tonic::client::Grpc;
 use tonic_prost::ProstCodec;

@@ -8,8 +8,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use cluster_tests::{Client, Cluster, DEADLINE, Dice, until};
-use skep::base::{SecretId, ServiceId};
-use skep::domain::{Change, Grant};
+use skep_core::base::{SecretId, ServiceId};
+use skep_core::domain::{Change, Grant};
 
 const SERVICES: u64 = 3;
 const SECRETS: u64 = 4;

@@ -15,8 +15,8 @@ use cluster_tests::rpc::{local_channel, runtime};
 use cluster_tests::{Agent, Cluster, binary, run, until};
 use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
-use skep::transport::rpc::local::agent_client::AgentClient;
-use skep::wire::local::ExecRequest;
+use skep_client::transport::rpc::local::agent_client::AgentClient;
+use skep_core::wire::local::ExecRequest;
 
 /// A user that owns nothing.
 const NOBODY: u32 = 65_534;

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use cluster_tests::rpc::{ask, framed, identity, local_channel, runtime, tls};
 use cluster_tests::{Agent, Cluster, Manager, binary, run, until};
-use skep::transport::rpc::local::agent_client::AgentClient;
-use skep::wire::local::ExecRequest;
+use skep_client::transport::rpc::local::agent_client::AgentClient;
+use skep_core::wire::local::ExecRequest;
 
 /// A user that owns nothing.
 const NOBODY: u32 = 65_534;

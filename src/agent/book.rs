@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::notes::Notes;
 use super::session::{Memory, Placed};
 use super::workload::{Record, roster};
-use crate::base::{Disk, Epoch, FORMAT, OtherFormat, Revision, ServiceId};
+use skep_core::base::{Disk, Epoch, FORMAT, OtherFormat, Revision, ServiceId};
 
 /// Bytes of one of these files: 10,000 services with the longest names fit in it, and
 /// three lines for each of 16,384 workloads.
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn memory_is_written_and_read_alike() {
         let id = ServiceId::from_bytes([7; 16]);
-        let name: crate::base::Name = "web".parse().expect("a name");
+        let name: skep_core::base::Name = "web".parse().expect("a name");
         let memory = Memory {
             epoch: Epoch { counter: 3, tail: [9; 16] },
             revision: Revision(77),

@@ -15,8 +15,8 @@ use super::session::{
 };
 use super::worker::{Report, Worker};
 use super::workloads::{Claimed, Workloads};
-use crate::base::{Clock, ServiceId};
-use crate::seal::SessionKey;
+use skep_core::base::{Clock, ServiceId};
+use skep_core::seal::SessionKey;
 
 /// Calls from this machine that may wait to be taken: all that the socket lets in.
 const CALLS: usize = CLAIMS;
@@ -276,7 +276,7 @@ impl Driver {
                 let id = self.wait_for(asked, who)?;
                 let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
                 let now = self.clock.0.boot();
-                let until = crate::base::BootTime(now.0.saturating_add(wait));
+                let until = skep_core::base::BootTime(now.0.saturating_add(wait));
                 Some(Event::Claimed(Claim { id, name, uid, until, what }))
             }
             Call::Down { name, asked } => {

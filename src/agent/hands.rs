@@ -11,9 +11,9 @@ use super::namespace::{self, SECRETS};
 use super::session::Failed;
 use super::vault::{ServiceFiles, Workload};
 use super::workload::Process;
-use crate::base::{Clock, ClusterId, SecretBytes, ServiceId, VersionId};
-use crate::seal::{SessionKey, ValueContext, open_value};
-use crate::wire::api;
+use skep_core::base::{Clock, ClusterId, SecretBytes, ServiceId, VersionId};
+use skep_core::seal::{SessionKey, ValueContext, open_value};
+use skep_core::wire::api;
 
 /// What all threads share.
 pub(super) struct Hands {

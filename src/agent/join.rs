@@ -4,15 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{ClusterId, Disk, Name, NodeId, SecretBytes, Stamp};
-use crate::ca::{
+use skep_client::ca::{
     CaError, CertificateRole, Identity, IdentityError, JoinToken, PrivateKey, certificate_request,
     key_digest, verify_chain,
 };
-use crate::seal::HelloKey;
-use crate::transport::rpc::api::membership_client::MembershipClient;
-use crate::transport::{ClientTls, ConnectError, Expect, connect, read_problem};
-use crate::wire::api;
+use skep_client::transport::rpc::api::membership_client::MembershipClient;
+use skep_client::transport::{ClientTls, ConnectError, Expect, connect, read_problem};
+use skep_core::base::{ClusterId, Disk, Name, NodeId, SecretBytes, Stamp};
+use skep_core::seal::HelloKey;
+use skep_core::wire::api;
 
 /// One try to connect.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -121,7 +121,7 @@ impl Application {
     ///
     /// # Errors
     /// [`JoinError`].
-    pub async fn ask(&self, clock: &Arc<dyn crate::base::Clock>) -> Result<Member, JoinError> {
+    pub async fn ask(&self, clock: &Arc<dyn skep_core::base::Clock>) -> Result<Member, JoinError> {
         let mut asked: Vec<String> = Vec::new();
         let mut to_ask: Vec<String> = self.managers.iter().rev().cloned().collect();
         let mut last = JoinError::Unreachable("no address is known".to_owned());
@@ -148,7 +148,7 @@ impl Application {
     async fn ask_one(
         &self,
         address: &str,
-        clock: &Arc<dyn crate::base::Clock>,
+        clock: &Arc<dyn skep_core::base::Clock>,
     ) -> Result<api::JoinReply, Answered> {
         let tls = ClientTls::anonymous(self.token.fingerprint, Arc::clone(clock));
         let (channel, _) = connect(address, &tls, Expect::AnyManager, CONNECT).await?;

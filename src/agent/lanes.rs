@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::mount::Whereabouts;
 use super::vault::{ServiceFiles, Workload};
-use crate::base::{BootTime, ServiceId, VersionId};
-use crate::seal::SessionKey;
-use crate::wire::api;
+use skep_core::base::{BootTime, ServiceId, VersionId};
+use skep_core::seal::SessionKey;
+use skep_core::wire::api;
 
 /// Services that are worked on at once, each by a thread of its own. One that hangs keeps
 /// its thread; with so many of them hanging the others wait.

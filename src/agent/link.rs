@@ -12,13 +12,13 @@ use tonic::transport::Channel;
 
 use super::session::{Cause, Hello, Refused, RefusedKind, Welcome};
 use super::vault::Reads;
-use crate::base::{Clock, Dice, NodeId, ServiceId, Stamp};
-use crate::ca::CertificateRole;
-use crate::seal::{SessionHalf, SessionKey};
-use crate::transport::rpc::api::delivery_client::DeliveryClient;
-use crate::transport::{ClientTls, ConnectError, Expect, Peer, connect, read_problem};
-use crate::wire::api;
-use crate::wire::convert::write_opened;
+use skep_client::ca::CertificateRole;
+use skep_client::transport::rpc::api::delivery_client::DeliveryClient;
+use skep_client::transport::{ClientTls, ConnectError, Expect, Peer, connect, read_problem};
+use skep_core::base::{Clock, Dice, NodeId, ServiceId, Stamp};
+use skep_core::seal::{SessionHalf, SessionKey};
+use skep_core::wire::api;
+use skep_core::wire::convert::write_opened;
 
 /// One try to connect.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -126,7 +126,7 @@ impl Links {
     /// A random number.
     #[must_use]
     pub fn jitter(&self) -> u16 {
-        u16::from_be_bytes(crate::base::draw((self.dice)().as_mut()))
+        u16::from_be_bytes(skep_core::base::draw((self.dice)().as_mut()))
     }
 
     /// Begins to connect.
@@ -387,7 +387,7 @@ pub(super) fn cause_of(status: &Status) -> Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::problem_status;
+    use skep_client::transport::problem_status;
     use tonic::Code;
 
     #[test]

@@ -13,10 +13,10 @@ use super::driver::Handle;
 use super::session::{
     CLAIMS, CLAIMS_OF_OTHERS, CLAIMS_PER_USER, LinkState, Refused, RefusedKind, View,
 };
-use crate::base::{BadName, Clock, Name, NodeId};
-use crate::transport::rpc::local::agent_server::{Agent, AgentServer};
-use crate::transport::{Doors, Gate, LocalCaller, Most, local_caller, problem_status};
-use crate::wire::local;
+use skep_client::transport::rpc::local::agent_server::{Agent, AgentServer};
+use skep_client::transport::{Doors, Gate, LocalCaller, Most, local_caller, problem_status};
+use skep_core::base::{BadName, Clock, Name, NodeId};
+use skep_core::wire::local;
 
 /// The longest that a call may wait.
 const WAIT_MOST: Duration = Duration::from_hours(24);

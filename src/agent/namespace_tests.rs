@@ -13,8 +13,8 @@ use std::process::{Command, Output, Stdio};
 use super::*;
 use crate::agent::mount::{Mounts, Options};
 use crate::agent::vault::{FileSpec, ServiceFiles, Workload};
-use crate::base::{BootTime, SecretBytes, SecretId, ServiceId, VersionId};
-use crate::domain::{MountKind, OfflinePolicy, Owner};
+use skep_core::base::{BootTime, SecretBytes, SecretId, ServiceId, VersionId};
+use skep_core::domain::{MountKind, OfflinePolicy, Owner};
 
 /// Says that this process is the command's: `files|at|user|script`.
 const CASE: &str = "SKEP_TEST_NAMESPACE";

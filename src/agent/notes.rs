@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::workload::{Record, roster};
-use crate::base::{Disk, DiskFile};
+use skep_core::base::{Disk, DiskFile};
 
 /// Lines about workloads that are gone, beside as many as there are workloads, before the
 /// file is written anew.
@@ -213,8 +213,8 @@ fn len(text: &str) -> u64 {
 mod tests {
     use super::*;
     use crate::agent::vault::Workload;
-    use crate::base::ServiceId;
     use crate::host::RealDisk;
+    use skep_core::base::ServiceId;
 
     const BOOT: &str = "11111111-2222-3333-4444-555555555555";
 

@@ -15,9 +15,9 @@ use super::lanes::{Busy, Lanes, Part, Putting, Ticket};
 use super::mount::{MountError, Mounts};
 use super::session::{Delivery, Done, Failed, Job, Shelf, Shelved};
 use super::vault::{Guests, Party, Workload};
-use crate::base::{BootTime, Clock, ClusterId, ServiceId, VersionId};
-use crate::domain::MountKind;
-use crate::seal::SessionKey;
+use skep_core::base::{BootTime, Clock, ClusterId, ServiceId, VersionId};
+use skep_core::domain::MountKind;
+use skep_core::seal::SessionKey;
 
 /// Longest wait between two looks at the clock: boot time runs on while a
 /// machine sleeps, timers do not.

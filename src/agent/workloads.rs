@@ -24,8 +24,8 @@ use crate::agent::session::WorkloadId;
 use crate::agent::vault::{Guests, Member, Workload, is_by_hand};
 use crate::agent::worker::Worker;
 use crate::agent::workload::{Census, Enclosure, NO_NAMESPACE, Process, Record};
-use crate::base::ServiceId;
-use crate::transport::{Most, Share, Shares};
+use skep_client::transport::{Most, Share, Shares};
+use skep_core::base::ServiceId;
 
 mod looks;
 

@@ -9,9 +9,9 @@ use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::daemon::{Exit, Failure};
-use crate::transport::connect_local;
-use crate::transport::rpc::local::agent_client::AgentClient;
-use crate::wire::local;
+use skep_client::transport::connect_local;
+use skep_client::transport::rpc::local::agent_client::AgentClient;
+use skep_core::wire::local;
 
 use super::args::{AgentServiceCommand, AgentSocketArgs, ShowArgs};
 use super::problem::{Answer, Trouble, read};

@@ -14,12 +14,12 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use crate::base::Fingerprint;
-use crate::ca::Identity;
 use crate::daemon::{Exit, Failure};
-use crate::host::{SystemClock, os_dice};
-use crate::transport::rpc::api::control_client::ControlClient;
-use crate::transport::{ClientTls, Expect, connect, connect_local};
+use skep_client::ca::Identity;
+use skep_client::machine::{SystemClock, os_dice};
+use skep_client::transport::rpc::api::control_client::ControlClient;
+use skep_client::transport::{ClientTls, Expect, connect, connect_local};
+use skep_core::base::Fingerprint;
 
 use super::input;
 use super::problem::{Answer, Trouble, read, usage};

@@ -1,7 +1,7 @@
 //! `skep cluster`.
 
-use crate::base::RequestId;
-use crate::wire::api;
+use skep_core::base::RequestId;
+use skep_core::wire::api;
 
 use super::args::ClusterCommand;
 use super::client::{Control, Kind};

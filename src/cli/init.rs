@@ -1,11 +1,11 @@
 //! `skep init`: the root, the unlock key and the first admin's key are made
 //! here, and both files are written before anything depends on them.
 
-use crate::base::{Clock, ClusterId, Fingerprint, Name, SecretBytes};
-use crate::ca::{CaError, Identity, PrivateKey, Root, key_digest, verify_chain};
 use crate::daemon::{Exit, Failure};
-use crate::seal::{HelloKey, SealError, SealedToRecipients, UnlockKey};
-use crate::wire::api;
+use skep_client::ca::{CaError, Identity, PrivateKey, Root, key_digest, verify_chain};
+use skep_core::base::{Clock, ClusterId, Fingerprint, Name, SecretBytes};
+use skep_core::seal::{HelloKey, SealError, SealedToRecipients, UnlockKey};
+use skep_core::wire::api;
 
 use super::args::InitArgs;
 use super::client::{Control, Kind, Link};

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use subtle::ConstantTimeEq;
 
-use crate::base::{SecretBytes, limits};
 use crate::daemon::{Exit, Failure};
+use skep_core::base::{SecretBytes, limits};
 
 use super::problem::{Trouble, usage};
 use super::prompt;

@@ -7,7 +7,7 @@ use super::problem::Trouble;
 use super::secret::{link, name};
 use super::settings::{ClientSettings, with_port};
 use super::shell::Shell;
-use crate::wire::api;
+use skep_core::wire::api;
 
 /// Lets this machine's manager join.
 pub(super) async fn run(shell: &mut Shell, args: JoinArgs) -> Result<(), Trouble> {

@@ -1,8 +1,8 @@
 //! From what was typed to the one thing meant, and lists page by page.
 
-use crate::base::BadId;
 use crate::daemon::{Exit, Failure};
-use crate::wire::api::{
+use skep_core::base::BadId;
+use skep_core::wire::api::{
     HolderView, LabelPair, ListHoldersRequest, ListRequest, NodeView, SecretView, ServiceView,
     TokenView,
 };

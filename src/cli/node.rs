@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::base::{NodeId, Revision};
-use crate::domain::Availability;
-use crate::wire::api::NodeView;
+use skep_core::base::{NodeId, Revision};
+use skep_core::domain::Availability;
+use skep_core::wire::api::NodeView;
 
 use super::args::{ClientArgs, ListArgs, NodeCommand, NodeUpdateArgs, WaitArgs};
 use super::inspect::inspect;

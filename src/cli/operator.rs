@@ -7,10 +7,10 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::base::{BoxedKey, Labels, Name, SecretBytes, SecretId, VersionId};
 use crate::daemon::Failure;
-use crate::domain;
-use crate::wire::api::{ApplyReply, HolderView, SecretView, ServiceView};
+use skep_core::base::{BoxedKey, Labels, Name, SecretBytes, SecretId, VersionId};
+use skep_core::domain;
+use skep_core::wire::api::{ApplyReply, HolderView, SecretView, ServiceView};
 
 use super::client::Link;
 use super::lookup;
@@ -91,7 +91,7 @@ impl Operator {
         &mut self,
         values: impl IntoIterator<Item = (SecretId, SecretBytes)>,
     ) -> Result<Vec<u32>, Failure> {
-        use crate::wire::api::changed::Of;
+        use skep_core::wire::api::changed::Of;
         let draft = |(secret, value)| Draft { secret, value };
         let drafts: Vec<Draft> = values.into_iter().map(draft).collect();
         let ids: Vec<SecretId> = drafts.iter().map(|draft| draft.secret).collect();
@@ -104,7 +104,7 @@ impl Operator {
             ids.iter().zip(versions).map(update).collect()
         };
         let reply = self.seal("skep secret versions", &drafts, each).await?;
-        let number = |changed: &crate::wire::api::Changed| match &changed.of {
+        let number = |changed: &skep_core::wire::api::Changed| match &changed.of {
             Some(Of::Version(added)) => Some(added.number),
             _ => None,
         };

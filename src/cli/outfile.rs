@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::base::SecretBytes;
 use crate::daemon::{Exit, Failure};
+use skep_core::base::SecretBytes;
 
 use super::problem::Trouble;
 

@@ -5,7 +5,7 @@ use clap::error::{ContextKind, ErrorKind};
 use tonic::{Code, Status};
 
 use crate::daemon::{Exit, Failure};
-use crate::transport::read_problem;
+use skep_client::transport::read_problem;
 
 use super::shell::harmless;
 
@@ -141,8 +141,8 @@ fn command_of(words: &[std::ffi::OsString]) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::wire::api::Problem;
     use prost::Message;
+    use skep_core::wire::api::Problem;
 
     /// A status as managers make it.
     pub(in crate::cli) fn status(problem: &Problem) -> Status {

@@ -8,7 +8,7 @@ use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
 
-use crate::base::SecretBytes;
+use skep_core::base::SecretBytes;
 
 const INTERRUPT: u8 = 0x03;
 const END: u8 = 0x04;

@@ -9,7 +9,7 @@ use super::problem::Trouble;
 use super::render::{self, Cell, Column, Format};
 use super::secret::link;
 use super::shell::Shell;
-use crate::wire::api::{DroppedReads, ListReadsRequest, ReadView, SecretView};
+use skep_core::wire::api::{DroppedReads, ListReadsRequest, ReadView, SecretView};
 
 const COLUMNS: [Column; 8] = [
     ("AT", Cell::Field("at")),

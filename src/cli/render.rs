@@ -4,9 +4,9 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value, json};
 
-use crate::base::Stamp;
 use crate::daemon::Failure;
-use crate::wire::api::LabelPair;
+use skep_core::base::Stamp;
+use skep_core::wire::api::LabelPair;
 
 use super::problem::{Trouble, usage};
 use super::shell::{Screen, Shell, harmless};
@@ -152,7 +152,7 @@ fn moment(stamp: u64) -> Option<jiff::Timestamp> {
 
 /// An id's text; what is no id is shown as hexadecimal.
 pub(super) fn id(bytes: &[u8]) -> String {
-    crate::base::NodeId::try_from(bytes)
+    skep_core::base::NodeId::try_from(bytes)
         .map_or_else(|_other| data_encoding::HEXLOWER.encode(bytes), |id| id.to_string())
 }
 

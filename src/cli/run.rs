@@ -4,12 +4,12 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use crate::base::Disk;
 use crate::daemon::config::ManagerConfig;
 use crate::daemon::logging::{self, LogFormat};
 use crate::daemon::{self, Exit, Failure, Shutdown};
 use crate::host::RealDisk;
-use crate::seal::KeyFile;
+use skep_core::base::Disk;
+use skep_core::seal::KeyFile;
 
 use super::args::{AgentRunArgs, ManagerRunArgs};
 use super::problem::Trouble;

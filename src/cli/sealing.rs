@@ -1,10 +1,12 @@
 //! Values are sealed here, in the client, and opened only by agents (P5).
 
-use crate::base::{BoxedKey, ClusterId, Dice, RequestId, SecretBytes, SecretId, VersionId, limits};
 use crate::daemon::{Exit, Failure};
-use crate::domain;
-use crate::seal::{DataKey, SealError, ValueContext, open_value, seal_value};
-use crate::wire::{api, convert};
+use skep_core::base::{
+    BoxedKey, ClusterId, Dice, RequestId, SecretBytes, SecretId, VersionId, limits,
+};
+use skep_core::domain;
+use skep_core::seal::{DataKey, SealError, ValueContext, open_value, seal_value};
+use skep_core::wire::{api, convert};
 
 use super::client::{Control, Kind, Link};
 use super::problem::Trouble;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::base::{Label, Labels, Name, Revision, SecretId};
-use crate::wire::api::{self, SecretView, ServiceView, VersionView};
+use skep_core::base::{Label, Labels, Name, Revision, SecretId};
+use skep_core::wire::api::{self, SecretView, ServiceView, VersionView};
 
 use super::args::{
     ClientArgs, ListArgs, SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs,

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::base::{Labels, Revision, SecretId, ServiceId, Target};
 use crate::daemon::{Exit, Failure};
-use crate::domain::{Grant, Placement, ServiceSpec};
-use crate::wire::api::{self, SecretView, ServiceView};
-use crate::wire::convert;
+use skep_core::base::{Labels, Revision, SecretId, ServiceId, Target};
+use skep_core::domain::{Grant, Placement, ServiceSpec};
+use skep_core::wire::api::{self, SecretView, ServiceView};
+use skep_core::wire::convert;
 
 use super::args::{
     ClientArgs, GrantArgs, ListArgs, RevokeArgs, ServiceCommand, ServiceCreateArgs,

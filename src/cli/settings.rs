@@ -11,13 +11,13 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::base::Name;
 use crate::daemon::config::{
     AGENT_DATA_DIR, AGENT_ROOT, AGENT_SOCKET, AgentConfig, LISTEN, MANAGER_DATA_DIR,
     MANAGER_SOCKET, ManagerConfig, SocketRole,
 };
 use crate::daemon::{Exit, Failure};
-use crate::domain::OperatorRole;
+use skep_core::base::Name;
+use skep_core::domain::OperatorRole;
 
 use super::args::{AgentRunArgs, AgentSocketArgs, ClientArgs, LocalArgs, LogArgs, ManagerRunArgs};
 

@@ -3,10 +3,10 @@
 
 use std::io::{IsTerminal, Write};
 
-use crate::base::inert::steers;
-use crate::base::{Clock, Dice, SecretBytes};
 use crate::daemon::{Exit, Failure};
-use crate::host::{OsDice, SystemClock};
+use skep_client::machine::{OsDice, SystemClock};
+use skep_core::base::inert::steers;
+use skep_core::base::{Clock, Dice, SecretBytes};
 
 use super::problem::Trouble;
 

@@ -1,7 +1,7 @@
 //! What is typed about a service: placement, owner, policy, grants.
 
-use crate::base::{Name, Target};
-use crate::domain::{Activation, Attribute, Constraint, MountKind, OfflinePolicy, Owner};
+use skep_core::base::{Name, Target};
+use skep_core::domain::{Activation, Attribute, Constraint, MountKind, OfflinePolicy, Owner};
 
 use super::problem::{Trouble, usage};
 

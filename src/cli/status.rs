@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::daemon::{Exit, Failure};
-use crate::wire::api::{self, StatusReply};
+use skep_core::wire::api::{self, StatusReply};
 
 use super::args::StatusArgs;
 use super::client::{Control, Kind, Link};

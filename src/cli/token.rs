@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::base::{Labels, TokenId};
-use crate::wire::api::{self, LabelPair, TokenView};
-use crate::wire::convert;
+use skep_core::base::{Labels, TokenId};
+use skep_core::wire::api::{self, LabelPair, TokenView};
+use skep_core::wire::convert;
 
 use super::args::{
     ClientArgs, ListArgs, ManagerTokenArgs, TokenArgs, TokenCommand, WorkerTokenArgs,

@@ -3,10 +3,10 @@
 
 use serde_json::json;
 
-use crate::base::Fingerprint;
 use crate::daemon::{Exit, Failure};
-use crate::seal::{KeyFileHeader, SealError, UnlockKey};
-use crate::wire::api::{self, RecipientsReply};
+use skep_core::base::Fingerprint;
+use skep_core::seal::{KeyFileHeader, SealError, UnlockKey};
+use skep_core::wire::api::{self, RecipientsReply};
 
 use super::args::{ClientArgs, LockArgs, ShowArgs, UnlockArgs, UnlockKeyCommand};
 use super::client::{Control, Kind, Link};

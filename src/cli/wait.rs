@@ -5,9 +5,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Status, Streaming};
 
-use crate::base::Revision;
 use crate::daemon::{Exit, Failure};
-use crate::wire::api::{DeliveryProgress, WatchDeliveryRequest};
+use skep_core::base::Revision;
+use skep_core::wire::api::{DeliveryProgress, WatchDeliveryRequest};
 
 use super::args::WaitArgs;
 use super::client::Link;
@@ -174,7 +174,7 @@ fn laggards(progress: &DeliveryProgress) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::api::Laggard;
+    use skep_core::wire::api::Laggard;
 
     #[test]
     fn the_last_line_names_who_is_waited_for() {

@@ -12,9 +12,9 @@ use openraft::vote::{RaftLeaderId, leader_id_std};
 use super::types::{
     Addresses, Entry, LogId, Membership, Proposal, SnapshotMeta, StoredMembership, TypeConfig, Vote,
 };
-use crate::base::NodeId;
-use crate::base::limits::MANAGERS;
-use crate::wire::raft as proto;
+use skep_core::base::NodeId;
+use skep_core::base::limits::MANAGERS;
+use skep_core::wire::raft as proto;
 
 /// Bytes that are no message of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

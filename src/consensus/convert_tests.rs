@@ -11,8 +11,8 @@ use super::convert::*;
 use super::types::{
     Addresses, Entry, LogId, Membership, Proposal, SnapshotMeta, StoredMembership, Vote,
 };
-use crate::base::NodeId;
-use crate::wire::raft as proto;
+use skep_core::base::NodeId;
+use skep_core::wire::raft as proto;
 
 fn node(n: u8) -> NodeId {
     NodeId::from_bytes([n; 16])

@@ -18,9 +18,9 @@ use super::network::Network;
 use super::peers::Peers;
 use super::standing::Standing;
 use super::types::TypeConfig;
-use crate::base::NodeId;
 use crate::store::StoreError;
-use crate::transport::Expect;
+use skep_client::transport::Expect;
+use skep_core::base::NodeId;
 
 /// How long one peer may take to answer.
 pub(super) const ANSWER: Duration = Duration::from_secs(2);

@@ -24,12 +24,12 @@ use super::service::RaftService;
 use super::standing::Standing;
 use super::start::{Parts, RaftRuntime, Running, Tuning};
 use super::types::{Addresses, Proposal, TypeConfig};
-use crate::base::limits::DEADLINE_MS;
-use crate::base::{ClusterId, Disk, NodeId, Revision};
-use crate::domain::{Applied, Command, Fact, State};
-use crate::seal::Dek;
 use crate::store::Log;
-use crate::transport::rpc::raft::raft_server::RaftServer;
+use skep_client::transport::rpc::raft::raft_server::RaftServer;
+use skep_core::base::limits::DEADLINE_MS;
+use skep_core::base::{ClusterId, Disk, NodeId, Revision};
+use skep_core::domain::{Applied, Command, Fact, State};
+use skep_core::seal::Dek;
 
 /// How long a new cluster may take to elect its only voter.
 const FOUNDING: Duration = Duration::from_secs(10);
@@ -53,9 +53,9 @@ pub struct Start {
     /// The disk.
     pub disk: Arc<dyn Disk>,
     /// Makes dice for the threads that seal.
-    pub dice: fn() -> Box<dyn crate::base::Dice>,
+    pub dice: fn() -> Box<dyn skep_core::base::Dice>,
     /// How to reach peers (`None` for a test of one voter).
-    pub tls: Option<crate::transport::ClientTls>,
+    pub tls: Option<skep_client::transport::ClientTls>,
 }
 
 impl std::fmt::Debug for Start {

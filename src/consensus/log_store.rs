@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::convert;
 use super::types::{Entry, LogId, TypeConfig, Vote};
 use crate::store::{self, Done, Log, StoreError};
-use crate::wire::raft as proto;
+use skep_core::wire::raft as proto;
 
 /// Bytes of payload read for one message to a peer.
 const READ_BYTES: u64 = 4 * 1024 * 1024;

@@ -18,11 +18,11 @@ use super::audited::Audited;
 use super::convert;
 use super::log_store::id_to;
 use super::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::base::{NodeId, Revision};
-use crate::domain::{self, Applied, Fact, State};
 use crate::store::{self, Snapshots, StoreError};
-use crate::wire::raft as proto;
-use crate::wire::stored::{BadStored, decode_state, encode_state};
+use skep_core::base::{NodeId, Revision};
+use skep_core::domain::{self, Applied, Fact, State};
+use skep_core::wire::raft as proto;
+use skep_core::wire::stored::{BadStored, decode_state, encode_state};
 
 /// Facts of so many commands may wait for a slow listener; then it looks at everything.
 const FACTS: usize = 4096;

@@ -16,11 +16,11 @@ use super::handle::{Consensus, ProposeError, Start, StartError};
 use super::standing::{Lacks, Standing};
 use super::start::{Parts, Tuning};
 use super::types::{Addresses, Entry, LogId, Membership, Vote};
-use crate::base::{BootTime, Clock, ClusterId, NodeId, RequestId, Stamp};
-use crate::ca::fixtures::{Authority, Holder, NOW, manager};
-use crate::domain::{Act, Actor, Command};
 use crate::store::testing::{FaultyDisk, Lost, dek, dice};
-use crate::transport::{ClientTls, Credentials, ServerTls, serve};
+use skep_client::ca::fixtures::{Authority, Holder, NOW, manager};
+use skep_client::transport::{ClientTls, Credentials, ServerTls, serve};
+use skep_core::base::{BootTime, Clock, ClusterId, NodeId, RequestId, Stamp};
+use skep_core::domain::{Act, Actor, Command};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 const TUNING: Tuning = Tuning { segment_bytes: Some(8192), snapshot_entries: 40, keep_entries: 5 };
@@ -220,7 +220,7 @@ impl Member {
         let routes = tonic::service::Routes::new(consensus.service());
         let stopped = stop.clone();
         tokio::spawn(async move {
-            let places = crate::base::ManagerPlaces::default();
+            let places = skep_core::base::ManagerPlaces::default();
             let serving = serve(listener, tls, routes, &places, std::future::pending());
             tokio::select! {
                 _ = serving => {}

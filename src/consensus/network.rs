@@ -26,11 +26,11 @@ use super::convert;
 use super::log_store::id_to;
 use super::peers::Peers;
 use super::types::{Addresses, Snapshot, TypeConfig, Vote};
-use crate::base::NodeId;
-use crate::ca::CertificateRole;
 use crate::store::Incarnation;
-use crate::transport::{ClientTls, Expect, connect, rpc::raft::raft_client::RaftClient};
-use crate::wire::raft as proto;
+use skep_client::ca::CertificateRole;
+use skep_client::transport::{ClientTls, Expect, connect, rpc::raft::raft_client::RaftClient};
+use skep_core::base::NodeId;
+use skep_core::wire::raft as proto;
 
 /// Bytes of a message between managers: 4 MiB of entries, or one entry with an act of 4 MiB.
 pub(super) const MOST_MESSAGE: usize = 16 * 1024 * 1024;

@@ -13,9 +13,9 @@ use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 
 use super::machine::Shared;
 use super::standing::{Behind, Own, Reverted, Standing, Table, lacks};
-use crate::base::{Dice, NodeId, draw};
 use crate::store::{Done, Incarnation, Log, LogId, Memory, StoreError};
-use crate::wire::raft as proto;
+use skep_core::base::{Dice, NodeId, draw};
+use skep_core::wire::raft as proto;
 
 /// The header that carries a [`proto::Standing`].
 const HEADER: &str = "skep-standing-bin";

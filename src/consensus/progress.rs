@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::handle::Leadership;
 use super::machine::{Machine, Shared};
 use super::types::TypeConfig;
-use crate::base::NodeId;
+use skep_core::base::NodeId;
 
 /// A leader that no majority answered for so long has none.
 const QUORUM_AGE: Duration = Duration::from_secs(1);

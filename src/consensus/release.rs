@@ -14,9 +14,9 @@ use super::gate::{ANSWER, Gate};
 use super::machine::Machine;
 use super::progress;
 use super::types::TypeConfig;
-use crate::base::NodeId;
-use crate::transport::Expect;
-use crate::wire::raft as proto;
+use skep_client::transport::Expect;
+use skep_core::base::NodeId;
+use skep_core::wire::raft as proto;
 
 /// How long a change of the members may take.
 const CHANGE: Duration = Duration::from_secs(5);

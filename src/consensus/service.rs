@@ -12,12 +12,12 @@ use super::machine::{Machine, Shared};
 use super::peers::{Peers, Untaken};
 use super::release;
 use super::types::{Snapshot, TypeConfig};
-use crate::base::{NodeId, limits};
-use crate::ca::{CertificateRole, Leaf};
-use crate::domain::{NodeRole, State};
 use crate::store::Incarnation;
-use crate::transport::{Caller, rpc::raft::raft_server};
-use crate::wire::raft as proto;
+use skep_client::ca::{CertificateRole, Leaf};
+use skep_client::transport::{Caller, rpc::raft::raft_server};
+use skep_core::base::{NodeId, limits};
+use skep_core::domain::{NodeRole, State};
+use skep_core::wire::raft as proto;
 
 /// Answers managers that the state lists, and nobody else.
 pub struct RaftService {
@@ -279,9 +279,9 @@ impl raft_server::Raft for RaftService {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{ClusterId, Stamp};
-    use crate::ca::Subject;
-    use crate::domain::testing::worker;
+    use skep_client::ca::Subject;
+    use skep_core::base::{ClusterId, Stamp};
+    use skep_core::domain::testing::worker;
 
     #[test]
     fn a_member_that_is_behind_hears_managers_younger_than_what_it_knows() {
@@ -301,7 +301,7 @@ mod tests {
         state.stamp = Stamp(1_000_000);
         assert!(allowed(&state, node, &leaf(1_000_000 - ISSUED_BEFORE_MS)));
         assert!(!allowed(&state, node, &leaf(1_000_000 - ISSUED_BEFORE_MS - 1)), "removed");
-        let mut cluster = crate::domain::testing::genesis().cluster;
+        let mut cluster = skep_core::domain::testing::genesis().cluster;
         cluster.removed_managers.insert(node, Stamp(999_999));
         state.cluster = Some(Arc::new(cluster));
         assert_eq!(listing(&state, node, &leaf(1_000_000)), Listing::Removed, "a young one");

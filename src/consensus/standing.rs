@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::NodeId;
 use crate::store::{Incarnation, LogId, Memory, PEERS};
+use skep_core::base::NodeId;
 
 /// How a member stands among its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]

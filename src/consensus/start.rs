@@ -12,10 +12,10 @@ use super::machine::{Cause, Machine, Shared};
 use super::network::{Network, Voting};
 use super::peers::{Peers, durably};
 use super::types::TypeConfig;
-use crate::base::{Dice, Disk, NodeId, OtherFormat};
 use crate::store::{Incarnation, Keys, Log, Options, Renewal, Snapshots, StoreError};
-use crate::transport::ClientTls;
-use crate::wire::stored::BadStored;
+use skep_client::transport::ClientTls;
+use skep_core::base::{Dice, Disk, NodeId, OtherFormat};
+use skep_core::wire::stored::BadStored;
 
 /// What tests make smaller.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +115,7 @@ impl Parts {
     /// Decides that log and snapshots are given up at the next start, which is
     /// `number`. Blocks on the disk.
     pub(super) fn give_up(&self, number: u64) -> Result<(), StoreError> {
-        let mark = u64::from_le_bytes(crate::base::draw(&mut *(self.dice)()));
+        let mark = u64::from_le_bytes(skep_core::base::draw(&mut *(self.dice)()));
         let start = Incarnation { number, born: number, mark };
         Renewal::decide(&self.options("log"), start).map(drop)
     }

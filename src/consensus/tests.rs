@@ -11,17 +11,10 @@ use super::log_store::LogStore;
 use super::machine::{Machine, Shared};
 use super::start::Tuning;
 use super::types::TypeConfig;
-use crate::base::{ClusterId, NodeId, RequestId, Stamp};
-use crate::domain::{Act, Actor, Command};
 use crate::store::testing::{FaultyDisk, Lost, dek, dice, options};
 use crate::store::{Log, Snapshots};
-
-/// Openraft's suite counts its nodes.
-impl From<u64> for NodeId {
-    fn from(number: u64) -> Self {
-        Self::from_bytes(u128::from(number).to_be_bytes())
-    }
-}
+use skep_core::base::{ClusterId, NodeId, RequestId, Stamp};
+use skep_core::domain::{Act, Actor, Command};
 
 struct Builder;
 

@@ -9,9 +9,9 @@ use openraft::type_config::alias::{
     EntryOf, LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf, VoteOf,
 };
 
-use crate::base::NodeId;
-use crate::domain::{Applied, Command};
-use crate::wire::stored::{BadStored, decode_command, encode_command};
+use skep_core::base::NodeId;
+use skep_core::domain::{Applied, Command};
+use skep_core::wire::stored::{BadStored, decode_command, encode_command};
 
 openraft::declare_raft_types!(
     /// Skep's Raft.

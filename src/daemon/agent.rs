@@ -21,10 +21,11 @@ use crate::agent::session::{Ending, Session};
 use crate::agent::vault::{Guests, Reads};
 use crate::agent::workload::boot_id;
 use crate::agent::{Book, BookError, Driver, Links, Machine, Worker, shelf_of};
-use crate::base::{AgentPlaces, Clock, Disk, Name, OtherFormat, draw};
-use crate::ca::{IdentityError, JoinToken};
-use crate::host::{RealDisk, SystemClock, os_dice, raise_open_files};
-use crate::transport::{ClientTls, serve_local_behind};
+use crate::host::{RealDisk, raise_open_files};
+use skep_client::ca::{IdentityError, JoinToken};
+use skep_client::machine::{SystemClock, os_dice};
+use skep_client::transport::{ClientTls, serve_local_behind};
+use skep_core::base::{AgentPlaces, Clock, Disk, Name, OtherFormat, draw};
 
 /// Everybody may connect: who may do what is decided call by call.
 const SOCKET_MODE: u32 = 0o666;

@@ -5,8 +5,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::base::Name;
-use crate::domain::OperatorRole;
+use skep_core::base::Name;
+use skep_core::domain::OperatorRole;
 
 /// The manager's default data directory.
 pub const MANAGER_DATA_DIR: &str = "/var/lib/skep/manager";

@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 
 use super::{Exit, Failure};
-use crate::base::Disk;
+use skep_core::base::Disk;
 
 /// A data directory that this process has to itself, until this is dropped.
 #[derive(Debug)]

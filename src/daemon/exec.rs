@@ -16,9 +16,9 @@ use tonic::Status;
 
 use super::{Exit, Failure};
 use crate::agent::namespace::{self, SECRETS, User};
-use crate::transport::rpc::local::agent_client::AgentClient;
-use crate::transport::{connect_local, read_problem};
-use crate::wire::local;
+use skep_client::transport::rpc::local::agent_client::AgentClient;
+use skep_client::transport::{connect_local, read_problem};
+use skep_core::wire::local;
 
 /// The answer to the second question, which waits for nothing.
 const INSIDE: Duration = Duration::from_secs(10);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::base::{OtherFormat, START_EMPTY, TooFewDescriptors};
+use skep_core::base::{OtherFormat, START_EMPTY, TooFewDescriptors};
 
 /// Why a process of ours ends. The numbers are stable: scripts read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -14,13 +14,14 @@ use super::config::ManagerConfig;
 use super::data_dir::bind;
 use super::exit::too_few_descriptors;
 use super::{Exit, Failure, Shutdown};
-use crate::base::{ManagerPlaces, Name, SecretBytes};
-use crate::host::{RealDisk, SystemClock, give_back_open_files, harden, os_dice, raise_open_files};
+use crate::host::{RealDisk, give_back_open_files, harden, raise_open_files};
 use crate::manager::{
     End, FolderError, LocalRules, Manager, OpenError, Phase, Problem, Setup, control,
 };
-use crate::seal::UnlockKey;
-use crate::transport::serve_local;
+use skep_client::machine::{SystemClock, os_dice};
+use skep_client::transport::serve_local;
+use skep_core::base::{ManagerPlaces, Name, SecretBytes};
+use skep_core::seal::UnlockKey;
 
 #[cfg(test)]
 mod tests;

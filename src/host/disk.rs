@@ -7,7 +7,7 @@ use std::path::Path;
 
 use parking_lot::Mutex;
 
-use crate::base::{Disk, DiskFile, DiskFolder, is_out_of_files};
+use skep_core::base::{Disk, DiskFile, DiskFolder, is_out_of_files};
 
 /// Descriptors kept for the disk, for when there are no others: a snapshot, a manifest and
 /// two reads of the log.

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::base::Descriptors;
+use skep_core::base::Descriptors;
 
 /// What the limit was before it was raised.
 static BEFORE: OnceLock<Rlimit> = OnceLock::new();

@@ -17,13 +17,13 @@ use super::lifecycle::{End, Manager};
 use super::policy::Method;
 use super::problem::Problem;
 use super::running::Running;
-use crate::base::NodeId;
-use crate::ca::CertificateRole;
 use crate::consensus::{Listing, listing};
-use crate::domain::{NodeRole, State};
-use crate::transport::{Caller, caller};
-use crate::wire::api;
-use crate::wire::convert::read_id;
+use skep_client::ca::CertificateRole;
+use skep_client::transport::{Caller, caller};
+use skep_core::base::NodeId;
+use skep_core::domain::{NodeRole, State};
+use skep_core::wire::api;
+use skep_core::wire::convert::read_id;
 
 /// How often a manager that is out of touch asks.
 const ASK_EVERY: Duration = Duration::from_millis(500);

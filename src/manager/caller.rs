@@ -13,11 +13,11 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 
 use super::policy::{Method, Policy, Resource, Who};
 use super::problem::Problem;
-use crate::base::{ClusterId, NodeId, OperatorId};
-use crate::ca::{CertificateRole, Leaf};
-use crate::domain::{Actor, NodeRole, OperatorRole, State};
-use crate::transport::{Caller, caller, local_caller};
-use crate::wire::api;
+use skep_client::ca::{CertificateRole, Leaf};
+use skep_client::transport::{Caller, caller, local_caller};
+use skep_core::base::{ClusterId, NodeId, OperatorId};
+use skep_core::domain::{Actor, NodeRole, OperatorRole, State};
+use skep_core::wire::api;
 
 /// A caller on the control socket that may be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -362,10 +362,10 @@ pub(super) fn source(extensions: &Extensions) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Stamp;
-    use crate::ca::Subject;
-    use crate::domain::Operator;
     use crate::manager::testing::NOW;
+    use skep_client::ca::Subject;
+    use skep_core::base::Stamp;
+    use skep_core::domain::Operator;
     use std::sync::Arc;
 
     const CLUSTER: ClusterId = ClusterId::from_bytes([1; 16]);
@@ -380,7 +380,7 @@ mod tests {
 
     fn state() -> State {
         let mut state = State::default();
-        state.nodes.insert(NODE, Arc::new(crate::domain::testing::worker("w1")));
+        state.nodes.insert(NODE, Arc::new(skep_core::domain::testing::worker("w1")));
         let operator = Operator {
             name: "ops".parse().expect("a name"),
             role: OperatorRole::Editor,
@@ -428,7 +428,7 @@ mod tests {
 
     fn extensions(leaf: Leaf, behalf: Option<Behalf>) -> Extensions {
         let mut extensions = Extensions::default();
-        extensions.insert(Caller::Peer(crate::transport::Peer::stand_in(leaf)));
+        extensions.insert(Caller::Peer(skep_client::transport::Peer::stand_in(leaf)));
         if let Some(behalf) = behalf {
             extensions.insert(behalf);
         }
@@ -439,7 +439,7 @@ mod tests {
     fn a_manager_speaks_for_its_local_users_and_nobody_else_does() {
         let mut state = state();
         let manager = NodeId::from_bytes([9; 16]);
-        let mut listed = crate::domain::testing::worker("m2");
+        let mut listed = skep_core::domain::testing::worker("m2");
         listed.role = NodeRole::Manager;
         state.nodes.insert(manager, Arc::new(listed));
         let of = |who| Some(Behalf { who, uid: 1000 });
@@ -492,7 +492,7 @@ mod tests {
     fn what_is_for_the_socket_is_refused_to_all_that_come_over_the_network() {
         let mut state = state();
         let manager = NodeId::from_bytes([9; 16]);
-        let mut listed = crate::domain::testing::worker("m2");
+        let mut listed = skep_core::domain::testing::worker("m2");
         listed.role = NodeRole::Manager;
         state.nodes.insert(manager, Arc::new(listed));
         let behalf = Some(Behalf { who: Who::Local, uid: 0 });

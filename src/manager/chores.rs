@@ -11,8 +11,8 @@ use super::Core;
 use super::belonging;
 use super::lifecycle::Manager;
 use super::running::Running;
-use crate::base::NodeId;
-use crate::domain::{Fact, NodeRole, State};
+use skep_core::base::NodeId;
+use skep_core::domain::{Fact, NodeRole, State};
 
 /// Follows what is applied. A fact is a hint: whatever is missed is found by
 /// comparing with the state.

@@ -14,9 +14,9 @@ use super::peers::Heard;
 use super::problem::Problem;
 use super::running::Running;
 use super::steady::{Doubt, SHARED_MS};
-use crate::base::{BootTime, NodeId};
-use crate::domain::{NodeRole, State};
-use crate::wire::api;
+use skep_core::base::{BootTime, NodeId};
+use skep_core::domain::{NodeRole, State};
+use skep_core::wire::api;
 
 /// How often the others are asked.
 const EVERY: Duration = Duration::from_secs(5);

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::KeyHolder;
 use super::steady::{Doubt, Evidence, Steady};
-use crate::base::{BootTime, Clock, ClusterId, Dice, NodeId, RequestId, Stamp, limits};
 use crate::consensus::{Consensus, ProposeError};
-use crate::domain::{Act, Actor, Applied, Command};
+use skep_core::base::{BootTime, Clock, ClusterId, Dice, NodeId, RequestId, Stamp, limits};
+use skep_core::domain::{Act, Actor, Applied, Command};
 
 /// How long a proposal waits at a manager that has just started for something with which its
 /// clock is compared: the others are asked meanwhile.

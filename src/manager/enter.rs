@@ -16,14 +16,14 @@ use super::phase::Needs;
 use super::problem::Problem;
 use super::repair::votes;
 use super::running::Started;
-use crate::base::{Key32, Name, NodeId, SecretBytes};
-use crate::ca::{
+use skep_client::ca::{
     CertificateRole, JoinToken, Leaf, PrivateKey, certificate_request, key_digest, verify_chain,
 };
-use crate::seal::{BoxKey, Dek, HelloSecret, KeyFile, KeyFileBody, RecipientKey, SealError};
-use crate::transport::rpc::api::membership_client::MembershipClient;
-use crate::transport::{ClientTls, Expect, connect, read_problem};
-use crate::wire::{api, convert::read_id};
+use skep_client::transport::rpc::api::membership_client::MembershipClient;
+use skep_client::transport::{ClientTls, Expect, connect, read_problem};
+use skep_core::base::{Key32, Name, NodeId, SecretBytes};
+use skep_core::seal::{BoxKey, Dek, HelloSecret, KeyFile, KeyFileBody, RecipientKey, SealError};
+use skep_core::wire::{api, convert::read_id};
 
 /// One try to connect.
 const CONNECT: Duration = Duration::from_secs(2);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Disk, FORMAT, Name, NodeId, OtherFormat};
+use skep_core::base::{Disk, FORMAT, Name, NodeId, OtherFormat};
 
 /// Bytes of a key file: 16 recipients, a chain and keys need less than a tenth.
 const KEY_FILE_BYTES: u64 = 256 * 1024;

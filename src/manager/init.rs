@@ -17,20 +17,20 @@ use super::phase::Needs;
 use super::problem::Problem;
 use super::running::Started;
 use super::{LEAF_MS, chores};
-use crate::base::{
+use crate::consensus::ProposeError;
+use skep_client::ca::{CertificateRole, Issuer, PrivateKey, Subject, key_digest, verify_chain};
+use skep_core::base::{
     ClusterId, Dice, Epoch, Fingerprint, Key32, Labels, Name, NodeId, OperatorId, RequestId, Stamp,
     draw,
 };
-use crate::ca::{CertificateRole, Issuer, PrivateKey, Subject, key_digest, verify_chain};
-use crate::consensus::ProposeError;
-use crate::domain::{
+use skep_core::domain::{
     Act, Actor, Availability, Cluster, Genesis, Node, NodeRole, Operator, OperatorRole, Recipient,
 };
-use crate::seal::{
+use skep_core::seal::{
     BoxKey, ClusterKey, Dek, HelloPlace, HelloSecret, KeyFile, KeyFileBody, RecipientKey,
     box_cluster_key,
 };
-use crate::wire::{api, convert::read_id};
+use skep_core::wire::{api, convert::read_id};
 
 /// Bytes of a certificate or of the sealed root key: far more than any has.
 const PART_BYTES: usize = 16 * 1024;
@@ -196,10 +196,11 @@ impl Founding {
 
         let cluster_key = ClusterKey::draw(dice, asked.cluster, 1);
         let box_key = BoxKey::draw(dice);
-        let sealing = |error: crate::seal::SealError| Problem::bad_input(format!("a key {error}"));
+        let sealing =
+            |error: skep_core::seal::SealError| Problem::bad_input(format!("a key {error}"));
         let boxed =
             box_cluster_key(dice, &cluster_key, node, &box_key.public()).map_err(sealing)?;
-        let secret = crate::base::SecretBytes::copy_of(prepared.issuing.expose());
+        let secret = skep_core::base::SecretBytes::copy_of(prepared.issuing.expose());
         let issuing_key =
             cluster_key.wrap_key().wrap_secret(dice, ISSUING_KEY, &secret).map_err(sealing)?;
 
@@ -207,7 +208,7 @@ impl Founding {
 
         let leaves = Leaves::sign(prepared, &asked, request, name.clone(), dice, now, ends)?;
         let body = KeyFileBody {
-            tls_key: crate::base::SecretBytes::copy_of(leaves.tls.expose()),
+            tls_key: skep_core::base::SecretBytes::copy_of(leaves.tls.expose()),
             chain: leaves.own.clone(),
             box_private: Key32::take(&mut { *box_key.expose() }),
             hello,
@@ -236,7 +237,7 @@ impl Founding {
                     only: None,
                 },
             )]),
-            cluster_key: crate::domain::ClusterKey {
+            cluster_key: skep_core::domain::ClusterKey {
                 number: 1,
                 intake: cluster_key.intake_public(),
                 previous: BTreeMap::new(),
@@ -338,7 +339,7 @@ impl Leaves {
         now: Stamp,
         ends: Stamp,
     ) -> Result<Self, Problem> {
-        let bad = |what: &str, error: crate::ca::CaError| {
+        let bad = |what: &str, error: skep_client::ca::CaError| {
             Problem::bad_input(format!("the {what} {error}"))
         };
         let issuer = Issuer::new(request.issuing.clone(), prepared.issuing)

@@ -19,14 +19,14 @@ use super::lifecycle::Manager;
 use super::policy::Method;
 use super::problem::Problem;
 use super::running::Running;
-use crate::base::{Name, NodeId, RequestId, Stamp, TokenId, limits};
-use crate::ca::{CertificateRole, Subject, key_digest, public_key_of_request};
-use crate::domain::{Act, Actor, Cluster, Join, NodeRole, Outcome, Refusal};
-use crate::seal::{HelloPlace, SealError};
-use crate::transport::rpc::api::membership_server::{Membership, MembershipServer};
-use crate::transport::{KeepSeat, Rate};
-use crate::wire::api;
-use crate::wire::convert::{read_id, read_role};
+use skep_client::ca::{CertificateRole, Subject, key_digest, public_key_of_request};
+use skep_client::transport::rpc::api::membership_server::{Membership, MembershipServer};
+use skep_client::transport::{KeepSeat, Rate};
+use skep_core::base::{Name, NodeId, RequestId, Stamp, TokenId, limits};
+use skep_core::domain::{Act, Actor, Cluster, Join, NodeRole, Outcome, Refusal};
+use skep_core::seal::{HelloPlace, SealError};
+use skep_core::wire::api;
+use skep_core::wire::convert::{read_id, read_role};
 
 /// Answers machines that want to join.
 #[derive(Debug)]
@@ -103,7 +103,8 @@ async fn join(
     Known { token, digest }: Known,
     asked: &api::JoinRequest,
 ) -> Result<api::JoinReply, Problem> {
-    let bad_key = |error: crate::ca::CaError| Problem::bad_input(format!("the proof {error}"));
+    let bad_key =
+        |error: skep_client::ca::CaError| Problem::bad_input(format!("the proof {error}"));
     let public = public_key_of_request(&asked.proof).map_err(bad_key)?;
     if public != asked.public_key {
         return Err(Problem::bad_input("the proof is for another public key"));

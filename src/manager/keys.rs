@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::base::{BoxedKey, ClusterId, Dice, NodeId, SecretBytes, WrappedKey};
-use crate::ca::{CaError, Issuer, PrivateKey};
-use crate::domain;
-use crate::seal::{BoxKey, ClusterKey, DataKey, SealError, ValueContext, WrapKey, box_cluster_key};
+use skep_client::ca::{CaError, Issuer, PrivateKey};
+use skep_core::base::{BoxedKey, ClusterId, Dice, NodeId, SecretBytes, WrappedKey};
+use skep_core::domain;
+use skep_core::seal::{
+    BoxKey, ClusterKey, DataKey, SealError, ValueContext, WrapKey, box_cluster_key,
+};
 
 /// Under which label the issuing CA's private key is wrapped.
 pub const ISSUING_KEY: &str = "issuing key";
@@ -183,8 +185,8 @@ impl KeyHolder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{SecretId, VersionId};
-    use crate::manager::testing::Seeded;
+    use skep_core::base::testing::Seeded;
+    use skep_core::base::{SecretId, VersionId};
 
     fn stands(
         dice: &mut Seeded,

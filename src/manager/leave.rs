@@ -15,9 +15,9 @@ use super::lifecycle::{End, Manager};
 use super::phase::{Needs, Phase};
 use super::problem::Problem;
 use super::running::Running;
-use crate::base::RequestId;
-use crate::transport::read_problem;
-use crate::wire::api;
+use skep_client::transport::read_problem;
+use skep_core::base::RequestId;
+use skep_core::wire::api;
 
 /// How long the removal may take, a change of leaders included.
 const REMOVAL: Duration = Duration::from_secs(25);

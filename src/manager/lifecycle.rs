@@ -17,10 +17,10 @@ use super::init::Prepared;
 use super::phase::{Phase, Word};
 use super::problem::Problem;
 use super::running::Running;
-use crate::base::{Clock, Dice, Disk, ManagerPlaces, Name, OtherFormat, Stamp};
 use crate::consensus::StartError;
-use crate::seal::{KeyFile, KeyFileHeader};
-use crate::transport::Rate;
+use skep_client::transport::Rate;
+use skep_core::base::{Clock, Dice, Disk, ManagerPlaces, Name, OtherFormat, Stamp};
+use skep_core::seal::{KeyFile, KeyFileHeader};
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -61,7 +61,7 @@ pub enum OpenError {
     Folder(#[from] FolderError),
     /// The key file is no key file: status 20.
     #[error("{0} is damaged: its header {1}")]
-    KeyFile(PathBuf, crate::seal::SealError),
+    KeyFile(PathBuf, skep_core::seal::SealError),
     /// The key file is of another format: status 23 or 25.
     #[error("{0} was {1}")]
     Format(PathBuf, OtherFormat),
@@ -288,7 +288,7 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     Ok(socket)
 }
 
-fn header(bytes: &[u8]) -> Result<KeyFileHeader, crate::seal::SealError> {
+fn header(bytes: &[u8]) -> Result<KeyFileHeader, skep_core::seal::SealError> {
     Ok(KeyFile::parse(bytes)?.header().clone())
 }
 

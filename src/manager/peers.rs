@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use tonic::transport::Channel;
 
 use super::problem::Problem;
-use crate::base::{BootTime, NodeId};
-use crate::transport::rpc::api::control_client::ControlClient;
-use crate::transport::{ClientTls, Expect, connect};
+use skep_client::transport::rpc::api::control_client::ControlClient;
+use skep_client::transport::{ClientTls, Expect, connect};
+use skep_core::base::{BootTime, NodeId};
 
 /// How long one address may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! Who may do what: one table, and nothing else decides it.
 
-use crate::base::Name;
-use crate::domain::OperatorRole;
+use skep_core::base::Name;
+use skep_core::domain::OperatorRole;
 
 /// Who asks, as far as it decides what is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

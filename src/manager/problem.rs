@@ -5,11 +5,11 @@ use tonic::{Code, Status};
 
 use super::core::Unproposed;
 use super::steady::Doubt;
-use crate::base::NodeId;
 use crate::consensus::ProposeError;
-use crate::domain::{NotOne, Refusal};
-use crate::transport::problem_status;
-use crate::wire::convert::BadMessage;
+use skep_client::transport::problem_status;
+use skep_core::base::NodeId;
+use skep_core::domain::{NotOne, Refusal};
+use skep_core::wire::convert::BadMessage;
 
 /// Why a call failed. Never holds a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -264,8 +264,8 @@ fn listing(kind: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Few;
-    use crate::transport::read_problem;
+    use skep_client::transport::read_problem;
+    use skep_core::domain::Few;
 
     fn sent(problem: Problem) -> (Code, u32, String) {
         let status = Status::from(problem);

@@ -16,9 +16,9 @@ use super::keys::NoKey;
 use super::problem::Problem;
 use super::running::Running;
 use super::voters;
-use crate::base::NodeId;
 use crate::consensus::Member;
-use crate::domain::{Change, NodeRole, Refusal, State};
+use skep_core::base::NodeId;
+use skep_core::domain::{Change, NodeRole, Refusal, State};
 
 /// How long another manager may take to take the lead.
 const HAND_OVER: Duration = Duration::from_secs(5);

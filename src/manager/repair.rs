@@ -15,7 +15,7 @@ use super::phase::Needs;
 use super::problem::Problem;
 use super::running::Running;
 use crate::consensus::ReleaseError;
-use crate::wire::api;
+use skep_core::wire::api;
 
 /// How long calls under way may take to end.
 const GRACE: Duration = Duration::from_secs(2);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::problem::Problem;
 use super::running::Running;
-use crate::domain::{Act, always_admitted};
+use skep_core::domain::{Act, always_admitted};
 
 /// Bytes that the file holds: four segments of the log.
 const HELD: u64 = 64 * 1024 * 1024;
@@ -140,8 +140,8 @@ fn free_bytes(path: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::SecretId;
-    use crate::domain::Change;
+    use skep_core::base::SecretId;
+    use skep_core::domain::Change;
 
     const MIB: u64 = 1024 * 1024;
 
@@ -166,7 +166,7 @@ mod tests {
         let reserve = Reserve::new(folder.path());
         let id = SecretId::from_bytes([1; 16]);
         let removal = Act::Change(vec![Change::RemoveSecret { id }]);
-        let version = crate::domain::testing::version(1);
+        let version = skep_core::domain::testing::version(1);
         let growth = Act::Change(vec![Change::UpdateSecret { id, expect: None, version }]);
         assert!(reserve.admits(&growth).is_ok());
         reserve.look(0).expect("looked");

@@ -23,12 +23,14 @@ use super::reserve::{self, Reserve};
 use super::steady::{Doubt, SHARED_MS};
 use super::voters;
 use super::{Core, Dispatch};
-use crate::base::{Fingerprint, NodeId, RequestId, Revision, Stamp};
-use crate::ca::{CaError, CertificateRole, verify_chain};
 use crate::consensus::{Consensus, Member, ReleaseError, Standing, Start, StartError};
-use crate::domain::{Act, Actor, NodeRole, Outcome, Refusal, State, node_by};
-use crate::seal::{BoxKey, HelloPlace, HelloSecret, KeyFileBody, KeyFileHeader};
-use crate::transport::{ClientTls, Credentials, Cuts, Greeting, Recognition, ServerTls, serve};
+use skep_client::ca::{CaError, CertificateRole, verify_chain};
+use skep_client::transport::{
+    ClientTls, Credentials, Cuts, Greeting, Recognition, ServerTls, serve,
+};
+use skep_core::base::{Fingerprint, NodeId, RequestId, Revision, Stamp};
+use skep_core::domain::{Act, Actor, NodeRole, Outcome, Refusal, State, node_by};
+use skep_core::seal::{BoxKey, HelloPlace, HelloSecret, KeyFileBody, KeyFileHeader};
 
 /// How long another manager may take to take the lead.
 const STEP_DOWN: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@
 
 use parking_lot::Mutex;
 
-use crate::base::{BootTime, Stamp};
+use skep_core::base::{BootTime, Stamp};
 
 /// Milliseconds by which wall clock and boot time may part between two looks: more is a step.
 /// A leap second and what NTP slews are less; the shortest deadline is twelve times as much.

@@ -8,11 +8,13 @@ use super::lifecycle::{End, Manager, Shared, exit_of};
 use super::phase::{Needs, Phase, Word};
 use super::problem::Problem;
 use super::running::{NotStarted, Running, Started};
-use crate::base::{Fingerprint, Key32, SecretBytes};
-use crate::ca::{CaError, CertificateRole, Leaf, PrivateKey, key_digest, read_leaf, verify_chain};
 use crate::consensus::{Leadership, Standing};
-use crate::seal::{FileKey, KeyFile, KeyFileBody, KeyFileHeader, SealError, UnlockKey};
-use crate::wire::api;
+use skep_client::ca::{
+    CaError, CertificateRole, Leaf, PrivateKey, key_digest, read_leaf, verify_chain,
+};
+use skep_core::base::{Fingerprint, Key32, SecretBytes};
+use skep_core::seal::{FileKey, KeyFile, KeyFileBody, KeyFileHeader, SealError, UnlockKey};
+use skep_core::wire::api;
 
 /// How long `unlock` waits before it answers, so that its answer says more than
 /// "no leader yet".
@@ -231,7 +233,7 @@ fn identity(
     header: &KeyFileHeader,
     body: &KeyFileBody,
     fingerprint: Fingerprint,
-    now: crate::base::Stamp,
+    now: skep_core::base::Stamp,
 ) -> Result<Leaf, NotOurs> {
     let damaged = |text: String| {
         let hint = "its key file is not whole or not its own: put it back from a copy";

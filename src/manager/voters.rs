@@ -12,9 +12,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use super::running::Running;
-use crate::base::NodeId;
 use crate::consensus::{Member, ProposeError};
-use crate::domain::{Fact, NodeRole, State};
+use skep_core::base::NodeId;
+use skep_core::domain::{Fact, NodeRole, State};
 
 /// How often learners are looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -163,7 +163,7 @@ async fn take(running: &Running, step: Step) -> Result<(), ProposeError> {
 
 /// Waits until a node may have come, gone or changed.
 async fn nodes_change(
-    facts: &mut tokio::sync::broadcast::Receiver<(crate::base::Revision, Arc<[Fact]>)>,
+    facts: &mut tokio::sync::broadcast::Receiver<(skep_core::base::Revision, Arc<[Fact]>)>,
 ) {
     loop {
         match facts.recv().await {

@@ -8,7 +8,7 @@ use std::io;
 
 use super::error::StoreError;
 use super::log::Options;
-use crate::base::{DiskFile, DiskFolder, is_out_of_files};
+use skep_core::base::{DiskFile, DiskFolder, is_out_of_files};
 
 /// Its name in the log's folder; `is_temporary` knows it.
 const FILE: &str = "next.tmp";

@@ -2,8 +2,8 @@
 
 use super::cursor::Cursor;
 use super::error::StoreError;
-use crate::base::{ClusterId, Dice, FORMAT, NodeId, OtherFormat, draw};
-use crate::seal::{Dek, RecordKey, SegmentPlace};
+use skep_core::base::{ClusterId, Dice, FORMAT, NodeId, OtherFormat, draw};
+use skep_core::seal::{Dek, RecordKey, SegmentPlace};
 
 /// Bytes of a clear header.
 pub(super) const HEADER: usize = 128;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::cursor::wide;
 use super::memory::{Incarnation, Memory};
 use super::record::{Entry, LogId, Vote};
-use crate::seal::RecordKey;
+use skep_core::seal::RecordKey;
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

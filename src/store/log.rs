@@ -15,7 +15,7 @@ use super::record::{Entry, LogId, MOST_SEALED, Record, Vote};
 use super::recover::recover;
 use super::segment::open_framed;
 use super::writer::{Job, Work, Writer, segment_name};
-use crate::base::{Dice, Disk};
+use skep_core::base::{Dice, Disk};
 
 /// Called when what it came with is durable, or will never be.
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -292,7 +292,7 @@ impl Log {
         &self,
         id: LogId,
         place: super::index::Place,
-        key: &crate::seal::RecordKey,
+        key: &skep_core::seal::RecordKey,
     ) -> Result<Entry, StoreError> {
         let options = &self.shared.options;
         let file = segment_name(place.segment);

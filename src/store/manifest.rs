@@ -7,7 +7,7 @@ use super::header::{HEADER, Keys, Kind};
 use super::log::Options;
 use super::record::{LogId, Record};
 use super::segment::open_framed;
-use crate::base::{Dice, Disk};
+use skep_core::base::{Dice, Disk};
 
 const PREFIX: &str = "manifest.";
 const MOST_BYTES: u64 = 4096;

@@ -2,7 +2,7 @@
 
 use super::cursor::Cursor;
 use super::record::{LogId, put_option, take_option};
-use crate::base::NodeId;
+use skep_core::base::NodeId;
 
 /// Peers that are remembered: managers there are, and some that were replaced.
 pub const PEERS: usize = 32;

@@ -15,8 +15,8 @@ use super::header::{HEADER, Kind};
 use super::log::Options;
 use super::record::{Reach, Record};
 use super::segment::open_framed;
-use crate::base::{Dice, DiskFile};
-use crate::seal::RecordKey;
+use skep_core::base::{Dice, DiskFile};
+use skep_core::seal::RecordKey;
 
 /// Its only number: there is one such file.
 const NUMBER: u64 = 1;

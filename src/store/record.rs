@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::cursor::Cursor;
 use super::memory::{self, Incarnation, Memory};
-use crate::base::{Dice, NodeId};
-use crate::seal::{RecordKey, SealError, TAG_AND_NONCE};
+use skep_core::base::{Dice, NodeId};
+use skep_core::seal::{RecordKey, SealError, TAG_AND_NONCE};
 
 /// Bytes of a frame before the sealed record: length and number.
 pub(super) const FRAME: usize = 8;

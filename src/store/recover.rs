@@ -12,7 +12,7 @@ use super::reached::{self, Known};
 use super::record::{Head, LogId, Reach, Record};
 use super::segment::{End, Found, Segment, is_unfinished};
 use super::writer::{Resume, Written, segment_name};
-use crate::seal::RecordKey;
+use skep_core::seal::RecordKey;
 
 /// No segment is longer: a larger file is not one.
 const MOST_BYTES: u64 = 256 * 1024 * 1024;

@@ -4,7 +4,7 @@ use super::cursor::{Cursor, narrow, wide};
 use super::error::StoreError;
 use super::header::HEADER;
 use super::record::{FRAME, Head, MOST_SEALED, Record, tag_of};
-use crate::seal::{RecordKey, TAG_AND_NONCE};
+use skep_core::seal::{RecordKey, TAG_AND_NONCE};
 
 /// A record that opened, and where it stands.
 pub(super) struct Found {

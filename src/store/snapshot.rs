@@ -12,8 +12,8 @@ use super::header::{HEADER, Kind, is_temporary};
 use super::log::Options;
 use super::record::{FRAME, seal_framed};
 use super::segment::open_framed;
-use crate::base::{Dice, DiskFile, limits};
-use crate::seal::{RecordKey, TAG_AND_NONCE};
+use skep_core::base::{Dice, DiskFile, limits};
+use skep_core::seal::{RecordKey, TAG_AND_NONCE};
 
 /// Bytes of content in a chunk.
 const CHUNK: usize = 64 * 1024;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{Keys, Options};
-use crate::base::{ClusterId, Dice, Disk, DiskFile, DiskFolder, NodeId};
-use crate::seal::Dek;
+use skep_core::base::testing::Seeded;
+use skep_core::base::{ClusterId, Dice, Disk, DiskFile, DiskFolder, NodeId};
+use skep_core::seal::Dek;
 
 /// One write that no sync has made durable.
 #[derive(Clone, Debug)]
@@ -389,28 +390,16 @@ impl DiskFolder for FaultyFolder {
     }
 }
 
-/// Dice with a seed: the same run again, byte for byte.
-pub(crate) struct SeededDice(u64);
-
-impl Dice for SeededDice {
-    fn fill(&mut self, into: &mut [u8]) {
-        for byte in into {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            *byte = self.0.to_le_bytes()[7];
-        }
-    }
-}
-
 /// Other dice with every call: nonces differ between starts as they should.
 pub(crate) fn dice() -> Box<dyn Dice> {
     use std::sync::atomic::{AtomicU64, Ordering};
     static SEED: AtomicU64 = AtomicU64::new(1);
-    Box::new(SeededDice(SEED.fetch_add(1, Ordering::Relaxed)))
+    Box::new(Seeded::new(SEED.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// The same key every time, so that a log can be opened again.
 pub(crate) fn dek() -> Dek {
-    Dek::draw(&mut SeededDice(7))
+    Dek::draw(&mut Seeded::new(7))
 }
 
 /// Options over `disk` for the log in `/d/log`, with small segments.

@@ -16,8 +16,8 @@ use super::memory::{Incarnation, Memory};
 use super::reached::{Known, Reached};
 use super::record::{Head, LogId, Reach, Record, Vote};
 use super::segment::End;
-use crate::base::{Dice, DiskFile, is_out_of_files};
-use crate::seal::RecordKey;
+use skep_core::base::{Dice, DiskFile, is_out_of_files};
+use skep_core::seal::RecordKey;
 
 /// Bytes after which a batch is closed, so that the first in it does not wait long.
 const BATCH: usize = 8 * 1024 * 1024;

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skep::base::{NodeId, SecretBytes, SecretId, ServiceId, VersionId};
-use skep::host::OsDice;
-use skep::seal::{SessionHalf, SessionKey, ValueContext, open_value};
-use skep::transport::rpc::api::delivery_client::DeliveryClient;
-use skep::transport::{Expect, connect, read_problem};
-use skep::wire::api;
-use skep::wire::api::from_leader::Of;
+use skep_client::machine::OsDice;
+use skep_client::transport::rpc::api::delivery_client::DeliveryClient;
+use skep_client::transport::{Expect, connect, read_problem};
+use skep_core::base::{NodeId, SecretBytes, SecretId, ServiceId, VersionId};
+use skep_core::seal::{SessionHalf, SessionKey, ValueContext, open_value};
+use skep_core::wire::api;
+use skep_core::wire::api::from_leader::Of;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -28,7 +28,7 @@ pub(crate) struct Session {
     pub(crate) to: mpsc::Sender<api::FromAgent>,
     from: Streaming<api::FromLeader>,
     key: SessionKey,
-    cluster: skep::base::ClusterId,
+    cluster: skep_core::base::ClusterId,
     pub(crate) welcome: api::Welcome,
 }
 

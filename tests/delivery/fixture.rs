@@ -4,23 +4,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skep::base::{
+use skep::consensus::{Consensus, Start};
+use skep::host::RealDisk;
+use skep::manager::{Core, Dispatch, KeyHolder};
+use skep_client::ca::{CertificateRole, Issuer, PrivateKey, Root, Subject, key_digest};
+use skep_client::machine::{OsDice, SystemClock, os_dice};
+use skep_client::transport::{ClientTls, Credentials, ServerTls, serve};
+use skep_core::base::{
     Clock, ClusterId, Epoch, Fingerprint, Labels, ManagerPlaces, Name, NodeId, OperatorId,
     RecipientId, RequestId, Revision, SecretBytes, SecretId, ServiceId, TokenId, VersionId,
     WrappedKey,
 };
-use skep::ca::{CertificateRole, Issuer, PrivateKey, Root, Subject, key_digest};
-use skep::consensus::{Consensus, Start};
-use skep::domain::{
+use skep_core::domain::{
     Act, Actor, Availability, Change, Cluster as ClusterRecord, ClusterKey as ClusterKeyRecord,
     Command, Genesis, Grant, Join, NewVersion, Node, NodeRole, Operator, OperatorRole, Outcome,
     Placement, Recipient, ServiceSpec, Token,
 };
-use skep::host::{OsDice, RealDisk, SystemClock, os_dice};
-use skep::manager::{Core, Dispatch, KeyHolder};
-use skep::seal::{BoxKey, ClusterKey, DataKey, Dek, ValueContext, box_cluster_key, seal_value};
-use skep::transport::{ClientTls, Credentials, ServerTls, serve};
-use skep::wire::api;
+use skep_core::seal::{
+    BoxKey, ClusterKey, DataKey, Dek, ValueContext, box_cluster_key, seal_value,
+};
+use skep_core::wire::api;
 use tokio::sync::mpsc;
 
 /// How long anything here may take.

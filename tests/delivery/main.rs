@@ -8,12 +8,12 @@ mod fixture;
 
 use agent::{Agent, open, problem};
 use fixture::{Cluster, soon};
-use skep::base::ServiceId;
-use skep::ca::CertificateRole;
-use skep::domain::{Availability, Change};
-use skep::transport::rpc::api::delivery_client::DeliveryClient;
-use skep::transport::{Expect, connect};
-use skep::wire::api;
+use skep_client::ca::CertificateRole;
+use skep_client::transport::rpc::api::delivery_client::DeliveryClient;
+use skep_client::transport::{Expect, connect};
+use skep_core::base::ServiceId;
+use skep_core::domain::{Availability, Change};
+use skep_core::wire::api;
 
 #[tokio::test]
 async fn a_grant_a_rotation_and_a_revoke_reach_the_node() {
@@ -267,7 +267,7 @@ async fn strangers_and_nonsense_are_refused() {
     assert_eq!(session.end().await.exit, 2);
 
     // An operator that the state doesn't list, and another key under a node's name.
-    let operator = CertificateRole::Operator(skep::base::OperatorId::from_bytes([5; 16]));
+    let operator = CertificateRole::Operator(skep_core::base::OperatorId::from_bytes([5; 16]));
     machine.tls = cluster.client(&cluster.credentials(operator, "admin").0);
     let status = agent.connect(&cluster, &machine, &[]).await.err().expect("refused");
     assert_eq!(problem(&status).exit, 24);

@@ -11,8 +11,8 @@ use std::process::{Child, Command, Stdio};
 use cluster_tests::{Cluster, DEADLINE, run, until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use skep::base::SecretId;
-use skep::domain::Change;
+use skep_core::base::SecretId;
+use skep_core::domain::Change;
 
 use super::table::Wrong;
 

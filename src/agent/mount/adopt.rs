@@ -21,8 +21,8 @@ use super::service::{DATA, HEADROOM, LIVE_VIEW, MANIFEST, Mounted};
 use super::slot::{Keeping, Owes, Place, Slot, Strange};
 use super::system::{self, Kind, Listed};
 use super::{Adopted, Mounts, brute, files, fuse, look};
-use crate::base::{BootTime, ServiceId};
-use crate::domain::{OfflinePolicy, Owner};
+use skep_core::base::{BootTime, ServiceId};
+use skep_core::domain::{OfflinePolicy, Owner};
 
 /// Where the mounts are, below the root.
 pub(super) const MOUNTS: &str = ".mounts";

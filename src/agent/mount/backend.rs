@@ -10,8 +10,8 @@ use super::calls::run;
 use super::error::MountError;
 use super::fuse::Share;
 use super::{brute, files, system};
-use crate::base::SecretBytes;
-use crate::domain::MountKind;
+use skep_core::base::SecretBytes;
+use skep_core::domain::MountKind;
 
 /// Which file system holds a service's files.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::base::{OtherFormat, ServiceId, VersionId};
+use skep_core::base::{OtherFormat, ServiceId, VersionId};
 
 /// A set that could not be put in place, or files that could not be removed.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,7 @@ use rustix::fs::{IFlags, Mode, OFlags, ioctl_getflags, ioctl_setflags};
 use super::super::vault::FileSpec;
 use super::calls::{run, run_io};
 use super::error::MountError;
-use crate::base::SecretBytes;
+use skep_core::base::SecretBytes;
 
 /// Memory is given out in pages.
 const PAGE: u64 = 4096;

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use super::error::MountError;
 use super::files;
-use crate::base::Target;
+use skep_core::base::Target;
 
 /// Files whose write access is kept by a mapping, in all: half of the mappings that the
 /// kernel gives a process by default (`vm.max_map_count`, 65,530).

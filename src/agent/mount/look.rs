@@ -8,7 +8,7 @@ use super::error::MountError;
 use super::files;
 use super::record::Record;
 use super::service::{DATA, MANIFEST, MANIFEST_NEW, Mounted};
-use crate::base::{SecretId, VersionId};
+use skep_core::base::{SecretId, VersionId};
 
 /// Folders within folders that are looked into; deeper ones are surplus as they stand.
 const DEEP: usize = 4;

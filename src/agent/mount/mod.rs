@@ -46,8 +46,8 @@ use service::Mounted;
 use slot::{Keeping, Owes, Place, Slot};
 
 use super::vault::{Held, ServiceFiles, Workload};
-use crate::base::{BootTime, Name, SecretBytes, ServiceId, VersionId, limits};
-use crate::domain::MountKind;
+use skep_core::base::{BootTime, Name, SecretBytes, ServiceId, VersionId, limits};
+use skep_core::domain::MountKind;
 
 /// How mounts are made.
 #[derive(Clone, Debug)]

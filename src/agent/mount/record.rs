@@ -5,8 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::vault::{FileSpec, Workload};
-use crate::base::{BootTime, FORMAT, Name, OtherFormat, ServiceId};
-use crate::domain::{OfflinePolicy, Owner};
+use skep_core::base::{BootTime, FORMAT, Name, OtherFormat, ServiceId};
+use skep_core::domain::{OfflinePolicy, Owner};
 
 /// The second half of what makes a mount ours; the format's number follows.
 const MARKER: &str = "skep agent mount ";
@@ -197,7 +197,7 @@ impl StoredGeneration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{SecretId, VersionId};
+    use skep_core::base::{SecretId, VersionId};
 
     fn record() -> Record {
         Record {

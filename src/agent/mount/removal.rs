@@ -7,7 +7,7 @@ use super::error::MountError;
 use super::record::Generation;
 use super::service::{DATA, Mounted};
 use super::{brute, files};
-use crate::base::{BootTime, SecretId, Target};
+use skep_core::base::{BootTime, SecretId, Target};
 
 impl Mounted {
     /// Takes every other secret out of every generation, where no set can be put in place.

@@ -13,7 +13,7 @@ use super::fuse::{Acting, Fuse, Share};
 use super::service::Mounted;
 use super::slot::{Keeping, Place};
 use super::{BORROW, Mounts, files, system};
-use crate::base::ServiceId;
+use skep_core::base::ServiceId;
 
 /// The agent's own file system and how many services are on it.
 #[derive(Debug, Default)]

@@ -30,7 +30,7 @@ use super::error::MountError;
 use super::holds::{Holds, Which};
 use super::record::{Generation, Record};
 use super::{brute, files};
-use crate::base::{BootTime, SecretBytes, VersionId, limits};
+use skep_core::base::{BootTime, SecretBytes, VersionId, limits};
 
 /// The link that says which generation is in place.
 pub(super) const DATA: &str = "..data";
@@ -414,7 +414,9 @@ impl Mounted {
     /// When the offline time is over.
     pub(super) fn expires(&self) -> Option<BootTime> {
         match (self.record.offline, self.record.offline_since) {
-            (crate::domain::OfflinePolicy::MaxAge(seconds), Some(since)) if !self.is_emptied() => {
+            (skep_core::domain::OfflinePolicy::MaxAge(seconds), Some(since))
+                if !self.is_emptied() =>
+            {
                 Some(BootTime(since.0.saturating_add(seconds.saturating_mul(1000))))
             }
             _ => None,

@@ -10,7 +10,7 @@ use super::error::MountError;
 use super::holds::{Holds, Room};
 use super::service::Mounted;
 use super::{Held, RETRY_MOST_MS, RETRY_MS, Workload, brute, files, system};
-use crate::base::{BootTime, Name, SecretId, ServiceId, VersionId};
+use skep_core::base::{BootTime, Name, SecretId, ServiceId, VersionId};
 
 /// Mounts on one point that are taken away at most: nobody of ours makes two.
 const STACKED: usize = 16;

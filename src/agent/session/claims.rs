@@ -8,7 +8,7 @@ use super::types::{
     Act, Claim, ClaimId, Claimant, Ending, Event, Failed, Job, Ready, Refused, RefusedKind,
     WorkloadId,
 };
-use crate::base::{BootTime, Name, ServiceId};
+use skep_core::base::{BootTime, Name, ServiceId};
 
 /// Milliseconds for which the removal of a service that stopped running is waited for.
 const LEAVING_MS: u64 = 2_000;

@@ -9,8 +9,8 @@ use super::reconnect::Reconnect;
 use super::types::{
     Act, Cause, ClaimId, Done, Ending, Event, Failed, Hello, Job, Memory, Refused, Shelf,
 };
-use crate::base::{BootTime, ServiceId, limits};
-use crate::wire::api;
+use skep_core::base::{BootTime, ServiceId, limits};
+use skep_core::wire::api;
 
 /// The agent's session core. See the module's head for what it holds to.
 #[derive(Debug)]
@@ -272,7 +272,7 @@ impl Session {
             return;
         }
         if welcome.epoch != known {
-            self.memory.revision = crate::base::Revision(0);
+            self.memory.revision = skep_core::base::Revision(0);
         }
         self.memory.epoch = welcome.epoch;
         self.memory.cluster = welcome.cluster;

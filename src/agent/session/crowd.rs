@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::types::WorkloadId;
-use crate::base::ServiceId;
+use skep_core::base::ServiceId;
 
 /// The workloads that count. One has one service.
 #[derive(Debug, Default)]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::agent::vault::{BadSet, ServiceFiles};
-use crate::base::{Epoch, Name, NodeId, Revision, ServiceId, limits};
-use crate::wire::api;
+use skep_core::base::{Epoch, Name, NodeId, Revision, ServiceId, limits};
+use skep_core::wire::api;
 
 /// A message that no manager of ours sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! Where to connect next, and when.
 
-use crate::base::limits;
+use skep_core::base::limits;
 
 /// Milliseconds before the next try after a failed round through all managers; doubled each round.
 const FIRST_MS: u64 = 100;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::intake::{Delivery, Placed, Welcome};
-use crate::base::{BootTime, Epoch, Name, Revision, ServiceId, VersionId};
-use crate::wire::api;
+use skep_core::base::{BootTime, Epoch, Name, Revision, ServiceId, VersionId};
+use skep_core::wire::api;
 
 /// One running instance of a service on this machine, while this agent runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

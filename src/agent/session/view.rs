@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::core::{Link, Session};
-use crate::base::{BootTime, Revision, ServiceId};
+use skep_core::base::{BootTime, Revision, ServiceId};
 
 /// How the agent stands with its cluster, in the words of status and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

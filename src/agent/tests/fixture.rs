@@ -17,15 +17,16 @@ use super::super::mount::{Mounts, Options};
 use super::super::session::{Ending, Session};
 use super::super::workload::boot_id;
 use super::super::*;
-use crate::base::{
+use crate::host::RealDisk;
+use skep_client::ca::{CertificateRole, Issuer, PrivateKey, Root, Subject};
+use skep_client::machine::{SystemClock, os_dice};
+use skep_client::transport::rpc::api::delivery_server::{Delivery, DeliveryServer};
+use skep_client::transport::{ClientTls, Credentials, ServerTls, serve, serve_local_behind};
+use skep_core::base::{
     Clock, ClusterId, Fingerprint, Name, NodeId, SecretBytes, SecretId, ServiceId, Stamp, VersionId,
 };
-use crate::ca::{CertificateRole, Issuer, PrivateKey, Root, Subject};
-use crate::host::{RealDisk, SystemClock, os_dice};
-use crate::seal::{DataKey, SessionHalf, SessionKey, ValueContext, seal_value};
-use crate::transport::rpc::api::delivery_server::{Delivery, DeliveryServer};
-use crate::transport::{ClientTls, Credentials, ServerTls, serve, serve_local_behind};
-use crate::wire::api;
+use skep_core::seal::{DataKey, SessionHalf, SessionKey, ValueContext, seal_value};
+use skep_core::wire::api;
 
 pub(super) const CLUSTER: ClusterId = ClusterId::from_bytes([1; 16]);
 pub(super) const LEADER: NodeId = NodeId::from_bytes([2; 16]);
@@ -254,7 +255,7 @@ impl Case {
         let tls = ServerTls::new(&credentials, pki.fingerprint, clock);
         let routes = tonic::service::Routes::new(DeliveryServer::new(FakeLeader(sender)));
         tokio::spawn(async move {
-            let places = crate::base::ManagerPlaces::default();
+            let places = skep_core::base::ManagerPlaces::default();
             serve(listener, tls, routes, &places, std::future::pending()).await
         });
         let folder = tempfile::tempdir().expect("a folder");
@@ -289,7 +290,7 @@ impl Case {
             worker.clone(),
             notes,
             crate::agent::vault::Guests::default(),
-            crate::base::AgentPlaces::default().workloads,
+            skep_core::base::AgentPlaces::default().workloads,
             ended,
         );
         let alive = workloads.adopt(roster, &adopted);

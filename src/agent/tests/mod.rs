@@ -7,10 +7,10 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 
 use super::session::Ending;
-use crate::transport::connect_local;
-use crate::transport::rpc::local::agent_client::AgentClient;
-use crate::wire::{api, local};
 use fixture::*;
+use skep_client::transport::connect_local;
+use skep_client::transport::rpc::local::agent_client::AgentClient;
+use skep_core::wire::{api, local};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_arrive_rotate_and_go() {
@@ -157,10 +157,10 @@ async fn the_socket_answers_and_refuses_in_words() {
         inside: false,
     };
     let refused = client.exec(exec("other")).await.expect_err("not placed");
-    let problem = crate::transport::read_problem(&refused).expect("a problem");
+    let problem = skep_client::transport::read_problem(&refused).expect("a problem");
     assert!(problem.text.contains("not placed on this node") && !problem.hint.is_empty());
     let late = client.exec(exec("web")).await.expect_err("nothing is delivered");
-    assert_eq!(crate::transport::read_problem(&late).map(|problem| problem.exit), Some(5));
+    assert_eq!(skep_client::transport::read_problem(&late).map(|problem| problem.exit), Some(5));
     let inside = local::ExecRequest { inside: true, ..exec("web") };
     client.exec(inside).await.expect_err("not in a namespace of its own");
     client.leave(local::LeaveRequest {}).await.expect("leaves");

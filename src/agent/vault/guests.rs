@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::Workload;
-use crate::base::ServiceId;
+use skep_core::base::ServiceId;
 
 /// Stands for what is up by hand: the first process, which never ends.
 const FIRST: Workload = Workload { pid: 1, started: 0 };

@@ -13,9 +13,9 @@ pub use reads::Reads;
 
 use std::collections::BTreeSet;
 
-use crate::base::{Name, SecretId, ServiceId, Target, VersionId, limits};
-use crate::domain::{MountKind, OfflinePolicy, Owner};
-use crate::wire::api;
+use skep_core::base::{Name, SecretId, ServiceId, Target, VersionId, limits};
+use skep_core::domain::{MountKind, OfflinePolicy, Owner};
+use skep_core::wire::api;
 
 /// The highest mode a file may have: no set-uid, set-gid or sticky bit.
 const MODE_MAX: u32 = 0o777;

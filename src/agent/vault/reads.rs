@@ -7,8 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::base::{NodeId, limits};
-use crate::domain::{Opened, OpenedList};
+use skep_core::base::{NodeId, limits};
+use skep_core::domain::{Opened, OpenedList};
 
 /// Records kept until they are handed on: an hour of 18 opens a second.
 const KEPT: usize = 65_536;
@@ -103,8 +103,8 @@ impl Reads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{SecretId, ServiceId, Stamp, VersionId};
-    use crate::domain::Reader;
+    use skep_core::base::{SecretId, ServiceId, Stamp, VersionId};
+    use skep_core::domain::Reader;
 
     const NODE: NodeId = NodeId::from_bytes([9; 16]);
 

@@ -126,7 +126,7 @@ impl Census {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ServiceId;
+    use skep_core::base::ServiceId;
 
     #[test]
     fn the_own_namespace_has_members() {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::ops::ControlFlow;
 
-use crate::base::ServiceId;
+use skep_core::base::ServiceId;
 
 /// Bytes of one list that are looked at: the 100,000 mounts that the kernel allows in one
 /// namespace, with paths of several hundred bytes.

@@ -10,7 +10,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::mounts;
 use crate::agent::vault::Workload;
-use crate::base::ServiceId;
+use skep_core::base::ServiceId;
 
 /// Bytes of a process's `stat`: a name of 64 and some fifty numbers.
 const STAT_BYTES: u64 = 4 * 1024;

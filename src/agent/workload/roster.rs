@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::process::Enclosure;
 use crate::agent::vault::Workload;
-use crate::base::{FORMAT, OtherFormat, ServiceId};
+use skep_core::base::{FORMAT, OtherFormat, ServiceId};
 
 /// What the head begins with; the format's number follows.
 const MAGIC: &str = "skep-workloads";

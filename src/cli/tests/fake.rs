@@ -8,14 +8,14 @@ use parking_lot::Mutex;
 use tokio_stream::Iter;
 use tonic::{Code, Request, Response, Status};
 
-use crate::base::{ClusterId, Dice};
 use crate::cli::shell::tests::captured;
 use crate::daemon::Exit;
-use crate::host::OsDice;
-use crate::seal::ClusterKey;
-use crate::transport::rpc::api::control_server::{Control, ControlServer};
-use crate::transport::{problem_status, serve_local};
-use crate::wire::api::{
+use skep_client::machine::OsDice;
+use skep_client::transport::rpc::api::control_server::{Control, ControlServer};
+use skep_client::transport::{problem_status, serve_local};
+use skep_core::base::{ClusterId, Dice};
+use skep_core::seal::ClusterKey;
+use skep_core::wire::api::{
     ApplyReply, ApplyRequest, BelongingReply, BelongingRequest, CommitInitReply, CommitInitRequest,
     CreateTokenReply, CreateTokenRequest, DeliveryProgress, IntakeReply, IntakeRequest,
     JoinClusterReply, JoinClusterRequest, LeaveClusterReply, LeaveClusterRequest, ListHoldersReply,

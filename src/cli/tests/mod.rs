@@ -4,13 +4,15 @@ mod fake;
 
 use clap::CommandFactory;
 
-use crate::base::{BoxedKey, SealedValue, SecretId, VersionId};
 use crate::cli::args::Words;
 use crate::daemon::Exit;
-use crate::host::OsDice;
-use crate::seal::{ValueContext, open_value};
-use crate::wire::api::{DeliveryProgress, Laggard, NewVersion, SecretView, ServiceView, change};
 use fake::{Script, Stage, cluster, key, problem};
+use skep_client::machine::OsDice;
+use skep_core::base::{BoxedKey, SealedValue, SecretId, VersionId};
+use skep_core::seal::{ValueContext, open_value};
+use skep_core::wire::api::{
+    DeliveryProgress, Laggard, NewVersion, SecretView, ServiceView, change,
+};
 
 fn service(name: &str) -> ServiceView {
     ServiceView { id: vec![3; 16], name: name.to_owned(), placed: 1, ..ServiceView::default() }
@@ -37,7 +39,7 @@ fn granted() -> Script {
 }
 
 /// Opens what was sent as a manager and then an agent would.
-fn opened(key: &crate::seal::ClusterKey, id: &[u8], sent: &NewVersion) -> Vec<u8> {
+fn opened(key: &skep_core::seal::ClusterKey, id: &[u8], sent: &NewVersion) -> Vec<u8> {
     let context = ValueContext {
         cluster: cluster(),
         secret: SecretId::try_from(id).expect("an id"),

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::base::draw;
 use crate::daemon::{Exit, Failure};
-use crate::host::os_dice;
-use crate::transport::connect_local;
-use crate::transport::rpc::api::control_client::ControlClient;
-use crate::transport::rpc::local::agent_client::AgentClient;
-use crate::wire::{api, local};
+use skep_client::machine::os_dice;
+use skep_client::transport::connect_local;
+use skep_client::transport::rpc::api::control_client::ControlClient;
+use skep_client::transport::rpc::local::agent_client::AgentClient;
+use skep_core::base::draw;
+use skep_core::wire::{api, local};
 
 /// One look at a socket.
 const LOOK: Duration = Duration::from_secs(2);

@@ -17,7 +17,7 @@ use super::folder::{make, put};
 use super::process::{Ended, last_lines};
 use super::{Event, Kind, Launcher, Member, Plan, Process, look};
 use crate::daemon::{Exit, Failure};
-use crate::wire::api;
+use skep_core::wire::api;
 
 /// How long one thing may take on a machine that has much else to do.
 const WITHIN: Duration = Duration::from_mins(2);

@@ -6,8 +6,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
 use super::LogFormat;
-use crate::base::Stamp;
-use crate::base::inert::{Escapes, Inert, inert};
+use skep_core::base::Stamp;
+use skep_core::base::inert::{Escapes, Inert, inert};
 
 /// Bytes of one value, escaped: an error's text and the path in it.
 const VALUE_BYTES: usize = 512;

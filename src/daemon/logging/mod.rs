@@ -22,8 +22,8 @@ use self::line::Line;
 use self::repeats::{Repeats, Verdict};
 use self::writer::{Held, Writer};
 use super::{Exit, Failure};
-use crate::base::Clock;
-use crate::host::SystemClock;
+use skep_client::machine::SystemClock;
+use skep_core::base::Clock;
 
 /// How long the last lines may take at the end.
 const LAST_LINES: Duration = Duration::from_secs(2);

@@ -23,7 +23,7 @@ fn told(verdict: Verdict) -> Option<Line> {
 }
 
 fn text(line: &Line) -> String {
-    let text = line.render(crate::base::Stamp(1));
+    let text = line.render(skep_core::base::Stamp(1));
     text.split_once("WARN ").or_else(|| text.split_once("INFO ")).expect("a level").1.trim().into()
 }
 

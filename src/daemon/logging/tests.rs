@@ -3,8 +3,8 @@
 use tracing::subscriber::with_default;
 
 use super::*;
-use crate::base::Stamp;
-use crate::base::inert::steers;
+use skep_core::base::Stamp;
+use skep_core::base::inert::steers;
 
 /// The lines of what `log` logs.
 fn shown(format: LogFormat, filter: &str, log: impl FnOnce()) -> Vec<String> {

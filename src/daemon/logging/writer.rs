@@ -15,7 +15,7 @@ use tracing::Level;
 use super::LogFormat;
 use super::line::Line;
 use super::repeats::Repeats;
-use crate::base::Clock;
+use skep_core::base::Clock;
 
 /// Lines that wait to be written; a line has 4 KiB at most.
 const QUEUE: usize = 1_024;
@@ -151,7 +151,7 @@ fn to_stderr(mut bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::SystemClock;
+    use skep_client::machine::SystemClock;
 
     fn held() -> Held {
         let repeats = Arc::new(Mutex::new(Repeats::default()));

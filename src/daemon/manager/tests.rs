@@ -3,15 +3,15 @@
 mod fixture;
 
 use super::*;
-use crate::base::{Fingerprint, Key32, NodeId, Stamp};
-use crate::ca::{CertificateRole, JoinToken, PrivateKey, key_digest, verify_chain};
-use crate::seal::KeyFileHeader;
-use crate::transport::read_problem;
-use crate::wire::api;
 use fixture::{Fixture, Founded, exit_of, until};
+use skep_client::ca::{CertificateRole, JoinToken, PrivateKey, key_digest, verify_chain};
+use skep_client::transport::read_problem;
+use skep_core::base::{Fingerprint, Key32, NodeId, Stamp};
+use skep_core::seal::KeyFileHeader;
+use skep_core::wire::api;
 
 fn clock() -> Stamp {
-    use crate::base::Clock;
+    use skep_core::base::Clock;
     SystemClock.now()
 }
 
@@ -413,7 +413,7 @@ async fn a_process_unlocks_itself_serves_and_ends_as_it_is_told() {
     let folder = fixture.folder().to_owned();
     let left = fixture.stop().await;
     let file = folder.join("unlock.key");
-    let mut disk = crate::base::Disk::create(&RealDisk, &file).expect("made, 0600");
+    let mut disk = skep_core::base::Disk::create(&RealDisk, &file).expect("made, 0600");
     disk.write_at(0, founded.unlock_key.text().expose()).expect("written");
 
     let (terminator, shutdown) = Shutdown::by_hand();
@@ -445,7 +445,7 @@ async fn a_wrong_unlock_key_file_is_bad_configuration() {
     let left = fixture.stop().await;
     let file = folder.join("unlock.key");
     let stranger = UnlockKey::draw(&mut *os_dice(), founded.unlock_key.fingerprint());
-    let mut disk = crate::base::Disk::create(&RealDisk, &file).expect("made, 0600");
+    let mut disk = skep_core::base::Disk::create(&RealDisk, &file).expect("made, 0600");
     disk.write_at(0, stranger.text().expose()).expect("written");
     let (_terminator, shutdown) = Shutdown::by_hand();
     let failure = live(config(&folder, Some(file)), ManagerPlaces::default(), shutdown)

@@ -14,9 +14,9 @@ use tonic::{Code, Status};
 
 use super::budget::{Taken, Ticket};
 use super::table::Row;
-use crate::base::limits;
 use crate::manager::problem::Problem;
-use crate::transport::problem_status;
+use skep_client::transport::problem_status;
+use skep_core::base::limits;
 
 /// Bytes before a message in gRPC: whether it is compressed, and its length.
 const PREFIX: usize = 5;

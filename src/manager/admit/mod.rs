@@ -42,8 +42,8 @@ use super::lifecycle::Manager;
 use super::policy::Who;
 use super::problem::Problem;
 use super::running::Running;
-use crate::ca::CertificateRole;
-use crate::transport::{Caller, caller, local_caller};
+use skep_client::ca::CertificateRole;
+use skep_client::transport::{Caller, caller, local_caller};
 
 pub(super) use self::table::{ACT as ACT_BYTES, AGENT as AGENT_BYTES};
 
@@ -247,7 +247,7 @@ fn by_certificate(role: CertificateRole) -> Who {
     match role {
         CertificateRole::Manager(_) => Who::Manager,
         CertificateRole::Worker(_) => Who::Worker,
-        CertificateRole::Operator(_) => Who::Operator(crate::domain::OperatorRole::Viewer),
+        CertificateRole::Operator(_) => Who::Operator(skep_core::domain::OperatorRole::Viewer),
     }
 }
 

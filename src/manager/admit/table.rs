@@ -1,8 +1,8 @@
 //! Every method that a manager serves: what the policy calls it, and how large it may
 //! be. What is not in this table is not served.
 
-use crate::base::limits;
 use crate::manager::policy::Method;
+use skep_core::base::limits;
 
 const KIB: usize = 1024;
 /// Bytes of a request that says at most whom or what it is about.
@@ -125,8 +125,8 @@ mod tests {
 
     #[test]
     fn every_method_of_the_proto_files_has_one_row() {
-        let api = methods(include_str!("../../wire/proto/api.proto"));
-        let raft = methods(include_str!("../../wire/proto/raft.proto"));
+        let api = methods(include_str!("../../../crates/core/src/wire/proto/api.proto"));
+        let raft = methods(include_str!("../../../crates/core/src/wire/proto/raft.proto"));
         let mut wanted: Vec<String> = api.into_iter().chain(raft).collect();
         let shape = |row: &Row| format!("{}{}", row.path, if row.stream { " stream" } else { "" });
         let mut found: Vec<String> = TABLE.iter().map(shape).collect();

@@ -25,8 +25,8 @@ use super::phase::Needs;
 use super::policy::Method;
 use super::problem::Problem;
 use super::running::Running;
-use crate::transport::rpc::api::control_server::{Control, ControlServer};
-use crate::wire::api;
+use skep_client::transport::rpc::api::control_server::{Control, ControlServer};
+use skep_core::wire::api;
 
 pub(super) use onward::Onward;
 pub(super) use status::reachable;

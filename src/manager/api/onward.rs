@@ -17,9 +17,9 @@ use super::super::caller::{Admitted, Behalf};
 use super::super::peers::PeerClient;
 use super::super::problem::Problem;
 use super::super::running::Running;
-use crate::base::{NodeId, limits};
-use crate::transport::read_problem;
-use crate::wire::api;
+use skep_client::transport::read_problem;
+use skep_core::base::{NodeId, limits};
+use skep_core::wire::api;
 
 /// How long the leader may take: an act is decided within its deadline.
 const ANSWER: Duration = Duration::from_millis(limits::DEADLINE_MS + 5_000);

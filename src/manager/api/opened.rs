@@ -2,9 +2,9 @@
 
 use super::super::problem::Problem;
 use super::super::running::Running;
-use crate::domain::NotOne;
-use crate::wire::api;
-use crate::wire::convert::{Position, dropped_reads, opened_of, read_id, read_view};
+use skep_core::domain::NotOne;
+use skep_core::wire::api;
+use skep_core::wire::convert::{Position, dropped_reads, opened_of, read_id, read_view};
 
 /// Records on a page; the longest ones fit into a message.
 const PAGE: usize = 1_000;

@@ -14,11 +14,13 @@ use super::super::join::recipient_views;
 use super::super::problem::Problem;
 use super::super::running::Running;
 use super::status::manager_status;
-use crate::base::{BadId, NodeId, Revision, ServiceId, limits};
-use crate::domain::{NotOne, Refusal, State, node_by, nodes_of, secret_by, service_by, token_by};
 use crate::manager::Seen;
-use crate::wire::api;
-use crate::wire::convert::{self, node_view, read_id, secret_view, service_view, token_view};
+use skep_core::base::{BadId, NodeId, Revision, ServiceId, limits};
+use skep_core::domain::{
+    NotOne, Refusal, State, node_by, nodes_of, secret_by, service_by, token_by,
+};
+use skep_core::wire::api;
+use skep_core::wire::convert::{self, node_view, read_id, secret_view, service_view, token_view};
 
 /// Things on a page.
 const PAGE: usize = 1_000;
@@ -331,7 +333,7 @@ fn shorten(names: &mut Vec<String>, whole: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::SecretId;
+    use skep_core::base::SecretId;
     use std::collections::BTreeMap;
 
     fn view(id: SecretId, bytes: usize) -> api::SecretView {

@@ -8,10 +8,11 @@ use super::super::phase::{Phase, Word};
 use super::super::running::Running;
 use super::reads::why;
 use super::warnings;
-use crate::base::{NodeId, Stamp};
 use crate::consensus::{Leadership, Member};
-use crate::domain::State;
-use crate::wire::{api, convert};
+use skep_client::ca::certificate_ends;
+use skep_core::base::NodeId;
+use skep_core::domain::State;
+use skep_core::wire::{api, convert};
 
 /// A voter that has not answered for so long is out of reach.
 const CONTACT_MS: u64 = 3_000;
@@ -139,7 +140,7 @@ fn unlocked(running: &Running, reply: &mut api::StatusReply) {
         of_state(state, core.node, reply);
         reply.voters = members.iter().map(|member| voter(state, member, seen.leader)).collect();
         let cluster = state.cluster.as_ref()?;
-        Some((end_of(&cluster.issuing), end_of(&cluster.root)))
+        Some((certificate_ends(&cluster.issuing), certificate_ends(&cluster.root)))
     });
     for (voter, member) in reply.voters.iter_mut().zip(&members) {
         voter.version = if member.node == core.node {
@@ -219,13 +220,6 @@ fn tolerates(seen: &Leadership, members: &[Member]) -> i32 {
     let in_reach = |member: &&Member| Some(member.node) == seen.leader || reachable(member);
     let reached = voters.filter(in_reach).count();
     i32::try_from(reached.saturating_sub(all / 2 + 1)).unwrap_or(i32::MAX)
-}
-
-/// When a certificate (DER) ends.
-fn end_of(certificate: &[u8]) -> Option<Stamp> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
-    Some(Stamp(seconds.saturating_mul(1000)))
 }
 
 fn count(number: usize) -> u64 {

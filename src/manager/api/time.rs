@@ -4,9 +4,9 @@ use super::super::caller::Admitted;
 use super::super::clocks;
 use super::super::problem::Problem;
 use super::super::running::Running;
-use crate::base::RequestId;
-use crate::wire::api;
-use crate::wire::convert::read_id;
+use skep_core::base::RequestId;
+use skep_core::wire::api;
+use skep_core::wire::convert::read_id;
 
 /// Sets it back, where it is ahead and the managers agree on what time it is.
 pub(super) async fn reset(

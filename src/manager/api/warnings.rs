@@ -7,10 +7,10 @@ use super::super::problem::{Problem, span};
 use super::super::running::Running;
 use super::super::steady::Doubt;
 use super::super::unlock::unfinished;
-use crate::base::{Stamp, limits};
 use crate::consensus::{Behind, Standing};
-use crate::domain::State;
-use crate::wire::api;
+use skep_core::base::{Stamp, limits};
+use skep_core::domain::State;
+use skep_core::wire::api;
 
 /// Bytes free below which a manager's disk is nearly full.
 const DISK_LOW_BYTES: u64 = 512 * 1024 * 1024;

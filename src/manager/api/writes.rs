@@ -10,12 +10,12 @@ use super::super::policy::{Kind, Method, Resource};
 use super::super::problem::Problem;
 use super::super::removal::{self, manager_removed};
 use super::super::running::Running;
-use crate::base::{BoxedKey, NodeId, RequestId, SecretId, Stamp, TokenId, limits};
-use crate::ca::JoinToken;
-use crate::domain::{Act, Change, NewVersion, NodeRole, Outcome, Refusal, State, Token};
-use crate::seal::{SealError, ValueContext};
-use crate::wire::api;
-use crate::wire::convert::{read_change, read_id, read_labels, read_role, write_changed};
+use skep_client::ca::JoinToken;
+use skep_core::base::{BoxedKey, NodeId, RequestId, SecretId, Stamp, TokenId, limits};
+use skep_core::domain::{Act, Change, NewVersion, NodeRole, Outcome, Refusal, State, Token};
+use skep_core::seal::{SealError, ValueContext};
+use skep_core::wire::api;
+use skep_core::wire::convert::{read_change, read_id, read_labels, read_role, write_changed};
 
 /// How long a join token lasts if nobody says.
 const TTL_MS: u64 = 24 * 3_600_000;
@@ -290,8 +290,9 @@ async fn rotate(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Fingerprint;
-    use crate::manager::testing::{NOW, Seeded};
+    use crate::manager::testing::NOW;
+    use skep_core::base::Fingerprint;
+    use skep_core::base::testing::Seeded;
 
     fn asked(change: impl FnOnce(&mut api::CreateTokenRequest)) -> Result<Token, Problem> {
         let drawn = JoinToken::draw(&mut Seeded::new(1), Fingerprint([1; 32]));

@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::Shared;
 use super::session::exposed_of;
 use super::table::Live;
-use crate::base::{BootTime, NodeId, RequestId, ServiceId};
-use crate::domain::{Act, Actor, Applied, Confirmation, Refusal};
 use crate::manager::core::Unproposed;
+use skep_core::base::{BootTime, NodeId, RequestId, ServiceId};
+use skep_core::domain::{Act, Actor, Applied, Confirmation, Refusal};
 
 /// Pairs in one proposal.
 const PAIRS: usize = 4_096;

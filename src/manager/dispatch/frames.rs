@@ -6,10 +6,10 @@ use prost::Message;
 
 use super::ledger::Refused;
 use super::step::Delta;
-use crate::base::{SecretId, VersionId};
-use crate::domain::Version;
-use crate::wire::api;
-use crate::wire::convert::write_set;
+use skep_core::base::{SecretId, VersionId};
+use skep_core::domain::Version;
+use skep_core::wire::api;
+use skep_core::wire::convert::write_set;
 
 /// Bytes to which a message is filled: with one value more it stays below 2 MiB.
 const FILL_BYTES: usize = 1_500_000;

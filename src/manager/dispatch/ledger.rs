@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::step::{Delta, Gate, Has, Known, Step, step};
 use super::wanted::{Due, Wanted};
-use crate::base::{BootTime, NodeId, Revision, ServiceId};
-use crate::domain::{Confirmation, Exposure};
+use skep_core::base::{BootTime, NodeId, Revision, ServiceId};
+use skep_core::domain::{Confirmation, Exposure};
 
 /// Milliseconds until a set that failed for now is sent again; doubled each time.
 const RETRY_MS: u64 = 1_000;

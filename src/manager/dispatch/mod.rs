@@ -37,11 +37,11 @@ pub use self::watchers::TooMany;
 use super::Core;
 use super::admit::{AGENT_BYTES, Gate};
 use super::caller::Admitted;
-use crate::base::{NodeId, Revision, ServiceId, Stamp};
 use crate::consensus::Leadership;
-use crate::domain::{Actor, Fact, nodes_touched};
-use crate::transport::rpc::api::delivery_server::DeliveryServer;
-use crate::wire::api;
+use skep_client::transport::rpc::api::delivery_server::DeliveryServer;
+use skep_core::base::{NodeId, Revision, ServiceId, Stamp};
+use skep_core::domain::{Actor, Fact, nodes_touched};
+use skep_core::wire::api;
 
 /// Reports of opens that a node may hand in within a second.
 const REPORTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);

@@ -11,17 +11,17 @@ use super::Shared;
 use super::ledger::Misbehaved;
 use super::session::{self, Agent};
 use super::table::Cut;
-use crate::base::NodeId;
 use crate::consensus::ProposeError;
-use crate::domain::{Act, Actor, Change, NodeRole, Refusal, State};
 use crate::manager::caller::Admitted;
 use crate::manager::core::Unproposed;
 use crate::manager::policy::Method;
 use crate::manager::problem::Problem;
-use crate::transport::rpc::api::delivery_server::Delivery;
-use crate::transport::{Caller, caller, problem_status as problem};
-use crate::wire::api;
-use crate::wire::convert::read_opened;
+use skep_client::transport::rpc::api::delivery_server::Delivery;
+use skep_client::transport::{Caller, caller, problem_status as problem};
+use skep_core::base::NodeId;
+use skep_core::domain::{Act, Actor, Change, NodeRole, Refusal, State};
+use skep_core::wire::api;
+use skep_core::wire::convert::read_opened;
 
 /// Messages on their way to one agent: the next waits until it has taken these.
 const UNDER_WAY: usize = 2;

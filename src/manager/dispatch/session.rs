@@ -15,12 +15,12 @@ use super::service::Ending;
 use super::step::Has;
 use super::table::{Full, Live};
 use super::{Seen, pairs_of};
-use crate::base::{BootTime, Dice, NodeId, SecretId, ServiceId, VersionId, limits};
 use crate::consensus::Leadership;
-use crate::domain::{Exposure, State, Version};
 use crate::manager::NoKey;
-use crate::seal::{SessionHalf, SessionKey, ValueContext};
-use crate::wire::api;
+use skep_core::base::{BootTime, Dice, NodeId, SecretId, ServiceId, VersionId, limits};
+use skep_core::domain::{Exposure, State, Version};
+use skep_core::seal::{SessionHalf, SessionKey, ValueContext};
+use skep_core::wire::api;
 
 /// How long a node may take to say hello.
 const HELLO: Duration = Duration::from_secs(5);

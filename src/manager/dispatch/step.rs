@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::wanted::{Due, Wanted};
-use crate::base::{Revision, SecretId, ServiceId, VersionId};
-use crate::domain::Version;
-use crate::wire::api;
+use skep_core::base::{Revision, SecretId, ServiceId, VersionId};
+use skep_core::domain::Version;
+use skep_core::wire::api;
 
 /// Bytes of values in one push, unless its one service alone brings more: the
 /// agent keeps them until the push is whole.

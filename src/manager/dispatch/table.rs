@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use super::Seen;
 use super::ledger::Ledger;
-use crate::base::{NodeId, Revision, ServiceId, Stamp};
+use skep_core::base::{NodeId, Revision, ServiceId, Stamp};
 
 /// Pairs that ended lately and are remembered for those who wait for that.
 const ENDED: usize = 10_000;

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::step::Known;
-use crate::base::{NodeId, Revision, ServiceId, VersionId};
-use crate::domain::{Availability, FileAssignment, ServiceSet, State, assignments, placed};
-use crate::wire::api;
-use crate::wire::convert::write_placed;
+use skep_core::base::{NodeId, Revision, ServiceId, VersionId};
+use skep_core::domain::{Availability, FileAssignment, ServiceSet, State, assignments, placed};
+use skep_core::wire::api;
+use skep_core::wire::convert::write_placed;
 
 /// One service's set with what is derived from it.
 #[derive(Clone, Debug, PartialEq, Eq)]

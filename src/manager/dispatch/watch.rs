@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 
 use super::Shared;
 use super::ledger::Standing;
-use crate::base::{NodeId, Revision, ServiceId, Stamp};
-use crate::domain::{Activation, Availability, NodeRole, State, is_due};
-use crate::wire::api;
+use skep_core::base::{NodeId, Revision, ServiceId, Stamp};
+use skep_core::domain::{Activation, Availability, NodeRole, State, is_due};
+use skep_core::wire::api;
 
 /// Looking takes at most one part in this many of a waiting task's time.
 const SHARE: u32 = 4;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::domain::Actor;
+use skep_core::domain::Actor;
 
 /// Calls of one caller that wait at once: a CI job that changes many things side by side.
 const WATCHES_OF_ONE: usize = 64;
@@ -109,7 +109,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{NodeId, OperatorId};
+    use skep_core::base::{NodeId, OperatorId};
 
     fn operator(n: u8) -> Actor {
         Actor::Operator(OperatorId::from_bytes([n; 16]))

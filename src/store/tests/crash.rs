@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use super::super::testing::{FaultyDisk, Lost, options};
 use super::{Act, Log, Said, act, queue, said, script, written};
-use crate::base::Disk;
 use crate::store::StoreError;
+use skep_core::base::Disk;
 
 /// The states that a log may be in after `acts` of which the first `acknowledged`
 /// were durable: one for each act, and one for each entry of a torn append.

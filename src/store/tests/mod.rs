@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::testing::{FaultyDisk, options};
 use super::{Done, Entry, Log, LogId, StoreError, Vote};
-use crate::base::NodeId;
+use skep_core::base::NodeId;
 
 /// One act, as a test writes it down.
 #[derive(Clone, Debug, PartialEq)]

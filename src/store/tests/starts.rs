@@ -2,8 +2,8 @@
 
 use super::super::testing::{FaultyDisk, Lost, options};
 use super::{Act, Log, Said, act, said, script, waiting, written};
-use crate::base::NodeId;
 use crate::store::{Incarnation, LogId, Memory, PEERS, Renewal, StoreError};
+use skep_core::base::NodeId;
 
 fn start(number: u64) -> Incarnation {
     Incarnation { number, born: 1, mark: number * 3 }

@@ -4,8 +4,8 @@
 use super::super::record::{FRAME, Record};
 use super::super::testing::{FaultyDisk, Lost, dice, options};
 use super::{Act, Log, act, said, script, written};
-use crate::base::{Disk, NodeId};
 use crate::store::{Keys, StoreError, Vote};
+use skep_core::base::{Disk, NodeId};
 
 const FIRST: &str = "/d/log/0000000000000001.seg";
 
@@ -163,13 +163,13 @@ async fn another_managers_segment_is_named() {
     log.close().await;
     let mut other = options(&disk);
     let node = NodeId::from_bytes([1; 16]);
-    let cluster = crate::base::ClusterId::from_bytes(*b"0123456789abcdef");
+    let cluster = skep_core::base::ClusterId::from_bytes(*b"0123456789abcdef");
     let deks = vec![super::super::testing::dek()];
     other.keys = std::sync::Arc::new(Keys::new(cluster, node, deks).expect("a key"));
     let error = Log::open(other).expect_err("another manager's");
     assert!(error.to_string().contains("another manager"), "{error}");
     let mut other = options(&disk);
-    let deks = vec![crate::seal::Dek::draw(&mut *dice())];
+    let deks = vec![skep_core::seal::Dek::draw(&mut *dice())];
     let node = NodeId::from_bytes(*b"fedcba9876543210");
     other.keys = std::sync::Arc::new(Keys::new(cluster, node, deks).expect("a key"));
     let error = Log::open(other).expect_err("another key");
@@ -191,9 +191,9 @@ async fn forged_records_are_never_accepted() {
     log.close().await;
     let bytes = crashed.bytes(FIRST);
     let records = offsets(&bytes);
-    let dek = crate::seal::Dek::draw(&mut *dice());
-    let place = crate::seal::SegmentPlace {
-        cluster: crate::base::ClusterId::from_bytes(*b"0123456789abcdef"),
+    let dek = skep_core::seal::Dek::draw(&mut *dice());
+    let place = skep_core::seal::SegmentPlace {
+        cluster: skep_core::base::ClusterId::from_bytes(*b"0123456789abcdef"),
         node: NodeId::from_bytes(*b"fedcba9876543210"),
         kind: b'L',
         number: 1,

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use cluster_tests::rpc::identity;
 use cluster_tests::{Cluster, DEADLINE, Flood, rack, until};
-use skep::host::SystemClock;
-use skep::transport::ClientTls;
+use skep_client::machine::SystemClock;
+use skep_client::transport::ClientTls;
 
 use super::{Row, Size, VALUE};
 

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use cluster_tests::{Client, Cluster, DEADLINE, Manager, processes_of, secret_id, until};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
-use skep::base::{SecretBytes, ServiceId};
 use skep::cli::Operator;
-use skep::domain::{Change, Grant};
+use skep_core::base::{SecretBytes, ServiceId};
+use skep_core::domain::{Change, Grant};
 
 /// How much is measured.
 struct Size {

@@ -4,8 +4,8 @@ use parking_lot::RwLock;
 use zeroize::Zeroize;
 
 use super::super::super::vault::FileSpec;
-use crate::base::{Dice, SecretBytes, limits};
-use crate::seal::{SHELF_OVERHEAD, SealError, ShelfKey};
+use skep_core::base::{Dice, SecretBytes, limits};
+use skep_core::seal::{SHELF_OVERHEAD, SealError, ShelfKey};
 
 /// Plaintext bytes of a piece: what a read opens beyond what it asked for is bounded by it.
 const PIECE: usize = 64 * 1024;

@@ -7,8 +7,8 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt;
 
 use super::super::super::vault::{Party, Workload};
-use crate::base::{limits, shows_itself};
-use crate::domain::{Owner, Reader};
+use skep_core::base::{limits, shows_itself};
+use skep_core::domain::{Owner, Reader};
 
 /// Ancestors looked at for a caller whose namespace isn't known: a command that makes a
 /// namespace of its own rarely stands deeper.

@@ -28,9 +28,9 @@ use super::super::vault::{Guests, Reads};
 use super::calls::run;
 use super::error::MountError;
 use super::{files, system};
-use crate::base::{Clock, Dice};
 use server::Server;
 pub(super) use share::{Acting, Share};
+use skep_core::base::{Clock, Dice};
 
 /// The kernel's way to this process.
 const DEVICE: &str = "/dev/fuse";

@@ -19,7 +19,7 @@ use super::content::{Content, READ_MOST};
 use super::gate::Caller;
 use super::share::Share;
 use super::tree::{Begin, Kind, Node, Tree, TreeError};
-use crate::base::Stamp;
+use skep_core::base::Stamp;
 
 /// How long the kernel may remember names and attributes. Whatever changes them goes
 /// through the kernel, so they are never out of date.

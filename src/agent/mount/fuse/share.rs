@@ -14,9 +14,9 @@ use super::Needs;
 use super::content::{self, Content};
 use super::gate::{self, Caller};
 use super::tree::{Kind, ROOT, Tree};
-use crate::base::{SecretBytes, ServiceId, Stamp};
-use crate::domain::{Opened, Owner, Reader};
-use crate::seal::ShelfKey;
+use skep_core::base::{SecretBytes, ServiceId, Stamp};
+use skep_core::domain::{Opened, Owner, Reader};
+use skep_core::seal::ShelfKey;
 
 /// Everything that is shown, whoever asks for it.
 pub(in crate::agent::mount) struct Share {

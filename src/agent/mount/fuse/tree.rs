@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::content::Content;
-use crate::base::{ServiceId, Stamp};
+use skep_core::base::{ServiceId, Stamp};
 
 /// The number of the first folder.
 pub(super) const ROOT: u64 = 1;

@@ -6,10 +6,10 @@
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {
         mod tmpfs {
-            $(#[test] fn $name() { super::$name(crate::domain::MountKind::Tmpfs); })*
+            $(#[test] fn $name() { super::$name(skep_core::domain::MountKind::Tmpfs); })*
         }
         mod fuse {
-            $(#[test] fn $name() { super::$name(crate::domain::MountKind::Fuse); })*
+            $(#[test] fn $name() { super::$name(skep_core::domain::MountKind::Fuse); })*
         }
     };
 }
@@ -29,8 +29,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::agent::vault::{FileSpec, Guests, Reads};
-use crate::base::{Clock, Dice, SecretId, Stamp, VersionId};
-use crate::domain::{MountKind, OfflinePolicy, Owner};
+use skep_core::base::{Clock, Dice, SecretId, Stamp, VersionId};
+use skep_core::domain::{MountKind, OfflinePolicy, Owner};
 
 pub(super) const START: BootTime = BootTime(1_000_000);
 /// The service that most tests need only one of.
@@ -41,7 +41,7 @@ struct Thrown;
 
 impl Dice for Thrown {
     fn fill(&mut self, into: &mut [u8]) {
-        getrandom::fill(into).unwrap();
+        skep_client::machine::OsDice.fill(into);
     }
 }
 

@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 
 use super::*;
 use crate::agent::vault::{Member, Workload};
-use crate::base::NodeId;
-use crate::domain::{Opened, Reader};
+use skep_core::base::NodeId;
+use skep_core::domain::{Opened, Reader};
 
 /// The records that wait.
 fn noted(fixture: &Fixture) -> Vec<Opened> {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::super::*;
-use crate::base::{BootTime, Epoch, NodeId, Revision, ServiceId};
-use crate::wire::api;
+use skep_core::base::{BootTime, Epoch, NodeId, Revision, ServiceId};
+use skep_core::wire::api;
 
 pub(super) const WEB: ServiceId = ServiceId::from_bytes([1; 16]);
 pub(super) const DB: ServiceId = ServiceId::from_bytes([2; 16]);

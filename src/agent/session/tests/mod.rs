@@ -5,9 +5,9 @@ mod bench;
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::base::{BootTime, Epoch, Revision, ServiceId};
-use crate::wire::api;
 use bench::*;
+use skep_core::base::{BootTime, Epoch, Revision, ServiceId};
+use skep_core::wire::api;
 
 #[test]
 fn a_push_is_acknowledged_only_after_its_job() {

@@ -8,24 +8,25 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::base::{
+use crate::daemon::data_dir::bind;
+use crate::host::RealDisk;
+use crate::manager::{End, FolderError, LocalRules, Manager, OpenError, Setup, control};
+use skep_client::ca::{JoinToken, PrivateKey, Root, certificate_request};
+use skep_client::machine::{SystemClock, os_dice};
+use skep_client::transport::rpc::api::control_client::ControlClient;
+use skep_client::transport::rpc::api::membership_client::MembershipClient;
+use skep_client::transport::{
+    ClientTls, Credentials, Expect, connect, connect_local, read_problem, serve_local,
+};
+use skep_core::base::{
     BootTime, Clock, ClusterId, Fingerprint, Labels, NodeId, RequestId, SecretBytes, SecretId,
     Stamp, VersionId,
 };
-use crate::ca::{JoinToken, PrivateKey, Root, certificate_request};
-use crate::daemon::data_dir::bind;
-use crate::domain::{Change, NewVersion};
-use crate::host::{RealDisk, SystemClock, os_dice};
-use crate::manager::{End, FolderError, LocalRules, Manager, OpenError, Setup, control};
-use crate::seal::{
+use skep_core::domain::{Change, NewVersion};
+use skep_core::seal::{
     DataKey, KeyFileHeader, SealedToRecipients, UnlockKey, ValueContext, seal_value,
 };
-use crate::transport::rpc::api::control_client::ControlClient;
-use crate::transport::rpc::api::membership_client::MembershipClient;
-use crate::transport::{
-    ClientTls, Credentials, Expect, connect, connect_local, read_problem, serve_local,
-};
-use crate::wire::{api, convert::write_change};
+use skep_core::wire::{api, convert::write_change};
 
 const SECONDS: Duration = Duration::from_secs(10);
 /// For what a manager does by itself every few seconds.
@@ -67,7 +68,7 @@ pub(super) fn setup(data: &Path) -> Setup {
         clock: Arc::new(SystemClock),
         dice: os_dice,
         disk: Arc::new(RealDisk),
-        places: crate::base::ManagerPlaces::default(),
+        places: skep_core::base::ManagerPlaces::default(),
     }
 }
 

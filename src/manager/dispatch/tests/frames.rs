@@ -5,8 +5,8 @@ use prost::Message;
 use super::super::frames::{NoValue, frames};
 use super::super::step::{Gate, Known, step};
 use super::{due, due_of, file, service, version_id, wanted};
-use crate::wire::api;
-use crate::wire::api::from_leader::Of;
+use skep_core::wire::api;
+use skep_core::wire::api::from_leader::Of;
 
 const TWO_MIB: usize = 2 * 1024 * 1024;
 

@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::ledger::{Ledger, Recorded, Refused, Standing};
 use super::{due, has, service, wanted};
-use crate::base::{BootTime, NodeId, Revision, Stamp};
-use crate::domain::{Confirmation, Exposure};
+use skep_core::base::{BootTime, NodeId, Revision, Stamp};
+use skep_core::domain::{Confirmation, Exposure};
 
 const NOW: BootTime = BootTime(1_000);
 const NODE: NodeId = NodeId::from_bytes([9; 16]);
@@ -17,7 +17,7 @@ fn recorded(services: &[u8]) -> Recorded {
     }
 }
 
-fn behind(id: u8, at: u64) -> BTreeMap<crate::base::ServiceId, Exposure> {
+fn behind(id: u8, at: u64) -> BTreeMap<skep_core::base::ServiceId, Exposure> {
     let exposure = Exposure {
         since: Revision(1),
         began: Stamp(1),

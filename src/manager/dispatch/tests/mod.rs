@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use super::step::{Delta, Has};
 use super::wanted::{Due, Wanted};
-use crate::base::{Revision, SealedValue, SecretId, ServiceId, Stamp, VersionId, WrappedKey};
-use crate::domain::{
+use skep_core::base::{Revision, SealedValue, SecretId, ServiceId, Stamp, VersionId, WrappedKey};
+use skep_core::domain::{
     Activation, FileAssignment, MountKind, OfflinePolicy, Owner, ServiceSet, Version,
 };
 

@@ -11,8 +11,8 @@ use super::super::ledger::{Ledger, Recorded, Refused};
 use super::super::step::Delta;
 use super::super::wanted::{Due, Wanted};
 use super::{Agent, due, service, wanted};
-use crate::base::{BootTime, NodeId, Revision, ServiceId, Stamp};
-use crate::domain::{Confirmation, Exposure};
+use skep_core::base::{BootTime, NodeId, Revision, ServiceId, Stamp};
+use skep_core::domain::{Confirmation, Exposure};
 
 const NODE: NodeId = NodeId::from_bytes([9; 16]);
 

@@ -1,0 +1,29 @@
+//! How identity is issued and checked: root, issuing CA, leaves, join tokens,
+//! the operator's identity file.
+//!
+//! It deliberately opens no connection (`transport`) and keeps no list of who
+//! is a member (`domain`): a chain that ends in the root is necessary, not enough.
+//!
+//! Every key is Ed25519 and every chain has exactly three certificates: leaf,
+//! issuing CA, root. `docs/certificates.md` lists what stands in each.
+
+mod authority;
+mod chain;
+mod error;
+#[cfg(any(test, feature = "testing"))]
+pub mod fixtures;
+mod identity;
+mod key;
+mod pem;
+mod subject;
+#[cfg(test)]
+mod tests;
+mod token;
+
+pub use authority::{Issuer, Root};
+pub use chain::{Leaf, START_TOLERANCE_MS, certificate_ends, read_leaf, verify_chain};
+pub use error::CaError;
+pub use identity::{Identity, IdentityError};
+pub use key::{PrivateKey, certificate_request, key_digest, public_key_of_request};
+pub use subject::{CertificateRole, Subject};
+pub use token::{JoinToken, TokenError};

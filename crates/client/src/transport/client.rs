@@ -1,0 +1,196 @@
+//! Connecting to a manager.
+
+use std::future::ready;
+use std::io;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use rustls::{CertificateError, OtherError};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{Channel, Endpoint};
+
+use super::served::{HEADER_BYTES, KEEP_ALIVE, KEEP_ALIVE_ANSWER};
+use super::verify::{ANY_MANAGER, NotAccepted};
+use super::{ClientTls, Peer};
+use crate::ca::CertificateRole;
+use skep_core::base::NodeId;
+
+/// Bytes under way to us on one call.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+/// Bytes under way to us on a connection: a manager is trusted with the memory.
+const WINDOW: u32 = 4 * 1024 * 1024;
+/// Calls that wait for their turn on a channel.
+const QUEUE: usize = 256;
+
+/// Whom the caller expects to reach; the certificate must say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Any manager of the cluster.
+    AnyManager,
+    /// This manager.
+    Manager(NodeId),
+}
+
+impl Expect {
+    /// The name that the verifier is asked for.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::AnyManager => ANY_MANAGER.to_owned(),
+            Self::Manager(id) => CertificateRole::Manager(id).dns_name(),
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Name not resolved, refused, timed out, closed.
+    #[error("{address}: {source}")]
+    Unreachable {
+        /// What was tried.
+        address: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Reached, but not whom we expected, or it did not accept us.
+    #[error("{address}: {why}")]
+    Refused {
+        /// What was tried.
+        address: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl ConnectError {
+    /// Whether the manager was there and closed the connection: among many strangers that
+    /// is the lot of the oldest, and trying again helps.
+    #[must_use]
+    pub fn was_closed(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        let closed = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
+        matches!(self, Self::Unreachable { source, .. } if closed.contains(&source.kind()))
+    }
+}
+
+/// Connects to `host:port` within `timeout` and answers the channel and who is there.
+/// The handshake is done when this returns, and the manager has accepted our
+/// certificate; the channel does not reconnect.
+///
+/// # Errors
+/// [`ConnectError`].
+pub async fn connect(
+    address: &str,
+    tls: &ClientTls,
+    expect: Expect,
+    timeout: Duration,
+) -> Result<(Channel, Peer), ConnectError> {
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+    tokio::time::timeout(timeout, handshake(address, tls, expect))
+        .await
+        .unwrap_or_else(|_| Err(Failure::Io(late())))
+        .map_err(|failure| failure.at(address))
+}
+
+enum Failure {
+    Io(io::Error),
+    Refused(String),
+}
+
+impl Failure {
+    fn at(self, address: &str) -> ConnectError {
+        let address = address.to_owned();
+        match self {
+            Self::Io(source) => ConnectError::Unreachable { address, source },
+            Self::Refused(why) => ConnectError::Refused { address, why },
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// rustls reports through `io::Error`; what TLS says is a refusal.
+    fn from(error: io::Error) -> Self {
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match tls {
+            Some(error) => Self::Refused(reason(error)),
+            None => Self::Io(error),
+        }
+    }
+}
+
+/// What a TLS error means here.
+fn reason(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
+            match inner.downcast_ref::<NotAccepted>() {
+                Some(refused) => format!("not the expected manager: {refused}"),
+                None => "its certificate is not right".to_owned(),
+            }
+        }
+        rustls::Error::AlertReceived(alert) => {
+            format!("it does not accept our certificate or protocol (TLS alert {alert:?})")
+        }
+        other => format!("it does not speak our protocol ({other})"),
+    }
+}
+
+async fn handshake(
+    address: &str,
+    tls: &ClientTls,
+    expect: Expect,
+) -> Result<(Channel, Peer), Failure> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    // Only now: a hello is of one moment.
+    let (config, hello) =
+        tls.connection(expect).map_err(|error| Failure::Refused(reason(&error)))?;
+    let mut stream = BufReader::new(TlsConnector::from(config).connect(hello, stream).await?);
+    accepted(&mut stream).await?;
+    let (_, connection) = stream.get_ref().get_ref();
+    let chain = connection.peer_certificates().unwrap_or_default();
+    let peer = tls
+        .verifier
+        .manager(chain.iter(), &expect.name())
+        .map_err(|refused| Failure::Refused(format!("not the expected manager: {refused}")))?;
+    Ok((channel(stream).await?, peer))
+}
+
+/// Waits for the server's first bytes. In TLS 1.3 a client is done before the
+/// server has looked at its certificate; a server of ours speaks first, so
+/// that an answer means that we are accepted.
+async fn accepted(stream: &mut BufReader<TlsStream<TcpStream>>) -> io::Result<()> {
+    if stream.fill_buf().await?.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::ConnectionAborted,
+            "closed by the manager: it may be busy or stopping",
+        ));
+    }
+    Ok(())
+}
+
+/// A channel over this connection alone.
+pub(super) async fn channel<S>(stream: S) -> io::Result<Channel>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut only = Some(TokioIo::new(stream));
+    let connector = tower::service_fn(move |_| {
+        let closed = || io::Error::from(io::ErrorKind::NotConnected);
+        ready(only.take().ok_or_else(closed))
+    });
+    // The name is never resolved: the connector has its connection already.
+    Endpoint::from_static("http://manager.skep.internal")
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .http2_max_header_list_size(HEADER_BYTES)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_ANSWER)
+        .keep_alive_while_idle(true)
+        .buffer_size(QUEUE)
+        .connect_with_connector(connector)
+        .await
+        .map_err(io::Error::other)
+}

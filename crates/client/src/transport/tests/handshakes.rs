@@ -1,0 +1,152 @@
+//! Who is recognised as what.
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::*;
+use crate::ca::fixtures::{LEAF_MS, operator, worker};
+use crate::ca::{START_TOLERANCE_MS, read_leaf};
+use skep_core::base::NodeId;
+
+#[tokio::test]
+async fn both_sides_recognise_each_other() {
+    let authority = Authority::new(1);
+    let rig = Rig::manager(Bounds::default(), &authority).await;
+    for role in [manager(2), worker(3), operator(4)] {
+        let holder = authority.holder(role);
+        let tls = holder.client(&authority);
+        let expect = Expect::Manager(NodeId::from_bytes([1; 16]));
+        let (channel, peer) = rig.connect(&tls, expect).await.expect("a connection");
+        assert_eq!(peer.leaf().subject, authority.subject(manager(1)));
+        let leaf = read_leaf(&holder.chain[0]).expect("a leaf");
+        assert_eq!(who(channel).await, format!("{:?}", Caller::Peer(Peer::stand_in(leaf))));
+    }
+}
+
+#[tokio::test]
+async fn no_certificate_is_anonymous() {
+    let authority = Authority::new(1);
+    let rig = Rig::manager(Bounds::default(), &authority).await;
+    assert_eq!(rig.who(&anonymous(&authority)).await, "Anonymous");
+}
+
+#[tokio::test]
+async fn other_clusters_are_refused_both_ways() {
+    let (ours, other) = (Authority::new(1), Authority::new(2));
+    let rig = Rig::manager(Bounds::default(), &ours).await;
+    let holder = other.holder(worker(1));
+
+    // Their client doesn't accept our server.
+    let error = rig.connect(&holder.client(&other), Expect::AnyManager).await.expect_err("refused");
+    assert!(matches!(error, ConnectError::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("does not belong to the cluster"), "{error}");
+    // Our server doesn't accept their certificate, in a client that accepts ours.
+    let mixed = ClientTls::new(&holder.credentials(), ours.fingerprint(), clock_at(NOW));
+    let error = rig.connect(&mixed, Expect::AnyManager).await.expect_err("refused");
+    assert!(matches!(error, ConnectError::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("does not accept our certificate"), "{error}");
+    // And it goes on.
+    assert_eq!(rig.who(&anonymous(&ours)).await, "Anonymous");
+}
+
+#[tokio::test]
+async fn only_a_manager_serves() {
+    let authority = Authority::new(1);
+    for role in [worker(1), operator(1)] {
+        let own = authority.holder(role).credentials();
+        let tls = ServerTls::new(&own, authority.fingerprint(), clock_at(NOW));
+        let rig = Rig::with(Bounds::default(), tls).await;
+        let error = rig.connect(&anonymous(&authority), Expect::AnyManager).await;
+        let error = error.expect_err("refused");
+        assert!(error.to_string().contains("not a manager's"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn another_manager_than_expected_is_refused() {
+    let authority = Authority::new(1);
+    let rig = Rig::manager(Bounds::default(), &authority).await;
+    let tls = authority.holder(manager(2)).client(&authority);
+    let expect = Expect::Manager(NodeId::from_bytes([3; 16]));
+    let error = rig.connect(&tls, expect).await.expect_err("refused");
+    let found = NodeId::from_bytes([1; 16]).to_string();
+    assert!(error.to_string().contains(&found), "{error}");
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_recognised_as_such() {
+    let authority = Authority::new(1);
+    let server = authority.holder_from(manager(1), NOW.plus_ms(LEAF_MS)).credentials();
+    let clock = clock_at(NOW.plus_ms(LEAF_MS));
+    let tls = ServerTls::new(&server, authority.fingerprint(), clock.clone());
+    let rig = Rig::with(Bounds::default(), tls).await;
+    let holder = authority.holder(worker(5));
+    let client = ClientTls::new(&holder.credentials(), authority.fingerprint(), clock.clone());
+    let leaf = read_leaf(&holder.chain[0]).expect("a leaf");
+    assert_eq!(rig.who(&client).await, format!("{:?}", Caller::Expired(Peer::stand_in(leaf))));
+
+    // An expired server is no server, and a certificate from the future is nobody's.
+    *clock.0.lock() = NOW.plus_ms(2 * LEAF_MS);
+    let error = rig.connect(&client, Expect::AnyManager).await.expect_err("refused");
+    assert!(error.to_string().contains("expired"), "{error}");
+    *clock.0.lock() = NOW.plus_ms(LEAF_MS);
+    let late = NOW.plus_ms(LEAF_MS + 2 * START_TOLERANCE_MS);
+    let holder = authority.holder_from(worker(5), late);
+    let client = ClientTls::new(&holder.credentials(), authority.fingerprint(), clock);
+    let error = rig.connect(&client, Expect::AnyManager).await.expect_err("refused");
+    assert!(matches!(error, ConnectError::Refused { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn swapped_certificates_are_used_by_the_next_handshake() {
+    let authority = Authority::new(1);
+    let server = authority.holder(manager(1)).credentials();
+    let tls = ServerTls::new(&server, authority.fingerprint(), clock_at(NOW));
+    let rig = Rig::with(Bounds::default(), tls).await;
+    let client = authority.holder(worker(5)).credentials();
+    let tls = ClientTls::new(&client, authority.fingerprint(), clock_at(NOW));
+    let (before, peer_before) = rig.connect(&tls, Expect::AnyManager).await.expect("a connection");
+    let who_before = who(before.clone()).await;
+
+    let next = authority.holder(worker(5));
+    client.swap(&next.chain, &next.secret()).expect("its key");
+    let next_server = authority.holder(manager(1));
+    server.swap(&next_server.chain, &next_server.secret()).expect("its key");
+    let (after, peer_after) = rig.connect(&tls, Expect::AnyManager).await.expect("a connection");
+    let leaf = read_leaf(&next.chain[0]).expect("a leaf");
+    assert_eq!(who(after).await, format!("{:?}", Caller::Peer(Peer::stand_in(leaf))));
+    assert_ne!(peer_before.leaf().key, peer_after.leaf().key);
+    assert_eq!(who(before).await, who_before, "a live connection stays as it is");
+
+    let foreign = authority.holder(worker(5));
+    assert!(client.swap(&next.chain, &foreign.secret()).is_err());
+    assert!(client.swap(&next.chain[..2], &next.secret()).is_err());
+}
+
+/// A handshake without HTTP/2 above it.
+pub(super) async fn bare(rig: &Rig, tls: &ClientTls) -> TlsStream<TcpStream> {
+    let stream = TcpStream::connect(rig.address).await.expect("a connection");
+    let (config, name) = tls.connection(Expect::AnyManager).expect("a configuration");
+    TlsConnector::from(config).connect(name, stream).await.expect("a handshake")
+}
+
+#[tokio::test]
+async fn handshakes_are_full_and_post_quantum() {
+    let authority = Authority::new(1);
+    let rig = Rig::manager(Bounds::default(), &authority).await;
+    let tls = authority.holder(worker(1)).client(&authority);
+    for _ in 0..2 {
+        let mut stream = bare(&rig, &tls).await;
+        // Tickets would come before the first byte of HTTP/2.
+        stream.read_u8().await.expect("the server speaks first");
+        let (_, connection) = stream.get_ref();
+        assert_eq!(connection.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+        assert_eq!(connection.handshake_kind(), Some(rustls::HandshakeKind::Full));
+        let group = connection.negotiated_key_exchange_group().expect("a group");
+        assert_eq!(group.name(), rustls::NamedGroup::X25519MLKEM768);
+        assert_eq!(connection.alpn_protocol(), Some(&b"h2"[..]));
+        assert_eq!(connection.tls13_tickets_received(), 0);
+    }
+}

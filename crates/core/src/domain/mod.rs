@@ -1,0 +1,51 @@
+//! What the cluster knows and how it may change: a pure function.
+//!
+//! [`apply`] takes the state and one command and says what changed, or why not,
+//! the same on every replica. No clock, file, socket, task or random number is
+//! in here: time, ids and sealed keys travel in the command. It deliberately
+//! knows nothing of bytes on disk (`wire`, `store`), of keys (`seal`) or of who
+//! may ask (`manager::policy`).
+
+mod answers;
+mod apply;
+mod assignment;
+mod changes;
+mod command;
+mod draft;
+mod indexes;
+pub mod invariant;
+mod keep;
+mod lookup;
+mod opened;
+mod placement;
+mod places;
+mod record;
+mod refusal;
+mod spec;
+mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+mod weight;
+
+pub use apply::{Applied, LEVEL, always_admitted, apply};
+pub use assignment::{FileAssignment, ServiceSet, assignments, is_due, nodes_of, placed, set_of};
+pub use command::{
+    Act, Actor, Change, Changed, ChangedList, Command, Confirmation, Fact, Genesis, Join,
+    NewVersion, Outcome, Rekey,
+};
+pub use indexes::Indexes;
+pub use lookup::{NotOne, holders, node_by, nodes_touched, secret_by, service_by, token_by};
+pub use opened::{Lapsed, Opened, OpenedList, Reader, Reporter, Span};
+pub use placement::BadConstraint;
+pub use places::Places;
+pub use refusal::{Few, Refusal, words};
+pub use spec::{
+    Activation, Attribute, Constraint, Grant, MountKind, OfflinePolicy, Owner, Placement,
+    ServiceSpec,
+};
+pub use state::{
+    Answer, Availability, Cluster, ClusterKey, Exposure, NameIndex, Node, NodeRole, Nodes,
+    Operator, OperatorRole, Recipient, Secret, Service, State, Token, Version,
+};
