@@ -64,7 +64,9 @@ fn is_test(path: &Path) -> bool {
 
 /// A source text without its inline tests, which stand at the end.
 fn shipped(text: &str) -> &str {
-    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text)
+    let starts = ["mod", "pub(super) mod"].map(|how| format!("#[cfg(test)]\n{how} tests {{"));
+    let start = starts.iter().filter_map(|start| text.find(start)).min();
+    &text[..start.unwrap_or(text.len())]
 }
 
 /// Modules that a source text names by `crate::module`, with line numbers. Comments do not count.
@@ -242,4 +244,41 @@ fn every_line_of_the_log_is_a_named_event() {
     }
     assert_eq!(nameless("a();\ntracing::warn!(%why, \"no name\");"), [2]);
     assert!(nameless("info!(\n    event = \"started\", x);\n// warn!(a)\nmy_error!(b)").is_empty());
+}
+
+/// Ways to make a gRPC status without a problem in it.
+fn bare_statuses(text: &str) -> Vec<usize> {
+    const WAYS: [&str; 18] = [
+        "new",
+        "with_details",
+        "ok",
+        "cancelled",
+        "unknown",
+        "invalid_argument",
+        "deadline_exceeded",
+        "not_found",
+        "already_exists",
+        "permission_denied",
+        "resource_exhausted",
+        "failed_precondition",
+        "aborted",
+        "out_of_range",
+        "unimplemented",
+        "internal",
+        "unavailable",
+        "unauthenticated",
+    ];
+    let bare = |line: &&str| WAYS.iter().any(|way| line.contains(&format!("Status::{way}(")));
+    text.lines().enumerate().filter(|(_, line)| bare(line)).map(|(number, _)| number + 1).collect()
+}
+
+#[test]
+fn every_status_is_built_from_a_problem() {
+    let home = Path::new("transport/problem.rs");
+    for (path, text) in src().iter().filter(|(path, _)| !is_test(path) && *path != home) {
+        let found = bare_statuses(shipped(text));
+        assert!(found.is_empty(), "{} builds a bare status at {found:?}", path.display());
+    }
+    assert_eq!(bare_statuses("a();\nreturn Err(Status::internal(\"x\"));"), [2]);
+    assert!(bare_statuses("Status::from(problem); ExitStatus::from_raw(0)").is_empty());
 }

@@ -8,8 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use skep::cli::{Operator, Screen, Shell};
-use skep::daemon::{Exit, Failure};
-use skep_core::base::{BoxedKey, SecretBytes, SecretId, VersionId};
+use skep_core::base::{BoxedKey, Exit, Failure, SecretBytes, SecretId, VersionId};
 use skep_core::domain::Change;
 use skep_core::wire::api::{HolderView, SecretView, ServiceView};
 use tokio::runtime::Runtime;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
-use skep::daemon::Failure;
 use skep::daemon::dev::{self, Launcher, Member, Process};
+use skep_core::base::Failure;
 
 use super::process::{Ran, binary, mortal, run, status_of};
 use super::until;

@@ -10,7 +10,7 @@ use skep_client::ca::{
 };
 use skep_client::transport::rpc::api::membership_client::MembershipClient;
 use skep_client::transport::{ClientTls, ConnectError, Expect, connect, read_problem};
-use skep_core::base::{ClusterId, Disk, Name, NodeId, SecretBytes, Stamp};
+use skep_core::base::{ClusterId, Disk, Exit, Name, NodeId, SecretBytes, Stamp};
 use skep_core::seal::HelloKey;
 use skep_core::wire::api;
 
@@ -230,10 +230,10 @@ fn answered(status: &tonic::Status) -> Answered {
             return Answered::Elsewhere(problem.leader_addresses);
         }
         Some(problem) => (problem.text, problem.hint, problem.exit),
-        None => (status.message().to_owned(), String::new(), 0),
+        None => (status.message().to_owned(), String::new(), Exit::Refused),
     };
     // What a manager says about the application is final; about itself, it is not.
-    let about_us = matches!(exit, 0..=2)
+    let about_us = matches!(exit, Exit::Done | Exit::Refused | Exit::Usage)
         && matches!(
             status.code(),
             Code::PermissionDenied

@@ -15,7 +15,7 @@ use super::vault::Reads;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::rpc::api::delivery_client::DeliveryClient;
 use skep_client::transport::{ClientTls, ConnectError, Expect, Peer, connect, read_problem};
-use skep_core::base::{Clock, Dice, NodeId, ServiceId, Stamp};
+use skep_core::base::{Clock, Dice, Exit, NodeId, ServiceId, Stamp};
 use skep_core::seal::{SessionHalf, SessionKey};
 use skep_core::wire::api;
 use skep_core::wire::convert::write_opened;
@@ -34,10 +34,6 @@ const WAITING: usize = 16;
 const GATHER: Duration = Duration::from_millis(500);
 /// The answer to what is handed in, and how long to wait after none came.
 const HANDING_IN: Duration = Duration::from_secs(10);
-/// The status of a problem that says: this identity is no member any more.
-const EXIT_REMOVED: u32 = 24;
-/// The status of a problem that says: not here, or not now.
-const EXIT_UNREACHABLE: u32 = 3;
 
 /// What a node says of itself in a hello: shown to people, never used.
 #[derive(Clone, Debug, Default)]
@@ -370,10 +366,10 @@ pub(super) fn cause_of(status: &Status) -> Cause {
             _ => Cause::Lost(format!("the session ended: {}", status.message())),
         };
     };
-    if problem.exit == EXIT_REMOVED {
+    if problem.exit == Exit::IdentityEnded {
         return Cause::Removed(refused_of(status));
     }
-    if problem.exit == EXIT_UNREACHABLE && !problem.leader_addresses.is_empty() {
+    if problem.is_elsewhere() {
         return Cause::NotLeader(problem.leader_addresses);
     }
     match status.code() {
@@ -387,24 +383,19 @@ pub(super) fn cause_of(status: &Status) -> Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skep_client::transport::problem_status;
-    use tonic::Code;
+    use skep_client::transport::Problem;
 
     #[test]
     fn statuses_are_told_apart() {
-        let leader = ["b:1".to_owned()];
+        let of = |problem: Problem| cause_of(&problem.into());
+        let leader = vec!["b:1".to_owned()];
         let id = NodeId::from_bytes([1; 16]);
-        let not_leader =
-            problem_status(Code::Unavailable, 3, "not the leader", "", Some((id, &leader)));
-        assert_eq!(cause_of(&not_leader), Cause::NotLeader(leader.to_vec()));
-        let nobody = problem_status(Code::Unavailable, 3, "no leader", "", None);
-        assert_eq!(cause_of(&nobody), Cause::Lost("no leader".to_owned()));
-        let removed = problem_status(Code::PermissionDenied, 24, "removed", "join again", None);
-        assert!(
-            matches!(cause_of(&removed), Cause::Removed(refused) if refused.hint == "join again")
-        );
-        let denied = problem_status(Code::PermissionDenied, 1, "no", "", None);
-        assert_eq!(cause_of(&denied), Cause::Refused("no".to_owned()));
+        let not_leader = Problem::unavailable("not the leader").led_by(id, leader.clone());
+        assert_eq!(of(not_leader), Cause::NotLeader(leader));
+        assert_eq!(of(Problem::unavailable("none")), Cause::Lost("none".to_owned()));
+        let removed = of(Problem::identity_ended("removed").hint("join again"));
+        assert!(matches!(removed, Cause::Removed(refused) if refused.hint == "join again"));
+        assert_eq!(of(Problem::not_allowed("no")), Cause::Refused("no".to_owned()));
         assert!(matches!(cause_of(&Status::unavailable("reset")), Cause::Lost(_)));
     }
 }

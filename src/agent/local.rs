@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use super::driver::Handle;
 use super::session::{
     CLAIMS, CLAIMS_OF_OTHERS, CLAIMS_PER_USER, LinkState, Refused, RefusedKind, View,
 };
 use skep_client::transport::rpc::local::agent_server::{Agent, AgentServer};
-use skep_client::transport::{Doors, Gate, LocalCaller, Most, local_caller, problem_status};
+use skep_client::transport::{Doors, Gate, LocalCaller, Most, Problem, local_caller};
 use skep_core::base::{BadName, Clock, Name, NodeId};
 use skep_core::wire::local;
 
@@ -79,7 +79,7 @@ impl LocalService {
                     (true, NAMED_BYTES)
                 }
                 "/skep.local.v1.Agent/Status" | "/skep.local.v1.Agent/Leave" => (true, PLAIN_BYTES),
-                _ => return Err(Status::unimplemented("the agent knows no such method")),
+                _ => return Err(Problem::not_served("the agent knows no such method").into()),
             };
             if root {
                 root_only(caller)?;
@@ -113,8 +113,7 @@ impl LocalService {
                 } else {
                     format!("this agent has not joined a cluster yet: {why}")
                 };
-                let hint = "look at the agent's log";
-                Err(problem_status(Code::Unavailable, 3, &text, hint, None))
+                Err(Problem::unavailable(text).hint("look at the agent's log").into())
             }
         }
     }
@@ -138,7 +137,7 @@ impl Agent for LocalService {
             Stage::Serving { node, name, handle } => (node, name, handle),
         };
         let view =
-            handle.view().await.ok_or_else(|| Status::unavailable("the agent is stopping"))?;
+            handle.view().await.ok_or_else(|| Problem::unavailable("the agent is stopping"))?;
         let mut reply = reply_of(view, self.clock.as_ref());
         reply.version = version;
         reply.node_id = node.as_bytes().to_vec();
@@ -206,7 +205,8 @@ impl Agent for LocalService {
 }
 
 fn caller<T>(request: &Request<T>) -> Result<LocalCaller, Status> {
-    local_caller(request.extensions()).ok_or_else(|| Status::internal("a call without a caller"))
+    let caller = local_caller(request.extensions());
+    caller.ok_or_else(|| Problem::bug("a call without a caller").into())
 }
 
 fn root_only(caller: &LocalCaller) -> Result<(), Status> {
@@ -216,14 +216,14 @@ fn root_only(caller: &LocalCaller) -> Result<(), Status> {
     }
     tracing::warn!(event = "call_refused", uid);
     let text = "only root may ask the agent for this";
-    Err(problem_status(Code::PermissionDenied, 1, text, "try again with sudo", None))
+    Err(Problem::not_allowed(text).hint("try again with sudo").into())
 }
 
 /// A service's name, before anything is done with it.
 fn service(text: &str) -> Result<Name, Status> {
     text.parse().map_err(|error: BadName| {
         let hint = "`skep agent status` lists the services of this node";
-        problem_status(Code::InvalidArgument, 2, &format!("the service: {error}"), hint, None)
+        Problem::bad_input(format!("the service: {error}")).hint(hint).into()
     })
 }
 
@@ -232,12 +232,13 @@ fn wait(timeout_ms: u64) -> Duration {
 }
 
 fn status_of(refused: &Refused) -> Status {
-    let (code, exit) = match refused.kind {
-        RefusedKind::No => (Code::FailedPrecondition, 1),
-        RefusedKind::Late => (Code::DeadlineExceeded, 5),
-        RefusedKind::Away => (Code::Unavailable, 3),
+    let text = refused.text.as_str();
+    let problem = match refused.kind {
+        RefusedKind::No => Problem::refused(text),
+        RefusedKind::Late => Problem::not_in_time(text),
+        RefusedKind::Away => Problem::unavailable(text),
     };
-    problem_status(code, exit, &refused.text, &refused.hint, None)
+    problem.hint(refused.hint.as_str()).into()
 }
 
 fn reply_of(view: View, clock: &dyn Clock) -> local::StatusReply {

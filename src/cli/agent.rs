@@ -8,9 +8,9 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use crate::daemon::{Exit, Failure};
 use skep_client::transport::connect_local;
 use skep_client::transport::rpc::local::agent_client::AgentClient;
+use skep_core::base::{Exit, Failure};
 use skep_core::wire::local;
 
 use super::args::{AgentServiceCommand, AgentSocketArgs, ShowArgs};

@@ -14,12 +14,11 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use crate::daemon::{Exit, Failure};
 use skep_client::ca::Identity;
 use skep_client::machine::{SystemClock, os_dice};
 use skep_client::transport::rpc::api::control_client::ControlClient;
 use skep_client::transport::{ClientTls, Expect, connect, connect_local};
-use skep_core::base::Fingerprint;
+use skep_core::base::{Exit, Failure, Fingerprint};
 
 use super::input;
 use super::problem::{Answer, Trouble, read, usage};

@@ -2,7 +2,7 @@
 
 use crate::daemon::Shutdown;
 use crate::daemon::dev::{self, DevConfig, Ended, Event, Launcher, Member, Plan, Stays};
-use crate::daemon::{Exit, Failure};
+use skep_core::base::{Exit, Failure};
 
 use super::args::DevArgs;
 use super::problem::Trouble;

@@ -2,7 +2,7 @@
 
 use crate::agent::namespace::User;
 use crate::daemon::exec::{ExecConfig, exec};
-use crate::daemon::{Exit, Failure};
+use skep_core::base::{Exit, Failure};
 
 use super::args::ExecArgs;
 use super::problem::Trouble;

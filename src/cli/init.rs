@@ -1,9 +1,8 @@
 //! `skep init`: the root, the unlock key and the first admin's key are made
 //! here, and both files are written before anything depends on them.
 
-use crate::daemon::{Exit, Failure};
 use skep_client::ca::{CaError, Identity, PrivateKey, Root, key_digest, verify_chain};
-use skep_core::base::{Clock, ClusterId, Fingerprint, Name, SecretBytes};
+use skep_core::base::{Clock, ClusterId, Exit, Failure, Fingerprint, Name, SecretBytes};
 use skep_core::seal::{HelloKey, SealError, SealedToRecipients, UnlockKey};
 use skep_core::wire::api;
 

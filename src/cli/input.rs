@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 
 use subtle::ConstantTimeEq;
 
-use crate::daemon::{Exit, Failure};
-use skep_core::base::{SecretBytes, limits};
+use skep_core::base::{Exit, Failure, SecretBytes, limits};
 
 use super::problem::{Trouble, usage};
 use super::prompt;

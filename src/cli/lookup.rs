@@ -1,7 +1,6 @@
 //! From what was typed to the one thing meant, and lists page by page.
 
-use crate::daemon::{Exit, Failure};
-use skep_core::base::BadId;
+use skep_core::base::{BadId, Exit, Failure};
 use skep_core::wire::api::{
     HolderView, LabelPair, ListHoldersRequest, ListRequest, NodeView, SecretView, ServiceView,
     TokenView,

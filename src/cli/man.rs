@@ -8,7 +8,7 @@ use clap_mangen::Man;
 use super::args::Words;
 use super::problem::Trouble;
 use super::shell::Shell;
-use crate::daemon::{Exit, Failure};
+use skep_core::base::{Exit, Failure};
 
 /// Writes `skep.1` and a page for each command into a folder that is there.
 pub(super) fn run(shell: &mut Shell, folder: &Path) -> Result<(), Trouble> {

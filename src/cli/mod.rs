@@ -50,7 +50,7 @@ use clap::error::ErrorKind;
 use args::{AgentCommand, Command, ManagerCommand};
 use problem::Trouble;
 
-use crate::daemon::{Exit, Failure};
+use skep_core::base::{Exit, Failure};
 
 pub use operator::Operator;
 pub use shell::{Screen, Shell};
@@ -63,12 +63,12 @@ pub fn main() -> ExitCode {
         let failure =
             Failure::new(Exit::MachineLimit, format!("cannot forbid core dumps: {error}"));
         shell.screen.failure(&failure.hint("nothing was done: a dump would hold secrets"));
-        return Exit::MachineLimit.into();
+        return Exit::MachineLimit.code().into();
     }
     let words: Vec<OsString> = std::env::args_os().collect();
     let exit = run(&mut shell, &words);
     crate::daemon::logging::flush();
-    exit.into()
+    exit.code().into()
 }
 
 /// Does what these words say, the program's name first.

@@ -7,8 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::daemon::Failure;
-use skep_core::base::{BoxedKey, Labels, Name, SecretBytes, SecretId, VersionId};
+use skep_core::base::{BoxedKey, Failure, Labels, Name, SecretBytes, SecretId, VersionId};
 use skep_core::domain;
 use skep_core::wire::api::{ApplyReply, HolderView, SecretView, ServiceView};
 

@@ -6,8 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::daemon::{Exit, Failure};
-use skep_core::base::SecretBytes;
+use skep_core::base::{Exit, Failure, SecretBytes};
 
 use super::problem::Trouble;
 

@@ -4,8 +4,8 @@ use clap::CommandFactory;
 use clap::error::{ContextKind, ErrorKind};
 use tonic::{Code, Status};
 
-use crate::daemon::{Exit, Failure};
 use skep_client::transport::read_problem;
+use skep_core::base::{Exit, Failure};
 
 use super::shell::harmless;
 
@@ -57,7 +57,7 @@ pub(super) enum Answer {
 /// Reads what a manager or an agent answered.
 pub(super) fn read(status: &Status) -> Answer {
     let Some(problem) = read_problem(status) else { return without_details(status) };
-    let exit = Exit::from_code(problem.exit).unwrap_or(Exit::Refused);
+    let exit = problem.exit;
     let mut failure = Failure::new(exit, told(&problem.text));
     if !problem.hint.is_empty() {
         failure = failure.hint(told(&problem.hint));

@@ -4,8 +4,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value, json};
 
-use crate::daemon::Failure;
-use skep_core::base::Stamp;
+use skep_core::base::{Failure, Stamp};
 use skep_core::wire::api::LabelPair;
 
 use super::problem::{Trouble, usage};
@@ -98,7 +97,7 @@ pub(super) fn inspect(
     match format {
         Format::Table => {
             let text = serde_json::to_string_pretty(&Value::Array(things));
-            let text = text.map_err(|error| Failure::new(crate::daemon::Exit::Bug, error))?;
+            let text = text.map_err(|error| Failure::new(skep_core::base::Exit::Bug, error))?;
             shell.screen.data(&text)
         }
         other => list(shell, other, &[], &things),

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use crate::daemon::config::ManagerConfig;
 use crate::daemon::logging::{self, LogFormat};
-use crate::daemon::{self, Exit, Failure, Shutdown};
+use crate::daemon::{self, Shutdown};
 use crate::host::RealDisk;
-use skep_core::base::Disk;
+use skep_core::base::{Disk, Exit, Failure};
 use skep_core::seal::KeyFile;
 
 use super::args::{AgentRunArgs, ManagerRunArgs};

@@ -1,8 +1,7 @@
 //! Values are sealed here, in the client, and opened only by agents (P5).
 
-use crate::daemon::{Exit, Failure};
 use skep_core::base::{
-    BoxedKey, ClusterId, Dice, RequestId, SecretBytes, SecretId, VersionId, limits,
+    BoxedKey, ClusterId, Dice, Exit, Failure, RequestId, SecretBytes, SecretId, VersionId, limits,
 };
 use skep_core::domain;
 use skep_core::seal::{DataKey, SealError, ValueContext, open_value, seal_value};

@@ -207,8 +207,8 @@ async fn wait_for_services_of(
     let services = match services_of(link, secrets).await {
         Ok(services) => services,
         Err(Trouble::Failed(failure)) => {
-            let failure = crate::daemon::Failure {
-                exit: crate::daemon::Exit::NotConfirmed,
+            let failure = skep_core::base::Failure {
+                exit: skep_core::base::Exit::NotConfirmed,
                 text: format!("committed, but who is concerned is not known: {}", failure.text),
                 hint: failure.hint,
             };

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Exit, Failure};
-use skep_core::base::{Labels, Revision, SecretId, ServiceId, Target};
+use skep_core::base::{Exit, Failure, Labels, Revision, SecretId, ServiceId, Target};
 use skep_core::domain::{Grant, Placement, ServiceSpec};
 use skep_core::wire::api::{self, SecretView, ServiceView};
 use skep_core::wire::convert;

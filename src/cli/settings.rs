@@ -15,8 +15,7 @@ use crate::daemon::config::{
     AGENT_DATA_DIR, AGENT_ROOT, AGENT_SOCKET, AgentConfig, LISTEN, MANAGER_DATA_DIR,
     MANAGER_SOCKET, ManagerConfig, SocketRole,
 };
-use crate::daemon::{Exit, Failure};
-use skep_core::base::Name;
+use skep_core::base::{Exit, Failure, Name};
 use skep_core::domain::OperatorRole;
 
 use super::args::{AgentRunArgs, AgentSocketArgs, ClientArgs, LocalArgs, LogArgs, ManagerRunArgs};

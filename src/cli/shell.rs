@@ -3,10 +3,9 @@
 
 use std::io::{IsTerminal, Write};
 
-use crate::daemon::{Exit, Failure};
 use skep_client::machine::{OsDice, SystemClock};
 use skep_core::base::inert::steers;
-use skep_core::base::{Clock, Dice, SecretBytes};
+use skep_core::base::{Clock, Dice, Exit, Failure, SecretBytes};
 
 use super::problem::Trouble;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Exit, Failure};
+use skep_core::base::{Exit, Failure};
 use skep_core::wire::api::{self, StatusReply};
 
 use super::args::StatusArgs;

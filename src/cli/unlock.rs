@@ -3,8 +3,7 @@
 
 use serde_json::json;
 
-use crate::daemon::{Exit, Failure};
-use skep_core::base::Fingerprint;
+use skep_core::base::{Exit, Failure, Fingerprint};
 use skep_core::seal::{KeyFileHeader, SealError, UnlockKey};
 use skep_core::wire::api::{self, RecipientsReply};
 

@@ -5,8 +5,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Status, Streaming};
 
-use crate::daemon::{Exit, Failure};
-use skep_core::base::Revision;
+use skep_core::base::{Exit, Failure, Revision};
 use skep_core::wire::api::{DeliveryProgress, WatchDeliveryRequest};
 
 use super::args::WaitArgs;

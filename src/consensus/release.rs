@@ -14,7 +14,7 @@ use super::gate::{ANSWER, Gate};
 use super::machine::Machine;
 use super::progress;
 use super::types::TypeConfig;
-use skep_client::transport::Expect;
+use skep_client::transport::{Expect, Problem};
 use skep_core::base::NodeId;
 use skep_core::wire::raft as proto;
 
@@ -97,13 +97,15 @@ pub(super) async fn release(
                     ClientWriteError::ForwardToLeader(_)
                     | ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_)),
                 ))) => {}
-                Ok(Err(error)) => return Err(Status::unavailable(error.to_string())),
+                Ok(Err(error)) => return Err(Problem::unavailable(error.to_string()).into()),
                 // It may still be committed: whoever asks again hears.
-                Err(_late) => return Err(Status::unavailable("no majority confirmed it in time")),
+                Err(_late) => {
+                    return Err(Problem::unavailable("no majority confirmed it in time").into());
+                }
             }
         }
         if Instant::now() >= until {
-            return Err(Status::unavailable("another change of the members is under way"));
+            return Err(Problem::unavailable("another change of the members is under way").into());
         }
         tokio::time::sleep(LOOK).await;
     }

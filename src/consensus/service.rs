@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use openraft::Raft;
 use openraft::raft::AppendEntriesResponse;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{self, BadMessage};
 use super::machine::{Machine, Shared};
@@ -14,7 +14,7 @@ use super::release;
 use super::types::{Snapshot, TypeConfig};
 use crate::store::Incarnation;
 use skep_client::ca::{CertificateRole, Leaf};
-use skep_client::transport::{Caller, rpc::raft::raft_server};
+use skep_client::transport::{Caller, Problem, rpc::raft::raft_server};
 use skep_core::base::{NodeId, limits};
 use skep_core::domain::{NodeRole, State};
 use skep_core::wire::raft as proto;
@@ -79,11 +79,11 @@ pub fn listing(state: &State, node: NodeId, leaf: &Leaf) -> Listing {
 }
 
 fn stopped(error: impl std::fmt::Display) -> Status {
-    Status::unavailable(error.to_string())
+    Problem::unavailable(error.to_string()).into()
 }
 
 fn bad(error: BadMessage) -> Status {
-    Status::invalid_argument(error.to_string())
+    Problem::bad_input(error.to_string()).into()
 }
 
 impl RaftService {
@@ -113,7 +113,7 @@ impl RaftService {
 
     /// A refusal says what we remember too: it is how a caller finds out.
     fn untaken(&self, peer: NodeId, untaken: Untaken) -> Status {
-        let mut status = Status::new(Code::Unavailable, untaken.to_string());
+        let mut status = Status::from(Problem::unavailable(untaken.to_string()));
         self.peers.say(peer, status.metadata_mut());
         status
     }
@@ -126,7 +126,7 @@ impl RaftService {
 
     /// The manager that calls.
     fn peer<T>(&self, request: &Request<T>) -> Result<NodeId, Status> {
-        let denied = || Status::permission_denied("only managers of this cluster may call");
+        let denied = || Problem::not_allowed("only managers of this cluster may call").into();
         let Some(Caller::Peer(peer)) = request.extensions().get::<Caller>() else {
             return Err(denied());
         };
@@ -140,7 +140,7 @@ impl RaftService {
             CertificateRole::Manager(node)
                 if self.shared.read(|state| listing(state, node, leaf)) == Listing::Removed =>
             {
-                Err(Status::permission_denied("this manager was removed from the cluster"))
+                Err(Problem::not_allowed("this manager was removed from the cluster").into())
             }
             CertificateRole::Manager(_)
             | CertificateRole::Worker(_)
@@ -154,7 +154,7 @@ impl RaftService {
         if vote.leader_id.voted_for == peer {
             Ok(())
         } else {
-            Err(Status::permission_denied("the vote is another manager's"))
+            Err(Problem::not_allowed("the vote is another manager's").into())
         }
     }
 
@@ -164,7 +164,7 @@ impl RaftService {
         mut chunks: Streaming<proto::SnapshotChunk>,
     ) -> Result<proto::SnapshotReply, Status> {
         use proto::snapshot_chunk::Of;
-        let malformed = || Status::invalid_argument("not a snapshot");
+        let malformed = || Status::from(Problem::bad_input("not a snapshot"));
         let first = chunks.next().await.ok_or_else(malformed)??;
         let Some(Of::Head(head)) = first.of else { return Err(malformed()) };
         Self::speaks_for(calling.node, head.vote.as_ref())?;
@@ -245,7 +245,7 @@ impl raft_server::Raft for RaftService {
         Self::speaks_for(calling.node, message.from.as_ref())?;
         let request = convert::transfer_from(&message).map_err(bad)?;
         let answer = self.raft.handle_transfer_leader(request).await.map_err(stopped)?;
-        answer.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        answer.map_err(|error| Problem::refused(error.to_string()))?;
         Ok(self.answer(calling.node, proto::TransferLeaderReply {}))
     }
 

@@ -14,7 +14,7 @@ use super::peers::{Peers, durably};
 use super::types::TypeConfig;
 use crate::store::{Incarnation, Keys, Log, Options, Renewal, Snapshots, StoreError};
 use skep_client::transport::ClientTls;
-use skep_core::base::{Dice, Disk, NodeId, OtherFormat};
+use skep_core::base::{Dice, Disk, Exit, NodeId, OtherFormat};
 use skep_core::wire::stored::BadStored;
 
 /// What tests make smaller.
@@ -125,7 +125,7 @@ impl From<StoreError> for StartError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Damaged { .. } => Self::Damaged(error.to_string()),
-            StoreError::Disk { .. } if error.exit_status() == 20 => {
+            StoreError::Disk { .. } if error.exit_status() == Exit::Damaged => {
                 Self::Damaged(error.to_string())
             }
             StoreError::Format { format: OtherFormat::Older(_), .. } => {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use super::Shutdown;
 use super::config::AgentConfig;
 use super::data_dir::{DataDir, bind};
-use super::exit::too_few_descriptors;
-use super::{Exit, Failure, Shutdown};
+use super::too_few_descriptors;
 use crate::agent::Workloads;
 use crate::agent::join::{
     Application, BadIdentity, BadJoining, JoinError, Member, forget_joining, joining_key,
@@ -25,7 +25,7 @@ use crate::host::{RealDisk, raise_open_files};
 use skep_client::ca::{IdentityError, JoinToken};
 use skep_client::machine::{SystemClock, os_dice};
 use skep_client::transport::{ClientTls, serve_local_behind};
-use skep_core::base::{AgentPlaces, Clock, Disk, Name, OtherFormat, draw};
+use skep_core::base::{AgentPlaces, Clock, Disk, Exit, Failure, Name, OtherFormat, draw};
 
 /// Everybody may connect: who may do what is decided call by call.
 const SOCKET_MODE: u32 = 0o666;

@@ -9,8 +9,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::UnixListener;
 
-use super::{Exit, Failure};
-use skep_core::base::Disk;
+use skep_core::base::{Disk, Exit, Failure};
 
 /// A data directory that this process has to itself, until this is dropped.
 #[derive(Debug)]

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use tonic::Status;
 
-use super::{Exit, Failure};
 use crate::agent::namespace::{self, SECRETS, User};
 use skep_client::transport::rpc::local::agent_client::AgentClient;
 use skep_client::transport::{connect_local, read_problem};
+use skep_core::base::{Exit, Failure};
 use skep_core::wire::local;
 
 /// The answer to the second question, which waits for nothing.

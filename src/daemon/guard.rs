@@ -12,8 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::getppid;
 
-use super::{Exit, Failure};
 use crate::host::lower_open_files;
+use skep_core::base::{Exit, Failure};
 
 /// Between two looks.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };

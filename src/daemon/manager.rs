@@ -10,17 +10,15 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use super::Shutdown;
 use super::config::ManagerConfig;
 use super::data_dir::bind;
-use super::exit::too_few_descriptors;
-use super::{Exit, Failure, Shutdown};
+use super::too_few_descriptors;
 use crate::host::{RealDisk, give_back_open_files, harden, raise_open_files};
-use crate::manager::{
-    End, FolderError, LocalRules, Manager, OpenError, Phase, Problem, Setup, control,
-};
+use crate::manager::{End, FolderError, LocalRules, Manager, OpenError, Phase, Setup, control};
 use skep_client::machine::{SystemClock, os_dice};
-use skep_client::transport::serve_local;
-use skep_core::base::{ManagerPlaces, Name, SecretBytes};
+use skep_client::transport::{Problem, serve_local};
+use skep_core::base::{Exit, Failure, ManagerPlaces, Name, SecretBytes};
 use skep_core::seal::UnlockKey;
 
 #[cfg(test)]
@@ -104,7 +102,7 @@ async fn live(
         () = shutdown.drain() => End::Asked,
         served = &mut serving => {
             tracing::error!(event = "control_socket_failed", why = ?served);
-            End::Failed(Exit::MachineLimit.code(), "the control socket failed".to_owned())
+            End::Failed(Exit::MachineLimit, "the control socket failed".to_owned())
         }
         () = follow_word(&manager) => End::Asked,
     };
@@ -133,8 +131,8 @@ fn after(end: End) -> After {
         End::Asked => After::Exit(Exit::Done),
         End::Locked => After::Anew,
         End::Failed(status, why) => {
-            tracing::error!(event = "manager_failed", status, "{why}");
-            After::Exit(Exit::from_code(u32::from(status)).unwrap_or(Exit::Bug))
+            tracing::error!(event = "manager_failed", status = status.code(), "{why}");
+            After::Exit(status)
         }
     }
 }
@@ -223,7 +221,7 @@ async fn unlock_at_start(manager: &Manager, file: Option<&Path>) -> Result<(), F
     match manager.unlock_with(&key).await {
         Ok(()) => Ok(()),
         Err(problem) if manager.phase() == Phase::Expired => {
-            tracing::error!(event = "expired", "{}", problem.text());
+            tracing::error!(event = "expired", "{}", &problem.text);
             Ok(())
         }
         Err(problem) => Err(not_unlocked(&problem)),
@@ -232,8 +230,8 @@ async fn unlock_at_start(manager: &Manager, file: Option<&Path>) -> Result<(), F
 
 fn not_unlocked(problem: &Problem) -> Failure {
     // What a caller would be told by a status below 20 is, for a daemon, a wrong file.
-    let exit = Exit::from_code(u32::from(problem.exit())).filter(|exit| exit.code() >= 20);
-    Failure::new(exit.unwrap_or(Exit::Configuration), problem.text()).hint(problem.advice())
+    let exit = if problem.exit.ends_a_daemon() { problem.exit } else { Exit::Configuration };
+    Failure::new(exit, &problem.text).hint(&problem.hint)
 }
 
 /// Reads straight into memory that is wiped.

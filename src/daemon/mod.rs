@@ -5,12 +5,18 @@ pub mod config;
 mod data_dir;
 pub mod dev;
 pub mod exec;
-mod exit;
 pub mod guard;
 pub mod logging;
 pub mod manager;
 mod signals;
 
 pub use data_dir::{DataDir, bind};
-pub use exit::{Exit, Failure};
 pub use signals::{Shutdown, Terminator};
+
+use skep_core::base::{Exit, Failure, TooFewDescriptors};
+
+/// The machine gives this process too few descriptors.
+fn too_few_descriptors(error: TooFewDescriptors) -> Failure {
+    Failure::new(Exit::MachineLimit, error)
+        .hint("raise the hard limit: LimitNOFILE= in the systemd unit, or ulimit -Hn")
+}

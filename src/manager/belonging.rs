@@ -15,12 +15,11 @@ use tonic::{Extensions, Request};
 use super::caller::Admitted;
 use super::lifecycle::{End, Manager};
 use super::policy::Method;
-use super::problem::Problem;
 use super::running::Running;
 use crate::consensus::{Listing, listing};
 use skep_client::ca::CertificateRole;
-use skep_client::transport::{Caller, caller};
-use skep_core::base::NodeId;
+use skep_client::transport::{Caller, Problem, caller};
+use skep_core::base::{Exit, NodeId};
 use skep_core::domain::{NodeRole, State};
 use skep_core::wire::api;
 use skep_core::wire::convert::read_id;
@@ -87,7 +86,7 @@ pub(super) fn ended(manager: &Manager, running: &Running) {
     if !running.is_leaving() {
         let why = "this manager was removed from the cluster; to let the machine join again, \
                    start it and call skep leave --force";
-        manager.end(End::Failed(24, why.to_owned()));
+        manager.end(End::Failed(Exit::IdentityEnded, why.to_owned()));
     }
 }
 

@@ -12,9 +12,8 @@ use tonic::codegen::http::request::Parts;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 use super::policy::{Method, Policy, Resource, Who};
-use super::problem::Problem;
 use skep_client::ca::{CertificateRole, Leaf};
-use skep_client::transport::{Caller, caller, local_caller};
+use skep_client::transport::{Caller, Problem, caller, local_caller};
 use skep_core::base::{ClusterId, NodeId, OperatorId};
 use skep_core::domain::{Actor, NodeRole, OperatorRole, State};
 use skep_core::wire::api;
@@ -313,8 +312,10 @@ fn for_the_socket() -> Problem {
 /// What the holder of a certificate that has expired is told. An agent ends then.
 fn expired(leaf: &Leaf) -> Problem {
     match leaf.subject.role {
-        CertificateRole::Worker(_) => Problem::gone("this node's certificate has expired")
-            .hint("join it again with a new token"),
+        CertificateRole::Worker(_) => {
+            Problem::identity_ended("this node's certificate has expired")
+                .hint("join it again with a new token")
+        }
         CertificateRole::Manager(_) | CertificateRole::Operator(_) => {
             Problem::not_allowed("the certificate has expired")
                 .hint("join again, or have an admin make a new identity")
@@ -364,7 +365,7 @@ mod tests {
     use super::*;
     use crate::manager::testing::NOW;
     use skep_client::ca::Subject;
-    use skep_core::base::Stamp;
+    use skep_core::base::{Exit, Stamp};
     use skep_core::domain::Operator;
     use std::sync::Arc;
 
@@ -508,10 +509,10 @@ mod tests {
     fn a_request_without_a_caller_is_refused() {
         let extensions = Extensions::default();
         let refused = Admitted::remote(&extensions, CLUSTER, &state(), Method::Join);
-        assert_eq!(refused.expect_err("refused").exit(), 1);
+        assert_eq!(refused.expect_err("refused").exit, Exit::Refused);
         assert!(LocalRules::default().user(&extensions).is_err());
         let handled = Admitted::of(&extensions, Method::Join);
-        assert_eq!(handled.expect_err("not admitted").exit(), 70);
+        assert_eq!(handled.expect_err("not admitted").exit, Exit::Bug);
     }
 
     #[test]

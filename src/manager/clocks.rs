@@ -5,15 +5,16 @@
 //! that out here, hands leadership over, stands for no election and says so. The same
 //! holds for one whose clock was set (`steady`), until a majority shares the new time.
 
+use crate::manager::problem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::peers::Heard;
-use super::problem::Problem;
 use super::running::Running;
 use super::steady::{Doubt, SHARED_MS};
+use skep_client::transport::Problem;
 use skep_core::base::{BootTime, NodeId};
 use skep_core::domain::{NodeRole, State};
 use skep_core::wire::api;
@@ -169,7 +170,7 @@ impl Judged {
             self.handed_over = None;
             match (off, stepped) {
                 (_, Some(doubt)) => {
-                    tracing::error!(event = "clock_stepped", why = %Problem::clock_doubted(doubt));
+                    tracing::error!(event = "clock_stepped", why = %problem::clock_doubted(doubt));
                 }
                 (Some(ahead), None) => {
                     tracing::error!(event = "clock_off", median_ahead_ms = ahead);

@@ -4,6 +4,8 @@
 //! admitted this manager it writes its key file and starts as a member that has
 //! nothing: the leader brings it the log and lets it vote when it has caught up.
 
+use crate::manager::problem::{self, Explain};
+use skep_core::base::{Exit, Key32, Name, NodeId, SecretBytes};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,15 +15,13 @@ use super::chores;
 use super::folder::NodeFile;
 use super::lifecycle::{End, Manager};
 use super::phase::Needs;
-use super::problem::Problem;
 use super::repair::votes;
 use super::running::Started;
 use skep_client::ca::{
     CertificateRole, JoinToken, Leaf, PrivateKey, certificate_request, key_digest, verify_chain,
 };
 use skep_client::transport::rpc::api::membership_client::MembershipClient;
-use skep_client::transport::{ClientTls, Expect, connect, read_problem};
-use skep_core::base::{Key32, Name, NodeId, SecretBytes};
+use skep_client::transport::{ClientTls, Expect, Problem, connect, read_problem};
 use skep_core::seal::{BoxKey, Dek, HelloSecret, KeyFile, KeyFileBody, RecipientKey, SealError};
 use skep_core::wire::{api, convert::read_id};
 
@@ -96,15 +96,18 @@ impl Manager {
         let (bytes, names) = (entry.key_file.to_bytes(), entry.node_file);
         let written = self.0.on_disk(move |shared| shared.folder.enter(&bytes, &names)).await;
         written.map_err(|error| {
-            Problem::fatal(21, format!("{}: {error}", self.0.folder.path().display()))
-                .hint("the cluster lists this manager: skep node rm it there, then join again")
+            Problem::fatal(
+                Exit::WriteFailed,
+                format!("{}: {error}", self.0.folder.path().display()),
+            )
+            .hint("the cluster lists this manager: skep node rm it there, then join again")
         })?;
         let header = entry.key_file.header();
         let started = match Started::new(&self.0, header, entry.body, fingerprint).await {
             Ok(started) => started,
             Err(error) => {
-                let problem = Problem::from(error);
-                self.end(End::Failed(problem.exit(), problem.text().to_owned()));
+                let problem = error.explain();
+                self.end(End::Failed(problem.exit, problem.text.clone()));
                 return Err(problem);
             }
         };
@@ -171,7 +174,7 @@ impl Application {
     ) -> Result<api::JoinReply, Problem> {
         let tls = ClientTls::anonymous(self.token.fingerprint, manager.0.setup.clock.clone());
         let until = tokio::time::Instant::now() + PATIENCE;
-        let (unknown, away) = (Problem::unknown().exit(), Problem::unavailable("").exit());
+        let (unknown, away) = (problem::unknown().exit, Problem::unavailable("").exit);
         let mut maybe_done = false;
         loop {
             let mut closed = false;
@@ -179,11 +182,11 @@ impl Application {
                 Ok(reply) => return Ok(reply),
                 Err(problem) => problem,
             };
-            maybe_done |= problem.exit() == unknown;
+            maybe_done |= problem.exit == unknown;
             if !closed || tokio::time::Instant::now() >= until {
                 // What may have been done remains so, whoever can't be reached after that.
-                let hidden = maybe_done && problem.exit() == away;
-                return Err(if hidden { Problem::unknown() } else { problem });
+                let hidden = maybe_done && problem.exit == away;
+                return Err(if hidden { problem::unknown() } else { problem });
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -210,7 +213,7 @@ impl Application {
                 Ok(reply) => return Ok(reply),
                 Err(No::Elsewhere(leader)) => left.extend(leader.into_iter().rev()),
                 // What may have been done remains so, whoever can't be reached after that.
-                Err(No::NotNow(_) | No::Closed(_)) if last.exit() == Problem::unknown().exit() => {}
+                Err(No::NotNow(_) | No::Closed(_)) if last.exit == Exit::Unknown => {}
                 Err(No::NotNow(problem) | No::Closed(problem)) => last = problem,
                 Err(No::Refused(problem)) => return Err(problem),
             }
@@ -242,7 +245,7 @@ impl Application {
             Ok(Ok(reply)) => Ok(reply.into_inner()),
             Ok(Err(status)) => Err(said_no(&status)),
             // Asked again with the same keys, the others answer the same.
-            Err(_late) => Err(No::NotNow(Problem::unknown())),
+            Err(_late) => Err(No::NotNow(problem::unknown())),
         }
     }
 
@@ -252,8 +255,8 @@ impl Application {
             Problem::refused(format!("the answer to the join does not fit: {what}"))
                 .hint("nothing was kept; skep node rm this manager there before it joins again")
         };
-        let node = read_id("node_id", &reply.node_id)?;
-        let cluster = read_id("cluster_id", &reply.cluster_id)?;
+        let node = read_id("node_id", &reply.node_id).map_err(Explain::explain)?;
+        let cluster = read_id("cluster_id", &reply.cluster_id).map_err(Explain::explain)?;
         let now = manager.0.setup.clock.now();
         let leaf: Leaf = verify_chain(&reply.chain, self.token.fingerprint, now)
             .map_err(|error| odd(&format!("its certificate {error}")))?;
@@ -295,7 +298,7 @@ impl Application {
 fn said_no(status: &Status) -> No {
     let Some(problem) = read_problem(status) else {
         // Whoever hung up may have committed it.
-        return No::Closed(Problem::unknown());
+        return No::Closed(problem::unknown());
     };
     if !problem.leader_addresses.is_empty() {
         return No::Elsewhere(problem.leader_addresses);
@@ -306,7 +309,7 @@ fn said_no(status: &Status) -> No {
             No::NotNow(Problem::unavailable(text).hint(hint))
         }
         Code::InvalidArgument => No::Refused(Problem::bad_input(text).hint(hint)),
-        Code::Unknown => No::NotNow(Problem::unknown()),
+        Code::Unknown => No::NotNow(problem::unknown()),
         _ => No::Refused(Problem::refused(text).hint(hint)),
     }
 }

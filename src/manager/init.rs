@@ -5,6 +5,11 @@
 //! fails in between is taken back, and a process that dies in between leaves its
 //! mark (see `folder`).
 
+use crate::manager::problem::{self, Explain};
+use skep_core::base::{
+    ClusterId, Dice, Epoch, Exit, Fingerprint, Key32, Labels, Name, NodeId, OperatorId, RequestId,
+    Stamp, draw,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +19,11 @@ use super::folder::NodeFile;
 use super::keys::ISSUING_KEY;
 use super::lifecycle::{Manager, Shared};
 use super::phase::Needs;
-use super::problem::Problem;
 use super::running::Started;
 use super::{LEAF_MS, chores};
 use crate::consensus::ProposeError;
 use skep_client::ca::{CertificateRole, Issuer, PrivateKey, Subject, key_digest, verify_chain};
-use skep_core::base::{
-    ClusterId, Dice, Epoch, Fingerprint, Key32, Labels, Name, NodeId, OperatorId, RequestId, Stamp,
-    draw,
-};
+use skep_client::transport::Problem;
 use skep_core::domain::{
     Act, Actor, Availability, Cluster, Genesis, Node, NodeRole, Operator, OperatorRole, Recipient,
 };
@@ -124,10 +125,12 @@ impl Shared {
         let bytes = key_file.to_bytes();
         let written = self.on_disk(move |shared| shared.folder.begin_init(&bytes, &node_file));
         written.await.map_err(|error| {
-            Problem::fatal(21, format!("{}: {error}", self.folder.path().display()))
+            Problem::fatal(Exit::WriteFailed, format!("{}: {error}", self.folder.path().display()))
                 .hint("see that the disk works and has room, then run skep init again")
         })?;
-        let started = Started::new(self, key_file.header(), body, fingerprint).await?;
+        let started = Started::new(self, key_file.header(), body, fingerprint)
+            .await
+            .map_err(Explain::explain)?;
         if let Err(problem) = first_command(&started, genesis, actor).await {
             started.core.consensus.shutdown().await;
             return Err(problem);
@@ -144,7 +147,7 @@ impl Shared {
         match self.on_disk(|shared| shared.folder.forget_init()).await {
             Ok(()) => problem,
             Err(error) => Problem::fatal(
-                21,
+                Exit::WriteFailed,
                 format!("init failed ({problem}), and what it left was not removed: {error}"),
             )
             .hint(format!(
@@ -167,7 +170,7 @@ impl Shared {
 
 async fn first_command(started: &Started, genesis: Genesis, actor: Actor) -> Result<(), Problem> {
     let core = &started.core;
-    let nobody = |error: ProposeError| Problem::of_proposal(error, |_| Vec::new());
+    let nobody = |error: ProposeError| problem::of_proposal(error, |_| Vec::new());
     core.consensus.found().await.map_err(nobody)?;
     let mut leadership = core.consensus.leadership();
     let leads = async { leadership.wait_for(|seen| seen.own).await.is_ok() };
@@ -176,8 +179,12 @@ async fn first_command(started: &Started, genesis: Genesis, actor: Actor) -> Res
     }
     let request = RequestId::draw(&mut *(core.dice)());
     let act = Act::Genesis(Box::new(genesis));
-    let unproposed = |error| Problem::of_proposal(error, |_| Vec::new());
-    core.propose(request, actor, act).await.map_err(unproposed)?.outcome?;
+    let unproposed = |error| problem::of_proposal(error, |_| Vec::new());
+    core.propose(request, actor, act)
+        .await
+        .map_err(unproposed)?
+        .outcome
+        .map_err(Explain::explain)?;
     Ok(())
 }
 
@@ -309,7 +316,7 @@ impl Asked {
             .try_into()
             .map_err(|_| Problem::bad_input("the recipient is not a public key of 32 bytes"))?;
         Ok(Self {
-            cluster: read_id("cluster_id", &request.cluster_id)?,
+            cluster: read_id("cluster_id", &request.cluster_id).map_err(Explain::explain)?,
             name: name(&request.name)?,
             operator_name: name(if operator.is_empty() { "admin" } else { operator })?,
             recipient: RecipientKey::new(recipient)

@@ -6,6 +6,7 @@
 //! its certificate is signed. A token that is good is never "too often", however many
 //! machines come from one address; bad ones are counted.
 
+use crate::manager::problem::{self, Explain};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -17,11 +18,10 @@ use super::caller::{Admitted, source};
 use super::keys::NoKey;
 use super::lifecycle::Manager;
 use super::policy::Method;
-use super::problem::Problem;
 use super::running::Running;
 use skep_client::ca::{CertificateRole, Subject, key_digest, public_key_of_request};
 use skep_client::transport::rpc::api::membership_server::{Membership, MembershipServer};
-use skep_client::transport::{KeepSeat, Rate};
+use skep_client::transport::{KeepSeat, Problem, Rate};
 use skep_core::base::{Name, NodeId, RequestId, Stamp, TokenId, limits};
 use skep_core::domain::{Act, Actor, Cluster, Join, NodeRole, Outcome, Refusal};
 use skep_core::seal::{HelloPlace, SealError};
@@ -50,7 +50,7 @@ impl MembershipService {
         let running = self.manager.0.running()?;
         running.leads()?;
         let digest = *blake3::hash(&asked.token_secret).as_bytes();
-        let token: TokenId = read_id("token_id", &asked.token_id)?;
+        let token: TokenId = read_id("token_id", &asked.token_id).map_err(Explain::explain)?;
         match known(&running, token, digest) {
             Ok(known) => Ok((running, known)),
             Err(unknown) => Err(self.counted(extensions, unknown)),
@@ -113,7 +113,7 @@ async fn join(
         .name
         .parse()
         .map_err(|error| Problem::bad_input(format!("the node's name: {error}")))?;
-    let role = read_role(&asked.role)?;
+    let role = read_role(&asked.role).map_err(Explain::explain)?;
 
     let core = &running.core;
     // A removal meanwhile would change the cluster key under its feet.
@@ -123,12 +123,12 @@ async fn join(
     };
     super::chores::open_key(core);
     let cluster = core.consensus.read(|state| state.cluster.clone());
-    let cluster = cluster.ok_or(Refusal::NotInitialised)?;
+    let cluster = cluster.ok_or(Refusal::NotInitialised).map_err(Explain::explain)?;
     // Opened before the node is admitted: a leader that can't sign admits nobody.
     let issuer = core.keys.issuer(&cluster).map_err(|error| unsigned(&error))?;
     // A certificate is judged by clocks, not by the cluster's time: where that is ahead,
     // nobody gets a longer one.
-    let reading = core.fresh_reading().await.map_err(Problem::clock_doubted)?;
+    let reading = core.fresh_reading().await.map_err(problem::clock_doubted)?;
     let now = reading.clock();
     let ends = now.plus_ms(LEAF_MS);
     lasts(running, token, core.stamp(reading))?;
@@ -223,14 +223,14 @@ fn known(running: &Running, token: TokenId, digest: [u8; 32]) -> Result<Known, P
     if right {
         return Ok(Known { token, digest });
     }
-    Err(Refusal::Token { why: "is not known".to_owned() }.into())
+    Err(Refusal::Token { why: "is not known".to_owned() }.explain())
 }
 
 /// Whether the token has not ended: one that has writes nothing to the log either.
 fn lasts(running: &Running, token: TokenId, now: Stamp) -> Result<(), Problem> {
     let ends = running.core.consensus.read(|state| state.tokens.get(&token).map(|of| of.ends));
     if ends.is_some_and(|ends| ends <= now) {
-        return Err(Refusal::Token { why: "has ended".to_owned() }.into());
+        return Err(Refusal::Token { why: "has ended".to_owned() }.explain());
     }
     Ok(())
 }
@@ -246,7 +246,7 @@ fn is_left(running: &Running, token: TokenId, name: &Name, key: &[u8]) -> Result
     if left || again {
         return Ok(());
     }
-    Err(Refusal::Token { why: "is used up".to_owned() }.into())
+    Err(Refusal::Token { why: "is used up".to_owned() }.explain())
 }
 
 fn unsigned(error: &NoKey) -> Problem {

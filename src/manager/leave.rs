@@ -3,6 +3,8 @@
 //! The key file goes first: without it nothing else on the disk can be opened, not
 //! even with an unlock key, so that an erasure that is cut short is one all the same.
 
+use crate::manager::problem;
+use skep_core::base::{Exit, RequestId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +15,8 @@ use super::belonging;
 use super::caller::LocalUser;
 use super::lifecycle::{End, Manager};
 use super::phase::{Needs, Phase};
-use super::problem::Problem;
 use super::running::Running;
-use skep_client::transport::read_problem;
-use skep_core::base::RequestId;
+use skep_client::transport::{Problem, read_problem};
 use skep_core::wire::api;
 
 /// How long the removal may take, a change of leaders included.
@@ -42,7 +42,7 @@ impl Manager {
             Phase::Running => Some(self.0.running()?),
             _ if force => None,
             _ => {
-                return Err(Problem::locked().hint(
+                return Err(problem::locked().hint(
                     "skep unlock, then leave; or skep node rm it elsewhere and leave --force here",
                 ));
             }
@@ -56,8 +56,11 @@ impl Manager {
         }
         tracing::info!(event = "leaving", force);
         let failed = |error: std::io::Error| {
-            Problem::fatal(21, format!("{}: {error}", self.0.folder.path().display()))
-                .hint("this manager's data is not erased: stop it and remove the folder")
+            Problem::fatal(
+                Exit::WriteFailed,
+                format!("{}: {error}", self.0.folder.path().display()),
+            )
+            .hint("this manager's data is not erased: stop it and remove the folder")
         };
         self.0.on_disk(|shared| shared.folder.erase_key()).await.map_err(failed)?;
         if let Some(running) = running {
@@ -108,14 +111,14 @@ async fn removed(running: &Arc<Running>, user: LocalUser) -> Result<(), Problem>
 
 /// The leader's refusal, with what can be done about it here.
 fn refused(status: &Status) -> Problem {
-    let Some(problem) = read_problem(status) else { return Problem::unknown() };
+    let Some(problem) = read_problem(status) else { return problem::unknown() };
     let hint = |hint: &str| {
         let own = "skep leave --force erases this machine alone: the cluster goes on listing it";
         if hint.is_empty() { own.to_owned() } else { format!("{hint}; {own}") }
     };
     match status.code() {
         Code::Unavailable => Problem::unavailable(problem.text).hint(hint(&problem.hint)),
-        Code::Unknown => Problem::unknown(),
+        Code::Unknown => problem::unknown(),
         Code::PermissionDenied => Problem::not_allowed(problem.text).hint(problem.hint),
         _ => Problem::refused(problem.text).hint(hint(&problem.hint)),
     }

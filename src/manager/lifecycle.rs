@@ -15,11 +15,10 @@ use super::caller::LocalRules;
 use super::folder::{Folder, FolderError};
 use super::init::Prepared;
 use super::phase::{Phase, Word};
-use super::problem::Problem;
 use super::running::Running;
 use crate::consensus::StartError;
-use skep_client::transport::Rate;
-use skep_core::base::{Clock, Dice, Disk, ManagerPlaces, Name, OtherFormat, Stamp};
+use skep_client::transport::{Problem, Rate};
+use skep_core::base::{Clock, Dice, Disk, Exit, ManagerPlaces, Name, OtherFormat, Stamp};
 use skep_core::seal::{KeyFile, KeyFileHeader};
 
 /// Connections that wait to be accepted.
@@ -77,8 +76,8 @@ pub enum End {
     Asked,
     /// An operator locked it: the process starts anew.
     Locked,
-    /// It can't go on: an exit status of the daemon, and why.
-    Failed(u8, String),
+    /// It can't go on: the daemon's exit status, and why.
+    Failed(Exit, String),
 }
 
 /// What the phase holds.
@@ -261,7 +260,7 @@ impl Shared {
     pub(super) fn listen(&self) -> Result<TcpListener, Problem> {
         let bound = self.port.lock().take().map_or_else(|| bind(self.address), Ok);
         bound.and_then(|socket| socket.listen(BACKLOG)).map_err(|error| {
-            Problem::fatal(22, format!("can't listen on {}: {error}", self.address))
+            Problem::fatal(Exit::InUse, format!("can't listen on {}: {error}", self.address))
                 .hint("another process took the address meanwhile; stop it, or give --listen")
         })
     }
@@ -293,12 +292,12 @@ fn header(bytes: &[u8]) -> Result<KeyFileHeader, skep_core::seal::SealError> {
 }
 
 /// The daemon's exit status for a consensus that did not start or has stopped.
-pub(super) fn exit_of(error: &StartError) -> u8 {
+pub(super) fn exit_of(error: &StartError) -> Exit {
     match error {
-        StartError::Damaged(_) => 20,
-        StartError::Disk(_) => 21,
-        StartError::Older(_) => 23,
-        StartError::Newer(_) => 25,
-        StartError::Diverged(_) => 70,
+        StartError::Damaged(_) => Exit::Damaged,
+        StartError::Disk(_) => Exit::WriteFailed,
+        StartError::Older(_) => Exit::Configuration,
+        StartError::Newer(_) => Exit::NewerData,
+        StartError::Diverged(_) => Exit::Bug,
     }
 }

@@ -43,7 +43,6 @@ pub use keys::{ISSUING_KEY, KeyHolder, NoKey};
 pub use lifecycle::{End, Manager, OpenError, Setup};
 pub use phase::{Phase, Word};
 pub use policy::{Method, Policy, Who};
-pub use problem::Problem;
 pub use serve::control;
 
 /// How long leaves last: managers', workers', operators'.

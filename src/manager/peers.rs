@@ -7,9 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tonic::transport::Channel;
 
-use super::problem::Problem;
 use skep_client::transport::rpc::api::control_client::ControlClient;
-use skep_client::transport::{ClientTls, Expect, connect};
+use skep_client::transport::{ClientTls, Expect, Problem, connect};
 use skep_core::base::{BootTime, NodeId};
 
 /// How long one address may take to accept a connection.

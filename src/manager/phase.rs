@@ -7,9 +7,10 @@
 //!   running ──peers remember more──▶ rolled back ──repair──▶ running
 //! ```
 
+use crate::manager::problem;
 use std::fmt;
 
-use super::problem::Problem;
+use skep_client::transport::Problem;
 
 /// Where a manager is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,31 +70,14 @@ impl Phase {
             (Self::Running | Self::RolledBack, Needs::Locked) => {
                 Err(Problem::refused("this manager is unlocked already").hint("skep status"))
             }
-            (Self::Locked, Needs::Running | Needs::RolledBack) => Err(Problem::locked()),
-            (Self::Expired, Needs::Running | Needs::RolledBack) => Err(Problem::expired()),
-            (Self::RolledBack, Needs::Running) => Err(Problem::rolled_back()),
+            (Self::Locked, Needs::Running | Needs::RolledBack) => Err(problem::locked()),
+            (Self::Expired, Needs::Running | Needs::RolledBack) => Err(problem::expired()),
+            (Self::RolledBack, Needs::Running) => Err(problem::rolled_back()),
             (Self::Running, Needs::RolledBack) => Err(Problem::refused(
                 "nothing is to be repaired: no peer remembers more than this manager",
             )
             .hint("skep status")),
         }
-    }
-}
-
-impl Problem {
-    /// This manager's certificate is past its end.
-    pub(crate) fn expired() -> Self {
-        Self::refused("this manager's certificate has expired").hint(
-            "check the machine's clock, then skep unlock; else let another manager admit it anew",
-        )
-    }
-}
-
-impl Problem {
-    /// This manager's disk was put back to an older state.
-    pub(crate) fn rolled_back() -> Self {
-        Self::refused("this manager's disk was put back to an older state: it takes no part")
-            .hint("put the newer disk back, or give the old state up: skep manager repair")
     }
 }
 
@@ -139,22 +123,26 @@ impl fmt::Display for Word {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skep_core::base::Exit;
 
     #[test]
     fn each_phase_answers_what_it_can() {
         use Needs::{Initialised, Locked, New, Nothing, RolledBack, Running};
-        // The exit status that a caller gets; 0 where the call is answered.
+        const YES: Exit = Exit::Done;
+        const NO: Exit = Exit::Refused;
+        const LOCKED: Exit = Exit::Locked;
+        // What a caller's process ends with.
         let table = [
-            (Phase::New, [0, 0, 1, 1, 1, 1]),
-            (Phase::Locked, [0, 1, 0, 4, 0, 4]),
-            (Phase::Expired, [0, 1, 0, 1, 0, 1]),
-            (Phase::Running, [0, 1, 1, 0, 0, 1]),
-            (Phase::RolledBack, [0, 1, 1, 1, 0, 0]),
+            (Phase::New, [YES, YES, NO, NO, NO, NO]),
+            (Phase::Locked, [YES, NO, YES, LOCKED, YES, LOCKED]),
+            (Phase::Expired, [YES, NO, YES, NO, YES, NO]),
+            (Phase::Running, [YES, NO, NO, YES, YES, NO]),
+            (Phase::RolledBack, [YES, NO, NO, NO, YES, YES]),
         ];
         let columns = [Nothing, New, Locked, Running, Initialised, RolledBack];
         for (phase, row) in table {
             for (needs, exit) in columns.into_iter().zip(row) {
-                let got = phase.admits(needs).map_or_else(|problem| problem.exit(), |()| 0);
+                let got = phase.admits(needs).map_or_else(|problem| problem.exit, |()| YES);
                 assert_eq!(got, exit, "{phase:?} {needs:?}");
             }
         }
@@ -168,7 +156,7 @@ mod tests {
                 [Needs::New, Needs::Locked, Needs::Running, Needs::Initialised, Needs::RolledBack]
             {
                 if let Err(problem) = phase.admits(needs) {
-                    assert!(!problem.advice().is_empty(), "{phase:?} {needs:?}");
+                    assert!(!problem.hint.is_empty(), "{phase:?} {needs:?}");
                 }
             }
         }

@@ -5,6 +5,7 @@
 //! A removed manager ends when it sees its removal. A change of voters that still
 //! needed its word would then never be committed, and the rest had no majority.
 
+use crate::manager::problem::{self, Explain};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use tokio::sync::MutexGuard;
 use super::api::reachable;
 use super::chores;
 use super::keys::NoKey;
-use super::problem::Problem;
 use super::running::Running;
 use super::voters;
 use crate::consensus::Member;
+use skep_client::transport::Problem;
 use skep_core::base::NodeId;
 use skep_core::domain::{Change, NodeRole, Refusal, State};
 
@@ -101,7 +102,7 @@ pub(super) fn rekey(
             others.filter_map(|(id, node)| Some((*id, node.box_key?))).collect();
         (state.cluster.clone(), staying)
     });
-    let cluster = cluster.ok_or(Refusal::NotInitialised)?;
+    let cluster = cluster.ok_or(Refusal::NotInitialised).map_err(Explain::explain)?;
     if staying.is_empty() {
         return Err(last_manager(running, manager));
     }
@@ -122,7 +123,7 @@ pub(super) fn rekey(
 fn last_manager(running: &Running, manager: NodeId) -> Problem {
     let found = |state: &State| state.nodes.get(&manager).map(|node| node.name.clone());
     let name = running.core.consensus.read(found);
-    name.map_or(Refusal::BadAct, |node| Refusal::LastManager { node }).into()
+    name.map_or(Refusal::BadAct, |node| Refusal::LastManager { node }).explain()
 }
 
 /// Hands the lead over and answers who has it: the caller asks there again.
@@ -137,7 +138,7 @@ async fn hand_over(running: &Running) -> Problem {
     // Without one the caller asks again until there is one.
     drop(tokio::time::timeout(HAND_OVER, led).await);
     tracing::info!(event = "leadership_handed_over", why = "this manager is being removed");
-    running.leads().err().unwrap_or_else(|| Problem::not_leader(None))
+    running.leads().err().unwrap_or_else(|| problem::not_leader(None))
 }
 
 /// Whether a majority of the voters that stay is in reach of this leader. A learner

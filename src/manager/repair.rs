@@ -7,14 +7,15 @@
 //! that nobody remembers. From then on the leader admits it as any other that is new.
 //! Its key file, and with it its identity, stays.
 
+use crate::manager::problem;
 use std::time::Duration;
 
 use super::chores;
 use super::lifecycle::{End, Manager, exit_of};
 use super::phase::Needs;
-use super::problem::Problem;
 use super::running::Running;
 use crate::consensus::ReleaseError;
+use skep_client::transport::Problem;
 use skep_core::wire::api;
 
 /// How long calls under way may take to end.
@@ -59,12 +60,12 @@ impl Manager {
     async fn come_home(self, addresses: Vec<String>) -> Result<api::RepairReply, Problem> {
         let turn = self.0.turn.lock().await;
         self.phase().admits(Needs::RolledBack)?;
-        let old = self.0.unlocked().ok_or_else(Problem::locked)?;
+        let old = self.0.unlocked().ok_or_else(problem::locked)?;
         let started = old.renew(addresses, GRACE).await?;
         let listening = started.map_err(|error| (exit_of(&error), error.to_string()));
         let listening = listening.and_then(|started| match self.0.listen() {
             Ok(listener) => Ok((started, listener)),
-            Err(problem) => Err((problem.exit(), problem.text().to_owned())),
+            Err(problem) => Err((problem.exit, problem.text.clone())),
         });
         let (started, listener) = listening.map_err(|(exit, why)| {
             self.end(End::Failed(exit, why.clone()));

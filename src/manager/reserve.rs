@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::problem::Problem;
 use super::running::Running;
+use skep_client::transport::Problem;
 use skep_core::domain::{Act, always_admitted};
 
 /// Bytes that the file holds: four segments of the log.
@@ -140,7 +140,7 @@ fn free_bytes(path: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skep_core::base::SecretId;
+    use skep_core::base::{Exit, SecretId};
     use skep_core::domain::Change;
 
     const MIB: u64 = 1024 * 1024;
@@ -172,6 +172,6 @@ mod tests {
         reserve.look(0).expect("looked");
         assert!(reserve.is_full());
         assert!(reserve.admits(&removal).is_ok());
-        assert_eq!(reserve.admits(&growth).expect_err("refused").exit(), 1);
+        assert_eq!(reserve.admits(&growth).expect_err("refused").exit, Exit::Refused);
     }
 }

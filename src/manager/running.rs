@@ -1,6 +1,7 @@
 //! An unlocked manager: consensus, keys, dispatch, the listener, and the tasks
 //! that go on as long as it runs.
 
+use crate::manager::problem::{self, Explain};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -18,7 +19,6 @@ use super::keys::KeyHolder;
 use super::lifecycle::{End, Manager, Shared, exit_of};
 use super::peers::Peers;
 use super::phase::Word;
-use super::problem::Problem;
 use super::reserve::{self, Reserve};
 use super::steady::{Doubt, SHARED_MS};
 use super::voters;
@@ -26,9 +26,9 @@ use super::{Core, Dispatch};
 use crate::consensus::{Consensus, Member, ReleaseError, Standing, Start, StartError};
 use skep_client::ca::{CaError, CertificateRole, verify_chain};
 use skep_client::transport::{
-    ClientTls, Credentials, Cuts, Greeting, Recognition, ServerTls, serve,
+    ClientTls, Credentials, Cuts, Greeting, Problem, Recognition, ServerTls, serve,
 };
-use skep_core::base::{Fingerprint, NodeId, RequestId, Revision, Stamp};
+use skep_core::base::{Exit, Fingerprint, NodeId, RequestId, Revision, Stamp};
 use skep_core::domain::{Act, Actor, NodeRole, Outcome, Refusal, State, node_by};
 use skep_core::seal::{BoxKey, HelloPlace, HelloSecret, KeyFileBody, KeyFileHeader};
 
@@ -106,16 +106,15 @@ impl From<CaError> for NotStarted {
     }
 }
 
-impl From<NotStarted> for Problem {
-    fn from(error: NotStarted) -> Self {
-        match error {
+impl Explain for NotStarted {
+    fn explain(self) -> Problem {
+        match self {
             NotStarted::Identity(error) => {
-                Self::fatal(20, format!("this manager's certificate {error}"))
+                Problem::fatal(Exit::Damaged, format!("this manager's certificate {error}"))
                     .hint("its key file is not whole: put it back from a copy")
             }
-            NotStarted::Consensus(error) => {
-                Self::fatal(exit_of(&error), error.to_string()).hint("the manager's log says more")
-            }
+            NotStarted::Consensus(error) => Problem::fatal(exit_of(&error), error.to_string())
+                .hint("the manager's log says more"),
         }
     }
 }
@@ -249,7 +248,7 @@ async fn listen(
     let serving = Box::pin(serve(listener, tls, routes, &places, stop.cancelled_owned()));
     if let Err(error) = serving.await {
         tracing::error!(event = "listener_failed", why = %error);
-        manager.end(End::Failed(26, format!("the listener failed: {error}")));
+        manager.end(End::Failed(Exit::MachineLimit, format!("the listener failed: {error}")));
     }
 }
 
@@ -313,12 +312,12 @@ impl Running {
     /// Whether its clock may be believed, as far as is known.
     pub(super) fn sure_of_time(&self) -> Result<(), Problem> {
         if let Some(off) = self.clock_off_ms() {
-            return Err(Problem::clock_off(off));
+            return Err(problem::clock_off(off));
         }
         match self.core.reading() {
             // Whatever is proposed waits until its clock is compared.
             Ok(_) | Err(Doubt::Fresh) => Ok(()),
-            Err(doubt) => Err(Problem::clock_doubted(doubt)),
+            Err(doubt) => Err(problem::clock_doubted(doubt)),
         }
     }
     /// Whether it leads; who does, if it does not.
@@ -328,7 +327,7 @@ impl Running {
             return Ok(());
         }
         let other = self.other_leader();
-        Err(Problem::not_leader(other.map(|node| (node, self.addresses_of(node)))))
+        Err(problem::not_leader(other.map(|node| (node, self.addresses_of(node)))))
     }
     /// How far the majority's clocks are ahead of this manager's, where that is too far.
     pub(super) fn clock_off_ms(&self) -> Option<i64> {
@@ -360,7 +359,9 @@ impl Running {
         self.is_leader()?;
         let to = match to {
             "" => None,
-            name => Some(self.core.consensus.read(|state| node_by(state, name))?),
+            name => Some(
+                self.core.consensus.read(|state| node_by(state, name)).map_err(Explain::explain)?,
+            ),
         };
         if self.core.consensus.hand_over(STEP_DOWN, to).await {
             tracing::info!(event = "stepped_down");
@@ -379,7 +380,7 @@ impl Running {
     }
     /// What a failed proposal or read becomes.
     pub(super) fn problem(&self, error: impl Into<Unproposed>) -> Problem {
-        Problem::of_proposal(error, |node| self.addresses_of(node))
+        problem::of_proposal(error, |node| self.addresses_of(node))
     }
     /// Where a manager is.
     pub(super) fn addresses_of(&self, node: NodeId) -> Vec<String> {
@@ -413,7 +414,7 @@ impl Running {
         self.reserve.admits(&act)?;
         let applied = self.core.propose(request, actor, act).await;
         let applied = applied.map_err(|error| self.problem(error))?;
-        Ok((applied.revision, applied.outcome?))
+        Ok((applied.revision, applied.outcome.map_err(Explain::explain)?))
     }
     /// The same for a caller that does something about a refusal.
     pub(super) async fn propose_refusable(

@@ -1,18 +1,19 @@
 //! From a closed key file to a running manager, and back.
 
+use crate::manager::problem::{self, Explain};
+use skep_core::base::{Exit, Fingerprint, Key32, SecretBytes};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::chores;
 use super::lifecycle::{End, Manager, Shared, exit_of};
 use super::phase::{Needs, Phase, Word};
-use super::problem::Problem;
 use super::running::{NotStarted, Running, Started};
 use crate::consensus::{Leadership, Standing};
 use skep_client::ca::{
     CaError, CertificateRole, Leaf, PrivateKey, key_digest, read_leaf, verify_chain,
 };
-use skep_core::base::{Fingerprint, Key32, SecretBytes};
+use skep_client::transport::Problem;
 use skep_core::seal::{FileKey, KeyFile, KeyFileBody, KeyFileHeader, SealError, UnlockKey};
 use skep_core::wire::api;
 
@@ -27,7 +28,7 @@ impl Manager {
     /// What `unlock` opens on the operator's side.
     pub(super) fn unlock_header(&self) -> Result<api::UnlockHeaderReply, Problem> {
         self.phase().admits(Needs::Locked)?;
-        let (header, _) = self.0.closed_header().ok_or_else(Problem::locked)?;
+        let (header, _) = self.0.closed_header().ok_or_else(problem::locked)?;
         let names = self.0.folder.node_file();
         Ok(api::UnlockHeaderReply {
             header: header.to_bytes(),
@@ -71,7 +72,7 @@ impl Manager {
         if self.0.folder.stays_locked() {
             return Err(Problem::refused("an operator locked this manager").hint("skep unlock"));
         }
-        let (header, _) = self.0.closed_header().ok_or_else(Problem::locked)?;
+        let (header, _) = self.0.closed_header().ok_or_else(problem::locked)?;
         let file_key = header.open_file_key(key).map_err(|error| match error {
             SealError::NotARecipient => Problem::wrong_key(format!("the unlock key {error}"))
                 .hint("skep unlock-key check shows whose key a file holds"),
@@ -97,7 +98,7 @@ impl Manager {
             Ok(_) => {}
             Err(NotOurs::Expired(leaf)) => {
                 self.0.become_expired(header, leaf.ends);
-                return Err(Problem::expired());
+                return Err(problem::expired());
             }
             Err(NotOurs::Refused(problem)) => return Err(problem),
         }
@@ -107,9 +108,9 @@ impl Manager {
             Err(NotStarted::Consensus(error)) => {
                 tracing::error!(event = "consensus_not_started", why = %error);
                 self.end(End::Failed(exit_of(&error), error.to_string()));
-                return Err(NotStarted::Consensus(error).into());
+                return Err(NotStarted::Consensus(error).explain());
             }
-            Err(other) => return Err(other.into()),
+            Err(other) => return Err(other.explain()),
         };
         self.0.see_genesis(&started).await?;
         chores::open_key(&started.core);
@@ -130,8 +131,11 @@ impl Manager {
         let _turn = self.0.turn.lock().await;
         self.phase().admits(Needs::Initialised)?;
         self.0.on_disk(|shared| shared.folder.stay_locked()).await.map_err(|error| {
-            Problem::fatal(21, format!("{}: {error}", self.0.folder.path().display()))
-                .hint("the manager is still unlocked; stop its process to lock it")
+            Problem::fatal(
+                Exit::WriteFailed,
+                format!("{}: {error}", self.0.folder.path().display()),
+            )
+            .hint("the manager is still unlocked; stop its process to lock it")
         })?;
         if matches!(self.phase(), Phase::Running | Phase::RolledBack) {
             tracing::info!(event = "locking");
@@ -144,7 +148,7 @@ impl Manager {
 impl Shared {
     fn key_file_damaged(&self, why: impl std::fmt::Display) -> Problem {
         let path = self.folder.path().join("manager.key");
-        Problem::fatal(20, format!("{}: this manager's key file {why}", path.display()))
+        Problem::fatal(Exit::Damaged, format!("{}: this manager's key file {why}", path.display()))
             .hint("put it back from a copy")
     }
 
@@ -237,7 +241,7 @@ fn identity(
 ) -> Result<Leaf, NotOurs> {
     let damaged = |text: String| {
         let hint = "its key file is not whole or not its own: put it back from a copy";
-        NotOurs::Refused(Problem::fatal(20, text).hint(hint))
+        NotOurs::Refused(Problem::fatal(Exit::Damaged, text).hint(hint))
     };
     let leaf = match verify_chain(&body.chain, fingerprint, now) {
         Ok(leaf) => leaf,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use skep_core::base::OtherFormat;
+use skep_core::base::{Exit, OtherFormat};
 
 /// Where in a file something is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,9 +63,9 @@ pub enum StoreError {
 impl StoreError {
     /// The daemon's exit status.
     #[must_use]
-    pub fn exit_status(&self) -> u8 {
+    pub fn exit_status(&self) -> Exit {
         match self {
-            Self::Damaged { .. } => 20,
+            Self::Damaged { .. } => Exit::Damaged,
             // Something else stands in a file's place.
             Self::Disk { source, .. }
                 if matches!(
@@ -73,11 +73,11 @@ impl StoreError {
                     io::ErrorKind::IsADirectory | io::ErrorKind::InvalidData
                 ) =>
             {
-                20
+                Exit::Damaged
             }
-            Self::Disk { .. } | Self::Closed => 21,
-            Self::Format { format: OtherFormat::Older(_), .. } => 23,
-            Self::Format { format: OtherFormat::Newer(_), .. } => 25,
+            Self::Disk { .. } | Self::Closed => Exit::WriteFailed,
+            Self::Format { format: OtherFormat::Older(_), .. } => Exit::Configuration,
+            Self::Format { format: OtherFormat::Newer(_), .. } => Exit::NewerData,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skep_client::machine::OsDice;
 use skep_client::transport::rpc::api::delivery_client::DeliveryClient;
-use skep_client::transport::{Expect, connect, read_problem};
+use skep_client::transport::{Expect, Problem, connect, read_problem};
 use skep_core::base::{NodeId, SecretBytes, SecretId, ServiceId, VersionId};
 use skep_core::seal::{SessionHalf, SessionKey, ValueContext, open_value};
 use skep_core::wire::api;
@@ -165,7 +165,7 @@ impl Session {
     }
 
     /// The problem with which the session ends.
-    pub(crate) async fn end(&mut self) -> api::Problem {
+    pub(crate) async fn end(&mut self) -> Problem {
         loop {
             match soon(self.from.message()).await {
                 Ok(Some(_)) => {}
@@ -176,7 +176,7 @@ impl Session {
     }
 }
 
-pub(crate) fn problem(status: &Status) -> api::Problem {
+pub(crate) fn problem(status: &Status) -> Problem {
     read_problem(status).unwrap_or_else(|| panic!("no problem: {status:?}"))
 }
 

@@ -11,7 +11,7 @@ use fixture::{Cluster, soon};
 use skep_client::ca::CertificateRole;
 use skep_client::transport::rpc::api::delivery_client::DeliveryClient;
 use skep_client::transport::{Expect, connect};
-use skep_core::base::ServiceId;
+use skep_core::base::{Exit, ServiceId};
 use skep_core::domain::{Availability, Change};
 use skep_core::wire::api;
 
@@ -206,7 +206,7 @@ async fn one_session_a_node() {
     assert_eq!(seen.hostname, "db1[31m", "nothing that a terminal would obey");
     // The same agent again: its old connection is not heard of any more.
     let _second = agent.connect(&cluster, &machine, &[]).await.expect("welcome");
-    assert_eq!(first.end().await.exit, 1);
+    assert_eq!(first.end().await.exit, Exit::Refused);
     assert!(cluster.dispatch.seen(machine.node).connected);
 }
 
@@ -217,9 +217,9 @@ async fn a_removed_node_is_cut_and_refused() {
     let agent = Agent::default();
     let mut session = agent.connect(&cluster, &machine, &[]).await.expect("welcome");
     cluster.change(Change::RemoveNode { id: machine.node, force: false }).await;
-    assert_eq!(session.end().await.exit, 24);
+    assert_eq!(session.end().await.exit, Exit::IdentityEnded);
     let status = agent.connect(&cluster, &machine, &[]).await.err().expect("refused");
-    assert_eq!(problem(&status).exit, 24);
+    assert_eq!(problem(&status).exit, Exit::IdentityEnded);
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn a_leaving_node_is_removed_with_what_it_held() {
     soon(client.leave(api::LeaveRequest {})).await.expect("left");
     assert!(!cluster.core.consensus.read(|state| state.nodes.contains_key(&machine.node)));
     assert!(!cluster.exposed(machine.node, web));
-    assert_eq!(session.end().await.exit, 24);
+    assert_eq!(session.end().await.exit, Exit::IdentityEnded);
 }
 
 #[tokio::test]
@@ -247,34 +247,34 @@ async fn strangers_and_nonsense_are_refused() {
     let running = api::from_agent::Of::Running(api::Running { services: Vec::new() });
     let (_to, mut from) = open(&cluster, &machine, running).await.expect("a stream");
     let status = soon(from.message()).await.expect_err("no hello");
-    assert_eq!(problem(&status).exit, 2);
+    assert_eq!(problem(&status).exit, Exit::Usage);
 
     let agent = Agent::default();
     let mut bad = agent::hello(&agent, [0; 32], &[]);
     let (_to, mut from) =
         open(&cluster, &machine, api::from_agent::Of::Hello(bad.clone())).await.expect("a stream");
     let status = soon(from.message()).await.expect_err("a key of low order");
-    assert_eq!(problem(&status).exit, 2);
+    assert_eq!(problem(&status).exit, Exit::Usage);
     bad.held = vec![api::Held { service: vec![1; 3], ..api::Held::default() }];
     let (_to, mut from) =
         open(&cluster, &machine, api::from_agent::Of::Hello(bad)).await.expect("a stream");
     let status = soon(from.message()).await.expect_err("a malformed id");
-    assert_eq!(problem(&status).exit, 2);
+    assert_eq!(problem(&status).exit, Exit::Usage);
 
     let session = agent.connect(&cluster, &machine, &[]).await;
     let mut session = session.expect("nothing of it stays");
     session.ack(99, Vec::new()).await;
-    assert_eq!(session.end().await.exit, 2);
+    assert_eq!(session.end().await.exit, Exit::Usage);
 
     // An operator that the state doesn't list, and another key under a node's name.
     let operator = CertificateRole::Operator(skep_core::base::OperatorId::from_bytes([5; 16]));
     machine.tls = cluster.client(&cluster.credentials(operator, "admin").0);
     let status = agent.connect(&cluster, &machine, &[]).await.err().expect("refused");
-    assert_eq!(problem(&status).exit, 24);
+    assert_eq!(problem(&status).exit, Exit::IdentityEnded);
     let worker = CertificateRole::Worker(machine.node);
     machine.tls = cluster.client(&cluster.credentials(worker, "db1").0);
     let status = agent.connect(&cluster, &machine, &[]).await.err().expect("refused");
-    assert_eq!(problem(&status).exit, 24);
+    assert_eq!(problem(&status).exit, Exit::IdentityEnded);
 }
 
 #[tokio::test]
@@ -284,8 +284,8 @@ async fn a_manager_that_leads_no_more_cuts_its_sessions() {
     let agent = Agent::default();
     let mut session = agent.connect(&cluster, &machine, &[]).await.expect("welcome");
     soon(cluster.core.consensus.shutdown()).await;
-    assert_eq!(session.end().await.exit, 3);
+    assert_eq!(session.end().await.exit, Exit::Unreachable);
     assert!(!cluster.dispatch.seen(machine.node).connected);
     let status = agent.connect(&cluster, &machine, &[]).await.err().expect("refused");
-    assert_eq!(problem(&status).exit, 3);
+    assert_eq!(problem(&status).exit, Exit::Unreachable);
 }

@@ -160,7 +160,10 @@ async fn the_socket_answers_and_refuses_in_words() {
     let problem = skep_client::transport::read_problem(&refused).expect("a problem");
     assert!(problem.text.contains("not placed on this node") && !problem.hint.is_empty());
     let late = client.exec(exec("web")).await.expect_err("nothing is delivered");
-    assert_eq!(skep_client::transport::read_problem(&late).map(|problem| problem.exit), Some(5));
+    assert_eq!(
+        skep_client::transport::read_problem(&late).map(|problem| problem.exit),
+        Some(skep_core::base::Exit::NotConfirmed)
+    );
     let inside = local::ExecRequest { inside: true, ..exec("web") };
     client.exec(inside).await.expect_err("not in a namespace of its own");
     client.leave(local::LeaveRequest {}).await.expect("leaves");

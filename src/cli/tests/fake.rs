@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio_stream::Iter;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use crate::cli::shell::tests::captured;
-use crate::daemon::Exit;
 use skep_client::machine::OsDice;
 use skep_client::transport::rpc::api::control_server::{Control, ControlServer};
-use skep_client::transport::{problem_status, serve_local};
-use skep_core::base::{ClusterId, Dice};
+use skep_client::transport::{Problem, serve_local};
+use skep_core::base::{ClusterId, Dice, Exit};
 use skep_core::seal::ClusterKey;
 use skep_core::wire::api::{
     ApplyReply, ApplyRequest, BelongingReply, BelongingRequest, CommitInitReply, CommitInitRequest,
@@ -57,8 +56,8 @@ pub(super) fn key(number: u64) -> ClusterKey {
 }
 
 /// A status with this exit status, as managers send it.
-pub(super) fn problem(exit: u8, text: &str) -> Status {
-    problem_status(Code::FailedPrecondition, exit, text, "do something", None)
+pub(super) fn problem(exit: Exit, text: &str) -> Status {
+    Problem { exit, ..Problem::refused(text).hint("do something") }.into()
 }
 
 struct Fake(Arc<Mutex<Script>>);

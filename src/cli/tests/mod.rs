@@ -5,10 +5,9 @@ mod fake;
 use clap::CommandFactory;
 
 use crate::cli::args::Words;
-use crate::daemon::Exit;
 use fake::{Script, Stage, cluster, key, problem};
 use skep_client::machine::OsDice;
-use skep_core::base::{BoxedKey, SealedValue, SecretId, VersionId};
+use skep_core::base::{BoxedKey, Exit, SealedValue, SecretId, VersionId};
 use skep_core::seal::{ValueContext, open_value};
 use skep_core::wire::api::{
     DeliveryProgress, Laggard, NewVersion, SecretView, ServiceView, change,
@@ -74,8 +73,8 @@ fn a_retired_intake_key_is_sealed_to_again() {
     let script = Script {
         keys: [key(1), key(2)].into(),
         applies: [
-            Err(problem(1, "the intake key has changed")),
-            Err(problem(1, "the intake key has changed")),
+            Err(problem(Exit::Refused, "the intake key has changed")),
+            Err(problem(Exit::Refused, "the intake key has changed")),
         ]
         .into(),
         ..Script::default()
@@ -98,7 +97,7 @@ fn a_retired_intake_key_is_sealed_to_again() {
 fn a_refusal_is_one_line_and_a_hint() {
     let script = Script {
         keys: [key(1)].into(),
-        applies: [Err(problem(1, "secret a already exists"))].into(),
+        applies: [Err(problem(Exit::Refused, "secret a already exists"))].into(),
         ..Script::default()
     };
     let stage = Stage::new(script);
@@ -112,7 +111,11 @@ fn a_refusal_is_one_line_and_a_hint() {
 #[test]
 fn without_a_leader_it_tries_again_under_the_same_request_id() {
     let mut script = granted();
-    script.applies = [Err(problem(3, "no leader")), Err(problem(3, "no leader"))].into();
+    script.applies = [
+        Err(problem(Exit::Unreachable, "no leader")),
+        Err(problem(Exit::Unreachable, "no leader")),
+    ]
+    .into();
     let stage = Stage::new(script);
     let ran = stage.run(&["service", "revoke", "-d", "web", "a"]);
     assert_eq!(ran.exit, Exit::Done, "{}", ran.err);
@@ -125,7 +128,7 @@ fn without_a_leader_it_tries_again_under_the_same_request_id() {
 #[test]
 fn no_leader_in_time_is_status_3_and_an_unknown_outcome_6() {
     let mut script = granted();
-    script.applies = (0..100).map(|_| Err(problem(3, "no leader"))).collect();
+    script.applies = (0..100).map(|_| Err(problem(Exit::Unreachable, "no leader"))).collect();
     let stage = Stage::new(script);
     let ran = stage.run(&["service", "rm", "web", "--timeout", "300ms"]);
     assert_eq!(
@@ -134,7 +137,7 @@ fn no_leader_in_time_is_status_3_and_an_unknown_outcome_6() {
     );
 
     let mut script = granted();
-    script.applies = (0..100).map(|_| Err(problem(6, "the term ended"))).collect();
+    script.applies = (0..100).map(|_| Err(problem(Exit::Unknown, "the term ended"))).collect();
     let stage = Stage::new(script);
     let ran = stage.run(&["service", "rm", "web", "--timeout", "300ms"]);
     assert_eq!(ran.exit, Exit::Unknown);
@@ -208,7 +211,7 @@ fn what_destroys_takes_no_prefix() {
 #[test]
 fn a_locked_manager_is_status_4() {
     let stage = Stage::new(Script {
-        closed: Some(problem(4, "this manager is locked")),
+        closed: Some(problem(Exit::Locked, "this manager is locked")),
         ..Script::default()
     });
     assert_eq!(stage.run(&["secret", "ls"]).exit, Exit::Locked);

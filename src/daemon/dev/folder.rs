@@ -12,10 +12,9 @@ use rustix::mount::{UnmountFlags, unmount};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Member, Plan, counts};
-use crate::daemon::{Exit, Failure};
 use crate::host::RealDisk;
 use skep_client::machine::os_dice;
-use skep_core::base::{Disk, FORMAT, OtherFormat, draw};
+use skep_core::base::{Disk, Exit, FORMAT, Failure, OtherFormat, draw};
 
 /// Says that a cluster is complete, and of how many it is.
 const MARK: &str = "dev.toml";

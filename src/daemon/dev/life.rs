@@ -15,7 +15,8 @@ use super::{
     Cluster, Ended, Event, Folder, Launcher, Layout, Member, Plan, Process, Stays, free_ports,
     start, unmount_below,
 };
-use crate::daemon::{Exit, Failure, Shutdown};
+use crate::daemon::Shutdown;
+use skep_core::base::{Exit, Failure};
 
 /// Managers, if nothing else is asked for.
 pub const MANAGERS: usize = 3;

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::daemon::{Exit, Failure};
 use skep_client::machine::os_dice;
 use skep_client::transport::connect_local;
 use skep_client::transport::rpc::api::control_client::ControlClient;
 use skep_client::transport::rpc::local::agent_client::AgentClient;
-use skep_core::base::draw;
+use skep_core::base::{Exit, Failure, draw};
 use skep_core::wire::{api, local};
 
 /// One look at a socket.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::daemon::{Exit, Failure};
+use skep_core::base::{Exit, Failure};
 
 /// Bytes of a socket's path, the end included, that the system takes.
 const SOCKET_PATH_BYTES: usize = 108;

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::folder::put;
 use super::plan::Member;
-use crate::daemon::{Exit, Failure};
+use skep_core::base::{Exit, Failure};
 
 /// Bytes at a log's end that are looked at for its last line.
 const LOG_END: u64 = 4096;

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::folder::{make, put};
 use super::process::{Ended, last_lines};
 use super::{Event, Kind, Launcher, Member, Plan, Process, look};
-use crate::daemon::{Exit, Failure};
+use skep_core::base::{Exit, Failure};
 use skep_core::wire::api;
 
 /// How long one thing may take on a machine that has much else to do.

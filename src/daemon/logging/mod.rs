@@ -21,9 +21,8 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use self::line::Line;
 use self::repeats::{Repeats, Verdict};
 use self::writer::{Held, Writer};
-use super::{Exit, Failure};
 use skep_client::machine::SystemClock;
-use skep_core::base::Clock;
+use skep_core::base::{Clock, Exit, Failure};
 
 /// How long the last lines may take at the end.
 const LAST_LINES: Duration = Duration::from_secs(2);

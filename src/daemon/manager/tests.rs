@@ -6,7 +6,7 @@ use super::*;
 use fixture::{Fixture, Founded, exit_of, until};
 use skep_client::ca::{CertificateRole, JoinToken, PrivateKey, key_digest, verify_chain};
 use skep_client::transport::read_problem;
-use skep_core::base::{Fingerprint, Key32, NodeId, Stamp};
+use skep_core::base::{Exit, Fingerprint, Key32, NodeId, Stamp};
 use skep_core::seal::KeyFileHeader;
 use skep_core::wire::api;
 
@@ -23,12 +23,12 @@ async fn a_new_manager_answers_what_it_can() {
     assert_eq!(status.state, "new");
     let refused = control.list_secrets(api::ListRequest::default()).await;
     let refused = refused.expect_err("refused");
-    assert_eq!(exit_of(&refused), 1);
+    assert_eq!(exit_of(&refused), Exit::Refused);
     assert_eq!(read_problem(&refused).expect("a problem").hint, "skep init");
     let refused = control.unlock_header(api::UnlockHeaderRequest {}).await.expect_err("refused");
-    assert_eq!(exit_of(&refused), 1);
+    assert_eq!(exit_of(&refused), Exit::Refused);
     let refused = control.commit_init(api::CommitInitRequest::default()).await;
-    assert_eq!(exit_of(&refused.expect_err("not prepared")), 1);
+    assert_eq!(exit_of(&refused.expect_err("not prepared")), Exit::Refused);
     fixture.end().await;
 }
 
@@ -67,9 +67,9 @@ async fn an_init_that_is_refused_leaves_nothing() {
     let (_, other) = Founded::found(&prepared);
     let bad = api::CommitInitRequest { root: other.root, ..good.clone() };
     let refused = control.commit_init(bad).await.expect_err("another root");
-    assert_eq!(exit_of(&refused), 2);
+    assert_eq!(exit_of(&refused), Exit::Usage);
     let again = control.commit_init(good).await.expect_err("the keys made are gone");
-    assert_eq!(exit_of(&again), 1);
+    assert_eq!(exit_of(&again), Exit::Refused);
     assert!(!fixture.folder().join("manager.key").exists());
     let status = control.status(api::StatusRequest {}).await.expect("a status").into_inner();
     assert_eq!(status.state, "new");
@@ -87,12 +87,12 @@ async fn init_create_lock_unlock_list() {
     assert_eq!((status.tolerates_losses, status.key_generation), (0, 1));
     assert_eq!(status.certificates.len(), 3);
     let second = control.prepare_init(api::PrepareInitRequest {}).await.expect_err("refused");
-    assert_eq!(exit_of(&second), 1);
+    assert_eq!(exit_of(&second), Exit::Refused);
 
     fixture::create_secret(&mut control, "db-password", b"correct horse").await.expect("created");
     let twice = fixture::create_secret(&mut control, "DB-Password", b"x").await;
     let twice = twice.expect_err("the name is taken");
-    assert_eq!(exit_of(&twice), 1);
+    assert_eq!(exit_of(&twice), Exit::Refused);
     let listed = control.list_secrets(api::ListRequest::default()).await.expect("listed");
     assert_eq!(listed.into_inner().secrets.len(), 1);
     let what = api::ListRequest { what: "nothing".into(), ..api::ListRequest::default() };
@@ -106,7 +106,7 @@ async fn init_create_lock_unlock_list() {
     let status = control.status(api::StatusRequest {}).await.expect("a status").into_inner();
     assert_eq!((status.state.as_str(), status.cluster_name.as_str()), ("locked", "prod"));
     let locked = control.list_secrets(api::ListRequest::default()).await.expect_err("locked");
-    assert_eq!(exit_of(&locked), 4);
+    assert_eq!(exit_of(&locked), Exit::Locked);
     let kept = fixture.manager().unlock_with(&founded.unlock_key).await;
     assert!(kept.is_err(), "an operator locked it");
 
@@ -140,10 +140,13 @@ async fn a_wrong_unlock_key_is_told_as_such() {
     };
     let drawn = Key32::draw(&mut *os_dice());
     let wrong = request(drawn.expose(), founded.unlock_key.fingerprint());
-    assert_eq!(exit_of(&control.unlock(wrong).await.expect_err("wrong")), 7);
+    assert_eq!(exit_of(&control.unlock(wrong).await.expect_err("wrong")), Exit::WrongUnlockKey);
     let right = header.open_file_key(&founded.unlock_key).expect("opens");
     let planted = request(right.0.expose(), Fingerprint([9; 32]));
-    assert_eq!(exit_of(&control.unlock(planted).await.expect_err("another cluster")), 7);
+    assert_eq!(
+        exit_of(&control.unlock(planted).await.expect_err("another cluster")),
+        Exit::WrongUnlockKey
+    );
     assert_eq!(fixture.manager().phase(), Phase::Locked);
     fixture.unlock(&founded.unlock_key).await.expect("unlocks");
     fixture.end().await;
@@ -167,11 +170,11 @@ async fn a_machine_joins_by_token_and_is_refused_once_removed() {
     let mut guess = fixture::join_request(&token, &key, "w1");
     guess.token_secret = vec![0; 32];
     let refused = fixture.join(&founded, guess).await.expect_err("refused");
-    assert_eq!(exit_of(&refused), 1);
+    assert_eq!(exit_of(&refused), Exit::Refused);
     let other = PrivateKey::generate().expect("a key");
     let mut stolen = fixture::join_request(&token, &key, "w1");
     stolen.public_key = other.public();
-    assert_eq!(exit_of(&fixture.join(&founded, stolen).await.expect_err("refused")), 2);
+    assert_eq!(exit_of(&fixture.join(&founded, stolen).await.expect_err("refused")), Exit::Usage);
 
     let joined = fixture.join(&founded, fixture::join_request(&token, &key, "w1")).await;
     let joined = joined.expect("joins");
@@ -211,13 +214,17 @@ async fn bad_tokens_are_rated_by_the_address_they_come_from_and_good_ones_never(
     let founded = fixture.init().await;
     let token = JoinToken::draw(&mut *os_dice(), founded.unlock_key.fingerprint());
     let key = PrivateKey::generate().expect("a key");
-    let mut codes = std::collections::BTreeSet::new();
+    let mut codes = std::collections::HashSet::new();
     for _ in 0..40 {
         let refused = fixture.join(&founded, fixture::join_request(&token, &key, "w1")).await;
         let refused = refused.expect_err("a token of nobody's");
         codes.insert((exit_of(&refused), refused.code() == tonic::Code::ResourceExhausted));
     }
-    assert_eq!(codes, [(1, false), (3, true)].into(), "refused, and then too often");
+    assert_eq!(
+        codes,
+        [(Exit::Refused, false), (Exit::Unreachable, true)].into(),
+        "refused, and then too often"
+    );
     let mut control = fixture.control().await;
     let request = api::CreateTokenRequest { role: "worker".into(), ..Default::default() };
     let made = control.create_token(request).await.expect("a token").into_inner();
@@ -373,7 +380,7 @@ async fn an_unfinished_init_is_named() {
     let status = control.status(api::StatusRequest {}).await.expect("a status").into_inner();
     assert!(status.warnings.iter().any(|warning| warning.code == "init-unfinished"));
     let refused = fixture.unlock(&founded.unlock_key).await.expect_err("refused");
-    assert_eq!(exit_of(&refused), 1);
+    assert_eq!(exit_of(&refused), Exit::Refused);
     assert!(read_problem(&refused).expect("a problem").hint.contains("skep init again"));
     fixture.end().await;
 }

@@ -10,12 +10,11 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::budget::{Taken, Ticket};
 use super::table::Row;
-use crate::manager::problem::Problem;
-use skep_client::transport::problem_status;
+use skep_client::transport::Problem;
 use skep_core::base::limits;
 
 /// Bytes before a message in gRPC: whether it is compressed, and its length.
@@ -107,7 +106,7 @@ impl<B> Measured<B> {
         if self.left == 0 && !self.came.is_empty() {
             if self.messages > 0 && !self.row.stream {
                 let text = "the call's body goes on after its message";
-                return Err(problem_status(Code::InvalidArgument, 2, text, "", None));
+                return Err(Problem::bad_input(text).into());
             }
             if self.row.stream && self.begun == 0 {
                 self.ends.as_mut().reset(Instant::now() + self.times.whole);
@@ -150,7 +149,7 @@ impl<B> Measured<B> {
             let most = self.row.message;
             let text = format!("the message has {length} bytes, and {most} are allowed");
             let hint = "use the same version of skep everywhere";
-            return Err(problem_status(Code::OutOfRange, 2, &text, hint, None));
+            return Err(Problem::too_large(text).hint(hint).into());
         }
         let price = length.saturating_add(self.row.reply);
         self.taking = Some(Box::pin(self.ticket.clone().take(price)));
@@ -210,8 +209,7 @@ where
                             || this.ends.as_mut().poll(context).is_ready());
                     if late {
                         let text = "the call's body did not come in time";
-                        let late = problem_status(Code::DeadlineExceeded, 3, text, "", None);
-                        return Poll::Ready(Some(Err(late)));
+                        return Poll::Ready(Some(Err(Problem::too_slow(text).into())));
                     }
                     return Poll::Pending;
                 }

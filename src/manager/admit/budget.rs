@@ -14,7 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::manager::problem::Problem;
+use skep_client::transport::Problem;
 
 const MIB: usize = 1024 * 1024;
 /// How long a call waits for its share: longer than the largest takes through a network
@@ -205,6 +205,7 @@ fn too_many(what: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skep_core::base::Exit;
 
     fn node(n: u8) -> Key {
         Key::Identity([n; 16])
@@ -217,7 +218,7 @@ mod tests {
         let ticket = budget.enter(Lane::Nodes, node(1)).expect("a place");
         let held = ticket.clone().take(most.one).await.expect("all of its share");
         let second = budget.enter(Lane::Nodes, node(1)).expect("a place");
-        assert_eq!(second.clone().take(1).await.expect_err("in time").exit(), 3);
+        assert_eq!(second.clone().take(1).await.expect_err("in time").exit, Exit::Unreachable);
         let other = budget.enter(Lane::Nodes, node(2)).expect("a place");
         assert!(other.take(most.one).await.is_ok());
         ticket.keep(held);

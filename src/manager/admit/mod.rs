@@ -17,6 +17,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use crate::manager::problem;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, Ipv6Addr};
@@ -40,10 +41,9 @@ use super::caller::{Admitted, Behalf, source};
 use super::dispatch::Dispatch;
 use super::lifecycle::Manager;
 use super::policy::Who;
-use super::problem::Problem;
 use super::running::Running;
 use skep_client::ca::CertificateRole;
-use skep_client::transport::{Caller, caller, local_caller};
+use skep_client::transport::{Caller, Problem, caller, local_caller};
 
 pub(super) use self::table::{ACT as ACT_BYTES, AGENT as AGENT_BYTES};
 
@@ -156,7 +156,7 @@ impl Inner {
         parts: &mut tonic::codegen::http::request::Parts,
     ) -> Result<(&'static Row, Arc<Ticket>), Status> {
         let row = table::find(parts.uri.path())
-            .ok_or_else(|| Status::unimplemented("no such method is served"))?;
+            .ok_or_else(|| Problem::not_served("no such method is served"))?;
         if matches!(self.asked, Asked::Port(_)) {
             Behalf::take(parts)?;
         }
@@ -262,9 +262,9 @@ async fn on_port(
         // Only by this manager's clock, which may be wrong, or was when the connection was
         // made; for a node it is the end.
         running.sure_of_time()?;
-        core.reading().map_err(Problem::clock_doubted)?;
+        core.reading().map_err(problem::clock_doubted)?;
         if core.clock.now() <= peer.leaf().ends {
-            return Err(Problem::connected_in_doubt().into());
+            return Err(problem::connected_in_doubt().into());
         }
     }
     let (admitted, unlisted) = core.consensus.read(|state| {

@@ -23,8 +23,8 @@ use super::lifecycle::Manager;
 use super::peers::PeerClient;
 use super::phase::Needs;
 use super::policy::Method;
-use super::problem::Problem;
 use super::running::Running;
+use skep_client::transport::Problem;
 use skep_client::transport::rpc::api::control_server::{Control, ControlServer};
 use skep_core::wire::api;
 

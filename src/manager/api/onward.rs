@@ -4,6 +4,7 @@
 //! manager's own certificate and says for which local user. What came over the
 //! network is never sent on: a request makes one such step at most.
 
+use crate::manager::problem;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +16,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::super::caller::{Admitted, Behalf};
 use super::super::peers::PeerClient;
-use super::super::problem::Problem;
 use super::super::running::Running;
-use skep_client::transport::read_problem;
+use skep_client::transport::{Problem, read_problem};
 use skep_core::base::{NodeId, limits};
 use skep_core::wire::api;
 
@@ -82,12 +82,8 @@ impl Onward {
     fn told(&self, status: &Status, broken: Broken) -> Status {
         match read_problem(status) {
             None => self.silent(broken).into(),
-            Some(problem) if problem.leader_id.is_empty() => Status::with_details(
-                status.code(),
-                status.message(),
-                status.details().to_vec().into(),
-            ),
-            Some(_) => Problem::not_leader(None).into(),
+            Some(problem) if problem.leader.is_none() => problem.into(),
+            Some(_) => problem::not_leader(None).into(),
         }
     }
     fn silent(&self, broken: Broken) -> Problem {
@@ -95,7 +91,7 @@ impl Onward {
         match broken {
             Broken::NothingDone => Problem::unavailable("the leader does not answer")
                 .hint("skep status shows which managers can be reached; --stale reads here"),
-            Broken::Unknown => Problem::unknown(),
+            Broken::Unknown => problem::unknown(),
         }
     }
     /// Hands on a stream of the leader until it ends, the caller is gone or this

@@ -1,7 +1,8 @@
 //! Opens on record, paged as they happened.
 
-use super::super::problem::Problem;
 use super::super::running::Running;
+use crate::manager::problem::Explain;
+use skep_client::transport::Problem;
 use skep_core::domain::NotOne;
 use skep_core::wire::api;
 use skep_core::wire::convert::{Position, dropped_reads, opened_of, read_id, read_view};
@@ -14,10 +15,10 @@ pub(super) async fn reads(
     running: &Running,
     request: &api::ListReadsRequest,
 ) -> Result<api::ListReadsReply, Problem> {
-    let secret = read_id("secret", &request.secret)?;
+    let secret = read_id("secret", &request.secret).map_err(Explain::explain)?;
     let after = match request.after.as_slice() {
         [] => None,
-        after => Some(Position::read(after)?),
+        after => Some(Position::read(after).map_err(Explain::explain)?),
     };
     let count = |wanted: u32, most| match usize::try_from(wanted) {
         Ok(wanted) if wanted > 0 => wanted.min(most),
@@ -27,7 +28,7 @@ pub(super) async fn reads(
     running.core.consensus.read(|state| {
         if !state.secrets.contains_key(&secret) {
             let what = secret.to_string();
-            return Err(Problem::from(NotOne::NotFound { kind: "secret", what }));
+            return Err(NotOne::NotFound { kind: "secret", what }.explain());
         }
         let all = opened_of(state, secret);
         let all = all.get(all.len().saturating_sub(count(request.last, all.len()))..);

@@ -1,5 +1,6 @@
 //! Lists, paged in the order of ids, and what is followed.
 
+use crate::manager::problem::Explain;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -11,10 +12,10 @@ use tonic::Status;
 
 use super::super::caller::Admitted;
 use super::super::join::recipient_views;
-use super::super::problem::Problem;
 use super::super::running::Running;
 use super::status::manager_status;
 use crate::manager::Seen;
+use skep_client::transport::Problem;
 use skep_core::base::{BadId, NodeId, Revision, ServiceId, limits};
 use skep_core::domain::{
     NotOne, Refusal, State, node_by, nodes_of, secret_by, service_by, token_by,
@@ -55,10 +56,13 @@ where
         by: impl FnOnce(&State, &str) -> Result<Id, NotOne>,
     ) -> Result<Self, Problem> {
         if !request.what.is_empty() {
-            return Ok(Self::One(by(state, &request.what)?));
+            return Ok(Self::One(by(state, &request.what).map_err(Explain::explain)?));
         }
-        let after =
-            if request.after.is_empty() { None } else { Some(read_id("after", &request.after)?) };
+        let after = if request.after.is_empty() {
+            None
+        } else {
+            Some(read_id("after", &request.after).map_err(Explain::explain)?)
+        };
         let limit = usize::try_from(request.limit).unwrap_or(PAGE);
         Ok(Self::After(after, if limit == 0 { PAGE } else { limit.min(PAGE) }))
     }
@@ -238,10 +242,13 @@ pub(super) async fn holders(
     running: &Running,
     request: &api::ListHoldersRequest,
 ) -> Result<api::ListHoldersReply, Problem> {
-    let secret = read_id("secret", &request.secret)?;
+    let secret = read_id("secret", &request.secret).map_err(Explain::explain)?;
     let after = match request.after.split_at_checked(16) {
         None if request.after.is_empty() => None,
-        Some((node, service)) => Some((read_id("after", node)?, read_id("after", service)?)),
+        Some((node, service)) => Some((
+            read_id("after", node).map_err(Explain::explain)?,
+            read_id("after", service).map_err(Explain::explain)?,
+        )),
         None => return Err(Problem::bad_input("after is no node and service")),
     };
     let limit = usize::try_from(request.limit).unwrap_or(PAGE);
@@ -250,7 +257,7 @@ pub(super) async fn holders(
     let (revision, (mut holders, more)) = running.core.consensus.read(|state| {
         if !state.secrets.contains_key(&secret) {
             let what = secret.to_string();
-            return Err(Problem::from(NotOne::NotFound { kind: "secret", what }));
+            return Err(NotOne::NotFound { kind: "secret", what }.explain());
         }
         Ok((state.revision, convert::holders(state, secret, after, limit)))
     })?;
@@ -264,7 +271,7 @@ pub(super) async fn holders(
 
 pub(super) fn recipients(running: &Running) -> Result<api::RecipientsReply, Problem> {
     let cluster = running.core.consensus.read(|state| state.cluster.clone());
-    let cluster = cluster.ok_or(Refusal::NotInitialised)?;
+    let cluster = cluster.ok_or(Refusal::NotInitialised).map_err(Explain::explain)?;
     let recipients = recipient_views(&cluster);
     Ok(api::RecipientsReply {
         fingerprint: cluster.fingerprint().0.to_vec(),
@@ -283,10 +290,18 @@ pub(super) fn watch(
     if request.services.len() > WATCHED || request.nodes.len() > limits::NODES {
         return Err(Problem::bad_input("more services or nodes than a cluster has"));
     }
-    let services: BTreeSet<ServiceId> =
-        request.services.iter().map(|id| read_id("services", id)).collect::<Result<_, _>>()?;
-    let nodes: BTreeSet<NodeId> =
-        request.nodes.iter().map(|id| read_id("nodes", id)).collect::<Result<_, _>>()?;
+    let services: BTreeSet<ServiceId> = request
+        .services
+        .iter()
+        .map(|id| read_id("services", id))
+        .collect::<Result<_, _>>()
+        .map_err(Explain::explain)?;
+    let nodes: BTreeSet<NodeId> = request
+        .nodes
+        .iter()
+        .map(|id| read_id("nodes", id))
+        .collect::<Result<_, _>>()
+        .map_err(Explain::explain)?;
     let revision = Revision(request.revision);
     let progress = running.dispatch.watch(admitted.actor()?, revision, services, nodes);
     let mut progress = progress.map_err(|why| {

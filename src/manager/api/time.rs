@@ -2,8 +2,9 @@
 
 use super::super::caller::Admitted;
 use super::super::clocks;
-use super::super::problem::Problem;
 use super::super::running::Running;
+use crate::manager::problem::{self, Explain};
+use skep_client::transport::Problem;
 use skep_core::base::RequestId;
 use skep_core::wire::api;
 use skep_core::wire::convert::read_id;
@@ -14,13 +15,13 @@ pub(super) async fn reset(
     admitted: &Admitted,
     request: api::ResetTimeRequest,
 ) -> Result<api::ResetTimeReply, Problem> {
-    let id: RequestId = read_id("request_id", &request.request_id)?;
+    let id: RequestId = read_id("request_id", &request.request_id).map_err(Explain::explain)?;
     running.leads()?;
     let core = &running.core;
     let (from, answered) =
         core.consensus.read(|state| (state.stamp, state.answers.contains_key(&id)));
     if !answered {
-        let now = core.fresh_reading().await.map_err(Problem::clock_doubted)?.clock();
+        let now = core.fresh_reading().await.map_err(problem::clock_doubted)?.clock();
         if from <= now {
             // Nothing need be done: asked twice, it is done once.
             return Ok(api::ResetTimeReply { from: from.0, to: from.0 });
@@ -29,7 +30,7 @@ pub(super) async fn reset(
     }
     let reset = core.reset_time(id, admitted.actor()?).await;
     let (to, applied) = reset.map_err(|error| running.problem(error))?;
-    applied.outcome?;
+    applied.outcome.map_err(Explain::explain)?;
     tracing::warn!(event = "time_reset", from_ms = from.0, to_ms = to.0);
     Ok(api::ResetTimeReply { from: from.0, to: to.0 })
 }

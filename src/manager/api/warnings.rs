@@ -3,7 +3,7 @@
 
 use super::super::lifecycle::Shared;
 use super::super::phase::Word;
-use super::super::problem::{Problem, span};
+use super::super::problem::{self, span};
 use super::super::running::Running;
 use super::super::steady::Doubt;
 use super::super::unlock::unfinished;
@@ -71,14 +71,14 @@ fn quorum(word: Word, reply: &mut api::StatusReply) {
 
 fn clock(running: &Running, reply: &mut api::StatusReply) {
     if let Some(off) = running.clock_off_ms() {
-        let problem = Problem::clock_off(off);
-        return warn(reply, "clock-off", problem.text(), problem.advice());
+        let problem = problem::clock_off(off);
+        return warn(reply, "clock-off", &problem.text, &problem.hint);
     }
     if let Err(doubt) = running.core.reading()
         && doubt != Doubt::Fresh
     {
-        let problem = Problem::clock_doubted(doubt);
-        return warn(reply, "clock-stepped", problem.text(), problem.advice());
+        let problem = problem::clock_doubted(doubt);
+        return warn(reply, "clock-stepped", &problem.text, &problem.hint);
     }
     time(running.core.consensus.read(|state| state.stamp), reply);
     let Some(ahead) = reply.clock_ahead_ms.filter(|ahead| ahead.unsigned_abs() > CLOCK_MS) else {
@@ -141,13 +141,13 @@ pub(super) fn leader_silent(reply: &mut api::StatusReply) {
 
 /// The certificate is past its end.
 pub(super) fn expired(reply: &mut api::StatusReply) {
-    let problem = Problem::expired();
-    warn(reply, "certificate-ended", problem.text(), problem.advice());
+    let problem = problem::expired();
+    warn(reply, "certificate-ended", &problem.text, &problem.hint);
 }
 
 /// Its disk was put back to an older state.
 pub(super) fn rolled_back(running: &Running, reply: &mut api::StatusReply) {
-    let problem = Problem::rolled_back();
+    let problem = problem::rolled_back();
     let consensus = &running.core.consensus;
     let text = match &*consensus.standing().borrow() {
         Standing::Behind(Behind { peer, lacks }) => {
@@ -155,9 +155,9 @@ pub(super) fn rolled_back(running: &Running, reply: &mut api::StatusReply) {
             let peer = consensus.read(name).unwrap_or_else(|| peer.to_string());
             format!("{peer} remembers {lacks}")
         }
-        Standing::Comparing | Standing::Sound => problem.text().to_owned(),
+        Standing::Comparing | Standing::Sound => problem.text.clone(),
     };
-    warn(reply, "rolled-back", text, problem.advice());
+    warn(reply, "rolled-back", text, &problem.hint);
 }
 
 /// No unlock key file opens it.
@@ -184,7 +184,7 @@ pub(super) fn of_disk(shared: &Shared, reply: &mut api::StatusReply) {
     }
     if shared.folder.init_unfinished() {
         let problem = unfinished(&shared.folder);
-        warn(reply, "init-unfinished", problem.text(), problem.advice());
+        warn(reply, "init-unfinished", &problem.text, &problem.hint);
     }
 }
 

@@ -1,16 +1,17 @@
 //! Changes: read, checked against the policy one by one, their data keys
 //! re-wrapped, proposed whole.
 
+use crate::manager::problem::{self, Explain};
 use std::sync::Arc;
 
 use super::super::caller::Admitted;
 use super::super::chores;
 use super::super::keys::NoKey;
 use super::super::policy::{Kind, Method, Resource};
-use super::super::problem::Problem;
 use super::super::removal::{self, manager_removed};
 use super::super::running::Running;
 use skep_client::ca::JoinToken;
+use skep_client::transport::Problem;
 use skep_core::base::{BoxedKey, NodeId, RequestId, SecretId, Stamp, TokenId, limits};
 use skep_core::domain::{Act, Change, NewVersion, NodeRole, Outcome, Refusal, State, Token};
 use skep_core::seal::{SealError, ValueContext};
@@ -39,7 +40,7 @@ const FEW: usize = 4;
 pub(super) fn intake(running: &Running) -> Result<api::IntakeReply, Problem> {
     running.leads()?;
     let cluster = running.core.consensus.read(|state| state.cluster.clone());
-    let cluster = cluster.ok_or(Refusal::NotInitialised)?;
+    let cluster = cluster.ok_or(Refusal::NotInitialised).map_err(Explain::explain)?;
     Ok(api::IntakeReply {
         cluster_id: cluster.id.as_bytes().to_vec(),
         number: cluster.cluster_key.number,
@@ -54,13 +55,13 @@ pub(in super::super) async fn apply(
     admitted: &Admitted,
     request: api::ApplyRequest,
 ) -> Result<api::ApplyReply, Problem> {
-    let id: RequestId = read_id("request_id", &request.request_id)?;
+    let id: RequestId = read_id("request_id", &request.request_id).map_err(Explain::explain)?;
     if !(1..=limits::CHANGES).contains(&request.changes.len()) {
-        return Err(Refusal::BadAct.into());
+        return Err(Refusal::BadAct.explain());
     }
     let mut changes = Vec::with_capacity(request.changes.len());
     for change in request.changes {
-        let change = read_change(change)?;
+        let change = read_change(change).map_err(Explain::explain)?;
         allowed(running, admitted, &change)?;
         changes.push(change);
     }
@@ -183,7 +184,7 @@ fn rewrap_version(
     let data_key = wrapped.map_err(|error| match error {
         NoKey::NotOpen(_) => Problem::unavailable("this manager has no cluster key yet")
             .hint("it is catching up; repeat the command in a moment"),
-        NoKey::Seal(SealError::Retired { .. }) => Problem::retired(),
+        NoKey::Seal(SealError::Retired { .. }) => problem::retired(),
         NoKey::Seal(error) => Problem::bad_input(format!("the data key of the new value {error}")),
         NoKey::Issuer(error) => Problem::bug(error.to_string()),
     })?;
@@ -200,7 +201,7 @@ pub(super) async fn create_token(
     let core = &running.core;
     let drawn = JoinToken::draw(&mut *(core.dice)(), running.fingerprint);
     // Whether it has ended is judged by the cluster's time.
-    let reading = core.fresh_reading().await.map_err(Problem::clock_doubted)?;
+    let reading = core.fresh_reading().await.map_err(problem::clock_doubted)?;
     let token = read_token(&request, &drawn, core.stamp(reading))?;
     let ends = token.ends;
     let made = Change::CreateToken { id: drawn.id, token: token.clone() };
@@ -221,7 +222,7 @@ fn read_token(
     drawn: &JoinToken,
     now: Stamp,
 ) -> Result<Token, Problem> {
-    let role = read_role(&request.role)?;
+    let role = read_role(&request.role).map_err(Explain::explain)?;
     let (ttl, uses) = match role {
         NodeRole::Manager => (MANAGER_TTL_MS, Some(MANAGER_USES)),
         NodeRole::Worker => (TTL_MS, None),
@@ -244,7 +245,7 @@ fn read_token(
     Ok(Token {
         digest: drawn.digest(),
         role,
-        labels: read_labels(&request.labels)?,
+        labels: read_labels(&request.labels).map_err(Explain::explain)?,
         name_pattern: (!pattern.is_empty()).then(|| pattern.clone()),
         created: now,
         ends: now.plus_ms(ttl),
@@ -282,7 +283,7 @@ async fn rotate(
         match running.propose_refusable(request, admitted.actor()?, act).await? {
             Ok(_) => made = None,
             Err(Refusal::NotFound { .. }) if races < ROTATIONS => races += 1,
-            Err(refusal) => return Err(refusal.into()),
+            Err(refusal) => return Err(refusal.explain()),
         }
     }
 }
@@ -291,8 +292,8 @@ async fn rotate(
 mod tests {
     use super::*;
     use crate::manager::testing::NOW;
-    use skep_core::base::Fingerprint;
     use skep_core::base::testing::Seeded;
+    use skep_core::base::{Exit, Fingerprint};
 
     fn asked(change: impl FnOnce(&mut api::CreateTokenRequest)) -> Result<Token, Problem> {
         let drawn = JoinToken::draw(&mut Seeded::new(1), Fingerprint([1; 32]));
@@ -331,7 +332,7 @@ mod tests {
             asked(|request| request.name_pattern = "*".repeat(200)),
             asked(|request| request.role = "king".into()),
         ] {
-            assert_eq!(bad.expect_err("refused").exit(), 2);
+            assert_eq!(bad.expect_err("refused").exit, Exit::Usage);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The RPC side: who may have a session, how one is refused, and leaving.
 
+use crate::manager::problem::{self, Explain};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Extensions, Request, Response, Status, Streaming};
+use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::Shared;
 use super::ledger::Misbehaved;
@@ -15,9 +16,8 @@ use crate::consensus::ProposeError;
 use crate::manager::caller::Admitted;
 use crate::manager::core::Unproposed;
 use crate::manager::policy::Method;
-use crate::manager::problem::Problem;
 use skep_client::transport::rpc::api::delivery_server::Delivery;
-use skep_client::transport::{Caller, caller, problem_status as problem};
+use skep_client::transport::{Caller, Problem, caller};
 use skep_core::base::NodeId;
 use skep_core::domain::{Act, Actor, Change, NodeRole, Refusal, State};
 use skep_core::wire::api;
@@ -139,16 +139,13 @@ impl Delivery for DeliveryService {
         let Agent { node, .. } = Self::agent(&request)?;
         if self.shared.reports.check_key(&node).is_err() {
             let text = "this node reports opens too often";
-            return Err(problem(Code::ResourceExhausted, 1, text, "", None));
+            return Err(Problem::too_many(text).into());
         }
-        let opened = read_opened(node, request.into_inner())
-            .map_err(|bad| problem(Code::InvalidArgument, 2, &bad.to_string(), "", None))?;
+        let opened = read_opened(node, request.into_inner()).map_err(Explain::explain)?;
         let proposed = self.shared.propose(Actor::Node(node), Act::Opened(opened)).await;
         match proposed.map_err(|error| self.shared.unproposed(&error))?.outcome {
             Ok(_) => Ok(Response::new(api::ReportOpenedReply {})),
-            Err(refusal) => {
-                Err(problem(Code::FailedPrecondition, 1, &refusal.to_string(), "", None))
-            }
+            Err(refusal) => Err(refusal.explain().into()),
         }
     }
 
@@ -166,8 +163,7 @@ impl Delivery for DeliveryService {
                     Ok(_) | Err(Refusal::NotFound { .. }) => break,
                     Err(Refusal::Holds { .. }) if !force => {}
                     Err(refusal) => {
-                        let text = refusal.to_string();
-                        return Err(problem(Code::FailedPrecondition, 1, &text, "", None));
+                        return Err(refusal.explain().into());
                     }
                 },
                 Err(error) => return Err(self.shared.unproposed(&error)),
@@ -186,52 +182,39 @@ pub(super) fn listed(state: &State, node: NodeId, key: [u8; 32]) -> bool {
 }
 
 fn nobody() -> Status {
-    problem(Code::PermissionDenied, 1, "only a node's agent may call this", "", None)
+    Problem::not_allowed("only a node's agent may call this").into()
 }
 
 impl Shared {
     /// How an ending is told to the agent.
     pub(super) fn status(&self, end: &Ending) -> Status {
         let text = end.to_string();
-        match end {
-            Ending::Left => Status::cancelled(text),
-            Ending::Removed => {
-                let hint = "wipe its data directory and join it again with a new token";
-                problem(Code::PermissionDenied, 24, &text, hint, None)
-            }
-            Ending::Replaced => problem(Code::Aborted, 1, &text, "", None),
-            Ending::Taken => {
-                let hint = "an identity belongs to one machine: join the other one by itself";
-                problem(Code::AlreadyExists, 1, &text, hint, None)
-            }
+        let problem = match end {
+            Ending::Left => Problem::cancelled(text),
+            Ending::Removed => Problem::identity_ended(text)
+                .hint("wipe its data directory and join it again with a new token"),
+            Ending::Replaced => Problem::replaced(text),
+            Ending::Taken => Problem::taken(text)
+                .hint("an identity belongs to one machine: join the other one by itself"),
             Ending::Deposed => {
-                let leader = self.leader();
-                let hint = "ask the leader";
-                let leader = leader.as_ref().map(|(id, addresses)| (*id, addresses.as_slice()));
-                problem(Code::Unavailable, 3, &text, hint, leader)
+                let problem = Problem::unavailable(text).hint("ask the leader");
+                match self.leader() {
+                    Some((leader, addresses)) => problem.led_by(leader, addresses),
+                    None => problem,
+                }
             }
             Ending::Misbehaved(_) => {
-                let hint = "use the same version of skep everywhere";
-                problem(Code::InvalidArgument, 2, &text, hint, None)
+                Problem::bad_input(text).hint("use the same version of skep everywhere")
             }
-        }
+        };
+        problem.into()
     }
 
     /// How a proposal's failure is told.
     fn unproposed(&self, error: &Unproposed) -> Status {
-        let text = error.to_string();
         match error {
-            Unproposed::Clock(doubt) => Problem::clock_doubted(*doubt).into(),
             Unproposed::Consensus(ProposeError::NotLeader(_)) => self.status(&Ending::Deposed),
-            Unproposed::Consensus(ProposeError::Unknown) => {
-                problem(Code::Unknown, 6, &text, "look before repeating", None)
-            }
-            Unproposed::Consensus(ProposeError::Unfit(_)) => {
-                problem(Code::InvalidArgument, 2, &text, "", None)
-            }
-            Unproposed::Consensus(ProposeError::Stopped(_)) => {
-                problem(Code::Unavailable, 3, &text, "", None)
-            }
+            other => problem::of_proposal(other.clone(), |_| Vec::new()).into(),
         }
     }
 }

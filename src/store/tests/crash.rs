@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::super::testing::{FaultyDisk, Lost, options};
 use super::{Act, Log, Said, act, queue, said, script, written};
 use crate::store::StoreError;
-use skep_core::base::Disk;
+use skep_core::base::{Disk, Exit};
 
 /// The states that a log may be in after `acts` of which the first `acknowledged`
 /// were durable: one for each act, and one for each entry of a torn append.
@@ -115,7 +115,7 @@ async fn the_first_failure_ends_the_log_and_loses_nothing_acknowledged() {
                 match act(&log, step).await {
                     Ok(()) => acknowledged += 1,
                     Err(error) => {
-                        assert_eq!(error.exit_status(), 21, "{error}");
+                        assert_eq!(error.exit_status(), Exit::WriteFailed, "{error}");
                         break;
                     }
                 }
@@ -146,7 +146,7 @@ async fn a_failed_sync_is_told_to_everybody_who_waits() {
     }
     let mut failure = log.failure();
     let told = failure.wait_for(Option::is_some).await.expect("a log").clone();
-    assert_eq!(told.expect("a reason").exit_status(), 21);
+    assert_eq!(told.expect("a reason").exit_status(), Exit::WriteFailed);
 }
 
 #[tokio::test]
@@ -164,10 +164,10 @@ async fn a_full_disk_loses_nothing_acknowledged() {
             }
         }
     }
-    assert_eq!(refused.expect("the disk is full").exit_status(), 21);
+    assert_eq!(refused.expect("the disk is full").exit_status(), Exit::WriteFailed);
     // No place for the segment that a start begins: named, and nothing is changed.
     let full = Log::open(options(&disk)).expect_err("a full disk");
-    assert_eq!(full.exit_status(), 21);
+    assert_eq!(full.exit_status(), Exit::WriteFailed);
     let crashed = disk.crash(Lost::All);
     check(&crashed, &[model], "with room again").await;
 }

@@ -4,6 +4,7 @@
 use super::super::testing::{FaultyDisk, Lost, options};
 use super::{Act, Log, act, said, script, written};
 use crate::store::{Covered, LogId, StoreError};
+use skep_core::base::Exit;
 
 const FILE: &str = "/d/log.reached";
 
@@ -16,7 +17,7 @@ fn named(disk: &FaultyDisk, files: &[&str], what: &str) {
     match Log::open(options(&disk.crash(Lost::Nothing))) {
         Ok(log) => panic!("{what}: accepted, and says {:?}", said(&log)),
         Err(error) => {
-            assert_eq!(error.exit_status(), 20, "{what}: {error}");
+            assert_eq!(error.exit_status(), Exit::Damaged, "{what}: {error}");
             let text = error.to_string();
             assert!(files.iter().any(|file| text.contains(file)), "{what}: {error}");
         }
@@ -65,7 +66,7 @@ async fn a_deleted_log_is_named() {
             Log::open_under(options(&disk.crash(Lost::Nothing)), Some(covered)).map(drop)
         };
         let error = open(&covered(true)).expect_err("it is proved that there was one");
-        assert_eq!(error.exit_status(), 20);
+        assert_eq!(error.exit_status(), Exit::Damaged);
         assert!(error.to_string().contains("0000000000000001.seg"), "{error}");
         assert!(error.to_string().contains("0000000000000001.snap"), "{error}");
         assert!(open(&covered(false)).is_ok(), "its peers remember");
@@ -142,7 +143,7 @@ async fn a_proof_that_is_gone_or_changed_is_named() {
                 Ok(log) => assert_eq!(said(&log), model, "{how}: byte {offset}"),
                 Err(error) => {
                     assert!(offset < 128, "{how}: byte {offset}: {error}");
-                    assert_eq!(error.exit_status(), 20, "{how}: byte {offset}: {error}");
+                    assert_eq!(error.exit_status(), Exit::Damaged, "{how}: byte {offset}: {error}");
                 }
             }
         }
@@ -163,7 +164,7 @@ async fn a_log_that_was_purged_needs_its_snapshot() {
     };
     for last in [None, Some(19)] {
         let error = open(last).expect_err("what was purged is nowhere");
-        assert_eq!(error.exit_status(), 20);
+        assert_eq!(error.exit_status(), Exit::Damaged);
         assert!(error.to_string().contains("snapshots"), "{error}");
     }
     open(Some(20)).expect("it has what was purged");

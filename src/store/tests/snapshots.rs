@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::super::testing::{FaultyDisk, Lost, options};
 use crate::store::{Options, Snapshot, Snapshots};
+use skep_core::base::Exit;
 
 fn folder(disk: &FaultyDisk) -> Options {
     Options { folder: "/d/snapshots".into(), ..options(disk) }
@@ -39,7 +40,7 @@ fn a_flip_a_cut_or_an_addition_is_named() {
         let crashed = disk.crash(Lost::Nothing);
         crashed.put(path, bytes);
         let error = open(&crashed).load().expect_err(what);
-        assert_eq!(error.exit_status(), 20, "{what}: {error}");
+        assert_eq!(error.exit_status(), Exit::Damaged, "{what}: {error}");
         assert!(error.to_string().contains("0000000000000001.snap"), "{what}: {error}");
     };
     for offset in 0..whole.len() {
@@ -67,7 +68,7 @@ fn chunks_swapped_or_removed_are_named() {
     let removed = [&bytes[head], &bytes[one], &bytes[rest]];
     for bytes in [swapped.concat(), removed.concat()] {
         disk.put(path, bytes);
-        assert_eq!(open(&disk).load().expect_err("damaged").exit_status(), 20);
+        assert_eq!(open(&disk).load().expect_err("damaged").exit_status(), Exit::Damaged);
     }
 }
 

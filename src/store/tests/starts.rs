@@ -3,7 +3,7 @@
 use super::super::testing::{FaultyDisk, Lost, options};
 use super::{Act, Log, Said, act, said, script, waiting, written};
 use crate::store::{Incarnation, LogId, Memory, PEERS, Renewal, StoreError};
-use skep_core::base::NodeId;
+use skep_core::base::{Exit, NodeId};
 
 fn start(number: u64) -> Incarnation {
     Incarnation { number, born: 1, mark: number * 3 }
@@ -129,6 +129,6 @@ async fn a_renewal_that_was_changed_or_is_anothers_is_named() {
         let changed = disk.crash(Lost::Nothing);
         changed.tamper(path, |bytes| bytes[offset] ^= 1);
         let error = Renewal::find(&options(&changed)).expect_err("changed");
-        assert_eq!(error.exit_status(), 20, "byte {offset}: {error}");
+        assert_eq!(error.exit_status(), Exit::Damaged, "byte {offset}: {error}");
     }
 }

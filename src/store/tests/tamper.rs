@@ -5,7 +5,7 @@ use super::super::record::{FRAME, Record};
 use super::super::testing::{FaultyDisk, Lost, dice, options};
 use super::{Act, Log, act, said, script, written};
 use crate::store::{Keys, StoreError, Vote};
-use skep_core::base::{Disk, NodeId};
+use skep_core::base::{Disk, Exit, NodeId};
 
 const FIRST: &str = "/d/log/0000000000000001.seg";
 
@@ -14,7 +14,7 @@ fn named(disk: &FaultyDisk, file: &str, what: &str) {
     match Log::open(options(&disk.crash(Lost::Nothing))) {
         Ok(log) => panic!("{what}: accepted, and says {:?}", said(&log)),
         Err(error) => {
-            assert_eq!(error.exit_status(), 20, "{what}: {error}");
+            assert_eq!(error.exit_status(), Exit::Damaged, "{what}: {error}");
             assert!(error.to_string().contains(file), "{what}: {error}");
         }
     }
@@ -64,7 +64,7 @@ async fn a_flip_of_any_byte_is_named_or_harmless() {
                 }
                 match Log::open(options(&crashed)) {
                     Ok(log) => assert_eq!(said(&log), model, "{what}"),
-                    Err(error) => assert_eq!(error.exit_status(), 20, "{what}: {error}"),
+                    Err(error) => assert_eq!(error.exit_status(), Exit::Damaged, "{what}: {error}"),
                 }
             }
         }
@@ -173,7 +173,7 @@ async fn another_managers_segment_is_named() {
     let node = NodeId::from_bytes(*b"fedcba9876543210");
     other.keys = std::sync::Arc::new(Keys::new(cluster, node, deks).expect("a key"));
     let error = Log::open(other).expect_err("another key");
-    assert_eq!(error.exit_status(), 20);
+    assert_eq!(error.exit_status(), Exit::Damaged);
     assert!(error.to_string().contains("does not hold"), "{error}");
 }
 
@@ -208,7 +208,7 @@ async fn forged_records_are_never_accepted() {
             attacked.tamper(FIRST, |bytes| bytes[*at..*at + out.len()].copy_from_slice(&out));
             match Log::open(options(&attacked)) {
                 Ok(log) => assert_eq!(said(&log), model, "{record:?} as {number}"),
-                Err(error) => assert_eq!(error.exit_status(), 20, "{error}"),
+                Err(error) => assert_eq!(error.exit_status(), Exit::Damaged, "{error}"),
             }
         }
     }
@@ -242,14 +242,17 @@ async fn a_manifest_changed_removed_or_put_back_is_named() {
     let back = disk.crash(Lost::Nothing);
     back.take(second);
     back.put(first, older);
-    assert_eq!(Log::open(options(&back)).expect_err("an older manifest").exit_status(), 20);
+    assert_eq!(
+        Log::open(options(&back)).expect_err("an older manifest").exit_status(),
+        Exit::Damaged
+    );
 }
 
 #[tokio::test]
 async fn another_format_is_told_from_a_damaged_one() {
     let (disk, log, _) = written(&small()).await;
     log.close().await;
-    for (number, status) in [(0, 20), (1, 23), (3, 25)] {
+    for (number, status) in [(0, Exit::Damaged), (1, Exit::Configuration), (3, Exit::NewerData)] {
         let other = disk.crash(Lost::Nothing);
         other.tamper(FIRST, |bytes| {
             bytes[8] = number;

@@ -15,14 +15,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Body as _;
 use tonic::codegen::http::{Request, Response};
-use tonic::{Code, Status};
 use tower::{Layer, Service};
 
+use super::Problem;
 use super::local::LocalCaller;
-use super::problem_status;
 use super::shares::{Most, Share, Shares};
 
 /// Decides, from who calls and the method's path, how many bytes its message may have.
@@ -152,15 +152,15 @@ impl Counted {
     /// Lets a call in, with its whole body, or not.
     async fn admit(&self, request: Request<Body>) -> Result<(Request<Body>, [Share; 2]), Status> {
         let caller = request.extensions().get::<LocalCaller>();
-        let caller = caller.ok_or_else(|| Status::internal("a call without a caller"))?;
+        let caller = caller.ok_or_else(|| Problem::bug("a call without a caller"))?;
         let uid = caller.uid();
         let most = (self.doors.gate)(caller, request.uri().path())?.saturating_add(PREFIX);
         let call = self.calls.take(uid, 1).ok_or_else(|| too_many(uid, "calls"))?;
         let mut held =
-            self.bytes.take(uid, 0).ok_or_else(|| Status::internal("no share of nothing"))?;
+            self.bytes.take(uid, 0).ok_or_else(|| Problem::bug("no share of nothing"))?;
         let (parts, body) = request.into_parts();
         let read = tokio::time::timeout(self.doors.body_time, read(body, most, &mut held));
-        let late = |_| Status::deadline_exceeded("the call's body did not come in time");
+        let late = |_| Problem::too_slow("the call's body did not come in time");
         let whole = read.await.map_err(late)??;
         Ok((Request::from_parts(parts, Body::new(Full::new(whole))), [call, held]))
     }
@@ -172,9 +172,8 @@ async fn read(body: Body, most: usize, held: &mut Share) -> Result<Bytes, Status
     while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
         let Ok(data) = frame?.into_data() else { continue };
         if whole.len().saturating_add(data.len()) > most {
-            return Err(Status::out_of_range(format!(
-                "the call's body has more than {most} bytes"
-            )));
+            let text = format!("the call's body has more than {most} bytes");
+            return Err(Problem::too_large(text).into());
         }
         if !held.grow(data.len()) {
             return Err(too_many(held.uid(), "bytes"));
@@ -186,6 +185,5 @@ async fn read(body: Body, most: usize, held: &mut Share) -> Result<Bytes, Status
 
 fn too_many(uid: u32, what: &str) -> Status {
     let text = format!("too many {what} of user {uid} are under way");
-    let hint = "try again when some calls have ended";
-    problem_status(Code::ResourceExhausted, 1, &text, hint, None)
+    Problem::too_many(text).hint("try again when some calls have ended").into()
 }

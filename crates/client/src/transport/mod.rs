@@ -31,7 +31,7 @@ pub use doors::{Doors, Gate};
 pub use hello::{Greeting, MayBe, Recognition};
 pub use local::{LocalCaller, connect_local, local_caller, serve_local, serve_local_behind};
 pub use peer::{Caller, Peer, caller};
-pub use problem::{problem_status, read_problem};
+pub use problem::{Problem, read_problem};
 pub use server::serve;
 pub use shares::{Most, Share, Shares};
 pub use tls::{ClientTls, Credentials, ServerTls};

@@ -7,6 +7,7 @@
 
 mod descriptors;
 mod disk;
+mod exit;
 mod format;
 mod ids;
 pub mod inert;
@@ -23,6 +24,7 @@ pub use descriptors::{
     AgentPlaces, Descriptors, LEAST_DESCRIPTORS, ManagerPlaces, TooFewDescriptors,
 };
 pub use disk::{Disk, DiskFile, DiskFolder, is_out_of_files};
+pub use exit::{Exit, Failure};
 pub use format::{FORMAT, OtherFormat, START_EMPTY};
 pub use ids::{
     BadId, ClusterId, NodeId, OperatorId, RecipientId, RequestId, SecretId, ServiceId, TokenId,

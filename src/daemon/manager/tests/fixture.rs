@@ -19,8 +19,8 @@ use skep_client::transport::{
     ClientTls, Credentials, Expect, connect, connect_local, read_problem, serve_local,
 };
 use skep_core::base::{
-    BootTime, Clock, ClusterId, Fingerprint, Labels, NodeId, RequestId, SecretBytes, SecretId,
-    Stamp, VersionId,
+    BootTime, Clock, ClusterId, Exit, Fingerprint, Labels, NodeId, RequestId, SecretBytes,
+    SecretId, Stamp, VersionId,
 };
 use skep_core::domain::{Change, NewVersion};
 use skep_core::seal::{
@@ -92,7 +92,7 @@ impl Clock for Shifted {
 }
 
 /// The status that the CLI would end with.
-pub(super) fn exit_of(status: &Status) -> u32 {
+pub(super) fn exit_of(status: &Status) -> Exit {
     read_problem(status).unwrap_or_else(|| panic!("no problem in {status:?}")).exit
 }
 

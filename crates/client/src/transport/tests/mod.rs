@@ -71,7 +71,7 @@ impl Membership for Who {
             KEPT.add_permits(1);
             std::future::pending::<()>().await;
         }
-        Err(problem_status(Code::Aborted, 1, &text, "", None))
+        Err(Problem::replaced(text).into())
     }
 }
 

@@ -1,9 +1,8 @@
 //! Every exit status by its name, and the failure that a person reads.
 
 use std::fmt;
-use std::process::ExitCode;
 
-use skep_core::base::{OtherFormat, START_EMPTY, TooFewDescriptors};
+use super::{OtherFormat, START_EMPTY};
 
 /// Why a process of ours ends. The numbers are stable: scripts read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,16 +82,17 @@ impl Exit {
         self as u8
     }
 
+    /// Whether a daemon ends with it: stored data, the machine or the identity is at fault, and
+    /// no other manager can help.
+    #[must_use]
+    pub const fn ends_a_daemon(self) -> bool {
+        self.code() >= Self::Damaged.code() && self.code() <= Self::Bug.code()
+    }
+
     /// The status with this number, as a manager names it in a problem.
     #[must_use]
     pub fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|exit| u32::from(exit.code()) == code)
-    }
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit.code())
     }
 }
 
@@ -131,12 +131,6 @@ impl Failure {
         self.hint = Some(hint.to_string());
         self
     }
-}
-
-/// The machine gives this process too few descriptors.
-pub(super) fn too_few_descriptors(error: TooFewDescriptors) -> Failure {
-    Failure::new(Exit::MachineLimit, error)
-        .hint("raise the hard limit: LimitNOFILE= in the systemd unit, or ulimit -Hn")
 }
 
 /// `error: text` and, if there is one, `hint: hint`.
