@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::KeyHolder;
-use super::steady::{Doubt, Evidence, Steady};
 use crate::consensus::{Consensus, ProposeError};
+use crate::manager::KeyHolder;
+use crate::manager::steady::{Doubt, Evidence, Steady};
 use skep_core::base::{BootTime, Clock, ClusterId, Dice, NodeId, RequestId, Stamp, limits};
 use skep_core::domain::{Act, Actor, Applied, Command};
 
@@ -50,7 +50,7 @@ struct Time {
 
 /// Why a command was not applied, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unproposed {
+pub(in crate::manager) enum Unproposed {
     /// Nothing was done: the clock of this manager is in doubt.
     #[error("the clock of this manager is in doubt")]
     Clock(Doubt),
@@ -67,11 +67,11 @@ impl From<Doubt> for Unproposed {
 
 /// A reading of the clock that was compared with boot time. Nobody else makes one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reading(Stamp);
+pub(in crate::manager) struct Reading(Stamp);
 
 impl Reading {
     /// What the clock says: certificates are judged by clocks.
-    pub(super) fn clock(self) -> Stamp {
+    pub(in crate::manager) fn clock(self) -> Stamp {
         self.0
     }
 }
@@ -104,7 +104,7 @@ impl Core {
     }
 
     /// The clock, if it may be believed.
-    pub(super) fn reading(&self) -> Result<Reading, Doubt> {
+    pub(in crate::manager) fn reading(&self) -> Result<Reading, Doubt> {
         let (now, boot) = self.clocks();
         if self.time.steady.look(now, boot).is_err() {
             self.time.steady.settle(now, boot, self.evidence(None))?;
@@ -113,7 +113,10 @@ impl Core {
     }
 
     /// The same, where a majority was found to share this manager's time at `shared_since`.
-    pub(super) fn reading_shared(&self, shared_since: Option<BootTime>) -> Result<Reading, Doubt> {
+    pub(in crate::manager) fn reading_shared(
+        &self,
+        shared_since: Option<BootTime>,
+    ) -> Result<Reading, Doubt> {
         let (now, boot) = self.clocks();
         self.time.steady.settle(now, boot, self.evidence(shared_since))?;
         Ok(Reading(now))
@@ -126,24 +129,24 @@ impl Core {
     }
 
     /// Whether this manager is the only voter.
-    pub(super) fn is_alone(&self) -> bool {
+    pub(in crate::manager) fn is_alone(&self) -> bool {
         let members = self.consensus.members();
         let mut voters = members.iter().filter(|member| member.voter);
         voters.next().is_some_and(|one| one.node == self.node) && voters.next().is_none()
     }
 
     /// Since when the clock is in doubt.
-    pub(super) fn doubtful_since(&self) -> Option<BootTime> {
+    pub(in crate::manager) fn doubtful_since(&self) -> Option<BootTime> {
         self.time.steady.doubtful_since()
     }
 
     /// Waits until a step of the clock is found.
-    pub(super) async fn doubted(&self) {
+    pub(in crate::manager) async fn doubted(&self) {
         self.time.steady.doubted.notified().await;
     }
 
     /// The clock; a manager that has just started is given a moment to compare it.
-    pub(super) async fn fresh_reading(&self) -> Result<Reading, Doubt> {
+    pub(in crate::manager) async fn fresh_reading(&self) -> Result<Reading, Doubt> {
         let until = tokio::time::Instant::now() + FRESH;
         loop {
             match self.reading() {
@@ -158,7 +161,7 @@ impl Core {
     /// As of when something is proposed: never before what is applied, or its
     /// deadline would be over where an earlier leader's clock was ahead. Ends that the
     /// state judges are counted from here.
-    pub(super) fn stamp(&self, reading: Reading) -> Stamp {
+    pub(in crate::manager) fn stamp(&self, reading: Reading) -> Stamp {
         reading.0.max(self.consensus.read(|state| state.stamp))
     }
 
@@ -171,7 +174,7 @@ impl Core {
     }
 
     /// Proposes an act as of now, with the longest deadline there is. There is no other way.
-    pub(super) async fn propose(
+    pub(in crate::manager) async fn propose(
         &self,
         request: RequestId,
         actor: Actor,
@@ -186,7 +189,7 @@ impl Core {
 
     /// Proposes that the cluster's time is set back to this manager's clock. Whatever was
     /// proposed before is decided by then, and nothing is proposed meanwhile.
-    pub(super) async fn reset_time(
+    pub(in crate::manager) async fn reset_time(
         &self,
         request: RequestId,
         actor: Actor,

@@ -4,46 +4,31 @@
 
 mod admit;
 mod api;
-mod belonging;
-mod caller;
-mod chores;
-mod clocks;
 mod core;
 mod dispatch;
-mod enter;
-mod folder;
-mod init;
-mod join;
 mod keys;
-mod leave;
-mod lifecycle;
+mod life;
+mod members;
 mod peers;
-mod phase;
-mod policy;
 mod problem;
-mod removal;
-mod repair;
-mod reserve;
 mod running;
-mod serve;
+mod start;
 mod steady;
-
 #[cfg(test)]
 pub(crate) mod testing;
-mod unlock;
-mod voters;
+mod upkeep;
 
+pub use admit::caller::LocalRules;
+pub use admit::policy::{Method, Policy, Who};
 pub use api::ControlService;
-pub use caller::LocalRules;
 pub use core::Core;
 pub use dispatch::{DeliveryService, Dispatch, Seen, TooMany};
-pub use folder::FolderError;
-pub use join::MembershipService;
 pub use keys::{ISSUING_KEY, KeyHolder, NoKey};
-pub use lifecycle::{End, Manager, OpenError, Setup};
-pub use phase::{Phase, Word};
-pub use policy::{Method, Policy, Who};
-pub use serve::control;
+pub use life::folder::FolderError;
+pub use life::lifecycle::{End, Manager, OpenError, Setup};
+pub use life::phase::{Phase, Word};
+pub use members::join::MembershipService;
+pub use start::control;
 
 /// How long leaves last: managers', workers', operators'.
 pub const LEAF_MS: u64 = 90 * 86_400_000;

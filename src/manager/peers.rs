@@ -15,11 +15,11 @@ use skep_core::base::{BootTime, NodeId};
 const CONNECT: Duration = Duration::from_secs(1);
 
 /// Speaks to another manager as this manager.
-pub(super) type PeerClient = ControlClient<Channel>;
+pub(in crate::manager) type PeerClient = ControlClient<Channel>;
 
 /// What a manager said of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Heard {
+pub(in crate::manager) struct Heard {
     /// When, by this machine's clock.
     pub at: BootTime,
     /// How far its clock is ahead of this manager's.
@@ -30,7 +30,7 @@ pub(super) struct Heard {
 
 /// Connections to the other managers. They do not reconnect: whoever sees one fail
 /// says so, and the next call makes a new one.
-pub(super) struct Peers {
+pub(in crate::manager) struct Peers {
     tls: ClientTls,
     open: Mutex<BTreeMap<NodeId, Channel>>,
     heard: Mutex<BTreeMap<NodeId, Heard>>,
@@ -38,18 +38,18 @@ pub(super) struct Peers {
 
 impl Peers {
     /// With this manager's own certificate.
-    pub(super) fn new(tls: ClientTls) -> Self {
+    pub(in crate::manager) fn new(tls: ClientTls) -> Self {
         Self { tls, open: Mutex::default(), heard: Mutex::default() }
     }
     /// The same with no connection open yet.
-    pub(super) fn again(&self) -> Self {
+    pub(in crate::manager) fn again(&self) -> Self {
         Self::new(self.tls.clone())
     }
     /// A client for `node`, which must show its own certificate.
     ///
     /// # Errors
     /// It is not reached; nothing was sent.
-    pub(super) async fn client(
+    pub(in crate::manager) async fn client(
         &self,
         node: NodeId,
         addresses: &[String],
@@ -72,19 +72,19 @@ impl Peers {
             .hint("nothing was done; skep status shows which managers can be reached"))
     }
     /// The connection to `node` has failed.
-    pub(super) fn lost(&self, node: NodeId) {
+    pub(in crate::manager) fn lost(&self, node: NodeId) {
         self.open.lock().remove(&node);
     }
     /// `node` said this of itself.
-    pub(super) fn heard(&self, node: NodeId, heard: Heard) {
+    pub(in crate::manager) fn heard(&self, node: NodeId, heard: Heard) {
         self.heard.lock().insert(node, heard);
     }
     /// What `node` said of itself the last time.
-    pub(super) fn said(&self, node: NodeId) -> Option<Heard> {
+    pub(in crate::manager) fn said(&self, node: NodeId) -> Option<Heard> {
         self.heard.lock().get(&node).cloned()
     }
     /// Forgets whoever is not among these.
-    pub(super) fn keep_only(&self, nodes: &[NodeId]) {
+    pub(in crate::manager) fn keep_only(&self, nodes: &[NodeId]) {
         self.open.lock().retain(|node, _| nodes.contains(node));
         self.heard.lock().retain(|node, _| nodes.contains(node));
     }

@@ -1,9 +1,9 @@
 //! What a caller is told when a call fails: a status for its process, one line
 //! that says what is wrong, and one that says what to do.
 
-use super::core::Unproposed;
-use super::steady::Doubt;
 use crate::consensus::ProposeError;
+use crate::manager::core::Unproposed;
+use crate::manager::steady::Doubt;
 use skep_client::transport::Problem;
 use skep_core::base::NodeId;
 use skep_core::domain::{NotOne, Refusal};
@@ -59,7 +59,7 @@ pub(crate) fn clock_off(off_ms: i64) -> Problem {
 }
 
 /// This manager's clock is in doubt: nothing was done.
-pub(super) fn clock_doubted(doubt: Doubt) -> Problem {
+pub(in crate::manager) fn clock_doubted(doubt: Doubt) -> Problem {
     let text = match doubt {
         Doubt::Fresh => {
             let text = "this manager has just started, and no majority of the managers \
@@ -83,14 +83,14 @@ pub(super) fn clock_doubted(doubt: Doubt) -> Problem {
 }
 
 /// The connection was made while this manager's clock was wrong.
-pub(super) fn connected_in_doubt() -> Problem {
+pub(in crate::manager) fn connected_in_doubt() -> Problem {
     let text = "this manager's clock was wrong when the connection was made";
     Problem::unavailable(text).hint("nothing was done; connect again")
 }
 
 /// What becomes of a proposal that was not applied; `addresses` are those of a
 /// manager.
-pub(super) fn of_proposal(
+pub(in crate::manager) fn of_proposal(
     error: impl Into<Unproposed>,
     addresses: impl FnOnce(NodeId) -> Vec<String>,
 ) -> Problem {
@@ -110,7 +110,7 @@ pub(super) fn of_proposal(
 }
 
 /// What a caller is told about an error of the rings below.
-pub(super) trait Explain {
+pub(in crate::manager) trait Explain {
     /// In words, with a status and a hint.
     fn explain(self) -> Problem;
 }
@@ -179,7 +179,7 @@ impl Explain for Refusal {
 }
 
 /// A span of time for people, in the largest unit of which it has two.
-pub(super) fn span(ms: u64) -> String {
+pub(in crate::manager) fn span(ms: u64) -> String {
     let units = [(86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes")];
     let unit = units.into_iter().find(|(length, _)| ms >= 2 * length);
     let (length, unit) = unit.unwrap_or((1_000, "seconds"));

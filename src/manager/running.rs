@@ -11,19 +11,19 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::belonging;
-use super::chores;
-use super::clocks;
-use super::core::Unproposed;
-use super::keys::KeyHolder;
-use super::lifecycle::{End, Manager, Shared, exit_of};
-use super::peers::Peers;
-use super::phase::Word;
-use super::reserve::{self, Reserve};
-use super::steady::{Doubt, SHARED_MS};
-use super::voters;
-use super::{Core, Dispatch};
 use crate::consensus::{Consensus, Member, ReleaseError, Standing, Start, StartError};
+use crate::manager::core::Unproposed;
+use crate::manager::keys::KeyHolder;
+use crate::manager::life::lifecycle::{End, Manager, Shared, exit_of};
+use crate::manager::life::phase::Word;
+use crate::manager::members::belonging;
+use crate::manager::members::voters;
+use crate::manager::peers::Peers;
+use crate::manager::steady::{Doubt, SHARED_MS};
+use crate::manager::upkeep::clocks;
+use crate::manager::upkeep::facts;
+use crate::manager::upkeep::reserve::{self, Reserve};
+use crate::manager::{Core, Dispatch};
 use skep_client::ca::{CaError, CertificateRole, verify_chain};
 use skep_client::transport::{
     ClientTls, Credentials, Cuts, Greeting, Problem, Recognition, ServerTls, serve,
@@ -40,7 +40,7 @@ const LAST_HAND_OVER: Duration = Duration::from_secs(2);
 const READ_WAIT: Duration = Duration::from_secs(5);
 
 /// An unlocked manager.
-pub(super) struct Running {
+pub(in crate::manager) struct Running {
     /// What its parts share.
     pub core: Arc<Core>,
     /// What reaches the nodes.
@@ -82,8 +82,8 @@ impl std::fmt::Debug for Running {
 }
 
 /// Consensus runs; nobody is served yet.
-pub(super) struct Started {
-    pub(super) core: Arc<Core>,
+pub(in crate::manager) struct Started {
+    pub(in crate::manager) core: Arc<Core>,
     peers: Peers,
     tls: ServerTls,
     hello: Arc<HelloSecret>,
@@ -93,7 +93,7 @@ pub(super) struct Started {
 }
 
 /// Why consensus does not run.
-pub(super) enum NotStarted {
+pub(in crate::manager) enum NotStarted {
     /// The key file's chain or key is not sound.
     Identity(CaError),
     /// Log or snapshots.
@@ -122,7 +122,7 @@ impl Explain for NotStarted {
 impl Started {
     /// Starts consensus with what an opened key file holds, whose chain must end
     /// in `fingerprint`.
-    pub(super) async fn new(
+    pub(in crate::manager) async fn new(
         shared: &Shared,
         header: &KeyFileHeader,
         body: KeyFileBody,
@@ -158,7 +158,7 @@ impl Started {
         Ok(Self { core, peers, tls, hello, fingerprint, generation, certificate_ends })
     }
     /// Starts delivery, the tasks and the listener.
-    pub(super) fn run(self, manager: &Manager, listener: TcpListener) -> Arc<Running> {
+    pub(in crate::manager) fn run(self, manager: &Manager, listener: TcpListener) -> Arc<Running> {
         let running = Arc::new(Running {
             dispatch: Dispatch::start(self.core.clone()),
             started: self.core.clock.now(),
@@ -179,14 +179,14 @@ impl Started {
             tasks: Mutex::new(JoinSet::new()),
         });
         let mut tasks = running.tasks.lock();
-        tasks.spawn(chores::follow_facts(manager.clone(), running.clone()));
+        tasks.spawn(facts::follow_facts(manager.clone(), running.clone()));
         tasks.spawn(voters::keep(running.clone()));
         tasks.spawn(belonging::watch(manager.clone(), running.clone()));
         tasks.spawn(clocks::keep(running.clone()));
         tasks.spawn(reserve::keep(running.clone()));
         tasks.spawn(watch_consensus(manager.clone(), running.clone()));
         tasks.spawn(watch_standing(running.clone()));
-        let routes = super::serve::remote(manager, &running);
+        let routes = crate::manager::start::remote(manager, &running);
         tasks.spawn(listen(manager.clone(), running.clone(), listener, routes));
         drop(tasks);
         running
@@ -255,7 +255,7 @@ async fn listen(
 impl Running {
     /// Its state in one word.
     #[must_use]
-    pub(super) fn word(&self) -> Word {
+    pub(in crate::manager) fn word(&self) -> Word {
         if self.is_behind() {
             return Word::RolledBack;
         }
@@ -273,7 +273,7 @@ impl Running {
         }
     }
     /// Whether its disk was put back to an older state.
-    pub(super) fn is_behind(&self) -> bool {
+    pub(in crate::manager) fn is_behind(&self) -> bool {
         matches!(&*self.core.consensus.standing().borrow(), Standing::Behind(_))
     }
     /// Gives up what is on its disk, which is behind, and starts as a member that
@@ -281,7 +281,7 @@ impl Running {
     ///
     /// # Errors
     /// [`ReleaseError`]: nothing was given up; or why it did not start anew.
-    pub(super) async fn renew(
+    pub(in crate::manager) async fn renew(
         &self,
         addresses: Vec<String>,
         grace: Duration,
@@ -305,12 +305,12 @@ impl Running {
         }))
     }
     /// Whether it leads and may act as the leader; who leads, if it does not.
-    pub(super) fn leads(&self) -> Result<(), Problem> {
+    pub(in crate::manager) fn leads(&self) -> Result<(), Problem> {
         self.is_leader()?;
         self.sure_of_time()
     }
     /// Whether its clock may be believed, as far as is known.
-    pub(super) fn sure_of_time(&self) -> Result<(), Problem> {
+    pub(in crate::manager) fn sure_of_time(&self) -> Result<(), Problem> {
         if let Some(off) = self.clock_off_ms() {
             return Err(problem::clock_off(off));
         }
@@ -321,7 +321,7 @@ impl Running {
         }
     }
     /// Whether it leads; who does, if it does not.
-    pub(super) fn is_leader(&self) -> Result<(), Problem> {
+    pub(in crate::manager) fn is_leader(&self) -> Result<(), Problem> {
         let seen = self.core.consensus.leadership().borrow().clone();
         if seen.own {
             return Ok(());
@@ -330,32 +330,32 @@ impl Running {
         Err(problem::not_leader(other.map(|node| (node, self.addresses_of(node)))))
     }
     /// How far the majority's clocks are ahead of this manager's, where that is too far.
-    pub(super) fn clock_off_ms(&self) -> Option<i64> {
+    pub(in crate::manager) fn clock_off_ms(&self) -> Option<i64> {
         let off = self.clock_off_ms.load(Ordering::Relaxed);
         (off.unsigned_abs() > SHARED_MS).then_some(off)
     }
-    pub(super) fn set_clock_off(&self, off_ms: i64) {
+    pub(in crate::manager) fn set_clock_off(&self, off_ms: i64) {
         self.clock_off_ms.store(off_ms, Ordering::Relaxed);
     }
     /// It belongs to the cluster no more.
-    pub(super) fn removed(&self) {
+    pub(in crate::manager) fn removed(&self) {
         self.removed.store(true, Ordering::Relaxed);
     }
     /// Whether it is leaving.
-    pub(super) fn is_leaving(&self) -> bool {
+    pub(in crate::manager) fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed)
     }
     /// It is leaving, or not any more.
-    pub(super) fn leaves(&self, leaving: bool) {
+    pub(in crate::manager) fn leaves(&self, leaving: bool) {
         self.leaving.store(leaving, Ordering::Relaxed);
     }
     /// The members of consensus as this manager sees them.
-    pub(super) fn members(&self) -> Vec<Member> {
+    pub(in crate::manager) fn members(&self) -> Vec<Member> {
         self.core.consensus.members()
     }
     /// Hands leadership over, if this manager leads: to one of a name or
     /// id, or to whichever knows most.
-    pub(super) async fn step_down(&self, to: &str) -> Result<(), Problem> {
+    pub(in crate::manager) async fn step_down(&self, to: &str) -> Result<(), Problem> {
         self.is_leader()?;
         let to = match to {
             "" => None,
@@ -371,7 +371,7 @@ impl Running {
             .hint("skep node ls shows which managers can be reached"))
     }
     /// Waits until a read here is linearizable, unless a stale one will do.
-    pub(super) async fn settle(&self, stale: bool) -> Result<(), Problem> {
+    pub(in crate::manager) async fn settle(&self, stale: bool) -> Result<(), Problem> {
         if stale {
             return Ok(());
         }
@@ -379,11 +379,11 @@ impl Running {
         waited.map(|_: Revision| ()).map_err(|error| self.problem(error))
     }
     /// What a failed proposal or read becomes.
-    pub(super) fn problem(&self, error: impl Into<Unproposed>) -> Problem {
+    pub(in crate::manager) fn problem(&self, error: impl Into<Unproposed>) -> Problem {
         problem::of_proposal(error, |node| self.addresses_of(node))
     }
     /// Where a manager is.
-    pub(super) fn addresses_of(&self, node: NodeId) -> Vec<String> {
+    pub(in crate::manager) fn addresses_of(&self, node: NodeId) -> Vec<String> {
         let listed = |state: &State| state.nodes.get(&node).map(|node| node.addresses.clone());
         let listed = self.core.consensus.read(listed);
         // After a start the state lags: the members stand in the log.
@@ -391,12 +391,12 @@ impl Running {
         listed.or_else(|| member().map(|member| member.addresses)).unwrap_or_default()
     }
     /// The leader, where that is another manager.
-    pub(super) fn other_leader(&self) -> Option<NodeId> {
+    pub(in crate::manager) fn other_leader(&self) -> Option<NodeId> {
         let leader = self.core.consensus.leadership().borrow().leader;
         leader.filter(|leader| *leader != self.core.node)
     }
     /// Where the managers are, this one first.
-    pub(super) fn manager_addresses(&self) -> Vec<String> {
+    pub(in crate::manager) fn manager_addresses(&self) -> Vec<String> {
         self.core.consensus.read(|state| {
             let own = state.nodes.get(&self.core.node).into_iter();
             let others = state.nodes.iter().filter(|(id, _)| **id != self.core.node);
@@ -405,7 +405,7 @@ impl Running {
         })
     }
     /// Proposes an act with the longest deadline there is.
-    pub(super) async fn propose(
+    pub(in crate::manager) async fn propose(
         &self,
         request: RequestId,
         actor: Actor,
@@ -417,7 +417,7 @@ impl Running {
         Ok((applied.revision, applied.outcome.map_err(Explain::explain)?))
     }
     /// The same for a caller that does something about a refusal.
-    pub(super) async fn propose_refusable(
+    pub(in crate::manager) async fn propose_refusable(
         &self,
         request: RequestId,
         actor: Actor,
@@ -428,7 +428,7 @@ impl Running {
     }
     /// Hands leadership over, ends streams, then the listener and the tasks, then
     /// consensus.
-    pub(super) async fn shut(&self, grace: Duration) {
+    pub(in crate::manager) async fn shut(&self, grace: Duration) {
         if self.is_leader().is_ok() && self.core.consensus.members().len() > 1 {
             // A peer that takes it does so at once; one that ends too never will.
             let moved = self.core.consensus.hand_over(grace.min(LAST_HAND_OVER), None).await;

@@ -17,11 +17,11 @@ const STEP_MS: u64 = 5_000;
 const SLEW: u64 = 10;
 /// Milliseconds for which a manager alone must have kept a new time: as long as a command may be
 /// under way, and several polls of an NTP client that sets a clock to rights.
-pub(super) const KEPT_MS: u64 = 60_000;
+pub(in crate::manager) const KEPT_MS: u64 = 60_000;
 /// How far a manager's clock may be from another's, and both are said to share a time; also
 /// how far one may be from the majority's median and lead. Certificates may be used that long
 /// before they start.
-pub(super) const SHARED_MS: u64 = 5 * 60_000;
+pub(in crate::manager) const SHARED_MS: u64 = 5 * 60_000;
 /// How far the clock of a manager alone may be ahead of the cluster's time when it starts: a
 /// machine that was off for longer waits as after a step, lest a clock that the machine lost
 /// while it was off makes the cluster's time.
@@ -29,7 +29,7 @@ const FAR_MS: u64 = 30 * 86_400_000;
 
 /// Why a reading of the clock isn't used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Doubt {
+pub(in crate::manager) enum Doubt {
     /// Nothing was found yet with which it could be compared.
     Fresh,
     /// It was set, by so many milliseconds forwards.
@@ -40,7 +40,7 @@ pub(super) enum Doubt {
 
 /// What speaks for a clock.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Evidence {
+pub(in crate::manager) struct Evidence {
     /// This manager is the only voter.
     pub alone: bool,
     /// Since this moment a majority, this manager included, was found to share its time.
@@ -60,10 +60,10 @@ enum Found {
 
 /// The clock as it was found.
 #[derive(Debug)]
-pub(super) struct Steady {
+pub(in crate::manager) struct Steady {
     found: Mutex<Found>,
     /// Told when a step is found.
-    pub(super) doubted: tokio::sync::Notify,
+    pub(in crate::manager) doubted: tokio::sync::Notify,
 }
 
 impl Default for Steady {
@@ -86,7 +86,7 @@ fn near(one: i64, other: i64) -> bool {
 
 impl Steady {
     /// Whether this reading may be used.
-    pub(super) fn look(&self, now: Stamp, boot: BootTime) -> Result<(), Doubt> {
+    pub(in crate::manager) fn look(&self, now: Stamp, boot: BootTime) -> Result<(), Doubt> {
         let mut found = self.found.lock();
         let before = *found;
         *found = before.seen(offset_of(now, boot), boot);
@@ -97,7 +97,7 @@ impl Steady {
     }
 
     /// The same, with what speaks for it.
-    pub(super) fn settle(
+    pub(in crate::manager) fn settle(
         &self,
         now: Stamp,
         boot: BootTime,
@@ -109,7 +109,7 @@ impl Steady {
     }
 
     /// Since when the clock is in doubt: what was heard before counts no more.
-    pub(super) fn doubtful_since(&self) -> Option<BootTime> {
+    pub(in crate::manager) fn doubtful_since(&self) -> Option<BootTime> {
         match *self.found.lock() {
             Found::Nothing => Some(BootTime(0)),
             Found::Right { .. } => None,

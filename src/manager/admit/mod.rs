@@ -12,6 +12,8 @@
 
 mod body;
 mod budget;
+pub(in crate::manager) mod caller;
+pub(in crate::manager) mod policy;
 mod refusals;
 mod table;
 #[cfg(test)]
@@ -37,19 +39,19 @@ use self::body::{Anything, Measured, Reply, Times};
 use self::budget::{Budget, Key, Lane, Ticket};
 use self::refusals::Refusals;
 use self::table::{By, Row};
-use super::caller::{Admitted, Behalf, source};
-use super::dispatch::Dispatch;
-use super::lifecycle::Manager;
-use super::policy::Who;
-use super::running::Running;
+use crate::manager::admit::caller::{Admitted, Behalf, source};
+use crate::manager::admit::policy::Who;
+use crate::manager::dispatch::Dispatch;
+use crate::manager::life::lifecycle::Manager;
+use crate::manager::running::Running;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::{Caller, Problem, caller, local_caller};
 
-pub(super) use self::table::{ACT as ACT_BYTES, AGENT as AGENT_BYTES};
+pub(in crate::manager) use self::table::{ACT as ACT_BYTES, AGENT as AGENT_BYTES};
 
 /// What stands before the services of one listener. Clones count together.
 #[derive(Clone)]
-pub(super) struct Gate(Arc<Inner>);
+pub(in crate::manager) struct Gate(Arc<Inner>);
 
 struct Inner {
     asked: Asked,
@@ -69,15 +71,15 @@ enum Asked {
 
 impl Gate {
     /// Before what a control socket serves.
-    pub(super) fn socket(manager: &Manager) -> Self {
+    pub(in crate::manager) fn socket(manager: &Manager) -> Self {
         Self::new(Asked::Socket(manager.clone()))
     }
     /// Before what a manager's port serves.
-    pub(super) fn port(running: &Arc<Running>) -> Self {
+    pub(in crate::manager) fn port(running: &Arc<Running>) -> Self {
         Self::new(Asked::Port(running.clone()))
     }
     /// Before what agents call, where nothing else is served.
-    pub(super) fn agents(dispatch: &Dispatch) -> Self {
+    pub(in crate::manager) fn agents(dispatch: &Dispatch) -> Self {
         Self::new(Asked::Agents(dispatch.clone()))
     }
     fn new(asked: Asked) -> Self {
@@ -85,7 +87,7 @@ impl Gate {
         Self(Arc::new(Inner { asked, budget, refusals }))
     }
     /// All of these behind the gate, paths that nobody serves included.
-    pub(super) fn before(self, routes: Routes) -> Routes {
+    pub(in crate::manager) fn before(self, routes: Routes) -> Routes {
         Routes::from(routes.into_axum_router().layer(self))
     }
 }
@@ -100,7 +102,7 @@ impl<S> Layer<S> for Gate {
 
 /// A service behind the gate.
 #[derive(Clone)]
-pub(super) struct Gated<S> {
+pub(in crate::manager) struct Gated<S> {
     inner: S,
     gate: Arc<Inner>,
 }
@@ -271,7 +273,7 @@ async fn on_port(
         let admitted = Admitted::remote(extensions, core.cluster, state, row.method);
         (admitted, Admitted::unlisted(extensions, core.cluster, state))
     });
-    if row.method == super::policy::Method::Session {
+    if row.method == crate::manager::admit::policy::Method::Session {
         // For a node it is the end to be told that it was removed: only whoever leads
         // says so, and only when it is sure.
         let agent = matches!(caller(extensions), Some(Caller::Peer(peer))

@@ -1,7 +1,7 @@
 //! Every method that a manager serves: what the policy calls it, and how large it may
 //! be. What is not in this table is not served.
 
-use crate::manager::policy::Method;
+use crate::manager::admit::policy::Method;
 use skep_core::base::limits;
 
 const KIB: usize = 1024;
@@ -12,10 +12,10 @@ const MIDDLE: usize = 64 * KIB;
 /// Bytes of a request that names services and nodes: 18 each, at their limits.
 const NAMES: usize = 18 * (limits::SERVICES + limits::NODES);
 /// Bytes of an act: the largest, and its frame.
-pub(in super::super) const ACT: usize = limits::CHANGE_BYTES + 64 * KIB;
+pub(in crate::manager) const ACT: usize = limits::CHANGE_BYTES + 64 * KIB;
 /// Bytes of what an agent says at once: a hello that names everything that a node at
 /// the limits could have.
-pub(in super::super) const AGENT: usize = 4 * 1024 * KIB;
+pub(in crate::manager) const AGENT: usize = 4 * 1024 * KIB;
 /// Bytes of a message of Raft (`consensus` says the same to its own clients).
 const RAFT: usize = 16 * 1024 * KIB;
 /// Bytes of a page, and of the thing with which it is full.

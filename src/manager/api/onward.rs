@@ -14,9 +14,9 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::super::caller::{Admitted, Behalf};
-use super::super::peers::PeerClient;
-use super::super::running::Running;
+use crate::manager::admit::caller::{Admitted, Behalf};
+use crate::manager::peers::PeerClient;
+use crate::manager::running::Running;
 use skep_client::transport::{Problem, read_problem};
 use skep_core::base::{NodeId, limits};
 use skep_core::wire::api;
@@ -42,10 +42,10 @@ pub(super) enum Broken {
 }
 
 /// The way to the leader, for one request of a local user.
-pub(in super::super) struct Onward {
-    pub(in super::super) running: Arc<Running>,
-    pub(in super::super) leader: NodeId,
-    pub(in super::super) behalf: Behalf,
+pub(in crate::manager) struct Onward {
+    pub(in crate::manager) running: Arc<Running>,
+    pub(in crate::manager) leader: NodeId,
+    pub(in crate::manager) behalf: Behalf,
 }
 
 impl Onward {
@@ -71,7 +71,7 @@ impl Onward {
         }
     }
     /// Asks the leader to apply changes.
-    pub(in super::super) async fn apply(
+    pub(in crate::manager) async fn apply(
         &self,
         request: Request<api::ApplyRequest>,
     ) -> Result<Response<api::ApplyReply>, Status> {

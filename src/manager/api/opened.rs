@@ -1,7 +1,7 @@
 //! Opens on record, paged as they happened.
 
-use super::super::running::Running;
 use crate::manager::problem::Explain;
+use crate::manager::running::Running;
 use skep_client::transport::Problem;
 use skep_core::domain::NotOne;
 use skep_core::wire::api;

@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::super::caller::Admitted;
-use super::super::join::recipient_views;
-use super::super::running::Running;
 use super::status::manager_status;
 use crate::manager::Seen;
+use crate::manager::admit::caller::Admitted;
+use crate::manager::members::join::recipient_views;
+use crate::manager::running::Running;
 use skep_client::transport::Problem;
 use skep_core::base::{BadId, NodeId, Revision, ServiceId, limits};
 use skep_core::domain::{

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::super::clocks::difference;
-use super::super::lifecycle::Shared;
-use super::super::phase::{Phase, Word};
-use super::super::running::Running;
 use super::reads::why;
 use super::warnings;
 use crate::consensus::{Leadership, Member};
+use crate::manager::life::lifecycle::Shared;
+use crate::manager::life::phase::{Phase, Word};
+use crate::manager::running::Running;
+use crate::manager::upkeep::clocks::difference;
 use skep_client::ca::certificate_ends;
 use skep_core::base::NodeId;
 use skep_core::domain::State;
@@ -206,7 +206,7 @@ pub(super) fn manager_status(member: Option<&Member>, leader: Option<NodeId>) ->
 }
 
 /// Who does not lead knows of nobody that they are out of reach.
-pub(in super::super) fn reachable(member: &Member) -> bool {
+pub(in crate::manager) fn reachable(member: &Member) -> bool {
     member.last_contact_ms.is_none_or(|ago| ago < CONTACT_MS)
 }
 

@@ -1,9 +1,9 @@
 //! The cluster's time, set back to the clocks of its managers.
 
-use super::super::caller::Admitted;
-use super::super::clocks;
-use super::super::running::Running;
+use crate::manager::admit::caller::Admitted;
 use crate::manager::problem::{self, Explain};
+use crate::manager::running::Running;
+use crate::manager::upkeep::clocks;
 use skep_client::transport::Problem;
 use skep_core::base::RequestId;
 use skep_core::wire::api;

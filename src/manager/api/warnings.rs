@@ -1,13 +1,13 @@
 //! What in a status deserves attention. Each warning has a code that scripts may
 //! read; docs/operate/warnings.md says of each what to do.
 
-use super::super::lifecycle::Shared;
-use super::super::phase::Word;
-use super::super::problem::{self, span};
-use super::super::running::Running;
-use super::super::steady::Doubt;
-use super::super::unlock::unfinished;
 use crate::consensus::{Behind, Standing};
+use crate::manager::life::lifecycle::Shared;
+use crate::manager::life::phase::Word;
+use crate::manager::life::unlock::unfinished;
+use crate::manager::problem::{self, span};
+use crate::manager::running::Running;
+use crate::manager::steady::Doubt;
 use skep_core::base::{Stamp, limits};
 use skep_core::domain::State;
 use skep_core::wire::api;

@@ -4,12 +4,12 @@
 use crate::manager::problem::{self, Explain};
 use std::sync::Arc;
 
-use super::super::caller::Admitted;
-use super::super::chores;
-use super::super::keys::NoKey;
-use super::super::policy::{Kind, Method, Resource};
-use super::super::removal::{self, manager_removed};
-use super::super::running::Running;
+use crate::manager::admit::caller::Admitted;
+use crate::manager::admit::policy::{Kind, Method, Resource};
+use crate::manager::keys::NoKey;
+use crate::manager::members::removal::{self, manager_removed};
+use crate::manager::running::Running;
+use crate::manager::upkeep::facts;
 use skep_client::ca::JoinToken;
 use skep_client::transport::Problem;
 use skep_core::base::{BoxedKey, NodeId, RequestId, SecretId, Stamp, TokenId, limits};
@@ -50,7 +50,7 @@ pub(super) fn intake(running: &Running) -> Result<api::IntakeReply, Problem> {
 }
 
 /// Applies 1 to 64 changes, or none of them.
-pub(in super::super) async fn apply(
+pub(in crate::manager) async fn apply(
     running: &Arc<Running>,
     admitted: &Admitted,
     request: api::ApplyRequest,
@@ -94,7 +94,7 @@ pub(in super::super) async fn apply(
 }
 
 /// The removal of a node, as a client asks for it.
-pub(in super::super) fn removal_of(node: NodeId) -> api::Change {
+pub(in crate::manager) fn removal_of(node: NodeId) -> api::Change {
     let removal = api::RemoveNode { id: node.as_bytes().to_vec(), force: false };
     api::Change { of: Some(api::change::Of::RemoveNode(removal)) }
 }
@@ -139,7 +139,7 @@ fn concerns<'a, K>(state: &'a State, change: &'a Change<K>) -> (Method, Resource
 
 fn rewrap_all(running: &Running, changes: Vec<Change<BoxedKey>>) -> Result<Vec<Change>, Problem> {
     // What was applied a moment ago may have changed the cluster key.
-    chores::open_key(&running.core);
+    facts::open_key(&running.core);
     changes.into_iter().map(|change| rewrap(running, change)).collect()
 }
 

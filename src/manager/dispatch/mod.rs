@@ -34,10 +34,10 @@ use tonic::{Extensions, Status};
 pub use self::service::DeliveryService;
 use self::table::{Cut, Table};
 pub use self::watchers::TooMany;
-use super::Core;
-use super::admit::{AGENT_BYTES, Gate};
-use super::caller::Admitted;
 use crate::consensus::Leadership;
+use crate::manager::Core;
+use crate::manager::admit::caller::Admitted;
+use crate::manager::admit::{AGENT_BYTES, Gate};
 use skep_client::transport::rpc::api::delivery_server::DeliveryServer;
 use skep_core::base::{NodeId, Revision, ServiceId, Stamp};
 use skep_core::domain::{Actor, Fact, nodes_touched};
@@ -148,12 +148,15 @@ impl Dispatch {
     }
 
     /// Admits an agent's call, where this manager leads and the state lists it.
-    pub(super) async fn admit(&self, extensions: &Extensions) -> Result<Admitted, Status> {
+    pub(in crate::manager) async fn admit(
+        &self,
+        extensions: &Extensions,
+    ) -> Result<Admitted, Status> {
         self.shared.admit(extensions).await
     }
 
     /// Whether the state lists whoever called over mTLS.
-    pub(super) fn lists(&self, extensions: &Extensions) -> bool {
+    pub(in crate::manager) fn lists(&self, extensions: &Extensions) -> bool {
         self.shared.lists(extensions)
     }
 
@@ -166,7 +169,7 @@ impl Dispatch {
     /// The `skep.api.v1.Delivery` service: a node's session, what was opened on it, and its
     /// leaving. It serves only what a gate admitted.
     #[must_use]
-    pub(super) fn service(&self) -> DeliveryServer<DeliveryService> {
+    pub(in crate::manager) fn service(&self) -> DeliveryServer<DeliveryService> {
         DeliveryServer::new(DeliveryService::new(Arc::clone(&self.shared)))
             .max_decoding_message_size(AGENT_BYTES)
             .max_encoding_message_size(LEADER_MESSAGE_BYTES)

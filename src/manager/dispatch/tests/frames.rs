@@ -2,9 +2,9 @@ use std::collections::BTreeSet;
 
 use prost::Message;
 
-use super::super::frames::{NoValue, frames};
-use super::super::step::{Gate, Known, step};
 use super::{due, due_of, file, service, version_id, wanted};
+use crate::manager::dispatch::frames::{NoValue, frames};
+use crate::manager::dispatch::step::{Gate, Known, step};
 use skep_core::wire::api;
 use skep_core::wire::api::from_leader::Of;
 

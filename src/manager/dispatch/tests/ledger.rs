@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::ledger::{Ledger, Recorded, Refused, Standing};
 use super::{due, has, service, wanted};
+use crate::manager::dispatch::ledger::{Ledger, Recorded, Refused, Standing};
 use skep_core::base::{BootTime, NodeId, Revision, Stamp};
 use skep_core::domain::{Confirmation, Exposure};
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::ledger::{Ledger, Recorded, Refused};
-use super::super::step::Delta;
-use super::super::wanted::{Due, Wanted};
 use super::{Agent, due, service, wanted};
+use crate::manager::dispatch::ledger::{Ledger, Recorded, Refused};
+use crate::manager::dispatch::step::Delta;
+use crate::manager::dispatch::wanted::{Due, Wanted};
 use skep_core::base::{BootTime, NodeId, Revision, ServiceId, Stamp};
 use skep_core::domain::{Confirmation, Exposure};
 

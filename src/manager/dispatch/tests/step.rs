@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use super::super::step::{Gate, Known, step};
 use super::{due, due_of, file, has, service, version_id, wanted};
+use crate::manager::dispatch::step::{Gate, Known, step};
 use skep_core::base::ServiceId;
 
 fn known(sets: &[std::sync::Arc<super::Due>]) -> Known {

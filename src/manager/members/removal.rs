@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use tokio::sync::MutexGuard;
 
-use super::api::reachable;
-use super::chores;
-use super::keys::NoKey;
-use super::running::Running;
-use super::voters;
 use crate::consensus::Member;
+use crate::manager::api::reachable;
+use crate::manager::keys::NoKey;
+use crate::manager::members::voters;
+use crate::manager::running::Running;
+use crate::manager::upkeep::facts;
 use skep_client::transport::Problem;
 use skep_core::base::NodeId;
 use skep_core::domain::{Change, NodeRole, Refusal, State};
@@ -27,7 +27,7 @@ const HAND_OVER: Duration = Duration::from_secs(5);
 /// A manager that votes no more and may now be removed. As long as this lives nobody
 /// else changes who votes: dropped without the removal, the vote is given back.
 #[derive(Debug)]
-pub(super) struct Retired<'a> {
+pub(in crate::manager) struct Retired<'a> {
     _turn: MutexGuard<'a, ()>,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Retired<'a> {
 ///
 /// # Errors
 /// More than one: each takes a majority of its own.
-pub(super) fn manager_removed<K>(
+pub(in crate::manager) fn manager_removed<K>(
     running: &Running,
     changes: &[Change<K>],
 ) -> Result<Option<NodeId>, Problem> {
@@ -63,7 +63,10 @@ pub(super) fn manager_removed<K>(
 ///
 /// # Errors
 /// What the caller is told: nothing was removed.
-pub(super) async fn retire(running: &Running, manager: NodeId) -> Result<Retired<'_>, Problem> {
+pub(in crate::manager) async fn retire(
+    running: &Running,
+    manager: NodeId,
+) -> Result<Retired<'_>, Problem> {
     let turn = running.voting.lock().await;
     running.leads()?;
     let own = running.core.node;
@@ -89,13 +92,13 @@ fn no_majority() -> Problem {
 ///
 /// # Errors
 /// What the caller is told: nothing was removed.
-pub(super) fn rekey(
+pub(in crate::manager) fn rekey(
     running: &Running,
     manager: NodeId,
     changes: &mut [Change],
 ) -> Result<(), Problem> {
     let core = &running.core;
-    chores::open_key(core);
+    facts::open_key(core);
     let (cluster, staying) = core.consensus.read(|state| {
         let others = state.nodes.iter().filter(|(id, _)| **id != manager);
         let staying: BTreeMap<_, _> =

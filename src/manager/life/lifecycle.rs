@@ -11,12 +11,12 @@ use parking_lot::{Mutex, RwLock};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
-use super::caller::LocalRules;
-use super::folder::{Folder, FolderError};
-use super::init::Prepared;
-use super::phase::{Phase, Word};
-use super::running::Running;
 use crate::consensus::StartError;
+use crate::manager::admit::caller::LocalRules;
+use crate::manager::life::folder::{Folder, FolderError};
+use crate::manager::life::init::Prepared;
+use crate::manager::life::phase::{Phase, Word};
+use crate::manager::running::Running;
 use skep_client::transport::{Problem, Rate};
 use skep_core::base::{Clock, Dice, Disk, Exit, ManagerPlaces, Name, OtherFormat, Stamp};
 use skep_core::seal::{KeyFile, KeyFileHeader};
@@ -81,7 +81,7 @@ pub enum End {
 }
 
 /// What the phase holds.
-pub(super) enum Life {
+pub(in crate::manager) enum Life {
     New(Option<Box<Prepared>>),
     Locked(Box<KeyFileHeader>),
     Expired(Box<KeyFileHeader>, Stamp),
@@ -90,18 +90,18 @@ pub(super) enum Life {
 
 /// A manager. Cheap to clone.
 #[derive(Clone)]
-pub struct Manager(pub(super) Arc<Shared>);
+pub struct Manager(pub(in crate::manager) Arc<Shared>);
 
-pub(super) struct Shared {
-    pub(super) setup: Setup,
-    pub(super) folder: Folder,
-    pub(super) started: Stamp,
+pub(in crate::manager) struct Shared {
+    pub(in crate::manager) setup: Setup,
+    pub(in crate::manager) folder: Folder,
+    pub(in crate::manager) started: Stamp,
     /// How often a source may show a join token that is not known.
-    pub(super) bad_tokens: Rate,
+    pub(in crate::manager) bad_tokens: Rate,
     /// Held by whoever changes the phase, for as long as that takes.
-    pub(super) turn: tokio::sync::Mutex<()>,
+    pub(in crate::manager) turn: tokio::sync::Mutex<()>,
     /// Another manager is asked to admit this one.
-    pub(super) joining: AtomicBool,
+    pub(in crate::manager) joining: AtomicBool,
     life: RwLock<Life>,
     port: Mutex<Option<TcpSocket>>,
     address: SocketAddr,
@@ -136,7 +136,7 @@ impl Manager {
         let address = bound.local_addr().map_err(|error| OpenError::Listen(setup.listen, error))?;
         Ok(Self(Arc::new(Shared {
             started: setup.clock.now(),
-            bad_tokens: super::join::rate(),
+            bad_tokens: crate::manager::members::join::rate(),
             turn: tokio::sync::Mutex::new(()),
             joining: AtomicBool::new(false),
             life: RwLock::new(life),
@@ -188,7 +188,7 @@ impl Manager {
 }
 
 impl Shared {
-    pub(super) fn phase(&self) -> Phase {
+    pub(in crate::manager) fn phase(&self) -> Phase {
         match &*self.life.read() {
             Life::New(_) => Phase::New,
             Life::Locked(_) => Phase::Locked,
@@ -198,7 +198,7 @@ impl Shared {
         }
     }
     /// Its state in one word.
-    pub(super) fn word(&self) -> Word {
+    pub(in crate::manager) fn word(&self) -> Word {
         match &*self.life.read() {
             Life::New(_) if self.joining.load(Ordering::Relaxed) => Word::Joining,
             Life::New(_) => Word::New,
@@ -208,46 +208,46 @@ impl Shared {
         }
     }
     /// The running manager, or what a caller that needs one is told.
-    pub(super) fn running(&self) -> Result<Arc<Running>, Problem> {
-        self.phase().admits(super::phase::Needs::Running)?;
+    pub(in crate::manager) fn running(&self) -> Result<Arc<Running>, Problem> {
+        self.phase().admits(crate::manager::life::phase::Needs::Running)?;
         self.unlocked().ok_or_else(|| Problem::unavailable("this manager is just being locked"))
     }
     /// The manager once it is unlocked, also where its disk is behind.
-    pub(super) fn unlocked(&self) -> Option<Arc<Running>> {
+    pub(in crate::manager) fn unlocked(&self) -> Option<Arc<Running>> {
         match &*self.life.read() {
             Life::Running(running) => Some(running.clone()),
             Life::New(_) | Life::Locked(_) | Life::Expired(..) => None,
         }
     }
     /// The header of the key file, where there is one and it is closed.
-    pub(super) fn closed_header(&self) -> Option<(KeyFileHeader, Option<Stamp>)> {
+    pub(in crate::manager) fn closed_header(&self) -> Option<(KeyFileHeader, Option<Stamp>)> {
         match &*self.life.read() {
             Life::Locked(header) => Some((KeyFileHeader::clone(header), None)),
             Life::Expired(header, ended) => Some((KeyFileHeader::clone(header), Some(*ended))),
             Life::New(_) | Life::Running(_) => None,
         }
     }
-    pub(super) fn prepare(&self, prepared: Prepared) {
+    pub(in crate::manager) fn prepare(&self, prepared: Prepared) {
         if let Life::New(place) = &mut *self.life.write() {
             *place = Some(Box::new(prepared));
         }
     }
-    pub(super) fn take_prepared(&self) -> Option<Box<Prepared>> {
+    pub(in crate::manager) fn take_prepared(&self) -> Option<Box<Prepared>> {
         match &mut *self.life.write() {
             Life::New(place) => place.take(),
             Life::Locked(_) | Life::Expired(..) | Life::Running(_) => None,
         }
     }
-    pub(super) fn become_running(&self, running: Arc<Running>) {
+    pub(in crate::manager) fn become_running(&self, running: Arc<Running>) {
         *self.life.write() = Life::Running(running);
     }
-    pub(super) fn become_new(&self) {
+    pub(in crate::manager) fn become_new(&self) {
         *self.life.write() = Life::New(None);
     }
-    pub(super) fn become_expired(&self, header: KeyFileHeader, ended: Stamp) {
+    pub(in crate::manager) fn become_expired(&self, header: KeyFileHeader, ended: Stamp) {
         *self.life.write() = Life::Expired(Box::new(header), ended);
     }
-    pub(super) fn end(&self, end: End) {
+    pub(in crate::manager) fn end(&self, end: End) {
         self.end.send_if_modified(|stands| {
             let first = stands.is_none();
             if first {
@@ -257,7 +257,7 @@ impl Shared {
         });
     }
     /// Starts to listen where [`Manager::open`] took the port.
-    pub(super) fn listen(&self) -> Result<TcpListener, Problem> {
+    pub(in crate::manager) fn listen(&self) -> Result<TcpListener, Problem> {
         let bound = self.port.lock().take().map_or_else(|| bind(self.address), Ok);
         bound.and_then(|socket| socket.listen(BACKLOG)).map_err(|error| {
             Problem::fatal(Exit::InUse, format!("can't listen on {}: {error}", self.address))
@@ -265,7 +265,7 @@ impl Shared {
         })
     }
     /// Where others reach this manager.
-    pub(super) fn addresses(&self) -> Vec<String> {
+    pub(in crate::manager) fn addresses(&self) -> Vec<String> {
         if self.setup.advertise.is_empty() {
             vec![self.address.to_string()]
         } else {
@@ -273,7 +273,7 @@ impl Shared {
         }
     }
     /// Draws with the machine's dice.
-    pub(super) fn dice(&self) -> Box<dyn Dice> {
+    pub(in crate::manager) fn dice(&self) -> Box<dyn Dice> {
         (self.setup.dice)()
     }
 }
@@ -292,7 +292,7 @@ fn header(bytes: &[u8]) -> Result<KeyFileHeader, skep_core::seal::SealError> {
 }
 
 /// The daemon's exit status for a consensus that did not start or has stopped.
-pub(super) fn exit_of(error: &StartError) -> Exit {
+pub(in crate::manager) fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Damaged(_) => Exit::Damaged,
         StartError::Disk(_) => Exit::WriteFailed,

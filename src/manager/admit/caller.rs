@@ -11,7 +11,7 @@ use tonic::Extensions;
 use tonic::codegen::http::request::Parts;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
-use super::policy::{Method, Policy, Resource, Who};
+use crate::manager::admit::policy::{Method, Policy, Resource, Who};
 use skep_client::ca::{CertificateRole, Leaf};
 use skep_client::transport::{Caller, Problem, caller, local_caller};
 use skep_core::base::{ClusterId, NodeId, OperatorId};
@@ -20,7 +20,7 @@ use skep_core::wire::api;
 
 /// A caller on the control socket that may be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LocalUser {
+pub(in crate::manager) struct LocalUser {
     who: Who,
     uid: u32,
 }
@@ -29,7 +29,7 @@ pub(super) struct LocalUser {
 /// allowed to call one method. Only this module makes one, and only the gate
 /// (`admit`) asks for it: it stands in a request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Admitted {
+pub(in crate::manager) struct Admitted {
     who: Who,
     method: Method,
     actor: Option<Actor>,
@@ -39,7 +39,7 @@ pub(super) struct Admitted {
 /// For which of its local users another manager asks. Stands in a request's
 /// extensions once [`Behalf::take`] has read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Behalf {
+pub(in crate::manager) struct Behalf {
     who: Who,
     uid: u32,
 }
@@ -49,7 +49,7 @@ const BEHALF: &str = "skep-on-behalf-bin";
 
 impl Behalf {
     /// Writes it into a request that goes to the leader.
-    pub(super) fn write(self, metadata: &mut MetadataMap) {
+    pub(in crate::manager) fn write(self, metadata: &mut MetadataMap) {
         let role = Role::of(self.who).map_or("", Role::text).to_owned();
         let bytes = api::OnBehalf { uid: self.uid, role }.encode_to_vec();
         metadata.insert_bin(BEHALF, MetadataValue::from_bytes(&bytes));
@@ -59,7 +59,7 @@ impl Behalf {
     ///
     /// # Errors
     /// Nobody that is known.
-    pub(super) fn take(parts: &mut Parts) -> Result<(), Problem> {
+    pub(in crate::manager) fn take(parts: &mut Parts) -> Result<(), Problem> {
         if !parts.headers.contains_key(BEHALF) {
             return Ok(());
         }
@@ -116,7 +116,7 @@ pub struct LocalRules {
 
 impl LocalRules {
     /// Whether it is root, or the daemon's own user.
-    pub(super) fn is_owner(&self, uid: u32) -> bool {
+    pub(in crate::manager) fn is_owner(&self, uid: u32) -> bool {
         uid == 0 || uid == self.uid
     }
     /// Of several groups that a user is in, the first one given counts.
@@ -146,13 +146,13 @@ impl LocalRules {
 impl LocalUser {
     /// The same as whoever changes something by itself, at `manager`.
     #[must_use]
-    pub(super) fn acting(self, manager: NodeId) -> Admitted {
+    pub(in crate::manager) fn acting(self, manager: NodeId) -> Admitted {
         let actor = Some(Actor::Local { uid: self.uid, manager });
         Admitted { who: self.who, method: Method::Intake, actor, local: Some(self) }
     }
     /// For whom the leader is asked.
     #[must_use]
-    pub(super) fn behalf(self) -> Behalf {
+    pub(in crate::manager) fn behalf(self) -> Behalf {
         Behalf { who: self.who, uid: self.uid }
     }
 }
@@ -162,7 +162,7 @@ impl Admitted {
     ///
     /// # Errors
     /// What the caller is told.
-    pub(super) fn on_socket(
+    pub(in crate::manager) fn on_socket(
         rules: &LocalRules,
         extensions: &Extensions,
         method: Method,
@@ -176,7 +176,7 @@ impl Admitted {
     ///
     /// # Errors
     /// What the caller is told.
-    pub(super) fn remote(
+    pub(in crate::manager) fn remote(
         extensions: &Extensions,
         cluster: ClusterId,
         state: &State,
@@ -209,7 +209,11 @@ impl Admitted {
     /// Whether this request shows a certificate that the state does not list. Only
     /// whoever leads knows for sure that nobody has it.
     #[must_use]
-    pub(super) fn unlisted(extensions: &Extensions, cluster: ClusterId, state: &State) -> bool {
+    pub(in crate::manager) fn unlisted(
+        extensions: &Extensions,
+        cluster: ClusterId,
+        state: &State,
+    ) -> bool {
         match caller(extensions) {
             Some(Caller::Peer(peer)) => listed(peer.leaf(), cluster, state).is_err(),
             Some(Caller::Anonymous | Caller::Expired(_)) | None => false,
@@ -219,7 +223,10 @@ impl Admitted {
     ///
     /// # Errors
     /// What another caller is told.
-    pub(super) fn raft(extensions: &Extensions, cluster: ClusterId) -> Result<Self, Problem> {
+    pub(in crate::manager) fn raft(
+        extensions: &Extensions,
+        cluster: ClusterId,
+    ) -> Result<Self, Problem> {
         let who = match caller(extensions) {
             Some(Caller::Peer(peer)) if peer.leaf().subject.cluster == cluster => {
                 match peer.leaf().subject.role {
@@ -238,30 +245,33 @@ impl Admitted {
     ///
     /// # Errors
     /// The call did not come through the gate, or as another method: nobody is served so.
-    pub(super) fn of(extensions: &Extensions, method: Method) -> Result<&Self, Problem> {
+    pub(in crate::manager) fn of(
+        extensions: &Extensions,
+        method: Method,
+    ) -> Result<&Self, Problem> {
         let admitted = extensions.get::<Self>().filter(|admitted| admitted.method == method);
         admitted
             .ok_or_else(|| Problem::bug(format!("a call to {} was not admitted", method.text())))
     }
     /// The user of this manager's control socket that it is, if it is one.
     #[must_use]
-    pub(super) fn local(&self) -> Option<LocalUser> {
+    pub(in crate::manager) fn local(&self) -> Option<LocalUser> {
         self.local
     }
     /// The same as an actor: a local user is one of this manager.
     #[must_use]
-    pub(super) fn at(&self, manager: NodeId) -> Self {
+    pub(in crate::manager) fn at(&self, manager: NodeId) -> Self {
         let local = self.local.map(|user| Actor::Local { uid: user.uid, manager });
         Self { actor: local.or_else(|| self.actor.clone()), ..self.clone() }
     }
     /// What it is.
     #[must_use]
-    pub(super) fn who(&self) -> Who {
+    pub(in crate::manager) fn who(&self) -> Who {
         self.who
     }
     /// Which one, for a line in the log; empty where nobody knows.
     #[must_use]
-    pub(super) fn id(&self) -> String {
+    pub(in crate::manager) fn id(&self) -> String {
         match (&self.local, &self.actor) {
             (Some(user), _) => user.uid.to_string(),
             (None, Some(Actor::Node(id) | Actor::Leader(id))) => id.to_string(),
@@ -275,19 +285,23 @@ impl Admitted {
     ///
     /// # Errors
     /// What somebody who may not is told.
-    pub(super) fn may_change(&self, method: Method, on: &Resource<'_>) -> Result<(), Problem> {
+    pub(in crate::manager) fn may_change(
+        &self,
+        method: Method,
+        on: &Resource<'_>,
+    ) -> Result<(), Problem> {
         check(self.who, method, Some(on))
     }
     /// Whether it is another manager, asking for itself.
     #[must_use]
-    pub(super) fn is_manager(&self) -> bool {
+    pub(in crate::manager) fn is_manager(&self) -> bool {
         self.who == Who::Manager
     }
     /// As whom a command is proposed.
     ///
     /// # Errors
     /// A caller without an identity has no commands.
-    pub(super) fn actor(&self) -> Result<Actor, Problem> {
+    pub(in crate::manager) fn actor(&self) -> Result<Actor, Problem> {
         let unknown = || Problem::not_allowed("the caller has no identity");
         self.actor.clone().ok_or_else(unknown)
     }
@@ -355,7 +369,7 @@ fn operator(state: &State, id: OperatorId, key: &[u8; 32]) -> Option<OperatorRol
 
 /// From where a request came; `None` over a local socket.
 #[must_use]
-pub(super) fn source(extensions: &Extensions) -> Option<IpAddr> {
+pub(in crate::manager) fn source(extensions: &Extensions) -> Option<IpAddr> {
     let info = extensions.get::<tonic::transport::server::TcpConnectInfo>()?;
     info.remote_addr().map(|address| address.ip())
 }

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::peers::Heard;
-use super::running::Running;
-use super::steady::{Doubt, SHARED_MS};
+use crate::manager::peers::Heard;
+use crate::manager::running::Running;
+use crate::manager::steady::{Doubt, SHARED_MS};
 use skep_client::transport::Problem;
 use skep_core::base::{BootTime, NodeId};
 use skep_core::domain::{NodeRole, State};
@@ -48,7 +48,7 @@ fn off_by(voters: usize, ahead: &[i64]) -> i64 {
 }
 
 /// Asks the other managers as long as this one runs.
-pub(super) async fn keep(running: Arc<Running>) {
+pub(in crate::manager) async fn keep(running: Arc<Running>) {
     let mut judged = Judged::default();
     loop {
         let asked = ask_all(&running);
@@ -90,7 +90,7 @@ async fn ask_all(running: &Running) {
 ///
 /// # Errors
 /// Too few of them, or none.
-pub(super) async fn agree(running: &Running) -> Result<(), Problem> {
+pub(in crate::manager) async fn agree(running: &Running) -> Result<(), Problem> {
     let since = running.core.clock.boot();
     ask_all(running).await;
     if sharing(running, since, AGREE_MS).is_some() {
@@ -147,7 +147,7 @@ async fn ask(running: &Running, node: NodeId) {
 }
 
 /// How far the first time is ahead of the second.
-pub(super) fn difference(one: u64, other: u64) -> i64 {
+pub(in crate::manager) fn difference(one: u64, other: u64) -> i64 {
     let distance = i64::try_from(one.abs_diff(other)).unwrap_or(i64::MAX);
     if one >= other { distance } else { -distance }
 }

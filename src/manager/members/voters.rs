@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-use super::running::Running;
 use crate::consensus::{Member, ProposeError};
+use crate::manager::running::Running;
 use skep_core::base::NodeId;
 use skep_core::domain::{Fact, NodeRole, State};
 
@@ -88,7 +88,7 @@ fn settled(wanted: &Managers, members: &[Member]) -> bool {
 }
 
 /// Keeps the members what the state says, while this manager leads.
-pub(super) async fn keep(running: Arc<Running>) {
+pub(in crate::manager) async fn keep(running: Arc<Running>) {
     let consensus = &running.core.consensus;
     let mut facts = consensus.facts();
     let mut leadership = consensus.leadership();
@@ -138,7 +138,10 @@ impl Leaving {
 ///
 /// # Errors
 /// [`ProposeError`]; past [`STEP`] the outcome is unknown.
-pub(super) async fn retire(running: &Running, manager: NodeId) -> Result<(), ProposeError> {
+pub(in crate::manager) async fn retire(
+    running: &Running,
+    manager: NodeId,
+) -> Result<(), ProposeError> {
     let voters = running.members().into_iter().filter(|member| member.voter);
     let voters: BTreeSet<NodeId> = voters.map(|member| member.node).collect();
     let staying: BTreeSet<NodeId> =

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::running::Running;
+use crate::manager::running::Running;
 use skep_client::transport::Problem;
 use skep_core::domain::{Act, always_admitted};
 
@@ -28,11 +28,11 @@ const ENOUGH: u64 = FULL + HELD / 2;
 /// How often the disk is looked at: the log opens a new segment of 16 MiB less often.
 const EVERY: Duration = Duration::from_secs(1);
 /// Its name in the data folder.
-pub(super) const NAME: &str = "reserve";
+pub(in crate::manager) const NAME: &str = "reserve";
 
 /// What is held back on the disk.
 #[derive(Debug)]
-pub(super) struct Reserve {
+pub(in crate::manager) struct Reserve {
     path: PathBuf,
     full: AtomicBool,
 }
@@ -57,18 +57,18 @@ fn next(now: Stand, free: u64) -> Stand {
 
 impl Reserve {
     /// In this data folder; nothing is made yet.
-    pub(super) fn new(folder: &Path) -> Self {
+    pub(in crate::manager) fn new(folder: &Path) -> Self {
         Self { path: folder.join(NAME), full: AtomicBool::new(false) }
     }
     /// Whether what grows is refused.
-    pub(super) fn is_full(&self) -> bool {
+    pub(in crate::manager) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
     /// Whether there is room for an act.
     ///
     /// # Errors
     /// What somebody is told who would need room.
-    pub(super) fn admits(&self, act: &Act) -> Result<(), Problem> {
+    pub(in crate::manager) fn admits(&self, act: &Act) -> Result<(), Problem> {
         if !self.is_full() || always_admitted(act) {
             return Ok(());
         }
@@ -108,7 +108,7 @@ impl Reserve {
 }
 
 /// Keeps the file as long as the manager runs.
-pub(super) async fn keep(running: Arc<Running>) {
+pub(in crate::manager) async fn keep(running: Arc<Running>) {
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut told = false;

@@ -13,12 +13,12 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use tonic::{Extensions, Request, Response, Status};
 
-use super::LEAF_MS;
-use super::caller::{Admitted, source};
-use super::keys::NoKey;
-use super::lifecycle::Manager;
-use super::policy::Method;
-use super::running::Running;
+use crate::manager::LEAF_MS;
+use crate::manager::admit::caller::{Admitted, source};
+use crate::manager::admit::policy::Method;
+use crate::manager::keys::NoKey;
+use crate::manager::life::lifecycle::Manager;
+use crate::manager::running::Running;
 use skep_client::ca::{CertificateRole, Subject, key_digest, public_key_of_request};
 use skep_client::transport::rpc::api::membership_server::{Membership, MembershipServer};
 use skep_client::transport::{KeepSeat, Problem, Rate};
@@ -74,7 +74,7 @@ struct Known {
 }
 
 /// How many bad tokens a source may show: some at once, then one a second.
-pub(super) fn rate() -> Rate {
+pub(in crate::manager) fn rate() -> Rate {
     Rate::new(NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN), NonZeroU32::MIN)
 }
 
@@ -121,7 +121,7 @@ async fn join(
         NodeRole::Manager => Some(running.voting.lock().await),
         NodeRole::Worker => None,
     };
-    super::chores::open_key(core);
+    crate::manager::upkeep::facts::open_key(core);
     let cluster = core.consensus.read(|state| state.cluster.clone());
     let cluster = cluster.ok_or(Refusal::NotInitialised).map_err(Explain::explain)?;
     // Opened before the node is admitted: a leader that can't sign admits nobody.
@@ -204,7 +204,7 @@ fn boxed(running: &Running, node: NodeId, public: &[u8; 32]) -> Result<(u64, Vec
 }
 
 /// To whom managers seal their key files.
-pub(super) fn recipient_views(
+pub(in crate::manager) fn recipient_views(
     cluster: &Cluster,
 ) -> impl Iterator<Item = api::RecipientView> + use<'_> {
     cluster.recipients.iter().map(|(id, recipient)| api::RecipientView {

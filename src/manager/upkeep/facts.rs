@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::error::RecvError;
 
-use super::Core;
-use super::belonging;
-use super::lifecycle::Manager;
-use super::running::Running;
+use crate::manager::Core;
+use crate::manager::life::lifecycle::Manager;
+use crate::manager::members::belonging;
+use crate::manager::running::Running;
 use skep_core::base::NodeId;
 use skep_core::domain::{Fact, NodeRole, State};
 
 /// Follows what is applied. A fact is a hint: whatever is missed is found by
 /// comparing with the state.
-pub(super) async fn follow_facts(manager: Manager, running: Arc<Running>) {
+pub(in crate::manager) async fn follow_facts(manager: Manager, running: Arc<Running>) {
     let mut facts = running.core.consensus.facts();
     let mut leadership = running.core.consensus.leadership();
     let mut known = nodes(&running);
@@ -66,7 +66,7 @@ fn nodes(running: &Running) -> BTreeMap<NodeId, NodeRole> {
 }
 
 /// Opens this manager's box of the cluster key in use.
-pub(super) fn open_key(core: &Core) {
+pub(in crate::manager) fn open_key(core: &Core) {
     let stands = core.consensus.read(|state| state.cluster.clone());
     let Some(cluster) = stands else { return };
     if let Err(error) = core.keys.follow(&cluster.cluster_key) {

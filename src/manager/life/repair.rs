@@ -10,11 +10,11 @@
 use crate::manager::problem;
 use std::time::Duration;
 
-use super::chores;
-use super::lifecycle::{End, Manager, exit_of};
-use super::phase::Needs;
-use super::running::Running;
 use crate::consensus::ReleaseError;
+use crate::manager::life::lifecycle::{End, Manager, exit_of};
+use crate::manager::life::phase::Needs;
+use crate::manager::running::Running;
+use crate::manager::upkeep::facts;
 use skep_client::transport::Problem;
 use skep_core::wire::api;
 
@@ -45,7 +45,7 @@ impl From<ReleaseError> for Problem {
 
 impl Manager {
     /// Repairs. Goes on to its end also when the caller is gone.
-    pub(super) async fn repair(
+    pub(in crate::manager) async fn repair(
         &self,
         request: api::RepairRequest,
     ) -> Result<api::RepairReply, Problem> {
@@ -72,7 +72,7 @@ impl Manager {
             Problem::fatal(exit, why)
                 .hint("start the manager again, unlock it and repeat the repair")
         })?;
-        chores::open_key(&started.core);
+        facts::open_key(&started.core);
         let running = started.run(&self, listener);
         self.0.become_running(running.clone());
         drop(turn);
@@ -83,7 +83,7 @@ impl Manager {
 }
 
 /// Waits until this manager votes and knows who leads.
-pub(super) async fn votes(running: &Running) {
+pub(in crate::manager) async fn votes(running: &Running) {
     let own = running.core.node;
     let voting = async {
         let mut look = tokio::time::interval(LOOK);

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tonic::service::Routes;
 
-use super::admit::Gate;
-use super::api::ControlService;
-use super::join::MembershipService;
-use super::lifecycle::Manager;
-use super::running::Running;
+use crate::manager::admit::Gate;
+use crate::manager::api::ControlService;
+use crate::manager::life::lifecycle::Manager;
+use crate::manager::members::join::MembershipService;
+use crate::manager::running::Running;
 
 /// What the control socket serves, in every phase.
 #[must_use]
@@ -17,7 +17,7 @@ pub fn control(manager: &Manager) -> Routes {
 }
 
 /// What is served over mTLS.
-pub(super) fn remote(manager: &Manager, running: &Arc<Running>) -> Routes {
+pub(in crate::manager) fn remote(manager: &Manager, running: &Arc<Running>) -> Routes {
     let control = ControlService::server(manager.clone());
     let routes = Routes::new(control)
         .add_service(MembershipService::server(manager.clone()))

@@ -53,7 +53,7 @@ pub enum FolderError {
 /// For display while locked; nothing trusts it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NodeFile {
+pub(in crate::manager) struct NodeFile {
     /// The format's number; before there was one, it was not written.
     #[serde(default)]
     version: u32,
@@ -67,7 +67,7 @@ pub(super) struct NodeFile {
 
 impl NodeFile {
     /// Of this manager.
-    pub(super) fn of(node: NodeId, name: &Name, cluster: &str) -> Self {
+    pub(in crate::manager) fn of(node: NodeId, name: &Name, cluster: &str) -> Self {
         Self {
             version: FORMAT,
             node: node.to_string(),
@@ -79,7 +79,7 @@ impl NodeFile {
 
 /// A data folder that this process alone uses, as long as this lives.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(in crate::manager) struct Folder {
     path: PathBuf,
     disk: Disks,
     _lock: File,
@@ -99,7 +99,11 @@ impl Folder {
     ///
     /// # Errors
     /// [`FolderError`].
-    pub(super) fn open(path: &Path, uid: u32, disk: Arc<dyn Disk>) -> Result<Self, FolderError> {
+    pub(in crate::manager) fn open(
+        path: &Path,
+        uid: u32,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Self, FolderError> {
         let unusable = |error| FolderError::Unusable(path.to_owned(), error);
         let failed = |error| FolderError::Disk(path.to_owned(), error);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
@@ -135,7 +139,7 @@ impl Folder {
     }
     /// Where it is.
     #[must_use]
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::manager) fn path(&self) -> &Path {
         &self.path
     }
     fn has_log(&self) -> io::Result<bool> {
@@ -145,19 +149,23 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn key_file(&self) -> io::Result<Option<Vec<u8>>> {
+    pub(in crate::manager) fn key_file(&self) -> io::Result<Option<Vec<u8>>> {
         absent(self.disk.0.read(&self.path.join(KEY_FILE), KEY_FILE_BYTES))
     }
     /// What a failure of [`Self::key_file`] is told as.
     #[must_use]
-    pub(super) fn no_key_file(&self, error: io::Error) -> FolderError {
+    pub(in crate::manager) fn no_key_file(&self, error: io::Error) -> FolderError {
         FolderError::Disk(self.path.join(KEY_FILE), error)
     }
     /// Writes the first key file, its mark before it and its `node` file after.
     ///
     /// # Errors
     /// What the system says; [`Self::forget_init`] then cleans up.
-    pub(super) fn begin_init(&self, key_file: &[u8], node: &NodeFile) -> io::Result<()> {
+    pub(in crate::manager) fn begin_init(
+        &self,
+        key_file: &[u8],
+        node: &NodeFile,
+    ) -> io::Result<()> {
         self.disk.0.replace(&self.path.join(UNFINISHED), b"")?;
         self.disk.0.replace(&self.path.join(KEY_FILE), key_file)?;
         let text = toml::to_string(node).map_err(io::Error::other)?;
@@ -168,7 +176,7 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn enter(&self, key_file: &[u8], node: &NodeFile) -> io::Result<()> {
+    pub(in crate::manager) fn enter(&self, key_file: &[u8], node: &NodeFile) -> io::Result<()> {
         let text = toml::to_string(node).map_err(io::Error::other)?;
         self.disk.0.replace(&self.path.join(NODE_FILE), text.as_bytes())?;
         self.disk.0.replace(&self.path.join(KEY_FILE), key_file)
@@ -177,12 +185,12 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn finish_init(&self) -> io::Result<()> {
+    pub(in crate::manager) fn finish_init(&self) -> io::Result<()> {
         self.remove_mark(UNFINISHED)
     }
     /// Whether an `init` did not come to its end here.
     #[must_use]
-    pub(super) fn init_unfinished(&self) -> bool {
+    pub(in crate::manager) fn init_unfinished(&self) -> bool {
         self.has_mark(UNFINISHED)
     }
     /// Takes back all that a failed `init` left, so that the manager is `new`. The
@@ -190,7 +198,7 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn forget_init(&self) -> io::Result<()> {
+    pub(in crate::manager) fn forget_init(&self) -> io::Result<()> {
         for below in ["log", "snapshots"] {
             absent(std::fs::remove_dir_all(self.path.join(below)))?;
         }
@@ -204,7 +212,7 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn erase_key(&self) -> io::Result<()> {
+    pub(in crate::manager) fn erase_key(&self) -> io::Result<()> {
         absent(self.disk.0.remove(&self.path.join(KEY_FILE)))?;
         self.disk.0.sync_folder(&self.path)
     }
@@ -212,19 +220,21 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn erase(&self) -> io::Result<()> {
+    pub(in crate::manager) fn erase(&self) -> io::Result<()> {
         self.erase_key()?;
         for below in ["log", "snapshots"] {
             absent(std::fs::remove_dir_all(self.path.join(below)))?;
         }
-        for file in [REACHED, NODE_FILE, STAY_LOCKED, UNFINISHED, super::reserve::NAME] {
+        for file in
+            [REACHED, NODE_FILE, STAY_LOCKED, UNFINISHED, crate::manager::upkeep::reserve::NAME]
+        {
             absent(self.disk.0.remove(&self.path.join(file)))?;
         }
         self.disk.0.sync_folder(&self.path)
     }
     /// What the `node` file says; empty where it is not there or not readable.
     #[must_use]
-    pub(super) fn node_file(&self) -> NodeFile {
+    pub(in crate::manager) fn node_file(&self) -> NodeFile {
         self.read_node_file().unwrap_or_default()
     }
     fn read_node_file(&self) -> Option<NodeFile> {
@@ -242,19 +252,19 @@ impl Folder {
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn stay_locked(&self) -> io::Result<()> {
+    pub(in crate::manager) fn stay_locked(&self) -> io::Result<()> {
         self.disk.0.replace(&self.path.join(STAY_LOCKED), b"")
     }
     /// Whether an operator locked it.
     #[must_use]
-    pub(super) fn stays_locked(&self) -> bool {
+    pub(in crate::manager) fn stays_locked(&self) -> bool {
         self.has_mark(STAY_LOCKED)
     }
     /// An operator unlocked it.
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn may_unlock(&self) -> io::Result<()> {
+    pub(in crate::manager) fn may_unlock(&self) -> io::Result<()> {
         self.remove_mark(STAY_LOCKED)
     }
     fn has_mark(&self, mark: &str) -> bool {
@@ -268,7 +278,7 @@ impl Folder {
     }
     /// Bytes free where it lies, for this user; 0 where the system doesn't say.
     #[must_use]
-    pub(super) fn free_bytes(&self) -> u64 {
+    pub(in crate::manager) fn free_bytes(&self) -> u64 {
         rustix::fs::statvfs(&self.path)
             .map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize))
     }

@@ -5,11 +5,11 @@ use skep_core::base::{Exit, Fingerprint, Key32, SecretBytes};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::chores;
-use super::lifecycle::{End, Manager, Shared, exit_of};
-use super::phase::{Needs, Phase, Word};
-use super::running::{NotStarted, Running, Started};
 use crate::consensus::{Leadership, Standing};
+use crate::manager::life::lifecycle::{End, Manager, Shared, exit_of};
+use crate::manager::life::phase::{Needs, Phase, Word};
+use crate::manager::running::{NotStarted, Running, Started};
+use crate::manager::upkeep::facts;
 use skep_client::ca::{
     CaError, CertificateRole, Leaf, PrivateKey, key_digest, read_leaf, verify_chain,
 };
@@ -26,7 +26,7 @@ const GENESIS_WAIT: Duration = Duration::from_secs(10);
 
 impl Manager {
     /// What `unlock` opens on the operator's side.
-    pub(super) fn unlock_header(&self) -> Result<api::UnlockHeaderReply, Problem> {
+    pub(in crate::manager) fn unlock_header(&self) -> Result<api::UnlockHeaderReply, Problem> {
         self.phase().admits(Needs::Locked)?;
         let (header, _) = self.0.closed_header().ok_or_else(problem::locked)?;
         let names = self.0.folder.node_file();
@@ -39,7 +39,7 @@ impl Manager {
 
     /// Unlocks with the file key that an operator opened. Goes on to its end also
     /// when the caller is gone.
-    pub(super) async fn unlock(
+    pub(in crate::manager) async fn unlock(
         &self,
         request: api::UnlockRequest,
     ) -> Result<api::UnlockReply, Problem> {
@@ -113,7 +113,7 @@ impl Manager {
             Err(other) => return Err(other.explain()),
         };
         self.0.see_genesis(&started).await?;
-        chores::open_key(&started.core);
+        facts::open_key(&started.core);
         if let Err(error) = self.0.on_disk(|shared| shared.folder.may_unlock()).await {
             tracing::warn!(event = "lock_mark_stays", why = %error);
         }
@@ -127,7 +127,7 @@ impl Manager {
 
     /// Locks: the process starts anew, and its memory is gone. A locked manager
     /// stays as it is.
-    pub(super) async fn lock(&self) -> Result<api::LockReply, Problem> {
+    pub(in crate::manager) async fn lock(&self) -> Result<api::LockReply, Problem> {
         let _turn = self.0.turn.lock().await;
         self.phase().admits(Needs::Initialised)?;
         self.0.on_disk(|shared| shared.folder.stay_locked()).await.map_err(|error| {
@@ -214,7 +214,7 @@ async fn led(running: &Running) {
 }
 
 /// What an `init` that died before its end is told as, everywhere.
-pub(super) fn unfinished(folder: &super::folder::Folder) -> Problem {
+pub(in crate::manager) fn unfinished(folder: &crate::manager::life::folder::Folder) -> Problem {
     Problem::refused("skep init did not come to its end on this manager; nothing is stored in it")
         .hint(format!(
             "stop the manager, remove {}, start it and run skep init again",

@@ -12,11 +12,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tonic::{Extensions, Request};
 
-use super::caller::Admitted;
-use super::lifecycle::{End, Manager};
-use super::policy::Method;
-use super::running::Running;
 use crate::consensus::{Listing, listing};
+use crate::manager::admit::caller::Admitted;
+use crate::manager::admit::policy::Method;
+use crate::manager::life::lifecycle::{End, Manager};
+use crate::manager::running::Running;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::{Caller, Problem, caller};
 use skep_core::base::{Exit, NodeId};
@@ -42,7 +42,7 @@ struct Said {
 ///
 /// # Errors
 /// Whoever is no manager of this cluster by its certificate.
-pub(super) fn answer(
+pub(in crate::manager) fn answer(
     running: &Running,
     extensions: &Extensions,
 ) -> Result<api::BelongingReply, Problem> {
@@ -65,7 +65,7 @@ pub(super) fn answer(
 }
 
 /// Asks, whenever this manager is out of touch, and ends it once it is removed.
-pub(super) async fn watch(manager: Manager, running: Arc<Running>) {
+pub(in crate::manager) async fn watch(manager: Manager, running: Arc<Running>) {
     let mut every = tokio::time::interval(ASK_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -81,7 +81,7 @@ pub(super) async fn watch(manager: Manager, running: Arc<Running>) {
 }
 
 /// This manager was removed: it ends, unless it is leaving anyway.
-pub(super) fn ended(manager: &Manager, running: &Running) {
+pub(in crate::manager) fn ended(manager: &Manager, running: &Running) {
     running.removed();
     if !running.is_leaving() {
         let why = "this manager was removed from the cluster; to let the machine join again, \
@@ -91,7 +91,7 @@ pub(super) fn ended(manager: &Manager, running: &Running) {
 }
 
 /// Whether the others say that this manager was removed.
-pub(super) async fn is_removed(running: &Running) -> bool {
+pub(in crate::manager) async fn is_removed(running: &Running) -> bool {
     let others = others(running);
     let asked = others.iter().map(|(node, addresses)| ask(running, *node, addresses));
     let answers = join_all(asked).await;

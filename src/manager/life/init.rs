@@ -14,14 +14,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::caller::LocalUser;
-use super::folder::NodeFile;
-use super::keys::ISSUING_KEY;
-use super::lifecycle::{Manager, Shared};
-use super::phase::Needs;
-use super::running::Started;
-use super::{LEAF_MS, chores};
 use crate::consensus::ProposeError;
+use crate::manager::LEAF_MS;
+use crate::manager::admit::caller::LocalUser;
+use crate::manager::keys::ISSUING_KEY;
+use crate::manager::life::folder::NodeFile;
+use crate::manager::life::lifecycle::{Manager, Shared};
+use crate::manager::life::phase::Needs;
+use crate::manager::running::Started;
+use crate::manager::upkeep::facts;
 use skep_client::ca::{CertificateRole, Issuer, PrivateKey, Subject, key_digest, verify_chain};
 use skep_client::transport::Problem;
 use skep_core::domain::{
@@ -40,7 +41,7 @@ const LEAD_WAIT: Duration = Duration::from_secs(10);
 
 /// What `PrepareInit` made and `CommitInit` uses: in memory alone.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(in crate::manager) struct Prepared {
     issuing: PrivateKey,
     tls: PrivateKey,
     node: NodeId,
@@ -59,7 +60,7 @@ struct Founding {
 impl Manager {
     /// Makes the issuing key, this manager's TLS key and its id. A second call
     /// makes others.
-    pub(super) async fn prepare_init(&self) -> Result<api::PrepareInitReply, Problem> {
+    pub(in crate::manager) async fn prepare_init(&self) -> Result<api::PrepareInitReply, Problem> {
         let _turn = self.0.turn.lock().await;
         self.phase().admits(Needs::New)?;
         let failed = |error| Problem::bug(format!("a key pair was not made: {error}"));
@@ -79,7 +80,7 @@ impl Manager {
     }
 
     /// Founds the cluster. Goes on to its end also when the caller is gone.
-    pub(super) async fn commit_init(
+    pub(in crate::manager) async fn commit_init(
         &self,
         user: LocalUser,
         request: api::CommitInitRequest,
@@ -139,7 +140,7 @@ impl Shared {
             // The cluster is whole; the next unlock sees that and tries again.
             tracing::warn!(event = "init_mark_stays", why = %error);
         }
-        chores::open_key(&started.core);
+        facts::open_key(&started.core);
         Ok(started)
     }
 
@@ -158,7 +159,7 @@ impl Shared {
     }
 
     /// Blocking work on the data folder.
-    pub(super) async fn on_disk(
+    pub(in crate::manager) async fn on_disk(
         self: &Arc<Self>,
         work: impl FnOnce(&Shared) -> std::io::Result<()> + Send + 'static,
     ) -> std::io::Result<()> {

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use super::chores;
-use super::folder::NodeFile;
-use super::lifecycle::{End, Manager};
-use super::phase::Needs;
-use super::repair::votes;
-use super::running::Started;
+use crate::manager::life::folder::NodeFile;
+use crate::manager::life::lifecycle::{End, Manager};
+use crate::manager::life::phase::Needs;
+use crate::manager::life::repair::votes;
+use crate::manager::running::Started;
+use crate::manager::upkeep::facts;
 use skep_client::ca::{
     CertificateRole, JoinToken, Leaf, PrivateKey, certificate_request, key_digest, verify_chain,
 };
@@ -63,7 +63,7 @@ enum No {
 impl Manager {
     /// Joins the cluster that the token is of. Goes on to its end also when the
     /// caller is gone.
-    pub(super) async fn join_cluster(
+    pub(in crate::manager) async fn join_cluster(
         &self,
         request: api::JoinClusterRequest,
     ) -> Result<api::JoinClusterReply, Problem> {
@@ -111,7 +111,7 @@ impl Manager {
                 return Err(problem);
             }
         };
-        chores::open_key(&started.core);
+        facts::open_key(&started.core);
         let running = started.run(&self, listener);
         self.0.become_running(running.clone());
         drop(turn);

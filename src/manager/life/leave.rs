@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use tonic::{Code, Request, Status};
 
-use super::api::{self as served, Onward};
-use super::belonging;
-use super::caller::LocalUser;
-use super::lifecycle::{End, Manager};
-use super::phase::{Needs, Phase};
-use super::running::Running;
+use crate::manager::admit::caller::LocalUser;
+use crate::manager::api::{self as served, Onward};
+use crate::manager::life::lifecycle::{End, Manager};
+use crate::manager::life::phase::{Needs, Phase};
+use crate::manager::members::belonging;
+use crate::manager::running::Running;
 use skep_client::transport::{Problem, read_problem};
 use skep_core::wire::api;
 
@@ -29,7 +29,11 @@ const GRACE: Duration = Duration::from_secs(5);
 impl Manager {
     /// Leaves the cluster, or with `force` erases this manager's data and tells
     /// nobody. Goes on to its end also when the caller is gone.
-    pub(super) async fn leave(&self, user: LocalUser, force: bool) -> Result<(), Problem> {
+    pub(in crate::manager) async fn leave(
+        &self,
+        user: LocalUser,
+        force: bool,
+    ) -> Result<(), Problem> {
         let manager = self.clone();
         let task = tokio::spawn(async move { manager.go(user, force).await });
         task.await.unwrap_or_else(|_| Err(Problem::bug("leave ended unexpectedly")))
