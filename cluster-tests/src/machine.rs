@@ -17,11 +17,17 @@ use rustix::termios::{LocalModes, tcgetattr};
 use super::process::{Ran, mortal, run_until, status_of};
 use super::{DEADLINE, Host, Net, until};
 
-/// What makes it: its own folder is `$1`, its name `$2`.
+/// Where it looks for programs after the test's own: nothing of what whoever runs the
+/// tests has in their `PATH`.
+const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What makes it: its own folder is `$1`, its name `$2`. An installed `skep` has no settings
+/// here.
 const FURNISH: &str = r#"
 hostname "$2"
-mkdir -p "$1/etc" "$1/home" "$1/over"
-cp -a /etc/. "$1/etc" && mount --bind "$1/etc" /etc
+mkdir -p "$1/bin" "$1/etc" "$1/home" "$1/over"
+cp -a /etc/. "$1/etc" && rm -rf "$1/etc/skep" && mkdir -p "$1/etc/bash_completion.d"
+mount --bind "$1/etc" /etc
 mount --bind "$1/home" /root
 for folder in /run /var/lib /media /usr/local/share; do
     mount -t tmpfs -o mode=0755 tmpfs "$folder"
@@ -43,8 +49,9 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// One on this network; its files are below `folder`, where `bin` has the programs
-    /// that it finds before others.
+    /// One on this network; its files are below `folder`. Programs are found in `bin`
+    /// of its own folder (`$OWN/bin`) before `bin` of `folder`, and there before those
+    /// of the system, so that a stand-in is found whatever is installed.
     ///
     /// # Panics
     /// Where it can't be made.
@@ -77,9 +84,11 @@ impl Machine {
             let word = if space == "mnt" { "mount" } else { space };
             command.arg(format!("--{word}=/proc/{}/ns/{space}", self.holder.id()));
         }
+        let own = self.folder.join(&self.name);
+        let (stand_ins, shared) = (own.join("bin"), self.folder.join("bin"));
+        let path = format!("{}:{}:{SYSTEM_PATH}", stand_ins.display(), shared.display());
         command.arg("--").env("HOME", "/root").env("SHARED", &self.folder);
-        let path = std::env::var("PATH").unwrap_or_default();
-        command.env("PATH", format!("{}:{path}", self.folder.join("bin").display()));
+        command.env("OWN", own).env("PATH", path);
         command
     }
 

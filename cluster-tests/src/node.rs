@@ -306,11 +306,15 @@ impl Agent {
         send(self.daemon.as_ref(), Signal::CONT);
     }
 
+    /// Whether it says that it has a session.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.skep(&["agent", "status", "--format", "{{.State}}"]).out.trim() == "connected"
+    }
+
     /// Waits until it says that it is connected.
     pub fn connected(&self) {
-        until("an agent's session", || {
-            self.skep(&["agent", "status"]).out.contains("connected").then_some(())
-        });
+        until("an agent's session", || self.is_connected().then_some(()));
     }
 }
 

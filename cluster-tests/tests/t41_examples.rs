@@ -27,7 +27,7 @@ fn ready(line: &str) -> String {
     let command = if line.starts_with("skep manager") {
         "skep status --format '{{.State}}' --timeout 1s | grep -q ."
     } else if line.starts_with("skep agent") {
-        "skep agent status | grep -q connected"
+        "skep agent status --format '{{.State}}' | grep -qx connected"
     } else {
         "grep -q 'all is up' \"$SHARED/$(hostname).log\""
     };

@@ -146,7 +146,7 @@ fn whoever_sends_garbage_to_a_listener_is_put_out() {
 fn alive(cluster: &Cluster) {
     assert_eq!(cluster.manager.state_here(), "leader");
     cluster.secret("after", b"1");
-    assert!(cluster.agents[0].skep(&["agent", "status"]).out.contains("connected"));
+    assert!(cluster.agents[0].is_connected());
     for log in [cluster.manager.log(), cluster.agents[0].log()] {
         let log = std::fs::read_to_string(log).expect("a log");
         assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");

@@ -319,9 +319,7 @@ fn every_file_of_an_agent_damaged_in_every_way() {
     damage(&data, joining, || start(agent.command(), &log, || false));
     fs::remove_file(data.join("joining")).expect("gone");
     fs::rename(&kept, &identity).expect("put back");
-    damage(&data, rows, || {
-        start(agent.command(), &log, || agent.skep(&["agent", "status"]).out.contains("connected"))
-    });
+    damage(&data, rows, || start(agent.command(), &log, || agent.is_connected()));
     cluster.agents[0].start_again();
     cluster.agents[0].connected();
     assert_eq!(shell.read("s"), "v", "the workload kept its secret through all of it");
