@@ -6,6 +6,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { printf '%s\n' "$*" >&2; }
 
+# What looks at dependencies; Debian has no package of it. Built in debug, which takes a minute
+# and a half on two cores, for it runs two seconds.
+INSTALL_DENY="cargo install cargo-deny --locked --debug --version =0.20.2"
+
 # need COMMAND PACKAGE...: installs Debian packages where COMMAND is missing.
 need() {
     local command=$1
@@ -33,4 +37,13 @@ prepare() {
         say "error: cargo is missing; hint: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1) or newer"
         exit 1
     fi
+}
+
+# What scripts/verify takes beside cargo's own parts.
+prepare_verify() {
+    if ! cargo deny --version >/dev/null 2>&1; then
+        say "installing cargo-deny"
+        $INSTALL_DENY --quiet
+    fi
+    cargo fetch --locked --quiet # all targets: dependencies are looked at without network
 }
