@@ -33,6 +33,8 @@ prepare() {
     need ip iproute2 # hosts of their own in the network tests
     need man man-db # the examples show a page
     need faketime faketime # a manager's clock is set in the tests of time
+    need python3 python3   # docs/readers.md, and leases in tests of the mounts
+    need go golang-go      # docs/readers.md
     if ! command -v cargo >/dev/null 2>&1; then
         say "error: cargo is missing; hint: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1) or newer"
         exit 1
