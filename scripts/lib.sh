@@ -30,8 +30,9 @@ need() {
 prepare() {
     need cc gcc libc6-dev
     need openssl openssl
-    need ip iproute2 # hosts of their own in the network tests
-    need man man-db # the examples show a page
+    need ip iproute2       # hosts of their own in the network tests
+    need ps procps
+    need man man-db        # the examples show a page
     need faketime faketime # a manager's clock is set in the tests of time
     need python3 python3   # docs/readers.md, and leases in tests of the mounts
     need go golang-go      # docs/readers.md

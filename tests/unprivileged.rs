@@ -99,6 +99,7 @@ impl Mounted {
 }
 
 fn a_caller_who_is_not_root_keeps_its_user_and_gains_nothing() {
+    assert!(rustix::process::geteuid().is_root(), "it mounts: run it as root");
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let root = folder.path().join("agent");

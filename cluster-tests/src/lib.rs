@@ -8,6 +8,7 @@ mod cluster;
 mod commands;
 mod crossing;
 mod dice;
+mod fit;
 mod flood;
 mod machine;
 mod net;

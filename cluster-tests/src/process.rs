@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use skep::daemon::dev::Launcher;
 
+use super::fit::fit;
+
 /// The `skep` binary of this build: `SKEP_BIN`, or the one beside the tests.
 ///
 /// # Panics
-/// Where there is none.
+/// Where there is none, or the machine lacks what the tests need.
 #[must_use]
 pub fn binary() -> PathBuf {
+    fit();
     if let Some(path) = std::env::var_os("SKEP_BIN") {
         return path.into();
     }
