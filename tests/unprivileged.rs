@@ -18,8 +18,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Output};
 
+use skep::agent::machine::{User, enter};
 use skep::agent::mount::{Mounts, Options};
-use skep::agent::namespace::{User, enter};
 use skep::agent::vault::{FileSpec, ServiceFiles};
 use skep_core::base::{BootTime, SecretBytes, SecretId, ServiceId, VersionId};
 use skep_core::domain::{MountKind, OfflinePolicy, Owner};

@@ -1,6 +1,6 @@
 //! `skep exec`: the words for `daemon::exec`.
 
-use crate::agent::namespace::User;
+use crate::agent::machine::User;
 use crate::daemon::exec::{ExecConfig, exec};
 use skep_core::base::{Exit, Failure};
 

@@ -11,16 +11,17 @@ use super::Shutdown;
 use super::config::AgentConfig;
 use super::data_dir::{DataDir, bind};
 use super::too_few_descriptors;
-use crate::agent::Workloads;
-use crate::agent::join::{
+use crate::agent::doors::{LocalService, Stage};
+use crate::agent::machine::boot_id;
+use crate::agent::member::{
     Application, BadIdentity, BadJoining, JoinError, Member, forget_joining, joining_key,
 };
-use crate::agent::local::{LocalService, Stage};
 use crate::agent::mount::{Adopted, MountError, Mounts, Needs, Options};
+use crate::agent::run::{
+    Book, BookError, Broken, Driver, Links, Machine, Worker, Workloads, shelf_of,
+};
 use crate::agent::session::{Ending, Session};
 use crate::agent::vault::{Guests, Reads};
-use crate::agent::workload::boot_id;
-use crate::agent::{Book, BookError, Driver, Links, Machine, Worker, shelf_of};
 use crate::host::{RealDisk, raise_open_files};
 use skep_client::ca::{IdentityError, JoinToken};
 use skep_client::machine::{SystemClock, os_dice};
@@ -151,7 +152,7 @@ async fn serve(
 }
 
 fn end(
-    ending: Result<Ending, crate::agent::Broken>,
+    ending: Result<Ending, Broken>,
     config: &AgentConfig,
     machinery: &Machinery,
 ) -> Result<(), Failure> {

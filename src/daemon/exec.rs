@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tonic::Status;
 
-use crate::agent::namespace::{self, SECRETS, User};
+use crate::agent::machine::{SECRETS, User, enter};
 use skep_client::transport::rpc::local::agent_client::AgentClient;
 use skep_client::transport::{connect_local, read_problem};
 use skep_core::base::{Exit, Failure};
@@ -59,7 +59,7 @@ fn prepare(config: &ExecConfig) -> Result<(), Failure> {
         .build()
         .map_err(|error| not_run(format!("no runtime: {error}")))?;
     let (mut agent, files) = runtime.block_on(ask(config))?;
-    namespace::enter(&files, Path::new(SECRETS), config.user.as_ref()).map_err(|error| {
+    enter(&files, Path::new(SECRETS), config.user.as_ref()).map_err(|error| {
         let failure = not_run(&error);
         match error.hint() {
             Some(hint) => failure.hint(hint),

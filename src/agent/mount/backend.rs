@@ -5,11 +5,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::vault::FileSpec;
 use super::calls::run;
 use super::error::MountError;
 use super::fuse::Share;
 use super::{brute, files, system};
+use crate::agent::vault::FileSpec;
 use skep_core::base::SecretBytes;
 use skep_core::domain::MountKind;
 

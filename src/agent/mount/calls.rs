@@ -92,7 +92,7 @@ pub(super) mod faults {
 
     /// What happens to the calls below one folder, while it is kept.
     #[derive(Debug)]
-    pub(in super::super) struct Plan {
+    pub(in crate::agent::mount) struct Plan {
         state: Mutex<State>,
         freed: Condvar,
     }
@@ -110,7 +110,7 @@ pub(super) mod faults {
 
     /// What happens to a call.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(in super::super) enum What {
+    pub(in crate::agent::mount) enum What {
         /// It fails with this error number, without having been made.
         Fails(i32),
         /// It waits until the plan is dropped, and is made then.
@@ -119,10 +119,15 @@ pub(super) mod faults {
 
     /// Ends the plan when it is dropped: hanging calls go on.
     #[derive(Debug)]
-    pub(in super::super) struct Planned(Arc<Plan>);
+    pub(in crate::agent::mount) struct Planned(Arc<Plan>);
 
     /// Plans for the calls on paths below `folder`: `count` of them, from number `from` on.
-    pub(in super::super) fn plan(folder: &Path, from: usize, count: usize, what: What) -> Planned {
+    pub(in crate::agent::mount) fn plan(
+        folder: &Path,
+        from: usize,
+        count: usize,
+        what: What,
+    ) -> Planned {
         let state = State { seen: 0, from, count, what, hanging: 0 };
         let plan = Arc::new(Plan { state: Mutex::new(state), freed: Condvar::new() });
         PLANS.lock().push((folder.to_owned(), Arc::clone(&plan)));
@@ -131,12 +136,12 @@ pub(super) mod faults {
 
     impl Planned {
         /// How many calls were made so far.
-        pub(in super::super) fn seen(&self) -> usize {
+        pub(in crate::agent::mount) fn seen(&self) -> usize {
             self.0.state.lock().seen
         }
 
         /// How many calls wait now.
-        pub(in super::super) fn hanging(&self) -> usize {
+        pub(in crate::agent::mount) fn hanging(&self) -> usize {
             self.0.state.lock().hanging
         }
     }

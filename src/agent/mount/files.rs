@@ -10,9 +10,9 @@ use std::path::Path;
 
 use rustix::fs::{IFlags, Mode, OFlags, ioctl_getflags, ioctl_setflags};
 
-use super::super::vault::FileSpec;
 use super::calls::{run, run_io};
 use super::error::MountError;
+use crate::agent::vault::FileSpec;
 use skep_core::base::SecretBytes;
 
 /// Memory is given out in pages.

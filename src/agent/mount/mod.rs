@@ -45,7 +45,8 @@ use serve::Serving;
 use service::Mounted;
 use slot::{Keeping, Owes, Place, Slot};
 
-use super::vault::{Held, ServiceFiles, Workload};
+use crate::agent::machine::Workload;
+use crate::agent::vault::{Held, ServiceFiles};
 use skep_core::base::{BootTime, Name, SecretBytes, ServiceId, VersionId, limits};
 use skep_core::domain::MountKind;
 

@@ -4,7 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::vault::{FileSpec, Workload};
+use crate::agent::machine::Workload;
+use crate::agent::vault::FileSpec;
 use skep_core::base::{BootTime, FORMAT, Name, OtherFormat, ServiceId};
 use skep_core::domain::{OfflinePolicy, Owner};
 

@@ -24,12 +24,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::vault::{FileSpec, ServiceFiles};
 use super::backend::Backend;
 use super::error::MountError;
 use super::holds::{Holds, Which};
 use super::record::{Generation, Record};
 use super::{brute, files};
+use crate::agent::vault::{FileSpec, ServiceFiles};
 use skep_core::base::{BootTime, SecretBytes, VersionId, limits};
 
 /// The link that says which generation is in place.

@@ -9,7 +9,9 @@ use parking_lot::Mutex;
 use super::error::MountError;
 use super::holds::{Holds, Room};
 use super::service::Mounted;
-use super::{Held, RETRY_MOST_MS, RETRY_MS, Workload, brute, files, system};
+use super::{RETRY_MOST_MS, RETRY_MS, brute, files, system};
+use crate::agent::machine::Workload;
+use crate::agent::vault::Held;
 use skep_core::base::{BootTime, Name, SecretId, ServiceId, VersionId};
 
 /// Mounts on one point that are taken away at most: nobody of ours makes two.

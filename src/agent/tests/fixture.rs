@@ -11,12 +11,11 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::super::Workloads;
-use super::super::local::{LocalService, Stage};
-use super::super::mount::{Mounts, Options};
-use super::super::session::{Ending, Session};
-use super::super::workload::boot_id;
-use super::super::*;
+use crate::agent::doors::{LocalService, Stage};
+use crate::agent::machine::boot_id;
+use crate::agent::mount::{Mounts, Options};
+use crate::agent::run::*;
+use crate::agent::session::{Ending, Session};
 use crate::host::RealDisk;
 use skep_client::ca::{CertificateRole, Issuer, PrivateKey, Root, Subject};
 use skep_client::machine::{SystemClock, os_dice};
@@ -334,7 +333,10 @@ impl Running {
         assert_eq!(ending.expect("in time").expect("no panic"), Ok(Ending::Stopped));
     }
 
-    pub(super) async fn up(&self, wait: Duration) -> Result<PathBuf, session::Refused> {
+    pub(super) async fn up(
+        &self,
+        wait: Duration,
+    ) -> Result<PathBuf, crate::agent::session::Refused> {
         self.handle.up("web".to_owned(), wait).await
     }
 }

@@ -6,7 +6,7 @@ mod fixture;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 
-use super::session::Ending;
+use crate::agent::session::Ending;
 use fixture::*;
 use skep_client::transport::connect_local;
 use skep_client::transport::rpc::local::agent_client::AgentClient;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::Workload;
+use crate::agent::machine::Workload;
 use skep_core::base::ServiceId;
 
 /// Stands for what is up by hand: the first process, which never ends.

@@ -11,9 +11,8 @@ use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 
-use super::mounts;
-use super::process::{Enclosure, Process, namespace_of};
-use crate::agent::vault::Workload;
+use super::enclosure::Enclosure;
+use crate::agent::machine::{Process, Workload, mounts, namespace_of};
 
 /// Processes that are remembered of one namespace: one is waited for, and these are named.
 pub(in crate::agent) const LEFT: usize = 16;

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::process::Enclosure;
-use crate::agent::vault::Workload;
+use super::enclosure::Enclosure;
+use crate::agent::machine::Workload;
 use skep_core::base::{FORMAT, OtherFormat, ServiceId};
 
 /// What the head begins with; the format's number follows.

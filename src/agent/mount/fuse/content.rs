@@ -3,7 +3,7 @@
 use parking_lot::RwLock;
 use zeroize::Zeroize;
 
-use super::super::super::vault::FileSpec;
+use crate::agent::vault::FileSpec;
 use skep_core::base::{Dice, SecretBytes, limits};
 use skep_core::seal::{SHELF_OVERHEAD, SealError, ShelfKey};
 

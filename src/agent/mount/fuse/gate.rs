@@ -6,7 +6,8 @@ use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt;
 
-use super::super::super::vault::{Party, Workload};
+use crate::agent::machine::Workload;
+use crate::agent::vault::Party;
 use skep_core::base::{limits, shows_itself};
 use skep_core::domain::{Owner, Reader};
 
@@ -160,8 +161,8 @@ fn named(path: &str) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::super::super::vault::Member;
     use super::*;
+    use crate::agent::vault::Member;
 
     const HOST: u64 = 1;
     const MAIN: Workload = Workload { pid: 50, started: 5 };

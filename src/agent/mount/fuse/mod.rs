@@ -24,10 +24,10 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use fuser::{Config, Session, SessionACL};
 
-use super::super::vault::{Guests, Reads};
 use super::calls::run;
 use super::error::MountError;
 use super::{files, system};
+use crate::agent::vault::{Guests, Reads};
 use server::Server;
 pub(super) use share::{Acting, Share};
 use skep_core::base::{Clock, Dice};

@@ -8,12 +8,12 @@ use std::sync::atomic::AtomicBool;
 use fuser::{Errno, ReplyData};
 use parking_lot::{Mutex, RwLock};
 
-use super::super::super::vault::FileSpec;
-use super::super::error::MountError;
 use super::Needs;
 use super::content::{self, Content};
 use super::gate::{self, Caller};
 use super::tree::{Kind, ROOT, Tree};
+use crate::agent::mount::error::MountError;
+use crate::agent::vault::FileSpec;
 use skep_core::base::{SecretBytes, ServiceId, Stamp};
 use skep_core::domain::{Opened, Owner, Reader};
 use skep_core::seal::ShelfKey;

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::agent::vault::Workload;
+use crate::agent::machine::Workload;
 
 fn a_hundred_files_of_all_sizes(kind: MountKind) {
     let mut fixture = Fixture::on(kind);

@@ -6,8 +6,8 @@ use std::io::Read;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::super::calls::faults::{What, plan};
 use super::*;
+use crate::agent::mount::calls::faults::{What, plan};
 
 const EIO: i32 = 5;
 const EPERM: i32 = 1;

@@ -7,7 +7,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Child, Command, Stdio};
 
 use super::*;
-use crate::agent::vault::{Member, Workload};
+use crate::agent::machine::Workload;
+use crate::agent::vault::Member;
 use skep_core::base::NodeId;
 use skep_core::domain::{Opened, Reader};
 

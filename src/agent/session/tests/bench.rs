@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::*;
+use crate::agent::session::*;
 use skep_core::base::{BootTime, Epoch, NodeId, Revision, ServiceId};
 use skep_core::wire::api;
 

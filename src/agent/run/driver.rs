@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::link::{Link, LinkEvent, Links};
-use super::session::{
-    Act, CLAIMS, Claim, ClaimId, Claimant, Ending, Event, Ready, Refused, Session, View, WorkloadId,
-};
 use super::worker::{Report, Worker};
 use super::workloads::{Claimed, Workloads};
+use crate::agent::session::{
+    Act, CLAIMS, Claim, ClaimId, Claimant, Ending, Event, Ready, Refused, Session, View, WorkloadId,
+};
 use skep_core::base::{Clock, ServiceId};
 use skep_core::seal::SessionKey;
 
@@ -224,7 +224,7 @@ impl Driver {
             Heard::Link(Some(event)) => Some(self.link_event(event)),
             Heard::Link(None) => {
                 self.link = None;
-                let cause = super::session::Cause::Lost("the connection ended".to_owned());
+                let cause = crate::agent::session::Cause::Lost("the connection ended".to_owned());
                 Some(self.disconnected(cause))
             }
             Heard::Report(Some(Report::Done(done))) => Some(Event::Done(done)),
@@ -262,7 +262,7 @@ impl Driver {
         }
     }
 
-    fn disconnected(&mut self, cause: super::session::Cause) -> Event {
+    fn disconnected(&mut self, cause: crate::agent::session::Cause) -> Event {
         tracing::warn!(event = "disconnected", cause = %cause);
         self.link = None;
         self.key = None;
@@ -345,7 +345,8 @@ impl Driver {
     /// Says something over the connection; one that takes nothing more is ended.
     fn say(&mut self, what: impl FnOnce(&Link) -> bool) {
         if !self.link.as_ref().is_some_and(what) {
-            let cause = super::session::Cause::Lost("the connection takes nothing more".to_owned());
+            let cause =
+                crate::agent::session::Cause::Lost("the connection takes nothing more".to_owned());
             let event = self.disconnected(cause);
             self.soon.push(event);
         }
@@ -384,7 +385,7 @@ impl Handle {
         let who = self.workloads.claim(uid, pid).await.map_err(|error| Refused {
             text: format!("the calling process cannot be followed: {error}"),
             hint: error.hint().to_owned(),
-            kind: super::session::RefusedKind::No,
+            kind: crate::agent::session::RefusedKind::No,
         })?;
         let who = Some(who);
         let granted = self.ask(|asked| Call::Claim { name, uid, wait, who, asked }).await?;
@@ -404,7 +405,7 @@ impl Handle {
         let noted = self.workloads.enclose(uid, pid).await.map_err(|error| Refused {
             text: format!("the process's mount namespace cannot be followed: {error}"),
             hint: "`skep exec` makes one before it asks".to_owned(),
-            kind: super::session::RefusedKind::No,
+            kind: crate::agent::session::RefusedKind::No,
         })?;
         noted.await.ok();
         Ok(())

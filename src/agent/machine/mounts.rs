@@ -5,30 +5,22 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::ops::ControlFlow;
 
-use skep_core::base::ServiceId;
-
 /// Bytes of one list that are looked at: the 100,000 mounts that the kernel allows in one
 /// namespace, with paths of several hundred bytes.
 const LIST_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes of one line that are looked at: the kernel's escapes make four bytes of one, and
 /// two paths of 4 KiB stand in a line.
 const LINE_BYTES: u64 = 64 * 1024;
-/// Mounts above each other at one place that are looked at: `skep exec` makes two.
-const STACKED: usize = 256;
-/// Where a private namespace shows the secrets.
-const SHOWN_AT: &[u8] = b"/run/secrets";
-/// What of a service's mount it shows there.
-const SHOWN: &str = "/live";
 
 /// One mount.
 #[derive(Debug)]
-pub(super) struct Line<'l> {
-    id: &'l [u8],
-    parent: &'l [u8],
+pub(in crate::agent) struct Line<'l> {
+    pub(in crate::agent) id: &'l [u8],
+    pub(in crate::agent) parent: &'l [u8],
     /// `major:minor`.
     device: &'l [u8],
-    root: &'l [u8],
-    point: &'l [u8],
+    pub(in crate::agent) root: &'l [u8],
+    pub(in crate::agent) point: &'l [u8],
 }
 
 impl<'l> Line<'l> {
@@ -40,7 +32,7 @@ impl<'l> Line<'l> {
     }
 
     /// Which file system it shows.
-    pub(super) fn device(&self) -> Option<u64> {
+    pub(in crate::agent) fn device(&self) -> Option<u64> {
         let text = std::str::from_utf8(self.device).ok()?;
         let (major, minor) = text.split_once(':')?;
         Some(rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?))
@@ -51,7 +43,7 @@ impl<'l> Line<'l> {
 ///
 /// # Errors
 /// What the system says; `FileTooLarge`: there are more than are looked at.
-pub(super) fn each(
+pub(in crate::agent) fn each(
     process: &str,
     mut look: impl FnMut(&Line<'_>) -> ControlFlow<()>,
 ) -> io::Result<()> {
@@ -78,44 +70,13 @@ fn walk(
 }
 
 /// Whether a process has this file system mounted anywhere.
-pub(super) fn has(process: &str, device: u64) -> io::Result<bool> {
+pub(in crate::agent) fn has(process: &str, device: u64) -> io::Result<bool> {
     let mut found = false;
     each(process, |line| {
         found = line.device() == Some(device);
         if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     Ok(found)
-}
-
-/// How a process shows a service's files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shown {
-    /// The file system below them, which marks the namespace and its copies.
-    pub(super) mark: Option<u64>,
-}
-
-/// Whether a process shows the service's mount where `skep exec` puts it.
-pub(super) fn shown(process: &str, device: u64, service: ServiceId) -> io::Result<Option<Shown>> {
-    let served = format!("/{service}{SHOWN}");
-    let mut stack: Vec<(Vec<u8>, Option<u64>)> = Vec::new();
-    let mut below = None;
-    each(process, |line| {
-        if line.point == SHOWN_AT {
-            if line.device() == Some(device)
-                && (line.root == SHOWN.as_bytes() || line.root == served.as_bytes())
-            {
-                below = Some(line.parent.to_owned());
-            }
-            if stack.len() < STACKED {
-                stack.push((line.id.to_owned(), line.device()));
-            }
-        }
-        ControlFlow::Continue(())
-    })?;
-    Ok(below.map(|below| {
-        let mark = stack.into_iter().find(|(id, _)| *id == below).and_then(|(_, device)| device);
-        Shown { mark }
-    }))
 }
 
 #[cfg(test)]
@@ -152,7 +113,5 @@ mod tests {
         assert!(has("self", root).expect("readable"));
         assert!(!has("self", u64::MAX).expect("readable"));
         assert!(has("0", root).is_err());
-        let service = ServiceId::from_bytes([1; 16]);
-        assert_eq!(shown("self", u64::MAX, service).expect("readable"), None);
     }
 }

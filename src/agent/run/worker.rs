@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 use super::book::Book;
 use super::hands::{Hands, said};
 use super::lanes::{Busy, Lanes, Part, Putting, Ticket};
-use super::mount::{MountError, Mounts};
-use super::session::{Delivery, Done, Failed, Job, Shelf, Shelved};
-use super::vault::{Guests, Party, Workload};
+use crate::agent::machine::Workload;
+use crate::agent::mount::{MountError, Mounts};
+use crate::agent::session::{Delivery, Done, Failed, Job, Shelf, Shelved};
+use crate::agent::vault::{Guests, Party};
 use skep_core::base::{BootTime, Clock, ClusterId, ServiceId, VersionId};
 use skep_core::domain::MountKind;
 use skep_core::seal::SessionKey;
@@ -328,7 +329,7 @@ impl Foreman {
         }
     }
 
-    fn begin(&mut self, service: ServiceId, part: Part, here: super::mount::Whereabouts) {
+    fn begin(&mut self, service: ServiceId, part: Part, here: crate::agent::mount::Whereabouts) {
         let (hands, orders) = (Arc::clone(&self.hands), self.orders.clone());
         let put = matches!(&part, Part::Put(putting) if putting.set.mount == MountKind::Fuse);
         let thread = std::thread::Builder::new().name("files".to_owned());

@@ -15,7 +15,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::workload::{Record, roster};
+use crate::agent::workload::{Record, roster};
 use skep_core::base::{Disk, DiskFile};
 
 /// Lines about workloads that are gone, beside as many as there are workloads, before the
@@ -212,7 +212,7 @@ fn len(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::vault::Workload;
+    use crate::agent::machine::Workload;
     use crate::host::RealDisk;
     use skep_core::base::ServiceId;
 

@@ -8,14 +8,22 @@ use std::os::unix::fs::MetadataExt;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
 
-use super::mounts;
-use crate::agent::vault::Workload;
-use skep_core::base::ServiceId;
-
 /// Bytes of a process's `stat`: a name of 64 and some fifty numbers.
 const STAT_BYTES: u64 = 4 * 1024;
 /// In the place of a namespace's number where it is not held: no namespace has it.
 pub(in crate::agent) const NO_NAMESPACE: u64 = 0;
+
+/// A process that uses a service's files: two processes with the same number
+/// never start at the same tick.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct Workload {
+    /// Its process id, as the agent sees it.
+    pub pid: u32,
+    /// When it started: field 22 of `/proc/PID/stat`, in clock ticks since boot.
+    pub started: u64,
+}
 
 /// A process that cannot be mistaken for a later one with its number.
 #[derive(Debug)]
@@ -47,7 +55,8 @@ impl Process {
         (process.id == id).then_some(process)
     }
 
-    fn is_gone(&self) -> io::Result<bool> {
+    /// Whether it is gone.
+    pub(in crate::agent) fn is_gone(&self) -> io::Result<bool> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
         Ok(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0)
@@ -74,55 +83,6 @@ impl Process {
         let fd = AsyncFd::with_interest(self.fd, tokio::io::Interest::READABLE)?;
         fd.readable().await?.retain_ready();
         Ok(())
-    }
-}
-
-/// A private mount namespace of `skep exec`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Enclosure {
-    /// The namespace's inode.
-    pub namespace: u64,
-    /// The device of the service's mount that it shows.
-    pub device: u64,
-    /// The device of the file system that marks it and its copies.
-    pub mark: Option<u64>,
-    /// Which service: services that the agent serves itself have one device.
-    pub service: ServiceId,
-}
-
-impl Enclosure {
-    /// The namespace in which a process stands, held: as long as it is, no other one gets
-    /// its number.
-    ///
-    /// # Errors
-    /// It is the agent's own or the first process's, or what the system says.
-    pub(in crate::agent) fn of(
-        process: &Process,
-        device: u64,
-        service: ServiceId,
-    ) -> io::Result<(Self, File)> {
-        let held = process.hold_namespace()?;
-        let namespace = held.metadata()?.ino();
-        // The first process's may be closed to an agent that runs in a container.
-        let first = namespace_of("1").ok();
-        if namespace == namespace_of("self")? || Some(namespace) == first {
-            return Err(io::Error::other("it has no mount namespace of its own"));
-        }
-        let shown = mounts::shown(&process.id.pid.to_string(), device, service)?;
-        // What others have mounted too is no mark: everybody would count.
-        let mark = shown.and_then(|shown| shown.mark).filter(|mark| {
-            !["self", "1"].iter().any(|who| mounts::has(who, *mark).unwrap_or(*who == "self"))
-        });
-        if process.is_gone()? {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        Ok((Self { namespace, device, mark, service }, held))
-    }
-
-    /// Whether its namespace still is what it was: inode numbers are used again.
-    pub(in crate::agent) fn still_shows(self, pid: u32) -> bool {
-        let shown = mounts::shown(&pid.to_string(), self.device, self.service);
-        shown.is_ok_and(|shown| shown.is_some_and(|shown| shown.mark == self.mark))
     }
 }
 

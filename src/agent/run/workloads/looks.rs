@@ -10,8 +10,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::agent::vault::Workload;
-use crate::agent::workload::{Census, Enclosure, Process};
+use crate::agent::machine::{Process, Workload};
+use crate::agent::workload::{Census, Enclosure};
 
 /// A look takes at most one of so many parts of the time.
 const PART: u32 = 5;

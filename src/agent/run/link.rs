@@ -10,8 +10,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::session::{Cause, Hello, Refused, RefusedKind, Welcome};
-use super::vault::Reads;
+use crate::agent::session::{Cause, Hello, Refused, RefusedKind, Welcome};
+use crate::agent::vault::Reads;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::rpc::api::delivery_client::DeliveryClient;
 use skep_client::transport::{ClientTls, ConnectError, Expect, Peer, connect, read_problem};

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::notes::Notes;
-use super::session::{Memory, Placed};
-use super::workload::{Record, roster};
+use crate::agent::session::{Memory, Placed};
+use crate::agent::workload::{Record, roster};
 use skep_core::base::{Disk, Epoch, FORMAT, OtherFormat, Revision, ServiceId};
 
 /// Bytes of one of these files: 10,000 services with the longest names fit in it, and

@@ -313,5 +313,4 @@ fn become_user(user: &User) -> Result<(), NamespaceError> {
 }
 
 #[cfg(test)]
-#[path = "namespace_tests.rs"]
 mod tests;

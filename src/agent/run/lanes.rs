@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::mount::Whereabouts;
-use super::vault::{ServiceFiles, Workload};
+use crate::agent::machine::Workload;
+use crate::agent::mount::Whereabouts;
+use crate::agent::vault::ServiceFiles;
 use skep_core::base::{BootTime, ServiceId, VersionId};
 use skep_core::seal::SessionKey;
 use skep_core::wire::api;

@@ -6,11 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::lanes::{Part, Putting};
-use super::mount::{MountError, Mounts};
-use super::namespace::{self, SECRETS};
-use super::session::Failed;
-use super::vault::{ServiceFiles, Workload};
-use super::workload::Process;
+use crate::agent::machine::{Process, SECRETS, Workload, show_again};
+use crate::agent::mount::{MountError, Mounts};
+use crate::agent::session::Failed;
+use crate::agent::vault::ServiceFiles;
 use skep_core::base::{Clock, ClusterId, SecretBytes, ServiceId, VersionId};
 use skep_core::seal::{SessionKey, ValueContext, open_value};
 use skep_core::wire::api;
@@ -125,7 +124,7 @@ impl Hands {
                 continue;
             }
             let pid = workload.pid;
-            match namespace::show_again(&files, Path::new(SECRETS), pid) {
+            match show_again(&files, Path::new(SECRETS), pid) {
                 Ok(true) => tracing::info!(event = "shown_again", %service, pid),
                 Ok(false) => {}
                 Err(error) => tracing::warn!(event = "not_shown_again", %service, pid, %error),

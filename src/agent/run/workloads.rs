@@ -18,12 +18,13 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use self::looks::Looks;
+use super::notes::Notes;
+use super::worker::Worker;
+use crate::agent::machine::{NO_NAMESPACE, Process, Workload};
 use crate::agent::mount::Adopted;
-use crate::agent::notes::Notes;
 use crate::agent::session::WorkloadId;
-use crate::agent::vault::{Guests, Member, Workload, is_by_hand};
-use crate::agent::worker::Worker;
-use crate::agent::workload::{Census, Enclosure, NO_NAMESPACE, Process, Record};
+use crate::agent::vault::{Guests, Member, is_by_hand};
+use crate::agent::workload::{Census, Enclosure, Record};
 use skep_client::transport::{Most, Share, Shares};
 use skep_core::base::ServiceId;
 

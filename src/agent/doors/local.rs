@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use super::driver::Handle;
-use super::session::{
+use crate::agent::run::Handle;
+use crate::agent::session::{
     CLAIMS, CLAIMS_OF_OTHERS, CLAIMS_PER_USER, LinkState, Refused, RefusedKind, View,
 };
 use skep_client::transport::rpc::local::agent_server::{Agent, AgentServer};

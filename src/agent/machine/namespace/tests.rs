@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use super::*;
+use crate::agent::machine::Workload;
 use crate::agent::mount::{Mounts, Options};
-use crate::agent::vault::{FileSpec, ServiceFiles, Workload};
+use crate::agent::vault::{FileSpec, ServiceFiles};
 use skep_core::base::{BootTime, SecretBytes, SecretId, ServiceId, VersionId};
 use skep_core::domain::{MountKind, OfflinePolicy, Owner};
 
@@ -64,7 +65,12 @@ impl Case {
         let case = format!("{}|{}|{user}|{script}", files.display(), self.at.display());
         let mut command = Command::new("/proc/self/exe");
         command
-            .args(["--exact", "agent::namespace::tests::child", "--nocapture", "--test-threads=1"])
+            .args([
+                "--exact",
+                "agent::machine::namespace::tests::child",
+                "--nocapture",
+                "--test-threads=1",
+            ])
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env(CASE, case)

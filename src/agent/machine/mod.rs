@@ -1,0 +1,12 @@
+//! This machine: its processes, what is mounted, and a command's own mount namespace.
+//!
+//! Everything that is read of a process is hostile: it is bytes, and bounded. It
+//! deliberately knows nothing of leaders, sets or values.
+
+pub(super) mod mounts;
+mod namespace;
+mod process;
+
+pub use namespace::{NamespaceError, SECRETS, User, enter, show_again};
+pub(super) use process::{NO_NAMESPACE, namespace_of};
+pub use process::{Process, Workload, boot_id};

@@ -1,0 +1,22 @@
+//! The agent at work: what waits for events, asks the session's core, and does what it says.
+//!
+//! `driver` waits and acts, `link` is the connection to a manager, `worker` gives out work
+//! on the mounts, in `lanes`, to `hands` that open values and keep them, `workloads` follows
+//! processes, `book` keeps what survives a restart and `notes` writes down for the next
+//! agent which workloads there are. It deliberately decides nothing: `session` does.
+
+mod book;
+mod driver;
+mod hands;
+mod lanes;
+mod link;
+mod notes;
+mod worker;
+mod workloads;
+
+pub use book::{Book, BookError};
+pub use driver::{Broken, Driver, Granted, Handle};
+pub use link::{Link, LinkEvent, Links, Machine};
+pub use notes::Notes;
+pub use worker::{Report, Worker, shelf_of};
+pub use workloads::Workloads;
