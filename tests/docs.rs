@@ -1,5 +1,5 @@
 //! What the documents say against what is there: labels, stored files, promises and the tests
-//! that carry them.
+//! that carry them, paths.
 
 #![allow(
     clippy::expect_used,
@@ -341,4 +341,66 @@ fn the_map_of_tests_says_what_the_promises_say() {
         }
     }
     assert_eq!(map, wanted, "CONTRIBUTING.md on the left, docs/promises.md on the right");
+}
+
+// ---- paths -----------------------------------------------------------------
+
+/// All documents but the changelog, which tells of what was.
+fn documents() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for folder in ["", "docs", "docs/design", "docs/operate"] {
+        for entry in fs::read_dir(repository().join(folder)).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|ending| ending == "md")
+                && !path.ends_with("CHANGELOG.md")
+            {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// Paths in a text, as they stand from the repository's root, and links from its folder.
+fn paths_in(text: &str) -> (Vec<&str>, Vec<&str>) {
+    let of_a_path = |c: char| c.is_ascii_alphanumeric() || "/._-{".contains(c);
+    let words = text.split(|c| !of_a_path(c)).map(|word| word.trim_end_matches(['.', '/']));
+    let tops = ["src/", "crates/", "tests/", "cluster-tests/", "scripts/", "docs/"];
+    let named = words.filter(|word| tops.iter().any(|top| word.starts_with(top)));
+    // `{a,b}` stands for several, and `NN-title` for any.
+    let named = named.filter(|word| !word.contains('{') && !word.contains("NN-")).collect();
+    let links = between(text, "](", ")").into_iter().filter(|link| !link.contains("://"));
+    (named, links.map(|link| link.split('#').next().unwrap_or_default()).collect())
+}
+
+/// A note is named by its number alone: `docs/design/02`.
+fn is_a_note(path: &str) -> bool {
+    let Some(number) = path.strip_prefix("docs/design/").filter(|rest| rest.len() == 2) else {
+        return false;
+    };
+    let start = format!("{number}-");
+    let mut notes = fs::read_dir(repository().join("docs/design")).expect("a folder");
+    notes.any(|note| note.expect("a note").file_name().to_string_lossy().starts_with(&start))
+}
+
+#[test]
+fn every_path_and_every_link_leads_somewhere() {
+    let mut lost = Vec::new();
+    let mut count = 0;
+    for document in documents() {
+        let text = fs::read_to_string(&document).expect("a document");
+        let (named, links) = paths_in(&text);
+        let folder = document.parent().expect("a folder");
+        let root = repository();
+        let named = named.into_iter().map(|path| (path, root.join(path)));
+        let links = links.into_iter().map(|link| (link, folder.join(link)));
+        for (shown, path) in named.chain(links) {
+            count += 1;
+            if !path.exists() && !is_a_note(shown) {
+                lost.push(format!("{}: {shown}", document.display()));
+            }
+        }
+    }
+    assert!(lost.is_empty(), "nothing is there: {lost:#?}");
+    assert!(count > 100, "only {count} were found");
 }
