@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use skep::cli::{Operator, Screen, Shell};
-use skep_core::base::{BoxedKey, Exit, Failure, SecretBytes, SecretId, VersionId};
+use skep::cli::{Screen, Shell};
+use skep_client::{CallError, IdentityFile, Operator};
+use skep_core::base::{BoxedKey, Exit, SecretBytes, SecretId, VersionId};
 use skep_core::domain::Change;
 use skep_core::wire::api::{HolderView, SecretView, ServiceView};
 use tokio::runtime::Runtime;
@@ -28,19 +29,19 @@ pub enum Outcome<T> {
     /// It was done, and the managers said so.
     Acknowledged(T),
     /// It was decided: no.
-    Refused(Failure),
+    Refused(CallError),
     /// No leader in reach: nothing was done.
-    NothingDone(Failure),
+    NothingDone(CallError),
     /// It may have been done: look.
-    Unknown(Failure),
+    Unknown(CallError),
 }
 
 impl<T> Outcome<T> {
-    fn of(answer: Result<T, Failure>) -> Self {
+    fn of(answer: Result<T, CallError>) -> Self {
         match answer {
             Ok(done) => Self::Acknowledged(done),
-            Err(failure) if failure.exit == Exit::Unreachable => Self::NothingDone(failure),
-            Err(failure) if failure.exit == Exit::Unknown => Self::Unknown(failure),
+            Err(failure) if failure.exit() == Exit::Unreachable => Self::NothingDone(failure),
+            Err(failure) if failure.exit() == Exit::Unknown => Self::Unknown(failure),
             Err(failure) => Self::Refused(failure),
         }
     }
@@ -74,7 +75,8 @@ impl Client {
     /// Where the file is no identity.
     #[must_use]
     pub fn new(identity: &Path, hosts: Vec<String>, timeout: Duration) -> Self {
-        Self { operator: Operator::new(identity, hosts, timeout).expect("an identity") }
+        let file = IdentityFile::read(identity).expect("an identity");
+        Self { operator: Operator::new(&file.identity, hosts, timeout).expect("sound") }
     }
 
     /// The same without a thread to wait in, for many of them in one.

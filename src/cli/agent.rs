@@ -14,10 +14,11 @@ use skep_core::base::{Exit, Failure};
 use skep_core::wire::local;
 
 use super::args::{AgentServiceCommand, AgentSocketArgs, ShowArgs};
-use super::problem::{Answer, Trouble, read};
+use super::problem::Trouble;
 use super::render::{self, Cell, Column, Format};
 use super::settings::agent_socket;
 use super::shell::Shell;
+use skep_client::Answer;
 
 const COLUMNS: [Column; 6] = [
     ("SERVICE", Cell::Field("name")),
@@ -60,7 +61,7 @@ async fn call<R>(
 ) -> Result<R, Trouble> {
     match timeout(within, sent).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(match read(&status) {
+        Ok(Err(status)) => Err(match Answer::read(&status) {
             Answer::Refused(failure)
             | Answer::Unknown(failure)
             | Answer::NoLeader(failure)

@@ -1,13 +1,13 @@
 //! `skep cluster`.
 
+use skep_client::{CallKind, Control};
 use skep_core::base::RequestId;
 use skep_core::wire::api;
 
 use super::args::ClusterCommand;
-use super::client::{Control, Kind};
+use super::link::link;
 use super::problem::Trouble;
 use super::render;
-use super::secret::link;
 use super::shell::Shell;
 
 /// Runs it.
@@ -16,7 +16,7 @@ pub(super) async fn run(shell: &mut Shell, command: ClusterCommand) -> Result<()
     let mut link = link(shell, client)?;
     let request_id = RequestId::draw(&mut *shell.dice).as_bytes().to_vec();
     let request = api::ResetTimeRequest { request_id };
-    let kind = Kind::Repeatable("skep status".to_owned());
+    let kind = CallKind::Repeatable("skep status".to_owned());
     let send = async |mut client: Control, request| client.reset_time(request).await;
     let reply = link.call(kind, request, send).await?;
     if reply.to >= reply.from {

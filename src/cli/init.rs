@@ -2,16 +2,16 @@
 //! here, and both files are written before anything depends on them.
 
 use skep_client::ca::{CaError, Identity, PrivateKey, Root, key_digest, verify_chain};
+use skep_client::{CallKind, Control};
 use skep_core::base::{Clock, ClusterId, Exit, Failure, Fingerprint, Name, SecretBytes};
 use skep_core::seal::{HelloKey, SealError, SealedToRecipients, UnlockKey};
 use skep_core::wire::api;
 
 use super::args::InitArgs;
-use super::client::{Control, Kind, Link};
+use super::link;
+use super::names::name;
 use super::outfile::OutFile;
 use super::problem::Trouble;
-use super::secret::name;
-use super::settings::ClientSettings;
 use super::shell::Shell;
 
 /// What the first operator is called.
@@ -29,13 +29,13 @@ struct Founding {
 /// Runs it.
 pub(super) async fn run(shell: &mut Shell, args: InitArgs) -> Result<(), Trouble> {
     let given = args.name.as_deref().map(name).transpose()?;
-    let mut link = Link::new(ClientSettings::of_local(args.local)?, &mut shell.screen)?;
+    let mut link = link::local(shell, args.local)?;
     let mut identity_out = OutFile::create(&args.identity_out)?;
     let mut key_out = args.unlock_key_out.as_deref().map(OutFile::create).transpose()?;
 
     let request = api::PrepareInitRequest {};
     let send = async |mut client: Control, request| client.prepare_init(request).await;
-    let prepared = link.call(Kind::Read, request, send).await?;
+    let prepared = link.call(CallKind::Read, request, send).await?;
     let name = match given {
         Some(name) => name,
         None => name(&prepared.default_name)?,
@@ -47,7 +47,7 @@ pub(super) async fn run(shell: &mut Shell, args: InitArgs) -> Result<(), Trouble
         Some(file) => file.write(&text)?,
         None => shell.screen.secret_line(&text)?,
     }
-    let kind = Kind::Once("skep status".to_owned());
+    let kind = CallKind::Once("skep status".to_owned());
     let send = async |mut client: Control, request| client.commit_init(request).await;
     let mut committed = match link.call(kind, request, send).await {
         Ok(committed) => committed,
@@ -58,7 +58,7 @@ pub(super) async fn run(shell: &mut Shell, args: InitArgs) -> Result<(), Trouble
             {
                 file.keep();
             }
-            return Err(trouble);
+            return Err(trouble.into());
         }
     };
     // From here on the cluster exists, and depends on the key.

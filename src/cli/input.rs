@@ -1,14 +1,12 @@
 //! Secret input: from a file, standard input or a hidden prompt, never from an
-//! argument. `read(2)` goes straight into a buffer of its final place, so that
-//! no growing buffer leaves copies behind.
+//! argument.
 
-use std::fs::File;
 use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use subtle::ConstantTimeEq;
 
+use skep_client::machine::{read_all, read_file};
 use skep_core::base::{Exit, Failure, SecretBytes, limits};
 
 use super::problem::{Trouble, usage};
@@ -43,28 +41,6 @@ impl Source {
             None => Self::Stdin,
         }
     }
-}
-
-/// Reads to the end into one buffer; more than `most` bytes are refused.
-pub(super) fn read_all(from: impl AsFd, most: usize) -> io::Result<SecretBytes> {
-    let mut buffer = SecretBytes::zeroed(most + 1);
-    let mut filled = 0;
-    while let Some(free) = buffer.expose_mut().get_mut(filled..)
-        && !free.is_empty()
-    {
-        match rustix::io::read(&from, &mut *free) {
-            Ok(0) => return Ok(buffer.truncated(filled)),
-            Ok(count) => filled += count,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(io::ErrorKind::FileTooLarge.into())
-}
-
-/// Reads a file of at most `most` bytes.
-pub(super) fn read_file(path: &Path, most: usize) -> io::Result<SecretBytes> {
-    read_all(File::open(path)?, most)
 }
 
 /// A secret's value, of a size that is allowed. `name` is for the prompt.

@@ -1,16 +1,16 @@
 //! `inspect`, the same for every kind of thing.
 
 use serde_json::Value;
+use skep_client::{Listed, lookup};
 
 use super::args::{ClientArgs, ShowArgs};
-use super::lookup::{self, Kindred};
+use super::link::link;
 use super::problem::Trouble;
 use super::render::{self, Format};
-use super::secret::link;
 use super::shell::Shell;
 
 /// Shows each thing that was typed, or none where one is not found.
-pub(super) async fn inspect<T: Kindred>(
+pub(super) async fn inspect<T: Listed>(
     shell: &mut Shell,
     typed: &[String],
     show: &ShowArgs,

@@ -1,26 +1,26 @@
 //! `skep join`, `skep leave`, `skep manager step-down` and `skep manager repair`.
 
 use super::args::{ClientArgs, JoinArgs, LeaveArgs, LocalArgs};
-use super::client::{Control, Kind, Link};
 use super::input;
+use super::link::{self, link};
+use super::names::name;
 use super::problem::Trouble;
-use super::secret::{link, name};
-use super::settings::{ClientSettings, with_port};
 use super::shell::Shell;
+use skep_client::{CallKind, Control, with_port};
 use skep_core::wire::api;
 
 /// Lets this machine's manager join.
 pub(super) async fn run(shell: &mut Shell, args: JoinArgs) -> Result<(), Trouble> {
     let given = args.name.as_deref().map(name).transpose()?;
     let token = input::join_token(args.token_file)?;
-    let mut link = Link::new(ClientSettings::of_local(args.local)?, &mut shell.screen)?;
+    let mut link = link::local(shell, args.local)?;
     let request = api::JoinClusterRequest {
         token: token.expose().to_vec(),
         addresses: args.managers.into_iter().map(with_port).collect(),
         name: given.map(|name| name.to_string()).unwrap_or_default(),
     };
     let send = async |mut client: Control, request| client.join_cluster(request).await;
-    let kind = Kind::Once("skep status".to_owned());
+    let kind = CallKind::Once("skep status".to_owned());
     let joined = link.call(kind, request, send).await?;
     let (cluster, node, state) = (joined.cluster_name, joined.node_name, joined.state);
     shell.screen.say(&format!("{node} joined {cluster}: {state}"));
@@ -30,7 +30,7 @@ pub(super) async fn run(shell: &mut Shell, args: JoinArgs) -> Result<(), Trouble
 
 /// Lets this machine's manager leave.
 pub(super) async fn leave(shell: &mut Shell, args: LeaveArgs) -> Result<(), Trouble> {
-    let mut link = Link::new(ClientSettings::of_local(args.local)?, &mut shell.screen)?;
+    let mut link = link::local(shell, args.local)?;
     if args.force {
         shell.screen.warn(
             "only this machine's data is erased: the cluster goes on listing the manager and \
@@ -39,7 +39,7 @@ pub(super) async fn leave(shell: &mut Shell, args: LeaveArgs) -> Result<(), Trou
     }
     let request = api::LeaveClusterRequest { force: args.force };
     let send = async |mut client: Control, request| client.leave_cluster(request).await;
-    link.call(Kind::Once("skep node ls, skep status".to_owned()), request, send).await?;
+    link.call(CallKind::Once("skep node ls, skep status".to_owned()), request, send).await?;
     let done = if args.force { "its data is erased" } else { "it left, and its data is erased" };
     shell.screen.say(&format!("{done}; the manager's process ends"));
     Ok(())
@@ -53,7 +53,7 @@ pub(super) async fn step_down(
 ) -> Result<(), Trouble> {
     let mut link = link(shell, client)?;
     let send = async |mut client: Control, request| client.step_down(request).await;
-    let kind = Kind::Once("skep node ls".to_owned());
+    let kind = CallKind::Once("skep node ls".to_owned());
     let request = api::StepDownRequest { to: to.unwrap_or_default() };
     link.call(kind, request, send).await?;
     shell.screen.say("leadership was handed over");
@@ -66,11 +66,11 @@ pub(super) async fn repair(
     addresses: Vec<String>,
     local: LocalArgs,
 ) -> Result<(), Trouble> {
-    let mut link = Link::new(ClientSettings::of_local(local)?, &mut shell.screen)?;
+    let mut link = link::local(shell, local)?;
     let request = api::RepairRequest { addresses: addresses.into_iter().map(with_port).collect() };
     let send = async |mut client: Control, request| client.repair(request).await;
     // What was done once may be done again: it is one manager's own disk.
-    let reply = link.call(Kind::Once("skep status".to_owned()), request, send).await?;
+    let reply = link.call(CallKind::Once("skep status".to_owned()), request, send).await?;
     shell.screen.say(&format!("repaired: {}", reply.state));
     Ok(())
 }

@@ -7,19 +7,19 @@
 
 mod agent;
 mod args;
-mod client;
 mod cluster;
 mod completion;
 mod dev;
 mod exec;
+mod filter;
 mod init;
 mod input;
 mod inspect;
 mod join;
-mod lookup;
+mod link;
 mod man;
+mod names;
 mod node;
-mod operator;
 mod outfile;
 mod parse;
 mod problem;
@@ -27,7 +27,6 @@ mod prompt;
 mod reads;
 mod render;
 mod run;
-mod sealing;
 mod secret;
 mod service;
 mod settings;
@@ -52,7 +51,6 @@ use problem::Trouble;
 
 use skep_core::base::{Exit, Failure};
 
-pub use operator::Operator;
 pub use shell::{Screen, Shell};
 
 /// The whole process: reads its arguments, does it, answers the exit status.

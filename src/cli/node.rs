@@ -1,18 +1,19 @@
 //! `skep node`.
 
 use serde_json::{Value, json};
+use skep_client::{Change, apply, lookup};
 
 use skep_core::base::{NodeId, Revision};
 use skep_core::domain::Availability;
 use skep_core::wire::api::NodeView;
 
 use super::args::{ClientArgs, ListArgs, NodeCommand, NodeUpdateArgs, WaitArgs};
+use super::filter::Filter;
 use super::inspect::inspect;
-use super::lookup::{self, Filter};
+use super::link::link;
+use super::names::labels;
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
-use super::sealing::{Change, apply};
-use super::secret::{labels, link};
 use super::shell::Shell;
 use super::wait::{self, Concerned};
 
@@ -104,7 +105,7 @@ async fn update(shell: &mut Shell, args: NodeUpdateArgs) -> Result<(), Trouble> 
     let id: NodeId = lookup::id(&node.id)?;
     let look = format!("skep node inspect {}", args.node);
     let changes = [Change::UpdateNode { id, put, gone, availability }];
-    let reply = apply(shell, &mut link, &look, &changes).await?;
+    let reply = apply(&mut link, &mut *shell.dice, &look, &changes).await?;
     shell.screen.data(&args.node)?;
     let concerned = Concerned { services: Vec::new(), nodes: vec![node.id] };
     wait::delivered(shell, &mut link, args.wait, Revision(reply.revision), concerned).await
@@ -131,7 +132,7 @@ async fn rm(
     let acts = acts.chain(managers.into_iter().map(|(name, change)| (vec![name], vec![change])));
     let mut revision = 0;
     for (names, changes) in acts {
-        revision = apply(shell, &mut link, "skep node ls", &changes).await?.revision;
+        revision = apply(&mut link, &mut *shell.dice, "skep node ls", &changes).await?.revision;
         names.iter().try_for_each(|what| shell.screen.data(what))?;
     }
     if force {

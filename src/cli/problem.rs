@@ -2,12 +2,9 @@
 
 use clap::CommandFactory;
 use clap::error::{ContextKind, ErrorKind};
-use tonic::{Code, Status};
 
-use skep_client::transport::read_problem;
+use skep_client::CallError;
 use skep_core::base::{Exit, Failure};
-
-use super::shell::harmless;
 
 /// Why a command does not end with 0.
 #[derive(Debug)]
@@ -39,66 +36,59 @@ pub(super) fn usage(text: impl std::fmt::Display, hint: impl std::fmt::Display) 
     Failure::new(Exit::Usage, text).hint(hint).into()
 }
 
-/// What a call that did not succeed came to.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// Nothing was done; there is the leader.
-    LeaderIsAt(Vec<String>, Failure),
-    /// Nothing was done; there is no leader now.
-    NoLeader(Failure),
-    /// It was decided: no.
-    Refused(Failure),
-    /// The manager does not know whether it was done.
-    Unknown(Failure),
-    /// The connection broke: nothing is known of what came of the call.
-    Lost(String),
-}
-
-/// Reads what a manager or an agent answered.
-pub(super) fn read(status: &Status) -> Answer {
-    let Some(problem) = read_problem(status) else { return without_details(status) };
-    let exit = problem.exit;
-    let mut failure = Failure::new(exit, told(&problem.text));
-    if !problem.hint.is_empty() {
-        failure = failure.hint(told(&problem.hint));
-    }
-    match exit {
-        Exit::Unreachable if !problem.leader_addresses.is_empty() => {
-            Answer::LeaderIsAt(problem.leader_addresses, failure)
+/// The words for a call that was not done: the text is its own, the hint is ours.
+impl From<CallError> for Trouble {
+    fn from(error: CallError) -> Self {
+        let mut failure = Failure::new(error.exit(), &error);
+        let hint = match &error {
+            CallError::Answered(answered) => {
+                failure.hint.clone_from(&answered.hint);
+                None
+            }
+            CallError::NotReached(_) => {
+                Some("--host or SKEP_HOST names others; nothing was done".to_owned())
+            }
+            CallError::SocketNotReached { .. } => {
+                Some("is `skep manager run` running here? Else: --host and --identity".to_owned())
+            }
+            CallError::SocketDenied { .. } => Some(
+                "run it as root or as the manager's user, or show an identity with --identity"
+                    .to_owned(),
+            ),
+            CallError::NoIdentity => Some("give --identity FILE or SKEP_IDENTITY".to_owned()),
+            CallError::NotInTime { .. } => Some(
+                "nothing was done; --timeout gives it longer, --host names other managers"
+                    .to_owned(),
+            ),
+            CallError::NoAnswer(_) => {
+                Some("--timeout gives it longer; --host names other managers".to_owned())
+            }
+            CallError::Unknown { look, .. } => {
+                Some(format!("it may have been done: look with `{look}` before you repeat it"))
+            }
+            CallError::OtherCluster => {
+                Some("the identity names the cluster's fingerprint; check --host".to_owned())
+            }
+            CallError::NotFound { kind, .. } => {
+                Some(format!("`skep {} ls` lists all", kind.replace(' ', "-")))
+            }
+            CallError::Ambiguous { .. } => Some("give the full name or id".to_owned()),
+            CallError::NotExact { .. } => {
+                Some("this takes the full name or id, not the beginning of one".to_owned())
+            }
+            CallError::TooManyChanges(_) => Some("do it in several commands".to_owned()),
+            CallError::NotSealed(_) => {
+                Some("nothing was sent; this machine's memory may be faulty".to_owned())
+            }
+            CallError::Broken(_)
+            | CallError::Malformed(_)
+            | CallError::EndlessList
+            | CallError::Bug(_) => None,
+        };
+        if hint.is_some() {
+            failure.hint = hint;
         }
-        Exit::Unreachable => Answer::NoLeader(failure),
-        Exit::Unknown => Answer::Unknown(failure),
-        _ => Answer::Refused(failure),
-    }
-}
-
-/// Characters of what a manager says that are shown: more than any of ours has.
-const TOLD: usize = 1_024;
-
-/// What a manager says, as one line.
-fn told(text: &str) -> String {
-    let line = harmless(text).replace(['\n', '\t'], " ");
-    match line.char_indices().nth(TOLD) {
-        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
-        None => line,
-    }
-}
-
-/// Such an answer comes from the transport, not from a handler of ours.
-fn without_details(status: &Status) -> Answer {
-    let text = told(status.message());
-    let refused = |exit, text: String| Answer::Refused(Failure::new(exit, text));
-    match status.code() {
-        Code::Unimplemented => Answer::Refused(
-            Failure::new(Exit::Refused, "this is not served there now")
-                .hint("`skep status` shows the manager's state and version"),
-        ),
-        Code::PermissionDenied | Code::Unauthenticated => refused(Exit::Refused, text),
-        Code::InvalidArgument | Code::OutOfRange => refused(Exit::Usage, text),
-        Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists => {
-            refused(Exit::Refused, text)
-        }
-        _ => Answer::Lost(text),
+        Self::Failed(failure)
     }
 }
 
@@ -136,57 +126,4 @@ fn command_of(words: &[std::ffi::OsString]) -> String {
         command = next;
     }
     path
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use prost::Message;
-    use skep_core::wire::api::Problem;
-
-    /// A status as managers make it.
-    pub(in crate::cli) fn status(problem: &Problem) -> Status {
-        Status::with_details(Code::FailedPrecondition, "", problem.encode_to_vec().into())
-    }
-
-    #[test]
-    fn what_a_manager_says_is_a_line_and_not_a_long_one() {
-        let text = format!("a\nhint: `rm -r /`\u{1b}[2J{}", "x".repeat(1_500));
-        let problem = Problem { exit: 1, hint: text.clone(), text, ..Problem::default() };
-        let Answer::Refused(failure) = read(&status(&problem)) else { panic!("refused") };
-        for said in [&failure.text, failure.hint.as_ref().expect("a hint")] {
-            assert!(said.starts_with("a hint: `rm -r /`\u{fffd}[2Jxxx"), "{said}");
-            assert_eq!((said.chars().count(), said.chars().last()), (TOLD + 1, Some('…')));
-        }
-    }
-
-    #[test]
-    fn a_problem_says_how_to_end() {
-        let mut problem = Problem {
-            exit: 1,
-            text: "secret a already exists".into(),
-            hint: "choose another name".into(),
-            ..Problem::default()
-        };
-        let failure = Failure::new(Exit::Refused, "secret a already exists");
-        let failure = failure.hint("choose another name");
-        assert_eq!(read(&status(&problem)), Answer::Refused(failure));
-        problem.exit = 3;
-        assert!(matches!(read(&status(&problem)), Answer::NoLeader(_)));
-        problem.leader_addresses = vec!["m2:4440".into()];
-        assert!(matches!(read(&status(&problem)), Answer::LeaderIsAt(..)));
-        problem.exit = 6;
-        assert!(matches!(read(&status(&problem)), Answer::Unknown(_)));
-        problem.exit = 4;
-        assert!(matches!(read(&status(&problem)), Answer::Refused(f) if f.exit == Exit::Locked));
-    }
-
-    #[test]
-    fn a_status_without_details_is_a_broken_connection() {
-        assert!(matches!(read(&Status::unavailable("reset")), Answer::Lost(_)));
-        assert!(matches!(read(&Status::unknown("h2")), Answer::Lost(_)));
-        assert!(matches!(read(&Status::unimplemented("")), Answer::Refused(_)));
-        let garbage = Status::with_details(Code::Internal, "x", vec![0xff, 0xff].into());
-        assert!(matches!(read(&garbage), Answer::Lost(_)));
-    }
 }

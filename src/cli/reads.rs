@@ -1,13 +1,12 @@
 //! `skep secret reads`.
 
 use serde_json::{Value, json};
+use skep_client::{CallKind, Control, Link, lookup};
 
 use super::args::{ClientArgs, ShowArgs};
-use super::client::{Control, Kind, Link};
-use super::lookup;
+use super::link::link;
 use super::problem::Trouble;
 use super::render::{self, Cell, Column, Format};
-use super::secret::link;
 use super::shell::Shell;
 use skep_core::wire::api::{DroppedReads, ListReadsRequest, ReadView, SecretView};
 
@@ -74,7 +73,7 @@ async fn all(
     let mut reads = Vec::new();
     loop {
         let send = async |mut client: Control, request| client.list_reads(request).await;
-        let page = link.call(Kind::Read, request.clone(), send).await?;
+        let page = link.call(CallKind::Read, request.clone(), send).await?;
         reads.extend(page.reads);
         match reads.last() {
             Some(read) if page.more && read.position != request.after => {

@@ -8,8 +8,9 @@ use skep_core::base::{Failure, Stamp};
 use skep_core::wire::api::LabelPair;
 
 use super::problem::{Trouble, usage};
-use super::shell::{Screen, Shell, harmless};
+use super::shell::{Screen, Shell};
 use super::template::{Template, TemplateError, plain};
+use skep_client::harmless;
 
 /// What `--format` asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

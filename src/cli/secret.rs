@@ -1,25 +1,25 @@
 //! `skep secret`: values go in sealed, and never come out here.
 
+use skep_client::{Change, Draft, Link, apply, apply_sealed, lookup};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use skep_core::base::{Label, Labels, Name, Revision, SecretId};
+use skep_core::base::{Name, Revision, SecretId};
 use skep_core::wire::api::{self, SecretView, ServiceView, VersionView};
 
 use super::args::{
     ClientArgs, ListArgs, SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs,
     ShowArgs, WaitArgs,
 };
-use super::client::Link;
+use super::filter::Filter;
 use super::input::{self, Source};
 use super::inspect::inspect;
-use super::lookup::{self, Filter};
+use super::link::link;
+use super::names::{all_labels, name};
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
-use super::sealing::{Change, Draft, apply, apply_sealed};
-use super::settings::ClientSettings;
 use super::shell::Shell;
 use super::wait::{self, Concerned};
 
@@ -70,28 +70,6 @@ pub(super) async fn run(shell: &mut Shell, command: SecretCommand) -> Result<(),
     }
 }
 
-/// A way to the managers for these arguments.
-pub(super) fn link(shell: &mut Shell, client: ClientArgs) -> Result<Link, Trouble> {
-    Link::new(ClientSettings::of(client)?, &mut shell.screen)
-}
-
-/// A name that was typed, in Docker Swarm's words if it is none.
-pub(super) fn name(typed: &str) -> Result<Name, Trouble> {
-    typed.parse().map_err(|error| usage(error, "for example db-password"))
-}
-
-/// Labels that were typed.
-pub(super) fn labels(typed: &[String]) -> Result<Vec<Label>, Trouble> {
-    let labels = typed.iter().map(|text| text.parse::<Label>());
-    labels
-        .collect::<Result<_, _>>()
-        .map_err(|error| usage(error, "a label is written KEY=VALUE, for example team=db"))
-}
-
-fn all_labels(typed: &[String]) -> Result<Labels, Trouble> {
-    Labels::new(labels(typed)?).map_err(|error| usage(error, "leave some out"))
-}
-
 async fn create(shell: &mut Shell, args: SecretCreateArgs) -> Result<(), Trouble> {
     let name = name(&args.name)?;
     let labels = all_labels(&args.labels)?;
@@ -109,7 +87,7 @@ async fn create(shell: &mut Shell, args: SecretCreateArgs) -> Result<(), Trouble
         };
         versions.into_iter().map(create).collect()
     };
-    apply_sealed(shell, &mut link, &look, &drafts, change).await?;
+    apply_sealed(&mut link, &mut *shell.dice, &look, &drafts, change).await?;
     shell.screen.data(&id.to_string())
 }
 
@@ -179,7 +157,7 @@ async fn update(shell: &mut Shell, args: SecretUpdateArgs) -> Result<(), Trouble
     };
     let first = sets.first().map(|(name, _)| name.to_string()).unwrap_or_default();
     let look = format!("skep secret versions {first}");
-    let reply = apply_sealed(shell, &mut link, &look, &drafts, change).await?;
+    let reply = apply_sealed(&mut link, &mut *shell.dice, &look, &drafts, change).await?;
     drop(drafts);
     for (secret, changed) in secrets.iter().zip(&reply.changed) {
         let name = &secret.name;
@@ -340,7 +318,7 @@ async fn rm(shell: &mut Shell, args: SecretRmArgs) -> Result<(), Trouble> {
         });
         ids.push(id);
     }
-    let reply = apply(shell, &mut link, "skep secret ls", &changes).await?;
+    let reply = apply(&mut link, &mut *shell.dice, "skep secret ls", &changes).await?;
     args.secrets.iter().try_for_each(|what| shell.screen.data(what))?;
     // A secret is removed only where no service has it: nobody is to be waited for.
     let still_there = if args.version.is_some() { ids.as_slice() } else { &[] };

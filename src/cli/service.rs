@@ -1,6 +1,7 @@
 //! `skep service`: where it runs, and which secrets it is granted.
 
 use serde_json::{Value, json};
+use skep_client::{Change, Link, apply, lookup};
 
 use skep_core::base::{Exit, Failure, Labels, Revision, SecretId, ServiceId, Target};
 use skep_core::domain::{Grant, Placement, ServiceSpec};
@@ -11,13 +12,12 @@ use super::args::{
     ClientArgs, GrantArgs, ListArgs, RevokeArgs, ServiceCommand, ServiceCreateArgs,
     ServiceUpdateArgs, WaitArgs,
 };
-use super::client::Link;
+use super::filter::Filter;
 use super::inspect::inspect;
-use super::lookup::{self, Filter};
+use super::link::link;
+use super::names::{labels, name};
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
-use super::sealing::{Change, apply};
-use super::secret::{labels, link, name};
 use super::shell::Shell;
 use super::spec;
 use super::wait::{self, Concerned};
@@ -72,7 +72,7 @@ async fn create(shell: &mut Shell, args: ServiceCreateArgs) -> Result<(), Troubl
     let id = ServiceId::draw(&mut *shell.dice);
     let look = format!("skep service inspect {name}");
     let changes = [Change::CreateService { id, name, spec }];
-    apply(shell, &mut link, &look, &changes).await?;
+    apply(&mut link, &mut *shell.dice, &look, &changes).await?;
     shell.screen.data(&id.to_string())?;
     say_placed(shell, &mut link, &id.to_string()).await;
     Ok(())
@@ -158,7 +158,8 @@ async fn update(shell: &mut Shell, args: ServiceUpdateArgs) -> Result<(), Troubl
     // Two who change it at once: the second is told, not the first undone.
     let expect = Some(Revision(view.revision));
     let reply =
-        apply(shell, &mut link, &look, &[Change::UpdateService { id, expect, spec }]).await?;
+        apply(&mut link, &mut *shell.dice, &look, &[Change::UpdateService { id, expect, spec }])
+            .await?;
     shell.screen.data(&args.service)?;
     say_placed(shell, &mut link, &id.to_string()).await;
     wait_for(shell, &mut link, args.wait, &reply, vec![view.id]).await
@@ -259,7 +260,7 @@ async fn rm(
         changes.push(Change::RemoveService { id: lookup::id(&service.id)? });
         services.push(service.id);
     }
-    let reply = apply(shell, &mut link, "skep service ls", &changes).await?;
+    let reply = apply(&mut link, &mut *shell.dice, "skep service ls", &changes).await?;
     typed.iter().try_for_each(|what| shell.screen.data(what))?;
     wait_for(shell, &mut link, wait, &reply, services).await
 }
@@ -286,7 +287,7 @@ async fn grant(shell: &mut Shell, args: GrantArgs) -> Result<(), Trouble> {
         });
     }
     let look = format!("skep service inspect {}", args.service);
-    let reply = apply(shell, &mut link, &look, &changes).await?;
+    let reply = apply(&mut link, &mut *shell.dice, &look, &changes).await?;
     say_placed(shell, &mut link, &id.to_string()).await;
     wait_for(shell, &mut link, args.wait, &reply, vec![service.id]).await
 }
@@ -301,6 +302,6 @@ async fn revoke(shell: &mut Shell, args: RevokeArgs) -> Result<(), Trouble> {
         changes.push(Change::Revoke { service: id, secret: lookup::id(&secret.id)? });
     }
     let look = format!("skep service inspect {}", args.service);
-    let reply = apply(shell, &mut link, &look, &changes).await?;
+    let reply = apply(&mut link, &mut *shell.dice, &look, &changes).await?;
     wait_for(shell, &mut link, args.wait, &reply, vec![service.id]).await
 }

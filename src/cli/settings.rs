@@ -15,13 +15,12 @@ use crate::daemon::config::{
     AGENT_DATA_DIR, AGENT_ROOT, AGENT_SOCKET, AgentConfig, LISTEN, MANAGER_DATA_DIR,
     MANAGER_SOCKET, ManagerConfig, SocketRole,
 };
+use skep_client::with_port;
 use skep_core::base::{Exit, Failure, Name};
 use skep_core::domain::OperatorRole;
 
 use super::args::{AgentRunArgs, AgentSocketArgs, ClientArgs, LocalArgs, LogArgs, ManagerRunArgs};
 
-/// Where managers listen if an address has no port.
-pub(super) const PORT: u16 = 4440;
 const FOLDER: &str = "/etc/skep";
 /// Bytes of a settings file: far more than all settings need.
 const FILE_BYTES: u64 = 1024 * 1024;
@@ -151,13 +150,6 @@ impl ClientSettings {
         })
     }
 
-    /// For a program: nothing from files or the environment.
-    pub(super) fn of_identity(identity: &Path, hosts: Vec<String>, timeout: Duration) -> Self {
-        let hosts = hosts.into_iter().map(with_port).collect();
-        let (identity, socket) = (Some(identity.to_owned()), MANAGER_SOCKET.into());
-        Self { hosts, identity, socket, local: false, timeout }
-    }
-
     /// For commands that only this machine's manager serves.
     pub(super) fn of_local(args: LocalArgs) -> Result<Self, Failure> {
         let mut settings = Self::of(ClientArgs { local: args, ..ClientArgs::default() })?;
@@ -172,15 +164,6 @@ impl ClientSettings {
 pub(super) fn agent_socket(args: AgentSocketArgs) -> Result<PathBuf, Failure> {
     let file: CliFile = load(args.config.as_deref(), "cli.toml")?;
     Ok(args.agent_socket.or(file.agent_socket).unwrap_or_else(|| AGENT_SOCKET.into()))
-}
-
-/// `host`, `host:port`, `[v6]:port` or `v6`, with the usual port where there is none.
-pub(super) fn with_port(address: String) -> String {
-    if address.parse::<std::net::Ipv6Addr>().is_ok() {
-        return format!("[{address}]:{PORT}");
-    }
-    let after_bracket = address.rsplit(']').next().unwrap_or_default();
-    if after_bracket.contains(':') { address } else { format!("{address}:{PORT}") }
 }
 
 impl LogSettings {
@@ -330,16 +313,6 @@ mod tests {
     fn a_file_asked_for_must_be_there() {
         let args = AgentRunArgs { config: Some("/nowhere/a.toml".into()), ..Default::default() };
         assert_eq!(agent(args).expect_err("refused").exit, Exit::Configuration);
-    }
-
-    #[test]
-    fn addresses_get_the_usual_port() {
-        let all =
-            ["m1", "m1:1", "10.0.0.1", "::1", "[::1]", "[::1]:2"].map(|a| with_port(a.into()));
-        assert_eq!(
-            all,
-            ["m1:4440", "m1:1", "10.0.0.1:4440", "[::1]:4440", "[::1]:4440", "[::1]:2"]
-        );
     }
 
     #[test]

@@ -3,8 +3,8 @@
 
 use std::io::{IsTerminal, Write};
 
+use skep_client::harmless;
 use skep_client::machine::{OsDice, SystemClock};
-use skep_core::base::inert::steers;
 use skep_core::base::{Clock, Dice, Exit, Failure, SecretBytes};
 
 use super::problem::Trouble;
@@ -145,11 +145,6 @@ fn cannot_write(error: &std::io::Error) -> Trouble {
     Failure::new(Exit::Refused, format!("standard output: {error}"))
         .hint("what the command does may be done: look before you repeat it")
         .into()
-}
-
-/// Text from elsewhere without what could steer a terminal.
-pub(super) fn harmless(text: &str) -> String {
-    text.chars().map(|c| if steers(c) && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 /// Standard output without a buffer of its own.

@@ -39,7 +39,7 @@ pub(super) fn constraint_text(attribute: &str, equal: bool, value: &str) -> Stri
 
 /// Nodes by their names.
 pub(super) fn nodes(typed: &[String]) -> Result<Vec<Name>, Trouble> {
-    typed.iter().map(|text| super::secret::name(text)).collect()
+    typed.iter().map(|text| super::names::name(text)).collect()
 }
 
 /// `999:999`, or `999` for both.

@@ -1,5 +1,6 @@
 //! `skep status`: works also while the manager is locked. Its JSON is stable.
 
+use skep_client::{CallKind, Control, Link};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,10 +9,9 @@ use skep_core::base::{Exit, Failure};
 use skep_core::wire::api::{self, StatusReply};
 
 use super::args::StatusArgs;
-use super::client::{Control, Kind, Link};
+use super::link::link;
 use super::problem::Trouble;
 use super::render::{self, Format};
-use super::secret::link;
 use super::shell::Shell;
 
 const AGAIN: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ async fn once(
     watch: bool,
 ) -> Result<(), Trouble> {
     let send = async |mut client: Control, request| client.status(request).await;
-    let reply = link.call(Kind::Read, api::StatusRequest {}, send).await?;
+    let reply = link.call(CallKind::Read, api::StatusRequest {}, send).await?;
     if watch && *format == Format::Table {
         shell.screen.restart()?;
     }

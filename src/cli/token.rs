@@ -1,5 +1,6 @@
 //! `skep join-token`.
 
+use skep_client::{CallKind, Change, Control, apply, lookup};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,12 +12,11 @@ use skep_core::wire::convert;
 use super::args::{
     ClientArgs, ListArgs, ManagerTokenArgs, TokenArgs, TokenCommand, WorkerTokenArgs,
 };
-use super::client::{Control, Kind};
-use super::lookup::{self, Filter};
+use super::filter::Filter;
+use super::link::link;
+use super::names::labels;
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
-use super::sealing::{Change, apply};
-use super::secret::{labels, link};
 use super::shell::Shell;
 
 const COLUMNS: [Column; 7] = [
@@ -65,7 +65,7 @@ async fn create(
         rotate: args.rotate,
     };
     let mut link = link(shell, args.client)?;
-    let kind = Kind::Once("skep join-token ls".to_owned());
+    let kind = CallKind::Once("skep join-token ls".to_owned());
     let send = async |mut client: Control, request| client.create_token(request).await;
     let reply = link.call(kind, request, send).await?;
     shell.screen.data(&reply.token)?;
@@ -116,6 +116,6 @@ async fn rm(shell: &mut Shell, typed: &[String], client: ClientArgs) -> Result<(
         let id: TokenId = lookup::id(&token.id)?;
         changes.push(Change::RemoveToken { id });
     }
-    apply(shell, &mut link, "skep join-token ls", &changes).await?;
+    apply(&mut link, &mut *shell.dice, "skep join-token ls", &changes).await?;
     typed.iter().try_for_each(|what| shell.screen.data(what))
 }

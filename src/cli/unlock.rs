@@ -2,19 +2,18 @@
 //! a manager gets its own file key, and nothing with which another could be opened.
 
 use serde_json::json;
+use skep_client::{CallKind, Control, Link};
 
 use skep_core::base::{Exit, Failure, Fingerprint};
 use skep_core::seal::{KeyFileHeader, SealError, UnlockKey};
 use skep_core::wire::api::{self, RecipientsReply};
 
 use super::args::{ClientArgs, LockArgs, ShowArgs, UnlockArgs, UnlockKeyCommand};
-use super::client::{Control, Kind, Link};
 use super::input;
+use super::link::{self, link};
 use super::outfile::OutFile;
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
-use super::secret::link;
-use super::settings::ClientSettings;
 use super::shell::Shell;
 
 const COLUMNS: [Column; 4] = [
@@ -27,7 +26,7 @@ const COLUMNS: [Column; 4] = [
 /// `skep unlock`.
 pub(super) async fn unlock(shell: &mut Shell, args: UnlockArgs) -> Result<(), Trouble> {
     let key = read_key(args.key_file)?;
-    let mut link = Link::new(ClientSettings::of_local(args.local)?, &mut shell.screen)?;
+    let mut link = link::local(shell, args.local)?;
     let (reply, header) = header_of(&mut link).await?;
     let file_key = header.open_file_key(&key).map_err(wrong_key)?;
     let generation = header.generation;
@@ -42,16 +41,16 @@ pub(super) async fn unlock(shell: &mut Shell, args: UnlockArgs) -> Result<(), Tr
     };
     drop(key);
     let send = async |mut client: Control, request| client.unlock(request).await;
-    let reply = link.call(Kind::Once("skep status".to_owned()), request, send).await?;
+    let reply = link.call(CallKind::Once("skep status".to_owned()), request, send).await?;
     shell.screen.say(&format!("unlocked: {}", reply.state));
     Ok(())
 }
 
 /// `skep lock`.
 pub(super) async fn lock(shell: &mut Shell, args: LockArgs) -> Result<(), Trouble> {
-    let mut link = Link::new(ClientSettings::of_local(args.local)?, &mut shell.screen)?;
+    let mut link = link::local(shell, args.local)?;
     let send = async |mut client: Control, request| client.lock(request).await;
-    let kind = Kind::Once("skep status".to_owned());
+    let kind = CallKind::Once("skep status".to_owned());
     link.call(kind, api::LockRequest {}, send).await?;
     shell.screen.say("locked");
     Ok(())
@@ -134,7 +133,7 @@ async fn ls(shell: &mut Shell, show: &ShowArgs, client: ClientArgs) -> Result<()
 
 async fn recipients(link: &mut Link) -> Result<RecipientsReply, Trouble> {
     let send = async |mut client: Control, request| client.recipients(request).await;
-    link.call(Kind::Read, api::RecipientsRequest {}, send).await
+    Ok(link.call(CallKind::Read, api::RecipientsRequest {}, send).await?)
 }
 
 fn fingerprint_of(reply: &RecipientsReply) -> Result<Fingerprint, Trouble> {
@@ -146,7 +145,7 @@ fn fingerprint_of(reply: &RecipientsReply) -> Result<Fingerprint, Trouble> {
 
 async fn header_of(link: &mut Link) -> Result<(api::UnlockHeaderReply, KeyFileHeader), Trouble> {
     let send = async |mut client: Control, request| client.unlock_header(request).await;
-    let reply = link.call(Kind::Read, api::UnlockHeaderRequest {}, send).await?;
+    let reply = link.call(CallKind::Read, api::UnlockHeaderRequest {}, send).await?;
     let header = KeyFileHeader::parse(&reply.header).map_err(|error| {
         Failure::new(Exit::Damaged, format!("the manager's key file {error}"))
             .hint("it was changed on the disk: bring it back from where it is whole")

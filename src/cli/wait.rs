@@ -2,20 +2,17 @@
 //! progress bar; a time-out undoes nothing, and says so.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::time::{Instant, sleep, timeout_at};
-use tonic::{Status, Streaming};
 
 use skep_core::base::{Exit, Failure, Revision};
 use skep_core::wire::api::{DeliveryProgress, WatchDeliveryRequest};
 
 use super::args::WaitArgs;
-use super::client::Link;
-use super::problem::{Answer, Trouble, read};
-use super::shell::{Shell, harmless};
+use super::problem::Trouble;
+use super::shell::Shell;
+use skep_client::{Link, harmless, until_delivered};
 
 /// Nodes named in one line.
 const NAMED: usize = 10;
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// What a change concerns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,10 +40,17 @@ pub(super) async fn delivered(
     }
     let Concerned { services, nodes } = concerned;
     let request = WatchDeliveryRequest { revision: revision.0, services, nodes };
-    let mut watch = Watch::new(shell.screen.shows_progress());
-    let end = watch.run(link, &request).await;
-    watch.bar.finish_and_clear();
-    let told = watch.last.as_ref().map_or_else(|| "delivered: not known".to_owned(), line_of);
+    let bar = bar(shell.screen.shows_progress());
+    let mut last = None;
+    let end = until_delivered(link, &request, |progress| {
+        bar.set_length(progress.nodes.into());
+        bar.set_position(progress.delivered.into());
+        bar.set_message(laggards(progress));
+        last = Some(progress.clone());
+    });
+    let end = end.await;
+    bar.finish_and_clear();
+    let told = last.as_ref().map_or_else(|| "delivered: not known".to_owned(), line_of);
     let Err(why) = end else {
         shell.screen.say(&told);
         return Ok(());
@@ -58,91 +62,13 @@ pub(super) async fn delivered(
     Err(Trouble::Told(Exit::NotConfirmed))
 }
 
-struct Watch {
-    bar: ProgressBar,
-    last: Option<DeliveryProgress>,
-}
-
-impl Watch {
-    fn new(shown: bool) -> Self {
-        let target =
-            if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {pos}/{len} nodes  {msg}") {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        Self { bar, last: None }
+fn bar(shown: bool) -> ProgressBar {
+    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(None, target);
+    match ProgressStyle::with_template("[{bar:30}] {pos}/{len} nodes  {msg}") {
+        Ok(style) => bar.with_style(style.progress_chars("=> ")),
+        Err(_bad) => bar,
     }
-
-    /// Until it is done; else why it ended before.
-    async fn run(&mut self, link: &mut Link, request: &WatchDeliveryRequest) -> Result<(), String> {
-        let within = link.timeout();
-        let deadline = Instant::now() + within.min(std::time::Duration::from_hours(24));
-        let too_late = format!("not confirmed within {}", humantime::format_duration(within));
-        loop {
-            let Ok(opened) = timeout_at(deadline, open(link, request)).await else {
-                return Err(too_late);
-            };
-            let answer = match opened {
-                Ok(mut stream) => {
-                    let Ok(end) = timeout_at(deadline, self.follow(&mut stream)).await else {
-                        return Err(too_late);
-                    };
-                    end?
-                }
-                Err(answer) => Some(answer),
-            };
-            // The change is committed: a lost manager or a new leader ends nothing.
-            match answer {
-                None => return Ok(()),
-                Some(Answer::Refused(failure)) => {
-                    return Err(format!("waiting was refused: {}", failure.text));
-                }
-                Some(answer) => link.follow(&answer),
-            }
-            if Instant::now() + PAUSE >= deadline {
-                return Err(too_late);
-            }
-            sleep(PAUSE).await;
-        }
-    }
-
-    /// Takes what is told; `None`: done.
-    async fn follow(
-        &mut self,
-        stream: &mut Streaming<DeliveryProgress>,
-    ) -> Result<Option<Answer>, String> {
-        loop {
-            let progress = match stream.message().await {
-                Ok(Some(progress)) => progress,
-                Ok(None) => return Ok(Some(Answer::Lost("the answer was cut".to_owned()))),
-                Err(status) => return Ok(Some(read(&status))),
-            };
-            self.bar.set_length(progress.nodes.into());
-            self.bar.set_position(progress.delivered.into());
-            self.bar.set_message(laggards(&progress));
-            let (done, failed) = (progress.done, progress.failed);
-            self.last = Some(progress);
-            if failed {
-                return Err("a node cannot take it".to_owned());
-            }
-            if done {
-                return Ok(None);
-            }
-        }
-    }
-}
-
-async fn open(
-    link: &mut Link,
-    request: &WatchDeliveryRequest,
-) -> Result<Streaming<DeliveryProgress>, Answer> {
-    let mut client = match link.client().await {
-        Ok(client) => client,
-        Err(failure) => return Err(Answer::NoLeader(failure)),
-    };
-    let opened: Result<_, Status> = client.watch_delivery(request.clone()).await;
-    opened.map(tonic::Response::into_inner).map_err(|status| read(&status))
 }
 
 /// `delivered 5/7 nodes; waiting for db3 (down since 02:11:07), db6 (wiping)`

@@ -196,7 +196,7 @@ fn fill(cluster: &Cluster) {
                 let nobody = [Change::RemoveSecret { id: SecretId::from_bytes([9; 16]) }];
                 for _ in 0..ENTRIES / CLIENTS {
                     let refused = operator.apply(&nobody).await.expect_err("there is none");
-                    assert!(refused.text.contains("not found"), "{refused}");
+                    assert!(refused.to_string().contains("not found"), "{refused}");
                 }
             });
         }

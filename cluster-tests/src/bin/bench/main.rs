@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use cluster_tests::{Client, Cluster, DEADLINE, Manager, processes_of, secret_id, until};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
-use skep::cli::Operator;
+use skep_client::Operator;
 use skep_core::base::{SecretBytes, ServiceId};
 use skep_core::domain::{Change, Grant};
 

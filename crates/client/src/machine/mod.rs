@@ -1,7 +1,9 @@
-//! The real clock and the real dice of this machine.
+//! This machine as every client needs it: the real clock, the real dice, and secret input.
 
 mod clock;
 mod dice;
+mod input;
 
 pub use clock::SystemClock;
 pub use dice::{OsDice, os_dice};
+pub use input::{read_all, read_file};

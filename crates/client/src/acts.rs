@@ -1,72 +1,81 @@
-//! Values are sealed here, in the client, and opened only by agents (P5).
+//! Acts: changes that are applied together or not at all. Values are sealed here, in the
+//! client, and opened only by agents (P5).
 
 use skep_core::base::{
-    BoxedKey, ClusterId, Dice, Exit, Failure, RequestId, SecretBytes, SecretId, VersionId, limits,
+    BoxedKey, ClusterId, Dice, Exit, RequestId, SecretBytes, SecretId, VersionId, limits,
 };
 use skep_core::domain;
 use skep_core::seal::{DataKey, SealError, ValueContext, open_value, seal_value};
 use skep_core::wire::{api, convert};
 
-use super::client::{Control, Kind, Link};
-use super::problem::Trouble;
-use super::shell::Shell;
+use crate::error::CallError;
+use crate::link::{CallKind, Control, Link};
 
 /// What is meant: the core's change, a value's key still boxed to the intake key.
-pub(super) type Change = domain::Change<BoxedKey>;
+pub type Change = domain::Change<BoxedKey>;
 /// A version as it is sealed here.
-pub(super) type NewVersion = domain::NewVersion<BoxedKey>;
+pub type NewVersion = domain::NewVersion<BoxedKey>;
 
 /// A value and the secret that it becomes a version of.
 #[derive(Debug)]
-pub(super) struct Draft {
-    pub(super) secret: SecretId,
-    pub(super) value: SecretBytes,
+pub struct Draft {
+    /// The secret, drawn here if it is new.
+    pub secret: SecretId,
+    /// 1 byte to 512,000 bytes.
+    pub value: SecretBytes,
 }
 
 /// Seals the values to the intake key, makes changes of them and applies these as
 /// one act. Where the intake key was retired on the way, all is sealed again.
 ///
+/// `look` is how a person finds out what came of it, in the caller's words.
+///
 /// First under the same request id: if the act was done and its answer lost, that
 /// answers so. Only what was surely refused is asked under another one.
-pub(super) async fn apply_sealed(
-    shell: &mut Shell,
+///
+/// # Errors
+/// [`CallError`].
+pub async fn apply_sealed(
     link: &mut Link,
+    dice: &mut dyn Dice,
     look: &str,
     drafts: &[Draft],
     changes_of: impl Fn(Vec<NewVersion>) -> Vec<Change>,
-) -> Result<api::ApplyReply, Trouble> {
+) -> Result<api::ApplyReply, CallError> {
     let mut intake = match link.intake() {
         Some(intake) => intake,
         None => intake_of(link).await?,
     };
-    let (first, second) = (RequestId::draw(&mut *shell.dice), RequestId::draw(&mut *shell.dice));
+    let (first, second) = (RequestId::draw(dice), RequestId::draw(dice));
     let mut refused = None;
     for request in [first, first, second] {
-        let sealed = drafts.iter().map(|draft| seal(&mut *shell.dice, &intake, draft));
-        let sealed = sealed.collect::<Result<Vec<_>, _>>().map_err(unsealed)?;
+        let sealed = drafts.iter().map(|draft| seal(dice, &intake, draft));
+        let sealed = sealed.collect::<Result<Vec<_>, _>>().map_err(CallError::NotSealed)?;
         let failure = match apply_as(link, look, request, &changes_of(sealed)).await {
-            Err(Trouble::Failed(failure)) if failure.exit == Exit::Refused => failure,
+            Err(CallError::Answered(failure)) if failure.exit == Exit::Refused => failure,
             other => return other,
         };
         // Refused for good, unless the key was another one by then.
         let newer = intake_of(link).await?;
         if refused.is_none() && newer.number == intake.number {
-            return Err(failure.into());
+            return Err(CallError::Answered(failure));
         }
         (intake, refused) = (newer, Some(failure));
     }
-    let none = || Failure::new(Exit::Bug, "a value was never sent");
-    Err(refused.unwrap_or_else(none).into())
+    Err(refused.map_or(CallError::Bug("a value was never sent"), CallError::Answered))
 }
 
 /// Applies changes as one act, under a request id of its own.
-pub(super) async fn apply(
-    shell: &mut Shell,
+///
+/// # Errors
+/// [`CallError`].
+pub async fn apply(
     link: &mut Link,
+    dice: &mut dyn Dice,
     look: &str,
     changes: &[Change],
-) -> Result<api::ApplyReply, Trouble> {
-    let request = RequestId::draw(&mut *shell.dice);
+) -> Result<api::ApplyReply, CallError> {
+    let request = RequestId::draw(dice);
     apply_as(link, look, request, changes).await
 }
 
@@ -75,40 +84,34 @@ async fn apply_as(
     look: &str,
     request: RequestId,
     changes: &[Change],
-) -> Result<api::ApplyReply, Trouble> {
+) -> Result<api::ApplyReply, CallError> {
     if changes.len() > limits::CHANGES {
-        let most = limits::CHANGES;
-        return Err(super::problem::usage(
-            format!("{} changes in one act: at most {most}", changes.len()),
-            "do it in several commands",
-        ));
+        return Err(CallError::TooManyChanges(changes.len()));
     }
     let changes = changes.iter().filter_map(convert::write_change).collect();
     let request = api::ApplyRequest { request_id: request.as_bytes().to_vec(), changes };
-    let kind = Kind::Repeatable(look.to_owned());
+    let kind = CallKind::Repeatable(look.to_owned());
     link.call(kind, request, async |mut client: Control, request| client.apply(request).await).await
 }
 
 /// To what values are sealed; it is another one after a manager was removed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Intake {
+pub(crate) struct Intake {
     cluster: ClusterId,
     number: u64,
     public: [u8; 32],
 }
 
-async fn intake_of(link: &mut Link) -> Result<Intake, Trouble> {
+async fn intake_of(link: &mut Link) -> Result<Intake, CallError> {
     let request = api::IntakeRequest {};
     let send = async |mut client: Control, request| client.intake(request).await;
-    let reply = link.call(Kind::Read, request, send).await?;
+    let reply = link.call(CallKind::Read, request, send).await?;
     if let Some(own) = link.fingerprint()
         && own.0.as_slice() != reply.fingerprint
     {
-        return Err(Failure::new(Exit::Refused, "this manager is of another cluster")
-            .hint("the identity names the cluster's fingerprint; check --host")
-            .into());
+        return Err(CallError::OtherCluster);
     }
-    let broken = || Trouble::from(Failure::new(Exit::Refused, "the manager's intake is malformed"));
+    let broken = || CallError::Malformed("intake");
     let intake = Intake {
         cluster: reply.cluster_id.as_slice().try_into().map_err(|_bad| broken())?,
         number: reply.number,
@@ -131,10 +134,4 @@ fn seal(dice: &mut dyn Dice, intake: &Intake, draft: &Draft) -> Result<NewVersio
     }
     let data_key = key.box_to_intake(dice, &intake.public, intake.number, &context)?;
     Ok(NewVersion { id: version, size, value: sealed, data_key })
-}
-
-fn unsealed(error: SealError) -> Trouble {
-    Failure::new(Exit::Bug, format!("the value was not sealed: what was sealed {error}"))
-        .hint("nothing was sent; this machine's memory may be faulty")
-        .into()
 }

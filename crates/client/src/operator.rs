@@ -4,27 +4,24 @@
 //! `skep secret create`.
 
 use std::fmt;
-use std::path::Path;
 use std::time::Duration;
 
-use skep_core::base::{BoxedKey, Failure, Labels, Name, SecretBytes, SecretId, VersionId};
-use skep_core::domain;
+use crate::acts::{Change, Draft, NewVersion, apply, apply_sealed};
+use crate::ca::{CaError, Identity};
+use crate::error::CallError;
+use crate::link::Link;
+use crate::lookup;
+use crate::machine::OsDice;
+use skep_core::base::{Labels, Name, SecretBytes, SecretId, VersionId};
 use skep_core::wire::api::{ApplyReply, HolderView, SecretView, ServiceView};
-
-use super::client::Link;
-use super::lookup;
-use super::problem::Trouble;
-use super::sealing::{Change, Draft, NewVersion, apply, apply_sealed};
-use super::settings::ClientSettings;
-use super::shell::{Screen, Shell};
 
 /// An identity's connection to the managers.
 ///
-/// What a call that failed came to is its [`Failure::exit`]: `Unreachable`,
+/// What a call that failed came to is its [`CallError::exit`]: `Unreachable`,
 /// nothing was done; `Unknown`, it may have been done; anything else, it was
 /// refused.
 pub struct Operator {
-    shell: Shell,
+    dice: OsDice,
     link: Link,
     sent: Vec<VersionId>,
 }
@@ -35,27 +32,19 @@ impl fmt::Debug for Operator {
     }
 }
 
-/// A trouble that was told on the screen has no more to say here.
-fn failure(trouble: Trouble) -> Failure {
-    match trouble {
-        Trouble::Failed(failure) => failure,
-        Trouble::Told(exit) => Failure::new(exit, "it was not done"),
-    }
-}
-
 impl Operator {
-    /// With the identity in this file, to `hosts` (none: those that the identity
-    /// names). Nothing is connected yet; each call takes `timeout` at most.
+    /// With this identity, to `hosts` (none: those that the identity names). Nothing is
+    /// connected yet; each call takes `timeout` at most.
     ///
     /// # Errors
-    /// Where the file is no identity.
-    pub fn new(identity: &Path, hosts: Vec<String>, timeout: Duration) -> Result<Self, Failure> {
-        let nowhere = || Box::new(std::io::sink());
-        let screen = Screen::captured(nowhere(), nowhere());
-        let mut shell = Shell { screen, ..Shell::real() };
-        let settings = ClientSettings::of_identity(identity, hosts, timeout);
-        let link = Link::new(settings, &mut shell.screen).map_err(failure)?;
-        Ok(Self { shell, link, sent: Vec::new() })
+    /// Where the identity's certificates are not sound.
+    pub fn new(
+        identity: &Identity,
+        hosts: Vec<String>,
+        timeout: Duration,
+    ) -> Result<Self, CaError> {
+        let link = Link::to_managers(identity, hosts, timeout)?;
+        Ok(Self { dice: OsDice, link, sent: Vec::new() })
     }
 
     /// Ids of the versions in the act sent last: by them one finds out what came
@@ -68,9 +57,9 @@ impl Operator {
     /// Creates a secret.
     ///
     /// # Errors
-    /// [`Failure`].
-    pub async fn create(&mut self, name: &Name, value: SecretBytes) -> Result<SecretId, Failure> {
-        let id = SecretId::draw(&mut *self.shell.dice);
+    /// [`CallError`].
+    pub async fn create(&mut self, name: &Name, value: SecretBytes) -> Result<SecretId, CallError> {
+        let id = SecretId::draw(&mut self.dice);
         let create = |version| {
             let (name, labels) = (name.clone(), Labels::default());
             Change::CreateSecret { id, name, labels, version }
@@ -85,11 +74,11 @@ impl Operator {
     /// numbers.
     ///
     /// # Errors
-    /// [`Failure`].
+    /// [`CallError`].
     pub async fn update(
         &mut self,
         values: impl IntoIterator<Item = (SecretId, SecretBytes)>,
-    ) -> Result<Vec<u32>, Failure> {
+    ) -> Result<Vec<u32>, CallError> {
         use skep_core::wire::api::changed::Of;
         let draft = |(secret, value)| Draft { secret, value };
         let drafts: Vec<Draft> = values.into_iter().map(draft).collect();
@@ -115,56 +104,56 @@ impl Operator {
         look: &str,
         drafts: &[Draft],
         changes_of: impl Fn(Vec<NewVersion>) -> Vec<Change>,
-    ) -> Result<ApplyReply, Failure> {
+    ) -> Result<ApplyReply, CallError> {
         let sent = std::cell::RefCell::new(Vec::new());
         let noted = |versions: Vec<NewVersion>| {
             *sent.borrow_mut() = versions.iter().map(|version| version.id).collect();
             changes_of(versions)
         };
-        let applied = apply_sealed(&mut self.shell, &mut self.link, look, drafts, noted).await;
+        let applied = apply_sealed(&mut self.link, &mut self.dice, look, drafts, noted).await;
         self.sent = sent.into_inner();
-        applied.map_err(failure)
+        applied
     }
 
     /// Applies changes without values as one act, and answers its revision.
     ///
     /// # Errors
-    /// [`Failure`].
-    pub async fn apply(&mut self, changes: &[domain::Change<BoxedKey>]) -> Result<u64, Failure> {
+    /// [`CallError`].
+    pub async fn apply(&mut self, changes: &[Change]) -> Result<u64, CallError> {
         let look = "skep service ls";
-        let applied = apply(&mut self.shell, &mut self.link, look, changes).await;
-        applied.map(|reply| reply.revision).map_err(failure)
+        let applied = apply(&mut self.link, &mut self.dice, look, changes).await;
+        applied.map(|reply| reply.revision)
     }
 
     /// All secrets, without their values; `stale`: as the manager asked knows them.
     ///
     /// # Errors
-    /// [`Failure`].
-    pub async fn secrets(&mut self, stale: bool) -> Result<Vec<SecretView>, Failure> {
-        lookup::all(&mut self.link, stale).await.map_err(failure)
+    /// [`CallError`].
+    pub async fn secrets(&mut self, stale: bool) -> Result<Vec<SecretView>, CallError> {
+        lookup::all(&mut self.link, stale).await
     }
 
     /// One secret, by its full id or name.
     ///
     /// # Errors
-    /// [`Failure`]; `Refused` where there is none.
-    pub async fn secret(&mut self, what: &str) -> Result<SecretView, Failure> {
-        lookup::exact(&mut self.link, what).await.map_err(failure)
+    /// [`CallError`]; `Refused` where there is none.
+    pub async fn secret(&mut self, what: &str) -> Result<SecretView, CallError> {
+        lookup::exact(&mut self.link, what).await
     }
 
     /// One service, by its full id or name.
     ///
     /// # Errors
-    /// [`Failure`]; `Refused` where there is none.
-    pub async fn service(&mut self, what: &str) -> Result<ServiceView, Failure> {
-        lookup::exact(&mut self.link, what).await.map_err(failure)
+    /// [`CallError`]; `Refused` where there is none.
+    pub async fn service(&mut self, what: &str) -> Result<ServiceView, CallError> {
+        lookup::exact(&mut self.link, what).await
     }
 
     /// Who holds a secret, or may still.
     ///
     /// # Errors
-    /// [`Failure`].
-    pub async fn holders(&mut self, secret: SecretId) -> Result<Vec<HolderView>, Failure> {
-        lookup::holders(&mut self.link, secret.as_bytes(), false).await.map_err(failure)
+    /// [`CallError`].
+    pub async fn holders(&mut self, secret: SecretId) -> Result<Vec<HolderView>, CallError> {
+        lookup::holders(&mut self.link, secret.as_bytes(), false).await
     }
 }

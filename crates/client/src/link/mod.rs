@@ -1,0 +1,263 @@
+//! The way to a manager: which one, again where it helps, and what is known of
+//! a call that broke.
+//!
+//! There are three ways: addresses that were asked for (with an identity), the control
+//! socket of this machine, the identity's own addresses. A manager that does not lead
+//! names the leader, and the call goes there. Where there is no leader, the call
+//! is repeated until the time is over.
+
+mod address;
+mod identity;
+mod tries;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{timeout, timeout_at};
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+use crate::acts::Intake;
+use crate::answer::Answer;
+use crate::ca::{CaError, Identity};
+use crate::error::CallError;
+use crate::machine::{SystemClock, os_dice};
+use crate::transport::rpc::api::control_client::ControlClient;
+use crate::transport::{ClientTls, Expect, connect, connect_local};
+use skep_core::base::Fingerprint;
+
+pub use address::{PORT, with_port};
+pub use identity::{BadIdentityFile, IdentityFile};
+
+use tries::Tries;
+
+/// How long one manager may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// The service that managers answer.
+pub type Control = ControlClient<Channel>;
+
+/// What may be done about a call that broke.
+#[derive(Clone, Debug)]
+pub enum CallKind {
+    /// It changes nothing: it is sent again.
+    Read,
+    /// It carries a request id: it is sent again, for a while. Then: how a person looks
+    /// what came of it, in the caller's words.
+    Repeatable(String),
+    /// It is sent once only. Then: how a person looks what came of it.
+    Once(String),
+}
+
+/// Where managers are looked for.
+#[derive(Debug)]
+enum Route {
+    Local(PathBuf),
+    Remote(Vec<String>),
+}
+
+/// A way to the managers, and the connection in use.
+#[derive(Debug)]
+pub struct Link {
+    route: Route,
+    tls: Option<ClientTls>,
+    fingerprint: Option<Fingerprint>,
+    /// The leader, as a manager named it: tried before the route.
+    leader: Vec<String>,
+    channel: Option<Channel>,
+    /// To what values were sealed last.
+    intake: Option<Intake>,
+    timeout: Duration,
+}
+
+impl Link {
+    /// A way to the managers at `hosts` (none: at those that the identity names), each
+    /// written `host:port`. Nothing is connected yet. Each call takes `timeout` at most.
+    ///
+    /// # Errors
+    /// Where the identity's certificates are not sound.
+    pub fn to_managers(
+        identity: &Identity,
+        hosts: Vec<String>,
+        timeout: Duration,
+    ) -> Result<Self, CaError> {
+        let hosts = if hosts.is_empty() { identity.addresses.clone() } else { hosts };
+        Self::new(Route::Remote(hosts), Some(identity), timeout)
+    }
+
+    /// A way to the manager of this machine, by its control socket. With an identity,
+    /// calls go on to the leader where this manager does not lead. Nothing is connected
+    /// yet. Each call takes `timeout` at most.
+    ///
+    /// # Errors
+    /// Where the identity's certificates are not sound.
+    pub fn to_socket(
+        socket: PathBuf,
+        identity: Option<&Identity>,
+        timeout: Duration,
+    ) -> Result<Self, CaError> {
+        Self::new(Route::Local(socket), identity, timeout)
+    }
+
+    fn new(route: Route, identity: Option<&Identity>, timeout: Duration) -> Result<Self, CaError> {
+        let tls = |identity| ClientTls::of(identity, Arc::new(SystemClock), os_dice);
+        Ok(Self {
+            route,
+            tls: identity.map(tls).transpose()?,
+            fingerprint: identity.map(|identity| identity.fingerprint),
+            leader: Vec::new(),
+            channel: None,
+            intake: None,
+            timeout,
+        })
+    }
+
+    /// How long to try, and to wait.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The fingerprint that the identity names, if there is one.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.fingerprint
+    }
+
+    /// To what values were sealed last: good until a manager says otherwise.
+    pub(crate) fn intake(&self) -> Option<Intake> {
+        self.intake
+    }
+
+    /// Keeps it for the next value.
+    pub(crate) fn keep_intake(&mut self, intake: Intake) {
+        self.intake = Some(intake);
+    }
+
+    /// Calls until there is an answer that decides, or the time is over.
+    ///
+    /// # Errors
+    /// [`CallError`]; its [`CallError::exit`] says whether it may have been done.
+    pub async fn call<Q, R, F>(
+        &mut self,
+        kind: CallKind,
+        request: Q,
+        send: F,
+    ) -> Result<R, CallError>
+    where
+        Q: Clone,
+        F: AsyncFn(Control, Q) -> Result<Response<R>, Status>,
+    {
+        let mut tries = Tries::new(kind, self.timeout);
+        loop {
+            let client = match timeout_at(tries.deadline, self.client()).await {
+                Ok(Ok(client)) => client,
+                Ok(Err(error)) => {
+                    tries.not_reached(error).await?;
+                    continue;
+                }
+                // It was not asked this time: what is unknown is so from before.
+                Err(_elapsed) => return Err(tries.unasked(self.timeout)),
+            };
+            if tries.is_late() {
+                return Err(tries.unasked(self.timeout));
+            }
+            let attempt = tries.attempt();
+            match timeout_at(attempt, send(client, request.clone())).await {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) => {
+                    let answer = Answer::read(&status);
+                    self.follow(&answer);
+                    tries.answered(answer).await?;
+                }
+                Err(_elapsed) if attempt >= tries.deadline => {
+                    self.channel = None;
+                    return Err(tries.silent(self.timeout));
+                }
+                // It may hang, and another manager lead meanwhile.
+                Err(_elapsed) => {
+                    let answer = Answer::Lost("the manager does not answer".to_owned());
+                    self.follow(&answer);
+                    tries.answered(answer).await?;
+                }
+            }
+        }
+    }
+
+    /// What an answer means for the connection: the next call goes to the leader.
+    pub fn follow(&mut self, answer: &Answer) {
+        match answer {
+            Answer::LeaderIsAt(addresses, _) if self.tls.is_some() => {
+                self.leader.clone_from(addresses);
+                self.channel = None;
+            }
+            // Another manager may know more.
+            Answer::LeaderIsAt(..) | Answer::NoLeader(_) | Answer::Lost(_) => {
+                self.leader.clear();
+                self.channel = None;
+                if let Route::Remote(addresses) = &mut self.route
+                    && !addresses.is_empty()
+                {
+                    addresses.rotate_left(1);
+                }
+            }
+            Answer::Refused(_) | Answer::Unknown(_) => {}
+        }
+    }
+
+    /// A client over the connection in use, or over a new one.
+    ///
+    /// # Errors
+    /// Where no manager is reached.
+    pub async fn client(&mut self) -> Result<Control, CallError> {
+        if self.channel.is_none() {
+            self.channel = Some(self.connect().await?);
+        }
+        match &self.channel {
+            Some(channel) => Ok(ControlClient::new(channel.clone())),
+            None => Err(CallError::Bug("a connection was made and is not there")),
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Channel, CallError> {
+        let leader = std::mem::take(&mut self.leader);
+        if let (Some(tls), false) = (&self.tls, leader.is_empty())
+            && let Ok(channel) = first_of(&leader, tls).await
+        {
+            return Ok(channel);
+        }
+        match (&self.route, &self.tls) {
+            (Route::Local(socket), _) => local(socket).await,
+            (Route::Remote(addresses), Some(tls)) => first_of(addresses, tls).await,
+            (Route::Remote(_), None) => Err(CallError::NoIdentity),
+        }
+    }
+}
+
+/// The first manager that answers.
+async fn first_of(addresses: &[String], tls: &ClientTls) -> Result<Channel, CallError> {
+    let mut tried = Vec::new();
+    for address in addresses {
+        match timeout(CONNECT, connect(address, tls, Expect::AnyManager, CONNECT)).await {
+            Ok(Ok((channel, _peer))) => return Ok(channel),
+            Ok(Err(error)) => tried.push(error.to_string()),
+            Err(_elapsed) => tried.push(format!("{address}: no answer within {CONNECT:?}")),
+        }
+    }
+    Err(CallError::NotReached(tried))
+}
+
+async fn local(socket: &Path) -> Result<Channel, CallError> {
+    let connected = timeout(CONNECT, connect_local(socket)).await;
+    let error = match connected {
+        Ok(Ok(channel)) => return Ok(channel),
+        Ok(Err(error)) => error,
+        Err(_elapsed) => std::io::ErrorKind::TimedOut.into(),
+    };
+    let socket = socket.to_owned();
+    Err(match error.kind() {
+        std::io::ErrorKind::PermissionDenied => CallError::SocketDenied { socket },
+        _ => CallError::SocketNotReached { socket, why: error.to_string() },
+    })
+}

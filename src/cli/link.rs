@@ -1,0 +1,56 @@
+//! From settings to a way to the managers.
+
+use std::path::Path;
+
+use super::args::{ClientArgs, LocalArgs};
+use super::problem::{Trouble, usage};
+use super::settings::ClientSettings;
+use super::shell::{Screen, Shell};
+use skep_client::ca::{CaError, Identity};
+use skep_client::{CallError, IdentityFile, Link};
+
+/// A way to the managers for these arguments.
+pub(super) fn link(shell: &mut Shell, client: ClientArgs) -> Result<Link, Trouble> {
+    of(ClientSettings::of(client)?, &mut shell.screen)
+}
+
+/// A way to this machine's manager, for commands that it alone serves.
+pub(super) fn local(shell: &mut Shell, local: LocalArgs) -> Result<Link, Trouble> {
+    of(ClientSettings::of_local(local)?, &mut shell.screen)
+}
+
+fn of(settings: ClientSettings, screen: &mut Screen) -> Result<Link, Trouble> {
+    let identity = match settings.identity.as_deref().map(|path| identity(path, screen)) {
+        Some(Ok(identity)) => Some(identity),
+        // Only for going on to the leader: the socket needs none.
+        Some(Err(_unread)) if settings.local && settings.hosts.is_empty() => None,
+        Some(Err(trouble)) => return Err(trouble),
+        None => None,
+    };
+    let remote = !settings.hosts.is_empty() || (!settings.local && identity.is_some());
+    let link = match (&identity, remote) {
+        (None, true) => return Err(CallError::NoIdentity.into()),
+        (Some(identity), true) => Link::to_managers(identity, settings.hosts, settings.timeout),
+        (identity, false) => Link::to_socket(settings.socket, identity.as_ref(), settings.timeout),
+    };
+    let unsound =
+        |error: CaError| usage(format!("the identity {error}"), "take a copy that was not changed");
+    link.map_err(unsound)
+}
+
+/// Reads an identity file, which nobody else should be able to.
+fn identity(path: &Path, screen: &mut Screen) -> Result<Identity, Trouble> {
+    use skep_client::BadIdentityFile::{Unread, Unsound};
+    let shown = path.display();
+    let file = IdentityFile::read(path).map_err(|error| {
+        let text = match &error {
+            Unread(error) => format!("identity {shown}: {error}"),
+            Unsound(error) => format!("{shown}: {error}"),
+        };
+        usage(text, "an identity file is what `skep init` writes")
+    })?;
+    if file.readable_by_others {
+        screen.warn(&format!("{shown}: others can read it; `chmod 600` it"));
+    }
+    Ok(file.identity)
+}
