@@ -3,11 +3,13 @@
 //! that may be believed.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use crate::consensus::{Consensus, ProposeError};
-use crate::manager::KeyHolder;
+use crate::manager::keys::KeyHolder;
 use crate::manager::steady::{Doubt, Evidence, Steady};
+use crate::manager::unproposed::Unproposed;
 use skep_core::base::{BootTime, Clock, ClusterId, Dice, NodeId, RequestId, Stamp, limits};
 use skep_core::domain::{Act, Actor, Applied, Command};
 
@@ -37,6 +39,8 @@ pub struct Core {
     /// Its cluster.
     pub cluster: ClusterId,
     time: Time,
+    /// Milliseconds by which the median of the voters' clocks is ahead of this manager's.
+    pub(in crate::manager) off_ms: AtomicI64,
 }
 
 /// How this manager knows what time it is.
@@ -46,23 +50,6 @@ struct Time {
     /// Read by whoever proposes, and written by whoever sets the cluster's time back: a stamp
     /// that was read before is not proposed after.
     turn: tokio::sync::RwLock<()>,
-}
-
-/// Why a command was not applied, or may not have been.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::manager) enum Unproposed {
-    /// Nothing was done: the clock of this manager is in doubt.
-    #[error("the clock of this manager is in doubt")]
-    Clock(Doubt),
-    /// What consensus says.
-    #[error("{0}")]
-    Consensus(#[from] ProposeError),
-}
-
-impl From<Doubt> for Unproposed {
-    fn from(doubt: Doubt) -> Self {
-        Self::Clock(doubt)
-    }
 }
 
 /// A reading of the clock that was compared with boot time. Nobody else makes one.
@@ -87,7 +74,26 @@ impl Core {
         node: NodeId,
         cluster: ClusterId,
     ) -> Self {
-        Self { consensus, keys, clock, dice, node, cluster, time: Time::default() }
+        Self {
+            consensus,
+            keys,
+            clock,
+            dice,
+            node,
+            cluster,
+            time: Time::default(),
+            off_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// Opens this manager's box of the cluster key in use. What fails is written to the log.
+    pub(in crate::manager) fn open_key(&self) {
+        let stands = self.consensus.read(|state| state.cluster.clone());
+        let Some(cluster) = stands else { return };
+        if let Err(error) = self.keys.follow(&cluster.cluster_key) {
+            let number = cluster.cluster_key.number;
+            tracing::error!(event = "cluster_key_closed", number, why = %error);
+        }
     }
 
     /// Reads the clocks at one moment.
@@ -167,7 +173,7 @@ impl Core {
 
     /// Whether everything is applied that was proposed before this manager led: else its
     /// stamp could be from before the cluster's time was set back.
-    fn leads(&self) -> Result<(), ProposeError> {
+    fn leads_applied(&self) -> Result<(), ProposeError> {
         let leadership = self.consensus.leadership();
         let seen = leadership.borrow();
         if seen.own { Ok(()) } else { Err(ProposeError::NotLeader(seen.leader)) }
@@ -181,7 +187,7 @@ impl Core {
         act: Act,
     ) -> Result<Applied, Unproposed> {
         let _turn = self.time.turn.read().await;
-        self.leads()?;
+        self.leads_applied()?;
         let stamp = self.stamp(self.fresh_reading().await?);
         let deadline = stamp.plus_ms(limits::DEADLINE_MS);
         Ok(self.consensus.propose(Command { request, stamp, deadline, actor, act }).await?)
@@ -195,7 +201,7 @@ impl Core {
         actor: Actor,
     ) -> Result<(Stamp, Applied), Unproposed> {
         let _turn = self.time.turn.write().await;
-        self.leads()?;
+        self.leads_applied()?;
         let stamp = self.reading()?.clock();
         let deadline = stamp.plus_ms(limits::DEADLINE_MS);
         let command = Command { request, stamp, deadline, actor, act: Act::ResetTime };

@@ -2,10 +2,12 @@
 //! each said of itself lately.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tonic::transport::Channel;
+use tonic::{Response, Status};
 
 use skep_client::transport::rpc::api::control_client::ControlClient;
 use skep_client::transport::{ClientTls, Expect, Problem, connect};
@@ -41,10 +43,6 @@ impl Peers {
     pub(in crate::manager) fn new(tls: ClientTls) -> Self {
         Self { tls, open: Mutex::default(), heard: Mutex::default() }
     }
-    /// The same with no connection open yet.
-    pub(in crate::manager) fn again(&self) -> Self {
-        Self::new(self.tls.clone())
-    }
     /// A client for `node`, which must show its own certificate.
     ///
     /// # Errors
@@ -70,6 +68,28 @@ impl Peers {
         }
         Err(Problem::unavailable(format!("the other manager is not reached: {why}"))
             .hint("nothing was done; skep status shows which managers can be reached"))
+    }
+    /// Asks `node` one thing, connecting included for `limit` at most. `None`: it did not
+    /// answer, or not in time; its connection is given up, and the next call makes a new one.
+    pub(in crate::manager) async fn ask<T, F>(
+        &self,
+        node: NodeId,
+        addresses: &[String],
+        limit: Duration,
+        call: impl FnOnce(PeerClient) -> F,
+    ) -> Option<T>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let asking = async {
+            let client = self.client(node, addresses).await.ok()?;
+            call(client).await.ok()
+        };
+        let answer = tokio::time::timeout(limit, asking).await.ok().flatten();
+        if answer.is_none() {
+            self.lost(node);
+        }
+        answer.map(Response::into_inner)
     }
     /// The connection to `node` has failed.
     pub(in crate::manager) fn lost(&self, node: NodeId) {

@@ -2,11 +2,15 @@
 //! that says what is wrong, and one that says what to do.
 
 use crate::consensus::ProposeError;
-use crate::manager::core::Unproposed;
+use std::path::Path;
+
+use crate::manager::keys::NoKey;
 use crate::manager::steady::Doubt;
+use crate::manager::unproposed::Unproposed;
 use skep_client::transport::Problem;
 use skep_core::base::NodeId;
 use skep_core::domain::{NotOne, Refusal};
+use skep_core::seal::SealError;
 use skep_core::wire::convert::BadMessage;
 
 /// The manager is locked.
@@ -47,6 +51,30 @@ pub(crate) fn not_leader(leader: Option<(NodeId, Vec<String>)>) -> Problem {
         None => Problem::unavailable("the cluster has no leader now; nothing was done")
             .hint("skep status shows which managers can be reached"),
     }
+}
+
+/// Another manager delivers, or none: an agent goes to it.
+pub(in crate::manager) fn delivered_elsewhere(leader: Option<(NodeId, Vec<String>)>) -> Problem {
+    let problem = Problem::unavailable("this manager is not the leader").hint("ask the leader");
+    match leader {
+        Some((leader, addresses)) => problem.led_by(leader, addresses),
+        None => problem,
+    }
+}
+
+/// The node that asks was removed: its agent ends.
+pub(in crate::manager) fn node_removed() -> Problem {
+    Problem::identity_ended("this node was removed from the cluster")
+        .hint("wipe its data directory and join it again with a new token")
+}
+
+/// An `init` died before its end; `folder` is the data folder.
+pub(in crate::manager) fn init_unfinished(folder: &Path) -> Problem {
+    Problem::refused("skep init did not come to its end on this manager; nothing is stored in it")
+        .hint(format!(
+            "stop the manager, remove {}, start it and run skep init again",
+            folder.display()
+        ))
 }
 
 /// This manager's clock is too far from the majority's: `off_ms`, that is ahead.
@@ -118,6 +146,27 @@ pub(in crate::manager) trait Explain {
 impl Explain for BadMessage {
     fn explain(self) -> Problem {
         Problem::bad_input(self.to_string())
+    }
+}
+
+impl Explain for NoKey {
+    fn explain(self) -> Problem {
+        match self {
+            NoKey::NotOpen(_) => Problem::unavailable("this manager has no cluster key yet")
+                .hint("it is catching up; repeat it in a moment"),
+            NoKey::Seal(SealError::Retired { .. }) => retired(),
+            NoKey::Seal(_) | NoKey::Issuer(_) => Problem::bug(self.to_string()),
+        }
+    }
+}
+
+/// The same where a caller gave what did not fit: `what` names it.
+pub(in crate::manager) fn of_key_given(error: NoKey, what: &str) -> Problem {
+    match error {
+        NoKey::Seal(SealError::Retired { .. }) | NoKey::NotOpen(_) | NoKey::Issuer(_) => {
+            error.explain()
+        }
+        NoKey::Seal(error) => Problem::bad_input(format!("{what} {error}")),
     }
 }
 

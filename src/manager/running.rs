@@ -1,36 +1,28 @@
-//! An unlocked manager: consensus, keys, dispatch, the listener, and the tasks
-//! that go on as long as it runs.
+//! An unlocked manager: what it has at hand, and how it ends.
+//!
+//! It deliberately starts nothing: `start` makes the tasks and what is served, and gives
+//! them to it to be waited for.
 
-use crate::manager::problem::{self, Explain};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::consensus::{Consensus, Member, ReleaseError, Standing, Start, StartError};
-use crate::manager::core::Unproposed;
-use crate::manager::keys::KeyHolder;
-use crate::manager::life::lifecycle::{End, Manager, Shared, exit_of};
-use crate::manager::life::phase::Word;
-use crate::manager::members::belonging;
-use crate::manager::members::voters;
+use crate::consensus::Standing;
+use crate::manager::core::Core;
+use crate::manager::dispatch::Dispatch;
+use crate::manager::end::Ends;
 use crate::manager::peers::Peers;
-use crate::manager::steady::{Doubt, SHARED_MS};
-use crate::manager::upkeep::clocks;
-use crate::manager::upkeep::facts;
-use crate::manager::upkeep::reserve::{self, Reserve};
-use crate::manager::{Core, Dispatch};
-use skep_client::ca::{CaError, CertificateRole, verify_chain};
-use skep_client::transport::{
-    ClientTls, Credentials, Cuts, Greeting, Problem, Recognition, ServerTls, serve,
-};
-use skep_core::base::{Exit, Fingerprint, NodeId, RequestId, Revision, Stamp};
-use skep_core::domain::{Act, Actor, NodeRole, Outcome, Refusal, State, node_by};
-use skep_core::seal::{BoxKey, HelloPlace, HelloSecret, KeyFileBody, KeyFileHeader};
+use crate::manager::problem::Explain;
+use crate::manager::reserve::Reserve;
+use crate::manager::word::Word;
+use skep_client::transport::{ClientTls, Cuts, Problem, ServerTls};
+use skep_core::base::{Fingerprint, RequestId, Revision, Stamp};
+use skep_core::domain::{Act, Actor, Outcome, Refusal, node_by};
+use skep_core::seal::HelloSecret;
 
 /// How long another manager may take to take the lead.
 const STEP_DOWN: Duration = Duration::from_secs(5);
@@ -39,31 +31,50 @@ const LAST_HAND_OVER: Duration = Duration::from_secs(2);
 /// How long a read waits to be linearizable.
 const READ_WAIT: Duration = Duration::from_secs(5);
 
+/// What an opened key file makes of a manager: by which it is recognised, and recognises
+/// others.
+#[derive(Clone)]
+pub(in crate::manager) struct Identity {
+    /// The cluster's root certificate, by its digest.
+    pub fingerprint: Fingerprint,
+    /// How often the key file was replaced: its number.
+    pub generation: u64,
+    /// When this manager's own certificate ends.
+    pub certificate_ends: Stamp,
+    /// What its listener shows.
+    pub server: ServerTls,
+    /// What it shows to other managers.
+    pub client: ClientTls,
+    /// By which members are told from strangers.
+    pub hello: Arc<HelloSecret>,
+}
+
+/// Consensus runs; nobody is served yet.
+pub(in crate::manager) struct Started {
+    /// What its parts share.
+    pub core: Arc<Core>,
+    /// By what it is recognised.
+    pub identity: Identity,
+}
+
 /// An unlocked manager.
 pub(in crate::manager) struct Running {
     /// What its parts share.
     pub core: Arc<Core>,
+    /// By what it is recognised.
+    pub identity: Identity,
     /// What reaches the nodes.
     pub dispatch: Dispatch,
     /// The other managers.
     pub peers: Peers,
-    /// The cluster's.
-    pub fingerprint: Fingerprint,
-    /// Of its key file.
-    pub generation: u64,
-    /// When its own certificate ends.
-    pub certificate_ends: Stamp,
     /// Since when it runs.
     pub started: Stamp,
     /// Ends streams that would go on for ever.
     pub stop: CancellationToken,
-    tls: ServerTls,
-    /// By which members are told from strangers.
-    pub hello: Arc<HelloSecret>,
+    /// Where whatever ends this manager says so.
+    pub ends: Ends,
     /// What a full disk leaves for removals.
     pub reserve: Reserve,
-    /// How far the median of the voters' clocks is ahead of this manager's.
-    clock_off_ms: AtomicI64,
     /// Held by whoever changes who votes.
     pub voting: tokio::sync::Mutex<()>,
     /// Cuts off peers that were removed.
@@ -75,180 +86,39 @@ pub(in crate::manager) struct Running {
     tasks: Mutex<JoinSet<()>>,
 }
 
-impl std::fmt::Debug for Running {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Running({})", self.core.node)
-    }
-}
-
-/// Consensus runs; nobody is served yet.
-pub(in crate::manager) struct Started {
-    pub(in crate::manager) core: Arc<Core>,
-    peers: Peers,
-    tls: ServerTls,
-    hello: Arc<HelloSecret>,
-    fingerprint: Fingerprint,
-    generation: u64,
-    certificate_ends: Stamp,
-}
-
-/// Why consensus does not run.
-pub(in crate::manager) enum NotStarted {
-    /// The key file's chain or key is not sound.
-    Identity(CaError),
-    /// Log or snapshots.
-    Consensus(StartError),
-}
-
-impl From<CaError> for NotStarted {
-    fn from(error: CaError) -> Self {
-        Self::Identity(error)
-    }
-}
-
-impl Explain for NotStarted {
-    fn explain(self) -> Problem {
-        match self {
-            NotStarted::Identity(error) => {
-                Problem::fatal(Exit::Damaged, format!("this manager's certificate {error}"))
-                    .hint("its key file is not whole: put it back from a copy")
-            }
-            NotStarted::Consensus(error) => Problem::fatal(exit_of(&error), error.to_string())
-                .hint("the manager's log says more"),
-        }
-    }
-}
-
-impl Started {
-    /// Starts consensus with what an opened key file holds, whose chain must end
-    /// in `fingerprint`.
-    pub(in crate::manager) async fn new(
-        shared: &Shared,
-        header: &KeyFileHeader,
-        body: KeyFileBody,
-        fingerprint: Fingerprint,
-    ) -> Result<Self, NotStarted> {
-        let clock = shared.setup.clock.clone();
-        let leaf = verify_chain(&body.chain, fingerprint, clock.now())?;
-        let credentials = Credentials::new(&body.chain, &body.tls_key)?;
-        let (hello, own) = (Arc::new(body.hello), CertificateRole::Manager(header.node));
-        let key = hello.key_of(HelloPlace::Manager, header.node.as_bytes());
-        let key = key.map_err(|_| CaError::Malformed("hello secret"))?;
-        let client = ClientTls::new(&credentials, fingerprint, clock.clone());
-        let client = client.greeting(Greeting::new(key, own, shared.setup.dice));
-        let tls = ServerTls::new(&credentials, fingerprint, clock.clone());
-        let peers = Peers::new(client.clone());
-        let start = Start {
-            cluster: header.cluster,
-            node: header.node,
-            addresses: shared.addresses(),
-            data: shared.folder.path().to_owned(),
-            deks: body.deks,
-            disk: shared.setup.disk.clone(),
-            dice: shared.setup.dice,
-            tls: Some(client.of_raft()),
-        };
-        let consensus = Consensus::start(start).await.map_err(NotStarted::Consensus)?;
-        let keys = KeyHolder::new(header.cluster, header.node, BoxKey::new(body.box_private));
-        let (dice, node, cluster) = (shared.setup.dice, header.node, header.cluster);
-        let core = Core::new(consensus, Arc::new(keys), clock, dice, node, cluster);
-        let core = Arc::new(core);
-        let generation = header.generation;
-        let certificate_ends = leaf.ends;
-        Ok(Self { core, peers, tls, hello, fingerprint, generation, certificate_ends })
-    }
-    /// Starts delivery, the tasks and the listener.
-    pub(in crate::manager) fn run(self, manager: &Manager, listener: TcpListener) -> Arc<Running> {
-        let running = Arc::new(Running {
-            dispatch: Dispatch::start(self.core.clone()),
-            started: self.core.clock.now(),
-            core: self.core,
-            peers: self.peers,
-            fingerprint: self.fingerprint,
-            generation: self.generation,
-            certificate_ends: self.certificate_ends,
+impl Running {
+    /// With the dispatch that was started for it. It does nothing by itself yet.
+    pub(in crate::manager) fn new(
+        Started { core, identity }: Started,
+        dispatch: Dispatch,
+        reserve: Reserve,
+        ends: Ends,
+    ) -> Self {
+        Self {
+            started: core.clock.now(),
+            peers: Peers::new(identity.client.clone()),
+            cuts: identity.server.cuts(),
+            core,
+            identity,
+            dispatch,
+            reserve,
+            ends,
             stop: CancellationToken::new(),
-            cuts: self.tls.cuts(),
-            tls: self.tls,
-            hello: self.hello,
-            reserve: Reserve::new(manager.0.folder.path()),
-            clock_off_ms: AtomicI64::new(0),
             voting: tokio::sync::Mutex::new(()),
             removed: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             tasks: Mutex::new(JoinSet::new()),
-        });
-        let mut tasks = running.tasks.lock();
-        tasks.spawn(facts::follow_facts(manager.clone(), running.clone()));
-        tasks.spawn(voters::keep(running.clone()));
-        tasks.spawn(belonging::watch(manager.clone(), running.clone()));
-        tasks.spawn(clocks::keep(running.clone()));
-        tasks.spawn(reserve::keep(running.clone()));
-        tasks.spawn(watch_consensus(manager.clone(), running.clone()));
-        tasks.spawn(watch_standing(running.clone()));
-        let routes = crate::manager::start::remote(manager, &running);
-        tasks.spawn(listen(manager.clone(), running.clone(), listener, routes));
-        drop(tasks);
-        running
-    }
-}
-
-/// Consensus that stops by itself ends the manager: what it wrote last is not
-/// known to be there.
-async fn watch_consensus(manager: Manager, running: Arc<Running>) {
-    tokio::select! {
-        () = running.stop.cancelled() => {}
-        error = running.core.consensus.stopped() => {
-            tracing::error!(event = "consensus_stopped", why = %error);
-            manager.end(End::Failed(exit_of(&error), error.to_string()));
         }
     }
-}
-
-/// A manager whose disk is behind stops serving: agents and operators go elsewhere.
-async fn watch_standing(running: Arc<Running>) {
-    let mut standing = running.core.consensus.standing();
-    let behind = standing.wait_for(|standing| matches!(standing, Standing::Behind(_)));
-    tokio::select! {
-        () = running.stop.cancelled() => {}
-        Ok(_) = behind => running.stop.cancel(),
+    /// Takes the tasks that go on as long as it runs: it waits for them when it ends.
+    pub(in crate::manager) fn waits_for(&self, tasks: JoinSet<()>) {
+        *self.tasks.lock() = tasks;
     }
 }
 
-/// Whoever the state doesn't list is a stranger, but where this manager knows no state yet.
-/// A manager may have been admitted since, and is one that has to be heard; the state
-/// remembers those who were removed.
-fn may_be(state: &State, role: CertificateRole) -> bool {
-    let Some(cluster) = &state.cluster else { return true };
-    let is = |id: NodeId, role| state.nodes.get(&id).is_some_and(|node| node.role == role);
-    match role {
-        CertificateRole::Manager(id) => !cluster.removed_managers.contains_key(&id),
-        CertificateRole::Worker(id) => is(id, NodeRole::Worker),
-        CertificateRole::Operator(id) => state.operators.contains_key(&id),
-    }
-}
-
-/// How this manager's listener tells members from strangers.
-fn recognition(running: &Running) -> Recognition {
-    let core = running.core.clone();
-    let listed = move |role| core.consensus.read(|state| may_be(state, role));
-    let (hello, clock) = (running.hello.clone(), running.core.clock.clone());
-    Recognition::new(hello, running.core.node, clock, Arc::new(listed))
-}
-
-async fn listen(
-    manager: Manager,
-    running: Arc<Running>,
-    listener: TcpListener,
-    routes: tonic::service::Routes,
-) {
-    let stop = running.stop.clone();
-    let tls = running.tls.clone().recognising(recognition(&running));
-    let places = manager.0.setup.places;
-    let serving = Box::pin(serve(listener, tls, routes, &places, stop.cancelled_owned()));
-    if let Err(error) = serving.await {
-        tracing::error!(event = "listener_failed", why = %error);
-        manager.end(End::Failed(Exit::MachineLimit, format!("the listener failed: {error}")));
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Running({})", self.core.node)
     }
 }
 
@@ -262,7 +132,8 @@ impl Running {
         let seen = self.core.consensus.leadership().borrow().clone();
         let known = self.core.consensus.read(|state| state.nodes.contains_key(&self.core.node));
         // After a start the state lags: the members stand in the log.
-        let listed = known || self.members().iter().any(|member| member.node == self.core.node);
+        let listed =
+            known || self.core.members().iter().any(|member| member.node == self.core.node);
         match seen.leader {
             _ if self.removed.load(Ordering::Relaxed) => Word::Removed,
             _ if !listed => Word::Joining,
@@ -276,67 +147,6 @@ impl Running {
     pub(in crate::manager) fn is_behind(&self) -> bool {
         matches!(&*self.core.consensus.standing().borrow(), Standing::Behind(_))
     }
-    /// Gives up what is on its disk, which is behind, and starts as a member that
-    /// has nothing. The leader makes it one again.
-    ///
-    /// # Errors
-    /// [`ReleaseError`]: nothing was given up; or why it did not start anew.
-    pub(in crate::manager) async fn renew(
-        &self,
-        addresses: Vec<String>,
-        grace: Duration,
-    ) -> Result<Result<Started, StartError>, ReleaseError> {
-        let core = &self.core;
-        let renewed = match core.consensus.renew(addresses).await? {
-            Ok(consensus) => consensus,
-            Err(error) => return Ok(Err(error)),
-        };
-        self.shut(grace).await;
-        let (keys, clock) = (core.keys.clone(), core.clock.clone());
-        let core = Core::new(renewed, keys, clock, core.dice, core.node, core.cluster);
-        Ok(Ok(Started {
-            core: Arc::new(core),
-            peers: self.peers.again(),
-            tls: self.tls.clone(),
-            hello: self.hello.clone(),
-            fingerprint: self.fingerprint,
-            generation: self.generation,
-            certificate_ends: self.certificate_ends,
-        }))
-    }
-    /// Whether it leads and may act as the leader; who leads, if it does not.
-    pub(in crate::manager) fn leads(&self) -> Result<(), Problem> {
-        self.is_leader()?;
-        self.sure_of_time()
-    }
-    /// Whether its clock may be believed, as far as is known.
-    pub(in crate::manager) fn sure_of_time(&self) -> Result<(), Problem> {
-        if let Some(off) = self.clock_off_ms() {
-            return Err(problem::clock_off(off));
-        }
-        match self.core.reading() {
-            // Whatever is proposed waits until its clock is compared.
-            Ok(_) | Err(Doubt::Fresh) => Ok(()),
-            Err(doubt) => Err(problem::clock_doubted(doubt)),
-        }
-    }
-    /// Whether it leads; who does, if it does not.
-    pub(in crate::manager) fn is_leader(&self) -> Result<(), Problem> {
-        let seen = self.core.consensus.leadership().borrow().clone();
-        if seen.own {
-            return Ok(());
-        }
-        let other = self.other_leader();
-        Err(problem::not_leader(other.map(|node| (node, self.addresses_of(node)))))
-    }
-    /// How far the majority's clocks are ahead of this manager's, where that is too far.
-    pub(in crate::manager) fn clock_off_ms(&self) -> Option<i64> {
-        let off = self.clock_off_ms.load(Ordering::Relaxed);
-        (off.unsigned_abs() > SHARED_MS).then_some(off)
-    }
-    pub(in crate::manager) fn set_clock_off(&self, off_ms: i64) {
-        self.clock_off_ms.store(off_ms, Ordering::Relaxed);
-    }
     /// It belongs to the cluster no more.
     pub(in crate::manager) fn removed(&self) {
         self.removed.store(true, Ordering::Relaxed);
@@ -349,14 +159,10 @@ impl Running {
     pub(in crate::manager) fn leaves(&self, leaving: bool) {
         self.leaving.store(leaving, Ordering::Relaxed);
     }
-    /// The members of consensus as this manager sees them.
-    pub(in crate::manager) fn members(&self) -> Vec<Member> {
-        self.core.consensus.members()
-    }
     /// Hands leadership over, if this manager leads: to one of a name or
     /// id, or to whichever knows most.
     pub(in crate::manager) async fn step_down(&self, to: &str) -> Result<(), Problem> {
-        self.is_leader()?;
+        self.core.is_leader()?;
         let to = match to {
             "" => None,
             name => Some(
@@ -376,24 +182,7 @@ impl Running {
             return Ok(());
         }
         let waited = self.core.consensus.linearize(READ_WAIT).await;
-        waited.map(|_: Revision| ()).map_err(|error| self.problem(error))
-    }
-    /// What a failed proposal or read becomes.
-    pub(in crate::manager) fn problem(&self, error: impl Into<Unproposed>) -> Problem {
-        problem::of_proposal(error, |node| self.addresses_of(node))
-    }
-    /// Where a manager is.
-    pub(in crate::manager) fn addresses_of(&self, node: NodeId) -> Vec<String> {
-        let listed = |state: &State| state.nodes.get(&node).map(|node| node.addresses.clone());
-        let listed = self.core.consensus.read(listed);
-        // After a start the state lags: the members stand in the log.
-        let member = || self.members().into_iter().find(|member| member.node == node);
-        listed.or_else(|| member().map(|member| member.addresses)).unwrap_or_default()
-    }
-    /// The leader, where that is another manager.
-    pub(in crate::manager) fn other_leader(&self) -> Option<NodeId> {
-        let leader = self.core.consensus.leadership().borrow().leader;
-        leader.filter(|leader| *leader != self.core.node)
+        waited.map(|_: Revision| ()).map_err(|error| self.core.problem(error))
     }
     /// Where the managers are, this one first.
     pub(in crate::manager) fn manager_addresses(&self) -> Vec<String> {
@@ -404,17 +193,14 @@ impl Running {
             all.flat_map(|node| node.addresses.iter().cloned()).collect()
         })
     }
-    /// Proposes an act with the longest deadline there is.
+    /// Proposes an act with the longest deadline there is, where the disk has room for it.
     pub(in crate::manager) async fn propose(
         &self,
         request: RequestId,
         actor: Actor,
         act: Act,
     ) -> Result<(Revision, Outcome), Problem> {
-        self.reserve.admits(&act)?;
-        let applied = self.core.propose(request, actor, act).await;
-        let applied = applied.map_err(|error| self.problem(error))?;
-        Ok((applied.revision, applied.outcome.map_err(Explain::explain)?))
+        self.propose_refusable(request, actor, act).await?.map_err(Explain::explain)
     }
     /// The same for a caller that does something about a refusal.
     pub(in crate::manager) async fn propose_refusable(
@@ -422,14 +208,16 @@ impl Running {
         request: RequestId,
         actor: Actor,
         act: Act,
-    ) -> Result<Result<Outcome, Refusal>, Problem> {
+    ) -> Result<Result<(Revision, Outcome), Refusal>, Problem> {
+        self.reserve.admits(&act)?;
         let applied = self.core.propose(request, actor, act).await;
-        Ok(applied.map_err(|error| self.problem(error))?.outcome)
+        let applied = applied.map_err(|error| self.core.problem(error))?;
+        Ok(applied.outcome.map(|outcome| (applied.revision, outcome)))
     }
     /// Hands leadership over, ends streams, then the listener and the tasks, then
     /// consensus.
     pub(in crate::manager) async fn shut(&self, grace: Duration) {
-        if self.is_leader().is_ok() && self.core.consensus.members().len() > 1 {
+        if self.core.is_leader().is_ok() && self.core.consensus.members().len() > 1 {
             // A peer that takes it does so at once; one that ends too never will.
             let moved = self.core.consensus.hand_over(grace.min(LAST_HAND_OVER), None).await;
             tracing::info!(event = "leadership_handed_over", moved);

@@ -1,27 +1,90 @@
-//! Which services are served where: all of them behind the gate.
+//! The top of a manager: what is served where, and what goes on while it runs.
+//!
+//! Nothing below knows this file: a manager is told when it is opened how it is brought to
+//! serve.
 
 use std::sync::Arc;
 
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tonic::service::Routes;
 
 use crate::manager::admit::Gate;
-use crate::manager::api::ControlService;
-use crate::manager::life::lifecycle::Manager;
-use crate::manager::members::join::MembershipService;
-use crate::manager::running::Running;
+use crate::manager::api::{ControlService, DeliveryService, MembershipService};
+use crate::manager::dispatch::Dispatch;
+use crate::manager::end::{End, Ends};
+use crate::manager::life::lifecycle::{Manager, OpenError, Setup};
+use crate::manager::members::{belonging, recognise, voters};
+use crate::manager::reserve::Reserve;
+use crate::manager::running::{Running, Started};
+use crate::manager::upkeep::{clocks, consensus, disk, facts};
+use skep_client::transport::serve;
+use skep_core::base::{Exit, ManagerPlaces};
+
+impl Manager {
+    /// Opens the data folder, reads the key file's header and takes the port.
+    /// Call it inside the runtime.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(setup: Setup) -> Result<Self, OpenError> {
+        Self::closed(setup, bring_up)
+    }
+}
 
 /// What the control socket serves, in every phase.
 #[must_use]
 pub fn control(manager: &Manager) -> Routes {
-    Gate::socket(manager).before(Routes::new(ControlService::server(manager.clone())))
+    let gate = Gate::socket(&manager.0.setup.local);
+    gate.before(Routes::new(ControlService::server(manager.clone())))
+}
+
+/// What agents call, behind a gate of its own: for a listener that serves nothing else.
+#[must_use]
+pub fn agents(dispatch: &Dispatch) -> Routes {
+    let gate = Gate::port(dispatch);
+    gate.before(Routes::new(DeliveryService::server(dispatch.clone())))
 }
 
 /// What is served over mTLS.
-pub(in crate::manager) fn remote(manager: &Manager, running: &Arc<Running>) -> Routes {
-    let control = ControlService::server(manager.clone());
-    let routes = Routes::new(control)
+fn remote(manager: &Manager, running: &Running) -> Routes {
+    let routes = Routes::new(ControlService::server(manager.clone()))
         .add_service(MembershipService::server(manager.clone()))
-        .add_service(running.dispatch.service())
+        .add_service(DeliveryService::server(running.dispatch.clone()))
         .add_service(running.core.consensus.service());
-    Gate::port(running).before(routes)
+    Gate::port(&running.dispatch).before(routes)
+}
+
+/// Starts delivery, the tasks and the listener.
+fn bring_up(manager: &Manager, started: Started, listener: TcpListener) -> Arc<Running> {
+    let dispatch = Dispatch::start(started.core.clone());
+    let reserve = Reserve::new(manager.0.folder.path());
+    let running = Arc::new(Running::new(started, dispatch, reserve, manager.0.ends.clone()));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(facts::follow(running.clone()));
+    tasks.spawn(voters::keep(running.clone()));
+    tasks.spawn(belonging::watch(running.clone()));
+    tasks.spawn(clocks::keep(running.clone()));
+    tasks.spawn(disk::keep(running.clone()));
+    tasks.spawn(consensus::watch(running.clone()));
+    tasks.spawn(consensus::watch_standing(running.clone()));
+    let routes = remote(manager, &running);
+    tasks.spawn(listen(running.clone(), listener, routes, manager.0.setup.places));
+    running.waits_for(tasks);
+    running
+}
+
+async fn listen(
+    running: Arc<Running>,
+    listener: TcpListener,
+    routes: Routes,
+    places: ManagerPlaces,
+) {
+    let (stop, ends): (_, Ends) = (running.stop.clone(), running.ends.clone());
+    let tls = running.identity.server.clone().recognising(recognise::recognition(&running));
+    let serving = Box::pin(serve(listener, tls, routes, &places, stop.cancelled_owned()));
+    if let Err(error) = serving.await {
+        tracing::error!(event = "listener_failed", why = %error);
+        ends.say(End::Failed(Exit::MachineLimit, format!("the listener failed: {error}")));
+    }
 }

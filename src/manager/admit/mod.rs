@@ -14,12 +14,12 @@ mod body;
 mod budget;
 pub(in crate::manager) mod caller;
 pub(in crate::manager) mod policy;
+mod port;
 mod refusals;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::manager::problem;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, Ipv6Addr};
@@ -39,11 +39,9 @@ use self::body::{Anything, Measured, Reply, Times};
 use self::budget::{Budget, Key, Lane, Ticket};
 use self::refusals::Refusals;
 use self::table::{By, Row};
-use crate::manager::admit::caller::{Admitted, Behalf, source};
+use crate::manager::admit::caller::{Admitted, Behalf, LocalRules, source};
 use crate::manager::admit::policy::Who;
 use crate::manager::dispatch::Dispatch;
-use crate::manager::life::lifecycle::Manager;
-use crate::manager::running::Running;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::{Caller, Problem, caller, local_caller};
 
@@ -62,25 +60,19 @@ struct Inner {
 /// Where calls come in, and so by what it is known who calls.
 enum Asked {
     /// A control socket: the kernel says who it is.
-    Socket(Manager),
+    Socket(LocalRules),
     /// A running manager's port: certificate and state say who it is.
-    Port(Arc<Running>),
-    /// The same for agents' calls alone.
-    Agents(Dispatch),
+    Port(Dispatch),
 }
 
 impl Gate {
     /// Before what a control socket serves.
-    pub(in crate::manager) fn socket(manager: &Manager) -> Self {
-        Self::new(Asked::Socket(manager.clone()))
+    pub(in crate::manager) fn socket(rules: &LocalRules) -> Self {
+        Self::new(Asked::Socket(rules.clone()))
     }
-    /// Before what a manager's port serves.
-    pub(in crate::manager) fn port(running: &Arc<Running>) -> Self {
-        Self::new(Asked::Port(running.clone()))
-    }
-    /// Before what agents call, where nothing else is served.
-    pub(in crate::manager) fn agents(dispatch: &Dispatch) -> Self {
-        Self::new(Asked::Agents(dispatch.clone()))
+    /// Before what a manager's port serves, agents' sessions included.
+    pub(in crate::manager) fn port(dispatch: &Dispatch) -> Self {
+        Self::new(Asked::Port(dispatch.clone()))
     }
     fn new(asked: Asked) -> Self {
         let (budget, refusals) = (Budget::default(), Refusals::default());
@@ -166,14 +158,11 @@ impl Inner {
         let (lane, key) = self.lane(extensions, row);
         let ticket = self.budget.enter(lane, key)?;
         let admitted = match &self.asked {
-            Asked::Socket(manager) => {
-                Admitted::on_socket(&manager.0.setup.local, extensions, row.method)?
-            }
-            Asked::Port(running) => match row.by {
-                By::Certificate => Admitted::raft(extensions, running.core.cluster)?,
-                By::State => on_port(running, extensions, row).await?,
+            Asked::Socket(rules) => Admitted::on_socket(rules, extensions, row.method)?,
+            Asked::Port(dispatch) => match row.by {
+                By::Certificate => Admitted::raft(extensions, dispatch.core().cluster)?,
+                By::State => port::admit(dispatch, extensions, row.method).await?,
             },
-            Asked::Agents(dispatch) => dispatch.admit(extensions).await?,
         };
         parts.extensions.insert(admitted);
         Ok((row, ticket))
@@ -184,8 +173,8 @@ impl Inner {
     fn lane(&self, extensions: &Extensions, row: &Row) -> (Lane, Key) {
         if let Some(user) = local_caller(extensions) {
             let owner = match &self.asked {
-                Asked::Socket(manager) => manager.0.setup.local.is_owner(user.uid()),
-                Asked::Port(_) | Asked::Agents(_) => false,
+                Asked::Socket(rules) => rules.is_owner(user.uid()),
+                Asked::Port(_) => false,
             };
             let lane = if owner { Lane::Owner } else { Lane::Users };
             return (lane, Key::User(user.uid()));
@@ -209,11 +198,7 @@ impl Inner {
     fn is_unlisted(&self, extensions: &Extensions) -> bool {
         match &self.asked {
             Asked::Socket(_) => false,
-            Asked::Port(running) => {
-                let core = &running.core;
-                core.consensus.read(|state| Admitted::unlisted(extensions, core.cluster, state))
-            }
-            Asked::Agents(dispatch) => !dispatch.lists(extensions),
+            Asked::Port(dispatch) => !port::lists(dispatch.core(), extensions),
         }
     }
 
@@ -251,43 +236,6 @@ fn by_certificate(role: CertificateRole) -> Who {
         CertificateRole::Worker(_) => Who::Worker,
         CertificateRole::Operator(_) => Who::Operator(skep_core::domain::OperatorRole::Viewer),
     }
-}
-
-/// Whoever called over mTLS, as the state lists it.
-async fn on_port(
-    running: &Running,
-    extensions: &Extensions,
-    row: &Row,
-) -> Result<Admitted, Status> {
-    let core = &running.core;
-    if let Some(Caller::Expired(peer)) = caller(extensions) {
-        // Only by this manager's clock, which may be wrong, or was when the connection was
-        // made; for a node it is the end.
-        running.sure_of_time()?;
-        core.reading().map_err(problem::clock_doubted)?;
-        if core.clock.now() <= peer.leaf().ends {
-            return Err(problem::connected_in_doubt().into());
-        }
-    }
-    let (admitted, unlisted) = core.consensus.read(|state| {
-        let admitted = Admitted::remote(extensions, core.cluster, state, row.method);
-        (admitted, Admitted::unlisted(extensions, core.cluster, state))
-    });
-    if row.method == crate::manager::admit::policy::Method::Session {
-        // For a node it is the end to be told that it was removed: only whoever leads
-        // says so, and only when it is sure.
-        let agent = matches!(caller(extensions), Some(Caller::Peer(peer))
-            if matches!(peer.leaf().subject.role, CertificateRole::Worker(_)));
-        return match admitted {
-            Err(refused) if !(agent && unlisted) => Err(refused.into()),
-            _ => running.dispatch.admit(extensions).await,
-        };
-    }
-    if unlisted {
-        // A manager that is behind may not know yet somebody who was admitted lately.
-        running.leads()?;
-    }
-    Ok(admitted?)
 }
 
 /// As far as one party controls an address: the first 64 bits of an IPv6 one.

@@ -69,7 +69,7 @@ pub enum Method {
 
 /// Kinds of what can be changed or read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ResourceKind {
     /// A secret, its versions included.
     Secret,
     /// A service, its grants included.
@@ -84,7 +84,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resource<'a> {
     /// Of which kind.
-    pub kind: Kind,
+    pub kind: ResourceKind,
     /// Which one; `None`: any, or one that does not exist.
     pub name: Option<&'a Name>,
 }
@@ -132,10 +132,10 @@ impl Policy {
     #[must_use]
     pub fn allow_on(who: Who, method: Method, on: &Resource<'_>) -> bool {
         let fits = match method {
-            Method::WriteSecrets => on.kind == Kind::Secret,
-            Method::WriteServices => on.kind == Kind::Service,
-            Method::WriteTokens => on.kind == Kind::Token,
-            Method::WriteNodes => on.kind == Kind::Node,
+            Method::WriteSecrets => on.kind == ResourceKind::Secret,
+            Method::WriteServices => on.kind == ResourceKind::Service,
+            Method::WriteTokens => on.kind == ResourceKind::Token,
+            Method::WriteNodes => on.kind == ResourceKind::Node,
             // What is not a change has no one thing that it is about.
             Method::Status
             | Method::Init
@@ -275,10 +275,10 @@ mod tests {
     #[test]
     fn a_change_is_of_the_kind_that_its_method_is_for() {
         let pairs = [
-            (Method::WriteSecrets, Kind::Secret),
-            (Method::WriteServices, Kind::Service),
-            (Method::WriteTokens, Kind::Token),
-            (Method::WriteNodes, Kind::Node),
+            (Method::WriteSecrets, ResourceKind::Secret),
+            (Method::WriteServices, ResourceKind::Service),
+            (Method::WriteTokens, ResourceKind::Token),
+            (Method::WriteNodes, ResourceKind::Node),
         ];
         for (method, kind) in pairs {
             for (_, other) in pairs {

@@ -4,33 +4,34 @@
 
 use std::sync::Arc;
 
-use super::onward::{At, Broken};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Request, Response, Status};
 
-use super::{onward::Onward, opened, reads, status, time, writes};
+use super::{opened, reads, status};
 use crate::manager::admit;
 use crate::manager::admit::caller::{Admitted, LocalUser};
 use crate::manager::admit::policy::Method;
+use crate::manager::changes::{apply, time, tokens};
+use crate::manager::forward::{Broken, Led};
 use crate::manager::life::lifecycle::Manager;
 use crate::manager::life::phase::Needs;
 use crate::manager::members::belonging;
-use crate::manager::peers::PeerClient;
 use crate::manager::running::Running;
-use skep_client::transport::Problem;
+use skep_client::ca::CertificateRole;
 use skep_client::transport::rpc::api::control_server::{Control, ControlServer};
+use skep_client::transport::{Caller, Problem, caller};
 use skep_core::wire::api;
 
 /// Answers operators.
 #[derive(Clone, Debug)]
-pub struct ControlService {
+pub(in crate::manager) struct ControlService {
     manager: Manager,
 }
 
 impl ControlService {
     /// The service, bounded.
     #[must_use]
-    pub fn server(manager: Manager) -> ControlServer<Self> {
+    pub(in crate::manager) fn server(manager: Manager) -> ControlServer<Self> {
         ControlServer::new(Self { manager }).max_decoding_message_size(admit::ACT_BYTES)
     }
     /// A user of the control socket, for what only they may do.
@@ -52,31 +53,19 @@ impl ControlService {
 }
 
 impl ControlService {
-    /// Where a request is answered that needs the leader: here, unless it came over
-    /// the control socket of a manager that knows of another leader.
-    async fn place<T: Sync>(&self, request: &Request<T>, method: Method) -> Result<At, Problem> {
+    /// A request for the leader, in which `broken` says what silence of the leader means.
+    fn led<T>(
+        &self,
+        request: Request<T>,
+        method: Method,
+        broken: Broken,
+    ) -> Result<Led<T>, Problem> {
         let (running, admitted) = self.running(request.extensions(), method)?;
-        if let Some(user) = admitted.local() {
-            running.core.consensus.led_soon().await;
-            if let Some(leader) = running.other_leader() {
-                return Ok(At::There(Onward { running, leader, behalf: user.behalf() }));
-            }
-        }
-        running.core.consensus.led_soon().await;
-        Ok(At::Here(running, admitted))
+        Ok(Led { running, admitted, request, stale: false, broken })
     }
     /// The same for a read, which any manager answers that need not be up to date.
-    async fn place_read<T: Sync>(
-        &self,
-        request: &Request<T>,
-        method: Method,
-        stale: bool,
-    ) -> Result<At, Problem> {
-        if !stale {
-            return self.place(request, method).await;
-        }
-        let (running, admitted) = self.running(request.extensions(), method)?;
-        Ok(At::Here(running, admitted))
+    fn read<T>(&self, request: Request<T>, method: Method, stale: bool) -> Result<Led<T>, Problem> {
+        Ok(Led { stale, ..self.led(request, method, Broken::NothingDone)? })
     }
 }
 
@@ -87,10 +76,10 @@ impl Control for ControlService {
     type WatchDeliveryStream = ReceiverStream<Result<api::DeliveryProgress, Status>>;
 
     async fn status(&self, request: Request<api::StatusRequest>) -> Answer<api::StatusReply> {
-        let shared = &self.manager.0;
+        let life = &self.manager.0;
         // Another manager wants to know of this one alone: nobody asks in circles.
         let ask = !Admitted::of(request.extensions(), Method::Status)?.is_manager();
-        Ok(Response::new(status::status(shared, ask).await))
+        Ok(Response::new(status::status(life, ask).await))
     }
 
     async fn prepare_init(
@@ -131,42 +120,41 @@ impl Control for ControlService {
         request: Request<api::BelongingRequest>,
     ) -> Answer<api::BelongingReply> {
         let (running, _) = self.running(request.extensions(), Method::Raft)?;
-        Ok(Response::new(belonging::answer(&running, request.extensions())?))
+        let Some(Caller::Peer(peer)) = caller(request.extensions()) else {
+            return Err(Problem::not_allowed("the caller is not known").into());
+        };
+        let CertificateRole::Manager(node) = peer.leaf().subject.role else {
+            return Err(Problem::not_allowed("the caller is no manager").into());
+        };
+        Ok(Response::new(belonging::answer(&running, node, peer.leaf())))
     }
 
     async fn step_down(
         &self,
         request: Request<api::StepDownRequest>,
     ) -> Answer<api::StepDownReply> {
-        match self.place(&request, Method::StepDown).await? {
-            At::There(onward) => {
-                let ask = |mut leader: PeerClient, request| async move {
-                    leader.step_down(request).await
-                };
-                onward.ask(request, Broken::Unknown, ask).await
-            }
-            At::Here(running, _) => {
-                running.step_down(&request.into_inner().to).await?;
-                Ok(Response::new(api::StepDownReply {}))
-            }
-        }
+        self.led(request, Method::StepDown, Broken::Unknown)?
+            .answer(
+                |mut leader, request| async move { leader.step_down(request).await },
+                |running, _, request| async move {
+                    running.step_down(&request.to).await.map(|()| api::StepDownReply {})
+                },
+            )
+            .await
     }
 
     async fn reset_time(
         &self,
         request: Request<api::ResetTimeRequest>,
     ) -> Answer<api::ResetTimeReply> {
-        match self.place(&request, Method::ResetTime).await? {
-            At::There(onward) => {
-                let ask = |mut leader: PeerClient, request| async move {
-                    leader.reset_time(request).await
-                };
-                onward.ask(request, Broken::Unknown, ask).await
-            }
-            At::Here(running, admitted) => {
-                Ok(Response::new(time::reset(&running, &admitted, request.into_inner()).await?))
-            }
-        }
+        self.led(request, Method::ResetTime, Broken::Unknown)?
+            .answer(
+                |mut leader, request| async move { leader.reset_time(request).await },
+                |running, admitted, request| async move {
+                    time::reset(&running, &admitted, request).await
+                },
+            )
+            .await
     }
 
     async fn unlock_header(
@@ -194,160 +182,125 @@ impl Control for ControlService {
     }
 
     async fn intake(&self, request: Request<api::IntakeRequest>) -> Answer<api::IntakeReply> {
-        match self.place(&request, Method::Intake).await? {
-            At::There(onward) => {
-                let ask =
-                    |mut leader: PeerClient, request| async move { leader.intake(request).await };
-                onward.ask(request, Broken::NothingDone, ask).await
-            }
-            At::Here(running, _) => Ok(Response::new(writes::intake(&running)?)),
-        }
+        self.led(request, Method::Intake, Broken::NothingDone)?
+            .answer(
+                |mut leader, request| async move { leader.intake(request).await },
+                |running, _, _| async move { reads::intake(&running) },
+            )
+            .await
     }
 
     async fn apply(&self, request: Request<api::ApplyRequest>) -> Answer<api::ApplyReply> {
         // Each change is asked for once it is read.
-        match self.place(&request, Method::Intake).await? {
-            At::There(onward) => onward.apply(request).await,
-            At::Here(running, admitted) => {
-                let request = request.into_inner();
-                Ok(Response::new(writes::apply(&running, &admitted, request).await?))
-            }
-        }
+        self.led(request, Method::Intake, Broken::Unknown)?
+            .answer(
+                |mut leader, request| async move { leader.apply(request).await },
+                |running, admitted, request| async move {
+                    apply::apply(&running, &admitted, request).await
+                },
+            )
+            .await
     }
 
     async fn create_token(
         &self,
         request: Request<api::CreateTokenRequest>,
     ) -> Answer<api::CreateTokenReply> {
-        match self.place(&request, Method::WriteTokens).await? {
-            At::There(onward) => {
-                let ask = |mut leader: PeerClient, request| async move {
-                    leader.create_token(request).await
-                };
-                onward.ask(request, Broken::Unknown, ask).await
-            }
-            At::Here(running, admitted) => {
-                let request = request.into_inner();
-                Ok(Response::new(writes::create_token(&running, &admitted, request).await?))
-            }
-        }
+        self.led(request, Method::WriteTokens, Broken::Unknown)?
+            .answer(
+                |mut leader, request| async move { leader.create_token(request).await },
+                |running, admitted, request| async move {
+                    tokens::create_token(&running, &admitted, request).await
+                },
+            )
+            .await
     }
 
     async fn watch_delivery(
         &self,
         request: Request<api::WatchDeliveryRequest>,
     ) -> Answer<Self::WatchDeliveryStream> {
-        match self.place(&request, Method::Watch).await? {
-            At::There(onward) => {
-                let ask = |mut leader: PeerClient, request| async move {
-                    leader.watch_delivery(request).await
-                };
-                let stream = onward.ask(request, Broken::NothingDone, ask).await?;
-                Ok(onward.hand_on(stream))
-            }
-            At::Here(running, admitted) => {
-                Ok(Response::new(reads::watch(&running, &admitted, &request.into_inner())?))
-            }
-        }
+        self.led(request, Method::Watch, Broken::NothingDone)?
+            .answer_stream(
+                |mut leader, request| async move { leader.watch_delivery(request).await },
+                |running, admitted, request| async move { reads::watch(&running, &admitted, &request) },
+            )
+            .await
     }
 
     async fn list_secrets(
         &self,
         request: Request<api::ListRequest>,
     ) -> Answer<api::ListSecretsReply> {
-        match self.place_read(&request, Method::Read, request.get_ref().stale).await? {
-            At::There(onward) => {
-                let ask = |mut leader: PeerClient, request| async move {
-                    leader.list_secrets(request).await
-                };
-                onward.ask(request, Broken::NothingDone, ask).await
-            }
-            At::Here(running, _) => {
-                Ok(Response::new(reads::secrets(&running, &request.into_inner()).await?))
-            }
-        }
+        let stale = request.get_ref().stale;
+        self.read(request, Method::Read, stale)?
+            .answer(
+                |mut leader, request| async move { leader.list_secrets(request).await },
+                |running, _, request| async move { reads::secrets(&running, &request).await },
+            )
+            .await
     }
 
     async fn list_services(
         &self,
         request: Request<api::ListRequest>,
     ) -> Answer<api::ListServicesReply> {
-        match self.place_read(&request, Method::Read, request.get_ref().stale).await? {
-            At::There(onward) => {
-                let ask = |mut leader: PeerClient, request| async move {
-                    leader.list_services(request).await
-                };
-                onward.ask(request, Broken::NothingDone, ask).await
-            }
-            At::Here(running, _) => {
-                Ok(Response::new(reads::services(&running, &request.into_inner()).await?))
-            }
-        }
+        let stale = request.get_ref().stale;
+        self.read(request, Method::Read, stale)?
+            .answer(
+                |mut leader, request| async move { leader.list_services(request).await },
+                |running, _, request| async move { reads::services(&running, &request).await },
+            )
+            .await
     }
 
     async fn list_nodes(&self, request: Request<api::ListRequest>) -> Answer<api::ListNodesReply> {
-        match self.place_read(&request, Method::Read, request.get_ref().stale).await? {
-            At::There(onward) => {
-                let ask = |mut leader: PeerClient, request| async move {
-                    leader.list_nodes(request).await
-                };
-                onward.ask(request, Broken::NothingDone, ask).await
-            }
-            At::Here(running, _) => {
-                Ok(Response::new(reads::nodes(&running, &request.into_inner()).await?))
-            }
-        }
+        let stale = request.get_ref().stale;
+        self.read(request, Method::Read, stale)?
+            .answer(
+                |mut leader, request| async move { leader.list_nodes(request).await },
+                |running, _, request| async move { reads::nodes(&running, &request).await },
+            )
+            .await
     }
 
     async fn list_tokens(
         &self,
         request: Request<api::ListRequest>,
     ) -> Answer<api::ListTokensReply> {
-        match self.place_read(&request, Method::ReadTokens, request.get_ref().stale).await? {
-            At::There(onward) => {
-                let ask = |mut leader: PeerClient, request| async move {
-                    leader.list_tokens(request).await
-                };
-                onward.ask(request, Broken::NothingDone, ask).await
-            }
-            At::Here(running, _) => {
-                Ok(Response::new(reads::tokens(&running, &request.into_inner()).await?))
-            }
-        }
+        let stale = request.get_ref().stale;
+        self.read(request, Method::ReadTokens, stale)?
+            .answer(
+                |mut leader, request| async move { leader.list_tokens(request).await },
+                |running, _, request| async move { reads::tokens(&running, &request).await },
+            )
+            .await
     }
 
     async fn list_holders(
         &self,
         request: Request<api::ListHoldersRequest>,
     ) -> Answer<api::ListHoldersReply> {
-        match self.place_read(&request, Method::Read, request.get_ref().stale).await? {
-            At::There(onward) => {
-                let ask = |mut leader: PeerClient, request| async move {
-                    leader.list_holders(request).await
-                };
-                onward.ask(request, Broken::NothingDone, ask).await
-            }
-            At::Here(running, _) => {
-                Ok(Response::new(reads::holders(&running, &request.into_inner()).await?))
-            }
-        }
+        let stale = request.get_ref().stale;
+        self.read(request, Method::Read, stale)?
+            .answer(
+                |mut leader, request| async move { leader.list_holders(request).await },
+                |running, _, request| async move { reads::holders(&running, &request).await },
+            )
+            .await
     }
 
     async fn list_reads(
         &self,
         request: Request<api::ListReadsRequest>,
     ) -> Answer<api::ListReadsReply> {
-        match self.place_read(&request, Method::Read, request.get_ref().stale).await? {
-            At::There(onward) => {
-                let ask = |mut leader: PeerClient, request| async move {
-                    leader.list_reads(request).await
-                };
-                onward.ask(request, Broken::NothingDone, ask).await
-            }
-            At::Here(running, _) => {
-                Ok(Response::new(opened::reads(&running, &request.into_inner()).await?))
-            }
-        }
+        let stale = request.get_ref().stale;
+        self.read(request, Method::Read, stale)?
+            .answer(
+                |mut leader, request| async move { leader.list_reads(request).await },
+                |running, _, request| async move { opened::reads(&running, &request).await },
+            )
+            .await
     }
 
     async fn recipients(

@@ -1,18 +1,17 @@
-//! What a manager serves to operators, on its control socket and on its port.
+//! What a manager serves: to operators on its control socket and its port, to machines that
+//! join, and to agents.
 //!
-//! It deliberately decides nothing: admission, phase and the acts themselves are rooms of
-//! their own.
+//! It deliberately decides nothing: who may call, who answers and what is done stand in rooms
+//! of their own (`admit`, `forward`, `changes`, `members`, `dispatch`, `life`).
 
 mod control;
-mod onward;
+mod delivery;
+mod membership;
 mod opened;
 mod reads;
 mod status;
-mod time;
 mod warnings;
-mod writes;
 
-pub use control::ControlService;
-pub(in crate::manager) use onward::Onward;
-pub(in crate::manager) use status::reachable;
-pub(in crate::manager) use writes::{apply, removal_of};
+pub(in crate::manager) use control::ControlService;
+pub(in crate::manager) use delivery::DeliveryService;
+pub(in crate::manager) use membership::MembershipService;

@@ -10,10 +10,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::status::manager_status;
-use crate::manager::Seen;
 use crate::manager::admit::caller::Admitted;
+use crate::manager::dispatch::Seen;
 use crate::manager::members::join::recipient_views;
+use crate::manager::members::standing::ManagerStanding;
 use crate::manager::running::Running;
 use skep_client::transport::Problem;
 use skep_core::base::{BadId, NodeId, Revision, ServiceId, limits};
@@ -173,7 +173,8 @@ pub(super) async fn nodes(
         runs.push(seen.running.iter().take(most).copied().collect::<Vec<_>>());
         if view.role == "manager" {
             let member = members.iter().find(|member| member.node == id);
-            manager_status(member, leader).clone_into(&mut view.manager_status);
+            let standing = member.map(|member| ManagerStanding::of(member, leader));
+            view.manager_status = standing.map(|one| one.to_string()).unwrap_or_default();
             let ago = member.and_then(|member| member.last_contact_ms);
             view.last_seen = ago.map_or(0, |ago| now.saturating_sub(ago));
             if id == running.core.node {
@@ -182,7 +183,7 @@ pub(super) async fn nodes(
             } else if let Some(heard) = running.peers.said(id) {
                 view.version = heard.version;
             }
-            if view.manager_status == "unreachable" {
+            if standing == Some(ManagerStanding::Unreachable) {
                 "down".clone_into(&mut view.state);
             }
         } else {
@@ -280,13 +281,26 @@ pub(super) fn recipients(running: &Running) -> Result<api::RecipientsReply, Prob
     })
 }
 
+/// The key to which clients seal.
+pub(super) fn intake(running: &Running) -> Result<api::IntakeReply, Problem> {
+    running.core.leads()?;
+    let cluster = running.core.consensus.read(|state| state.cluster.clone());
+    let cluster = cluster.ok_or(Refusal::NotInitialised).map_err(Explain::explain)?;
+    Ok(api::IntakeReply {
+        cluster_id: cluster.id.as_bytes().to_vec(),
+        number: cluster.cluster_key.number,
+        intake: cluster.cluster_key.intake.to_vec(),
+        fingerprint: cluster.fingerprint().0.to_vec(),
+    })
+}
+
 /// Follows a delivery until it is done, the caller is gone or the manager stops.
 pub(super) fn watch(
     running: &Arc<Running>,
     admitted: &Admitted,
     request: &api::WatchDeliveryRequest,
 ) -> Result<ReceiverStream<Result<api::DeliveryProgress, Status>>, Problem> {
-    running.leads()?;
+    running.core.leads()?;
     if request.services.len() > WATCHED || request.nodes.len() > limits::NODES {
         return Err(Problem::bad_input("more services or nodes than a cluster has"));
     }

@@ -2,12 +2,11 @@
 //! read; docs/operate/warnings.md says of each what to do.
 
 use crate::consensus::{Behind, Standing};
-use crate::manager::life::lifecycle::Shared;
-use crate::manager::life::phase::Word;
-use crate::manager::life::unlock::unfinished;
+use crate::manager::life::lifecycle::Lifecycle;
 use crate::manager::problem::{self, span};
 use crate::manager::running::Running;
 use crate::manager::steady::Doubt;
+use crate::manager::word::Word;
 use skep_core::base::{Stamp, limits};
 use skep_core::domain::State;
 use skep_core::wire::api;
@@ -70,7 +69,7 @@ fn quorum(word: Word, reply: &mut api::StatusReply) {
 }
 
 fn clock(running: &Running, reply: &mut api::StatusReply) {
-    if let Some(off) = running.clock_off_ms() {
+    if let Some(off) = running.core.clock_off_ms() {
         let problem = problem::clock_off(off);
         return warn(reply, "clock-off", &problem.text, &problem.hint);
     }
@@ -176,14 +175,14 @@ pub(super) fn of_size(state: &State, reply: &mut api::StatusReply) {
 }
 
 /// What the data folder says, in every phase.
-pub(super) fn of_disk(shared: &Shared, reply: &mut api::StatusReply) {
+pub(super) fn of_disk(life: &Lifecycle, reply: &mut api::StatusReply) {
     let told = reply.warnings.iter().any(|warning| warning.code == "disk-full");
     if reply.disk_free_bytes < DISK_LOW_BYTES && !told {
         let text = format!("{} MiB are free on the manager's disk", reply.disk_free_bytes >> 20);
         warn(reply, "disk-low", text, "make room: the first failed write ends the manager");
     }
-    if shared.folder.init_unfinished() {
-        let problem = unfinished(&shared.folder);
+    if life.folder.init_unfinished() {
+        let problem = problem::init_unfinished(life.folder.path());
         warn(reply, "init-unfinished", &problem.text, &problem.hint);
     }
 }

@@ -8,10 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Shared;
+use super::Hub;
 use super::session::exposed_of;
 use super::table::Live;
-use crate::manager::core::Unproposed;
+use crate::manager::unproposed::Unproposed;
 use skep_core::base::{BootTime, NodeId, RequestId, ServiceId};
 use skep_core::domain::{Act, Actor, Applied, Confirmation, Refusal};
 
@@ -23,31 +23,31 @@ const PAUSE: Duration = Duration::from_millis(500);
 const REFUSED_MS: u64 = 1_000;
 
 /// Proposes what sessions ask for, as long as consensus runs.
-pub(super) async fn run(shared: Arc<Shared>) {
-    let mut leadership = shared.core.consensus.leadership();
+pub(super) async fn run(hub: Arc<Hub>) {
+    let mut leadership = hub.core.consensus.leadership();
     loop {
         tokio::select! {
-            () = shared.table.proposals.notified() => {}
+            () = hub.table.proposals.notified() => {}
             changed = leadership.changed() => if changed.is_err() { return },
         }
-        let lives = shared.table.proposing();
-        let exposed = expose(&shared, &lives).await;
-        let confirmed = confirm(&shared, &lives).await;
+        let lives = hub.table.proposing();
+        let exposed = expose(&hub, &lives).await;
+        let confirmed = confirm(&hub, &lives).await;
         if exposed.is_err() || confirmed.is_err() {
             tokio::time::sleep(PAUSE).await;
             for live in &lives {
-                shared.table.propose(live.node);
+                hub.table.propose(live.node);
             }
         }
     }
 }
 
 /// Proposes, by the leader itself.
-async fn propose(shared: &Shared, act: Act) -> Result<Applied, Unproposed> {
-    shared.propose(Actor::Leader(shared.core.node), act).await
+async fn propose(hub: &Hub, act: Act) -> Result<Applied, Unproposed> {
+    hub.propose(Actor::Leader(hub.core.node), act).await
 }
 
-impl Shared {
+impl Hub {
     /// Proposes a command of this manager's making.
     pub(super) async fn propose(&self, actor: Actor, act: Act) -> Result<Applied, Unproposed> {
         let request = RequestId::draw((self.core.dice)().as_mut());
@@ -60,49 +60,49 @@ impl Shared {
 }
 
 /// Records the pairs that wait for it; their sessions look again.
-async fn expose(shared: &Shared, lives: &[Arc<Live>]) -> Result<(), Unproposed> {
+async fn expose(hub: &Hub, lives: &[Arc<Live>]) -> Result<(), Unproposed> {
     let asking = |live: &Arc<Live>| -> Vec<_> {
         live.ledger.lock().asking().map(|service| (live.node, service)).collect()
     };
     let pairs: Vec<(NodeId, ServiceId)> = lives.iter().flat_map(asking).collect();
     let mut result = Ok(());
     for some in pairs.chunks(PAIRS) {
-        match propose(shared, Act::Expose(some.to_vec())).await {
-            Ok(Applied { outcome: Ok(_), .. }) => answered(shared, some, None),
+        match propose(hub, Act::Expose(some.to_vec())).await {
+            Ok(Applied { outcome: Ok(_), .. }) => answered(hub, some, None),
             // One pair that can't be (its node has just gone) must not stop the others.
             Ok(Applied { outcome: Err(_), .. }) if some.len() > 1 => {
                 for pair in some {
-                    if let Err(error) = expose_one(shared, *pair).await {
+                    if let Err(error) = expose_one(hub, *pair).await {
                         result = Err(error);
                     }
                 }
             }
-            Ok(Applied { outcome: Err(refusal), .. }) => refused(shared, some, &refusal),
+            Ok(Applied { outcome: Err(refusal), .. }) => refused(hub, some, &refusal),
             Err(error) => result = Err(error),
         }
     }
     result
 }
 
-async fn expose_one(shared: &Shared, pair: (NodeId, ServiceId)) -> Result<(), Unproposed> {
-    match propose(shared, Act::Expose(vec![pair])).await?.outcome {
-        Ok(_) => answered(shared, &[pair], None),
-        Err(refusal) => refused(shared, &[pair], &refusal),
+async fn expose_one(hub: &Hub, pair: (NodeId, ServiceId)) -> Result<(), Unproposed> {
+    match propose(hub, Act::Expose(vec![pair])).await?.outcome {
+        Ok(_) => answered(hub, &[pair], None),
+        Err(refusal) => refused(hub, &[pair], &refusal),
     }
     Ok(())
 }
 
-fn refused(shared: &Shared, pairs: &[(NodeId, ServiceId)], refusal: &Refusal) {
+fn refused(hub: &Hub, pairs: &[(NodeId, ServiceId)], refusal: &Refusal) {
     tracing::warn!(event = "expose_refused", %refusal, pairs = pairs.len());
-    answered(shared, pairs, Some(shared.soon()));
+    answered(hub, pairs, Some(hub.soon()));
 }
 
-fn answered(shared: &Shared, pairs: &[(NodeId, ServiceId)], again: Option<BootTime>) {
+fn answered(hub: &Hub, pairs: &[(NodeId, ServiceId)], again: Option<BootTime>) {
     if again.is_none() {
-        shared.table.settle(pairs.iter().copied());
+        hub.table.settle(pairs.iter().copied());
     }
     for (node, service) in pairs {
-        if let Some(live) = shared.table.live(*node) {
+        if let Some(live) = hub.table.live(*node) {
             live.ledger.lock().answered(*service, again);
             live.wake.notify_one();
         }
@@ -110,18 +110,18 @@ fn answered(shared: &Shared, pairs: &[(NodeId, ServiceId)], again: Option<BootTi
 }
 
 /// Records what nodes have confirmed.
-async fn confirm(shared: &Shared, lives: &[Arc<Live>]) -> Result<(), Unproposed> {
-    let confirmations: Vec<_> = lives.iter().flat_map(|live| shared.confirmations(live)).collect();
+async fn confirm(hub: &Hub, lives: &[Arc<Live>]) -> Result<(), Unproposed> {
+    let confirmations: Vec<_> = lives.iter().flat_map(|live| hub.confirmations(live)).collect();
     let mut result = Ok(());
     for some in confirmations.chunks(PAIRS) {
-        match propose(shared, Act::Confirm(some.to_vec())).await {
+        match propose(hub, Act::Confirm(some.to_vec())).await {
             Ok(applied) => {
                 if let Err(refusal) = applied.outcome {
                     tracing::warn!(event = "confirm_refused", %refusal, pairs = some.len());
                 }
                 // Applied or refused: it can't come later any more.
-                shared.table.settle(some.iter().map(|one| (one.node, one.service)));
-                for live in some.iter().filter_map(|one| shared.table.live(one.node)) {
+                hub.table.settle(some.iter().map(|one| (one.node, one.service)));
+                for live in some.iter().filter_map(|one| hub.table.live(one.node)) {
                     live.wake.notify_one();
                 }
             }
@@ -132,7 +132,7 @@ async fn confirm(shared: &Shared, lives: &[Arc<Live>]) -> Result<(), Unproposed>
     result
 }
 
-impl Shared {
+impl Hub {
     /// What a session's node has confirmed and the state does not know. From here
     /// on its next push of a pair that is to end waits for the answer.
     fn confirmations(&self, live: &Live) -> Vec<Confirmation> {

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::step::{Delta, Gate, Has, Known, Step, step};
+use super::known::{Has, Known};
+use super::step::{Delta, Gate, Step, step};
 use super::wanted::{Due, Wanted};
 use skep_core::base::{BootTime, NodeId, Revision, ServiceId};
 use skep_core::domain::{Confirmation, Exposure};

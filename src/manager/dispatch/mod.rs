@@ -5,12 +5,15 @@
 //! (`ledger`), so what is the next push (`step`). Facts say where to ask; one
 //! that was lost makes every session ask. What has been sent, or taken away, is
 //! recorded by the cluster itself (`confirm`): before the first byte, and after
-//! the last. It deliberately opens no value, and keeps nothing on disk.
+//! the last. It deliberately opens no value, keeps nothing on disk, and
+//! admits nobody: whoever calls was let in by `admit`.
 
+mod acts;
 mod confirm;
+mod ending;
 mod frames;
+mod known;
 mod ledger;
-mod service;
 mod session;
 mod step;
 mod table;
@@ -29,16 +32,12 @@ use std::sync::Arc;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
-use tonic::{Extensions, Status};
 
-pub use self::service::DeliveryService;
+pub(in crate::manager) use self::session::Agent;
 use self::table::{Cut, Table};
 pub use self::watchers::TooMany;
 use crate::consensus::Leadership;
-use crate::manager::Core;
-use crate::manager::admit::caller::Admitted;
-use crate::manager::admit::{AGENT_BYTES, Gate};
-use skep_client::transport::rpc::api::delivery_server::DeliveryServer;
+use crate::manager::core::Core;
 use skep_core::base::{NodeId, Revision, ServiceId, Stamp};
 use skep_core::domain::{Actor, Fact, nodes_touched};
 use skep_core::wire::api;
@@ -47,13 +46,11 @@ use skep_core::wire::api;
 const REPORTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 /// Reports that it may hand in at once: all that it keeps when no manager is there.
 const BACKLOG: NonZeroU32 = NonZeroU32::MIN.saturating_add(79);
-/// Bytes of one message to an agent.
-const LEADER_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// Runs while this manager is unlocked; sends only while it leads.
 #[derive(Clone, Debug)]
 pub struct Dispatch {
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
 }
 
 /// What the leader knows of a node by its session.
@@ -82,7 +79,7 @@ pub struct Seen {
 
 /// What all parts of the delivery share.
 #[derive(Debug)]
-struct Shared {
+struct Hub {
     core: Arc<Core>,
     table: Table,
     watchers: Arc<watchers::Watchers>,
@@ -96,23 +93,23 @@ impl Dispatch {
     #[must_use]
     pub fn start(core: Arc<Core>) -> Self {
         let reports = RateLimiter::keyed(Quota::per_second(REPORTS).allow_burst(BACKLOG));
-        let shared =
-            Arc::new(Shared { core, table: Table::default(), watchers: Arc::default(), reports });
-        tokio::spawn(follow(Arc::clone(&shared)));
-        tokio::spawn(confirm::run(Arc::clone(&shared)));
-        Self { shared }
+        let hub =
+            Arc::new(Hub { core, table: Table::default(), watchers: Arc::default(), reports });
+        tokio::spawn(follow(Arc::clone(&hub)));
+        tokio::spawn(confirm::run(Arc::clone(&hub)));
+        Self { hub }
     }
 
     /// What is known of a node.
     #[must_use]
     pub fn seen(&self, node: NodeId) -> Seen {
-        self.shared.table.seen(node)
+        self.hub.table.seen(node)
     }
 
     /// Why a pair is still pending, for status and holders.
     #[must_use]
     pub fn why_pending(&self, node: NodeId, service: ServiceId) -> String {
-        watch::why_pending(&self.shared, node, service)
+        watch::why_pending(&self.hub, node, service)
     }
 
     /// Progress of everything due at `revision` of these services and nodes: a
@@ -129,12 +126,12 @@ impl Dispatch {
         nodes: BTreeSet<NodeId>,
     ) -> Result<mpsc::Receiver<api::DeliveryProgress>, TooMany> {
         let asked = watch::Asked { revision, services, nodes };
-        let pairs = self.shared.core.consensus.read(|state| watch::pairs(state, &asked));
-        let place = self.shared.watchers.enter(actor, pairs)?;
+        let pairs = self.hub.core.consensus.read(|state| watch::pairs(state, &asked));
+        let place = self.hub.watchers.enter(actor, pairs)?;
         let (progress, receiver) = mpsc::channel(1);
-        let shared = Arc::clone(&self.shared);
+        let hub = Arc::clone(&self.hub);
         tokio::spawn(async move {
-            watch::run(shared, asked, progress).await;
+            watch::run(hub, asked, progress).await;
             drop(place);
         });
         Ok(receiver)
@@ -142,62 +139,44 @@ impl Dispatch {
 
     /// Cuts a node's session at once (it was removed).
     pub fn cut(&self, node: NodeId) {
-        if let Some(live) = self.shared.table.live(node) {
+        if let Some(live) = self.hub.table.live(node) {
             live.cut(Cut::Removed);
         }
     }
 
-    /// Admits an agent's call, where this manager leads and the state lists it.
-    pub(in crate::manager) async fn admit(
-        &self,
-        extensions: &Extensions,
-    ) -> Result<Admitted, Status> {
-        self.shared.admit(extensions).await
+    /// What this manager has at hand.
+    pub(in crate::manager) fn core(&self) -> &Arc<Core> {
+        &self.hub.core
     }
 
-    /// Whether the state lists whoever called over mTLS.
-    pub(in crate::manager) fn lists(&self, extensions: &Extensions) -> bool {
-        self.shared.lists(extensions)
-    }
-
-    /// What agents call, behind a gate of its own: for a listener that serves nothing else.
-    #[must_use]
-    pub fn routes(&self) -> tonic::service::Routes {
-        Gate::agents(self).before(tonic::service::Routes::new(self.service()))
-    }
-
-    /// The `skep.api.v1.Delivery` service: a node's session, what was opened on it, and its
-    /// leaving. It serves only what a gate admitted.
-    #[must_use]
-    pub(in crate::manager) fn service(&self) -> DeliveryServer<DeliveryService> {
-        DeliveryServer::new(DeliveryService::new(Arc::clone(&self.shared)))
-            .max_decoding_message_size(AGENT_BYTES)
-            .max_encoding_message_size(LEADER_MESSAGE_BYTES)
+    /// Whether this manager leads with a majority in touch, and so takes sessions.
+    pub(in crate::manager) fn leads(&self) -> bool {
+        self.hub.table.leading()
     }
 }
 
 /// Follows leadership and facts until consensus has stopped.
-async fn follow(shared: Arc<Shared>) {
-    let mut facts = shared.core.consensus.facts();
-    let mut leadership = shared.core.consensus.leadership();
+async fn follow(hub: Arc<Hub>) {
+    let mut facts = hub.core.consensus.facts();
+    let mut leadership = hub.core.consensus.leadership();
     loop {
         // Without a majority in touch another may lead by now: agents look elsewhere.
         let leads = |now: &Leadership| now.own && now.quorum;
         let leading = leads(&leadership.borrow_and_update());
-        shared.table.lead(leading);
+        hub.table.lead(leading);
         tokio::select! {
             changed = leadership.changed() => if changed.is_err() { break },
             fact = facts.recv() => match fact {
-                Ok((revision, facts)) => shared.look_at(revision, &facts),
-                Err(RecvError::Lagged(_)) => shared.look_everywhere(),
+                Ok((revision, facts)) => hub.look_at(revision, &facts),
+                Err(RecvError::Lagged(_)) => hub.look_everywhere(),
                 Err(RecvError::Closed) => break,
             },
         }
     }
-    shared.table.lead(false);
+    hub.table.lead(false);
 }
 
-impl Shared {
+impl Hub {
     /// Wakes the sessions that these facts may concern.
     fn look_at(&self, revision: Revision, facts: &[Fact]) {
         if !self.table.leading() {
@@ -237,15 +216,6 @@ impl Shared {
             live.wake.notify_one();
         }
         self.table.tick();
-    }
-
-    /// Where the leader is, as far as this manager knows.
-    fn leader(&self) -> Option<(NodeId, Vec<String>)> {
-        let leader = self.core.consensus.leadership().borrow().leader?;
-        let addresses = self.core.consensus.read(|state| {
-            state.nodes.get(&leader).map(|node| node.addresses.clone()).unwrap_or_default()
-        });
-        Some((leader, addresses))
     }
 }
 

@@ -8,17 +8,17 @@ use futures_util::{Stream, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
-use super::Shared;
+use super::Hub;
+use super::ending::Ending;
 use super::frames::{NoValue, frames, message};
+use super::known::Has;
 use super::ledger::{Ledger, Look, Misbehaved, Recorded, Refused};
-use super::service::Ending;
-use super::step::Has;
 use super::table::{Full, Live};
 use super::{Seen, pairs_of};
 use crate::consensus::Leadership;
-use crate::manager::NoKey;
+use crate::manager::keys::NoKey;
 use skep_core::base::{BootTime, Dice, NodeId, SecretId, ServiceId, VersionId, limits};
-use skep_core::domain::{Exposure, State, Version};
+use skep_core::domain::{Exposure, NodeRole, State, Version};
 use skep_core::seal::{SessionHalf, SessionKey, ValueContext};
 use skep_core::wire::api;
 
@@ -39,7 +39,7 @@ pub(super) type Out = mpsc::Sender<Result<api::FromLeader, Status>>;
 
 /// A node whose certificate was checked against the state.
 #[derive(Clone, Debug)]
-pub(super) struct Agent {
+pub(in crate::manager) struct Agent {
     /// Which.
     pub node: NodeId,
     /// BLAKE3 of its public key.
@@ -49,22 +49,22 @@ pub(super) struct Agent {
 }
 
 /// Runs a session to its end, and says why it ended.
-pub(super) async fn run<S>(shared: Arc<Shared>, agent: Agent, incoming: S, out: Out)
+pub(super) async fn run<S>(hub: Arc<Hub>, agent: Agent, incoming: S, out: Out)
 where
     S: Stream<Item = Result<api::FromAgent, Status>> + Unpin + Send,
 {
-    let end = session(&shared, &agent, incoming, &out).await;
+    let end = session(&hub, &agent, incoming, &out).await;
     tracing::info!(event = "session_ended", node = %agent.node, %end);
     if end == Ending::Left {
         return;
     }
-    let status = shared.status(&end);
+    let status = hub.status(&end);
     if tokio::time::timeout(LAST_WORD, out.send(Err(status))).await.is_err() {
         tracing::debug!(event = "session_cut_unheard", node = %agent.node);
     }
 }
 
-async fn session<S>(shared: &Shared, agent: &Agent, mut incoming: S, out: &Out) -> Ending
+async fn session<S>(hub: &Hub, agent: &Agent, mut incoming: S, out: &Out) -> Ending
 where
     S: Stream<Item = Result<api::FromAgent, Status>> + Unpin + Send,
 {
@@ -74,7 +74,7 @@ where
         Ok(Some(Err(_)) | None) => return Ending::Left,
         Err(_) => return Ending::Misbehaved("said no hello in 5 seconds"),
     };
-    let (live, key, welcome) = match enter(shared, agent, hello) {
+    let (live, key, welcome) = match enter(hub, agent, hello) {
         Ok(entered) => entered,
         Err(end) => return end,
     };
@@ -84,20 +84,20 @@ where
         biased;
         cut = live.ends() => Ending::from(cut),
         () = out.closed() => Ending::Left,
-        end = read(shared, &live, incoming) => end,
-        end = write(shared, &live, agent, &key, welcome, out) => end,
+        end = read(hub, &live, incoming) => end,
+        end = write(hub, &live, agent, &key, welcome, out) => end,
     };
-    shared.table.leave(&live, shared.core.clock.now());
+    hub.table.leave(&live, hub.core.clock.now());
     end
 }
 
 /// Agrees on a key and takes the session in.
 fn enter(
-    shared: &Shared,
+    hub: &Hub,
     agent: &Agent,
     hello: api::Hello,
 ) -> Result<(Arc<Live>, SessionKey, api::Welcome), Ending> {
-    let core = &shared.core;
+    let core = &hub.core;
     let public = <[u8; 32]>::try_from(hello.session_public.as_slice())
         .ok()
         .ok_or(Ending::Misbehaved("sent a malformed session key"))?;
@@ -140,7 +140,7 @@ fn enter(
         running,
         rival: None,
     };
-    let live = shared.table.enter(agent.node, hello.boot_id, ledger, seen, now);
+    let live = hub.table.enter(agent.node, hello.boot_id, ledger, seen, now);
     let live = live.map_err(|full| match full {
         Full::NotLeading => Ending::Deposed,
         Full::Taken => Ending::Taken,
@@ -149,27 +149,27 @@ fn enter(
 }
 
 /// Takes what the agent says.
-async fn read<S>(shared: &Shared, live: &Live, mut incoming: S) -> Ending
+async fn read<S>(hub: &Hub, live: &Live, mut incoming: S) -> Ending
 where
     S: Stream<Item = Result<api::FromAgent, Status>> + Unpin,
 {
     loop {
         let Some(Ok(said)) = incoming.next().await else { return Ending::Left };
-        if let Err(end) = take(shared, live, said) {
+        if let Err(end) = take(hub, live, said) {
             return end;
         }
     }
 }
 
-fn take(shared: &Shared, live: &Live, said: api::FromAgent) -> Result<(), Ending> {
-    let now = shared.core.clock.now();
+fn take(hub: &Hub, live: &Live, said: api::FromAgent) -> Result<(), Ending> {
+    let now = hub.core.clock.now();
     match said.of {
         Some(api::from_agent::Of::Hello(_)) => {
             return Err(Ending::Misbehaved("said hello twice"));
         }
         Some(api::from_agent::Of::Running(running)) => {
             let running = services(&running.services)?;
-            shared.table.heard(live, Some(&running), now);
+            hub.table.heard(live, Some(&running), now);
             live.ledger.lock().runs(running);
         }
         Some(api::from_agent::Of::Ack(ack)) => {
@@ -178,9 +178,9 @@ fn take(shared: &Shared, live: &Live, said: api::FromAgent) -> Result<(), Ending
                 let (node, service, last) = (live.node, one.service, one.last);
                 tracing::warn!(event = "delivery_failed", %node, %service, last, why = one.why);
             }
-            shared.table.heard(live, None, now);
-            live.ledger.lock().acknowledged(ack.push, failed, shared.core.clock.boot())?;
-            shared.table.tick();
+            hub.table.heard(live, None, now);
+            live.ledger.lock().acknowledged(ack.push, failed, hub.core.clock.boot())?;
+            hub.table.tick();
         }
         // A newer agent's word, which this manager does not know.
         None => {}
@@ -191,23 +191,23 @@ fn take(shared: &Shared, live: &Live, said: api::FromAgent) -> Result<(), Ending
 
 /// Looks, sends what there is to send, and waits for a reason to look again.
 async fn write(
-    shared: &Shared,
+    hub: &Hub,
     live: &Live,
     agent: &Agent,
     key: &SessionKey,
     welcome: api::FromLeader,
     out: &Out,
 ) -> Ending {
-    let mut leadership = shared.core.consensus.leadership();
+    let mut leadership = hub.core.consensus.leadership();
     if out.send(Ok(welcome)).await.is_err() {
         return Ending::Left;
     }
-    let mut dice = (shared.core.dice)();
+    let mut dice = (hub.core.dice)();
     loop {
-        let Some(look) = shared.look(live, agent.key) else { return Ending::Removed };
+        let Some(look) = hub.look(live, agent.key) else { return Ending::Removed };
         if let Some((number, delta)) = look.push {
             let seal = |secret: SecretId, version: &Version| {
-                seal_key(shared, dice.as_mut(), key, secret, version)
+                seal_key(hub, dice.as_mut(), key, secret, version)
             };
             let (messages, refused) = frames(number, &delta, seal);
             for one in refused {
@@ -226,7 +226,7 @@ async fn write(
         }
         tokio::select! {
             () = live.wake.notified() => {}
-            () = until(shared, look.again) => {}
+            () = until(hub, look.again) => {}
         }
     }
 }
@@ -239,10 +239,10 @@ async fn leads(leadership: &mut watch::Receiver<Leadership>) -> bool {
     }
 }
 
-async fn until(shared: &Shared, again: Option<BootTime>) {
+async fn until(hub: &Hub, again: Option<BootTime>) {
     match again {
         Some(again) => {
-            let wait = again.0.saturating_sub(shared.core.clock.boot().0);
+            let wait = again.0.saturating_sub(hub.core.clock.boot().0);
             tokio::time::sleep(Duration::from_millis(wait.max(1))).await;
         }
         None => std::future::pending().await,
@@ -251,18 +251,18 @@ async fn until(shared: &Shared, again: Option<BootTime>) {
 
 /// A version's data key, out of the state's wrapping and into the session's.
 fn seal_key(
-    shared: &Shared,
+    hub: &Hub,
     dice: &mut dyn Dice,
     key: &SessionKey,
     secret: SecretId,
     version: &Version,
 ) -> Result<Vec<u8>, NoValue> {
-    let cluster = shared.core.cluster;
+    let cluster = hub.core.cluster;
     let context = ValueContext { cluster, secret, version: version.id, size: version.size };
     let why = |error: &dyn std::fmt::Display| {
         format!("the leader can't open the key of a version of secret {secret}: {error}")
     };
-    let opened = shared.core.keys.open_data_key(&version.data_key, &context);
+    let opened = hub.core.keys.open_data_key(&version.data_key, &context);
     let data_key = opened.map_err(|error| NoValue {
         why: why(&error),
         // A key that is not open yet will be, when this manager has caught up.
@@ -271,7 +271,7 @@ fn seal_key(
     key.seal(dice, &data_key, &context).map_err(|error| NoValue { why: why(&error), last: true })
 }
 
-impl Shared {
+impl Hub {
     /// One look at a session: what is due, what it has, what to do. `None`: the
     /// state does not list the node (with this key) any more.
     fn look(&self, live: &Live, key: [u8; 32]) -> Option<Look> {
@@ -281,7 +281,7 @@ impl Shared {
         // Before the state is read: what is settled after this is in the state.
         let unsure = self.table.unsure(node);
         let (wanted, exposed) = self.core.consensus.read(|state| {
-            super::service::listed(state, node, key).then(|| {
+            listed(state, node, key).then(|| {
                 let wanted = super::wanted::wanted(state, node, ledger.running(), ledger.known());
                 (wanted, exposed_of(state, node))
             })
@@ -295,6 +295,11 @@ impl Shared {
         self.table.tick();
         Some(look)
     }
+}
+
+/// Whether the state lists this worker with this key.
+fn listed(state: &State, node: NodeId, key: [u8; 32]) -> bool {
+    state.nodes.get(&node).is_some_and(|node| node.role == NodeRole::Worker && node.key == key)
 }
 
 /// What the state records of a node's pairs.

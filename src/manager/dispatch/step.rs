@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::known::Known;
 use super::wanted::{Due, Wanted};
-use skep_core::base::{Revision, SecretId, ServiceId, VersionId};
+use skep_core::base::{Revision, SecretId, ServiceId};
 use skep_core::domain::Version;
 use skep_core::wire::api;
 
@@ -16,24 +17,6 @@ const PUSH_VALUE_BYTES: u64 = 8 * 1024 * 1024;
 const PUSH_SET_BYTES: usize = 512 * 1024;
 /// Bytes of a set or file beside its name or target, encoded, rounded up.
 const FIXED_BYTES: usize = 96;
-
-/// What an agent is known to have of one service.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Has {
-    /// Of the set in place; `None`: a set that is not whole, or not known.
-    pub digest: Option<[u8; 32]>,
-    /// Versions that it can still serve.
-    pub versions: BTreeSet<VersionId>,
-}
-
-/// What an agent is known to have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known {
-    /// By service; a service that is not in it left nothing behind.
-    pub sets: BTreeMap<ServiceId, Has>,
-    /// The list of placed services that it was sent; `None`: none in this session.
-    pub placed: Option<Arc<[api::PlacedService]>>,
-}
 
 /// Whether a changed set, or the word that nothing may stay, may travel now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

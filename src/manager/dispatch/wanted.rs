@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::step::Known;
+use super::known::Known;
 use skep_core::base::{NodeId, Revision, ServiceId, VersionId};
 use skep_core::domain::{Availability, FileAssignment, ServiceSet, State, assignments, placed};
 use skep_core::wire::api;

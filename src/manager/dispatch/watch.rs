@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::Shared;
+use super::Hub;
 use super::ledger::Standing;
 use skep_core::base::{NodeId, Revision, ServiceId, Stamp};
 use skep_core::domain::{Activation, Availability, NodeRole, State, is_due};
@@ -33,22 +33,22 @@ type Pair = (NodeId, ServiceId);
 /// Sends progress until it is done, failed, not wanted any more, or another
 /// manager's business.
 pub(super) async fn run(
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
     asked: Asked,
     progress: mpsc::Sender<api::DeliveryProgress>,
 ) {
-    let mut ticks = shared.table.ticks();
+    let mut ticks = hub.table.ticks();
     let mut concerned: BTreeSet<Pair> = BTreeSet::new();
-    for pair in shared.table.ended_since(asked.revision) {
+    for pair in hub.table.ended_since(asked.revision) {
         if asked.services.contains(&pair.1) || asked.nodes.contains(&pair.0) {
             concerned.insert(pair);
         }
     }
     let mut last = None;
-    while shared.table.leading() {
+    while hub.table.leading() {
         ticks.mark_unchanged();
         let begun = tokio::time::Instant::now();
-        let now = shared.progress(&asked, &mut concerned);
+        let now = hub.progress(&asked, &mut concerned);
         let ends = now.done || now.failed;
         if last.as_ref() != Some(&now) {
             if progress.send(now.clone()).await.is_err() {
@@ -91,7 +91,7 @@ struct Concern {
     behind: bool,
 }
 
-impl Shared {
+impl Hub {
     /// How far it is. `concerned` remembers the pairs seen so far: one that has
     /// nothing to wait for any more counts as delivered.
     fn progress(&self, asked: &Asked, concerned: &mut BTreeSet<Pair>) -> api::DeliveryProgress {
@@ -234,11 +234,11 @@ fn due(
 }
 
 /// Why a pair is pending.
-pub(super) fn why_pending(shared: &Shared, node: NodeId, service: ServiceId) -> String {
-    let Some(live) = shared.table.live(node) else {
-        return away(shared.table.seen(node).last_seen);
+pub(super) fn why_pending(hub: &Hub, node: NodeId, service: ServiceId) -> String {
+    let Some(live) = hub.table.live(node) else {
+        return away(hub.table.seen(node).last_seen);
     };
-    let revision = shared.core.consensus.read(|state| state.revision);
+    let revision = hub.core.consensus.read(|state| state.revision);
     let standing = live.ledger.lock().standing(service, revision);
     match standing {
         Standing::InPlace => "being confirmed".to_owned(),

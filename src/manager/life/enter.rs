@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
+use crate::manager::end::End;
+use crate::manager::life::begin::begin;
 use crate::manager::life::folder::NodeFile;
-use crate::manager::life::lifecycle::{End, Manager};
+use crate::manager::life::lifecycle::Manager;
 use crate::manager::life::phase::Needs;
 use crate::manager::life::repair::votes;
-use crate::manager::running::Started;
-use crate::manager::upkeep::facts;
+use crate::manager::task::to_the_end;
 use skep_client::ca::{
     CertificateRole, JoinToken, Leaf, PrivateKey, certificate_request, key_digest, verify_chain,
 };
@@ -68,13 +69,13 @@ impl Manager {
         request: api::JoinClusterRequest,
     ) -> Result<api::JoinClusterReply, Problem> {
         let manager = self.clone();
-        let task = tokio::spawn(async move {
+        let entering = async move {
             let joining = Joining(&manager.0.joining);
             let entered = manager.clone().enter(request).await;
             drop(joining);
             entered
-        });
-        task.await.unwrap_or_else(|_| Err(Problem::bug("join ended unexpectedly")))
+        };
+        to_the_end("join", entering).await
     }
 
     async fn enter(
@@ -94,7 +95,7 @@ impl Manager {
         let fingerprint = application.token.fingerprint;
         let entry = application.entry(&self, &reply)?;
         let (bytes, names) = (entry.key_file.to_bytes(), entry.node_file);
-        let written = self.0.on_disk(move |shared| shared.folder.enter(&bytes, &names)).await;
+        let written = self.0.on_disk(move |life| life.folder.enter(&bytes, &names)).await;
         written.map_err(|error| {
             Problem::fatal(
                 Exit::WriteFailed,
@@ -103,7 +104,7 @@ impl Manager {
             .hint("the cluster lists this manager: skep node rm it there, then join again")
         })?;
         let header = entry.key_file.header();
-        let started = match Started::new(&self.0, header, entry.body, fingerprint).await {
+        let started = match begin(&self.0, header, entry.body, fingerprint).await {
             Ok(started) => started,
             Err(error) => {
                 let problem = error.explain();
@@ -111,9 +112,7 @@ impl Manager {
                 return Err(problem);
             }
         };
-        facts::open_key(&started.core);
-        let running = started.run(&self, listener);
-        self.0.become_running(running.clone());
+        let running = self.run(started, listener);
         drop(turn);
         tracing::info!(event = "joined", node = %entry.node, cluster = reply.cluster_name);
         votes(&running).await;

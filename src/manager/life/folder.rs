@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::manager::reserve;
 use skep_core::base::{Disk, FORMAT, Name, NodeId, OtherFormat};
 
 /// Bytes of a key file: 16 recipients, a chain and keys need less than a tenth.
@@ -225,9 +226,7 @@ impl Folder {
         for below in ["log", "snapshots"] {
             absent(std::fs::remove_dir_all(self.path.join(below)))?;
         }
-        for file in
-            [REACHED, NODE_FILE, STAY_LOCKED, UNFINISHED, crate::manager::upkeep::reserve::NAME]
-        {
+        for file in [REACHED, NODE_FILE, STAY_LOCKED, UNFINISHED, reserve::NAME] {
             absent(self.disk.0.remove(&self.path.join(file)))?;
         }
         self.disk.0.sync_folder(&self.path)

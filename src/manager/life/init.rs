@@ -18,11 +18,13 @@ use crate::consensus::ProposeError;
 use crate::manager::LEAF_MS;
 use crate::manager::admit::caller::LocalUser;
 use crate::manager::keys::ISSUING_KEY;
+use crate::manager::life::begin::begin;
 use crate::manager::life::folder::NodeFile;
-use crate::manager::life::lifecycle::{Manager, Shared};
+use crate::manager::life::lifecycle::{Lifecycle, Manager};
 use crate::manager::life::phase::Needs;
+use crate::manager::life::prepared::Prepared;
 use crate::manager::running::Started;
-use crate::manager::upkeep::facts;
+use crate::manager::task::to_the_end;
 use skep_client::ca::{CertificateRole, Issuer, PrivateKey, Subject, key_digest, verify_chain};
 use skep_client::transport::Problem;
 use skep_core::domain::{
@@ -38,14 +40,6 @@ use skep_core::wire::{api, convert::read_id};
 const PART_BYTES: usize = 16 * 1024;
 /// How long the only voter may take to lead.
 const LEAD_WAIT: Duration = Duration::from_secs(10);
-
-/// What `PrepareInit` made and `CommitInit` uses: in memory alone.
-#[derive(Debug)]
-pub(in crate::manager) struct Prepared {
-    issuing: PrivateKey,
-    tls: PrivateKey,
-    node: NodeId,
-}
 
 /// A cluster ready to be founded: checked, signed and sealed, not yet written.
 struct Founding {
@@ -85,9 +79,7 @@ impl Manager {
         user: LocalUser,
         request: api::CommitInitRequest,
     ) -> Result<api::CommitInitReply, Problem> {
-        let manager = self.clone();
-        let task = tokio::spawn(async move { manager.found(user, request).await });
-        task.await.unwrap_or_else(|_| Err(Problem::bug("init ended unexpectedly")))
+        to_the_end("init", self.clone().found(user, request)).await
     }
 
     async fn found(
@@ -108,7 +100,7 @@ impl Manager {
         match self.0.carry_out(founding, actor).await {
             Ok(started) => {
                 tracing::info!(event = "cluster_founded", node = %node);
-                self.0.become_running(started.run(&self, listener));
+                self.run(started, listener);
                 Ok(reply)
             }
             Err(problem) => Err(self.0.take_back(problem).await),
@@ -116,7 +108,7 @@ impl Manager {
     }
 }
 
-impl Shared {
+impl Lifecycle {
     async fn carry_out(
         self: &Arc<Self>,
         founding: Founding,
@@ -124,28 +116,26 @@ impl Shared {
     ) -> Result<Started, Problem> {
         let Founding { key_file, body, fingerprint, node_file, genesis, .. } = founding;
         let bytes = key_file.to_bytes();
-        let written = self.on_disk(move |shared| shared.folder.begin_init(&bytes, &node_file));
+        let written = self.on_disk(move |life| life.folder.begin_init(&bytes, &node_file));
         written.await.map_err(|error| {
             Problem::fatal(Exit::WriteFailed, format!("{}: {error}", self.folder.path().display()))
                 .hint("see that the disk works and has room, then run skep init again")
         })?;
-        let started = Started::new(self, key_file.header(), body, fingerprint)
-            .await
-            .map_err(Explain::explain)?;
+        let started =
+            begin(self, key_file.header(), body, fingerprint).await.map_err(Explain::explain)?;
         if let Err(problem) = first_command(&started, genesis, actor).await {
             started.core.consensus.shutdown().await;
             return Err(problem);
         }
-        if let Err(error) = self.on_disk(|shared| shared.folder.finish_init()).await {
+        if let Err(error) = self.on_disk(|life| life.folder.finish_init()).await {
             // The cluster is whole; the next unlock sees that and tries again.
             tracing::warn!(event = "init_mark_stays", why = %error);
         }
-        facts::open_key(&started.core);
         Ok(started)
     }
 
     async fn take_back(self: &Arc<Self>, problem: Problem) -> Problem {
-        match self.on_disk(|shared| shared.folder.forget_init()).await {
+        match self.on_disk(|life| life.folder.forget_init()).await {
             Ok(()) => problem,
             Err(error) => Problem::fatal(
                 Exit::WriteFailed,
@@ -156,16 +146,6 @@ impl Shared {
                 self.folder.path().display()
             )),
         }
-    }
-
-    /// Blocking work on the data folder.
-    pub(in crate::manager) async fn on_disk(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Shared) -> std::io::Result<()> + Send + 'static,
-    ) -> std::io::Result<()> {
-        let shared = self.clone();
-        let task = tokio::task::spawn_blocking(move || work(&shared));
-        task.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
     }
 }
 
@@ -191,16 +171,16 @@ async fn first_command(started: &Started, genesis: Genesis, actor: Actor) -> Res
 
 impl Founding {
     fn new(
-        shared: &Shared,
+        life: &Lifecycle,
         prepared: Prepared,
         request: &api::CommitInitRequest,
     ) -> Result<Self, Problem> {
-        let dice = &mut *shared.dice();
-        let now = shared.setup.clock.now();
+        let dice = &mut *life.dice();
+        let now = life.setup.clock.now();
         let asked = Asked::read(request)?;
         let ends = now.plus_ms(LEAF_MS);
         let node = prepared.node;
-        let name = shared.setup.name.clone();
+        let name = life.setup.name.clone();
 
         let cluster_key = ClusterKey::draw(dice, asked.cluster, 1);
         let box_key = BoxKey::draw(dice);
@@ -253,7 +233,7 @@ impl Founding {
             },
             removed_managers: BTreeMap::new(),
         };
-        let addresses = shared.addresses();
+        let addresses = life.addresses();
         let genesis = Genesis {
             cluster,
             manager: node,

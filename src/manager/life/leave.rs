@@ -11,11 +11,14 @@ use std::time::Duration;
 use tonic::{Code, Request, Status};
 
 use crate::manager::admit::caller::LocalUser;
-use crate::manager::api::{self as served, Onward};
-use crate::manager::life::lifecycle::{End, Manager};
+use crate::manager::changes::apply;
+use crate::manager::end::End;
+use crate::manager::forward::Onward;
+use crate::manager::life::lifecycle::Manager;
 use crate::manager::life::phase::{Needs, Phase};
 use crate::manager::members::belonging;
 use crate::manager::running::Running;
+use crate::manager::task::to_the_end;
 use skep_client::transport::{Problem, read_problem};
 use skep_core::wire::api;
 
@@ -34,9 +37,7 @@ impl Manager {
         user: LocalUser,
         force: bool,
     ) -> Result<(), Problem> {
-        let manager = self.clone();
-        let task = tokio::spawn(async move { manager.go(user, force).await });
-        task.await.unwrap_or_else(|_| Err(Problem::bug("leave ended unexpectedly")))
+        to_the_end("leave", self.clone().go(user, force)).await
     }
 
     async fn go(self, user: LocalUser, force: bool) -> Result<(), Problem> {
@@ -66,12 +67,12 @@ impl Manager {
             )
             .hint("this manager's data is not erased: stop it and remove the folder")
         };
-        self.0.on_disk(|shared| shared.folder.erase_key()).await.map_err(failed)?;
+        self.0.on_disk(|life| life.folder.erase_key()).await.map_err(failed)?;
         if let Some(running) = running {
             running.shut(GRACE).await;
         }
         self.0.become_new();
-        let erased = self.0.on_disk(|shared| shared.folder.erase()).await;
+        let erased = self.0.on_disk(|life| life.folder.erase()).await;
         self.end(End::Asked);
         erased.map_err(failed)
     }
@@ -82,16 +83,13 @@ async fn removed(running: &Arc<Running>, user: LocalUser) -> Result<(), Problem>
     let own = running.core.node;
     let request = api::ApplyRequest {
         request_id: RequestId::draw(&mut *(running.core.dice)()).as_bytes().to_vec(),
-        changes: vec![served::removal_of(own)],
+        changes: vec![apply::removal_of(own)],
     };
     let until = tokio::time::Instant::now() + REMOVAL;
     loop {
-        let tried = match running.other_leader() {
-            Some(leader) => {
-                let onward = Onward { running: running.clone(), leader, behalf: user.behalf() };
-                onward.apply(Request::new(request.clone())).await.map(drop)
-            }
-            None => served::apply(running, &user.acting(own), request.clone())
+        let tried = match Onward::new(running, user) {
+            Some(onward) => onward.apply(Request::new(request.clone())).await.map(drop),
+            None => apply::apply(running, &user.acting(own), request.clone())
                 .await
                 .map(drop)
                 .map_err(Status::from),

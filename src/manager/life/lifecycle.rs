@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::watch;
 
-use crate::consensus::StartError;
 use crate::manager::admit::caller::LocalRules;
+use crate::manager::end::{End, Ends};
 use crate::manager::life::folder::{Folder, FolderError};
-use crate::manager::life::init::Prepared;
-use crate::manager::life::phase::{Phase, Word};
-use crate::manager::running::Running;
-use skep_client::transport::{Problem, Rate};
+use crate::manager::life::phase::{Needs, Phase};
+use crate::manager::life::prepared::Prepared;
+use crate::manager::running::{Running, Started};
+use crate::manager::word::Word;
+use skep_client::transport::Problem;
 use skep_core::base::{Clock, Dice, Disk, Exit, ManagerPlaces, Name, OtherFormat, Stamp};
 use skep_core::seal::{KeyFile, KeyFileHeader};
 
@@ -69,17 +69,6 @@ pub enum OpenError {
     Listen(SocketAddr, std::io::Error),
 }
 
-/// Why a manager ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Its caller asked for it.
-    Asked,
-    /// An operator locked it: the process starts anew.
-    Locked,
-    /// It can't go on: the daemon's exit status, and why.
-    Failed(Exit, String),
-}
-
 /// What the phase holds.
 pub(in crate::manager) enum Life {
     New(Option<Box<Prepared>>),
@@ -90,14 +79,17 @@ pub(in crate::manager) enum Life {
 
 /// A manager. Cheap to clone.
 #[derive(Clone)]
-pub struct Manager(pub(in crate::manager) Arc<Shared>);
+pub struct Manager(pub(in crate::manager) Arc<Lifecycle>);
 
-pub(in crate::manager) struct Shared {
+/// How an unlocked manager is brought to serve: known to `start` alone, and told to each
+/// manager when it is opened.
+pub(in crate::manager) type Serve = fn(&Manager, Started, TcpListener) -> Arc<Running>;
+
+/// What a manager is made of in every phase.
+pub(in crate::manager) struct Lifecycle {
     pub(in crate::manager) setup: Setup,
     pub(in crate::manager) folder: Folder,
     pub(in crate::manager) started: Stamp,
-    /// How often a source may show a join token that is not known.
-    pub(in crate::manager) bad_tokens: Rate,
     /// Held by whoever changes the phase, for as long as that takes.
     pub(in crate::manager) turn: tokio::sync::Mutex<()>,
     /// Another manager is asked to admit this one.
@@ -105,7 +97,8 @@ pub(in crate::manager) struct Shared {
     life: RwLock<Life>,
     port: Mutex<Option<TcpSocket>>,
     address: SocketAddr,
-    end: watch::Sender<Option<End>>,
+    pub(in crate::manager) ends: Ends,
+    serve: Serve,
 }
 
 impl std::fmt::Debug for Manager {
@@ -115,12 +108,12 @@ impl std::fmt::Debug for Manager {
 }
 
 impl Manager {
-    /// Opens the data folder, reads the key file's header and takes the port.
-    /// Call it inside the runtime.
+    /// Opens the data folder, reads the key file's header and takes the port. Once it is
+    /// unlocked, it is brought to serve by `serve`.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open(setup: Setup) -> Result<Self, OpenError> {
+    pub(in crate::manager) fn closed(setup: Setup, serve: Serve) -> Result<Self, OpenError> {
         let folder = Folder::open(&setup.data, setup.local.uid, setup.disk.clone())?;
         let key_file = folder.key_file().map_err(|error| folder.no_key_file(error))?;
         let life = match key_file {
@@ -134,15 +127,15 @@ impl Manager {
         };
         let bound = bind(setup.listen).map_err(|error| OpenError::Listen(setup.listen, error))?;
         let address = bound.local_addr().map_err(|error| OpenError::Listen(setup.listen, error))?;
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(Lifecycle {
             started: setup.clock.now(),
-            bad_tokens: crate::manager::members::join::rate(),
             turn: tokio::sync::Mutex::new(()),
             joining: AtomicBool::new(false),
             life: RwLock::new(life),
             port: Mutex::new(Some(bound)),
             address,
-            end: watch::Sender::new(None),
+            ends: Ends::new(),
+            serve,
             setup,
             folder,
         })))
@@ -168,15 +161,20 @@ impl Manager {
     pub fn stays_locked(&self) -> bool {
         self.0.folder.stays_locked()
     }
+    /// Opens the cluster key, begins to serve and says that this manager runs.
+    pub(in crate::manager) fn run(&self, started: Started, listener: TcpListener) -> Arc<Running> {
+        started.core.open_key();
+        let running = (self.0.serve)(self, started, listener);
+        *self.0.life.write() = Life::Running(running.clone());
+        running
+    }
     /// Waits until something ends it.
     pub async fn ended(&self) -> End {
-        let mut ends = self.0.end.subscribe();
-        let ended = ends.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
-        ended.unwrap_or(End::Asked)
+        self.0.ends.ended().await
     }
     /// Asks it to end; the first reason given stands.
     pub fn end(&self, end: End) {
-        self.0.end(end);
+        self.0.ends.say(end);
     }
     /// Stops serving peers and brings consensus to rest: everything written is
     /// synced. Waits for calls under way `grace` at most.
@@ -187,7 +185,7 @@ impl Manager {
     }
 }
 
-impl Shared {
+impl Lifecycle {
     pub(in crate::manager) fn phase(&self) -> Phase {
         match &*self.life.read() {
             Life::New(_) => Phase::New,
@@ -209,7 +207,7 @@ impl Shared {
     }
     /// The running manager, or what a caller that needs one is told.
     pub(in crate::manager) fn running(&self) -> Result<Arc<Running>, Problem> {
-        self.phase().admits(crate::manager::life::phase::Needs::Running)?;
+        self.phase().admits(Needs::Running)?;
         self.unlocked().ok_or_else(|| Problem::unavailable("this manager is just being locked"))
     }
     /// The manager once it is unlocked, also where its disk is behind.
@@ -238,23 +236,11 @@ impl Shared {
             Life::Locked(_) | Life::Expired(..) | Life::Running(_) => None,
         }
     }
-    pub(in crate::manager) fn become_running(&self, running: Arc<Running>) {
-        *self.life.write() = Life::Running(running);
-    }
     pub(in crate::manager) fn become_new(&self) {
         *self.life.write() = Life::New(None);
     }
     pub(in crate::manager) fn become_expired(&self, header: KeyFileHeader, ended: Stamp) {
         *self.life.write() = Life::Expired(Box::new(header), ended);
-    }
-    pub(in crate::manager) fn end(&self, end: End) {
-        self.end.send_if_modified(|stands| {
-            let first = stands.is_none();
-            if first {
-                *stands = Some(end);
-            }
-            first
-        });
     }
     /// Starts to listen where [`Manager::open`] took the port.
     pub(in crate::manager) fn listen(&self) -> Result<TcpListener, Problem> {
@@ -271,6 +257,15 @@ impl Shared {
         } else {
             self.setup.advertise.clone()
         }
+    }
+    /// Blocking work on the data folder.
+    pub(in crate::manager) async fn on_disk(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Lifecycle) -> std::io::Result<()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let life = self.clone();
+        let task = tokio::task::spawn_blocking(move || work(&life));
+        task.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
     }
     /// Draws with the machine's dice.
     pub(in crate::manager) fn dice(&self) -> Box<dyn Dice> {
@@ -289,15 +284,4 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
 
 fn header(bytes: &[u8]) -> Result<KeyFileHeader, skep_core::seal::SealError> {
     Ok(KeyFile::parse(bytes)?.header().clone())
-}
-
-/// The daemon's exit status for a consensus that did not start or has stopped.
-pub(in crate::manager) fn exit_of(error: &StartError) -> Exit {
-    match error {
-        StartError::Damaged(_) => Exit::Damaged,
-        StartError::Disk(_) => Exit::WriteFailed,
-        StartError::Older(_) => Exit::Configuration,
-        StartError::Newer(_) => Exit::NewerData,
-        StartError::Diverged(_) => Exit::Bug,
-    }
 }

@@ -8,7 +8,6 @@
 //! ```
 
 use crate::manager::problem;
-use std::fmt;
 
 use skep_client::transport::Problem;
 
@@ -78,45 +77,6 @@ impl Phase {
             )
             .hint("skep status")),
         }
-    }
-}
-
-/// The one word for a manager's state, the same in status, logs and to systemd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// Nothing on its disk.
-    New,
-    /// Its key file is closed.
-    Locked,
-    /// Unlocked, but the state does not list it yet.
-    Joining,
-    /// Another manager leads.
-    Follower,
-    /// It leads.
-    Leader,
-    /// It reaches no majority.
-    NoQuorum,
-    /// Its certificate is past its end.
-    Expired,
-    /// Its disk was put back to an older state: its peers remember more.
-    RolledBack,
-    /// The cluster has removed it: it ends.
-    Removed,
-}
-
-impl fmt::Display for Word {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::New => "new",
-            Self::Locked => "locked",
-            Self::Joining => "joining",
-            Self::Follower => "follower",
-            Self::Leader => "leader",
-            Self::NoQuorum => "no-quorum",
-            Self::Expired => "expired",
-            Self::RolledBack => "rolled-back",
-            Self::Removed => "removed",
-        })
     }
 }
 

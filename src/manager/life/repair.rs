@@ -8,13 +8,16 @@
 //! Its key file, and with it its identity, stays.
 
 use crate::manager::problem;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::consensus::ReleaseError;
-use crate::manager::life::lifecycle::{End, Manager, exit_of};
+use crate::consensus::{ReleaseError, StartError};
+use crate::manager::core::Core;
+use crate::manager::end::{End, exit_of};
+use crate::manager::life::lifecycle::Manager;
 use crate::manager::life::phase::Needs;
-use crate::manager::running::Running;
-use crate::manager::upkeep::facts;
+use crate::manager::running::{Running, Started};
+use crate::manager::task::to_the_end;
 use skep_client::transport::Problem;
 use skep_core::wire::api;
 
@@ -52,16 +55,14 @@ impl Manager {
         if request.addresses.len() > ADDRESSES {
             return Err(Problem::bad_input("name 16 addresses of managers at most"));
         }
-        let manager = self.clone();
-        let task = tokio::spawn(async move { manager.come_home(request.addresses).await });
-        task.await.unwrap_or_else(|_| Err(Problem::bug("repair ended unexpectedly")))
+        to_the_end("repair", self.clone().come_home(request.addresses)).await
     }
 
     async fn come_home(self, addresses: Vec<String>) -> Result<api::RepairReply, Problem> {
         let turn = self.0.turn.lock().await;
         self.phase().admits(Needs::RolledBack)?;
         let old = self.0.unlocked().ok_or_else(problem::locked)?;
-        let started = old.renew(addresses, GRACE).await?;
+        let started = renew(&old, addresses, GRACE).await?;
         let listening = started.map_err(|error| (exit_of(&error), error.to_string()));
         let listening = listening.and_then(|started| match self.0.listen() {
             Ok(listener) => Ok((started, listener)),
@@ -72,14 +73,33 @@ impl Manager {
             Problem::fatal(exit, why)
                 .hint("start the manager again, unlock it and repeat the repair")
         })?;
-        facts::open_key(&started.core);
-        let running = started.run(&self, listener);
-        self.0.become_running(running.clone());
+        let running = self.run(started, listener);
         drop(turn);
         tracing::warn!(event = "repaired", node = %running.core.node);
         votes(&running).await;
         Ok(api::RepairReply { state: running.word().to_string() })
     }
+}
+
+/// Gives up what is on this manager's disk, which is behind, and starts as a member that
+/// has nothing. The leader makes it one again.
+///
+/// # Errors
+/// [`ReleaseError`]: nothing was given up; or why it did not start anew.
+async fn renew(
+    running: &Running,
+    addresses: Vec<String>,
+    grace: Duration,
+) -> Result<Result<Started, StartError>, ReleaseError> {
+    let core = &running.core;
+    let renewed = match core.consensus.renew(addresses).await? {
+        Ok(consensus) => consensus,
+        Err(error) => return Ok(Err(error)),
+    };
+    running.shut(grace).await;
+    let (keys, clock) = (core.keys.clone(), core.clock.clone());
+    let core = Core::new(renewed, keys, clock, core.dice, core.node, core.cluster);
+    Ok(Ok(Started { core: Arc::new(core), identity: running.identity.clone() }))
 }
 
 /// Waits until this manager votes and knows who leads.
@@ -89,7 +109,8 @@ pub(in crate::manager) async fn votes(running: &Running) {
         let mut look = tokio::time::interval(LOOK);
         loop {
             look.tick().await;
-            let votes = running.members().iter().any(|member| member.node == own && member.voter);
+            let votes =
+                running.core.members().iter().any(|member| member.node == own && member.voter);
             let known = running.core.consensus.read(|state| state.nodes.contains_key(&own));
             if votes && known {
                 return;

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::consensus::{Leadership, Standing};
-use crate::manager::life::lifecycle::{End, Manager, Shared, exit_of};
-use crate::manager::life::phase::{Needs, Phase, Word};
-use crate::manager::running::{NotStarted, Running, Started};
-use crate::manager::upkeep::facts;
-use skep_client::ca::{
-    CaError, CertificateRole, Leaf, PrivateKey, key_digest, read_leaf, verify_chain,
-};
+use crate::manager::end::End;
+use crate::manager::life::begin::{NotStarted, begin};
+use crate::manager::life::identity::{NotOurs, identity};
+use crate::manager::life::lifecycle::{Lifecycle, Manager};
+use crate::manager::life::phase::{Needs, Phase};
+use crate::manager::running::{Running, Started};
+use crate::manager::task::to_the_end;
+use crate::manager::word::Word;
 use skep_client::transport::Problem;
 use skep_core::seal::{FileKey, KeyFile, KeyFileBody, KeyFileHeader, SealError, UnlockKey};
 use skep_core::wire::api;
@@ -54,10 +55,10 @@ impl Manager {
         let (fingerprint, generation) = (Fingerprint(fingerprint), request.generation);
         let of_header = request.of_header;
         let manager = self.clone();
-        let task = tokio::spawn(async move {
+        let opening = async move {
             manager.open_with(FileKey(file_key), fingerprint, generation, of_header).await
-        });
-        let word = task.await.unwrap_or_else(|_| Err(Problem::bug("unlock ended unexpectedly")))?;
+        };
+        let word = to_the_end("unlock", opening).await?;
         Ok(api::UnlockReply { state: word.to_string() })
     }
 
@@ -103,22 +104,20 @@ impl Manager {
             Err(NotOurs::Refused(problem)) => return Err(problem),
         }
         let listener = self.0.listen()?;
-        let started = match Started::new(&self.0, &header, body, fingerprint).await {
+        let started = match begin(&self.0, &header, body, fingerprint).await {
             Ok(started) => started,
             Err(NotStarted::Consensus(error)) => {
                 tracing::error!(event = "consensus_not_started", why = %error);
-                self.end(End::Failed(exit_of(&error), error.to_string()));
+                self.end(End::from(&error));
                 return Err(NotStarted::Consensus(error).explain());
             }
             Err(other) => return Err(other.explain()),
         };
         self.0.see_genesis(&started).await?;
-        facts::open_key(&started.core);
-        if let Err(error) = self.0.on_disk(|shared| shared.folder.may_unlock()).await {
+        if let Err(error) = self.0.on_disk(|life| life.folder.may_unlock()).await {
             tracing::warn!(event = "lock_mark_stays", why = %error);
         }
-        let running = started.run(self, listener);
-        self.0.become_running(running.clone());
+        let running = self.run(started, listener);
         drop(turn);
         tracing::info!(event = "unlocked", node = %header.node, generation);
         led(&running).await;
@@ -130,7 +129,7 @@ impl Manager {
     pub(in crate::manager) async fn lock(&self) -> Result<api::LockReply, Problem> {
         let _turn = self.0.turn.lock().await;
         self.phase().admits(Needs::Initialised)?;
-        self.0.on_disk(|shared| shared.folder.stay_locked()).await.map_err(|error| {
+        self.0.on_disk(|life| life.folder.stay_locked()).await.map_err(|error| {
             Problem::fatal(
                 Exit::WriteFailed,
                 format!("{}: {error}", self.0.folder.path().display()),
@@ -145,7 +144,7 @@ impl Manager {
     }
 }
 
-impl Shared {
+impl Lifecycle {
     fn key_file_damaged(&self, why: impl std::fmt::Display) -> Problem {
         let path = self.folder.path().join("manager.key");
         Problem::fatal(Exit::Damaged, format!("{}: this manager's key file {why}", path.display()))
@@ -187,13 +186,13 @@ impl Shared {
         let consensus = &started.core.consensus;
         let settled = consensus.linearize(GENESIS_WAIT).await.is_ok();
         if settled && consensus.read(|state| state.cluster.is_some()) {
-            if let Err(error) = self.on_disk(|shared| shared.folder.finish_init()).await {
+            if let Err(error) = self.on_disk(|life| life.folder.finish_init()).await {
                 tracing::warn!(event = "init_mark_stays", why = %error);
             }
             return Ok(());
         }
         consensus.shutdown().await;
-        Err(unfinished(&self.folder))
+        Err(problem::init_unfinished(self.folder.path()))
     }
 }
 
@@ -211,59 +210,4 @@ async fn led(running: &Running) {
         _ = behind => {}
         () = tokio::time::sleep(LEADER_WAIT) => tracing::info!(event = "no_leader_yet"),
     }
-}
-
-/// What an `init` that died before its end is told as, everywhere.
-pub(in crate::manager) fn unfinished(folder: &crate::manager::life::folder::Folder) -> Problem {
-    Problem::refused("skep init did not come to its end on this manager; nothing is stored in it")
-        .hint(format!(
-            "stop the manager, remove {}, start it and run skep init again",
-            folder.path().display()
-        ))
-}
-
-/// Why an opened key file is not taken.
-#[derive(Debug)]
-enum NotOurs {
-    /// All right but past its end.
-    Expired(Box<Leaf>),
-    /// For this reason.
-    Refused(Problem),
-}
-
-/// The chain must end in the fingerprint that the unlock key names and be this
-/// manager's: a planted disk is refused.
-fn identity(
-    header: &KeyFileHeader,
-    body: &KeyFileBody,
-    fingerprint: Fingerprint,
-    now: skep_core::base::Stamp,
-) -> Result<Leaf, NotOurs> {
-    let damaged = |text: String| {
-        let hint = "its key file is not whole or not its own: put it back from a copy";
-        NotOurs::Refused(Problem::fatal(Exit::Damaged, text).hint(hint))
-    };
-    let leaf = match verify_chain(&body.chain, fingerprint, now) {
-        Ok(leaf) => leaf,
-        Err(CaError::OtherCluster { .. }) => {
-            let text = "this manager's key file is of another cluster than the unlock key";
-            return Err(NotOurs::Refused(
-                Problem::wrong_key(text).hint("do not trust this disk: it may have been planted"),
-            ));
-        }
-        Err(error @ CaError::Expired) => {
-            let leaf = body.chain.first().and_then(|leaf| read_leaf(leaf).ok());
-            return Err(leaf.map_or_else(
-                || damaged(format!("this manager's certificate: {error}")),
-                |leaf| NotOurs::Expired(Box::new(leaf)),
-            ));
-        }
-        Err(error) => return Err(damaged(format!("this manager's certificate {error}"))),
-    };
-    let key = PrivateKey::from_pkcs8(SecretBytes::copy_of(body.tls_key.expose()))
-        .map_err(|error| damaged(format!("this manager's key {error}")))?;
-    let own = leaf.subject.cluster == header.cluster
-        && leaf.subject.role == CertificateRole::Manager(header.node)
-        && leaf.key == key_digest(&key.public());
-    if own { Ok(leaf) } else { Err(damaged("the key file's certificate is not its own".into())) }
 }

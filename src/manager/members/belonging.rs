@@ -9,16 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use tonic::{Extensions, Request};
-
 use crate::consensus::{Listing, listing};
-use crate::manager::admit::caller::Admitted;
-use crate::manager::admit::policy::Method;
-use crate::manager::life::lifecycle::{End, Manager};
+use crate::manager::end::End;
+use crate::manager::peers::PeerClient;
 use crate::manager::running::Running;
-use skep_client::ca::CertificateRole;
-use skep_client::transport::{Caller, Problem, caller};
+use futures_util::future::join_all;
+use skep_client::ca::Leaf;
 use skep_core::base::{Exit, NodeId};
 use skep_core::domain::{NodeRole, State};
 use skep_core::wire::api;
@@ -38,34 +34,24 @@ struct Said {
     managers: BTreeSet<NodeId>,
 }
 
-/// How the manager that asks stands here.
-///
-/// # Errors
-/// Whoever is no manager of this cluster by its certificate.
+/// How the manager that asks stands here, as its certificate says who it is.
 pub(in crate::manager) fn answer(
     running: &Running,
-    extensions: &Extensions,
-) -> Result<api::BelongingReply, Problem> {
-    let core = &running.core;
-    Admitted::of(extensions, Method::Raft)?;
-    let Some(Caller::Peer(peer)) = caller(extensions) else {
-        return Err(Problem::not_allowed("the caller is not known"));
-    };
-    let CertificateRole::Manager(node) = peer.leaf().subject.role else {
-        return Err(Problem::not_allowed("the caller is no manager"));
-    };
-    Ok(core.consensus.read(|state| {
+    node: NodeId,
+    leaf: &Leaf,
+) -> api::BelongingReply {
+    running.core.consensus.read(|state| {
         let managers = state.nodes.iter().filter(|(_, node)| node.role == NodeRole::Manager);
         api::BelongingReply {
-            removed: listing(state, node, peer.leaf()) == Listing::Removed,
+            removed: listing(state, node, leaf) == Listing::Removed,
             revision: state.revision.0,
             managers: managers.map(|(id, _)| id.as_bytes().to_vec()).collect(),
         }
-    }))
+    })
 }
 
 /// Asks, whenever this manager is out of touch, and ends it once it is removed.
-pub(in crate::manager) async fn watch(manager: Manager, running: Arc<Running>) {
+pub(in crate::manager) async fn watch(running: Arc<Running>) {
     let mut every = tokio::time::interval(ASK_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -75,18 +61,18 @@ pub(in crate::manager) async fn watch(manager: Manager, running: Arc<Running>) {
         }
         let in_touch = running.core.consensus.leadership().borrow().quorum;
         if !in_touch && is_removed(&running).await {
-            return ended(&manager, &running);
+            return ended(&running);
         }
     }
 }
 
 /// This manager was removed: it ends, unless it is leaving anyway.
-pub(in crate::manager) fn ended(manager: &Manager, running: &Running) {
+pub(in crate::manager) fn ended(running: &Running) {
     running.removed();
     if !running.is_leaving() {
         let why = "this manager was removed from the cluster; to let the machine join again, \
                    start it and call skep leave --force";
-        manager.end(End::Failed(Exit::IdentityEnded, why.to_owned()));
+        running.ends.say(End::Failed(Exit::IdentityEnded, why.to_owned()));
     }
 }
 
@@ -107,7 +93,7 @@ pub(in crate::manager) async fn is_removed(running: &Running) -> bool {
 /// The other managers that this one knows of, and where they are.
 fn others(running: &Running) -> BTreeMap<NodeId, Vec<String>> {
     let mut others: BTreeMap<NodeId, Vec<String>> =
-        running.members().into_iter().map(|member| (member.node, member.addresses)).collect();
+        running.core.members().into_iter().map(|member| (member.node, member.addresses)).collect();
     let listed = |state: &State| -> Vec<_> {
         let managers = state.nodes.iter().filter(|(_, node)| node.role == NodeRole::Manager);
         managers.map(|(id, node)| (*id, node.addresses.clone())).collect()
@@ -118,15 +104,8 @@ fn others(running: &Running) -> BTreeMap<NodeId, Vec<String>> {
 }
 
 async fn ask(running: &Running, node: NodeId, addresses: &[String]) -> Option<Said> {
-    let asking = async {
-        let mut client = running.peers.client(node, addresses).await.ok()?;
-        client.belonging(Request::new(api::BelongingRequest {})).await.ok()
-    };
-    let Ok(Some(answer)) = tokio::time::timeout(ANSWER, asking).await else {
-        running.peers.lost(node);
-        return None;
-    };
-    let answer = answer.into_inner();
+    let ask = |mut peer: PeerClient| async move { peer.belonging(api::BelongingRequest {}).await };
+    let answer = running.peers.ask(node, addresses, ANSWER, ask).await?;
     let managers = answer.managers.iter().map(|id| read_id("manager", id).ok());
     Some(Said {
         removed: answer.removed,

@@ -7,98 +7,29 @@
 //! machines come from one address; bad ones are counted.
 
 use crate::manager::problem::{self, Explain};
-use std::num::NonZeroU32;
-use std::sync::Arc;
-
 use subtle::ConstantTimeEq;
-use tonic::{Extensions, Request, Response, Status};
 
 use crate::manager::LEAF_MS;
-use crate::manager::admit::caller::{Admitted, source};
-use crate::manager::admit::policy::Method;
-use crate::manager::keys::NoKey;
-use crate::manager::life::lifecycle::Manager;
 use crate::manager::running::Running;
 use skep_client::ca::{CertificateRole, Subject, key_digest, public_key_of_request};
-use skep_client::transport::rpc::api::membership_server::{Membership, MembershipServer};
-use skep_client::transport::{KeepSeat, Problem, Rate};
-use skep_core::base::{Name, NodeId, RequestId, Stamp, TokenId, limits};
+use skep_client::transport::Problem;
+use skep_core::base::{Name, NodeId, RequestId, Stamp, TokenId};
 use skep_core::domain::{Act, Actor, Cluster, Join, NodeRole, Outcome, Refusal};
 use skep_core::seal::{HelloPlace, SealError};
 use skep_core::wire::api;
-use skep_core::wire::convert::{read_id, read_role};
-
-/// Answers machines that want to join.
-#[derive(Debug)]
-pub struct MembershipService {
-    manager: Manager,
-}
-
-impl MembershipService {
-    /// The service, bounded.
-    #[must_use]
-    pub fn server(manager: Manager) -> MembershipServer<Self> {
-        MembershipServer::new(Self { manager }).max_decoding_message_size(limits::JOIN_BYTES)
-    }
-    /// A running manager that leads, and a token that is good.
-    fn admit(
-        &self,
-        extensions: &Extensions,
-        asked: &api::JoinRequest,
-    ) -> Result<(Arc<Running>, Known), Problem> {
-        Admitted::of(extensions, Method::Join)?;
-        let running = self.manager.0.running()?;
-        running.leads()?;
-        let digest = *blake3::hash(&asked.token_secret).as_bytes();
-        let token: TokenId = read_id("token_id", &asked.token_id).map_err(Explain::explain)?;
-        match known(&running, token, digest) {
-            Ok(known) => Ok((running, known)),
-            Err(unknown) => Err(self.counted(extensions, unknown)),
-        }
-    }
-
-    /// Whoever shows bad tokens too often is told that alone.
-    fn counted(&self, extensions: &Extensions, unknown: Problem) -> Problem {
-        if source(extensions).is_none_or(|from| self.manager.0.bad_tokens.passes(from)) {
-            return unknown;
-        }
-        Problem::too_often("too many join tokens that are not known come from this address")
-            .hint("nothing was done; repeat it in a few seconds")
-    }
-}
+use skep_core::wire::convert::read_role;
 
 /// A token that stands, and whose secret part was shown. Only [`known`] makes one.
-struct Known {
+pub(in crate::manager) struct Known {
     token: TokenId,
     digest: [u8; 32],
 }
 
-/// How many bad tokens a source may show: some at once, then one a second.
-pub(in crate::manager) fn rate() -> Rate {
-    Rate::new(NonZeroU32::new(20).unwrap_or(NonZeroU32::MIN), NonZeroU32::MIN)
-}
-
-#[tonic::async_trait]
-impl Membership for MembershipService {
-    async fn join(
-        &self,
-        request: Request<api::JoinRequest>,
-    ) -> Result<Response<api::JoinReply>, Status> {
-        let (running, known) = self.admit(request.extensions(), request.get_ref())?;
-        // From here on nobody else takes this connection's place.
-        let kept = request.extensions().get::<KeepSeat>().and_then(KeepSeat::keep);
-        let asked = request.into_inner();
-        // Goes on to its end also when the machine hangs up.
-        let task = tokio::spawn(async move {
-            let _kept = kept;
-            join(&running, known, &asked).await
-        });
-        let reply = task.await.unwrap_or_else(|_| Err(Problem::bug("join ended unexpectedly")));
-        Ok(Response::new(reply?))
-    }
-}
-
-async fn join(
+/// Makes a node of whoever showed a token that stands.
+///
+/// # Errors
+/// What the machine is told.
+pub(in crate::manager) async fn join(
     running: &Running,
     Known { token, digest }: Known,
     asked: &api::JoinRequest,
@@ -121,11 +52,11 @@ async fn join(
         NodeRole::Manager => Some(running.voting.lock().await),
         NodeRole::Worker => None,
     };
-    crate::manager::upkeep::facts::open_key(core);
+    core.open_key();
     let cluster = core.consensus.read(|state| state.cluster.clone());
     let cluster = cluster.ok_or(Refusal::NotInitialised).map_err(Explain::explain)?;
     // Opened before the node is admitted: a leader that can't sign admits nobody.
-    let issuer = core.keys.issuer(&cluster).map_err(|error| unsigned(&error))?;
+    let issuer = core.keys.issuer(&cluster).map_err(Explain::explain)?;
     // A certificate is judged by clocks, not by the cluster's time: where that is ahead,
     // nobody gets a longer one.
     let reading = core.fresh_reading().await.map_err(problem::clock_doubted)?;
@@ -171,7 +102,7 @@ async fn join(
     let leaf = issuer.sign_leaf(&public, &subject, now, ends).map_err(bad_key)?;
     tracing::info!(event = "node_joined", node = %node, name = %name);
     let mut reply = reply(running, &cluster, node, &name, leaf);
-    let hello = &running.hello;
+    let hello = &running.identity.hello;
     let unsealed = |error: SealError| Problem::bug(format!("the hello key {error}"));
     if let Some(public) = box_key {
         let dice = &mut *(core.dice)();
@@ -197,10 +128,8 @@ fn box_key_of(asked: &api::JoinRequest) -> Result<[u8; 32], Problem> {
 /// The cluster key for a manager that joins.
 fn boxed(running: &Running, node: NodeId, public: &[u8; 32]) -> Result<(u64, Vec<u8>), Problem> {
     let core = &running.core;
-    core.keys.box_for(&mut *(core.dice)(), node, public).map_err(|error| match error {
-        NoKey::Seal(error) => Problem::bad_input(format!("the box key {error}")),
-        NoKey::NotOpen(_) | NoKey::Issuer(_) => unsigned(&error),
-    })
+    let boxed = core.keys.box_for(&mut *(core.dice)(), node, public);
+    boxed.map_err(|error| problem::of_key_given(error, "the box key"))
 }
 
 /// To whom managers seal their key files.
@@ -217,7 +146,15 @@ pub(in crate::manager) fn recipient_views(
 
 /// Whether the token stands and the secret part is its own. Whoever guesses does
 /// not learn which of the two was wrong, and writes nothing to the log.
-fn known(running: &Running, token: TokenId, digest: [u8; 32]) -> Result<Known, Problem> {
+///
+/// # Errors
+/// It is not known.
+pub(in crate::manager) fn known(
+    running: &Running,
+    token: TokenId,
+    secret: &[u8],
+) -> Result<Known, Problem> {
+    let digest = *blake3::hash(secret).as_bytes();
     let stands = running.core.consensus.read(|state| state.tokens.get(&token).cloned());
     let right = stands.is_some_and(|token| bool::from(token.digest.ct_eq(&digest)));
     if right {
@@ -247,14 +184,6 @@ fn is_left(running: &Running, token: TokenId, name: &Name, key: &[u8]) -> Result
         return Ok(());
     }
     Err(Refusal::Token { why: "is used up".to_owned() }.explain())
-}
-
-fn unsigned(error: &NoKey) -> Problem {
-    match error {
-        NoKey::NotOpen(_) => Problem::unavailable("this manager has no cluster key yet")
-            .hint("it is catching up; repeat the join in a moment"),
-        NoKey::Seal(_) | NoKey::Issuer(_) => Problem::bug(error.to_string()),
-    }
 }
 
 fn reply(

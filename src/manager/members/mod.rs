@@ -1,9 +1,12 @@
 //! Who belongs to the cluster: joining, voting, removal, and whether this manager still
-//! belongs itself.
+//! belongs itself. The renewal of certificates will live here, beside `join`.
 //!
-//! It deliberately knows no phase: all of it is asked of a manager that runs.
+//! It deliberately knows no phase and no RPC: all of it is asked of a manager that runs.
 
 pub(in crate::manager) mod belonging;
 pub(in crate::manager) mod join;
+pub(in crate::manager) mod others;
+pub(in crate::manager) mod recognise;
 pub(in crate::manager) mod removal;
+pub(in crate::manager) mod standing;
 pub(in crate::manager) mod voters;

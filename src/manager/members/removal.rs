@@ -12,11 +12,9 @@ use std::time::Duration;
 use tokio::sync::MutexGuard;
 
 use crate::consensus::Member;
-use crate::manager::api::reachable;
-use crate::manager::keys::NoKey;
+use crate::manager::members::standing::reachable;
 use crate::manager::members::voters;
 use crate::manager::running::Running;
-use crate::manager::upkeep::facts;
 use skep_client::transport::Problem;
 use skep_core::base::NodeId;
 use skep_core::domain::{Change, NodeRole, Refusal, State};
@@ -68,16 +66,16 @@ pub(in crate::manager) async fn retire(
     manager: NodeId,
 ) -> Result<Retired<'_>, Problem> {
     let turn = running.voting.lock().await;
-    running.leads()?;
+    running.core.leads()?;
     let own = running.core.node;
-    let members = running.members();
+    let members = running.core.members();
     if !majority_stays(&members, own, manager) {
         return Err(no_majority());
     }
     if manager == own && members.iter().any(|member| member.voter && member.node != own) {
         return Err(hand_over(running).await);
     }
-    voters::retire(running, manager).await.map_err(|error| running.problem(error))?;
+    voters::retire(running, manager).await.map_err(|error| running.core.problem(error))?;
     Ok(Retired { _turn: turn })
 }
 
@@ -98,7 +96,7 @@ pub(in crate::manager) fn rekey(
     changes: &mut [Change],
 ) -> Result<(), Problem> {
     let core = &running.core;
-    facts::open_key(core);
+    core.open_key();
     let (cluster, staying) = core.consensus.read(|state| {
         let others = state.nodes.iter().filter(|(id, _)| **id != manager);
         let staying: BTreeMap<_, _> =
@@ -110,11 +108,7 @@ pub(in crate::manager) fn rekey(
         return Err(last_manager(running, manager));
     }
     let rekey = core.keys.rekey(&mut *(core.dice)(), &cluster, &staying);
-    let rekey = rekey.map_err(|error| match error {
-        NoKey::NotOpen(_) => Problem::unavailable("this manager has no cluster key yet")
-            .hint("it is catching up; repeat the command in a moment"),
-        NoKey::Seal(_) | NoKey::Issuer(_) => Problem::bug(error.to_string()),
-    })?;
+    let rekey = rekey.map_err(Explain::explain)?;
     for change in changes {
         if matches!(change, Change::RemoveNode { id, .. } if *id == manager) {
             *change = Change::RemoveManager { id: manager, rekey: Box::new(rekey.clone()) };
@@ -141,7 +135,7 @@ async fn hand_over(running: &Running) -> Problem {
     // Without one the caller asks again until there is one.
     drop(tokio::time::timeout(HAND_OVER, led).await);
     tracing::info!(event = "leadership_handed_over", why = "this manager is being removed");
-    running.leads().err().unwrap_or_else(|| problem::not_leader(None))
+    running.core.leads().err().unwrap_or_else(|| problem::not_leader(None))
 }
 
 /// Whether a majority of the voters that stay is in reach of this leader. A learner

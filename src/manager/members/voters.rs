@@ -96,8 +96,8 @@ pub(in crate::manager) async fn keep(running: Arc<Running>) {
     loop {
         let turn = running.voting.lock().await;
         let wanted = consensus.read(managers);
-        let unsettled = running.leads().is_ok() && !settled(&wanted, &running.members());
-        let step = if unsettled { step(&wanted, &running.members()) } else { None };
+        let unsettled = running.core.leads().is_ok() && !settled(&wanted, &running.core.members());
+        let step = if unsettled { step(&wanted, &running.core.members()) } else { None };
         if let Some(step) = step.filter(|step| leaving.is_time(step, Instant::now())) {
             tracing::info!(event = "members_change", ?step);
             match tokio::time::timeout(STEP, take(&running, step)).await {
@@ -142,7 +142,7 @@ pub(in crate::manager) async fn retire(
     running: &Running,
     manager: NodeId,
 ) -> Result<(), ProposeError> {
-    let voters = running.members().into_iter().filter(|member| member.voter);
+    let voters = running.core.members().into_iter().filter(|member| member.voter);
     let voters: BTreeSet<NodeId> = voters.map(|member| member.node).collect();
     let staying: BTreeSet<NodeId> =
         voters.iter().filter(|voter| **voter != manager).copied().collect();

@@ -9,27 +9,17 @@ use crate::manager::problem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-
-use crate::manager::peers::Heard;
+use crate::manager::members::others;
 use crate::manager::running::Running;
 use crate::manager::steady::{Doubt, SHARED_MS};
-use skep_client::transport::Problem;
 use skep_core::base::{BootTime, NodeId};
-use skep_core::domain::{NodeRole, State};
-use skep_core::wire::api;
 
 /// How often the others are asked.
 const EVERY: Duration = Duration::from_secs(5);
 /// The same while this manager's clock is in doubt.
 const IN_DOUBT: Duration = Duration::from_millis(500);
-/// How long one of them may take.
-const ANSWER: Duration = Duration::from_secs(2);
 /// What was said longer ago counts no more.
 const FRESH_MS: u64 = 60_000;
-/// How far the voters' clocks may be from the leader's for the cluster's time to be set to it:
-/// as long as a command may be under way.
-const AGREE_MS: u64 = 60_000;
 /// How long another manager may take to take the lead.
 const STEP_DOWN: Duration = Duration::from_secs(5);
 
@@ -51,7 +41,7 @@ fn off_by(voters: usize, ahead: &[i64]) -> i64 {
 pub(in crate::manager) async fn keep(running: Arc<Running>) {
     let mut judged = Judged::default();
     loop {
-        let asked = ask_all(&running);
+        let asked = others::ask_all(&running);
         tokio::select! {
             () = running.stop.cancelled() => return,
             () = asked => {}
@@ -77,79 +67,6 @@ async fn steps(running: &Running) {
         // What is wrong with it is judged by whoever is told.
         running.core.reading().ok();
     }
-}
-
-async fn ask_all(running: &Running) {
-    let others = others(running);
-    join_all(others.iter().map(|node| ask(running, *node))).await;
-    running.peers.keep_only(&others);
-}
-
-/// Whether a majority of the managers, asked now, has the time of this one: the leader's
-/// clock may then become the cluster's time.
-///
-/// # Errors
-/// Too few of them, or none.
-pub(in crate::manager) async fn agree(running: &Running) -> Result<(), Problem> {
-    let since = running.core.clock.boot();
-    ask_all(running).await;
-    if sharing(running, since, AGREE_MS).is_some() {
-        return Ok(());
-    }
-    Err(Problem::refused("the clocks of a majority of the managers do not agree within a minute")
-        .hint("check time synchronisation on their machines: skep status names who differs"))
-}
-
-/// When it was found last that a majority of the voters, this manager included, has its time,
-/// as they said since then.
-fn sharing(running: &Running, since: BootTime, most_ms: u64) -> Option<BootTime> {
-    let members = running.members();
-    let voters = members.iter().filter(|member| member.voter);
-    let count = voters.clone().count();
-    let shares = |node: NodeId| {
-        if node == running.core.node {
-            return true;
-        }
-        let heard = running.peers.said(node);
-        heard.is_some_and(|heard| heard.at >= since && heard.ahead_ms.unsigned_abs() <= most_ms)
-    };
-    let sharing = voters.filter(|member| shares(member.node)).count();
-    (sharing > count / 2).then(|| running.core.clock.boot())
-}
-
-fn others(running: &Running) -> Vec<NodeId> {
-    let managers = |state: &State| {
-        let managers = state.nodes.iter().filter(|(_, node)| node.role == NodeRole::Manager);
-        managers.map(|(id, _)| *id).filter(|id| *id != running.core.node).collect()
-    };
-    running.core.consensus.read(managers)
-}
-
-/// Asks one for its status. The way there and back is taken to be equally long.
-async fn ask(running: &Running, node: NodeId) {
-    let clock = &running.core.clock;
-    let sent = clock.boot();
-    let asking = async {
-        let client = running.peers.client(node, &running.addresses_of(node)).await;
-        let reply = client.ok()?.status(api::StatusRequest {}).await;
-        reply.ok().map(tonic::Response::into_inner)
-    };
-    let Ok(Some(reply)) = tokio::time::timeout(ANSWER, asking).await else {
-        running.peers.lost(node);
-        return;
-    };
-    let at = clock.boot();
-    let half = at.0.saturating_sub(sent.0) / 2;
-    let ahead_ms = difference(reply.now.saturating_add(half), clock.now().0);
-    running.peers.heard(node, Heard { at, ahead_ms, version: reply.version });
-    // Whoever leads no more calls nobody else, and would never hear that this one is back.
-    tracing::info!(event = "peer_back", ends = "peer_unreachable", peer = %node);
-}
-
-/// How far the first time is ahead of the second.
-pub(in crate::manager) fn difference(one: u64, other: u64) -> i64 {
-    let distance = i64::try_from(one.abs_diff(other)).unwrap_or(i64::MAX);
-    if one >= other { distance } else { -distance }
 }
 
 /// What was found last, and what was done about it.
@@ -181,7 +98,7 @@ impl Judged {
         // Nobody else can lead where it is alone.
         let alone = running.core.is_alone();
         running.core.consensus.stand_for_election(!unfit || alone);
-        if unfit && !alone && running.is_leader().is_ok() && self.is_time(running) {
+        if unfit && !alone && running.core.is_leader().is_ok() && self.is_time(running) {
             let moved = running.core.consensus.hand_over(STEP_DOWN, None).await;
             tracing::warn!(event = "leadership_handed_over", moved, why = "clock");
         }
@@ -202,7 +119,7 @@ impl Judged {
 /// How far the median of the voters' clocks is ahead, where that is too far.
 fn far_off(running: &Running) -> Option<i64> {
     let now = running.core.clock.boot();
-    let members = running.members();
+    let members = running.core.members();
     let voters = members.iter().filter(|member| member.voter).map(|member| member.node);
     let voters: Vec<NodeId> = voters.collect();
     let fresh = |node: &NodeId| {
@@ -210,14 +127,14 @@ fn far_off(running: &Running) -> Option<i64> {
         (now.0.saturating_sub(heard.at.0) < FRESH_MS).then_some(heard.ahead_ms)
     };
     let ahead: Vec<i64> = voters.iter().filter_map(fresh).collect();
-    running.set_clock_off(off_by(voters.len(), &ahead));
-    running.clock_off_ms()
+    running.core.set_clock_off(off_by(voters.len(), &ahead));
+    running.core.clock_off_ms()
 }
 
 /// Why the clock is in doubt, after what the others have said since it is.
 fn doubt(running: &Running) -> Option<Doubt> {
     let core = &running.core;
-    let shared = core.doubtful_since().and_then(|since| sharing(running, since, SHARED_MS));
+    let shared = core.doubtful_since().and_then(|since| others::sharing(running, since, SHARED_MS));
     core.reading_shared(shared).err()
 }
 
@@ -237,12 +154,5 @@ mod tests {
         assert_eq!(off_by(5, &[600, 600]), 0);
         assert_eq!(off_by(1, &[]), 0);
         assert_eq!(off_by(0, &[]), 0);
-    }
-
-    #[test]
-    fn differences_have_a_sign() {
-        assert_eq!(difference(7, 5), 2);
-        assert_eq!(difference(5, 7), -2);
-        assert_eq!(difference(u64::MAX, 0), i64::MAX);
     }
 }

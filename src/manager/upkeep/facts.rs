@@ -1,5 +1,5 @@
-//! What a manager does by itself: it opens new keys and cuts sessions of removed
-//! nodes. Join tokens that have ended stay until there is no room for others: one that a
+//! What follows from what is applied: new keys are opened and sessions of removed
+//! nodes are cut. Join tokens that have ended stay until there is no room for others: one that a
 //! wrong clock ended is good again once the cluster's time is set back.
 
 use std::collections::BTreeMap;
@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::manager::Core;
-use crate::manager::life::lifecycle::Manager;
 use crate::manager::members::belonging;
 use crate::manager::running::Running;
 use skep_core::base::NodeId;
@@ -16,12 +14,12 @@ use skep_core::domain::{Fact, NodeRole, State};
 
 /// Follows what is applied. A fact is a hint: whatever is missed is found by
 /// comparing with the state.
-pub(in crate::manager) async fn follow_facts(manager: Manager, running: Arc<Running>) {
+pub(in crate::manager) async fn follow(running: Arc<Running>) {
     let mut facts = running.core.consensus.facts();
     let mut leadership = running.core.consensus.leadership();
     let mut known = nodes(&running);
     loop {
-        open_key(&running.core);
+        running.core.open_key();
         let look_at_all = tokio::select! {
             () = running.stop.cancelled() => return,
             changed = leadership.changed() => {
@@ -49,7 +47,7 @@ pub(in crate::manager) async fn follow_facts(manager: Manager, running: Arc<Runn
             }
             let own = &running.core.node;
             if known.contains_key(own) && !now.contains_key(own) {
-                return belonging::ended(&manager, &running);
+                return belonging::ended(&running);
             }
             known = now;
         }
@@ -63,14 +61,4 @@ fn changes_nodes(fact: &Fact) -> bool {
 fn nodes(running: &Running) -> BTreeMap<NodeId, NodeRole> {
     let roles = |state: &State| state.nodes.iter().map(|(id, node)| (*id, node.role)).collect();
     running.core.consensus.read(roles)
-}
-
-/// Opens this manager's box of the cluster key in use.
-pub(in crate::manager) fn open_key(core: &Core) {
-    let stands = core.consensus.read(|state| state.cluster.clone());
-    let Some(cluster) = stands else { return };
-    if let Err(error) = core.keys.follow(&cluster.cluster_key) {
-        let number = cluster.cluster_key.number;
-        tracing::error!(event = "cluster_key_closed", number, why = %error);
-    }
 }

@@ -4,7 +4,8 @@ use prost::Message;
 
 use super::{due, due_of, file, service, version_id, wanted};
 use crate::manager::dispatch::frames::{NoValue, frames};
-use crate::manager::dispatch::step::{Gate, Known, step};
+use crate::manager::dispatch::known::Known;
+use crate::manager::dispatch::step::{Gate, step};
 use skep_core::wire::api;
 use skep_core::wire::api::from_leader::Of;
 

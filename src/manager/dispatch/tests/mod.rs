@@ -8,7 +8,8 @@ mod step;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::step::{Delta, Has};
+use super::known::Has;
+use super::step::Delta;
 use super::wanted::{Due, Wanted};
 use skep_core::base::{Revision, SealedValue, SecretId, ServiceId, Stamp, VersionId, WrappedKey};
 use skep_core::domain::{

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use super::{due, due_of, file, has, service, version_id, wanted};
-use crate::manager::dispatch::step::{Gate, Known, step};
+use crate::manager::dispatch::known::Known;
+use crate::manager::dispatch::step::{Gate, step};
 use skep_core::base::ServiceId;
 
 fn known(sets: &[std::sync::Arc<super::Due>]) -> Known {

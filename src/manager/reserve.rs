@@ -9,11 +9,8 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use crate::manager::running::Running;
 use skep_client::transport::Problem;
 use skep_core::domain::{Act, always_admitted};
 
@@ -25,8 +22,6 @@ const FULL: u64 = 2 * HELD;
 const LET_GO: u64 = HELD + HELD / 2;
 /// From this on all is as it was.
 const ENOUGH: u64 = FULL + HELD / 2;
-/// How often the disk is looked at: the log opens a new segment of 16 MiB less often.
-const EVERY: Duration = Duration::from_secs(1);
 /// Its name in the data folder.
 pub(in crate::manager) const NAME: &str = "reserve";
 
@@ -77,8 +72,11 @@ impl Reserve {
         )
         .hint("make room on it, or let another manager lead: skep manager step-down"))
     }
-    /// Looks at the disk and does what follows.
-    fn look(&self, free: u64) -> io::Result<()> {
+    /// Does what follows from so many bytes free beside the file.
+    ///
+    /// # Errors
+    /// The file was not made, or did not go.
+    pub(in crate::manager) fn look(&self, free: u64) -> io::Result<()> {
         let held = std::fs::metadata(&self.path).is_ok_and(|found| found.len() == HELD);
         let before = Stand { held, full: self.is_full() };
         let after = next(before, free);
@@ -107,34 +105,16 @@ impl Reserve {
     }
 }
 
-/// Keeps the file as long as the manager runs.
-pub(in crate::manager) async fn keep(running: Arc<Running>) {
-    let mut every = tokio::time::interval(EVERY);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut told = false;
-    loop {
-        tokio::select! {
-            () = running.stop.cancelled() => return,
-            _ = every.tick() => {}
-        }
-        let looking = running.clone();
-        let looked = tokio::task::spawn_blocking(move || {
-            let free = free_bytes(&looking.reserve.path);
-            free.map_or(Ok(()), |free| looking.reserve.look(free))
-        });
-        // A file system without `fallocate` has no reserve; the limits hold.
-        let failed = matches!(&looked.await, Ok(Err(_)));
-        if failed && !told {
-            tracing::warn!(event = "no_reserve", path = %running.reserve.path.display());
-        }
-        told = failed;
+impl Reserve {
+    /// Bytes free where the file lies or would lie, for this user.
+    pub(in crate::manager) fn free_bytes(&self) -> Option<u64> {
+        let found = rustix::fs::statvfs(self.path.parent()?).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
     }
-}
-
-/// Bytes free where a file lies or would lie, for this user.
-fn free_bytes(path: &Path) -> Option<u64> {
-    let found = rustix::fs::statvfs(path.parent()?).ok()?;
-    Some(found.f_bavail.saturating_mul(found.f_frsize))
+    /// Where it lies.
+    pub(in crate::manager) fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::manager::admit::caller::{Admitted, Behalf};
+use crate::manager::admit::caller::{Behalf, LocalUser};
 use crate::manager::peers::PeerClient;
 use crate::manager::running::Running;
 use skep_client::transport::{Problem, read_problem};
@@ -24,17 +24,9 @@ use skep_core::wire::api;
 /// How long the leader may take: an act is decided within its deadline.
 const ANSWER: Duration = Duration::from_millis(limits::DEADLINE_MS + 5_000);
 
-/// Where a request is answered.
-pub(super) enum At {
-    /// Here.
-    Here(Arc<Running>, Admitted),
-    /// By the leader.
-    There(Onward),
-}
-
 /// What it means that the leader was asked and did not answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Broken {
+pub(in crate::manager) enum Broken {
     /// Nothing: it would have changed nothing.
     NothingDone,
     /// It may have been done.
@@ -43,14 +35,22 @@ pub(super) enum Broken {
 
 /// The way to the leader, for one request of a local user.
 pub(in crate::manager) struct Onward {
-    pub(in crate::manager) running: Arc<Running>,
-    pub(in crate::manager) leader: NodeId,
-    pub(in crate::manager) behalf: Behalf,
+    running: Arc<Running>,
+    leader: NodeId,
+    behalf: Behalf,
 }
 
 impl Onward {
+    /// To the leader, where that is another manager.
+    pub(in crate::manager) fn new(running: &Arc<Running>, user: LocalUser) -> Option<Self> {
+        let leader = running.core.other_leader()?;
+        Some(Self { running: running.clone(), leader, behalf: user.behalf() })
+    }
     /// Asks the leader once. Whoever called repeats it where that helps.
-    pub(super) async fn ask<Q, R, F>(
+    ///
+    /// # Errors
+    /// What the leader says, or that it does not answer.
+    pub(in crate::manager) async fn ask<Q, R, F>(
         &self,
         request: Request<Q>,
         broken: Broken,
@@ -60,7 +60,8 @@ impl Onward {
         F: Future<Output = Result<Response<R>, Status>>,
     {
         let peers = &self.running.peers;
-        let client = peers.client(self.leader, &self.running.addresses_of(self.leader)).await?;
+        let client =
+            peers.client(self.leader, &self.running.core.addresses_of(self.leader)).await?;
         let mut sent = Request::new(request.into_inner());
         self.behalf.write(sent.metadata_mut());
         match tokio::time::timeout(ANSWER, call(client, sent)).await {
@@ -71,6 +72,9 @@ impl Onward {
         }
     }
     /// Asks the leader to apply changes.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
     pub(in crate::manager) async fn apply(
         &self,
         request: Request<api::ApplyRequest>,
@@ -96,7 +100,7 @@ impl Onward {
     }
     /// Hands on a stream of the leader until it ends, the caller is gone or this
     /// manager stops.
-    pub(super) fn hand_on<T: Send + 'static>(
+    pub(in crate::manager) fn hand_on<T: Send + 'static>(
         self,
         stream: Response<Streaming<T>>,
     ) -> Response<ReceiverStream<Result<T, Status>>> {

@@ -1,0 +1,83 @@
+//! The Membership service: the one call without a certificate.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use tonic::{Extensions, Request, Response, Status};
+
+use crate::manager::admit::caller::{Admitted, source};
+use crate::manager::admit::policy::Method;
+use crate::manager::life::lifecycle::Manager;
+use crate::manager::members::join::{self, Known};
+use crate::manager::problem::Explain;
+use crate::manager::running::Running;
+use crate::manager::task::to_the_end;
+use skep_client::transport::rpc::api::membership_server::{Membership, MembershipServer};
+use skep_client::transport::{KeepSeat, Problem, Rate};
+use skep_core::base::limits;
+use skep_core::wire::api;
+use skep_core::wire::convert::read_id;
+
+/// Tokens that are not known which an address may show at once.
+const BAD_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+/// The same each second after that.
+const BAD_A_SECOND: NonZeroU32 = NonZeroU32::MIN;
+
+/// Answers machines that want to join.
+#[derive(Debug)]
+pub(in crate::manager) struct MembershipService {
+    manager: Manager,
+    /// How often an address may show a join token that is not known.
+    bad_tokens: Rate,
+}
+
+impl MembershipService {
+    /// The service, bounded.
+    #[must_use]
+    pub(in crate::manager) fn server(manager: Manager) -> MembershipServer<Self> {
+        let bad_tokens = Rate::new(BAD_AT_ONCE, BAD_A_SECOND);
+        let service = Self { manager, bad_tokens };
+        MembershipServer::new(service).max_decoding_message_size(limits::JOIN_BYTES)
+    }
+    /// A running manager that leads, and a token that is good.
+    fn known(
+        &self,
+        extensions: &Extensions,
+        asked: &api::JoinRequest,
+    ) -> Result<(Arc<Running>, Known), Problem> {
+        Admitted::of(extensions, Method::Join)?;
+        let running = self.manager.0.running()?;
+        running.core.leads()?;
+        let token = read_id("token_id", &asked.token_id).map_err(Explain::explain)?;
+        match join::known(&running, token, &asked.token_secret) {
+            Ok(known) => Ok((running, known)),
+            Err(unknown) => Err(self.counted(extensions, unknown)),
+        }
+    }
+    /// Whoever shows bad tokens too often is told that alone.
+    fn counted(&self, extensions: &Extensions, unknown: Problem) -> Problem {
+        if source(extensions).is_none_or(|from| self.bad_tokens.passes(from)) {
+            return unknown;
+        }
+        Problem::too_often("too many join tokens that are not known come from this address")
+            .hint("nothing was done; repeat it in a few seconds")
+    }
+}
+
+#[tonic::async_trait]
+impl Membership for MembershipService {
+    async fn join(
+        &self,
+        request: Request<api::JoinRequest>,
+    ) -> Result<Response<api::JoinReply>, Status> {
+        let (running, known) = self.known(request.extensions(), request.get_ref())?;
+        // From here on nobody else takes this connection's place.
+        let kept = request.extensions().get::<KeepSeat>().and_then(KeepSeat::keep);
+        let asked = request.into_inner();
+        let joining = async move {
+            let _kept = kept;
+            join::join(&running, known, &asked).await
+        };
+        Ok(Response::new(to_the_end("join", joining).await?))
+    }
+}

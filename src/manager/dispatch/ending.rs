@@ -1,0 +1,67 @@
+//! Why a session ends, and how an agent is told.
+
+use tonic::Status;
+
+use super::Hub;
+use super::ledger::Misbehaved;
+use super::table::Cut;
+use crate::manager::problem;
+use skep_client::transport::Problem;
+
+/// Why a session did not begin, or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Ending {
+    /// The agent has ended it, or the connection is gone.
+    #[error("the agent left")]
+    Left,
+    /// The state does not list it.
+    #[error("the node was removed")]
+    Removed,
+    /// The same agent has a newer session.
+    #[error("a newer session of this agent has taken its place")]
+    Replaced,
+    /// Another agent has a session.
+    #[error("another machine with this node's identity has a session")]
+    Taken,
+    /// This manager does not lead.
+    #[error("this manager is not the leader")]
+    Deposed,
+    /// It does not keep to the protocol.
+    #[error("the agent {0}")]
+    Misbehaved(&'static str),
+}
+
+impl From<Cut> for Ending {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Replaced => Self::Replaced,
+            Cut::Removed => Self::Removed,
+            Cut::Deposed => Self::Deposed,
+        }
+    }
+}
+
+impl From<Misbehaved> for Ending {
+    fn from(Misbehaved(what): Misbehaved) -> Self {
+        Self::Misbehaved(what)
+    }
+}
+
+impl Hub {
+    /// How an ending is told to the agent.
+    pub(super) fn status(&self, end: &Ending) -> Status {
+        let text = end.to_string();
+        let problem = match end {
+            Ending::Left => Problem::cancelled(text),
+            Ending::Removed => problem::node_removed(),
+            Ending::Replaced => Problem::replaced(text),
+            Ending::Taken => Problem::taken(text)
+                .hint("an identity belongs to one machine: join the other one by itself"),
+            Ending::Deposed => problem::delivered_elsewhere(self.core.leader()),
+            Ending::Misbehaved(_) => {
+                Problem::bad_input(text).hint("use the same version of skep everywhere")
+            }
+        };
+        problem.into()
+    }
+}

@@ -1,0 +1,85 @@
+//! From an opened key file to consensus that runs.
+
+use std::sync::Arc;
+
+use crate::consensus::{Consensus, Start, StartError};
+use crate::manager::core::Core;
+use crate::manager::end::exit_of;
+use crate::manager::keys::KeyHolder;
+use crate::manager::life::lifecycle::Lifecycle;
+use crate::manager::problem::Explain;
+use crate::manager::running::{Identity, Started};
+use skep_client::ca::{CaError, CertificateRole, verify_chain};
+use skep_client::transport::{ClientTls, Credentials, Greeting, Problem, ServerTls};
+use skep_core::base::{Exit, Fingerprint};
+use skep_core::seal::{BoxKey, HelloPlace, KeyFileBody, KeyFileHeader};
+
+/// Why consensus does not run.
+pub(in crate::manager) enum NotStarted {
+    /// The key file's chain or key is not sound.
+    Identity(CaError),
+    /// Log or snapshots.
+    Consensus(StartError),
+}
+
+impl From<CaError> for NotStarted {
+    fn from(error: CaError) -> Self {
+        Self::Identity(error)
+    }
+}
+
+impl Explain for NotStarted {
+    fn explain(self) -> Problem {
+        match self {
+            NotStarted::Identity(error) => {
+                Problem::fatal(Exit::Damaged, format!("this manager's certificate {error}"))
+                    .hint("its key file is not whole: put it back from a copy")
+            }
+            NotStarted::Consensus(error) => Problem::fatal(exit_of(&error), error.to_string())
+                .hint("the manager's log says more"),
+        }
+    }
+}
+
+/// Starts consensus with what an opened key file holds, whose chain must end in
+/// `fingerprint`.
+///
+/// # Errors
+/// [`NotStarted`].
+pub(in crate::manager) async fn begin(
+    life: &Lifecycle,
+    header: &KeyFileHeader,
+    body: KeyFileBody,
+    fingerprint: Fingerprint,
+) -> Result<Started, NotStarted> {
+    let (clock, dice) = (life.setup.clock.clone(), life.setup.dice);
+    let leaf = verify_chain(&body.chain, fingerprint, clock.now())?;
+    let credentials = Credentials::new(&body.chain, &body.tls_key)?;
+    let (hello, own) = (Arc::new(body.hello), CertificateRole::Manager(header.node));
+    let key = hello.key_of(HelloPlace::Manager, header.node.as_bytes());
+    let key = key.map_err(|_| CaError::Malformed("hello secret"))?;
+    let client = ClientTls::new(&credentials, fingerprint, clock.clone());
+    let client = client.greeting(Greeting::new(key, own, dice));
+    let start = Start {
+        cluster: header.cluster,
+        node: header.node,
+        addresses: life.addresses(),
+        data: life.folder.path().to_owned(),
+        deks: body.deks,
+        disk: life.setup.disk.clone(),
+        dice,
+        tls: Some(client.of_raft()),
+    };
+    let consensus = Consensus::start(start).await.map_err(NotStarted::Consensus)?;
+    let keys = KeyHolder::new(header.cluster, header.node, BoxKey::new(body.box_private));
+    let identity = Identity {
+        fingerprint,
+        generation: header.generation,
+        certificate_ends: leaf.ends,
+        server: ServerTls::new(&credentials, fingerprint, clock.clone()),
+        client,
+        hello,
+    };
+    let core = Core::new(consensus, Arc::new(keys), clock, dice, header.node, header.cluster);
+    Ok(Started { core: Arc::new(core), identity })
+}
