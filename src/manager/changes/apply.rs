@@ -1,8 +1,6 @@
 //! Changes to secrets, services, tokens and nodes: read, checked against the policy one by
 //! one, their data keys re-wrapped, proposed whole.
 
-use std::sync::Arc;
-
 use crate::manager::admit::caller::Admitted;
 use crate::manager::admit::policy::{Method, Resource, ResourceKind};
 use crate::manager::changes::rewrap;
@@ -17,7 +15,7 @@ use skep_core::wire::convert::{read_change, read_id, write_changed};
 
 /// Applies 1 to 64 changes, or none of them.
 pub(in crate::manager) async fn apply(
-    running: &Arc<Running>,
+    running: &Running,
     admitted: &Admitted,
     request: api::ApplyRequest,
 ) -> Result<api::ApplyReply, Problem> {

@@ -8,8 +8,8 @@ use crate::manager::core::Core;
 use crate::manager::problem;
 use crate::manager::task::on_a_thread;
 use skep_client::transport::Problem;
-use skep_core::base::{BoxedKey, SecretId};
-use skep_core::domain::{Change, NewVersion};
+use skep_core::base::BoxedKey;
+use skep_core::domain::Change;
 use skep_core::seal::ValueContext;
 
 /// Changes whose keys are re-wrapped at once, in a tenth of a millisecond each: going to
@@ -38,39 +38,9 @@ pub(in crate::manager) async fn rewrap_all(
 
 /// The same change, its data key re-wrapped from the client's box.
 fn rewrap(core: &Core, change: Change<BoxedKey>) -> Result<Change, Problem> {
-    Ok(match change {
-        Change::CreateSecret { id, name, labels, version } => {
-            Change::CreateSecret { id, name, labels, version: rewrap_version(core, id, version)? }
-        }
-        Change::UpdateSecret { id, expect, version } => {
-            Change::UpdateSecret { id, expect, version: rewrap_version(core, id, version)? }
-        }
-        Change::RemoveSecret { id } => Change::RemoveSecret { id },
-        Change::RemoveVersion { id, number } => Change::RemoveVersion { id, number },
-        Change::CreateService { id, name, spec } => Change::CreateService { id, name, spec },
-        Change::UpdateService { id, expect, spec } => Change::UpdateService { id, expect, spec },
-        Change::RemoveService { id } => Change::RemoveService { id },
-        Change::Grant { service, grant } => Change::Grant { service, grant },
-        Change::Revoke { service, secret } => Change::Revoke { service, secret },
-        Change::CreateToken { id, token } => Change::CreateToken { id, token },
-        Change::RemoveToken { id } => Change::RemoveToken { id },
-        Change::UpdateNode { id, put, gone, availability } => {
-            Change::UpdateNode { id, put, gone, availability }
-        }
-        Change::RemoveNode { id, force } => Change::RemoveNode { id, force },
-        Change::RemoveManager { id, rekey } => Change::RemoveManager { id, rekey },
+    change.with_key(|secret, version, size, data_key: BoxedKey| {
+        let context = ValueContext { cluster: core.cluster, secret, version, size };
+        let wrapped = core.keys.rewrap(&mut *(core.dice)(), &data_key, &context);
+        wrapped.map_err(|error| problem::of_key_given(error, "the data key of the new value"))
     })
-}
-
-fn rewrap_version(
-    core: &Core,
-    secret: SecretId,
-    version: NewVersion<BoxedKey>,
-) -> Result<NewVersion, Problem> {
-    let NewVersion { id, size, value, data_key } = version;
-    let context = ValueContext { cluster: core.cluster, secret, version: id, size };
-    let wrapped = core.keys.rewrap(&mut *(core.dice)(), &data_key, &context);
-    let data_key =
-        wrapped.map_err(|error| problem::of_key_given(error, "the data key of the new value"))?;
-    Ok(NewVersion { id, size, value, data_key })
 }

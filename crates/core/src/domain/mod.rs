@@ -4,7 +4,7 @@
 //! the same on every replica. No clock, file, socket, task or random number is
 //! in here: time, ids and sealed keys travel in the command. It deliberately
 //! knows nothing of bytes on disk (`wire`, `store`), of keys (`seal`) or of who
-//! may ask (`manager::policy`).
+//! may ask (`manager::admit::policy`).
 
 mod answers;
 mod apply;

@@ -156,7 +156,7 @@ pub struct Node {
     pub certificate_ends: Stamp,
 }
 
-/// What an operator may do (the table is in `manager::policy`).
+/// What an operator may do (the table is in `manager::admit::policy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OperatorRole {
     /// Everything.
