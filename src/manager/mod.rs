@@ -35,7 +35,7 @@ pub use keys::{ISSUING_KEY, KeyHolder, NoKey};
 pub use life::folder::FolderError;
 pub use life::lifecycle::{Manager, OpenError, Setup};
 pub use life::phase::Phase;
-pub use start::{agents, control};
+pub use start::control;
 pub use word::Word;
 
 /// How long leaves last: managers', workers', operators'.

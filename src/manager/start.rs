@@ -39,11 +39,12 @@ pub fn control(manager: &Manager) -> Routes {
     gate.before(Routes::new(ControlService::server(manager.clone())))
 }
 
-/// What agents call, behind a gate of its own: for a listener that serves nothing else.
-#[must_use]
-pub fn agents(dispatch: &Dispatch) -> Routes {
-    let gate = Gate::port(dispatch);
-    gate.before(Routes::new(DeliveryService::server(dispatch.clone())))
+impl Dispatch {
+    /// What agents call, behind a gate of its own: for a listener that serves nothing else.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        Gate::port(self).before(Routes::new(DeliveryService::server(self.clone())))
+    }
 }
 
 /// What is served over mTLS.

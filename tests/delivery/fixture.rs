@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use skep::consensus::{Consensus, Start};
 use skep::host::RealDisk;
-use skep::manager::{Core, Dispatch, KeyHolder, agents};
+use skep::manager::{Core, Dispatch, KeyHolder};
 use skep_client::ca::{CertificateRole, Issuer, PrivateKey, Root, Subject, key_digest};
 use skep_client::machine::{OsDice, SystemClock, os_dice};
 use skep_client::transport::{ClientTls, Credentials, ServerTls, serve};
@@ -171,7 +171,7 @@ impl Cluster {
         let role = CertificateRole::Manager(self.core.node);
         let credentials = self.credentials(role, "manager-1").0;
         let tls = ServerTls::new(&credentials, self.fingerprint, Arc::clone(&self.core.clock));
-        let routes = agents(&self.dispatch);
+        let routes = self.dispatch.routes();
         tokio::spawn(async move {
             let places = ManagerPlaces::default();
             serve(listener, tls, routes, &places, std::future::pending()).await
