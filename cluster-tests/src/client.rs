@@ -7,14 +7,14 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
+
+use super::{Cluster, Manager, Ran};
 use skep::cli::{Screen, Shell};
 use skep_client::{CallError, IdentityFile, Operator};
 use skep_core::base::{BoxedKey, Exit, SecretBytes, SecretId, VersionId};
 use skep_core::domain::Change;
 use skep_core::wire::api::{HolderView, SecretView, ServiceView};
-use tokio::runtime::Runtime;
-
-use super::{Cluster, Manager, Ran};
 
 /// Where all clients of a test's process live: their connections answer the
 /// managers also while nobody waits for an act.

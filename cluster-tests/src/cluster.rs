@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use skep::daemon::dev::{self, Launcher, Plan};
 use tempfile::TempDir;
 
 use super::node::{launcher, now};
-
 use super::process::{Ran, binary, mortal, run, status_of};
 use super::{Agent, Manager, until};
+use skep::daemon::dev::{self, Launcher, Plan};
 
 /// One manager, some agents, an admin.
 #[derive(Debug)]

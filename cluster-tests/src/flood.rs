@@ -10,10 +10,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, sockopt};
-use skep_client::transport::{ClientTls, Expect};
 use tokio::io::AsyncReadExt as _;
 
 use super::DEADLINE;
+use skep_client::transport::{ClientTls, Expect};
 
 /// What a flood is.
 #[derive(Clone, Debug)]

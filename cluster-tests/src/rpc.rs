@@ -4,9 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http_body_util::{BodyExt as _, Full};
-use skep_client::ca::Identity;
-use skep_client::machine::{SystemClock, os_dice};
-use skep_client::transport::{ClientTls, Expect, connect, connect_local};
 use tonic::body::Body;
 use tonic::client::{Grpc, GrpcService as _};
 use tonic::codegen::http::uri::PathAndQuery;
@@ -16,6 +13,9 @@ use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
 use super::DEADLINE;
+use skep_client::ca::Identity;
+use skep_client::machine::{SystemClock, os_dice};
+use skep_client::transport::{ClientTls, Expect, connect, connect_local};
 
 /// Where calls of a test wait.
 ///

@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use cluster_tests::{binary, run, until};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use skep::daemon::dev::Launcher;
 use tempfile::TempDir;
+
+use cluster_tests::{binary, run, until};
+use skep::daemon::dev::Launcher;
 
 /// A `skep dev` that is up.
 struct Dev {

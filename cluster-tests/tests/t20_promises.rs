@@ -6,8 +6,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use cluster_tests::{Cluster, DEADLINE, secret_id, until};
 use rustix::fs::{Mode, OFlags};
+
+use cluster_tests::{Cluster, DEADLINE, secret_id, until};
 
 #[test]
 fn p2_a_node_gets_nothing_while_nothing_runs() {

@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use tonic::{Code, Status};
+
 use cluster_tests::rpc::{call, channel, identity, runtime, tls};
 use cluster_tests::{Cluster, DEADLINE, Manager, binary, run, until};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use skep_client::machine::SystemClock;
 use skep_client::transport::ClientTls;
 use skep_client::transport::rpc::api::control_client::ControlClient;
 use skep_client::transport::rpc::api::membership_client::MembershipClient;
 use skep_core::wire::api;
-use tonic::{Code, Status};
 
 /// The methods of these services, read from what both ends are generated from.
 fn methods(proto: &str) -> Vec<String> {

@@ -10,15 +10,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use cluster_tests::rpc::{identity, runtime, tls};
-use cluster_tests::{Cluster, DEADLINE, crossing};
 use http_body::{Body as HttpBody, Frame};
-use skep_client::machine::SystemClock;
-use skep_client::transport::{ClientTls, Expect, connect};
 use tonic::body::Body;
 use tonic::client::GrpcService as _;
 use tonic::codegen::http::Request;
 use tonic::transport::Channel;
+
+use cluster_tests::rpc::{identity, runtime, tls};
+use cluster_tests::{Cluster, DEADLINE, crossing};
+use skep_client::machine::SystemClock;
+use skep_client::transport::{ClientTls, Expect, connect};
 
 /// Bytes that each call announces.
 const MESSAGE: u32 = 4 * 1024 * 1024;

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use tonic::{Code, Streaming};
+
 use cluster_tests::rpc::{channel, identity, runtime, tls};
 use cluster_tests::{Cluster, DEADLINE, run, secret_id, until};
 use skep_client::transport::rpc::api::control_client::ControlClient;
 use skep_core::base::{ServiceId, limits};
 use skep_core::domain::Change;
 use skep_core::wire::api;
-use tonic::{Code, Streaming};
 
 /// Acts of one caller, and by how many connections of it.
 const ACTS: u64 = 2_000;

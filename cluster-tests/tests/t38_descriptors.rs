@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::net::{TcpSocket, UnixStream};
+
 use cluster_tests::rpc::{identity, runtime, tls};
 use cluster_tests::{
     Client, Cluster, DEADLINE, Manager, binary, crossing, processes_of, run_until, until,
@@ -18,7 +20,6 @@ use cluster_tests::{
 use skep::daemon::dev::Launcher;
 use skep_client::machine::SystemClock;
 use skep_client::transport::{ClientTls, Expect, connect};
-use tokio::net::{TcpSocket, UnixStream};
 
 /// What a shell usually gives.
 const USUAL: u32 = 1_024;

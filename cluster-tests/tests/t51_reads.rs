@@ -3,13 +3,14 @@
 use std::fs::{self, File};
 use std::process::Command;
 
-use cluster_tests::rpc::{channel, identity, runtime, tls};
-use cluster_tests::{Cluster, DEADLINE, until};
 use serde_json::Value;
-use skep_core::wire::api::{Opened, ReportOpenedReply, ReportOpenedRequest};
 use tonic::Request;
 use tonic::client::Grpc;
 use tonic_prost::ProstCodec;
+
+use cluster_tests::rpc::{channel, identity, runtime, tls};
+use cluster_tests::{Cluster, DEADLINE, until};
+use skep_core::wire::api::{Opened, ReportOpenedReply, ReportOpenedRequest};
 
 /// Three managers and an agent with a service by FUSE, granted `key`.
 fn cluster() -> Cluster {

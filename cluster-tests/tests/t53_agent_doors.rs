@@ -11,10 +11,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cluster_tests::rpc::{local_channel, runtime};
-use cluster_tests::{Agent, Cluster, binary, run, until};
 use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
+
+use cluster_tests::rpc::{local_channel, runtime};
+use cluster_tests::{Agent, Cluster, binary, run, until};
 use skep_client::transport::rpc::local::agent_client::AgentClient;
 use skep_core::wire::local::ExecRequest;
 

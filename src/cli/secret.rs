@@ -1,13 +1,9 @@
 //! `skep secret`: values go in sealed, and never come out here.
 
-use skep_client::{Change, Draft, Link, apply, apply_sealed, lookup};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-
-use skep_core::base::{Name, Revision, SecretId};
-use skep_core::wire::api::{self, SecretView, ServiceView, VersionView};
 
 use super::args::{
     ClientArgs, ListArgs, SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs,
@@ -22,6 +18,9 @@ use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
 use super::wait::{self, Concerned};
+use skep_client::{Change, Draft, Link, apply, apply_sealed, lookup};
+use skep_core::base::{Name, Revision, SecretId};
+use skep_core::wire::api::{self, SecretView, ServiceView, VersionView};
 
 const COLUMNS: [Column; 6] = [
     ("ID", Cell::Field("id")),

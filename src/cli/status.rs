@@ -1,18 +1,17 @@
 //! `skep status`: works also while the manager is locked. Its JSON is stable.
 
-use skep_client::{CallKind, Control, Link};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-
-use skep_core::base::{Exit, Failure};
-use skep_core::wire::api::{self, StatusReply};
 
 use super::args::StatusArgs;
 use super::link::link;
 use super::problem::Trouble;
 use super::render::{self, Format};
 use super::shell::Shell;
+use skep_client::{CallKind, Control, Link};
+use skep_core::base::{Exit, Failure};
+use skep_core::wire::api::{self, StatusReply};
 
 const AGAIN: Duration = Duration::from_secs(1);
 /// Pending pairs shown in the text; the JSON has them all.

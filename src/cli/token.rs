@@ -1,13 +1,8 @@
 //! `skep join-token`.
 
-use skep_client::{CallKind, Change, Control, apply, lookup};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-
-use skep_core::base::{Labels, TokenId};
-use skep_core::wire::api::{self, LabelPair, TokenView};
-use skep_core::wire::convert;
 
 use super::args::{
     ClientArgs, ListArgs, ManagerTokenArgs, TokenArgs, TokenCommand, WorkerTokenArgs,
@@ -18,6 +13,10 @@ use super::names::labels;
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
+use skep_client::{CallKind, Change, Control, apply, lookup};
+use skep_core::base::{Labels, TokenId};
+use skep_core::wire::api::{self, LabelPair, TokenView};
+use skep_core::wire::convert;
 
 const COLUMNS: [Column; 7] = [
     ("ID", Cell::Field("id")),

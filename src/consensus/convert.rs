@@ -10,7 +10,8 @@ use openraft::raft::{
 use openraft::vote::{RaftLeaderId, leader_id_std};
 
 use super::types::{
-    Addresses, Entry, LogId, Membership, Proposal, SnapshotMeta, StoredMembership, TypeConfig, Vote,
+    Addresses, LogEntry, LogId, Membership, Proposal, SnapshotMeta, StoredMembership, TypeConfig,
+    Vote,
 };
 use skep_core::base::NodeId;
 use skep_core::base::limits::MANAGERS;
@@ -90,7 +91,7 @@ pub(super) fn membership_from(membership: &proto::Membership) -> Result<Membersh
     Membership::new(configs, nodes).ok().ok_or(BadMessage("a membership that cannot be"))
 }
 
-pub(super) fn payload_to(entry: &Entry) -> proto::entry::Payload {
+pub(super) fn payload_to(entry: &LogEntry) -> proto::entry::Payload {
     match &entry.payload {
         EntryPayload::Blank => proto::entry::Payload::Blank(true),
         EntryPayload::Normal(proposal) => proto::entry::Payload::Command(proposal.bytes.clone()),
@@ -100,12 +101,12 @@ pub(super) fn payload_to(entry: &Entry) -> proto::entry::Payload {
     }
 }
 
-pub(super) fn entry_to(entry: &Entry) -> proto::Entry {
+pub(super) fn entry_to(entry: &LogEntry) -> proto::Entry {
     proto::Entry { id: Some(id_to(&entry.log_id)), payload: Some(payload_to(entry)) }
 }
 
 /// An entry whose place is known otherwise.
-pub(super) fn entry_at(log_id: LogId, entry: proto::Entry) -> Result<Entry> {
+pub(super) fn entry_at(log_id: LogId, entry: proto::Entry) -> Result<LogEntry> {
     let payload = match entry.payload.ok_or(BadMessage("an entry without payload"))? {
         proto::entry::Payload::Blank(_) => EntryPayload::Blank,
         proto::entry::Payload::Command(bytes) => EntryPayload::Normal(Proposal::received(bytes)),
@@ -113,7 +114,7 @@ pub(super) fn entry_at(log_id: LogId, entry: proto::Entry) -> Result<Entry> {
             EntryPayload::Membership(membership_from(&membership)?)
         }
     };
-    Ok(Entry { log_id, payload })
+    Ok(LogEntry { log_id, payload })
 }
 
 pub(super) fn append_to(request: &AppendEntriesRequest<TypeConfig>) -> proto::AppendRequest {
@@ -130,7 +131,7 @@ pub(super) fn append_from(
 ) -> Result<AppendEntriesRequest<TypeConfig>> {
     let vote = vote_from(request.vote.as_ref())?;
     let prev_log_id = request.prev.as_ref().map(id_from);
-    let mut entries: Vec<Entry> = Vec::with_capacity(request.entries.len());
+    let mut entries: Vec<LogEntry> = Vec::with_capacity(request.entries.len());
     let mut last = prev_log_id;
     for entry in request.entries {
         let id = id_from(entry.id.as_ref().ok_or(BadMessage("an entry without id"))?);

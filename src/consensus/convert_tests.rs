@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::convert::*;
 use super::types::{
-    Addresses, Entry, LogId, Membership, Proposal, SnapshotMeta, StoredMembership, Vote,
+    Addresses, LogEntry, LogId, Membership, Proposal, SnapshotMeta, StoredMembership, Vote,
 };
 use skep_core::base::NodeId;
 use skep_core::wire::raft as proto;
@@ -30,8 +30,8 @@ fn membership() -> Membership {
     Membership::new(sets, nodes).expect("a membership")
 }
 
-fn entries() -> Vec<Entry> {
-    let at = |index, payload| Entry { log_id: LogId::new_term_index(6, index), payload };
+fn entries() -> Vec<LogEntry> {
+    let at = |index, payload| LogEntry { log_id: LogId::new_term_index(6, index), payload };
     vec![
         at(5, EntryPayload::Blank),
         at(6, EntryPayload::Normal(Proposal::received(b"command".as_slice().into()))),

@@ -1,7 +1,6 @@
 //! What the manager holds of consensus.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +14,12 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::errors::{ProposeError, StartError};
 use super::gate::{self, Gate};
-use super::machine::{Machine, Shared};
+use super::given::Start;
+use super::machine::{Machine, Replica};
 use super::network::MOST_MESSAGE;
-use super::progress::{self, Member};
+use super::progress::{self, Leadership, Member};
 use super::release::{self, ReleaseError};
 use super::service::RaftService;
 use super::standing::Standing;
@@ -27,9 +28,8 @@ use super::types::{Addresses, Proposal, TypeConfig};
 use crate::store::Log;
 use skep_client::transport::rpc::raft::raft_server::RaftServer;
 use skep_core::base::limits::DEADLINE_MS;
-use skep_core::base::{ClusterId, Disk, NodeId, Revision};
+use skep_core::base::{NodeId, Revision};
 use skep_core::domain::{Applied, Command, Fact, State};
-use skep_core::seal::Dek;
 
 /// How long a new cluster may take to elect its only voter.
 const FOUNDING: Duration = Duration::from_secs(10);
@@ -37,82 +37,6 @@ const FOUNDING: Duration = Duration::from_secs(10);
 const RECENT_MS: u64 = 1_000;
 /// Between two attempts while a new leader has no lease yet.
 const LEASE_PAUSE: Duration = Duration::from_millis(20);
-
-/// What consensus needs to start on an unlocked manager.
-pub struct Start {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// This manager.
-    pub node: NodeId,
-    /// Where it listens.
-    pub addresses: Vec<String>,
-    /// Below it: `log/`, `snapshots/`.
-    pub data: PathBuf,
-    /// The data-encryption keys of the key file, oldest first.
-    pub deks: Vec<Dek>,
-    /// The disk.
-    pub disk: Arc<dyn Disk>,
-    /// Makes dice for the threads that seal.
-    pub dice: fn() -> Box<dyn skep_core::base::Dice>,
-    /// How to reach peers (`None` for a test of one voter).
-    pub tls: Option<skep_client::transport::ClientTls>,
-}
-
-impl std::fmt::Debug for Start {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Start({})", self.node)
-    }
-}
-
-/// Why consensus did not start. Carries the daemon's exit status.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Stored data damaged or tampered with: status 20.
-    #[error("{0}")]
-    Damaged(String),
-    /// The disk failed: status 21.
-    #[error("{0}")]
-    Disk(std::io::Error),
-    /// Written by a newer version: status 25.
-    #[error("{0}")]
-    Newer(String),
-    /// Written by an unreleased build, which nothing reads any more: status 23.
-    #[error("{0}")]
-    Older(String),
-    /// The state went another way than the leader's: status 70.
-    #[error("after entry {0} this manager's audit head is another than the leader's")]
-    Diverged(u64),
-}
-
-/// Who leads, as this manager knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Leadership {
-    /// The Raft term.
-    pub term: u64,
-    /// The leader, if there is one in reach.
-    pub leader: Option<NodeId>,
-    /// Whether that is this manager, with everything of earlier terms applied.
-    pub own: bool,
-    /// Whether a majority was heard of lately.
-    pub quorum: bool,
-}
-
-/// Why a command was not applied, or may not have been.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProposeError {
-    /// Nothing was done: other managers could not read it.
-    #[error("this can't be recorded: {0}")]
-    Unfit(String),
-    /// Nothing was done; another manager leads, or none.
-    #[error("this manager is not the leader")]
-    NotLeader(Option<NodeId>),
-    /// It may have been applied: look before repeating.
-    #[error("the outcome is unknown")]
-    Unknown,
-    /// Consensus has stopped; the daemon ends.
-    #[error("consensus has stopped: {0}")]
-    Stopped(String),
-}
 
 /// A running Raft member. Cheap to clone.
 #[derive(Clone)]
@@ -126,7 +50,7 @@ struct Inner {
     gate: Gate,
     _runtime: RaftRuntime,
     raft: Raft<TypeConfig, Machine>,
-    shared: Arc<Shared>,
+    shared: Arc<Replica>,
     log: Log,
     leadership: watch::Receiver<Leadership>,
     /// The term that this member leads, and since when it is known to.
@@ -491,7 +415,7 @@ fn refused(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Propos
 }
 
 /// A snapshot is due after so many entries, which openraft counts, or bytes, which it does not.
-async fn snapshot_when_due(raft: Raft<TypeConfig, Machine>, shared: Arc<Shared>) {
+async fn snapshot_when_due(raft: Raft<TypeConfig, Machine>, shared: Arc<Replica>) {
     loop {
         shared.snapshot_due.notified().await;
         if raft.trigger().snapshot().await.is_err() {

@@ -14,7 +14,7 @@ use prost::Message;
 use tokio::sync::oneshot;
 
 use super::convert;
-use super::types::{Entry, LogId, TypeConfig, Vote};
+use super::types::{LogEntry, LogId, TypeConfig, Vote};
 use crate::store::{self, Done, Log, StoreError};
 use skep_core::wire::raft as proto;
 
@@ -45,12 +45,12 @@ fn vote_from(vote: store::Vote) -> Vote {
     Vote::from_leader_id(LeaderId::new(vote.term, vote.node), vote.committed)
 }
 
-fn entry_to(entry: &Entry) -> store::Entry {
+fn entry_to(entry: &LogEntry) -> store::LogEntry {
     let message = proto::Entry { id: None, payload: Some(convert::payload_to(entry)) };
-    store::Entry { id: id_to(&entry.log_id()), payload: message.encode_to_vec().into() }
+    store::LogEntry { id: id_to(&entry.log_id()), payload: message.encode_to_vec().into() }
 }
 
-fn entry_from(entry: store::Entry) -> io::Result<Entry> {
+fn entry_from(entry: store::LogEntry) -> io::Result<LogEntry> {
     let message = proto::Entry::decode(entry.payload).map_err(io::Error::other)?;
     convert::entry_at(id_from(entry.id), message).map_err(io::Error::other)
 }
@@ -71,7 +71,7 @@ async fn durable(wait: oneshot::Receiver<Result<(), StoreError>>) -> io::Result<
 
 impl LogStore {
     /// Reads on a thread that may block: the disk is asked for what memory lacks.
-    async fn read(&self, from: u64, to: u64, most: u64) -> io::Result<Vec<Entry>> {
+    async fn read(&self, from: u64, to: u64, most: u64) -> io::Result<Vec<LogEntry>> {
         if from >= to {
             return Ok(Vec::new());
         }
@@ -105,20 +105,20 @@ impl RaftLogReader<TypeConfig> for LogStore {
         self.read(from, to, u64::MAX).await
     }
 
-    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<LogEntry>> {
         self.read(start, end, READ_BYTES).await
     }
 
     async fn entries_stream<RB>(
         &mut self,
         range: RB,
-    ) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    ) -> impl Stream<Item = io::Result<LogEntry>> + OptionalSend
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let (from, to) = bounds(&range);
         let start = (self.clone(), from, Vec::new().into_iter());
-        let next = move |(log, from, mut ready): (Self, u64, std::vec::IntoIter<Entry>)| async move {
+        let next = move |(log, from, mut ready): (Self, u64, std::vec::IntoIter<LogEntry>)| async move {
             if let Some(entry) = ready.next() {
                 let from = entry.log_id().index() + 1;
                 return Ok(Some((entry, (log, from, ready))));
@@ -164,7 +164,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
     where
-        I: IntoIterator<Item = Entry> + OptionalSend,
+        I: IntoIterator<Item = LogEntry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
         let entries = entries.into_iter().map(|entry| entry_to(&entry)).collect();

@@ -58,7 +58,7 @@ struct Inner {
 }
 
 /// What the state machine shares with the handle.
-pub(super) struct Shared {
+pub(super) struct Replica {
     inner: RwLock<Inner>,
     facts: broadcast::Sender<(Revision, Arc<[Fact]>)>,
     /// Bytes of commands applied since the last snapshot was begun.
@@ -73,7 +73,7 @@ pub(super) struct Shared {
     heard: Mutex<Option<Instant>>,
 }
 
-impl Shared {
+impl Replica {
     pub(super) fn new() -> Self {
         Self {
             inner: RwLock::default(),
@@ -149,14 +149,14 @@ impl Shared {
 /// The state machine: the only writer of the state.
 #[derive(Clone)]
 pub(super) struct Machine {
-    shared: Arc<Shared>,
+    shared: Arc<Replica>,
     snapshots: Arc<Snapshots>,
     /// The head of the newest snapshot file.
     current: Arc<Mutex<Option<SnapshotMeta>>>,
 }
 
 impl Machine {
-    pub(super) fn new(shared: Arc<Shared>, snapshots: Arc<Snapshots>) -> Self {
+    pub(super) fn new(shared: Arc<Replica>, snapshots: Arc<Snapshots>) -> Self {
         Self { shared, snapshots, current: Arc::default() }
     }
 

@@ -12,10 +12,10 @@ use openraft::raft::AppendEntriesRequest;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::handle::{Consensus, ProposeError, Start, StartError};
 use super::standing::{Lacks, Standing};
 use super::start::{Parts, Tuning};
-use super::types::{Addresses, Entry, LogId, Membership, Vote};
+use super::types::{Addresses, LogEntry, LogId, Membership, Vote};
+use super::{Consensus, ProposeError, Start, StartError};
 use crate::store::testing::{FaultyDisk, Lost, dek, dice};
 use skep_client::ca::fixtures::{Authority, Holder, NOW, manager};
 use skep_client::transport::{ClientTls, Credentials, ServerTls, serve};
@@ -333,7 +333,8 @@ async fn p3_one_that_reads_old_members_again_does_not_elect_itself() {
     // The second one leads, and tells of a time when the first one was alone.
     let own = [(id(1), Addresses(vec![members.member(1).address.to_string()]))];
     let alone = Membership::new(vec![BTreeSet::from([id(1)])], BTreeMap::from(own));
-    let at = |term, index, payload| Entry { log_id: LogId::new_term_index(term, index), payload };
+    let at =
+        |term, index, payload| LogEntry { log_id: LogId::new_term_index(term, index), payload };
     let vote = Vote { leader_id: LeaderId { term: 4, voted_for: id(2) }, committed: true };
     let first = AppendEntriesRequest {
         vote,

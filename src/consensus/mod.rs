@@ -5,7 +5,9 @@
 
 mod audited;
 mod convert;
+mod errors;
 mod gate;
+mod given;
 mod handle;
 mod log_store;
 mod machine;
@@ -18,7 +20,10 @@ mod standing;
 mod start;
 mod types;
 
-pub use handle::{Consensus, Leadership, ProposeError, Start, StartError};
+pub use errors::{ProposeError, StartError};
+pub use given::Start;
+pub use handle::Consensus;
+pub use progress::Leadership;
 pub use progress::Member;
 pub use release::ReleaseError;
 pub use service::{Listing, RaftService, listing};

@@ -98,10 +98,10 @@ pub(super) struct Client {
     peers: Arc<Peers>,
     expect: Expect,
     addresses: Vec<String>,
-    open: Option<Open>,
+    open: Option<PeerClient>,
     /// One that is being made, also while no call waits for it: a heartbeat's time
     /// is shorter than a handshake over a long line.
-    making: Option<JoinHandle<Result<Open, Failed>>>,
+    making: Option<JoinHandle<Result<PeerClient, Failed>>>,
     /// When an answer came last over the one that is open.
     answered: Instant,
     /// Over which votes are asked for; `None`: over this one.
@@ -110,7 +110,7 @@ pub(super) struct Client {
 
 pub(super) type Failed = RPCError<TypeConfig>;
 /// A connection and who is at its other end.
-type Open = (NodeId, RaftClient<Channel>);
+type PeerClient = (NodeId, RaftClient<Channel>);
 
 /// What a peer answered.
 pub(super) struct Answer<T> {
@@ -133,7 +133,7 @@ async fn open(
     tls: Option<ClientTls>,
     expect: Expect,
     addresses: Vec<String>,
-) -> Result<Open, Failed> {
+) -> Result<PeerClient, Failed> {
     let tls = tls.ok_or_else(|| unreachable("this member has no network"))?;
     let mut last = unreachable("no address is known");
     for address in &addresses {
@@ -155,7 +155,7 @@ async fn open(
 }
 
 impl Client {
-    async fn client(&mut self) -> Result<Open, Failed> {
+    async fn client(&mut self) -> Result<PeerClient, Failed> {
         if self.open.is_none() {
             let making = self.making.get_or_insert_with(|| {
                 let (tls, addresses) = (self.tls.clone(), self.addresses.clone());
@@ -172,7 +172,7 @@ impl Client {
     }
 
     /// Says that the peer is away, or back.
-    fn tell(&self, made: &Result<Open, Failed>) {
+    fn tell(&self, made: &Result<PeerClient, Failed>) {
         let Expect::Manager(peer) = self.expect else { return };
         match made {
             Ok(_) => tracing::info!(event = "peer_back", ends = "peer_unreachable", %peer),

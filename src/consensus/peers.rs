@@ -11,7 +11,7 @@ use prost::Message;
 use tokio::sync::{Notify, oneshot, watch};
 use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 
-use super::machine::Shared;
+use super::machine::Replica;
 use super::standing::{Behind, Own, Reverted, Standing, Table, lacks};
 use crate::store::{Done, Incarnation, Log, LogId, Memory, StoreError};
 use skep_core::base::{Dice, NodeId, draw};
@@ -25,7 +25,7 @@ const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// This member among its peers.
 pub(super) struct Peers {
     log: Log,
-    machine: Arc<Shared>,
+    machine: Arc<Replica>,
     start: Incarnation,
     told: AtomicBool,
     table: Mutex<Table>,
@@ -54,7 +54,7 @@ pub(super) enum Untaken {
 
 impl Peers {
     /// Of a member that has just opened its log.
-    pub(super) fn new(log: Log, machine: Arc<Shared>, dice: &mut dyn Dice) -> Self {
+    pub(super) fn new(log: Log, machine: Arc<Replica>, dice: &mut dyn Dice) -> Self {
         let mark = u64::from_le_bytes(draw(dice));
         let start = match log.incarnation() {
             Some(last) => {

@@ -8,10 +8,22 @@ use openraft::{Instant, Raft, RaftMetrics};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::handle::Leadership;
-use super::machine::{Machine, Shared};
+use super::machine::{Machine, Replica};
 use super::types::TypeConfig;
 use skep_core::base::NodeId;
+
+/// Who leads, as this manager knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// The Raft term.
+    pub term: u64,
+    /// The leader, if there is one in reach.
+    pub leader: Option<NodeId>,
+    /// Whether that is this manager, with everything of earlier terms applied.
+    pub own: bool,
+    /// Whether a majority was heard of lately.
+    pub quorum: bool,
+}
 
 /// A leader that no majority answered for so long has none.
 const QUORUM_AGE: Duration = Duration::from_secs(1);
@@ -65,7 +77,7 @@ fn leadership(node: NodeId, metrics: &RaftMetrics<TypeConfig>, led: bool) -> Lea
 pub(super) async fn follow(
     node: NodeId,
     raft: Raft<TypeConfig, Machine>,
-    shared: Arc<Shared>,
+    shared: Arc<Replica>,
     into: watch::Sender<Leadership>,
 ) {
     let mut metrics = raft.metrics();
@@ -87,7 +99,7 @@ pub(super) async fn follow(
 
 /// Waits a little until a leader was heard of lately, or is this member. The last leader is
 /// named for a while after it was lost: the next one is waited for by then.
-pub(super) async fn led_soon(shared: &Shared, leadership: &watch::Receiver<Leadership>) {
+pub(super) async fn led_soon(shared: &Replica, leadership: &watch::Receiver<Leadership>) {
     let led = || {
         let seen = leadership.borrow();
         seen.own || seen.leader.is_some() && shared.heard_within(LATELY)

@@ -8,7 +8,7 @@ use openraft::raft::AppendEntriesResponse;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert::{self, BadMessage};
-use super::machine::{Machine, Shared};
+use super::machine::{Machine, Replica};
 use super::peers::{Peers, Untaken};
 use super::release;
 use super::types::{Snapshot, TypeConfig};
@@ -22,7 +22,7 @@ use skep_core::wire::raft as proto;
 /// Answers managers that the state lists, and nobody else.
 pub struct RaftService {
     raft: Raft<TypeConfig, Machine>,
-    shared: Arc<Shared>,
+    shared: Arc<Replica>,
     peers: Arc<Peers>,
     node: NodeId,
 }
@@ -90,7 +90,7 @@ impl RaftService {
     pub(super) fn new(
         node: NodeId,
         raft: Raft<TypeConfig, Machine>,
-        shared: Arc<Shared>,
+        shared: Arc<Replica>,
         peers: Arc<Peers>,
     ) -> Self {
         Self { raft, shared, peers, node }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use openraft::{Config, Raft, SnapshotPolicy};
 
+use super::errors::StartError;
 use super::gate::Gate;
-use super::handle::{Start, StartError};
+use super::given::Start;
 use super::log_store::LogStore;
-use super::machine::{Cause, Machine, Shared};
+use super::machine::{Cause, Machine, Replica};
 use super::network::{Network, Voting};
 use super::peers::{Peers, durably};
 use super::types::TypeConfig;
@@ -37,7 +38,7 @@ impl Default for Tuning {
 /// What runs.
 pub(super) struct Running {
     pub(super) raft: Raft<TypeConfig, Machine>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<Replica>,
     pub(super) log: Log,
     pub(super) gate: Gate,
     pub(super) runtime: RaftRuntime,
@@ -189,7 +190,7 @@ fn config(tuning: Tuning) -> Config {
 struct Opened {
     log: Log,
     machine: Machine,
-    shared: Arc<Shared>,
+    shared: Arc<Replica>,
     renewal: Option<Renewal>,
 }
 
@@ -202,7 +203,7 @@ fn open(parts: &Parts) -> Result<Opened, StartError> {
         snapshots.erase()?;
         renewal.erase(&parts.options("log"))?;
     }
-    let shared = Arc::new(Shared::new());
+    let shared = Arc::new(Replica::new());
     let machine = Machine::new(Arc::clone(&shared), Arc::new(snapshots));
     let head = machine.load()?.map(|snapshot| snapshot.meta);
     let covered = machine.covered(parts.node, head.as_ref());
@@ -248,7 +249,7 @@ pub(super) async fn start(parts: &Parts) -> Result<Running, StartError> {
 }
 
 /// The named reason for which Raft has stopped.
-pub(super) fn reason(shared: &Shared, log: &Log, fatal: &str) -> StartError {
+pub(super) fn reason(shared: &Replica, log: &Log, fatal: &str) -> StartError {
     let cause = shared.cause.borrow().clone();
     let failure = log.failure().borrow().clone();
     match (failure, cause) {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 
-use super::handle::{Consensus, ProposeError, Start, StartError};
 use super::log_store::LogStore;
-use super::machine::{Machine, Shared};
+use super::machine::{Machine, Replica};
 use super::start::Tuning;
 use super::types::TypeConfig;
+use super::{Consensus, ProposeError, Start, StartError};
 use crate::store::testing::{FaultyDisk, Lost, dek, dice, options};
 use crate::store::{Log, Snapshots};
 use skep_core::base::{ClusterId, NodeId, RequestId, Stamp};
@@ -25,7 +25,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine> for Builder {
         let mut folder = options(&disk);
         folder.folder = "/d/snapshots".into();
         let snapshots = Arc::new(Snapshots::open(folder).expect("a folder"));
-        Ok(((), LogStore(log), Machine::new(Arc::new(Shared::new()), snapshots)))
+        Ok(((), LogStore(log), Machine::new(Arc::new(Replica::new()), snapshots)))
     }
 }
 

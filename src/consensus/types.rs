@@ -23,7 +23,7 @@ openraft::declare_raft_types!(
         LeaderId = leader_id_std::LeaderId<u64, NodeId>,
 );
 
-pub(super) type Entry = EntryOf<TypeConfig>;
+pub(super) type LogEntry = EntryOf<TypeConfig>;
 pub(super) type LogId = LogIdOf<TypeConfig>;
 pub(super) type Membership = openraft::Membership<NodeId, Addresses>;
 pub(super) type StoredMembership = StoredMembershipOf<TypeConfig>;

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::Shutdown;
 use super::config::AgentConfig;
 use super::data_dir::{DataDir, bind};
-use super::too_few_descriptors;
+use super::{Shutdown, too_few_descriptors};
 use crate::agent::doors::{LocalService, Stage};
 use crate::agent::machine::boot_id;
 use crate::agent::member::{

@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use super::Shutdown;
 use super::config::ManagerConfig;
 use super::data_dir::bind;
-use super::too_few_descriptors;
+use super::{Shutdown, too_few_descriptors};
 use crate::host::{RealDisk, give_back_open_files, harden, raise_open_files};
 use crate::manager::{End, FolderError, LocalRules, Manager, OpenError, Phase, Setup, control};
 use skep_client::machine::{SystemClock, os_dice};

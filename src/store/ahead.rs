@@ -7,7 +7,7 @@
 use std::io;
 
 use super::error::StoreError;
-use super::log::Options;
+use super::options::Options;
 use skep_core::base::{DiskFile, DiskFolder, is_out_of_files};
 
 /// Its name in the log's folder; `is_temporary` knows it.

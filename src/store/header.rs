@@ -17,7 +17,7 @@ pub(super) fn is_temporary(name: &str) -> bool {
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FileKind {
     Log,
     Manifest,
     Snapshot,
@@ -25,7 +25,7 @@ pub(super) enum Kind {
     Reached,
 }
 
-impl Kind {
+impl FileKind {
     fn magic(self) -> [u8; 8] {
         *match self {
             Self::Log => b"SKEPLOG\0",
@@ -68,7 +68,7 @@ impl Keys {
         std::iter::once(&self.newest).chain(self.deks.iter().rev()).find(|dek| dek.id() == id)
     }
 
-    fn place(&self, kind: Kind, number: u64, salt: [u8; 32]) -> SegmentPlace {
+    fn place(&self, kind: FileKind, number: u64, salt: [u8; 32]) -> SegmentPlace {
         SegmentPlace { cluster: self.cluster, node: self.node, kind: kind.letter(), number, salt }
     }
 
@@ -76,7 +76,7 @@ impl Keys {
     pub(super) fn begin(
         &self,
         dice: &mut dyn Dice,
-        kind: Kind,
+        kind: FileKind,
         number: u64,
     ) -> ([u8; HEADER], RecordKey) {
         let salt = draw(dice);
@@ -100,7 +100,7 @@ impl Keys {
     /// The key of the records of the file that begins with `bytes`.
     pub(super) fn open(
         &self,
-        kind: Kind,
+        kind: FileKind,
         number: u64,
         file: &str,
         bytes: &[u8],
@@ -143,4 +143,8 @@ impl Keys {
         })?;
         Ok(dek.segment(&self.place(kind, number, salt)))
     }
+}
+/// A segment's file name.
+pub(super) fn segment_name(number: u64) -> String {
+    format!("{number:016}.seg")
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::cursor::wide;
+use super::log_id::LogId;
 use super::memory::{Incarnation, Memory};
-use super::record::{Entry, LogId, Vote};
+use super::record::{LogEntry, Vote};
 use skep_core::seal::RecordKey;
 
 /// Where a record stands.
@@ -30,7 +31,7 @@ struct Slot {
 
 /// An entry asked for.
 pub(super) enum Wanted {
-    Here(Entry),
+    Here(LogEntry),
     There(LogId, Place, Arc<RecordKey>),
 }
 
@@ -70,7 +71,7 @@ impl Index {
     }
 
     /// Appends an entry and answers its serial.
-    pub(super) fn push(&mut self, entry: &Entry, place: Option<Place>) -> u64 {
+    pub(super) fn push(&mut self, entry: &LogEntry, place: Option<Place>) -> u64 {
         self.serial += 1;
         let size = entry.payload.len();
         self.cached += size;
@@ -147,7 +148,9 @@ impl Index {
             room = room.saturating_sub(wide(slot.size));
             let place = slot.place.and_then(|p| self.keys.get(&p.segment).map(|key| (p, key)));
             wanted.push(match (&slot.payload, place) {
-                (Some(payload), _) => Wanted::Here(Entry { id: slot.id, payload: payload.clone() }),
+                (Some(payload), _) => {
+                    Wanted::Here(LogEntry { id: slot.id, payload: payload.clone() })
+                }
                 (None, Some((place, key))) => Wanted::There(slot.id, place, Arc::clone(key)),
                 // A payload is only ever dropped after its place is known.
                 (None, None) => break,

@@ -1,87 +1,29 @@
 //! The log as `consensus` uses it.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::StoreError;
-use super::header::Keys;
+use super::header::segment_name;
 use super::index::{Index, Wanted};
+use super::log_id::LogId;
 use super::memory::{Incarnation, Memory, PEERS};
-use super::record::{Entry, LogId, MOST_SEALED, Record, Vote};
+use super::options::{Covered, Done, Options};
+use super::record::{LogEntry, MOST_SEALED, Record, Vote};
 use super::recover::recover;
 use super::segment::open_framed;
-use super::writer::{Job, Work, Writer, segment_name};
-use skep_core::base::{Dice, Disk};
-
-/// Called when what it came with is durable, or will never be.
-pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+use super::writer::{Job, LogParts, Work, Writer};
 
 /// Jobs that wait for the writer; more wait outside.
 const QUEUE: usize = 1024;
 
-/// What a log needs.
-#[derive(Clone)]
-pub struct Options {
-    /// The disk.
-    pub disk: Arc<dyn Disk>,
-    /// Where the segments lie.
-    pub folder: PathBuf,
-    /// Whose they are, and what seals them.
-    pub keys: Arc<Keys>,
-    /// Makes dice for the writer's thread.
-    pub dice: fn() -> Box<dyn Dice>,
-    /// Bytes of a segment: 16 MiB, less in tests.
-    pub segment_bytes: u64,
-    /// Bytes of payloads kept in memory.
-    pub cache_bytes: usize,
-}
-
-impl Options {
-    /// The usual sizes: 16 MiB segments (preallocated at once, dropped whole), and
-    /// 64 MiB of payloads in memory, so that replication seldom reads the disk.
-    pub fn new(
-        disk: Arc<dyn Disk>,
-        folder: PathBuf,
-        keys: Arc<Keys>,
-        dice: fn() -> Box<dyn Dice>,
-    ) -> Self {
-        let (segment_bytes, cache_bytes) = (16 * 1024 * 1024, 64 * 1024 * 1024);
-        Self { disk, folder, keys, dice, segment_bytes, cache_bytes }
-    }
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Options({})", self.folder.display())
-    }
-}
-
-/// What the newest snapshot proves of the log.
-#[derive(Clone, Debug)]
-pub struct Covered {
-    /// The snapshot's file; a folder's name where there is none.
-    pub file: String,
-    /// The last entry that it holds.
-    pub last: Option<LogId>,
-    /// It was made here, of entries that stood in this log: this manager is the only voter.
-    pub alone: bool,
-}
-
-/// What the writer shares with the handles.
-pub(super) struct Shared {
-    pub(super) options: Options,
-    pub(super) index: Mutex<Index>,
-    pub(super) failed: watch::Sender<Option<StoreError>>,
-}
-
 /// An open log. Cheap to clone; the writer ends with the last one.
 #[derive(Clone)]
 pub struct Log {
-    shared: Arc<Shared>,
+    shared: Arc<LogParts>,
     queue: mpsc::Sender<Work>,
 }
 
@@ -109,7 +51,7 @@ impl Log {
         let recovered = recover(&options, covered)?;
         let (failed, _) = watch::channel(None);
         let index = Mutex::new(recovered.index);
-        let shared = Arc::new(Shared { options, index, failed });
+        let shared = Arc::new(LogParts { options, index, failed });
         let writer = Writer::start(Arc::clone(&shared), recovered.resume)?;
         let (queue, work) = mpsc::channel(QUEUE);
         std::thread::Builder::new()
@@ -191,7 +133,7 @@ impl Log {
     ///
     /// # Errors
     /// [`StoreError`]; `done` is not called then.
-    pub async fn append(&self, entries: Vec<Entry>, done: Done) -> Result<(), StoreError> {
+    pub async fn append(&self, entries: Vec<LogEntry>, done: Done) -> Result<(), StoreError> {
         if entries.iter().any(|entry| entry.payload.len() > MOST_SEALED / 2) {
             let error = std::io::ErrorKind::FileTooLarge.into();
             return Err(StoreError::disk("an entry is too large")(error));
@@ -266,7 +208,7 @@ impl Log {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn read(&self, from: u64, to: u64, most: u64) -> Result<Vec<Entry>, StoreError> {
+    pub fn read(&self, from: u64, to: u64, most: u64) -> Result<Vec<LogEntry>, StoreError> {
         let mut from = from;
         loop {
             let wanted = self.shared.index.lock().want(from, to, most);
@@ -293,7 +235,7 @@ impl Log {
         id: LogId,
         place: super::index::Place,
         key: &skep_core::seal::RecordKey,
-    ) -> Result<Entry, StoreError> {
+    ) -> Result<LogEntry, StoreError> {
         let options = &self.shared.options;
         let file = segment_name(place.segment);
         let bytes = options

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::error::StoreError;
-use super::header::{HEADER, Keys, Kind};
-use super::log::Options;
-use super::record::{LogId, Record};
+use super::header::{FileKind, HEADER, Keys};
+use super::log_id::LogId;
+use super::options::Options;
+use super::record::Record;
 use super::segment::open_framed;
 use skep_core::base::{Dice, Disk};
 
@@ -52,7 +53,7 @@ impl Manifest {
         let bytes = disk
             .read(&folder.join(&file), MOST_BYTES)
             .map_err(StoreError::disk(format!("cannot read {file}")))?;
-        let key = keys.open(Kind::Manifest, number, &file, &bytes)?;
+        let key = keys.open(FileKind::Manifest, number, &file, &bytes)?;
         let damaged = |why| StoreError::damaged(&file, 0, why);
         let (plain, _, end) = open_framed(&key, &bytes, HEADER, 0)
             .ok_or_else(|| damaged("its record does not open"))?;
@@ -81,7 +82,7 @@ impl Manifest {
         let (disk, folder) = (&options.disk, &options.folder);
         let number = self.number + 1;
         let file = name(number);
-        let (header, key) = options.keys.begin(dice, Kind::Manifest, number);
+        let (header, key) = options.keys.begin(dice, FileKind::Manifest, number);
         let mut bytes = header.to_vec();
         Record::Manifest { first, purged }
             .seal(&key, dice, 0, 0, &mut bytes)

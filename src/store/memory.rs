@@ -1,7 +1,7 @@
 //! What a manager keeps of its own starts and of what peers told it.
 
 use super::cursor::Cursor;
-use super::record::{LogId, put_option, take_option};
+use super::log_id::{LogId, put_option, take_option};
 use skep_core::base::NodeId;
 
 /// Peers that are remembered: managers there are, and some that were replaced.

@@ -11,8 +11,10 @@ mod error;
 mod header;
 mod index;
 mod log;
+mod log_id;
 mod manifest;
 mod memory;
+mod options;
 mod reached;
 mod record;
 mod recover;
@@ -23,9 +25,11 @@ mod writer;
 
 pub use error::StoreError;
 pub use header::Keys;
-pub use log::{Covered, Done, Log, Options};
+pub use log::Log;
+pub use log_id::LogId;
 pub use memory::{Incarnation, Memory, PEERS};
-pub use record::{Entry, LogId, Vote};
+pub use options::{Covered, Done, Options};
+pub use record::{LogEntry, Vote};
 pub use renewal::Renewal;
 pub use snapshot::{Snapshot, Snapshots};
 

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 use super::cursor::{narrow, wide};
 use super::error::StoreError;
-use super::header::{HEADER, Kind};
-use super::log::Options;
+use super::header::{FileKind, HEADER};
+use super::options::Options;
 use super::record::{Reach, Record};
 use super::segment::open_framed;
 use skep_core::base::{Dice, DiskFile};
@@ -69,7 +69,7 @@ impl Known {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::disk(format!("cannot read {name}"))(error)),
         };
-        let key = options.keys.open(Kind::Reached, NUMBER, &name, &bytes)?;
+        let key = options.keys.open(FileKind::Reached, NUMBER, &name, &bytes)?;
         if wide(bytes.len()) != LENGTH {
             return Err(StoreError::damaged(&name, wide(bytes.len()), "it has another length"));
         }
@@ -114,7 +114,7 @@ impl Reached {
         let (path, name) = (path(options), name(options));
         let failed = || StoreError::disk(format!("cannot write {name}"));
         let Some(known) = known else {
-            let (header, key) = options.keys.begin(dice, Kind::Reached, NUMBER);
+            let (header, key) = options.keys.begin(dice, FileKind::Reached, NUMBER);
             let mut bytes = header.to_vec();
             bytes.resize(narrow(offset(0)), 0);
             bytes.extend(sealed(&key, dice, &name, 0, reach)?);
@@ -124,7 +124,7 @@ impl Reached {
             return Ok(Self { file, name, key, next: 1 });
         };
         let header = options.disk.read_at(&path, 0, HEADER).map_err(failed())?;
-        let key = options.keys.open(Kind::Reached, NUMBER, &name, &header)?;
+        let key = options.keys.open(FileKind::Reached, NUMBER, &name, &header)?;
         let file = options.disk.open(&path).map_err(failed())?;
         let mut reached = Self { file, name: name.clone(), key, next: known.next };
         reached.durably(dice, reach)?;

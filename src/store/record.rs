@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::cursor::Cursor;
+use super::log_id::{LogId, put_id, put_option, take_flag, take_id, take_option};
 use super::memory::{self, Incarnation, Memory};
 use skep_core::base::{Dice, NodeId};
 use skep_core::seal::{RecordKey, SealError, TAG_AND_NONCE};
@@ -11,15 +12,6 @@ use skep_core::seal::{RecordKey, SealError, TAG_AND_NONCE};
 pub(super) const FRAME: usize = 8;
 /// Bytes of one sealed record: an act of 4 MiB with room for everything around it.
 pub(super) const MOST_SEALED: usize = 64 * 1024 * 1024;
-
-/// A place in Raft's log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LogId {
-    /// The term in which the entry was proposed.
-    pub term: u64,
-    /// Its index.
-    pub index: u64,
-}
 
 /// The vote of this manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +26,7 @@ pub struct Vote {
 
 /// An entry of Raft's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct LogEntry {
     /// Its place.
     pub id: LogId,
     /// What it says; opaque here.
@@ -67,7 +59,7 @@ pub(super) struct Reach {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Record {
     Head(Head),
-    Entry(Entry),
+    Entry(LogEntry),
     Vote(Vote),
     Truncate(Option<LogId>),
     Purge(LogId),
@@ -78,41 +70,10 @@ pub(super) enum Record {
     Reached(Reach),
 }
 
-fn put_id(into: &mut Vec<u8>, id: LogId) {
-    into.extend(id.term.to_le_bytes());
-    into.extend(id.index.to_le_bytes());
-}
-
-pub(super) fn put_option(into: &mut Vec<u8>, id: Option<LogId>) {
-    into.push(u8::from(id.is_some()));
-    put_id(into, id.unwrap_or(LogId { term: 0, index: 0 }));
-}
-
 fn put_vote(into: &mut Vec<u8>, vote: Vote) {
     into.extend(vote.term.to_le_bytes());
     into.extend(vote.node.as_bytes());
     into.push(u8::from(vote.committed));
-}
-
-fn take_id(from: &mut Cursor<'_>) -> Option<LogId> {
-    Some(LogId { term: from.u64()?, index: from.u64()? })
-}
-
-fn take_flag(from: &mut Cursor<'_>) -> Option<bool> {
-    match from.u8()? {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
-    }
-}
-
-/// What may be absent: one field of the record, present or not.
-pub(super) struct Maybe(pub(super) Option<LogId>);
-
-pub(super) fn take_option(from: &mut Cursor<'_>) -> Option<Maybe> {
-    let present = take_flag(from)?;
-    let id = take_id(from)?;
-    Some(Maybe(present.then_some(id)))
 }
 
 fn take_vote(from: &mut Cursor<'_>) -> Option<Vote> {
@@ -194,7 +155,7 @@ impl Record {
             2 => {
                 let id = take_id(&mut from)?;
                 let payload = Bytes::copy_from_slice(from.rest());
-                return Some(Self::Entry(Entry { id, payload }));
+                return Some(Self::Entry(LogEntry { id, payload }));
             }
             3 => Self::Vote(take_vote(&mut from)?),
             4 => Self::Truncate(take_option(&mut from)?.0),

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use super::cursor::wide;
 use super::error::StoreError;
-use super::header::{HEADER, Kind, is_temporary};
+use super::header::{FileKind, HEADER, is_temporary, segment_name};
 use super::index::{Index, Place};
-use super::log::{Covered, Options};
+use super::log_id::LogId;
 use super::manifest::Manifest;
+use super::options::{Covered, Options};
 use super::reached::{self, Known};
-use super::record::{Head, LogId, Reach, Record};
+use super::record::{Head, Reach, Record};
 use super::segment::{End, Found, Segment, is_unfinished};
-use super::writer::{Resume, Written, segment_name};
+use super::writer::{Resume, Written};
 use skep_core::seal::RecordKey;
 
 /// No segment is longer: a larger file is not one.
@@ -111,7 +112,7 @@ fn load(options: &Options, number: u64, manifest: &Manifest) -> Result<Option<Lo
         .disk
         .read(&options.folder.join(&file), MOST_BYTES)
         .map_err(StoreError::disk(format!("cannot read {file}")))?;
-    let key = match options.keys.open(Kind::Log, number, &file, &bytes) {
+    let key = match options.keys.open(FileKind::Log, number, &file, &bytes) {
         Ok(key) => Arc::new(key),
         Err(error @ StoreError::Format { .. }) => return Err(error),
         Err(_) if is_unfinished(&bytes) => return Ok(None),

@@ -6,9 +6,9 @@
 //! manager's own key, so that nobody with the disk alone can have a log erased.
 
 use super::error::StoreError;
-use super::header::{HEADER, Kind};
-use super::log::Options;
+use super::header::{FileKind, HEADER};
 use super::memory::Incarnation;
+use super::options::Options;
 use super::reached;
 use super::record::Record;
 use super::segment::open_framed;
@@ -35,7 +35,7 @@ impl Renewal {
     /// [`StoreError`]; nothing is decided then.
     pub fn decide(options: &Options, start: Incarnation) -> Result<Self, StoreError> {
         let dice = &mut *(options.dice)();
-        let (header, key) = options.keys.begin(dice, Kind::Renewal, start.number);
+        let (header, key) = options.keys.begin(dice, FileKind::Renewal, start.number);
         let mut bytes = header.to_vec();
         Record::Incarnation(start)
             .seal(&key, dice, 0, 0, &mut bytes)
@@ -60,7 +60,7 @@ impl Renewal {
         // Its header tells the number under which it was sealed.
         let number = bytes.get(44..52).and_then(|field| field.try_into().ok());
         let number = number.map_or(0, u64::from_le_bytes);
-        let key = options.keys.open(Kind::Renewal, number, FILE, &bytes)?;
+        let key = options.keys.open(FileKind::Renewal, number, FILE, &bytes)?;
         let opened = open_framed(&key, &bytes, HEADER, 0);
         match opened.and_then(|(plain, _, end)| Some((Record::parse(&plain)?.1, end))) {
             Some((Record::Incarnation(start), end)) if end == bytes.len() => {

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use super::cursor::wide;
 use super::error::StoreError;
-use super::header::{HEADER, Kind, is_temporary};
-use super::log::Options;
+use super::header::{FileKind, HEADER, is_temporary};
+use super::options::Options;
 use super::record::{FRAME, seal_framed};
 use super::segment::open_framed;
 use skep_core::base::{Dice, DiskFile, limits};
@@ -94,7 +94,7 @@ impl Snapshots {
         let path = self.folder.join(&file);
         let temporary = self.folder.join(format!("{file}.tmp"));
         let mut dice = (self.options.dice)();
-        let (header, key) = self.options.keys.begin(&mut *dice, Kind::Snapshot, number);
+        let (header, key) = self.options.keys.begin(&mut *dice, FileKind::Snapshot, number);
         let disk = &self.options.disk;
         let mut out = disk.create(&temporary).map_err(failed())?;
         out.write_at(0, &header).map_err(failed())?;
@@ -156,7 +156,7 @@ impl Snapshots {
             .disk
             .read(&self.folder.join(&file), MOST_BYTES)
             .map_err(StoreError::disk(format!("cannot read {file}")))?;
-        let key = self.options.keys.open(Kind::Snapshot, number, &file, &bytes)?;
+        let key = self.options.keys.open(FileKind::Snapshot, number, &file, &bytes)?;
         read(&file, &bytes, &key).map(Some)
     }
 }

@@ -3,18 +3,20 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::ahead::Ahead;
 use super::cursor::wide;
 use super::error::StoreError;
-use super::header::{HEADER, Kind};
-use super::index::Place;
-use super::log::{Done, Options, Shared};
+use super::header::{FileKind, HEADER, segment_name};
+use super::index::{Index, Place};
+use super::log_id::LogId;
 use super::manifest::Manifest;
 use super::memory::{Incarnation, Memory};
+use super::options::{Done, Options};
 use super::reached::{Known, Reached};
-use super::record::{Head, LogId, Reach, Record, Vote};
+use super::record::{Head, Reach, Record, Vote};
 use super::segment::End;
 use skep_core::base::{Dice, DiskFile, is_out_of_files};
 use skep_core::seal::RecordKey;
@@ -98,8 +100,15 @@ pub(super) struct Resume {
     pub(super) known: Option<Known>,
 }
 
+/// What the writer shares with the handles.
+pub(super) struct LogParts {
+    pub(super) options: Options,
+    pub(super) index: Mutex<Index>,
+    pub(super) failed: watch::Sender<Option<StoreError>>,
+}
+
 /// The segment being written.
-struct Open {
+struct OpenSegment {
     number: u64,
     file: Box<dyn DiskFile>,
     key: Arc<RecordKey>,
@@ -114,31 +123,26 @@ struct Open {
 
 /// Owns the log's files.
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    shared: Arc<LogParts>,
     dice: Box<dyn Dice>,
     written: Written,
     manifest: Manifest,
     oldest: u64,
-    open: Open,
+    open: OpenSegment,
     ahead: Ahead,
     reached: Reached,
     /// The Mark that nothing follows yet: its segment, the records up to it, what it says.
     marked: Option<(u64, u32, Option<LogId>)>,
 }
 
-/// A segment's file name.
-pub(super) fn segment_name(number: u64) -> String {
-    format!("{number:016}.seg")
-}
-
 fn mark_length() -> u64 {
     wide(Record::Mark(None).framed_length())
 }
 
-impl Open {
+impl OpenSegment {
     /// Makes segment `number`, durable with its header and Head.
     fn begin(
-        shared: &Shared,
+        shared: &LogParts,
         ahead: &mut Ahead,
         dice: &mut dyn Dice,
         number: u64,
@@ -148,7 +152,7 @@ impl Open {
         let options = &shared.options;
         let name = segment_name(number);
         let (mut bytes, key) = {
-            let (header, key) = options.keys.begin(dice, Kind::Log, number);
+            let (header, key) = options.keys.begin(dice, FileKind::Log, number);
             (header.to_vec(), key)
         };
         let fixed = wide(HEADER + Record::Head(head.clone()).framed_length());
@@ -180,14 +184,14 @@ impl Open {
 
 impl Writer {
     /// Begins a new segment after what was recovered.
-    pub(super) fn start(shared: Arc<Shared>, resume: Resume) -> Result<Self, StoreError> {
+    pub(super) fn start(shared: Arc<LogParts>, resume: Resume) -> Result<Self, StoreError> {
         let mut dice = (shared.options.dice)();
         let Resume { written, manifest, last, oldest, known } = resume;
         let (previous, end) = last.map_or((0, None), |(number, end)| (number, Some(end)));
         let number = previous.max(manifest.first - 1) + 1;
         let head = head_after(previous, end, &written, &manifest);
         let mut ahead = Ahead::begin(&shared.options)?;
-        let open = Open::begin(&shared, &mut ahead, &mut *dice, number, head, 0)?;
+        let open = OpenSegment::begin(&shared, &mut ahead, &mut *dice, number, head, 0)?;
         let reached = Reached::begin(&shared.options, &mut *dice, known, open.reach())?;
         if let Some(end) = end {
             trim(&shared.options, previous, end)?;
@@ -372,8 +376,14 @@ impl Writer {
         self.open.sync()?;
         let (number, end) = (self.open.number, self.open.end);
         let head = head_after(number, Some(end), &self.written, &self.manifest);
-        let next =
-            Open::begin(&self.shared, &mut self.ahead, &mut *self.dice, number + 1, head, room)?;
+        let next = OpenSegment::begin(
+            &self.shared,
+            &mut self.ahead,
+            &mut *self.dice,
+            number + 1,
+            head,
+            room,
+        )?;
         let mut full = std::mem::replace(&mut self.open, next);
         self.reached.durably(&mut *self.dice, self.open.reach())?;
         // Gives back what was preallocated and not used: its successor knows the end.
@@ -429,7 +439,7 @@ fn head_after(previous: u64, end: Option<End>, written: &Written, manifest: &Man
 }
 
 /// The log has ended: everybody who waits or comes is told why.
-fn fail(shared: &Shared, queue: &mut mpsc::Receiver<Work>, error: &StoreError) {
+fn fail(shared: &LogParts, queue: &mut mpsc::Receiver<Work>, error: &StoreError) {
     shared.failed.send_replace(Some(error.clone()));
     queue.close();
     while let Some(work) = queue.blocking_recv() {

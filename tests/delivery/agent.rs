@@ -2,6 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use crate::fixture::{Cluster, LONG, Machine, soon};
 use skep_client::machine::OsDice;
 use skep_client::transport::rpc::api::delivery_client::DeliveryClient;
 use skep_client::transport::{Expect, Problem, connect, read_problem};
@@ -9,11 +14,6 @@ use skep_core::base::{NodeId, SecretBytes, SecretId, ServiceId, VersionId};
 use skep_core::seal::{SessionHalf, SessionKey, ValueContext, open_value};
 use skep_core::wire::api;
 use skep_core::wire::api::from_leader::Of;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
-
-use crate::fixture::{Cluster, LONG, Machine, soon};
 
 /// What the agent has: files by service and target, values by version.
 #[derive(Debug, Default)]

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use skep::consensus::{Consensus, Start};
 use skep::host::RealDisk;
 use skep::manager::{Core, Dispatch, KeyHolder};
@@ -24,7 +26,6 @@ use skep_core::seal::{
     BoxKey, ClusterKey, DataKey, Dek, ValueContext, box_cluster_key, seal_value,
 };
 use skep_core::wire::api;
-use tokio::sync::mpsc;
 
 /// How long anything here may take.
 pub(crate) const LONG: Duration = Duration::from_secs(20);

@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use cluster_tests::Cluster;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::table::{Row, Wrong, check, typed};
+use cluster_tests::Cluster;
 
 const SIZE: &str = "error: secret data must be larger than 0 and less than 512000 bytes";
 const KEY: &str = "error: the unlock key is not of the expected form";

@@ -8,11 +8,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cluster_tests::Cluster;
-use cluster_tests::rpc::{ask, channel, framed, identity, local_channel, runtime, tls};
 use tonic::transport::Channel;
 
 use super::table::Wrong;
+use cluster_tests::Cluster;
+use cluster_tests::rpc::{ask, channel, framed, identity, local_channel, runtime, tls};
 
 /// How long a connection that says nothing sensible may stay.
 const STAYS: Duration = Duration::from_secs(25);

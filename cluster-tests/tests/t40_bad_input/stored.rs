@@ -8,13 +8,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use cluster_tests::{Cluster, DEADLINE, run, until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
+use super::table::Wrong;
+use cluster_tests::{Cluster, DEADLINE, run, until};
 use skep_core::base::SecretId;
 use skep_core::domain::Change;
-
-use super::table::Wrong;
 
 /// More than a manager keeps without a snapshot, by so many clients at a time.
 const ENTRIES: usize = 10_500;

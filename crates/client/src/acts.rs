@@ -1,15 +1,13 @@
 //! Acts: changes that are applied together or not at all. Values are sealed here, in the
 //! client, and opened only by agents (P5).
 
-use skep_core::base::{
-    BoxedKey, ClusterId, Dice, Exit, RequestId, SecretBytes, SecretId, VersionId, limits,
-};
+use skep_core::base::{BoxedKey, Dice, Exit, RequestId, SecretBytes, SecretId, VersionId, limits};
 use skep_core::domain;
 use skep_core::seal::{DataKey, SealError, ValueContext, open_value, seal_value};
 use skep_core::wire::{api, convert};
 
 use crate::error::CallError;
-use crate::link::{CallKind, Control, Link};
+use crate::link::{CallKind, Control, Intake, Link};
 
 /// What is meant: the core's change, a value's key still boxed to the intake key.
 pub type Change = domain::Change<BoxedKey>;
@@ -92,14 +90,6 @@ async fn apply_as(
     let request = api::ApplyRequest { request_id: request.as_bytes().to_vec(), changes };
     let kind = CallKind::Repeatable(look.to_owned());
     link.call(kind, request, async |mut client: Control, request| client.apply(request).await).await
-}
-
-/// To what values are sealed; it is another one after a manager was removed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Intake {
-    cluster: ClusterId,
-    number: u64,
-    public: [u8; 32],
 }
 
 async fn intake_of(link: &mut Link) -> Result<Intake, CallError> {

@@ -1,10 +1,10 @@
 //! What a manager's or an agent's answer means when it is a failure.
 
-use skep_core::base::inert::steers;
-use skep_core::base::{Exit, Failure};
 use tonic::{Code, Status};
 
 use crate::transport::read_problem;
+use skep_core::base::inert::steers;
+use skep_core::base::{Exit, Failure};
 
 /// Characters of what a manager says that are kept: more than any of ours has.
 const TOLD: usize = 1_024;

@@ -2,7 +2,7 @@
 //! locked, and the shapes of messages and stored records.
 //!
 //! Everything here is pure: no task, file, socket, clock or random number. What needs one
-//! takes a [`base::Clock`], [`base::Dice`] or [`base::Disk`]. `tests/tidy.rs` of the main
+//! takes a [`base::Clock`], [`base::Dice`] or [`base::Disk`]. `tests/tidy` of the main
 //! crate holds that.
 
 #![forbid(unsafe_code)]

@@ -3,9 +3,9 @@
 mod fake;
 
 use clap::CommandFactory;
+use fake::{Script, Stage, cluster, key, problem};
 
 use crate::cli::args::Words;
-use fake::{Script, Stage, cluster, key, problem};
 use skep_client::machine::OsDice;
 use skep_core::base::{BoxedKey, Exit, SealedValue, SecretId, VersionId};
 use skep_core::seal::{ValueContext, open_value};

@@ -20,7 +20,7 @@ mod start;
 pub use folder::{Folder, Layout, make, unmount_below};
 pub use life::{AGENTS, DevConfig, MANAGERS, run};
 pub use look::free_ports;
-pub use plan::{Kind, Member, Plan};
+pub use plan::{Member, MemberKind, Plan};
 pub use process::{Ended, Launcher, Process};
 pub use start::{Cluster, connected, give_token, join_manager, start, unlock_manager, up};
 

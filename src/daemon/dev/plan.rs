@@ -15,7 +15,7 @@ const MOST_AGENTS: usize = 64;
 
 /// What a member does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MemberKind {
     /// A manager that listens at this address.
     Manager(String),
     /// An agent that joins by these managers.
@@ -30,7 +30,7 @@ pub struct Member {
     /// Its folder.
     pub folder: PathBuf,
     /// What it does.
-    pub kind: Kind,
+    pub kind: MemberKind,
 }
 
 /// A settings file as `skep manager run` or `skep agent run` reads it.
@@ -58,27 +58,31 @@ impl Member {
     /// A manager in `folder`, which is named as it is.
     #[must_use]
     pub fn manager(folder: PathBuf, port: u16) -> Self {
-        Self { name: name_of(&folder), folder, kind: Kind::Manager(format!("127.0.0.1:{port}")) }
+        Self {
+            name: name_of(&folder),
+            folder,
+            kind: MemberKind::Manager(format!("127.0.0.1:{port}")),
+        }
     }
 
     /// An agent in `folder`, which is named as it is.
     #[must_use]
     pub fn agent(folder: PathBuf, managers: Vec<String>) -> Self {
-        Self { name: name_of(&folder), folder, kind: Kind::Agent(managers) }
+        Self { name: name_of(&folder), folder, kind: MemberKind::Agent(managers) }
     }
 
     /// Whether it is a manager.
     #[must_use]
     pub fn is_manager(&self) -> bool {
-        matches!(self.kind, Kind::Manager(_))
+        matches!(self.kind, MemberKind::Manager(_))
     }
 
     /// Where a manager listens.
     #[must_use]
     pub fn address(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Manager(address) => Some(address),
-            Kind::Agent(_) => None,
+            MemberKind::Manager(address) => Some(address),
+            MemberKind::Agent(_) => None,
         }
     }
 
@@ -132,8 +136,8 @@ impl Member {
     pub fn settings_text(&self, keep: bool) -> Result<String, Failure> {
         let agent = |path: PathBuf| (!self.is_manager()).then_some(path);
         let managers: &[String] = match &self.kind {
-            Kind::Manager(_) => &[],
-            Kind::Agent(managers) => managers,
+            MemberKind::Manager(_) => &[],
+            MemberKind::Agent(managers) => managers,
         };
         let settings = Settings {
             name: &self.name,

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::folder::{make, put};
 use super::process::{Ended, last_lines};
-use super::{Event, Kind, Launcher, Member, Plan, Process, look};
+use super::{Event, Launcher, Member, MemberKind, Plan, Process, look};
 use skep_core::base::{Exit, Failure};
 use skep_core::wire::api;
 
@@ -234,8 +234,8 @@ pub fn give_token(member: &Member, token: &[u8]) -> Result<(), Failure> {
 pub async fn up(member: &Member, process: &mut Process) -> Result<(), Failure> {
     let socket = member.socket();
     let answers = async || match &member.kind {
-        Kind::Manager(_) => look::manager(&socket).await.is_some(),
-        Kind::Agent(_) => look::agent(&socket).await.is_some(),
+        MemberKind::Manager(_) => look::manager(&socket).await.is_some(),
+        MemberKind::Agent(_) => look::agent(&socket).await.is_some(),
     };
     until(member, process, answers).await
 }

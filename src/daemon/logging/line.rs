@@ -5,9 +5,18 @@ use std::fmt::{Debug, Write};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
-use super::LogFormat;
 use skep_core::base::Stamp;
 use skep_core::base::inert::{Escapes, Inert, inert};
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, with stable event names in `event`.
+    Json,
+}
 
 /// Bytes of one value, escaped: an error's text and the path in it.
 const VALUE_BYTES: usize = 512;

@@ -9,6 +9,8 @@ mod line;
 mod repeats;
 mod writer;
 
+pub use line::LogFormat;
+
 use std::fmt::Display;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -29,16 +31,6 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// This process's log, once it was started.
 static WRITER: OnceLock<Writer> = OnceLock::new();
-
-/// How a line looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line, with stable event names in `event`.
-    Json,
-}
 
 /// Starts logging for this process. `filter` is a level (`info`) or levels of modules
 /// (`info,skep::agent=debug`).

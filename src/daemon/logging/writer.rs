@@ -12,8 +12,7 @@ use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, poll};
 use tracing::Level;
 
-use super::LogFormat;
-use super::line::Line;
+use super::line::{Line, LogFormat};
 use super::repeats::Repeats;
 use skep_core::base::Clock;
 

@@ -2,8 +2,9 @@
 
 mod fixture;
 
-use super::*;
 use fixture::{Fixture, Founded, exit_of, until};
+
+use super::*;
 use skep_client::ca::{CertificateRole, JoinToken, PrivateKey, key_digest, verify_chain};
 use skep_client::transport::read_problem;
 use skep_core::base::{Exit, Fingerprint, Key32, NodeId, Stamp};

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use tokio::sync::oneshot;
 
-use super::super::testing::{FaultyDisk, Lost, options};
 use super::{Act, Log, Said, act, queue, said, script, written};
 use crate::store::StoreError;
+use crate::store::testing::{FaultyDisk, Lost, options};
 use skep_core::base::{Disk, Exit};
 
 /// The states that a log may be in after `acts` of which the first `acknowledged`

@@ -11,7 +11,7 @@ mod tamper;
 use tokio::sync::oneshot;
 
 use super::testing::{FaultyDisk, options};
-use super::{Done, Entry, Log, LogId, StoreError, Vote};
+use super::{Done, Log, LogEntry, LogId, StoreError, Vote};
 use skep_core::base::NodeId;
 
 /// One act, as a test writes it down.
@@ -83,7 +83,7 @@ async fn queue(
     let (done, wait) = waiting();
     match act {
         Act::Append(term, indexes) => {
-            let entry = |index: &u64| Entry {
+            let entry = |index: &u64| LogEntry {
                 id: LogId { term: *term, index: *index },
                 payload: payload(*term, *index).into(),
             };

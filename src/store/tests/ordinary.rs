@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::testing::{FaultyDisk, Lost, options};
 use super::{Act, Log, Said, act, said, script, written};
 use crate::store::LogId;
+use crate::store::testing::{FaultyDisk, Lost, options};
 
 #[tokio::test]
 async fn a_log_says_after_reopening_what_it_said_before() {
@@ -96,7 +96,7 @@ async fn a_record_larger_than_a_segment_gets_one_of_its_own() {
     let (disk, log, _) = written(&[]).await;
     let (done, wait) = super::waiting();
     let payload: bytes::Bytes = vec![5; 20_000].into();
-    let entry = super::Entry { id: LogId { term: 1, index: 0 }, payload: payload.clone() };
+    let entry = super::LogEntry { id: LogId { term: 1, index: 0 }, payload: payload.clone() };
     log.append(vec![entry], done).await.expect("queued");
     wait.await.expect("an answer").expect("durable");
     log.close().await;

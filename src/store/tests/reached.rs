@@ -1,8 +1,8 @@
 //! A log that was deleted, put back from an earlier time, or emptied from some place on: what
 //! is kept beside it proves that it reached further.
 
-use super::super::testing::{FaultyDisk, Lost, options};
 use super::{Act, Log, act, said, script, written};
+use crate::store::testing::{FaultyDisk, Lost, options};
 use crate::store::{Covered, LogId, StoreError};
 use skep_core::base::Exit;
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::super::testing::{FaultyDisk, Lost, options};
+use crate::store::testing::{FaultyDisk, Lost, options};
 use crate::store::{Options, Snapshot, Snapshots};
 use skep_core::base::Exit;
 

@@ -1,7 +1,7 @@
 //! Starts, what is remembered of peers, and giving a log up.
 
-use super::super::testing::{FaultyDisk, Lost, options};
 use super::{Act, Log, Said, act, said, script, waiting, written};
+use crate::store::testing::{FaultyDisk, Lost, options};
 use crate::store::{Incarnation, LogId, Memory, PEERS, Renewal, StoreError};
 use skep_core::base::{Exit, NodeId};
 

@@ -1,9 +1,9 @@
 //! Somebody with the disk and without the key: changed, moved, removed, replayed,
 //! forged. Detected and named, never accepted, never read as absent.
 
-use super::super::record::{FRAME, Record};
-use super::super::testing::{FaultyDisk, Lost, dice, options};
 use super::{Act, Log, act, said, script, written};
+use crate::store::record::{FRAME, Record};
+use crate::store::testing::{FaultyDisk, Lost, dice, options};
 use crate::store::{Keys, StoreError, Vote};
 use skep_core::base::{Disk, Exit, NodeId};
 
@@ -164,7 +164,7 @@ async fn another_managers_segment_is_named() {
     let mut other = options(&disk);
     let node = NodeId::from_bytes([1; 16]);
     let cluster = skep_core::base::ClusterId::from_bytes(*b"0123456789abcdef");
-    let deks = vec![super::super::testing::dek()];
+    let deks = vec![crate::store::testing::dek()];
     other.keys = std::sync::Arc::new(Keys::new(cluster, node, deks).expect("a key"));
     let error = Log::open(other).expect_err("another manager's");
     assert!(error.to_string().contains("another manager"), "{error}");

@@ -8,9 +8,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cluster_tests::{Client, Cluster, DEADLINE, Manager, processes_of, secret_id, until};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
+
+use cluster_tests::{Client, Cluster, DEADLINE, Manager, processes_of, secret_id, until};
 use skep_client::Operator;
 use skep_core::base::{SecretBytes, ServiceId};
 use skep_core::domain::{Change, Grant};

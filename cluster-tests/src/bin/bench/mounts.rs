@@ -8,11 +8,11 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cluster_tests::Cluster;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::{Row, Size};
+use cluster_tests::Cluster;
 
 const SIZES: [usize; 3] = [512, 16 * 1024, 500_000];
 

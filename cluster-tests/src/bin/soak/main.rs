@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cluster_tests::{Cluster, until};
-
 use load::Load;
 use watch::Watch;
+
+use cluster_tests::{Cluster, until};
 
 const HELP: &str = "\
 Keeps a cluster of three managers and two agents busy, and watches what its processes take.

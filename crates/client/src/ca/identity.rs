@@ -15,7 +15,7 @@ use skep_core::seal::HelloKey;
 
 /// Bytes of a file that are read: three certificates, a key and
 /// [`ADDRESSES`] take about 10 KiB.
-pub(super) const TEXT_BYTES: usize = 64 * 1024;
+const TEXT_BYTES: usize = 64 * 1024;
 /// Addresses in a file; a cluster has seven managers, each may have a few.
 const ADDRESSES: usize = 32;
 /// Bytes of an address: a DNS name, a colon, a port.

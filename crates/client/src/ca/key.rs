@@ -5,7 +5,8 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
-use super::{CaError, chain};
+use super::CaError;
+use super::signature::{is_ed25519, is_signed_as_ours};
 use skep_core::base::SecretBytes;
 
 /// An Ed25519 public key as SPKI DER is these bytes, then the key's 32 (RFC 8410).
@@ -108,8 +109,8 @@ pub fn public_key_of_request(request: &[u8]) -> Result<Vec<u8>, CaError> {
     let spki = &parsed.certification_request_info.subject_pki;
     let sound = rest.is_empty()
         && is_public_key(spki.raw)
-        && chain::is_signed_as_ours(request)
-        && chain::is_ed25519(&parsed.signature_algorithm);
+        && is_signed_as_ours(request)
+        && is_ed25519(&parsed.signature_algorithm);
     if !sound {
         return Err(WHAT);
     }

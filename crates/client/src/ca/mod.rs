@@ -15,6 +15,7 @@ pub mod fixtures;
 mod identity;
 mod key;
 mod pem;
+mod signature;
 mod subject;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,9 @@ use zeroize::Zeroizing;
 
 use skep_core::base::SecretBytes;
 
+/// Bytes that are set aside for what a block holds: more than any of ours has.
+const BODY_BYTES: usize = 64 * 1024;
+
 /// Characters of a line of base 64.
 const LINE: usize = 64;
 
@@ -46,7 +49,7 @@ pub(super) fn take<'a>(
     if !mark(lines.next()?, "BEGIN ") {
         return None;
     }
-    let mut encoded = Zeroizing::new(Vec::with_capacity(super::identity::TEXT_BYTES));
+    let mut encoded = Zeroizing::new(Vec::with_capacity(BODY_BYTES));
     loop {
         let line = lines.next()?;
         if mark(line, "END ") {

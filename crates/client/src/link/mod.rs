@@ -18,14 +18,13 @@ use tokio::time::{timeout, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use crate::acts::Intake;
 use crate::answer::Answer;
 use crate::ca::{CaError, Identity};
 use crate::error::CallError;
 use crate::machine::{SystemClock, os_dice};
 use crate::transport::rpc::api::control_client::ControlClient;
 use crate::transport::{ClientTls, Expect, connect, connect_local};
-use skep_core::base::Fingerprint;
+use skep_core::base::{ClusterId, Fingerprint};
 
 pub use address::{PORT, with_port};
 pub use identity::{BadIdentityFile, IdentityFile};
@@ -48,6 +47,14 @@ pub enum CallKind {
     Repeatable(String),
     /// It is sent once only. Then: how a person looks what came of it.
     Once(String),
+}
+
+/// To what values are sealed; it is another one after a manager was removed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Intake {
+    pub(crate) cluster: ClusterId,
+    pub(crate) number: u64,
+    pub(crate) public: [u8; 32],
 }
 
 /// Where managers are looked for.

@@ -12,11 +12,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
+use super::peer::Expect;
 use super::served::{HEADER_BYTES, KEEP_ALIVE, KEEP_ALIVE_ANSWER};
-use super::verify::{ANY_MANAGER, NotAccepted};
+use super::verify::NotAccepted;
 use super::{ClientTls, Peer};
-use crate::ca::CertificateRole;
-use skep_core::base::NodeId;
 
 /// Bytes under way to us on one call.
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -24,25 +23,6 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const WINDOW: u32 = 4 * 1024 * 1024;
 /// Calls that wait for their turn on a channel.
 const QUEUE: usize = 256;
-
-/// Whom the caller expects to reach; the certificate must say so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expect {
-    /// Any manager of the cluster.
-    AnyManager,
-    /// This manager.
-    Manager(NodeId),
-}
-
-impl Expect {
-    /// The name that the verifier is asked for.
-    pub(super) fn name(self) -> String {
-        match self {
-            Self::AnyManager => ANY_MANAGER.to_owned(),
-            Self::Manager(id) => CertificateRole::Manager(id).dns_name(),
-        }
-    }
-}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-type Open = HashMap<[u8; 16], BTreeMap<u64, CancellationToken>>;
+type OpenConnections = HashMap<[u8; 16], BTreeMap<u64, CancellationToken>>;
 
 /// The open connections of each peer, by the id in its certificate. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Cuts(Arc<Mutex<(u64, Open)>>);
+pub struct Cuts(Arc<Mutex<(u64, OpenConnections)>>);
 
 impl Cuts {
     /// Ends every connection that this peer has open now.
@@ -21,25 +21,25 @@ impl Cuts {
     }
 
     /// A connection of this peer, which `all` ends too. It is forgotten with the entry.
-    pub(super) fn enter(&self, peer: [u8; 16], all: &CancellationToken) -> Entry {
+    pub(super) fn enter(&self, peer: [u8; 16], all: &CancellationToken) -> CutPlace {
         let token = all.child_token();
         let (next, open) = &mut *self.0.lock();
         *next = next.wrapping_add(1);
         open.entry(peer).or_default().insert(*next, token.clone());
-        Entry { cuts: self.clone(), peer, number: *next, token }
+        CutPlace { cuts: self.clone(), peer, number: *next, token }
     }
 }
 
 /// One open connection of a peer.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct CutPlace {
     cuts: Cuts,
     peer: [u8; 16],
     number: u64,
     pub(super) token: CancellationToken,
 }
 
-impl Drop for Entry {
+impl Drop for CutPlace {
     fn drop(&mut self) {
         let (_, open) = &mut *self.cuts.0.lock();
         if let Some(own) = open.get_mut(&self.peer) {

@@ -22,7 +22,7 @@ use tonic::codegen::http::{Request, Response};
 use tower::{Layer, Service};
 
 use super::Problem;
-use super::local::LocalCaller;
+use super::peer::LocalCaller;
 use super::shares::{Most, Share, Shares};
 
 /// Decides, from who calls and the method's path, how many bytes its message may have.

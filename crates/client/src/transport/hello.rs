@@ -12,7 +12,7 @@ use crate::ca::CertificateRole;
 use skep_core::base::{Clock, Dice, NodeId, OperatorId, Stamp};
 use skep_core::seal::{HelloKey, HelloPlace, HelloSecret, HelloTo, SeenHellos};
 
-use super::Expect;
+use super::peer::Expect;
 
 /// What a member says first on each connection that it makes.
 #[derive(Clone)]

@@ -2,9 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
@@ -19,59 +17,9 @@ use tracing::debug;
 
 use super::client::channel;
 use super::doors::{Doors, DoorsLayer};
+use super::peer::LocalCaller;
 use super::served::{self, Ready, Served};
 use super::shares::{Most, Shares};
-
-/// Who called, from `SO_PEERCRED` and `SO_PEERGROUPS`. In the extensions of every local request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalCaller {
-    uid: u32,
-    gid: u32,
-    groups: Arc<[u32]>,
-    pid: i32,
-}
-
-impl LocalCaller {
-    /// User id.
-    #[must_use]
-    pub fn uid(&self) -> u32 {
-        self.uid
-    }
-    /// Group id.
-    #[must_use]
-    pub fn gid(&self) -> u32 {
-        self.gid
-    }
-    /// Supplementary group ids.
-    #[must_use]
-    pub fn groups(&self) -> &[u32] {
-        &self.groups
-    }
-    /// Process id, as this process's pid namespace shows it.
-    #[must_use]
-    pub fn pid(&self) -> i32 {
-        self.pid
-    }
-
-    /// A caller for tests of what stands above.
-    #[cfg(any(test, feature = "testing"))]
-    pub fn stand_in(uid: u32, gid: u32, pid: i32) -> Self {
-        Self { uid, gid, groups: Arc::default(), pid }
-    }
-
-    /// What the kernel wrote down when the other end connected.
-    fn of(stream: &UnixStream) -> Option<Self> {
-        let peer = stream.peer_cred().ok()?;
-        let groups = Arc::from(locked_pages::peer_groups(stream.as_fd()).ok()?);
-        Some(Self { uid: peer.uid(), gid: peer.gid(), groups, pid: peer.pid()? })
-    }
-}
-
-/// Who called over a local socket. None where a request came another way.
-#[must_use]
-pub fn local_caller(extensions: &tonic::Extensions) -> Option<LocalCaller> {
-    extensions.get().cloned()
-}
 
 /// Bytes under way to us on one call, and on one connection: the least that HTTP/2 knows.
 const WINDOW: u32 = 64 * 1024 - 1;
@@ -149,8 +97,8 @@ async fn accept(
             debug!(event = "caller_unknown");
             continue;
         };
-        let Some(place) = connections.take(caller.uid, 1) else {
-            debug!(event = "too_many_connections", uid = caller.uid);
+        let Some(place) = connections.take(caller.uid(), 1) else {
+            debug!(event = "too_many_connections", uid = caller.uid());
             continue;
         };
         let served = Served::new(stream, caller, &cut, None, Box::new(place));

@@ -24,13 +24,13 @@ mod tls;
 mod verify;
 
 pub use bounds::Rate;
-pub use client::{ConnectError, Expect, connect};
+pub use client::{ConnectError, connect};
 pub use crowd::{KeepSeat, KeptSeat};
 pub use cuts::Cuts;
 pub use doors::{Doors, Gate};
 pub use hello::{Greeting, MayBe, Recognition};
-pub use local::{LocalCaller, connect_local, local_caller, serve_local, serve_local_behind};
-pub use peer::{Caller, Peer, caller};
+pub use local::{connect_local, serve_local, serve_local_behind};
+pub use peer::{Caller, Expect, LocalCaller, Peer, caller, local_caller};
 pub use problem::{Problem, read_problem};
 pub use server::serve;
 pub use shares::{Most, Share, Shares};

@@ -1,6 +1,34 @@
-//! Who is at the other end.
+//! Who is at the other end, and who is expected there.
 
-use crate::ca::Leaf;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+
+use tokio::net::UnixStream;
+
+use crate::ca::{CertificateRole, Leaf};
+use skep_core::base::NodeId;
+
+/// The server name that stands for any manager; ids have 26 characters.
+pub(super) const ANY_MANAGER: &str = "manager.skep.internal";
+
+/// Whom the caller expects to reach; the certificate must say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Any manager of the cluster.
+    AnyManager,
+    /// This manager.
+    Manager(NodeId),
+}
+
+impl Expect {
+    /// The name that the verifier is asked for.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::AnyManager => ANY_MANAGER.to_owned(),
+            Self::Manager(id) => CertificateRole::Manager(id).dns_name(),
+        }
+    }
+}
 
 /// A peer whose chain verified. Only this module's verifier makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,4 +69,55 @@ pub enum Caller {
 #[must_use]
 pub fn caller(extensions: &tonic::Extensions) -> Option<&Caller> {
     extensions.get()
+}
+
+/// Who called, from `SO_PEERCRED` and `SO_PEERGROUPS`. In the extensions of every local request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalCaller {
+    uid: u32,
+    gid: u32,
+    groups: Arc<[u32]>,
+    pid: i32,
+}
+
+impl LocalCaller {
+    /// User id.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+    /// Group id.
+    #[must_use]
+    pub fn gid(&self) -> u32 {
+        self.gid
+    }
+    /// Supplementary group ids.
+    #[must_use]
+    pub fn groups(&self) -> &[u32] {
+        &self.groups
+    }
+    /// Process id, as this process's pid namespace shows it.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// A caller for tests of what stands above.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn stand_in(uid: u32, gid: u32, pid: i32) -> Self {
+        Self { uid, gid, groups: Arc::default(), pid }
+    }
+
+    /// What the kernel wrote down when the other end connected.
+    pub(super) fn of(stream: &UnixStream) -> Option<Self> {
+        let peer = stream.peer_cred().ok()?;
+        let groups = Arc::from(locked_pages::peer_groups(stream.as_fd()).ok()?);
+        Some(Self { uid: peer.uid(), gid: peer.gid(), groups, pid: peer.pid()? })
+    }
+}
+
+/// Who called over a local socket. None where a request came another way.
+#[must_use]
+pub fn local_caller(extensions: &tonic::Extensions) -> Option<LocalCaller> {
+    extensions.get().cloned()
 }

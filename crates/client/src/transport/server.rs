@@ -12,10 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::service::Routes;
 
-use super::ServerTls;
 use super::bounds::Bounds;
 use super::door::Door;
-use super::served;
+use super::{ServerTls, served};
 use skep_core::base::ManagerPlaces;
 
 /// Calls at a time on a peer's connection.

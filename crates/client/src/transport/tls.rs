@@ -16,9 +16,10 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme, version::TLS13};
 
+use super::cuts::Cuts;
 use super::hello::{Greeting, Recognition};
-use super::verify::{ANY_MANAGER, Expecting, Verifier};
-use super::{Cuts, Expect};
+use super::peer::{ANY_MANAGER, Expect};
+use super::verify::{Expecting, Verifier};
 use crate::ca::{CaError, Identity, PrivateKey, key_digest, read_leaf};
 use skep_core::base::{Clock, Dice, Fingerprint, SecretBytes};
 use skep_core::seal::HelloKey;

@@ -12,12 +12,9 @@ use rustls::{
     PeerIncompatible, SignatureScheme,
 };
 
-use super::{Caller, Peer};
+use super::peer::{ANY_MANAGER, Caller, Peer};
 use crate::ca::{CaError, CertificateRole, Leaf, read_leaf, verify_chain};
 use skep_core::base::{Clock, Fingerprint, Stamp};
-
-/// The server name that stands for any manager; ids have 26 characters.
-pub(super) const ANY_MANAGER: &str = "manager.skep.internal";
 
 /// Why a peer was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

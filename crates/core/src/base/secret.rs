@@ -2,8 +2,9 @@
 //! serialisation; they stand in locked pages and are zeroed on drop. `grep expose`
 //! lists every place that touches plaintext.
 
-use locked_pages::{LockedArray, LockedBytes};
 use zeroize::Zeroize;
+
+use locked_pages::{LockedArray, LockedBytes};
 
 /// Secret bytes of a length fixed when they were made, so that no copy is left
 /// behind by a growing buffer.

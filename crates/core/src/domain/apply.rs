@@ -1,12 +1,11 @@
 //! The one way in which the state changes.
 
 use super::answers::{self, Room};
-use super::changes;
 use super::command::{Act, Change, Command, Fact, Outcome};
 use super::draft::Draft;
 use super::refusal::{Refusal, words};
 use super::state::{Answer, State};
-use super::{keep, record, weight};
+use super::{changes, keep, record, weight};
 use crate::audit;
 use crate::base::{Revision, limits};
 

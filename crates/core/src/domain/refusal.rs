@@ -8,8 +8,8 @@ use crate::base::{Name, Target};
 /// The words that refusals name things by. Stored answers hold them, so that one
 /// may be added here and none changed.
 pub mod words {
-    use super::super::weight::long;
     use super::Refusal;
+    use crate::domain::weight::long;
 
     macro_rules! words {
         ($($word:ident: $text:literal),* $(,)?) => {

@@ -231,7 +231,7 @@ mod tests {
 
     /// The eight points of low order on Curve25519 and its twist, little-endian,
     /// that fit 255 bits (RFC 7748, 6.1; the values are those of libsodium's list).
-    pub(in super::super) fn low_order_points() -> Vec<[u8; 32]> {
+    pub(in crate::seal) fn low_order_points() -> Vec<[u8; 32]> {
         let mut one = [0; 32];
         one[0] = 1;
         let mut minus_one = [0xff; 32];

@@ -8,11 +8,11 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 
-use super::super::hello::id_of;
 use super::*;
 use crate::ca::CertificateRole;
 use crate::ca::fixtures::{operator, worker};
 use crate::machine::os_dice;
+use crate::transport::hello::id_of;
 use skep_core::base::{Key32, NodeId};
 use skep_core::seal::{HelloPlace, HelloSecret};
 
@@ -64,7 +64,7 @@ async fn is_open(stream: &mut TcpStream) -> bool {
 async fn sent(tls: &ClientTls, expect: Expect) -> Option<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
     let address = listener.local_addr().expect("an address").to_string();
-    let asked = async { super::super::connect(&address, tls, expect, PATIENCE).await.is_err() };
+    let asked = async { crate::transport::connect(&address, tls, expect, PATIENCE).await.is_err() };
     let heard = async {
         let (stream, _) = listener.accept().await.expect("a connection");
         let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await.expect("a hello");

@@ -340,7 +340,7 @@ fn seen(state: &State) -> Model {
 /// All that a node could be told.
 fn told(state: &State, node: NodeId) -> Vec<[u8; 32]> {
     let all = placed(state, node);
-    assignments(state, node, &all).iter().map(super::super::ServiceSet::digest).collect()
+    assignments(state, node, &all).iter().map(crate::domain::ServiceSet::digest).collect()
 }
 
 fn facts_lead_everywhere(before: &State, after: &State, facts: &[Fact]) {

@@ -1,5 +1,4 @@
-//! What is written is read, at every limit: a command before it is proposed, whatever was
-//! applied in a snapshot.
+//! What is written is read at every limit: a command, and in a snapshot what was applied.
 
 use std::sync::Arc;
 

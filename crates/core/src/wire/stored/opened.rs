@@ -1,8 +1,7 @@
 //! Records of opens, in commands and in the state.
 
 use super::parts::id;
-use super::shape;
-use super::{Bad, Read};
+use super::{Bad, Read, shape};
 use crate::base::Stamp;
 use crate::domain::{Lapsed, Opened, Reader, Span};
 

@@ -5,8 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::shape;
-use super::{Bad, Read};
+use super::{Bad, Read, shape};
 use crate::base::{BadId, Epoch, Label, Labels, Name, NodeId, Stamp, WrappedKey};
 use crate::domain::{
     Activation, Actor, Attribute, Availability, Cluster, ClusterKey, Constraint, Grant, MountKind,
