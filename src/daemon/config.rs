@@ -19,7 +19,7 @@ pub const AGENT_DATA_DIR: &str = "/var/lib/skep/agent";
 /// The agent's default socket.
 pub const AGENT_SOCKET: &str = "/run/skep/agent.sock";
 /// Where the agent shows secrets by default.
-pub const AGENT_ROOT: &str = "/run/secrets";
+pub const AGENT_ROOT: &str = crate::agent::vault::layout::ROOT;
 
 /// What `skep manager run` was told.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use tonic::Status;
 
-use crate::agent::machine::{SECRETS, User, enter};
+use crate::agent::machine::{User, enter};
+use crate::agent::vault::layout::SECRETS;
 use skep_client::transport::rpc::local::agent_client::AgentClient;
 use skep_client::transport::{connect_local, read_problem};
 use skep_core::base::{Exit, Failure};

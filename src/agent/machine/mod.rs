@@ -7,6 +7,6 @@ pub(super) mod mounts;
 mod namespace;
 mod process;
 
-pub use namespace::{NamespaceError, SECRETS, User, enter, show_again};
+pub use namespace::{NamespaceError, User, enter, show_again};
 pub(super) use process::{NO_NAMESPACE, namespace_of};
 pub use process::{Process, Workload, boot_id};

@@ -23,9 +23,6 @@ use rustix::process::{DumpableBehavior, Gid, Uid, getegid, geteuid, set_dumpable
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-/// Where a command sees its secrets.
-pub const SECRETS: &str = "/run/secrets";
-
 /// As whom the command runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -154,7 +151,7 @@ impl User {
 }
 
 /// Gives the calling thread a mount namespace of its own with `files` read-only at
-/// `at` (`/run/secrets`), then `user`'s rights. The caller executes the command
+/// `at`, then `user`'s rights. The caller executes the command
 /// next, from the same thread. A caller that isn't root must have one thread only, and
 /// keeps its user; `at` must exist then.
 ///

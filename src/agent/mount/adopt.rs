@@ -17,15 +17,14 @@ use super::backend::Backend;
 use super::calls::{run, run_io};
 use super::error::{MountError, MountWarning};
 use super::record::Record;
-use super::service::{DATA, HEADROOM, LIVE_VIEW, MANIFEST, Mounted};
+use super::service::{HEADROOM, Mounted};
 use super::slot::{Keeping, Owes, Place, Slot, Strange};
 use super::system::{self, Kind, Listed};
-use super::{Adopted, Mounts, brute, files, fuse, look};
+use super::{Adopted, Mounts, brute, files, look};
+use crate::agent::vault::layout::{DATA, LIVE_VIEW, MANIFEST, MOUNTS, SERVED};
 use skep_core::base::{BootTime, ServiceId};
 use skep_core::domain::{OfflinePolicy, Owner};
 
-/// Where the mounts are, below the root.
-pub(super) const MOUNTS: &str = ".mounts";
 /// Write permission for anybody but the owner.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
@@ -314,7 +313,7 @@ fn take_dead_away(root: &Path) -> Result<(), MountError> {
         .collect();
     let mounts = root.join(MOUNTS);
     // A stopped agent's connection: whoever waits is let go.
-    served.iter().filter(|point| **point == mounts.join(fuse::FOLDER)).for_each(|p| system::cut(p));
+    served.iter().filter(|point| **point == mounts.join(SERVED)).for_each(|p| system::cut(p));
     for point in served.iter().rev() {
         // What is mounted below another one goes with it; the way there may end in an error.
         if served.iter().any(|outer| outer != point && point.starts_with(outer)) {
@@ -327,7 +326,7 @@ fn take_dead_away(root: &Path) -> Result<(), MountError> {
         }
     }
     // A mount that nobody looked through went when it was cut.
-    files::remove_folder(&mounts.join(fuse::FOLDER))
+    files::remove_folder(&mounts.join(SERVED))
 }
 
 /// Removes folders that a former agent had no time to remove: empty, and no mount.

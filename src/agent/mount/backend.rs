@@ -9,7 +9,7 @@ use super::calls::run;
 use super::error::MountError;
 use super::fuse::Share;
 use super::{brute, files, system};
-use crate::agent::vault::FileSpec;
+use crate::agent::vault::{FileSpec, layout};
 use skep_core::base::SecretBytes;
 use skep_core::domain::MountKind;
 
@@ -116,7 +116,7 @@ impl Backend {
     /// Takes the service's memory away from `at`; it must be empty of files.
     pub(super) fn unmount(&self, at: &Path) -> Result<(), MountError> {
         if let Self::Fuse { mounts, .. } = self {
-            let own = mounts.join(super::fuse::FOLDER).join(within(mounts, at)?);
+            let own = mounts.join(layout::SERVED).join(within(mounts, at)?);
             brute::clear(&own, false)?;
         }
         system::detach(at)?;

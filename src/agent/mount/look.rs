@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use super::error::MountError;
 use super::files;
 use super::record::Record;
-use super::service::{DATA, MANIFEST, MANIFEST_NEW, Mounted};
+use super::service::Mounted;
+use crate::agent::vault::layout::{DATA, MANIFEST, MANIFEST_NEW};
 use skep_core::base::{SecretId, VersionId};
 
 /// Folders within folders that are looked into; deeper ones are surplus as they stand.

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use super::error::MountError;
 use super::record::Generation;
-use super::service::{DATA, Mounted};
+use super::service::Mounted;
 use super::{brute, files};
+use crate::agent::vault::layout::{DATA, HOST, LIVE, MANIFEST, OLD};
 use skep_core::base::{BootTime, SecretId, Target};
 
 impl Mounted {
@@ -225,7 +226,7 @@ impl Mounted {
     fn empty_strange(&self) -> Result<(), MountError> {
         let mut failed = None;
         for name in files::entries(&self.at)? {
-            if [super::service::MANIFEST, "live", "old", "host"].iter().any(|own| name == **own) {
+            if [MANIFEST, LIVE, OLD, HOST].iter().any(|own| name == **own) {
                 continue;
             }
             failed = failed.or(self.clear(&self.at.join(&name)).err());

@@ -10,9 +10,10 @@ use parking_lot::MutexGuard;
 use super::backend::Backend;
 use super::error::{MountError, MountWarning};
 use super::fuse::{Acting, Fuse, Share};
+use super::put::BORROW;
 use super::service::Mounted;
 use super::slot::{Keeping, Place};
-use super::{BORROW, Mounts, files, system};
+use super::{Mounts, files, system};
 use skep_core::base::ServiceId;
 
 /// The agent's own file system and how many services are on it.

@@ -29,19 +29,12 @@ use super::error::MountError;
 use super::holds::{Holds, Which};
 use super::record::{Generation, Record};
 use super::{brute, files};
+use crate::agent::vault::layout::{
+    DATA, DATA_NEW, HOST, LIVE, LIVE_VIEW, MANIFEST, MANIFEST_NEW, OLD,
+};
 use crate::agent::vault::{FileSpec, ServiceFiles};
 use skep_core::base::{BootTime, SecretBytes, VersionId, limits};
 
-/// The link that says which generation is in place.
-pub(super) const DATA: &str = "..data";
-/// Where `live/` is shown in the host's directory.
-pub(super) const LIVE_VIEW: &str = "..live";
-/// The record, as it is stored.
-pub(super) const MANIFEST: &str = "manifest.json";
-/// The record while it is written.
-pub(super) const MANIFEST_NEW: &str = "manifest.new";
-/// The link while it is made.
-const DATA_NEW: &str = "data.new";
 /// Room that values leave to the manifest: 500 files in every generation there
 /// can be, written down at length, twice.
 pub(super) const HEADROOM: u64 = 16 * 1024 * 1024;
@@ -77,16 +70,16 @@ pub(super) struct Mounted {
 impl Mounted {
     /// The folder that workloads see.
     pub(super) fn live(&self) -> PathBuf {
-        self.at.join("live")
+        self.at.join(LIVE)
     }
 
     /// The folder that the host sees.
     pub(super) fn host(&self) -> PathBuf {
-        self.at.join("host")
+        self.at.join(HOST)
     }
 
     pub(super) fn old(&self) -> PathBuf {
-        self.at.join("old")
+        self.at.join(OLD)
     }
 
     pub(super) fn live_folder(&self, number: u64) -> PathBuf {

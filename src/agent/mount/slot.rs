@@ -9,11 +9,15 @@ use parking_lot::Mutex;
 use super::error::MountError;
 use super::holds::{Holds, Room};
 use super::service::Mounted;
-use super::{RETRY_MOST_MS, RETRY_MS, brute, files, system};
+use super::{brute, files, system};
 use crate::agent::machine::Workload;
 use crate::agent::vault::Held;
 use skep_core::base::{BootTime, Name, SecretId, ServiceId, VersionId};
 
+/// How long a failed act of [`Mounts::tick`] waits for the next try, at first.
+pub(super) const RETRY_MS: u64 = 1_000;
+/// How long it waits at most: it is doubled each time.
+const RETRY_MOST_MS: u64 = 30_000;
 /// Mounts on one point that are taken away at most: nobody of ours makes two.
 const STACKED: usize = 16;
 

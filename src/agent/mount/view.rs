@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::error::MountError;
-use super::service::{LIVE_VIEW, Mounted};
+use super::service::Mounted;
 use super::{files, system};
+use crate::agent::vault::layout::LIVE_VIEW;
 
 impl Mounted {
     /// Shows the host's directory at `path`. Done before files come, so that there is no

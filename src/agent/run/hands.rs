@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::lanes::{Part, Putting};
-use crate::agent::machine::{Process, SECRETS, Workload, show_again};
+use crate::agent::machine::{Process, Workload, show_again};
 use crate::agent::mount::{MountError, Mounts};
 use crate::agent::session::Failed;
 use crate::agent::vault::ServiceFiles;
+use crate::agent::vault::layout::SECRETS;
 use skep_core::base::{Clock, ClusterId, SecretBytes, ServiceId, VersionId};
 use skep_core::seal::{SessionKey, ValueContext, open_value};
 use skep_core::wire::api;

@@ -6,6 +6,7 @@
 mod files;
 mod guests;
 mod held;
+pub mod layout;
 mod reads;
 
 pub use files::{BadSet, FileSpec, ServiceFiles};

@@ -6,14 +6,11 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 
 use crate::agent::machine::{Process, mounts, namespace_of};
+use crate::agent::vault::layout::{LIVE, SECRETS};
 use skep_core::base::ServiceId;
 
 /// Mounts above each other at one place that are looked at: `skep exec` makes two.
 const STACKED: usize = 256;
-/// Where a private namespace shows the secrets.
-const SHOWN_AT: &[u8] = b"/run/secrets";
-/// What of a service's mount it shows there.
-const SHOWN: &str = "/live";
 
 /// A private mount namespace of `skep exec`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,13 +70,14 @@ struct Shown {
 
 /// Whether a process shows the service's mount where `skep exec` puts it.
 fn shown(process: &str, device: u64, service: ServiceId) -> io::Result<Option<Shown>> {
-    let served = format!("/{service}{SHOWN}");
+    let own = format!("/{LIVE}");
+    let served = format!("/{service}/{LIVE}");
     let mut stack: Vec<(Vec<u8>, Option<u64>)> = Vec::new();
     let mut below = None;
     mounts::each(process, |line| {
-        if line.point == SHOWN_AT {
+        if line.point == SECRETS.as_bytes() {
             if line.device() == Some(device)
-                && (line.root == SHOWN.as_bytes() || line.root == served.as_bytes())
+                && (line.root == own.as_bytes() || line.root == served.as_bytes())
             {
                 below = Some(line.parent.to_owned());
             }

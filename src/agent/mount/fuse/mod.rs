@@ -27,6 +27,7 @@ use fuser::{Config, Session, SessionACL};
 use super::calls::run;
 use super::error::MountError;
 use super::{files, system};
+use crate::agent::vault::layout::SERVED;
 use crate::agent::vault::{Guests, Reads};
 use server::Server;
 pub(super) use share::{Acting, Share};
@@ -34,8 +35,6 @@ use skep_core::base::{Clock, Dice};
 
 /// The kernel's way to this process.
 const DEVICE: &str = "/dev/fuse";
-/// The folder of the mount, among the services'.
-pub(super) const FOLDER: &str = "fuse";
 /// Threads that answer: while one opens a large value the other one is there.
 const THREADS: usize = 2;
 
@@ -73,7 +72,7 @@ pub(super) struct Fuse {
 impl Fuse {
     /// Mounts below `mounts` and begins to serve.
     pub(super) fn start(mounts: &Path, needs: Needs) -> Result<Self, MountError> {
-        let point = mounts.join(FOLDER);
+        let point = mounts.join(SERVED);
         if !Path::new(DEVICE).exists() {
             return Err(MountError::NoFuse);
         }

@@ -13,7 +13,7 @@ use super::content::{self, Content};
 use super::gate::{self, Caller};
 use super::tree::{Kind, ROOT, Tree};
 use crate::agent::mount::error::MountError;
-use crate::agent::vault::FileSpec;
+use crate::agent::vault::{FileSpec, layout};
 use skep_core::base::{SecretBytes, ServiceId, Stamp};
 use skep_core::domain::{Opened, Owner, Reader};
 use skep_core::seal::ShelfKey;
@@ -193,7 +193,8 @@ impl Share {
     fn owner_of(&self, service: ServiceId) -> Owner {
         let tree = self.tree.read();
         let host = tree.child(ROOT, &service.to_string());
-        let host = host.and_then(|top| tree.child(top, "host")).and_then(|host| tree.get(host));
+        let host =
+            host.and_then(|top| tree.child(top, layout::HOST)).and_then(|host| tree.get(host));
         host.map_or_else(|_| Owner::default(), |node| Owner { uid: node.uid, gid: node.gid })
     }
 }

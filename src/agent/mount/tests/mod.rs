@@ -22,14 +22,15 @@ mod removal;
 mod rotation;
 mod served;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::agent::vault::{FileSpec, Guests, Reads};
-use skep_core::base::{Clock, Dice, SecretId, Stamp, VersionId};
+use crate::agent::vault::{FileSpec, Guests, Reads, ServiceFiles};
+use skep_core::base::{Clock, Dice, SecretBytes, SecretId, Stamp, VersionId};
 use skep_core::domain::{MountKind, OfflinePolicy, Owner};
 
 pub(super) const START: BootTime = BootTime(1_000_000);
@@ -180,7 +181,7 @@ impl Fixture {
     }
 }
 
-use super::adopt::MOUNTS;
+use crate::agent::vault::layout::MOUNTS;
 
 pub(super) fn held_versions(fixture: &Fixture) -> BTreeSet<VersionId> {
     fixture.mounts.iter().flat_map(Mounts::held).flat_map(|held| held.versions).collect()
