@@ -52,7 +52,9 @@ fn caller(case: &str) -> ExitCode {
     let mut parts = case.splitn(4, '|');
     let mut part = || parts.next().unwrap_or_default();
     let (files, at, user, script) = (part(), part(), part(), part());
-    let user = User::resolve(user).ok();
+    let user = user.split_once(':').and_then(|(uid, gid)| {
+        Some(User { uid: uid.parse().ok()?, gid: gid.parse().ok()?, groups: Vec::new() })
+    });
     if let Err(error) = enter(Path::new(files), Path::new(at), user.as_ref()) {
         let said = writeln!(std::io::stderr(), "{error}");
         return ExitCode::from(if said.is_ok() { REFUSED } else { 1 });

@@ -1,21 +1,19 @@
 //! `skep exec`: the words for `daemon::exec`.
 
-use crate::agent::machine::User;
 use crate::daemon::exec::{ExecConfig, exec};
 use skep_core::base::{Exit, Failure};
 
 use super::args::ExecArgs;
 use super::problem::Trouble;
 use super::settings::agent_socket;
+use super::users;
 
 /// Runs it. It returns only where the command was not run.
 pub(super) fn run(args: ExecArgs) -> Trouble {
-    let user = match args.user.as_deref().map(User::resolve).transpose() {
+    let user = match args.user.as_deref().map(users::resolve).transpose() {
         Ok(user) => user,
         Err(error) => {
-            let failure = Failure::new(Exit::NotRun, &error);
-            let hint = error.hint().unwrap_or("give numbers, as in --user 1000:1000");
-            return failure.hint(hint).into();
+            return Failure::new(Exit::NotRun, &error).hint(error.hint()).into();
         }
     };
     let socket = match agent_socket(args.socket) {

@@ -36,6 +36,7 @@ mod status;
 mod template;
 mod token;
 mod unlock;
+mod users;
 mod wait;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::getppid;
 
+use crate::agent::machine::Stat;
 use crate::host::lower_open_files;
 use skep_core::base::{Exit, Failure};
 
@@ -61,13 +62,7 @@ pub fn run(point: &Path) -> Result<(), Failure> {
 
 /// Whether a process is stopped, by a signal (T) or a debugger (t).
 fn is_stopped(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    state(&stat).is_some_and(|state| matches!(state, 'T' | 't'))
-}
-
-/// Field 3 of a `stat` file: the command before it stands in parentheses and may hold anything.
-fn state(stat: &str) -> Option<char> {
-    stat.rsplit_once(") ")?.1.chars().next()
+    Stat::of(&pid.to_string()).is_ok_and(|stat| matches!(stat.state, 'T' | 't'))
 }
 
 #[cfg(test)]
@@ -76,8 +71,6 @@ mod tests {
 
     #[test]
     fn a_stopped_process_is_seen() {
-        assert_eq!(state("7 (a) T) S 1 7"), Some('S'));
-        assert_eq!(state("7 (a"), None);
         assert!(!is_stopped(0));
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();

@@ -3,10 +3,11 @@
 //! Everything that is read of a process is hostile: it is bytes, and bounded. It
 //! deliberately knows nothing of leaders, sets or values.
 
-pub(super) mod mounts;
+pub(crate) mod mounts;
 mod namespace;
 mod process;
 
 pub use namespace::{NamespaceError, User, enter, show_again};
-pub(super) use process::{NO_NAMESPACE, namespace_of};
+pub(crate) use process::Stat;
+pub(super) use process::{NO_NAMESPACE, Status, namespace_of};
 pub use process::{Process, Workload, boot_id};

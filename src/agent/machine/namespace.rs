@@ -8,9 +8,9 @@
 //! given secrets), and `no_new_privs` is not set: a command may be set-uid.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,9 @@ use rustix::process::{DumpableBehavior, Gid, Uid, getegid, geteuid, set_dumpable
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-/// As whom the command runs.
+use super::mounts::{self, Mount};
+
+/// As whom the command runs, in numbers: who has which name is not this room's to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     /// User id.
@@ -50,9 +52,6 @@ pub enum NamespaceError {
     /// Only root can become somebody else.
     #[error("only root can run a command as another user")]
     NotRoot,
-    /// No such user or group on this machine.
-    #[error("no such user or group: {0}")]
-    NoSuchUser(String),
 }
 
 impl NamespaceError {
@@ -68,7 +67,6 @@ impl NamespaceError {
                 "without root this needs user namespaces; and the service's --owner must be you",
             ),
             Self::NotRoot => Some("leave --user out, or run it as root"),
-            Self::NoSuchUser(_) => Some("give numbers for both, as in --user 1000:1000"),
         }
     }
 }
@@ -84,70 +82,6 @@ fn step<T, E: Into<io::Error>>(
         path: path.to_owned(),
         source: source.into(),
     })
-}
-
-/// One line of `/etc/passwd` or `/etc/group`.
-fn columns(line: &str) -> Vec<&str> {
-    line.split(':').collect()
-}
-
-fn table(path: &str) -> Result<String, NamespaceError> {
-    step(std::fs::read_to_string(path), "read", Path::new(path))
-}
-
-impl User {
-    /// Reads `USER[:GROUP]`, each a name of `/etc/passwd` and `/etc/group` or a number. With a
-    /// group given, that is the only one.
-    ///
-    /// # Errors
-    /// [`NamespaceError::NoSuchUser`], or that a table can't be read.
-    pub fn resolve(text: &str) -> Result<Self, NamespaceError> {
-        let (user, group) = match text.split_once(':') {
-            Some((user, group)) => (user, Some(group)),
-            None => (text, None),
-        };
-        // Numbers need no table: it may be missing or not know them.
-        if let (Ok(uid), Some(Ok(gid))) = (user.parse(), group.map(str::parse)) {
-            return Self::checked(uid, gid, Vec::new(), text);
-        }
-        Self::find(user, group, &table("/etc/passwd")?, &table("/etc/group")?).map_or_else(
-            || Err(NamespaceError::NoSuchUser(text.to_owned())),
-            |found| Self::checked(found.uid, found.gid, found.groups, text),
-        )
-    }
-
-    /// -1 would mean "as it is" to the system: never a user.
-    fn checked(uid: u32, gid: u32, groups: Vec<u32>, text: &str) -> Result<Self, NamespaceError> {
-        if uid == u32::MAX || gid == u32::MAX {
-            return Err(NamespaceError::NoSuchUser(text.to_owned()));
-        }
-        Ok(Self { uid, gid, groups })
-    }
-
-    fn find(user: &str, group: Option<&str>, passwd: &str, group_table: &str) -> Option<Self> {
-        let known = passwd.lines().map(columns).find_map(|columns| {
-            let (name, uid, gid) = (*columns.first()?, columns.get(2)?, columns.get(3)?);
-            let (uid, gid) = (uid.parse::<u32>().ok()?, gid.parse::<u32>().ok()?);
-            let asked = !name.is_empty() && (name == user || user.parse() == Ok(uid));
-            asked.then_some((name, uid, gid))
-        });
-        let groups = || {
-            group_table.lines().map(columns).filter_map(|columns| {
-                let gid = columns.get(2)?.parse::<u32>().ok()?;
-                Some((*columns.first()?, gid, columns.get(3).copied().unwrap_or_default()))
-            })
-        };
-        let uid = known.map(|(_, uid, _)| uid).or_else(|| user.parse().ok())?;
-        if let Some(group) = group {
-            let named = groups().find(|(name, ..)| *name == group).map(|(_, gid, _)| gid);
-            let gid = named.or_else(|| group.parse().ok())?;
-            return Some(Self { uid, gid, groups: Vec::new() });
-        }
-        let (name, uid, gid) = known?;
-        let member = |members: &str| members.split(',').any(|member| member == name);
-        let groups = groups().filter(|(_, _, members)| member(members)).map(|(_, gid, _)| gid);
-        Some(Self { uid, gid, groups: groups.collect() })
-    }
 }
 
 /// Gives the calling thread a mount namespace of its own with `files` read-only at
@@ -196,8 +130,9 @@ pub fn show_again(files: &Path, at: &Path, process: u32) -> Result<bool, Namespa
     let proc = PathBuf::from(format!("/proc/{process}"));
     let device = step(std::fs::metadata(files), "look at", files)?.dev();
     let list = proc.join("mountinfo");
-    let mounts = step(File::open(&list), "read", &list)?;
-    if !step(serves_another(mounts, at, device), "read", &list)? {
+    let mut stack = Stack::default();
+    let looked = mounts::each(&process.to_string(), |mount| stack.take(mount, at));
+    if !step(looked.and_then(|()| serves_another(&stack, device)), "read", &list)? {
         return Ok(false);
     }
     let namespace = proc.join("ns/mnt");
@@ -218,40 +153,41 @@ pub fn show_again(files: &Path, at: &Path, process: u32) -> Result<bool, Namespa
     Ok(true)
 }
 
-/// Bytes of a list of mounts that are looked at: the process decides how long it is.
-const LIST_BYTES: u64 = 64 * 1024 * 1024;
-/// Bytes of one of its lines: two paths of 4 KiB, four bytes for one that is escaped.
-const LINE_BYTES: u64 = 64 * 1024;
-
 /// Mounts at one place that are looked at: the mark, a view, and what a workload puts there.
 const STACKED: usize = 64;
 
 /// Whether what stands at `at` is served by a process, and not on this device: read from the
-/// kernel's list, for nobody else's server is to be waited for. The list is bytes: a path
-/// that isn't text hides none of the others. Its order says nothing: what stands on top is
-/// the one that is below no other.
-fn serves_another(mountinfo: impl Read, at: &Path, device: u64) -> io::Result<bool> {
-    let mut list = BufReader::new(mountinfo.take(LIST_BYTES));
-    let own = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    let (mut line, mut stack) = (Vec::new(), Vec::new());
-    loop {
-        line.clear();
-        if (&mut list).take(LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
-            break;
-        }
-        let mut fields = line.split(|byte| *byte == b' ');
-        let (id, below, on) = (fields.next(), fields.next(), fields.next());
-        if fields.nth(1) == Some(at.as_os_str().as_bytes()) {
-            if stack.len() == STACKED {
-                return Err(io::ErrorKind::FileTooLarge.into());
-            }
-            let kind = fields.skip_while(|field| *field != b"-").nth(1).unwrap_or_default();
-            let dead = kind.starts_with(b"fuse") && on != Some(own.as_bytes());
-            stack.push((id.map(<[u8]>::to_vec), below.map(<[u8]>::to_vec), dead));
-        }
+/// kernel's list, for nobody else's server is to be waited for. Its order says nothing: what
+/// stands on top is the one that is below no other.
+fn serves_another(list: &Stack, device: u64) -> io::Result<bool> {
+    if list.overflows {
+        return Err(io::ErrorKind::FileTooLarge.into());
     }
-    let covered = |id: &Option<Vec<u8>>| stack.iter().any(|(_, below, _)| below == id);
-    Ok(stack.iter().any(|(id, _, dead)| *dead && !covered(id)))
+    let covered = |id: i32| list.mounts.iter().any(|other| other.parent == id);
+    let dead = |mount: &Mount| mount.kind.starts_with("fuse") && mount.device != device;
+    Ok(list.mounts.iter().any(|mount| dead(mount) && !covered(mount.id)))
+}
+
+/// The mounts at one place.
+#[derive(Debug, Default)]
+struct Stack {
+    mounts: Vec<Mount>,
+    /// There are more than [`STACKED`].
+    overflows: bool,
+}
+
+impl Stack {
+    fn take(&mut self, mount: Mount, at: &Path) -> ControlFlow<()> {
+        if mount.point != at {
+            return ControlFlow::Continue(());
+        }
+        if self.mounts.len() == STACKED {
+            self.overflows = true;
+            return ControlFlow::Break(());
+        }
+        self.mounts.push(mount);
+        ControlFlow::Continue(())
+    }
 }
 
 /// Marks the namespace, and every copy that a process in it makes: by an empty file system

@@ -5,11 +5,14 @@ use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
+use procfs_core::{FromBufRead as _, FromRead as _};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
 
 /// Bytes of a process's `stat`: a name of 64 and some fifty numbers.
 const STAT_BYTES: u64 = 4 * 1024;
+/// Bytes of a thread's `status`: some sixty lines, and a number for each of 65,536 groups.
+const STATUS_BYTES: u64 = 1024 * 1024;
 /// In the place of a namespace's number where it is not held: no namespace has it.
 pub(in crate::agent) const NO_NAMESPACE: u64 = 0;
 
@@ -91,18 +94,74 @@ pub(in crate::agent) fn namespace_of(who: &str) -> io::Result<u64> {
     Ok(fs::metadata(format!("/proc/{who}/ns/mnt"))?.ino())
 }
 
-/// When a process started, in clock ticks since boot: field 22 of its `stat`.
+/// When a process started, in clock ticks since boot.
 fn started(pid: i32) -> io::Result<u64> {
-    let mut stat = Vec::new();
-    File::open(format!("/proc/{pid}/stat"))?.take(STAT_BYTES).read_to_end(&mut stat)?;
-    start_in(&stat).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let stat = Stat::of(&pid.to_string())?;
+    Ok(stat.started)
 }
 
-/// The command's name stands in parentheses and may hold anything, also what isn't text.
-fn start_in(stat: &[u8]) -> Option<u64> {
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(end.checked_add(1)?..)?).ok()?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+/// What the kernel says of a process in its `stat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// As in `ps`: `T` is stopped, `Z` is dead and not yet waited for.
+    pub(crate) state: char,
+    /// When it started, in clock ticks since boot.
+    pub(crate) started: u64,
+}
+
+impl Stat {
+    /// Of a process (its number, or `self`) as it is now.
+    ///
+    /// # Errors
+    /// There is none, or what the system says.
+    pub(crate) fn of(process: &str) -> io::Result<Self> {
+        let mut stat = Vec::new();
+        File::open(format!("/proc/{process}/stat"))?.take(STAT_BYTES).read_to_end(&mut stat)?;
+        Self::parse(&stat).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// The command's name stands in parentheses and may hold anything, also what isn't text.
+    fn parse(stat: &[u8]) -> Option<Self> {
+        // The crate slices at these signs and takes for granted that they stand so.
+        let opens = stat.iter().position(|byte| *byte == b'(')?;
+        let closes = stat.iter().rposition(|byte| *byte == b')').filter(|at| *at > opens)?;
+        let number = stat.get(..opens)?.strip_suffix(b" ")?;
+        let state = stat.get(closes..)?.strip_prefix(b") ")?.first()?;
+        if number.is_empty() || !number.iter().all(u8::is_ascii_digit) || !state.is_ascii_graphic()
+        {
+            return None;
+        }
+        let stat = procfs_core::process::Stat::from_read(stat).ok()?;
+        Some(Self { state: stat.state, started: stat.starttime })
+    }
+}
+
+/// What the kernel says of a thread in its `status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::agent) struct Status {
+    /// The process that it is a child of; 0: of none that is seen here.
+    pub(in crate::agent) parent: u32,
+    /// Its groups beside the first one.
+    pub(in crate::agent) groups: Vec<u32>,
+}
+
+impl Status {
+    /// Of a thread as it is now; `None`: there is none, or it can't be told.
+    pub(in crate::agent) fn of(thread: u32) -> Option<Self> {
+        let mut status = Vec::new();
+        let file = File::open(format!("/proc/{thread}/status")).ok()?;
+        file.take(STATUS_BYTES).read_to_end(&mut status).ok()?;
+        Self::parse(&status)
+    }
+
+    /// The first line is the command's name, which its process chooses: it need not be text,
+    /// and a line's end in it is escaped.
+    fn parse(status: &[u8]) -> Option<Self> {
+        let text = String::from_utf8_lossy(status);
+        let status = procfs_core::process::Status::from_buf_read(text.as_bytes()).ok()?;
+        let groups = status.groups.into_iter().map(u32::try_from).collect::<Result<_, _>>();
+        Some(Self { parent: u32::try_from(status.ppid).ok()?, groups: groups.ok()? })
+    }
 }
 
 /// Names this boot of the machine: process numbers of another mean nothing.
@@ -134,12 +193,34 @@ mod tests {
 
     #[test]
     fn a_name_that_is_no_text_hides_no_process() {
-        let numbers: Vec<String> = (3..=52).map(|field| (field * 10).to_string()).collect();
-        for name in [&b"sh"[..], b"a) R 1 (b", b"\xff\xfe) \n", b""] {
-            let stat = [b"7 (", name, b") ", numbers.join(" ").as_bytes(), b"\n"].concat();
-            assert_eq!(start_in(&stat), Some(220), "{name:?}");
+        let numbers: Vec<String> = (4..=52).map(|field| (field * 10).to_string()).collect();
+        for name in [&b"sh"[..], b"a) R 1 (b", b"\xff\xfe) \n", b"", b"(", b")"] {
+            let stat = [b"7 (", name, b") T ", numbers.join(" ").as_bytes(), b"\n"].concat();
+            assert_eq!(Stat::parse(&stat), Some(Stat { state: 'T', started: 220 }), "{name:?}");
+            for end in 0..stat.len() {
+                // None of its beginnings ends this program.
+                let _parsed = Stat::parse(stat.get(..end).expect("a part"));
+            }
         }
-        assert_eq!(start_in(b"7 (sh"), None);
-        assert_eq!(start_in(b"7 (sh) 1 2"), None);
+        for bad in [&b"7 (sh"[..], b"7 (sh) 1 2", b"7 (sh)", b"(sh) R 1", b")(", b"7 )x( R 1", b""]
+        {
+            assert_eq!(Stat::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_status_is_read_whatever_the_name() {
+        let own = std::fs::read("/proc/thread-self/status").expect("readable");
+        let rest = own.iter().position(|byte| *byte == b'\n').expect("lines");
+        let rest = own.get(rest..).expect("lines");
+        let plain = Status::parse(&own).expect("a status");
+        for name in [&b"sh"[..], b"\xff\xfe", b"", b"PPid:\t0", b"a:b", b"\\nPPid:\t0"] {
+            let status = [b"Name:\t", name, rest].concat();
+            assert_eq!(Status::parse(&status), Some(plain.clone()), "{name:?}");
+        }
+        assert_eq!(Status::parse(b""), None);
+        assert_eq!(Status::parse(b"\xff"), None);
+        let parent = std::os::unix::process::parent_id();
+        assert_eq!(Status::of(std::process::id()).map(|status| status.parent), Some(parent));
     }
 }

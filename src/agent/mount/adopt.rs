@@ -19,7 +19,7 @@ use super::error::{MountError, MountWarning};
 use super::record::Record;
 use super::service::{HEADROOM, Mounted};
 use super::slot::{Keeping, Owes, Place, Slot, Strange};
-use super::system::{self, Kind, Listed};
+use super::system::{self, FileSystem, Listed};
 use super::{Adopted, Mounts, brute, files, look};
 use crate::agent::vault::layout::{DATA, LIVE_VIEW, MANIFEST, MOUNTS, SERVED};
 use skep_core::base::{BootTime, ServiceId};
@@ -83,7 +83,7 @@ impl Mounts {
                         why: error.to_string(),
                     });
                     slot.holds.clear();
-                    let devices = stack.iter().map(|listed| listed.device.clone()).collect();
+                    let devices = stack.iter().map(|listed| listed.device).collect();
                     let strange = Strange { at: top.point.clone(), devices };
                     place.keeping = Keeping::Strange(strange);
                 }
@@ -111,9 +111,9 @@ impl Mounts {
         };
         let (service, at) = (slot.service, listed.point.clone());
         let backend = match listed.ours {
-            Some(Kind::Tmpfs) => Backend::Tmpfs,
-            Some(Kind::Ramfs) => Backend::Ramfs,
-            Some(Kind::Fuse) | None => return Err(MountError::InTheWay(at)),
+            Some(FileSystem::Tmpfs) => Backend::Tmpfs,
+            Some(FileSystem::Ramfs) => Backend::Ramfs,
+            Some(FileSystem::Fuse) | None => return Err(MountError::InTheWay(at)),
         };
         let record = read_record(&at)?.filter(|record| record.service == service);
         let sound = record.is_some();
@@ -164,15 +164,15 @@ impl Mounts {
     fn wipe_orphans(&self) -> Result<(), MountError> {
         let folder = self.mounts_folder();
         let listing = system::list(&self.root)?;
-        let mut orphans: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        let mut orphans: BTreeMap<u64, Vec<PathBuf>> = BTreeMap::new();
         for view in listing.iter().filter(|listed| listed.point.starts_with(&self.root)) {
             let has_its_own = listing.iter().any(|own| {
                 let name = system::name_below(&folder, &own.point);
                 own.device == view.device
                     && name.is_some_and(|name| name.parse::<ServiceId>().is_ok())
             });
-            if matches!(view.ours, Some(Kind::Tmpfs | Kind::Ramfs)) && !has_its_own {
-                orphans.entry(view.device.clone()).or_default().push(view.point.clone());
+            if matches!(view.ours, Some(FileSystem::Tmpfs | FileSystem::Ramfs)) && !has_its_own {
+                orphans.entry(view.device).or_default().push(view.point.clone());
             }
         }
         for views in orphans.into_values() {
@@ -308,7 +308,7 @@ fn take_dead_away(root: &Path) -> Result<(), MountError> {
     let listing = system::list(root)?;
     let served: Vec<&Path> = listing
         .iter()
-        .filter(|listed| listed.ours == Some(Kind::Fuse) && listed.point.starts_with(root))
+        .filter(|listed| listed.ours == Some(FileSystem::Fuse) && listed.point.starts_with(root))
         .map(|listed| listed.point.as_path())
         .collect();
     let mounts = root.join(MOUNTS);
@@ -348,7 +348,7 @@ fn sweep(folder: &Path, listing: &[Listed]) -> Result<(), MountError> {
 /// Refuses mounts whose manifests a build of another format wrote.
 fn of_this_format(folder: &Path, listing: &[Listed]) -> Result<(), MountError> {
     let kept = |listed: &&Listed| {
-        matches!(listed.ours, Some(Kind::Tmpfs | Kind::Ramfs))
+        matches!(listed.ours, Some(FileSystem::Tmpfs | FileSystem::Ramfs))
             && system::name_below(folder, &listed.point).is_some()
     };
     for listed in listing.iter().filter(kept) {

@@ -121,8 +121,8 @@ impl Mounts {
             MountKind::Tmpfs => {
                 let bytes = limit.saturating_add(service::HEADROOM);
                 match system::mount_memory(&at, bytes, self.options.ramfs)? {
-                    system::Kind::Ramfs => Backend::Ramfs,
-                    system::Kind::Tmpfs | system::Kind::Fuse => Backend::Tmpfs,
+                    system::FileSystem::Ramfs => Backend::Ramfs,
+                    system::FileSystem::Tmpfs | system::FileSystem::Fuse => Backend::Tmpfs,
                 }
             }
             MountKind::Fuse => self.serve_at(set.service, &at)?,

@@ -63,7 +63,7 @@ pub(super) struct Strange {
     /// Where it is.
     pub(super) at: PathBuf,
     /// Which file systems lie there, one over the other.
-    pub(super) devices: BTreeSet<String>,
+    pub(super) devices: BTreeSet<u64>,
 }
 
 /// What is still to be taken away, and when that is tried again.

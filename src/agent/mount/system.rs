@@ -1,8 +1,8 @@
-//! The mount calls, and the kernel's list of mounts.
+//! The mount calls, and which mounts of the kernel's list are ours.
 
-use std::ffi::{CString, OsString};
-use std::fs;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ffi::CString;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -13,12 +13,11 @@ use rustix::mount::{
 
 use super::calls::{run, run_io};
 use super::error::MountError;
+use crate::agent::machine::mounts::{self, Mount};
 
 /// The source that our mounts carry in the kernel's list: the first half of
 /// what makes a mount ours (the second is its manifest).
 const SOURCE: &str = "skep-agent";
-/// The kernel's list.
-const MOUNTINFO: &str = "/proc/self/mountinfo";
 /// Inodes of one mount: 500 files and as many links, in every generation there
 /// can be, and room to spare.
 const INODES: u32 = 32_768;
@@ -27,7 +26,7 @@ const INERT: MountFlags = MountFlags::NODEV.union(MountFlags::NOSUID).union(Moun
 
 /// Which file system a mount of ours is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FileSystem {
     Tmpfs,
     Ramfs,
     Fuse,
@@ -38,17 +37,21 @@ pub(super) enum Kind {
 pub(super) struct Listed {
     /// Where it is mounted.
     pub(super) point: PathBuf,
-    /// `major:minor`: which file system it shows.
-    pub(super) device: String,
+    /// Which file system it shows.
+    pub(super) device: u64,
     /// Which folder of that file system.
     pub(super) root: PathBuf,
     /// Of what kind, if it is one of ours.
-    pub(super) ours: Option<Kind>,
+    pub(super) ours: Option<FileSystem>,
 }
 
 /// Mounts memory at `point`, 0700 root's, and says of which kind. Falls back to ramfs where
 /// the kernel doesn't know `noswap`.
-pub(super) fn mount_memory(point: &Path, bytes: u64, ramfs: bool) -> Result<Kind, MountError> {
+pub(super) fn mount_memory(
+    point: &Path,
+    bytes: u64,
+    ramfs: bool,
+) -> Result<FileSystem, MountError> {
     let data = |text: String| CString::new(text).unwrap_or_default();
     if !ramfs {
         let options = data(format!("noswap,mode=0700,size={bytes},nr_inodes={INODES}"));
@@ -56,7 +59,7 @@ pub(super) fn mount_memory(point: &Path, bytes: u64, ramfs: bool) -> Result<Kind
             mount(SOURCE, point, "tmpfs", INERT, options.as_c_str())
         });
         match mounted {
-            Ok(()) => return keep_private(point).map(|()| Kind::Tmpfs),
+            Ok(()) => return keep_private(point).map(|()| FileSystem::Tmpfs),
             // An option that this kernel, or this user namespace, doesn't take.
             Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {}
             Err(source) => {
@@ -66,7 +69,7 @@ pub(super) fn mount_memory(point: &Path, bytes: u64, ramfs: bool) -> Result<Kind
         }
     }
     run("mount memory at", point, || mount(SOURCE, point, "ramfs", INERT, c"mode=0700"))?;
-    keep_private(point).map(|()| Kind::Ramfs)
+    keep_private(point).map(|()| FileSystem::Ramfs)
 }
 
 /// Mounts what is answered through the descriptor `device`, for all users, their rights
@@ -129,41 +132,27 @@ pub(super) fn detach(point: &Path) -> Result<(), MountError> {
 
 /// All mounts that this process sees, for a caller who looks for those at or below `point`.
 pub(super) fn list(point: &Path) -> Result<Vec<Listed>, MountError> {
-    let text = run("list the mounts below", point, || fs::read(MOUNTINFO))?;
-    Ok(text.split(|byte| *byte == b'\n').filter_map(parse).collect())
+    run("list the mounts below", point, || {
+        let mut listed = Vec::new();
+        mounts::each("self", |mount| {
+            listed.push(Listed::from(mount));
+            ControlFlow::Continue(())
+        })?;
+        Ok::<_, std::io::Error>(listed)
+    })
 }
 
-/// proc(5): `id parent major:minor root point options [fields] - type source ...`
-fn parse(line: &[u8]) -> Option<Listed> {
-    let mut fields = line.split(|byte| *byte == b' ');
-    let device = fields.nth(2)?;
-    let root = unescape(fields.next()?);
-    let point = unescape(fields.next()?);
-    let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
-    let (kind, source) = (fields.next()?, fields.next()?);
-    let ours = match kind {
-        _ if source != SOURCE.as_bytes() => None,
-        b"tmpfs" => Some(Kind::Tmpfs),
-        b"ramfs" => Some(Kind::Ramfs),
-        b"fuse" => Some(Kind::Fuse),
-        _ => None,
-    };
-    Some(Listed { point, device: String::from_utf8_lossy(device).into_owned(), root, ours })
-}
-
-/// Blank, tab, newline and backslash are written as three octal digits.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut plain = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, after)) = rest.split_first() {
-        let digits = after.get(..3).filter(|_| byte == b'\\');
-        let octal = digits
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        plain.push(octal.unwrap_or(byte));
-        rest = if octal.is_some() { after.get(3..).unwrap_or_default() } else { after };
+impl From<Mount> for Listed {
+    fn from(mount: Mount) -> Self {
+        let ours = match mount.kind.as_str() {
+            _ if mount.source.as_deref() != Some(SOURCE) => None,
+            "tmpfs" => Some(FileSystem::Tmpfs),
+            "ramfs" => Some(FileSystem::Ramfs),
+            "fuse" => Some(FileSystem::Fuse),
+            _ => None,
+        };
+        Self { point: mount.point, device: mount.device, root: mount.root, ours }
     }
-    PathBuf::from(OsString::from_vec(plain))
 }
 
 /// The one name that `path` has below `folder`, if it lies directly in it.
@@ -182,16 +171,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_list_is_read() {
-        let line = b"36 35 98:0 /host /a\\040b\\134c rw,noatime shared:1 - tmpfs skep-agent rw";
-        let listed = parse(line).unwrap();
-        assert_eq!(listed.point, Path::new("/a b\\c"));
-        assert_eq!((listed.device.as_str(), listed.root.as_path()), ("98:0", Path::new("/host")));
-        assert_eq!(listed.ours, Some(Kind::Tmpfs));
-        let other = b"36 35 98:0 / /x rw - tmpfs tmpfs rw";
-        assert_eq!(parse(other).unwrap().ours, None);
-        assert_eq!(parse(b""), None);
-        assert_eq!(parse(b"36 35 98:0 / /x rw"), None);
+    fn a_mount_is_ours_by_its_source() {
+        let mount = |kind: &str, source: Option<&str>| Mount {
+            id: 36,
+            parent: 35,
+            device: 7,
+            root: "/host".into(),
+            point: "/x".into(),
+            kind: kind.to_owned(),
+            source: source.map(str::to_owned),
+        };
+        let ours = |kind, source| Listed::from(mount(kind, source)).ours;
+        assert_eq!(ours("tmpfs", Some(SOURCE)), Some(FileSystem::Tmpfs));
+        assert_eq!(ours("ramfs", Some(SOURCE)), Some(FileSystem::Ramfs));
+        assert_eq!(ours("fuse", Some(SOURCE)), Some(FileSystem::Fuse));
+        assert_eq!(ours("ext4", Some(SOURCE)), None);
+        assert_eq!(ours("tmpfs", Some("tmpfs")), None);
+        assert_eq!(ours("tmpfs", None), None);
     }
 
     #[test]

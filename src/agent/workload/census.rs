@@ -77,8 +77,8 @@ impl Census {
 
     fn ask(&mut self, namespace: u64, pid: u32, wanted: &BTreeSet<u64>) {
         let mut found = BTreeSet::new();
-        let looked = mounts::each(&pid.to_string(), |line| {
-            found.extend(line.device().filter(|device| wanted.contains(device)));
+        let looked = mounts::each(&pid.to_string(), |mount| {
+            found.extend(wanted.get(&mount.device));
             ControlFlow::Continue(())
         });
         if let Err(error) = looked {

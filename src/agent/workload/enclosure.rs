@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use crate::agent::machine::{Process, mounts, namespace_of};
 use crate::agent::vault::layout::{LIVE, SECRETS};
@@ -72,23 +73,23 @@ struct Shown {
 fn shown(process: &str, device: u64, service: ServiceId) -> io::Result<Option<Shown>> {
     let own = format!("/{LIVE}");
     let served = format!("/{service}/{LIVE}");
-    let mut stack: Vec<(Vec<u8>, Option<u64>)> = Vec::new();
+    let mut stack: Vec<(i32, u64)> = Vec::new();
     let mut below = None;
-    mounts::each(process, |line| {
-        if line.point == SECRETS.as_bytes() {
-            if line.device() == Some(device)
-                && (line.root == own.as_bytes() || line.root == served.as_bytes())
+    mounts::each(process, |mount| {
+        if mount.point == Path::new(SECRETS) {
+            if mount.device == device
+                && (mount.root == Path::new(&own) || mount.root == Path::new(&served))
             {
-                below = Some(line.parent.to_owned());
+                below = Some(mount.parent);
             }
             if stack.len() < STACKED {
-                stack.push((line.id.to_owned(), line.device()));
+                stack.push((mount.id, mount.device));
             }
         }
         ControlFlow::Continue(())
     })?;
     Ok(below.map(|below| {
-        let mark = stack.into_iter().find(|(id, _)| *id == below).and_then(|(_, device)| device);
+        let mark = stack.into_iter().find(|(id, _)| *id == below).map(|(_, device)| device);
         Shown { mark }
     }))
 }

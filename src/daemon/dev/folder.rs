@@ -4,6 +4,7 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Member, Plan, counts};
+use crate::agent::machine::mounts;
 use crate::host::RealDisk;
 use skep_client::machine::os_dice;
 use skep_core::base::{Disk, Exit, FORMAT, Failure, OtherFormat, draw};
@@ -199,27 +201,26 @@ impl Folder {
 
 /// Takes away what is still mounted below a folder, the innermost first.
 pub fn unmount_below(folder: &Path) {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    for point in mounts_below(&table, folder) {
+    let mut points = Vec::new();
+    let looked = mounts::each("self", |mount| {
+        points.push(mount.point);
+        ControlFlow::Continue(())
+    });
+    if let Err(error) = looked {
+        tracing::debug!(event = "mounts_not_read", %error);
+    }
+    for point in below(points, folder) {
         if let Err(error) = unmount(&point, UnmountFlags::DETACH) {
             tracing::debug!(event = "not_unmounted", point = %point.display(), %error);
         }
     }
 }
 
-/// Mount points below `folder` in a mount table, the last mounted first.
-fn mounts_below(table: &str, folder: &Path) -> Vec<PathBuf> {
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
-    let points = points.map(|point| PathBuf::from(unescaped(point)));
-    let mut points: Vec<_> = points.filter(|point| point.starts_with(folder)).collect();
+/// Those that lie below `folder`, the last mounted first.
+fn below(mut points: Vec<PathBuf>, folder: &Path) -> Vec<PathBuf> {
+    points.retain(|point| point.starts_with(folder));
     points.reverse();
     points
-}
-
-/// `\040` for a space and its like, as the kernel writes them.
-fn unescaped(point: &str) -> String {
-    let signs = [(r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")];
-    signs.iter().fold(point.to_owned(), |text, (sign, meant)| text.replace(sign, meant))
 }
 
 /// Makes a member's folder with its settings.
@@ -310,10 +311,9 @@ mod tests {
 
     #[test]
     fn mounts_are_found_below_the_folder_alone() {
-        let table = "1 0 0:1 / /d rw - tmpfs t rw\n2 0 0:1 / /d/a\\040b rw - tmpfs t rw\n\
-                     3 0 0:1 / /dd rw - tmpfs t rw\n4 0 0:1 / /d/a\\040b/c rw - tmpfs t rw\n";
+        let points = ["/d", "/d/a b", "/dd", "/d/a b/c"].map(PathBuf::from).to_vec();
         assert_eq!(
-            mounts_below(table, Path::new("/d/a b")),
+            below(points, Path::new("/d/a b")),
             [Path::new("/d/a b/c"), Path::new("/d/a b")]
         );
     }

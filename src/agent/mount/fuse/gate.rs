@@ -3,10 +3,8 @@
 //! The caller waits in its call meanwhile, so its number can't pass to another process.
 
 use std::fs;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt;
 
-use crate::agent::machine::Workload;
+use crate::agent::machine::{Status, Workload, namespace_of};
 use crate::agent::vault::Party;
 use skep_core::base::{limits, shows_itself};
 use skep_core::domain::{Owner, Reader};
@@ -96,47 +94,24 @@ fn of_workload(Workload { pid, started }: Workload) -> Reader {
 /// This machine, through `/proc`.
 pub(super) struct Proc;
 
-/// Bytes of a `status` file: some fifty lines, and a number for each of 65,536 groups.
-const STATUS_BYTES: u64 = 1024 * 1024;
-
-/// The value of one line of a `status` file. The first line is the command's name, which
-/// its process chooses: it need not be text, and a line's end in it is escaped.
-fn field<'t>(status: &'t [u8], name: &str) -> Option<&'t str> {
-    let named = |line: &'t [u8]| line.strip_prefix(name.as_bytes())?.strip_prefix(b":");
-    let value = status.split(|byte| *byte == b'\n').find_map(named)?;
-    std::str::from_utf8(value).ok().map(str::trim)
-}
-
-fn status(thread: u32) -> Option<Vec<u8>> {
-    let mut status = Vec::new();
-    let file = fs::File::open(format!("/proc/{thread}/status")).ok()?;
-    file.take(STATUS_BYTES).read_to_end(&mut status).ok()?;
-    Some(status)
-}
-
 impl Machine for Proc {
     fn namespace(&self, thread: u32) -> Option<u64> {
-        Some(fs::metadata(format!("/proc/{thread}/ns/mnt")).ok()?.ino())
+        namespace_of(&thread.to_string()).ok()
     }
 
     fn parent(&self, thread: u32) -> Option<u32> {
-        field(&status(thread)?, "PPid")?.parse().ok()
+        Status::of(thread).map(|status| status.parent)
     }
 
     fn has_group(&self, thread: u32, gid: u32) -> bool {
-        let has = |status: Vec<u8>| {
-            let groups = field(&status, "Groups")?.split_whitespace();
-            Some(groups.filter_map(|group| group.parse::<u32>().ok()).any(|group| group == gid))
-        };
-        status(thread).and_then(has).unwrap_or(false)
+        Status::of(thread).is_some_and(|status| status.groups.contains(&gid))
     }
 }
 
 /// The namespaces of the host: the agent's own and the first process's, which differ where
 /// the agent runs in a container.
 pub(super) fn host_namespaces() -> Vec<u64> {
-    let of = |who: &str| Some(fs::metadata(format!("/proc/{who}/ns/mnt")).ok()?.ino());
-    [of("self"), of("1")].into_iter().flatten().collect()
+    ["self", "1"].into_iter().filter_map(|who| namespace_of(who).ok()).collect()
 }
 
 /// What a thread runs; empty: it can't be told.
@@ -221,14 +196,6 @@ mod tests {
         assert_eq!(asked(&party, 60, 33), Reader::ByHand);
         assert_eq!(asked(&party, 10, 8), Reader::ByHand);
         assert_eq!(asked(&party, 10, 0), Reader::Host);
-    }
-
-    #[test]
-    fn a_name_that_is_no_text_hides_nothing() {
-        let status = b"Name:\t\xff\\nPPid:\t1\nPPid:\t77\nGroups:\t4 5 \n";
-        assert_eq!(field(status, "PPid"), Some("77"));
-        assert_eq!(field(status, "Groups"), Some("4 5"));
-        assert_eq!(field(status, "Name"), None);
     }
 
     #[test]
