@@ -157,6 +157,17 @@ impl Members {
         }
     }
 
+    /// Waits until nobody answers at its address any more.
+    async fn gone(&self, number: u8) {
+        let address = self.member(number).address;
+        let refused = async {
+            while tokio::net::TcpStream::connect(address).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, refused).await.expect("its listener ends");
+    }
+
     fn standing(&self, number: u8) -> Standing {
         self.consensus(number).standing().borrow().clone()
     }
@@ -414,6 +425,9 @@ async fn p6_one_that_comes_first_waits_for_a_peer_before_it_takes_part() {
     members.write(3).await;
     for number in 1..=3 {
         members.kill(number, Lost::All);
+    }
+    for number in 1..=3 {
+        members.gone(number).await;
     }
     let busy = CancellationToken::new();
     // What is asked too early is asked in a machine that has other things to do.

@@ -32,6 +32,7 @@ mod acts;
 mod answer;
 pub mod ca;
 mod error;
+pub mod join;
 mod link;
 pub mod lookup;
 pub mod machine;

@@ -2,24 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use skep_client::ca::{
-    CaError, CertificateRole, Identity, IdentityError, JoinToken, PrivateKey, certificate_request,
-    key_digest, verify_chain,
+    CaError, CertificateRole, Identity, IdentityError, JoinToken, PrivateKey, key_digest,
+    verify_chain,
 };
-use skep_client::transport::rpc::api::membership_client::MembershipClient;
-use skep_client::transport::{ClientTls, ConnectError, Expect, connect, read_problem};
-use skep_core::base::{ClusterId, Disk, Exit, Name, NodeId, SecretBytes, Stamp};
+use skep_client::join::{self, NotAdmitted};
+use skep_client::transport::ConnectError;
+use skep_core::base::{Clock, ClusterId, Disk, Name, NodeId, SecretBytes, Stamp};
 use skep_core::seal::HelloKey;
 use skep_core::wire::api;
 
-/// One try to connect.
-const CONNECT: Duration = Duration::from_secs(2);
-/// The answer to a join: it is committed by then.
-const ANSWER: Duration = Duration::from_secs(15);
-/// Managers asked in one round, those that were pointed at included.
-const HOPS: usize = 16;
 /// Bytes of an identity file.
 const IDENTITY_BYTES: u64 = 64 * 1024;
 /// The file's name in the data directory.
@@ -121,52 +114,18 @@ impl Application {
     ///
     /// # Errors
     /// [`JoinError`].
-    pub async fn ask(&self, clock: &Arc<dyn skep_core::base::Clock>) -> Result<Member, JoinError> {
-        let mut asked: Vec<String> = Vec::new();
-        let mut to_ask: Vec<String> = self.managers.iter().rev().cloned().collect();
-        let mut last = JoinError::Unreachable("no address is known".to_owned());
-        while let Some(address) = to_ask.pop() {
-            if asked.contains(&address) || asked.len() >= HOPS {
-                continue;
-            }
-            asked.push(address.clone());
-            match self.ask_one(&address, clock).await {
-                Ok(reply) => return self.member(reply, clock.now()),
-                Err(Answered::Elsewhere(addresses)) => {
-                    last = JoinError::NotNow("no manager leads".to_owned());
-                    to_ask.extend(addresses.into_iter().rev());
-                }
-                Err(Answered::No(error @ (JoinError::Unreachable(_) | JoinError::NotNow(_)))) => {
-                    last = error;
-                }
-                Err(Answered::No(error)) => return Err(error),
-            }
-        }
-        Err(last)
-    }
-
-    async fn ask_one(
-        &self,
-        address: &str,
-        clock: &Arc<dyn skep_core::base::Clock>,
-    ) -> Result<api::JoinReply, Answered> {
-        let tls = ClientTls::anonymous(self.token.fingerprint, Arc::clone(clock));
-        let (channel, _) = connect(address, &tls, Expect::AnyManager, CONNECT).await?;
-        let request = api::JoinRequest {
-            token_id: self.token.id.as_bytes().to_vec(),
-            token_secret: self.token.secret.expose().to_vec(),
-            role: "worker".to_owned(),
-            name: self.name.to_string(),
-            public_key: self.key.public(),
-            proof: certificate_request(&self.key).map_err(JoinError::Key)?,
-            box_key: Vec::new(),
+    pub async fn ask(&self, clock: &Arc<dyn Clock>) -> Result<Member, JoinError> {
+        let application = join::Application {
+            token: &self.token,
+            role: "worker",
+            name: &self.name,
+            key: &self.key,
+            box_key: None,
             addresses: Vec::new(),
         };
-        let mut client = MembershipClient::new(channel);
-        match tokio::time::timeout(ANSWER, client.join(request)).await {
-            Ok(Ok(reply)) => Ok(reply.into_inner()),
-            Ok(Err(status)) => Err(answered(&status)),
-            Err(_) => Err(JoinError::Unreachable(format!("{address}: no answer in time")).into()),
+        match application.ask_round(&self.managers, clock).await {
+            Ok(reply) => self.member(reply, clock.now()),
+            Err(round) => Err(round.why.into()),
         }
     }
 
@@ -199,54 +158,22 @@ impl Application {
     }
 }
 
-/// What a manager said to a join that was not "yes".
-enum Answered {
-    Elsewhere(Vec<String>),
-    No(JoinError),
-}
-
-impl From<JoinError> for Answered {
-    fn from(error: JoinError) -> Self {
-        Self::No(error)
-    }
-}
-
-impl From<ConnectError> for Answered {
-    fn from(error: ConnectError) -> Self {
-        Self::No(match error {
-            ConnectError::Unreachable { .. } => JoinError::Unreachable(error.to_string()),
-            ConnectError::Refused { address, why } => JoinError::Refused {
+impl From<NotAdmitted> for JoinError {
+    fn from(why: NotAdmitted) -> Self {
+        match why {
+            NotAdmitted::NotReached(ConnectError::Refused { address, why }) => Self::Refused {
                 text: format!("{address}: {why}"),
                 hint: "the token names another cluster than this manager's: check both".to_owned(),
             },
-        })
-    }
-}
-
-fn answered(status: &tonic::Status) -> Answered {
-    use tonic::Code;
-    let (text, hint, exit) = match read_problem(status) {
-        Some(problem) if !problem.leader_addresses.is_empty() => {
-            return Answered::Elsewhere(problem.leader_addresses);
+            NotAdmitted::Nobody | NotAdmitted::NotReached(_) | NotAdmitted::Unknown { .. } => {
+                Self::Unreachable(why.to_string())
+            }
+            NotAdmitted::NotNow(problem) => Self::NotNow(problem.text),
+            NotAdmitted::Refused(problem) => {
+                Self::Refused { text: problem.text, hint: problem.hint }
+            }
+            NotAdmitted::NoProof(error) => Self::Key(error),
         }
-        Some(problem) => (problem.text, problem.hint, problem.exit),
-        None => (status.message().to_owned(), String::new(), Exit::Refused),
-    };
-    // What a manager says about the application is final; about itself, it is not.
-    let about_us = matches!(exit, Exit::Done | Exit::Refused | Exit::Usage)
-        && matches!(
-            status.code(),
-            Code::PermissionDenied
-                | Code::Unauthenticated
-                | Code::InvalidArgument
-                | Code::AlreadyExists
-                | Code::FailedPrecondition
-                | Code::Unimplemented
-        );
-    if about_us {
-        Answered::No(JoinError::Refused { text, hint })
-    } else {
-        Answered::No(JoinError::NotNow(text))
     }
 }
 
