@@ -6,7 +6,6 @@
 //! early could do the same thing twice. A share is kept for removals; beyond that too a removal
 //! that takes something away is admitted, for there is only so much to take.
 
-use super::apply::always_admitted;
 use super::command::{Act, Actor, Change};
 use super::refusal::{Refusal, words};
 use super::state::State;
@@ -97,5 +96,35 @@ fn only_takes(act: &Act) -> bool {
         | Change::Grant { .. }
         | Change::CreateToken { .. }
         | Change::UpdateNode { .. } => false,
+    })
+}
+
+/// Whether an act is admitted however little room there is: it takes something
+/// away, or is about who takes part.
+#[must_use]
+pub fn always_admitted(act: &Act) -> bool {
+    let list = match act {
+        Act::Change(list) => list,
+        // What does not fit waits on its node.
+        Act::Opened(_) => return false,
+        Act::Genesis(_) | Act::Join(_) | Act::Expose(_) | Act::Confirm(_) | Act::ResetTime => {
+            return true;
+        }
+    };
+    list.iter().all(|change| match change {
+        Change::RemoveSecret { .. }
+        | Change::RemoveVersion { .. }
+        | Change::RemoveService { .. }
+        | Change::Revoke { .. }
+        | Change::RemoveToken { .. }
+        | Change::UpdateNode { .. }
+        | Change::RemoveNode { .. }
+        | Change::RemoveManager { .. }
+        | Change::CreateToken { .. } => true,
+        Change::CreateSecret { .. }
+        | Change::UpdateSecret { .. }
+        | Change::CreateService { .. }
+        | Change::UpdateService { .. }
+        | Change::Grant { .. } => false,
     })
 }

@@ -1,7 +1,7 @@
 //! The one way in which the state changes.
 
-use super::answers::{self, Room};
-use super::command::{Act, Change, Command, Fact, Outcome};
+use super::answers::{self, Room, always_admitted};
+use super::command::{Act, Command, Fact, Outcome};
 use super::draft::Draft;
 use super::refusal::{Refusal, words};
 use super::state::{Answer, State};
@@ -185,34 +185,4 @@ fn fits(state: &State, before: &Before, act: &Act) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::Limit { what: words::STATE_BYTES, limit: most })
-}
-
-/// Whether an act is admitted however little room there is: it takes something
-/// away, or is about who takes part.
-#[must_use]
-pub fn always_admitted(act: &Act) -> bool {
-    let list = match act {
-        Act::Change(list) => list,
-        // What does not fit waits on its node.
-        Act::Opened(_) => return false,
-        Act::Genesis(_) | Act::Join(_) | Act::Expose(_) | Act::Confirm(_) | Act::ResetTime => {
-            return true;
-        }
-    };
-    list.iter().all(|change| match change {
-        Change::RemoveSecret { .. }
-        | Change::RemoveVersion { .. }
-        | Change::RemoveService { .. }
-        | Change::Revoke { .. }
-        | Change::RemoveToken { .. }
-        | Change::UpdateNode { .. }
-        | Change::RemoveNode { .. }
-        | Change::RemoveManager { .. }
-        | Change::CreateToken { .. } => true,
-        Change::CreateSecret { .. }
-        | Change::UpdateSecret { .. }
-        | Change::CreateService { .. }
-        | Change::UpdateService { .. }
-        | Change::Grant { .. } => false,
-    })
 }

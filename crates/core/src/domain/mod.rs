@@ -29,7 +29,8 @@ pub mod testing;
 mod tests;
 mod weight;
 
-pub use apply::{Applied, LEVEL, always_admitted, apply};
+pub use answers::always_admitted;
+pub use apply::{Applied, LEVEL, apply};
 pub use assignment::{FileAssignment, ServiceSet, assignments, is_due, nodes_of, placed, set_of};
 pub use command::{
     Act, Actor, Change, Changed, ChangedList, Command, Confirmation, Fact, Genesis, Join,

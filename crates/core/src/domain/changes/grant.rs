@@ -1,12 +1,13 @@
 //! Which service may have which secret.
 
+use super::bytes::within_service_bytes;
 use super::{secret, service};
 use crate::base::{SecretId, ServiceId, limits};
 use crate::domain::command::{Changed, Fact};
 use crate::domain::draft::Draft;
 use crate::domain::refusal::{Refusal, words};
 use crate::domain::spec::Grant;
-use crate::domain::state::{Service, State};
+use crate::domain::state::Service;
 
 /// Permissions are these bits: no set-uid, set-gid or sticky bit on a secret.
 const MODE_BITS: u32 = 0o777;
@@ -72,13 +73,4 @@ pub(super) fn revoke(
 
 fn revised(draft: &Draft<'_>, found: &Service) -> Service {
     Service { updated: draft.now(), revision: draft.revision(), ..found.clone() }
-}
-
-/// All that a service brings to a node, a file counted once for each target.
-pub(super) fn within_service_bytes(state: &State, id: ServiceId) -> Result<(), Refusal> {
-    let bytes = state.indexes.service_bytes.get(&id).copied().unwrap_or(0);
-    if bytes > limits::SERVICE_BYTES {
-        return Err(Refusal::Limit { what: words::SERVICE_BYTES, limit: limits::SERVICE_BYTES });
-    }
-    Ok(())
 }

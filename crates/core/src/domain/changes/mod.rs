@@ -1,6 +1,7 @@
 //! What each act does, by subject. Every function checks and then writes; one
 //! that refuses may have written, for its draft is undone then.
 
+mod bytes;
 mod founding;
 mod grant;
 mod node;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::grant::within_service_bytes;
+use super::bytes::within_service_bytes;
 use crate::base::{Labels, Name, SecretId, Stamp, limits};
 use crate::domain::command::{Changed, NewVersion};
 use crate::domain::draft::Draft;
