@@ -1,5 +1,6 @@
 //! What a command sees. Namespaces and users can't be left again, so every case runs
-//! in a process of its own: this test binary, asked for the one test [`child`]. Callers
+//! in a process of its own: this test binary, asked for the one test
+//! [`the_command_sees_the_files_and_the_host_does_not`], which is the command then. Callers
 //! who aren't root need a process of one thread: `tests/unprivileged.rs`.
 
 use std::env;
@@ -20,9 +21,8 @@ use skep_core::domain::{MountKind, OfflinePolicy, Owner};
 /// Says that this process is the command's: `files|at|user|script`.
 const CASE: &str = "SKEP_TEST_NAMESPACE";
 
-#[test]
-fn child() {
-    let Ok(case) = env::var(CASE) else { return };
+/// Becomes the command that `case` says; whoever asked sees how that ends.
+fn become_the_command(case: &str) -> ! {
     let parts: Vec<&str> = case.splitn(4, '|').collect();
     let [files, at, user, script] = parts.as_slice() else { panic!("{case}") };
     let user = user.split_once(':').map(|(uid, gid)| User {
@@ -71,7 +71,7 @@ impl Case {
         command
             .args([
                 "--exact",
-                "agent::machine::namespace::tests::child",
+                "agent::machine::namespace::tests::the_command_sees_the_files_and_the_host_does_not",
                 "--nocapture",
                 "--test-threads=1",
             ])
@@ -89,6 +89,9 @@ fn said(output: &Output) -> String {
 
 #[test]
 fn the_command_sees_the_files_and_the_host_does_not() {
+    if let Ok(case) = env::var(CASE) {
+        become_the_command(&case);
+    }
     let case = Case::new();
     let output = case.run("", "cat $AT/roots $AT/mine; echo .$?.");
     assert!(said(&output).ends_with("hellohello.0.\n"), "{output:?}");
