@@ -38,16 +38,16 @@ pub struct KeyHolder {
     cluster: ClusterId,
     node: NodeId,
     box_key: BoxKey,
-    open: RwLock<Option<Arc<Open>>>,
+    open: RwLock<Option<Arc<OpenedKeys>>>,
 }
 
-struct Open {
+struct OpenedKeys {
     key: ClusterKey,
     /// The wrap keys of this number and of the older ones that data keys still need.
     wraps: BTreeMap<u64, WrapKey>,
 }
 
-impl Open {
+impl OpenedKeys {
     /// Opens the chain of older keys below this one.
     fn chain(key: ClusterKey, previous: &BTreeMap<u64, WrappedKey>) -> Result<Self, SealError> {
         let mut wraps = BTreeMap::from([(key.number(), key.wrap_key())]);
@@ -89,7 +89,7 @@ impl KeyHolder {
         }
         let Some(boxed) = stands.boxes.get(&self.node) else { return Ok(()) };
         let key = ClusterKey::open(boxed, self.cluster, stands.number, self.node, &self.box_key)?;
-        let open = Open::chain(key, &stands.previous)?;
+        let open = OpenedKeys::chain(key, &stands.previous)?;
         *self.open.write() = Some(Arc::new(open));
         Ok(())
     }
@@ -98,7 +98,7 @@ impl KeyHolder {
     pub fn number(&self) -> Option<u64> {
         self.open.read().as_ref().map(|open| open.key.number())
     }
-    fn opened(&self, number: u64) -> Result<Arc<Open>, NoKey> {
+    fn opened(&self, number: u64) -> Result<Arc<OpenedKeys>, NoKey> {
         self.open.read().clone().ok_or(NoKey::NotOpen(number))
     }
     /// The leader's act on intake.

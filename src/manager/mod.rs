@@ -26,7 +26,7 @@ mod unproposed;
 mod upkeep;
 mod word;
 
-pub use admit::caller::LocalRules;
+pub use admit::local::LocalRules;
 pub use admit::policy::{Method, Policy, Who};
 pub use core::Core;
 pub use dispatch::{Dispatch, Seen, TooMany};

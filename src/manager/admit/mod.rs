@@ -10,9 +10,12 @@
 //!
 //! It deliberately does not know connections: those are counted by `transport`.
 
+pub(in crate::manager) mod behalf;
 mod body;
 mod budget;
 pub(in crate::manager) mod caller;
+mod listed;
+pub(in crate::manager) mod local;
 pub(in crate::manager) mod policy;
 mod port;
 mod refusals;
@@ -39,7 +42,9 @@ use self::body::{Anything, Measured, Reply, Times};
 use self::budget::{Budget, Key, Lane, Ticket};
 use self::refusals::Refusals;
 use self::table::{By, Row};
-use crate::manager::admit::caller::{Admitted, Behalf, LocalRules, source};
+use crate::manager::admit::behalf::Behalf;
+use crate::manager::admit::caller::{Admitted, source};
+use crate::manager::admit::local::LocalRules;
 use crate::manager::admit::policy::Who;
 use crate::manager::dispatch::Dispatch;
 use skep_client::ca::CertificateRole;

@@ -1,4 +1,5 @@
-//! The gate's own parts, before services that read whatever they are given.
+//! The gate's own parts, before services that read whatever they are given, and who stands
+//! in a state for the tests beside it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -15,6 +16,10 @@ use tonic::{Code, Status};
 use super::body::{Measured, Reply, Times};
 use super::budget::{Budget, Key, Lane, Ticket};
 use super::table::{self, Row};
+use crate::manager::testing::NOW;
+use skep_client::ca::{CertificateRole, Leaf, Subject};
+use skep_core::base::{ClusterId, NodeId, OperatorId, Stamp};
+use skep_core::domain::{Operator, OperatorRole, State};
 
 const QUICK: Times =
     Times { stalled: Duration::from_millis(50), whole: Duration::from_millis(200) };
@@ -176,4 +181,28 @@ async fn an_answer_goes_out_in_pieces() {
     }
     assert!(pieces.iter().all(|piece| piece.len() <= 16 * 1024));
     assert_eq!(pieces.concat(), whole);
+}
+
+pub(super) const CLUSTER: ClusterId = ClusterId::from_bytes([1; 16]);
+pub(super) const NODE: NodeId = NodeId::from_bytes([2; 16]);
+pub(super) const OPERATOR: OperatorId = OperatorId::from_bytes([3; 16]);
+
+pub(super) fn leaf(role: CertificateRole, key: [u8; 32]) -> Leaf {
+    let name = "x".parse().expect("a name");
+    let subject = Subject { cluster: CLUSTER, role, name };
+    Leaf { subject, key, starts: Stamp(0), ends: NOW }
+}
+
+pub(super) fn state() -> State {
+    let mut state = State::default();
+    state.nodes.insert(NODE, Arc::new(skep_core::domain::testing::worker("w1")));
+    let operator = Operator {
+        name: "ops".parse().expect("a name"),
+        role: OperatorRole::Editor,
+        key: [7; 32],
+        created: Stamp(0),
+        certificate_ends: NOW,
+    };
+    state.operators.insert(OPERATOR, Arc::new(operator));
+    state
 }

@@ -9,7 +9,8 @@ use tonic::{Extensions, Request, Response, Status};
 
 use super::{opened, reads, status};
 use crate::manager::admit;
-use crate::manager::admit::caller::{Admitted, LocalUser};
+use crate::manager::admit::caller::Admitted;
+use crate::manager::admit::local::LocalUser;
 use crate::manager::admit::policy::Method;
 use crate::manager::changes::{apply, time, tokens};
 use crate::manager::forward::{Broken, Led};

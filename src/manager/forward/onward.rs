@@ -14,7 +14,8 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::manager::admit::caller::{Behalf, LocalUser};
+use crate::manager::admit::behalf::Behalf;
+use crate::manager::admit::local::LocalUser;
 use crate::manager::peers::PeerClient;
 use crate::manager::running::Running;
 use skep_client::transport::{Problem, read_problem};
@@ -44,7 +45,7 @@ impl Onward {
     /// To the leader, where that is another manager.
     pub(in crate::manager) fn new(running: &Arc<Running>, user: LocalUser) -> Option<Self> {
         let leader = running.core.other_leader()?;
-        Some(Self { running: running.clone(), leader, behalf: user.behalf() })
+        Some(Self { running: running.clone(), leader, behalf: Behalf::from(user) })
     }
     /// Asks the leader once. Whoever called repeats it where that helps.
     ///

@@ -5,7 +5,7 @@
 //! nothing: the leader brings it the log and lets it vote when it has caught up.
 
 use crate::manager::problem::{self, Explain};
-use skep_core::base::{Exit, Key32, Name, NodeId, SecretBytes};
+use skep_core::base::{Exit, Name, NodeId, SecretBytes};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use crate::manager::end::End;
 use crate::manager::life::begin::begin;
 use crate::manager::life::folder::NodeFile;
+use crate::manager::life::key_file::{KeyFiles, Makes, OwnKeys};
 use crate::manager::life::lifecycle::Manager;
 use crate::manager::life::phase::Needs;
 use crate::manager::life::repair::votes;
@@ -23,7 +24,7 @@ use skep_client::ca::{
 };
 use skep_client::transport::rpc::api::membership_client::MembershipClient;
 use skep_client::transport::{ClientTls, Expect, Problem, connect, read_problem};
-use skep_core::seal::{BoxKey, Dek, HelloSecret, KeyFile, KeyFileBody, RecipientKey, SealError};
+use skep_core::seal::{BoxKey, HelloSecret, RecipientKey, SealError};
 use skep_core::wire::{api, convert::read_id};
 
 /// One try to connect.
@@ -93,18 +94,11 @@ impl Manager {
         let listener = self.0.listen()?;
         let reply = application.ask(&self, asked).await?;
         let fingerprint = application.token.fingerprint;
-        let entry = application.entry(&self, &reply)?;
-        let (bytes, names) = (entry.key_file.to_bytes(), entry.node_file);
-        let written = self.0.on_disk(move |life| life.folder.enter(&bytes, &names)).await;
-        written.map_err(|error| {
-            Problem::fatal(
-                Exit::WriteFailed,
-                format!("{}: {error}", self.0.folder.path().display()),
-            )
-            .hint("the cluster lists this manager: skep node rm it there, then join again")
-        })?;
-        let header = entry.key_file.header();
-        let started = match begin(&self.0, header, entry.body, fingerprint).await {
+        let member = application.accepted(&self, &reply)?;
+        let node = member.node;
+        let hint = "the cluster lists this manager: skep node rm it there, then join again";
+        let (header, body) = member.files.write(&self.0, Makes::Whole, hint).await?;
+        let started = match begin(&self.0, &header, body, fingerprint).await {
             Ok(started) => started,
             Err(error) => {
                 let problem = error.explain();
@@ -114,7 +108,7 @@ impl Manager {
         };
         let running = self.run(started, listener);
         drop(turn);
-        tracing::info!(event = "joined", node = %entry.node, cluster = reply.cluster_name);
+        tracing::info!(event = "joined", %node, cluster = reply.cluster_name);
         votes(&running).await;
         Ok(api::JoinClusterReply {
             node_id: reply.node_id,
@@ -135,11 +129,9 @@ impl Drop for Joining<'_> {
 }
 
 /// All that a manager has once it is admitted.
-struct Entry {
+struct NewMember {
     node: NodeId,
-    key_file: KeyFile,
-    body: KeyFileBody,
-    node_file: NodeFile,
+    files: KeyFiles,
 }
 
 impl Application {
@@ -249,7 +241,7 @@ impl Application {
     }
 
     /// Checks the answer and makes the key file of it.
-    fn entry(self, manager: &Manager, reply: &api::JoinReply) -> Result<Entry, Problem> {
+    fn accepted(self, manager: &Manager, reply: &api::JoinReply) -> Result<NewMember, Problem> {
         let odd = |what: &str| {
             Problem::refused(format!("the answer to the join does not fit: {what}"))
                 .hint("nothing was kept; skep node rm this manager there before it joins again")
@@ -281,16 +273,11 @@ impl Application {
         let hello = HelloSecret::open(&reply.hello_secret, cluster, node, &self.box_key)
             .map_err(|error| odd(&format!("the hello secret {error}")))?;
         let dice = &mut *manager.0.dice();
-        let body = KeyFileBody {
-            tls_key: SecretBytes::copy_of(self.tls.expose()),
-            chain: reply.chain.clone(),
-            box_private: Key32::take(&mut { *self.box_key.expose() }),
-            hello,
-            deks: vec![Dek::draw(dice)],
-        };
-        let key_file = KeyFile::seal(dice, cluster, node, 1, &recipients, &body).map_err(sealed)?;
+        let keys =
+            OwnKeys { tls: &self.tls, chain: reply.chain.clone(), box_key: &self.box_key, hello };
         let node_file = NodeFile::of(node, &leaf.subject.name, &reply.cluster_name);
-        Ok(Entry { node, key_file, body, node_file })
+        let files = KeyFiles::seal(dice, (cluster, node), &recipients, keys, node_file);
+        Ok(NewMember { node, files: files.map_err(sealed)? })
     }
 }
 

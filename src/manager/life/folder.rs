@@ -158,26 +158,24 @@ impl Folder {
     pub(in crate::manager) fn no_key_file(&self, error: io::Error) -> FolderError {
         FolderError::Disk(self.path.join(KEY_FILE), error)
     }
-    /// Writes the first key file, its mark before it and its `node` file after.
+    /// Marks that an `init` begins: until [`Self::finish_init`] what is here is no whole
+    /// manager.
     ///
     /// # Errors
-    /// What the system says; [`Self::forget_init`] then cleans up.
-    pub(in crate::manager) fn begin_init(
+    /// What the system says.
+    pub(in crate::manager) fn begin_init(&self) -> io::Result<()> {
+        self.disk.0.replace(&self.path.join(UNFINISHED), b"")
+    }
+    /// Writes the key file, and the `node` file before it: with the key file the manager is
+    /// there.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(in crate::manager) fn write_identity(
         &self,
         key_file: &[u8],
         node: &NodeFile,
     ) -> io::Result<()> {
-        self.disk.0.replace(&self.path.join(UNFINISHED), b"")?;
-        self.disk.0.replace(&self.path.join(KEY_FILE), key_file)?;
-        let text = toml::to_string(node).map_err(io::Error::other)?;
-        self.disk.0.replace(&self.path.join(NODE_FILE), text.as_bytes())
-    }
-    /// Writes the key file of a manager that was admitted, its `node` file before
-    /// it: with the key file the manager is whole.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub(in crate::manager) fn enter(&self, key_file: &[u8], node: &NodeFile) -> io::Result<()> {
         let text = toml::to_string(node).map_err(io::Error::other)?;
         self.disk.0.replace(&self.path.join(NODE_FILE), text.as_bytes())?;
         self.disk.0.replace(&self.path.join(KEY_FILE), key_file)

@@ -7,8 +7,8 @@
 
 use crate::manager::problem::{self, Explain};
 use skep_core::base::{
-    ClusterId, Dice, Epoch, Exit, Fingerprint, Key32, Labels, Name, NodeId, OperatorId, RequestId,
-    Stamp, draw,
+    ClusterId, Dice, Epoch, Exit, Fingerprint, Labels, Name, NodeId, OperatorId, RequestId, Stamp,
+    draw,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use crate::consensus::ProposeError;
 use crate::manager::LEAF_MS;
-use crate::manager::admit::caller::LocalUser;
+use crate::manager::admit::local::LocalUser;
 use crate::manager::keys::ISSUING_KEY;
 use crate::manager::life::begin::begin;
 use crate::manager::life::folder::NodeFile;
+use crate::manager::life::key_file::{KeyFiles, Makes, OwnKeys};
 use crate::manager::life::lifecycle::{Lifecycle, Manager};
 use crate::manager::life::phase::Needs;
 use crate::manager::life::prepared::Prepared;
@@ -30,10 +31,7 @@ use skep_client::transport::Problem;
 use skep_core::domain::{
     Act, Actor, Availability, Cluster, Genesis, Node, NodeRole, Operator, OperatorRole, Recipient,
 };
-use skep_core::seal::{
-    BoxKey, ClusterKey, Dek, HelloPlace, HelloSecret, KeyFile, KeyFileBody, RecipientKey,
-    box_cluster_key,
-};
+use skep_core::seal::{BoxKey, ClusterKey, HelloPlace, HelloSecret, RecipientKey, box_cluster_key};
 use skep_core::wire::{api, convert::read_id};
 
 /// Bytes of a certificate or of the sealed root key: far more than any has.
@@ -43,10 +41,8 @@ const LEAD_WAIT: Duration = Duration::from_secs(10);
 
 /// A cluster ready to be founded: checked, signed and sealed, not yet written.
 struct Founding {
-    key_file: KeyFile,
-    body: KeyFileBody,
+    files: KeyFiles,
     fingerprint: Fingerprint,
-    node_file: NodeFile,
     genesis: Genesis,
     reply: api::CommitInitReply,
 }
@@ -114,15 +110,10 @@ impl Lifecycle {
         founding: Founding,
         actor: Actor,
     ) -> Result<Started, Problem> {
-        let Founding { key_file, body, fingerprint, node_file, genesis, .. } = founding;
-        let bytes = key_file.to_bytes();
-        let written = self.on_disk(move |life| life.folder.begin_init(&bytes, &node_file));
-        written.await.map_err(|error| {
-            Problem::fatal(Exit::WriteFailed, format!("{}: {error}", self.folder.path().display()))
-                .hint("see that the disk works and has room, then run skep init again")
-        })?;
-        let started =
-            begin(self, key_file.header(), body, fingerprint).await.map_err(Explain::explain)?;
+        let Founding { files, fingerprint, genesis, .. } = founding;
+        let hint = "see that the disk works and has room, then run skep init again";
+        let (header, body) = files.write(self, Makes::Beginning, hint).await?;
+        let started = begin(self, &header, body, fingerprint).await.map_err(Explain::explain)?;
         if let Err(problem) = first_command(&started, genesis, actor).await {
             started.core.consensus.shutdown().await;
             return Err(problem);
@@ -195,18 +186,14 @@ impl Founding {
         let hello = HelloSecret::of_issuing_key(&secret, asked.cluster);
 
         let leaves = Leaves::sign(prepared, &asked, request, name.clone(), dice, now, ends)?;
-        let body = KeyFileBody {
-            tls_key: skep_core::base::SecretBytes::copy_of(leaves.tls.expose()),
-            chain: leaves.own.clone(),
-            box_private: Key32::take(&mut { *box_key.expose() }),
-            hello,
-            deks: vec![Dek::draw(dice)],
-        };
-        let own = body.hello.key_of(HelloPlace::Operator, leaves.operator.as_bytes());
+        let own = hello.key_of(HelloPlace::Operator, leaves.operator.as_bytes());
         let hello_key = own.map_err(sealing)?.to_bytes().expose().to_vec();
+        let keys =
+            OwnKeys { tls: &leaves.tls, chain: leaves.own.clone(), box_key: &box_key, hello };
+        let node_file = NodeFile::of(node, &name, asked.name.as_str());
         let recipients = [asked.recipient];
-        let key_file =
-            KeyFile::seal(dice, asked.cluster, node, 1, &recipients, &body).map_err(sealing)?;
+        let files = KeyFiles::seal(dice, (asked.cluster, node), &recipients, keys, node_file);
+        let files = files.map_err(sealing)?;
 
         let cluster = Cluster {
             id: asked.cluster,
@@ -257,7 +244,6 @@ impl Founding {
                 certificate_ends: ends,
             },
         };
-        let node_file = NodeFile::of(node, &name, asked.name.as_str());
         let reply = api::CommitInitReply {
             operator_id: leaves.operator.as_bytes().to_vec(),
             operator_chain: leaves.admin,
@@ -266,7 +252,7 @@ impl Founding {
             node_name: name.to_string(),
             hello_key,
         };
-        Ok(Self { key_file, body, fingerprint: asked.fingerprint, node_file, genesis, reply })
+        Ok(Self { files, fingerprint: asked.fingerprint, genesis, reply })
     }
 }
 

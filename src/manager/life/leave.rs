@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tonic::{Code, Request, Status};
 
-use crate::manager::admit::caller::LocalUser;
+use crate::manager::admit::local::LocalUser;
 use crate::manager::changes::apply;
 use crate::manager::end::End;
 use crate::manager::forward::Onward;

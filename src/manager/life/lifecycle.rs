@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::net::{TcpListener, TcpSocket};
 
-use crate::manager::admit::caller::LocalRules;
+use crate::manager::admit::local::LocalRules;
 use crate::manager::end::{End, Ends};
 use crate::manager::life::folder::{Folder, FolderError};
 use crate::manager::life::phase::{Needs, Phase};

@@ -9,6 +9,7 @@ pub(in crate::manager) mod enter;
 pub(in crate::manager) mod folder;
 pub(in crate::manager) mod identity;
 pub(in crate::manager) mod init;
+pub(in crate::manager) mod key_file;
 pub(in crate::manager) mod leave;
 pub(in crate::manager) mod lifecycle;
 pub(in crate::manager) mod phase;
