@@ -21,6 +21,9 @@ use crate::manager::upkeep::{clocks, consensus, disk, facts};
 use skep_client::transport::serve;
 use skep_core::base::{Exit, ManagerPlaces};
 
+#[cfg(test)]
+mod tests;
+
 impl Manager {
     /// Opens the data folder, reads the key file's header and takes the port.
     /// Call it inside the runtime.
@@ -47,13 +50,12 @@ impl Dispatch {
     }
 }
 
-/// What is served over mTLS.
-fn remote(manager: &Manager, running: &Running) -> Routes {
-    let routes = Routes::new(ControlService::server(manager.clone()))
+/// All that is served over mTLS. Nothing of it may be served without the gate before it.
+fn services(manager: &Manager, dispatch: &Dispatch) -> Routes {
+    Routes::new(ControlService::server(manager.clone()))
         .add_service(MembershipService::server(manager.clone()))
-        .add_service(DeliveryService::server(running.dispatch.clone()))
-        .add_service(running.core.consensus.service());
-    Gate::port(&running.dispatch).before(routes)
+        .add_service(DeliveryService::server(dispatch.clone()))
+        .add_service(dispatch.core().consensus.service())
 }
 
 /// Starts delivery, the tasks and the listener.
@@ -69,7 +71,7 @@ fn bring_up(manager: &Manager, started: Started, listener: TcpListener) -> Arc<R
     tasks.spawn(disk::keep(running.clone()));
     tasks.spawn(consensus::watch(running.clone()));
     tasks.spawn(consensus::watch_standing(running.clone()));
-    let routes = remote(manager, &running);
+    let routes = Gate::port(&running.dispatch).before(services(manager, &running.dispatch));
     tasks.spawn(listen(running.clone(), listener, routes, manager.0.setup.places));
     running.waits_for(tasks);
     running

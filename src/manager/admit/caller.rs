@@ -38,7 +38,7 @@ impl Admitted {
     ///
     /// # Errors
     /// What the caller is told.
-    pub(in crate::manager) fn on_socket(
+    pub(super) fn on_socket(
         rules: &LocalRules,
         extensions: &Extensions,
         method: Method,
@@ -52,7 +52,7 @@ impl Admitted {
     ///
     /// # Errors
     /// What the caller is told.
-    pub(in crate::manager) fn remote(
+    pub(super) fn remote(
         extensions: &Extensions,
         cluster: ClusterId,
         state: &State,
@@ -85,11 +85,7 @@ impl Admitted {
     /// Whether this request shows a certificate that the state does not list. Only
     /// whoever leads knows for sure that nobody has it.
     #[must_use]
-    pub(in crate::manager) fn unlisted(
-        extensions: &Extensions,
-        cluster: ClusterId,
-        state: &State,
-    ) -> bool {
+    pub(super) fn unlisted(extensions: &Extensions, cluster: ClusterId, state: &State) -> bool {
         match caller(extensions) {
             Some(Caller::Peer(peer)) => listed(peer.leaf(), cluster, state).is_err(),
             Some(Caller::Anonymous | Caller::Expired(_)) | None => false,
@@ -99,10 +95,7 @@ impl Admitted {
     ///
     /// # Errors
     /// What another caller is told.
-    pub(in crate::manager) fn raft(
-        extensions: &Extensions,
-        cluster: ClusterId,
-    ) -> Result<Self, Problem> {
+    pub(super) fn raft(extensions: &Extensions, cluster: ClusterId) -> Result<Self, Problem> {
         let who = match caller(extensions) {
             Some(Caller::Peer(peer)) if peer.leaf().subject.cluster == cluster => {
                 match peer.leaf().subject.role {

@@ -21,7 +21,7 @@ mod port;
 mod refusals;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(in crate::manager) mod tests;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -82,6 +82,11 @@ impl Gate {
     fn new(asked: Asked) -> Self {
         let (budget, refusals) = (Budget::default(), Refusals::default());
         Self(Arc::new(Inner { asked, budget, refusals }))
+    }
+    /// How many calls were refused.
+    #[cfg(test)]
+    fn refused(&self) -> u64 {
+        self.0.refusals.all()
     }
     /// All of these behind the gate, paths that nobody serves included.
     pub(in crate::manager) fn before(self, routes: Routes) -> Routes {

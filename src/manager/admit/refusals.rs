@@ -32,6 +32,12 @@ impl Refusals {
         }
     }
 
+    /// How many there were since the start.
+    #[cfg(test)]
+    pub(super) fn all(&self) -> u64 {
+        self.0.lock().values().map(|count| count.all).sum()
+    }
+
     /// How many there were since the last line, where it is time for one.
     fn due(&self, who: &'static str, what: &'static str, now: Instant) -> Option<u64> {
         let mut counts = self.0.lock();

@@ -105,29 +105,11 @@ pub(super) fn find(path: &str) -> Option<&'static Row> {
 mod tests {
     use super::*;
     use crate::manager::admit::budget::Lane;
-
-    /// The methods of a .proto file, as both ends are generated from it.
-    fn methods(proto: &str) -> Vec<String> {
-        let (mut package, mut service, mut found) = (String::new(), String::new(), Vec::new());
-        for line in proto.lines().map(str::trim) {
-            let word = |word: &str| line.strip_prefix(word).map(str::trim_start);
-            if let Some(rest) = word("package ") {
-                package = rest.trim_end_matches(';').to_owned();
-            } else if let Some(rest) = word("service ") {
-                service = rest.split_whitespace().next().unwrap_or_default().to_owned();
-            } else if let Some((name, rest)) = word("rpc ").and_then(|rest| rest.split_once('(')) {
-                let stream = if rest.starts_with("stream ") { " stream" } else { "" };
-                found.push(format!("/{package}.{service}/{name}{stream}"));
-            }
-        }
-        found
-    }
+    use crate::manager::admit::tests::every_method;
 
     #[test]
     fn every_method_of_the_proto_files_has_one_row() {
-        let api = methods(include_str!("../../../crates/core/src/wire/proto/api.proto"));
-        let raft = methods(include_str!("../../../crates/core/src/wire/proto/raft.proto"));
-        let mut wanted: Vec<String> = api.into_iter().chain(raft).collect();
+        let mut wanted = every_method();
         let shape = |row: &Row| format!("{}{}", row.path, if row.stream { " stream" } else { "" });
         let mut found: Vec<String> = TABLE.iter().map(shape).collect();
         wanted.sort();

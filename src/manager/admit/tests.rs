@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,21 +12,32 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
+use tonic::body::Body;
+use tonic::codegen::http::{Request, Response};
 use tonic::{Code, Status};
+use tower::{Layer as _, Service};
 
 use super::body::{Measured, Reply, Times};
 use super::budget::{Budget, Key, Lane, Ticket};
 use super::table::{self, Row};
+use crate::consensus::{Consensus, Start};
+use crate::host::RealDisk;
+use crate::manager::admit::Gate;
+use crate::manager::admit::policy::Method;
 use crate::manager::testing::NOW;
+use crate::manager::{Core, Dispatch, KeyHolder};
 use skep_client::ca::{CertificateRole, Leaf, Subject};
+use skep_client::machine::{OsDice, SystemClock, os_dice};
+use skep_client::transport::Caller;
 use skep_core::base::{ClusterId, NodeId, OperatorId, Stamp};
 use skep_core::domain::{Operator, OperatorRole, State};
+use skep_core::seal::{BoxKey, Dek};
 
 const QUICK: Times =
     Times { stalled: Duration::from_millis(50), whole: Duration::from_millis(200) };
 
 /// A body that comes in these parts, and then no more and no end.
-struct Parts {
+pub(in crate::manager) struct Parts {
     parts: VecDeque<Bytes>,
     ends: bool,
 }
@@ -89,7 +101,7 @@ where
     Ok(all)
 }
 
-fn parts(bytes: &[u8], size: usize, ends: bool) -> Parts {
+pub(in crate::manager) fn parts(bytes: &[u8], size: usize, ends: bool) -> Parts {
     Parts { parts: bytes.chunks(size).map(Bytes::copy_from_slice).collect(), ends }
 }
 
@@ -205,4 +217,91 @@ pub(super) fn state() -> State {
     };
     state.operators.insert(OPERATOR, Arc::new(operator));
     state
+}
+
+/// The methods of a .proto file, as both ends are generated from it.
+fn methods(proto: &str) -> Vec<String> {
+    let (mut package, mut service, mut found) = (String::new(), String::new(), Vec::new());
+    for line in proto.lines().map(str::trim) {
+        let word = |word: &str| line.strip_prefix(word).map(str::trim_start);
+        if let Some(rest) = word("package ") {
+            package = rest.trim_end_matches(';').to_owned();
+        } else if let Some(rest) = word("service ") {
+            service = rest.split_whitespace().next().unwrap_or_default().to_owned();
+        } else if let Some((name, rest)) = word("rpc ").and_then(|rest| rest.split_once('(')) {
+            let stream = if rest.starts_with("stream ") { " stream" } else { "" };
+            found.push(format!("/{package}.{service}/{name}{stream}"));
+        }
+    }
+    found
+}
+
+/// The paths of all methods of the .proto files; those asked by a stream end in ` stream`.
+pub(in crate::manager) fn every_method() -> Vec<String> {
+    let api = methods(include_str!("../../../crates/core/src/wire/proto/api.proto"));
+    let raft = methods(include_str!("../../../crates/core/src/wire/proto/raft.proto"));
+    api.into_iter().chain(raft).collect()
+}
+
+/// The dispatch of a manager that was never founded, in a folder that is made.
+pub(in crate::manager) async fn dispatch(data: &Path) -> Dispatch {
+    let dice = &mut OsDice;
+    let (cluster, node) = (ClusterId::draw(dice), NodeId::draw(dice));
+    std::fs::create_dir(data).expect("a data folder");
+    let start = Start {
+        cluster,
+        node,
+        addresses: vec!["127.0.0.1:1".to_owned()],
+        data: data.to_owned(),
+        deks: vec![Dek::draw(dice)],
+        disk: Arc::new(RealDisk),
+        dice: os_dice,
+        tls: None,
+    };
+    let consensus = Consensus::start(start).await.expect("started");
+    let keys = Arc::new(KeyHolder::new(cluster, node, BoxKey::draw(dice)));
+    let core = Core::new(consensus, keys, Arc::new(SystemClock), os_dice, node, cluster);
+    Dispatch::start(Arc::new(core))
+}
+
+/// What is behind a gate that lets nothing pass.
+#[derive(Clone)]
+struct Behind;
+
+impl Service<Request<Body>> for Behind {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        panic!("{} was let in", request.uri())
+    }
+}
+
+#[tokio::test]
+async fn whatever_the_gate_refuses_it_counts_once_agents_calls_included() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dispatch = dispatch(&folder.path().join("running")).await;
+    let gate = Gate::port(&dispatch);
+    let mut gated = gate.clone().layer(Behind);
+    let mut refused = 0;
+    for method in every_method() {
+        let path = method.trim_end_matches(" stream");
+        if table::find(path).is_some_and(|row| row.method == Method::Join) {
+            // For this nobody needs a certificate.
+            continue;
+        }
+        let mut request = Request::post(path).body(parts(&[0; 5], 5, true)).expect("a request");
+        request.extensions_mut().insert(Caller::Anonymous);
+        let answer = gated.call(request).await.expect("an answer");
+        let status = Status::from_header_map(answer.headers()).expect("a refusal");
+        assert_eq!(status.code(), Code::PermissionDenied, "{path}");
+        refused += 1;
+        assert_eq!(gate.refused(), refused, "{path}");
+    }
+    dispatch.core().consensus.shutdown().await;
 }
