@@ -18,6 +18,7 @@ use super::problem::Trouble;
 use super::render::{self, Cell, Column, Format};
 use super::settings::agent_socket;
 use super::shell::Shell;
+use super::words;
 use skep_client::Answer;
 
 const COLUMNS: [Column; 6] = [
@@ -93,9 +94,9 @@ pub(super) async fn status(
         return render::list(shell, &format, &[], &[shown(&reply)]);
     }
     let state = if reply.why.is_empty() {
-        reply.state.clone()
+        words::agent_state(reply.state()).to_owned()
     } else {
-        format!("{} ({})", reply.state, reply.why)
+        format!("{} ({})", words::agent_state(reply.state()), reply.why)
     };
     let node = if reply.node_id.is_empty() { String::new() } else { render::id(&reply.node_id) };
     let node = if node.is_empty() {
@@ -125,7 +126,7 @@ pub(super) async fn status(
 fn shown(reply: &local::StatusReply) -> Value {
     json!({
         "version": reply.version,
-        "state": reply.state,
+        "state": words::agent_state(reply.state()),
         "why": reply.why,
         "id": (!reply.node_id.is_empty()).then(|| render::id(&reply.node_id)),
         "name": reply.node_name,
@@ -143,7 +144,7 @@ fn shown_service(service: &local::ServiceStatus) -> Value {
         "name": service.name,
         "placed": service.placed,
         "workloads": service.workloads,
-        "state": service.state,
+        "state": words::service_state(service.state()),
         "generation": service.generation,
         "files": service.files,
         "path": service.path,

@@ -38,6 +38,7 @@ mod token;
 mod unlock;
 mod users;
 mod wait;
+mod words;
 
 #[cfg(test)]
 mod tests;

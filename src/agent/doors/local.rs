@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use crate::agent::run::Handle;
 use crate::agent::session::{
-    CLAIMS, CLAIMS_OF_OTHERS, CLAIMS_PER_USER, LinkState, Refused, RefusedKind, View,
+    CLAIMS, CLAIMS_OF_OTHERS, CLAIMS_PER_USER, LinkState, Refused, RefusedKind, ServiceState, View,
 };
 use skep_client::transport::rpc::local::agent_server::{Agent, AgentServer};
 use skep_client::transport::{Doors, Gate, LocalCaller, Most, Problem, local_caller};
@@ -130,7 +130,7 @@ impl Agent for LocalService {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let (node, name, handle) = match stage {
             Stage::Joining(why) => {
-                let state = "joining".to_owned();
+                let state = local::AgentState::Joining.into();
                 let reply = local::StatusReply { version, state, why, ..Default::default() };
                 return Ok(Response::new(reply));
             }
@@ -241,6 +241,23 @@ fn status_of(refused: &Refused) -> Status {
     problem.hint(refused.hint.as_str()).into()
 }
 
+fn agent_state(state: LinkState) -> local::AgentState {
+    match state {
+        LinkState::Connected => local::AgentState::Connected,
+        LinkState::Offline => local::AgentState::Offline,
+        LinkState::Refused => local::AgentState::Refused,
+    }
+}
+
+fn service_state(state: ServiceState) -> local::ServiceState {
+    match state {
+        ServiceState::Idle => local::ServiceState::Idle,
+        ServiceState::Waiting => local::ServiceState::Waiting,
+        ServiceState::InPlace => local::ServiceState::InPlace,
+        ServiceState::Failed => local::ServiceState::Failed,
+    }
+}
+
 fn reply_of(view: View, clock: &dyn Clock) -> local::StatusReply {
     let since = view.offline_since.filter(|_| view.state != LinkState::Connected);
     let offline_since = since
@@ -250,14 +267,14 @@ fn reply_of(view: View, clock: &dyn Clock) -> local::StatusReply {
         name: service.name,
         placed: service.placed,
         workloads: service.workloads,
-        state: service.state.to_owned(),
+        state: service_state(service.state).into(),
         generation: service.generation,
         files: service.files,
         path: service.path.map(|path| path.display().to_string()).unwrap_or_default(),
         why: service.why,
     });
     local::StatusReply {
-        state: view.state.word().to_owned(),
+        state: agent_state(view.state).into(),
         cluster_name: view.cluster,
         manager: view.manager,
         revision: view.revision.0,

@@ -31,4 +31,4 @@ pub use types::{
     Act, Cause, Claim, ClaimId, Claimant, Done, Ending, Event, Failed, Hello, Job, Memory, Ready,
     Refused, RefusedKind, Shelf, Shelved, WorkloadId,
 };
-pub use view::{LinkState, ServiceView, View};
+pub use view::{LinkState, ServiceState, ServiceView, View};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::core::{Link, Session};
 use skep_core::base::{BootTime, Revision, ServiceId};
 
-/// How the agent stands with its cluster, in the words of status and metrics.
+/// How the agent stands with its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkState {
     /// It has a session.
@@ -17,16 +17,17 @@ pub enum LinkState {
     Refused,
 }
 
-impl LinkState {
-    /// The word.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Connected => "connected",
-            Self::Offline => "offline",
-            Self::Refused => "refused",
-        }
-    }
+/// What there is of a service on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceState {
+    /// Nothing runs.
+    Idle,
+    /// Something runs, and its set is not here.
+    Waiting,
+    /// Its set is here.
+    InPlace,
+    /// Its set can't be put in place.
+    Failed,
 }
 
 /// A look at the core.
@@ -59,8 +60,8 @@ pub struct ServiceView {
     pub placed: bool,
     /// How many workloads run.
     pub workloads: u32,
-    /// `idle`, `waiting`, `in-place` or `failed`.
-    pub state: &'static str,
+    /// What there is of it.
+    pub state: ServiceState,
     /// Of the set in place.
     pub generation: u64,
     /// In the set in place.
@@ -125,10 +126,10 @@ impl Session {
         let whole = shelved.is_some_and(|shelved| shelved.digest.is_some());
         let failed = self.failed.get(&id);
         let state = match (failed, whole, workloads) {
-            (Some(_), _, _) => "failed",
-            (None, true, _) => "in-place",
-            (None, false, 0) => "idle",
-            (None, false, _) => "waiting",
+            (Some(_), _, _) => ServiceState::Failed,
+            (None, true, _) => ServiceState::InPlace,
+            (None, false, 0) => ServiceState::Idle,
+            (None, false, _) => ServiceState::Waiting,
         };
         ServiceView {
             id,

@@ -6,7 +6,7 @@ mod fixture;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 
-use crate::agent::session::Ending;
+use crate::agent::session::{Ending, LinkState, ServiceState};
 use fixture::*;
 use skep_client::transport::connect_local;
 use skep_client::transport::rpc::local::agent_client::AgentClient;
@@ -68,7 +68,8 @@ async fn a_restart_without_managers_keeps_and_a_reconnection_revokes_first() {
     let agent = case.start(&["127.0.0.1:1".to_owned()]).await;
     agent.up(DEADLINE).await.expect("served from what is here");
     let state = agent.handle.view().await.expect("a view");
-    assert_eq!((state.state.word(), state.services[0].state), ("offline", "in-place"));
+    assert_eq!(state.state, LinkState::Offline);
+    assert_eq!(state.services[0].state, ServiceState::InPlace);
     assert!(state.offline_since.is_some());
     agent.stop(false).await;
 
@@ -147,9 +148,9 @@ async fn the_socket_answers_and_refuses_in_words() {
     let channel = connect_local(&agent.socket).await.expect("connects");
     let mut client = AgentClient::new(channel);
     let status = client.status(local::StatusRequest {}).await.expect("answers").into_inner();
-    assert_eq!(status.state, "connected");
+    assert_eq!(status.state(), local::AgentState::Connected);
     assert_eq!((status.cluster_name.as_str(), status.node_name.as_str()), ("prod", "n1"));
-    assert_eq!(status.services[0].state, "idle");
+    assert_eq!(status.services[0].state(), local::ServiceState::Idle);
 
     let exec = |service: &str| local::ExecRequest {
         service: service.to_owned(),

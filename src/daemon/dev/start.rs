@@ -17,7 +17,7 @@ use super::folder::{make, put};
 use super::process::{Ended, last_lines};
 use super::{Event, Launcher, Member, MemberKind, Plan, Process, look};
 use skep_core::base::{Exit, Failure};
-use skep_core::wire::api;
+use skep_core::wire::{api, local};
 
 /// How long one thing may take on a machine that has much else to do.
 const WITHIN: Duration = Duration::from_mins(2);
@@ -246,7 +246,9 @@ pub async fn up(member: &Member, process: &mut Process) -> Result<(), Failure> {
 /// Why it ended, or that it took too long.
 pub async fn connected(member: &Member, process: &mut Process) -> Result<(), Failure> {
     let socket = member.socket();
-    let is = async || look::agent(&socket).await.is_some_and(|seen| seen.state == "connected");
+    let is = async || {
+        look::agent(&socket).await.is_some_and(|seen| seen.state() == local::AgentState::Connected)
+    };
     until(member, process, is).await
 }
 
