@@ -39,7 +39,7 @@ fn join_request(token: &JoinToken, key: &PrivateKey, name: String) -> api::JoinR
     api::JoinRequest {
         token_id: token.id.as_bytes().to_vec(),
         token_secret: token.secret.expose().to_vec(),
-        role: "worker".to_owned(),
+        role: api::NodeRole::Worker.into(),
         name,
         public_key: key.public(),
         proof: certificate_request(key).expect("a request"),

@@ -1,11 +1,6 @@
 //! `skep node`.
 
 use serde_json::{Value, json};
-use skep_client::{Change, apply, lookup};
-
-use skep_core::base::{NodeId, Revision};
-use skep_core::domain::Availability;
-use skep_core::wire::api::NodeView;
 
 use super::args::{ClientArgs, ListArgs, NodeCommand, NodeUpdateArgs, WaitArgs};
 use super::filter::Filter;
@@ -16,6 +11,11 @@ use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
 use super::wait::{self, Concerned};
+use super::words;
+use skep_client::{Change, apply, lookup};
+use skep_core::base::{NodeId, Revision};
+use skep_core::domain::Availability;
+use skep_core::wire::api::{NodeRole, NodeView};
 
 const COLUMNS: [Column; 8] = [
     ("ID", Cell::Field("id")),
@@ -48,7 +48,7 @@ async fn ls(shell: &mut Shell, args: &ListArgs, client: ClientArgs) -> Result<()
     let mut link = link(shell, client)?;
     let mut nodes: Vec<NodeView> = lookup::all(&mut link, args.show.stale).await?;
     nodes.retain(|node| filters.iter().all(|filter| filter.fits(node)));
-    nodes.sort_by(|a, b| (&a.role, &a.name).cmp(&(&b.role, &b.name)));
+    nodes.sort_by(|a, b| (words::role(a.role()), &a.name).cmp(&(words::role(b.role()), &b.name)));
     if args.quiet {
         return nodes.iter().try_for_each(|node| shell.screen.data(&render::id(&node.id)));
     }
@@ -63,14 +63,14 @@ fn shown(node: &NodeView) -> Value {
     json!({
         "id": render::id(&node.id),
         "name": node.name,
-        "role": node.role,
-        "state": node.state,
+        "role": words::role(node.role()),
+        "state": words::node_state(node.state()),
         "manager_status": node.manager_status,
         "last_seen": render::time(node.last_seen),
         "version": node.version,
         "address": node.address,
         "labels": render::labels(&node.labels),
-        "availability": node.availability,
+        "availability": words::availability(node.availability()),
         "joined_at": render::time(node.joined),
         "certificate_ends": render::time(node.certificate_ends),
         "said": {
@@ -123,7 +123,8 @@ async fn rm(
     for what in typed {
         let node: NodeView = lookup::exact(&mut link, what).await?;
         let change = Change::RemoveNode { id: lookup::id(&node.id)?, force };
-        if node.role == "manager" { &mut managers } else { &mut workers }.push((what, change));
+        if node.role() == NodeRole::Manager { &mut managers } else { &mut workers }
+            .push((what, change));
         nodes.push(node.id);
     }
     // Workers go as one act; each manager takes a majority of its own.

@@ -1,14 +1,15 @@
 //! `skep secret reads`.
 
 use serde_json::{Value, json};
-use skep_client::{CallKind, Control, Link, lookup};
 
 use super::args::{ClientArgs, ShowArgs};
 use super::link::link;
 use super::problem::Trouble;
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
-use skep_core::wire::api::{DroppedReads, ListReadsRequest, ReadView, SecretView};
+use super::words;
+use skep_client::{CallKind, Control, Link, lookup};
+use skep_core::wire::api::{DroppedReads, ListReadsRequest, ReadView, Reader, SecretView};
 
 const COLUMNS: [Column; 8] = [
     ("AT", Cell::Field("at")),
@@ -85,9 +86,9 @@ async fn all(
 }
 
 fn shown(read: &ReadView) -> Value {
-    let reader = match (read.reader.as_str(), read.workload_pid) {
-        ("workload", pid) => format!("workload {pid}"),
-        (other, _) => other.to_owned(),
+    let reader = match (read.reader(), read.workload_pid) {
+        (Reader::Workload, pid) => format!("workload {pid}"),
+        (other, _) => words::reader(other).to_owned(),
     };
     json!({
         "at": render::exact_time(read.at),

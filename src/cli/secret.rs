@@ -18,6 +18,7 @@ use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
 use super::wait::{self, Concerned};
+use super::words;
 use skep_client::{Change, Draft, Link, apply, apply_sealed, lookup};
 use skep_core::base::{Name, Revision, SecretId};
 use skep_core::wire::api::{self, SecretView, ServiceView, VersionView};
@@ -294,7 +295,7 @@ async fn holders(
             "node_id": render::id(&held.node),
             "service": held.service_name,
             "service_id": render::id(&held.service),
-            "state": held.state,
+            "state": words::holder_state(held.state()),
             "why": held.why,
         })
     });

@@ -1,12 +1,6 @@
 //! `skep service`: where it runs, and which secrets it is granted.
 
 use serde_json::{Value, json};
-use skep_client::{Change, Link, apply, lookup};
-
-use skep_core::base::{Exit, Failure, Labels, Revision, SecretId, ServiceId, Target};
-use skep_core::domain::{Grant, Placement, ServiceSpec};
-use skep_core::wire::api::{self, SecretView, ServiceView};
-use skep_core::wire::convert;
 
 use super::args::{
     ClientArgs, GrantArgs, ListArgs, RevokeArgs, ServiceCommand, ServiceCreateArgs,
@@ -19,8 +13,13 @@ use super::names::{labels, name};
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
-use super::spec;
 use super::wait::{self, Concerned};
+use super::{spec, words};
+use skep_client::{Change, Link, apply, lookup};
+use skep_core::base::{Exit, Failure, Labels, Revision, SecretId, ServiceId, Target};
+use skep_core::domain::{Grant, Placement, ServiceSpec};
+use skep_core::wire::api::{self, SecretView, ServiceView};
+use skep_core::wire::convert;
 
 const COLUMNS: [Column; 7] = [
     ("ID", Cell::Field("id")),
@@ -219,8 +218,8 @@ fn shown(service: &ServiceView) -> Value {
         "nodes": spec.nodes,
         "constraints": constraints,
         "everywhere": spec.everywhere,
-        "mount": spec.mount,
-        "activation": spec.activation,
+        "mount": words::mount(spec.mount()),
+        "activation": words::activation(spec.activation()),
         "owner": format!("{}:{}", spec.owner_uid, spec.owner_gid),
         "offline": offline,
         "labels": render::labels(&spec.labels),

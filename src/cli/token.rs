@@ -13,9 +13,10 @@ use super::names::labels;
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
+use super::words;
 use skep_client::{CallKind, Change, Control, apply, lookup};
 use skep_core::base::{Labels, TokenId};
-use skep_core::wire::api::{self, LabelPair, TokenView};
+use skep_core::wire::api::{self, LabelPair, NodeRole, TokenView};
 use skep_core::wire::convert;
 
 const COLUMNS: [Column; 7] = [
@@ -32,10 +33,10 @@ const COLUMNS: [Column; 7] = [
 pub(super) async fn run(shell: &mut Shell, command: TokenCommand) -> Result<(), Trouble> {
     match command {
         TokenCommand::Worker(WorkerTokenArgs { ttl, uses, token }) => {
-            create(shell, "worker", (ttl, uses), token).await
+            create(shell, NodeRole::Worker, (ttl, uses), token).await
         }
         TokenCommand::Manager(ManagerTokenArgs { ttl, uses, token }) => {
-            create(shell, "manager", (ttl, Some(uses)), token).await
+            create(shell, NodeRole::Manager, (ttl, Some(uses)), token).await
         }
         TokenCommand::Ls { list, client } => ls(shell, &list, client).await,
         TokenCommand::Rm { tokens, client } => rm(shell, &tokens, client).await,
@@ -44,7 +45,7 @@ pub(super) async fn run(shell: &mut Shell, command: TokenCommand) -> Result<(), 
 
 async fn create(
     shell: &mut Shell,
-    role: &str,
+    role: NodeRole,
     (ttl, uses): (Duration, Option<u32>),
     args: TokenArgs,
 ) -> Result<(), Trouble> {
@@ -56,7 +57,7 @@ async fn create(
         return Err(usage("--ttl: a token that is good for no time", "for example --ttl 24h"));
     }
     let request = api::CreateTokenRequest {
-        role: role.to_owned(),
+        role: role.into(),
         ttl_ms,
         uses,
         name_pattern: args.name_pattern.unwrap_or_default(),
@@ -69,12 +70,12 @@ async fn create(
     let reply = link.call(kind, request, send).await?;
     shell.screen.data(&reply.token)?;
     let first = reply.addresses.first().map_or("MANAGER:4440", String::as_str);
-    if !args.quiet && role == "manager" {
+    if !args.quiet && role == NodeRole::Manager {
         shell.screen.say("To join as a manager, with the token above in a file, run there:");
         shell.screen.say("  skep manager run --advertise ADDRESS:4440");
         shell.screen.say(&format!("  skep join --token-file FILE {first}"));
     }
-    if !args.quiet && role == "worker" {
+    if !args.quiet && role == NodeRole::Worker {
         shell.screen.say("To join as a worker, with the token above in a file, run there as root:");
         shell.screen.say(&format!("  skep agent run --manager {first} --token-file FILE"));
     }
@@ -98,7 +99,7 @@ async fn ls(shell: &mut Shell, args: &ListArgs, client: ClientArgs) -> Result<()
 fn shown(token: &TokenView) -> Value {
     json!({
         "id": render::id(&token.id),
-        "role": token.role,
+        "role": words::role(token.role()),
         "name_pattern": token.name_pattern,
         "uses_left": token.uses_left,
         "labels": render::labels(&token.labels),

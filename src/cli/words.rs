@@ -1,5 +1,8 @@
 //! The words for states and roles, in tables and in JSON: scripts compare them.
 
+use skep_core::wire::api::{
+    Activation, Availability, HolderState, Mount, NodeRole, NodeState, Reader,
+};
 use skep_core::wire::local::{AgentState, ServiceState};
 
 /// How an agent stands with its cluster.
@@ -21,5 +24,73 @@ pub(super) fn service_state(state: ServiceState) -> &'static str {
         ServiceState::Waiting => "waiting",
         ServiceState::InPlace => "in-place",
         ServiceState::Failed => "failed",
+    }
+}
+
+/// What a node is.
+pub(super) fn role(of: NodeRole) -> &'static str {
+    match of {
+        NodeRole::Unspecified => "unknown",
+        NodeRole::Worker => "worker",
+        NodeRole::Manager => "manager",
+    }
+}
+
+/// How a node does.
+pub(super) fn node_state(of: NodeState) -> &'static str {
+    match of {
+        NodeState::Unspecified => "unknown",
+        NodeState::Ready => "ready",
+        NodeState::Paused => "paused",
+        NodeState::Drained => "drained",
+        NodeState::Down => "down",
+    }
+}
+
+/// Whether a node gets services.
+pub(super) fn availability(of: Availability) -> &'static str {
+    match of {
+        Availability::Unspecified => "unknown",
+        Availability::Active => "active",
+        Availability::Pause => "pause",
+        Availability::Drain => "drain",
+    }
+}
+
+/// Where a service's files stand.
+pub(super) fn mount(of: Mount) -> &'static str {
+    match of {
+        Mount::Unspecified => "unknown",
+        Mount::Tmpfs => "tmpfs",
+        Mount::Fuse => "fuse",
+    }
+}
+
+/// When a node gets a service's files.
+pub(super) fn activation(of: Activation) -> &'static str {
+    match of {
+        Activation::Unspecified => "unknown",
+        Activation::Running => "running",
+        Activation::Placed => "placed",
+    }
+}
+
+/// Whether a node holds a secret.
+pub(super) fn holder_state(of: HolderState) -> &'static str {
+    match of {
+        HolderState::Unspecified => "unknown",
+        HolderState::Held => "held",
+        HolderState::Pending => "pending",
+    }
+}
+
+/// Who opened a file.
+pub(super) fn reader(of: Reader) -> &'static str {
+    match of {
+        Reader::Unspecified => "unknown",
+        Reader::Workload => "workload",
+        Reader::Host => "host",
+        Reader::ByHand => "by hand",
+        Reader::Refused => "refused",
     }
 }

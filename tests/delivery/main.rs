@@ -8,13 +8,14 @@ mod fixture;
 
 use agent::{Agent, open, problem};
 use fixture::{Cluster, soon};
+use tonic::Code;
+
 use skep_client::ca::CertificateRole;
 use skep_client::transport::rpc::api::delivery_client::DeliveryClient;
 use skep_client::transport::{Expect, connect};
 use skep_core::base::{Exit, ServiceId};
 use skep_core::domain::{Availability, Change};
 use skep_core::wire::api;
-use tonic::Code;
 
 #[tokio::test]
 async fn a_grant_a_rotation_and_a_revoke_reach_the_node() {

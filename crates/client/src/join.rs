@@ -9,7 +9,8 @@ use crate::ca::{CaError, JoinToken, PrivateKey, certificate_request};
 use crate::transport::rpc::api::membership_client::MembershipClient;
 use crate::transport::{ClientTls, ConnectError, Expect, Problem, connect, read_problem};
 use skep_core::base::{Clock, Exit, Name};
-use skep_core::wire::api;
+use skep_core::domain::NodeRole;
+use skep_core::wire::{api, convert::write_role};
 
 /// One try to connect.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -23,8 +24,8 @@ const HOPS: usize = 16;
 pub struct Application<'a> {
     /// The token.
     pub token: &'a JoinToken,
-    /// `manager` or `worker`.
-    pub role: &'static str,
+    /// What the caller will be.
+    pub role: NodeRole,
     /// The name asked for.
     pub name: &'a Name,
     /// The key of the certificate.
@@ -140,7 +141,7 @@ impl Application<'_> {
         let request = api::JoinRequest {
             token_id: self.token.id.as_bytes().to_vec(),
             token_secret: self.token.secret.expose().to_vec(),
-            role: self.role.to_owned(),
+            role: write_role(self.role).into(),
             name: self.name.to_string(),
             public_key: self.key.public(),
             proof: proof.map_err(|error| no(NotAdmitted::NoProof(error)))?,

@@ -10,6 +10,7 @@ use skep_client::ca::{
 use skep_client::join::{self, NotAdmitted};
 use skep_client::transport::ConnectError;
 use skep_core::base::{Clock, ClusterId, Disk, Name, NodeId, SecretBytes, Stamp};
+use skep_core::domain::NodeRole;
 use skep_core::seal::HelloKey;
 use skep_core::wire::api;
 
@@ -117,7 +118,7 @@ impl Application {
     pub async fn ask(&self, clock: &Arc<dyn Clock>) -> Result<Member, JoinError> {
         let application = join::Application {
             token: &self.token,
-            role: "worker",
+            role: NodeRole::Worker,
             name: &self.name,
             key: &self.key,
             box_key: None,

@@ -159,7 +159,7 @@ async fn a_machine_joins_by_token_and_is_refused_once_removed() {
     let founded = fixture.init().await;
     let mut control = fixture.control().await;
     let request = api::CreateTokenRequest {
-        role: "worker".into(),
+        role: api::NodeRole::Worker.into(),
         uses: Some(2),
         ..api::CreateTokenRequest::default()
     };
@@ -227,7 +227,7 @@ async fn bad_tokens_are_rated_by_the_address_they_come_from_and_good_ones_never(
         "refused, and then too often"
     );
     let mut control = fixture.control().await;
-    let request = api::CreateTokenRequest { role: "worker".into(), ..Default::default() };
+    let request = api::CreateTokenRequest { role: api::NodeRole::Worker.into(), ..Default::default() };
     let made = control.create_token(request).await.expect("a token").into_inner();
     let token = JoinToken::parse(made.token.as_bytes()).expect("a token");
     for number in 0..30 {
@@ -244,7 +244,7 @@ async fn a_token_that_is_used_up_writes_nothing_and_admits_its_own_machine_again
     let founded = fixture.init().await;
     let mut control = fixture.control().await;
     let request = api::CreateTokenRequest {
-        role: "worker".into(),
+        role: api::NodeRole::Worker.into(),
         uses: Some(1),
         ..api::CreateTokenRequest::default()
     };
@@ -352,7 +352,7 @@ async fn rotating_tokens_leaves_one() {
     fixture.init().await;
     let mut control = fixture.control().await;
     let request = |rotate| api::CreateTokenRequest {
-        role: "worker".into(),
+        role: api::NodeRole::Worker.into(),
         rotate,
         ..api::CreateTokenRequest::default()
     };

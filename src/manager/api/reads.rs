@@ -171,7 +171,7 @@ pub(super) async fn nodes(
         let seen = running.dispatch.seen(id);
         let most = if whole { usize::MAX } else { NAMES };
         runs.push(seen.running.iter().take(most).copied().collect::<Vec<_>>());
-        if view.role == "manager" {
+        if view.role() == api::NodeRole::Manager {
             let member = members.iter().find(|member| member.node == id);
             let standing = member.map(|member| ManagerStanding::of(member, leader));
             view.manager_status = standing.map(|one| one.to_string()).unwrap_or_default();
@@ -184,7 +184,7 @@ pub(super) async fn nodes(
                 view.version = heard.version;
             }
             if standing == Some(ManagerStanding::Unreachable) {
-                "down".clone_into(&mut view.state);
+                view.set_state(api::NodeState::Down);
             }
         } else {
             said(view, seen, now, running.started.0);
@@ -212,7 +212,7 @@ fn said(view: &mut api::NodeView, seen: Seen, now: u64, started: u64) {
     // A manager that has just begun has heard of nobody and calls nobody down.
     let silent_since = last.max(started);
     if !seen.connected && now.saturating_sub(silent_since) >= limits::DOWN_MS {
-        "down".clone_into(&mut view.state);
+        view.set_state(api::NodeState::Down);
     }
     view.last_seen = if seen.connected { now } else { last };
     view.version = seen.version;
@@ -262,7 +262,7 @@ pub(super) async fn holders(
         }
         Ok((state.revision, convert::holders(state, secret, after, limit)))
     })?;
-    for holder in holders.iter_mut().filter(|holder| holder.state == "pending") {
+    for holder in holders.iter_mut().filter(|holder| holder.state() == api::HolderState::Pending) {
         if let (Ok(node), Ok(service)) = (ids(&holder.node), ids(&holder.service)) {
             holder.why = running.dispatch.why_pending(node, service);
         }

@@ -58,7 +58,7 @@ fn read_token(
     drawn: &JoinToken,
     now: Stamp,
 ) -> Result<Token, Problem> {
-    let role = read_role(&request.role).map_err(Explain::explain)?;
+    let role = read_role(request.role()).map_err(Explain::explain)?;
     let (ttl, uses) = match role {
         NodeRole::Manager => (MANAGER_TTL_MS, Some(MANAGER_USES)),
         NodeRole::Worker => (TTL_MS, None),
@@ -133,8 +133,10 @@ mod tests {
 
     fn asked(change: impl FnOnce(&mut api::CreateTokenRequest)) -> Result<Token, Problem> {
         let drawn = JoinToken::draw(&mut Seeded::new(1), Fingerprint([1; 32]));
-        let mut request =
-            api::CreateTokenRequest { role: "worker".into(), ..api::CreateTokenRequest::default() };
+        let mut request = api::CreateTokenRequest {
+            role: api::NodeRole::Worker.into(),
+            ..api::CreateTokenRequest::default()
+        };
         change(&mut request);
         read_token(&request, &drawn, NOW)
     }
@@ -144,7 +146,8 @@ mod tests {
         let token = asked(|_| {}).expect("a token");
         assert_eq!(token.ends, NOW.plus_ms(TTL_MS));
         assert_eq!((token.uses_left, token.name_pattern), (None, None));
-        let manager = |request: &mut api::CreateTokenRequest| request.role = "manager".into();
+        let manager =
+            |request: &mut api::CreateTokenRequest| request.set_role(api::NodeRole::Manager);
         let token = asked(manager).expect("a token");
         assert_eq!((token.uses_left, token.ends), (Some(1), NOW.plus_ms(MANAGER_TTL_MS)));
         let token = asked(|request| {
@@ -166,7 +169,7 @@ mod tests {
             asked(|request| request.ttl_ms = TTL_MOST_MS + 1),
             asked(|request| request.name_pattern = "a b".into()),
             asked(|request| request.name_pattern = "*".repeat(200)),
-            asked(|request| request.role = "king".into()),
+            asked(|request| request.role = 99),
         ] {
             assert_eq!(bad.expect_err("refused").exit, Exit::Usage);
         }

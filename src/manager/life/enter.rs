@@ -224,7 +224,7 @@ impl Application {
         let request = api::JoinRequest {
             token_id: self.token.id.as_bytes().to_vec(),
             token_secret: self.token.secret.expose().to_vec(),
-            role: "manager".to_owned(),
+            role: api::NodeRole::Manager.into(),
             name: self.name.to_string(),
             public_key: self.tls.public(),
             proof,

@@ -44,7 +44,7 @@ pub(in crate::manager) async fn join(
         .name
         .parse()
         .map_err(|error| Problem::bad_input(format!("the node's name: {error}")))?;
-    let role = read_role(&asked.role).map_err(Explain::explain)?;
+    let role = read_role(asked.role()).map_err(Explain::explain)?;
 
     let core = &running.core;
     // A removal meanwhile would change the cluster key under its feet.

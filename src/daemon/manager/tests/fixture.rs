@@ -110,7 +110,7 @@ impl Fixture {
     }
     /// The same with another address of the first one.
     pub(super) async fn enter_by(&self, first: &Self, name: &str, address: String) {
-        let role = "manager".to_owned();
+        let role = api::NodeRole::Manager.into();
         let request = api::CreateTokenRequest { role, ..api::CreateTokenRequest::default() };
         let token = first.control().await.create_token(request).await.expect("a token");
         let request = api::JoinClusterRequest {
@@ -313,7 +313,7 @@ pub(super) fn join_request(token: &JoinToken, key: &PrivateKey, name: &str) -> a
     api::JoinRequest {
         token_id: token.id.as_bytes().to_vec(),
         token_secret: token.secret.expose().to_vec(),
-        role: "worker".into(),
+        role: api::NodeRole::Worker.into(),
         name: name.to_owned(),
         public_key: key.public(),
         proof: certificate_request(key).expect("a request"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::parts::{
-    availability_text, read_availability, read_grant, read_label_list, read_labels, read_spec,
+    read_availability, read_grant, read_label_list, read_labels, read_spec, write_availability,
     write_grant, write_labels, write_spec,
 };
 use super::{BadMessage, read_id, read_text, there};
@@ -70,7 +70,7 @@ fn read_update_node(sent: api::UpdateNode) -> Result<Change<BoxedKey>, BadMessag
         id: read_id("id", &sent.id)?,
         put: read_label_list(&sent.put)?,
         gone: sent.gone,
-        availability: read_availability(&sent.availability)?,
+        availability: read_availability(sent.availability)?,
     })
 }
 
@@ -147,7 +147,9 @@ pub fn write_change(change: &Change<BoxedKey>) -> Option<api::Change> {
             id: id.as_bytes().to_vec(),
             put: put.iter().map(write_label).collect(),
             gone: gone.clone(),
-            availability: availability.map_or("", availability_text).to_owned(),
+            availability: availability
+                .map_or(api::Availability::Unspecified, write_availability)
+                .into(),
         }),
         Change::RemoveNode { id, force } => {
             Of::RemoveNode(api::RemoveNode { id: id.as_bytes().to_vec(), force: *force })

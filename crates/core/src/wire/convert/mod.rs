@@ -18,8 +18,8 @@ pub use change::{read_change, read_changed, write_change, write_changed};
 pub use delivery::{write_placed, write_set};
 pub use opened::{Position, dropped_reads, opened_of, read_opened, read_view, write_opened};
 pub use parts::{
-    availability_text, read_availability, read_constraint, read_grant, read_labels, read_role,
-    read_spec, role_text, write_constraint, write_grant, write_labels, write_spec,
+    read_constraint, read_grant, read_labels, read_role, read_spec, write_availability,
+    write_constraint, write_grant, write_labels, write_role, write_spec,
 };
 pub use view::{holders, node_view, pending, secret_view, service_view, token_view};
 

@@ -139,10 +139,10 @@ pub fn opened_of(state: &State, secret: SecretId) -> Vec<(Position, &Opened)> {
 #[must_use]
 pub fn read_view(state: &State, position: Position, of: &Opened) -> api::ReadView {
     let (reader, workload_pid) = match of.reader {
-        Reader::Workload { pid, .. } => ("workload", pid),
-        Reader::Host => ("host", 0),
-        Reader::ByHand => ("by hand", 0),
-        Reader::Stranger => ("refused", 0),
+        Reader::Workload { pid, .. } => (api::Reader::Workload, pid),
+        Reader::Host => (api::Reader::Host, 0),
+        Reader::ByHand => (api::Reader::ByHand, 0),
+        Reader::Stranger => (api::Reader::Refused, 0),
     };
     api::ReadView {
         position: position.write(),
@@ -152,7 +152,7 @@ pub fn read_view(state: &State, position: Position, of: &Opened) -> api::ReadVie
         service: of.service.as_bytes().to_vec(),
         service_name: service_name(state, of.service),
         number: of.number,
-        reader: reader.to_owned(),
+        reader: reader.into(),
         workload_pid,
         uid: of.uid,
         pid: of.pid,

@@ -1,4 +1,4 @@
-//! Specs, grants, labels and the words for enumerations.
+//! Specs, grants, labels and enumerations.
 
 use super::{BadMessage, read_id, read_text};
 use crate::base::{Label, Labels, limits};
@@ -37,49 +37,53 @@ pub fn write_labels(labels: &Labels) -> Vec<api::LabelPair> {
     labels.iter().map(write).collect()
 }
 
-/// A node's role by its word.
+/// A node's role.
 ///
 /// # Errors
-/// [`BadMessage`] unless it is `manager` or `worker`.
-pub fn read_role(text: &str) -> Result<NodeRole, BadMessage> {
-    match text {
-        "manager" => Ok(NodeRole::Manager),
-        "worker" => Ok(NodeRole::Worker),
-        _ => Err(BadMessage::new("role", "neither manager nor worker")),
+/// [`BadMessage`] unless it is one that this version knows.
+pub fn read_role(sent: api::NodeRole) -> Result<NodeRole, BadMessage> {
+    match sent {
+        api::NodeRole::Manager => Ok(NodeRole::Manager),
+        api::NodeRole::Worker => Ok(NodeRole::Worker),
+        api::NodeRole::Unspecified => Err(BadMessage::new("role", "neither manager nor worker")),
     }
 }
 
-/// The word for a node's role.
+/// A node's role as it is sent.
 #[must_use]
-pub fn role_text(role: NodeRole) -> &'static str {
+pub fn write_role(role: NodeRole) -> api::NodeRole {
     match role {
-        NodeRole::Manager => "manager",
-        NodeRole::Worker => "worker",
+        NodeRole::Manager => api::NodeRole::Manager,
+        NodeRole::Worker => api::NodeRole::Worker,
     }
 }
 
-/// An availability by its word; `None` for the empty text.
+/// An availability; `None` where it stays as it is. `sent` is the field's number.
 ///
 /// # Errors
-/// [`BadMessage`] unless it is empty, `active`, `pause` or `drain`.
-pub fn read_availability(text: &str) -> Result<Option<Availability>, BadMessage> {
-    match text {
-        "" => Ok(None),
-        "active" => Ok(Some(Availability::Active)),
-        "pause" => Ok(Some(Availability::Pause)),
-        "drain" => Ok(Some(Availability::Drain)),
-        _ => Err(BadMessage::new("availability", "none of active, pause, drain")),
+/// [`BadMessage`] for one that this version does not know.
+pub(super) fn read_availability(sent: i32) -> Result<Option<Availability>, BadMessage> {
+    match known::<api::Availability>("availability", sent)? {
+        api::Availability::Unspecified => Ok(None),
+        api::Availability::Active => Ok(Some(Availability::Active)),
+        api::Availability::Pause => Ok(Some(Availability::Pause)),
+        api::Availability::Drain => Ok(Some(Availability::Drain)),
     }
 }
 
-/// The word for an availability.
+/// An availability as it is sent.
 #[must_use]
-pub fn availability_text(availability: Availability) -> &'static str {
+pub fn write_availability(availability: Availability) -> api::Availability {
     match availability {
-        Availability::Active => "active",
-        Availability::Pause => "pause",
-        Availability::Drain => "drain",
+        Availability::Active => api::Availability::Active,
+        Availability::Pause => api::Availability::Pause,
+        Availability::Drain => api::Availability::Drain,
     }
+}
+
+/// What a field's number stands for; a number of a newer version is not guessed at.
+fn known<T: TryFrom<i32>>(field: &'static str, sent: i32) -> Result<T, BadMessage> {
+    T::try_from(sent).map_err(|_other| BadMessage::new(field, "not known to this version"))
 }
 
 /// A constraint of a message.
@@ -106,7 +110,7 @@ pub fn write_constraint(constraint: &Constraint) -> api::Constraint {
     }
 }
 
-/// A service's spec. Empty words mean the defaults.
+/// A service's spec. What is unspecified means the defaults.
 ///
 /// # Errors
 /// [`BadMessage`] for the first field that is unsound.
@@ -124,15 +128,13 @@ pub fn read_spec(sent: &api::ServiceSpec) -> Result<ServiceSpec, BadMessage> {
         constraints: constraints.collect::<Result<_, _>>()?,
         everywhere: sent.everywhere,
     };
-    let mount = match sent.mount.as_str() {
-        "" | "tmpfs" => MountKind::Tmpfs,
-        "fuse" => MountKind::Fuse,
-        _ => return Err(BadMessage::new("mount", "none of tmpfs, fuse")),
+    let mount = match known::<api::Mount>("mount", sent.mount)? {
+        api::Mount::Unspecified | api::Mount::Tmpfs => MountKind::Tmpfs,
+        api::Mount::Fuse => MountKind::Fuse,
     };
-    let activation = match sent.activation.as_str() {
-        "" | "running" => Activation::Running,
-        "placed" => Activation::Placed,
-        _ => return Err(BadMessage::new("activation", "neither running nor placed")),
+    let activation = match known::<api::Activation>("activation", sent.activation)? {
+        api::Activation::Unspecified | api::Activation::Running => Activation::Running,
+        api::Activation::Placed => Activation::Placed,
     };
     Ok(ServiceSpec {
         placement,
@@ -151,12 +153,26 @@ pub fn write_spec(spec: &ServiceSpec) -> api::ServiceSpec {
         nodes: spec.placement.nodes.iter().map(ToString::to_string).collect(),
         constraints: spec.placement.constraints.iter().map(write_constraint).collect(),
         everywhere: spec.placement.everywhere,
-        mount: mount_text(spec.mount).to_owned(),
-        activation: activation_text(spec.activation).to_owned(),
+        mount: write_mount(spec.mount).into(),
+        activation: write_activation(spec.activation).into(),
         owner_uid: spec.owner.uid,
         owner_gid: spec.owner.gid,
         offline_max_age_s: max_age(spec.offline),
         labels: write_labels(&spec.labels),
+    }
+}
+
+fn write_mount(mount: MountKind) -> api::Mount {
+    match mount {
+        MountKind::Tmpfs => api::Mount::Tmpfs,
+        MountKind::Fuse => api::Mount::Fuse,
+    }
+}
+
+fn write_activation(activation: Activation) -> api::Activation {
+    match activation {
+        Activation::Running => api::Activation::Running,
+        Activation::Placed => api::Activation::Placed,
     }
 }
 

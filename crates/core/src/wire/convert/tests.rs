@@ -62,7 +62,7 @@ fn unsound_fields_are_named() {
     let bad = read_change(api::Change { of: Some(of) }).expect_err("15 bytes");
     assert_eq!(bad.to_string(), "id: not an id: an id has 26 characters from a-z and 2-7");
     let mut spec = write_spec(&everywhere());
-    spec.mount = "nfs".to_owned();
+    spec.mount = 99;
     assert_eq!(read_spec(&spec).expect_err("no such mount").field, "mount");
     let constraint =
         api::Constraint { attribute: "node.os".to_owned(), equal: true, value: String::new() };
@@ -95,7 +95,7 @@ fn views_show_what_the_state_says() {
     assert_eq!(write_placed(&world.state, service_id(1)).expect("there").grants, 1);
     let set = crate::domain::set_of(&world.state, service_id(1)).expect("there");
     assert_eq!(write_set(&set).digest, set.digest());
-    assert_eq!(holders(&world.state, secret_id(1), None, 9).0[0].state, "held");
+    assert_eq!(holders(&world.state, secret_id(1), None, 9).0[0].state(), api::HolderState::Held);
     let page = |after, limit| {
         let (page, more) = holders(&world.state, secret_id(1), after, limit);
         (page.len(), more)
@@ -105,7 +105,10 @@ fn views_show_what_the_state_says() {
     assert_eq!(page(Some((node, service_id(1))), 9), (0, false), "what comes behind the only one");
     assert!(pending(&world.state, 9).is_empty());
     world.one(Change::Revoke { service: service_id(1), secret: secret_id(1) }).expect("revoked");
-    assert_eq!(holders(&world.state, secret_id(1), None, 9).0[0].state, "pending");
+    assert_eq!(
+        holders(&world.state, secret_id(1), None, 9).0[0].state(),
+        api::HolderState::Pending
+    );
     assert_eq!(pending(&world.state, 9)[0].node_name, "n1");
     assert!(pending(&world.state, 0).is_empty(), "no more are named than asked for");
     assert_eq!(node_view(&world.state, node).expect("there").pending.len(), 1);

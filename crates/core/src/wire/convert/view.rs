@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::count;
-use super::parts::{availability_text, role_text, write_grant, write_labels, write_spec};
+use super::parts::{write_availability, write_grant, write_labels, write_role, write_spec};
 use crate::base::{NodeId, SecretId, ServiceId, TokenId};
 use crate::domain::{Availability, Exposure, State, nodes_of, placed};
 use crate::wire::api;
@@ -73,15 +73,15 @@ pub fn service_view(state: &State, id: ServiceId) -> Option<api::ServiceView> {
     })
 }
 
-/// A node as the state knows it: `state` is `ready`, `paused` or `drained`, and
+/// A node as the state knows it: its state is ready, paused or drained, and
 /// what only a session tells is empty. `None` for one that does not exist.
 #[must_use]
 pub fn node_view(state: &State, id: NodeId) -> Option<api::NodeView> {
     let node = state.nodes.get(&id)?;
-    let word = match node.availability {
-        Availability::Active => "ready",
-        Availability::Pause => "paused",
-        Availability::Drain => "drained",
+    let standing = match node.availability {
+        Availability::Active => api::NodeState::Ready,
+        Availability::Pause => api::NodeState::Paused,
+        Availability::Drain => api::NodeState::Drained,
     };
     let mut services: Vec<_> =
         placed(state, id).into_iter().map(|service| service_name(state, service)).collect();
@@ -91,11 +91,11 @@ pub fn node_view(state: &State, id: NodeId) -> Option<api::NodeView> {
     Some(api::NodeView {
         id: id.as_bytes().to_vec(),
         name: node.name.to_string(),
-        role: role_text(node.role).to_owned(),
-        state: word.to_owned(),
+        role: write_role(node.role).into(),
+        state: standing.into(),
         address: node.addresses.first().cloned().unwrap_or_default(),
         labels: write_labels(&node.labels),
-        availability: availability_text(node.availability).to_owned(),
+        availability: write_availability(node.availability).into(),
         joined: node.joined.0,
         certificate_ends: node.certificate_ends.0,
         placed: services,
@@ -113,7 +113,7 @@ pub fn token_view(state: &State, id: TokenId) -> Option<api::TokenView> {
     let token = state.tokens.get(&id)?;
     Some(api::TokenView {
         id: id.as_bytes().to_vec(),
-        role: role_text(token.role).to_owned(),
+        role: write_role(token.role).into(),
         created: token.created.0,
         ends: token.ends.0,
         uses_left: token.uses_left,
@@ -160,7 +160,7 @@ pub fn holders(
         node_name: node_name(state, node),
         service: service.as_bytes().to_vec(),
         service_name: service_name(state, service),
-        state: if taken { "pending" } else { "held" }.to_owned(),
+        state: if taken { api::HolderState::Pending } else { api::HolderState::Held }.into(),
         why: String::new(),
     };
     let all = crate::domain::holders(state, secret);
