@@ -16,9 +16,7 @@ use crate::agent::member::{
     Application, BadIdentity, BadJoining, JoinError, Member, forget_joining, joining_key,
 };
 use crate::agent::mount::{Adopted, MountError, Mounts, Needs, Options};
-use crate::agent::run::{
-    Book, BookError, Broken, Driver, Links, Machine, Worker, Workloads, shelf_of,
-};
+use crate::agent::run::{Book, BookError, Broken, Driver, Links, Machine, Worker, Workloads};
 use crate::agent::session::{Ending, Session};
 use crate::agent::vault::{Guests, Reads};
 use crate::host::{RealDisk, raise_open_files};
@@ -119,7 +117,7 @@ async fn serve(
 
     let managers: Vec<String> =
         config.managers.iter().chain(&member.identity.addresses).cloned().collect();
-    let session = Session::new(memory, shelf_of(&mounts), &managers);
+    let session = Session::new(memory, mounts.held(), &managers);
     let (worker, reports) =
         Worker::start(mounts, book, Arc::clone(&machinery.clock), member.cluster)
             .map_err(|error| machine("a thread", &error))?;

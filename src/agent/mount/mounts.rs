@@ -1,6 +1,6 @@
 //! All services' mounts below one root: what is told of them, and what is noted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::serve::Serving;
 use super::slot::{Keeping, Place, Slot};
 use super::{Adopted, Options, adopt};
 use crate::agent::machine::Workload;
-use crate::agent::vault::{Held, layout};
+use crate::agent::vault::{Held, Shelf, layout};
 use skep_core::base::{BootTime, ServiceId};
 
 /// All services' mounts below one root. Dropping it unmounts nothing, but what it served
@@ -124,20 +124,10 @@ impl Mounts {
         }
     }
 
-    /// The service's directory on the host, its owner's and 0750, if files are in place.
-    pub fn path_of(&self, service: ServiceId) -> Option<PathBuf> {
-        self.slot_of(service)?.shown.lock().path.clone()
-    }
-
-    /// What to bind into a workload, if the service's files are in place: read-only, its
-    /// root open to all (the files' own modes decide). The owner can reach it, too.
-    pub fn live_of(&self, service: ServiceId) -> Option<PathBuf> {
-        Some(self.path_of(service)?.join(layout::LIVE_VIEW))
-    }
-
-    /// What is here, for a leader: of each service the versions in place.
-    pub fn held(&self) -> Vec<Held> {
-        self.all().into_iter().filter_map(|slot| slot.held()).collect()
+    /// What is here.
+    pub fn held(&self) -> Shelf {
+        let held = self.all().into_iter();
+        held.filter_map(|slot| Some((slot.service, slot.held()?))).collect()
     }
 
     /// The same of one service; `None`: nothing is here.
@@ -145,30 +135,14 @@ impl Mounts {
         self.slot_of(service)?.held()
     }
 
-    /// The services of which something is here.
-    pub fn services(&self) -> BTreeSet<ServiceId> {
-        let held = self.all().into_iter().filter(|slot| slot.shown.lock().held);
-        held.map(|slot| slot.service).collect()
+    /// What to bind into a workload: see [`Held::live`].
+    pub fn live_of(&self, service: ServiceId) -> Option<PathBuf> {
+        self.held_of(service)?.live
     }
 
     /// The services that have a place here: a mount that may be empty, or workloads.
     pub fn known(&self) -> Vec<ServiceId> {
         self.slots.lock().keys().copied().collect()
-    }
-
-    /// The digest of the whole set in place.
-    pub fn digest_of(&self, service: ServiceId) -> Option<[u8; 32]> {
-        self.slot_of(service)?.shown.lock().digest
-    }
-
-    /// The generation in place; grows with each set, also across restarts.
-    pub fn generation_of(&self, service: ServiceId) -> Option<u64> {
-        self.slot_of(service)?.shown.lock().generation
-    }
-
-    /// How many files are in place.
-    pub fn files_of(&self, service: ServiceId) -> usize {
-        self.slot_of(service).map_or(0, |slot| slot.shown.lock().files)
     }
 
     /// Notes who uses a service's files, so that an agent that starts knows them. May come

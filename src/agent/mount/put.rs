@@ -91,8 +91,9 @@ impl Mounts {
         }
         let mut borrowed = BTreeMap::new();
         for other in self.all().into_iter().filter(|other| other.service != slot.service) {
-            let has =
-                other.shown.lock().versions.iter().any(|version| lacking.contains_key(version));
+            let has = other.held().is_some_and(|held| {
+                held.versions.iter().any(|version| lacking.contains_key(version))
+            });
             if !has {
                 continue;
             }

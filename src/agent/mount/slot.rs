@@ -12,7 +12,8 @@ use super::service::Mounted;
 use super::{brute, files, system};
 use crate::agent::machine::Workload;
 use crate::agent::vault::Held;
-use skep_core::base::{BootTime, Name, SecretId, ServiceId, VersionId};
+use crate::agent::vault::layout::LIVE_VIEW;
+use skep_core::base::{BootTime, Name, SecretId, ServiceId};
 
 /// How long a failed act of [`Mounts::tick`] waits for the next try, at first.
 pub(super) const RETRY_MS: u64 = 1_000;
@@ -80,14 +81,9 @@ pub(super) struct Owes {
 /// What is told of a service.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shown {
-    /// Something of it is, or may be, here.
-    pub(super) held: bool,
+    /// What of it is, or may be, here; `None`: nothing.
+    pub(super) held: Option<Held>,
     pub(super) name: Option<Name>,
-    pub(super) digest: Option<[u8; 32]>,
-    pub(super) versions: BTreeSet<VersionId>,
-    pub(super) generation: Option<u64>,
-    pub(super) files: usize,
-    pub(super) path: Option<PathBuf>,
     pub(super) due: Option<BootTime>,
 }
 
@@ -120,28 +116,24 @@ impl Slot {
     /// Whether another service's directory on the host has this name.
     pub(super) fn is_shown_as(&self, name: &Name) -> bool {
         let shown = self.shown.lock();
-        shown.held && shown.name.as_ref().is_some_and(|own| own.key() == name.key())
+        shown.held.is_some() && shown.name.as_ref().is_some_and(|own| own.key() == name.key())
     }
 
-    /// What is here, for a leader.
+    /// What is here.
     pub(super) fn held(&self) -> Option<Held> {
-        let shown = self.shown.lock();
-        let (service, digest) = (self.service, shown.digest);
-        shown.held.then(|| Held { service, digest, versions: shown.versions.clone() })
+        self.shown.lock().held.clone()
     }
 
     /// Until it is published again, what is here is not known.
     pub(super) fn begin(&self) {
-        let mut shown = self.shown.lock();
-        shown.held = true;
-        shown.digest = None;
+        self.shown.lock().held.get_or_insert_default().digest = None;
     }
 
     /// Looks at what is here, and writes down what is told of it.
     pub(super) fn publish(&self, place: &Place) {
         let mut shown = match &place.keeping {
             Keeping::Nothing => Shown::default(),
-            Keeping::Strange(_) => Shown { held: true, ..Shown::default() },
+            Keeping::Strange(_) => Shown { held: Some(Held::default()), ..Shown::default() },
             Keeping::Mounted(mounted) => of_mounted(mounted),
         };
         shown.due = due(place);
@@ -177,16 +169,17 @@ fn of_mounted(mounted: &Mounted) -> Shown {
             (false, super::look::Found::default())
         }
     };
-    Shown {
-        held: !known || !found.empty || !mounted.is_emptied(),
-        name: Some(mounted.record.name.clone()),
+    let path = current.and(mounted.shown.clone());
+    let is_here = !known || !found.empty || !mounted.is_emptied();
+    let held = is_here.then(|| Held {
         digest: found.digest.filter(|_| held.is_ok()),
         versions: found.versions,
-        generation: current.map(|current| current.number),
-        files: current.map_or(0, |current| current.files.len()),
-        path: current.and(mounted.shown.clone()),
-        due: None,
-    }
+        generation: current.map(|current| current.number).unwrap_or_default(),
+        files: u32::try_from(current.map_or(0, |current| current.files.len())).unwrap_or(u32::MAX),
+        live: path.as_ref().map(|path| path.join(LIVE_VIEW)),
+        path,
+    });
+    Shown { held, name: Some(mounted.record.name.clone()), due: None }
 }
 
 impl Strange {

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::notes::Notes;
-use crate::agent::session::{Memory, Placed};
+use crate::agent::session::Memory;
 use crate::agent::workload::{Record, roster};
 use skep_core::base::{Disk, Epoch, FORMAT, OtherFormat, Revision, ServiceId};
+use skep_core::wire::delivery::Placed;
 
 /// Bytes of one of these files: 10,000 services with the longest names fit in it, and
 /// three lines for each of 16,384 workloads.

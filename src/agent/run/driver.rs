@@ -16,7 +16,6 @@ use crate::agent::session::{
     Act, CLAIMS, Claim, ClaimId, Claimant, Ending, Event, Ready, Refused, Session, View, WorkloadId,
 };
 use skep_core::base::{Clock, ServiceId};
-use skep_core::seal::SessionKey;
 
 /// Calls from this machine that may wait to be taken: all that the socket lets in.
 const CALLS: usize = CLAIMS;
@@ -101,7 +100,6 @@ pub struct Driver {
     clock: Timekeeper,
     waiting: BTreeMap<ClaimId, Waiting>,
     link: Option<Link>,
-    key: Option<Arc<SessionKey>>,
     /// What the acts of a step led to at once.
     soon: Vec<Event>,
     ending: Option<Ending>,
@@ -165,7 +163,6 @@ impl Driver {
             clock: Timekeeper(clock),
             waiting: BTreeMap::new(),
             link: None,
-            key: None,
             soon: Vec::new(),
             ending: None,
         };
@@ -197,7 +194,7 @@ impl Driver {
 
     /// What was opened and no manager has on record would be gone with this process.
     async fn hand_in_the_rest(&self) {
-        let connected = self.link.is_some() && self.key.is_some();
+        let connected = self.link.is_some() && self.session.is_open();
         if connected && tokio::time::timeout(REST, self.links.reads.gone()).await.is_err() {
             tracing::warn!(event = "opens_lost", why = "no manager took them in time");
         }
@@ -252,7 +249,7 @@ impl Driver {
                     always = true,
                     leader = %welcome.leader
                 );
-                self.key = Some(key);
+                self.worker.open_with(Some(key));
                 Event::Welcome(welcome)
             }
             LinkEvent::Values { number, values } => Event::Values { number, values },
@@ -265,7 +262,7 @@ impl Driver {
     fn disconnected(&mut self, cause: crate::agent::session::Cause) -> Event {
         tracing::warn!(event = "disconnected", cause = %cause);
         self.link = None;
-        self.key = None;
+        self.worker.open_with(None);
         Event::Disconnected { cause, jitter: self.links.jitter() }
     }
 
@@ -330,7 +327,7 @@ impl Driver {
                 self.soon.push(event);
             }
             Act::Work(job) => {
-                if !self.worker.give(job, self.key.clone()) {
+                if !self.worker.give(job) {
                     return Err(Broken);
                 }
             }

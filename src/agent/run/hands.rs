@@ -8,12 +8,11 @@ use std::sync::Arc;
 use super::lanes::{Part, Putting};
 use crate::agent::machine::{Process, Workload, show_again};
 use crate::agent::mount::{MountError, Mounts};
-use crate::agent::session::Failed;
 use crate::agent::vault::ServiceFiles;
 use crate::agent::vault::layout::SECRETS;
 use skep_core::base::{Clock, ClusterId, SecretBytes, ServiceId, VersionId};
 use skep_core::seal::{SessionKey, ValueContext, open_value};
-use skep_core::wire::api;
+use skep_core::wire::delivery::{Failed, SentValue};
 
 /// What all threads share.
 pub(super) struct Hands {
@@ -90,7 +89,7 @@ impl Hands {
     fn try_put(
         &self,
         set: &ServiceFiles,
-        values: &BTreeMap<VersionId, api::Value>,
+        values: &BTreeMap<VersionId, SentValue>,
         key: Option<&SessionKey>,
     ) -> Result<(), Failed> {
         let cluster = self.cluster;
@@ -138,7 +137,7 @@ impl Hands {
 fn open(
     set: &ServiceFiles,
     version: VersionId,
-    value: &api::Value,
+    value: &SentValue,
     cluster: ClusterId,
     key: Option<&SessionKey>,
 ) -> Option<SecretBytes> {

@@ -9,7 +9,7 @@ use crate::agent::mount::Whereabouts;
 use crate::agent::vault::ServiceFiles;
 use skep_core::base::{BootTime, ServiceId, VersionId};
 use skep_core::seal::SessionKey;
-use skep_core::wire::api;
+use skep_core::wire::delivery::SentValue;
 
 /// Services that are worked on at once, each by a thread of its own. One that hangs keeps
 /// its thread; with so many of them hanging the others wait.
@@ -36,7 +36,7 @@ pub(super) enum Part {
 #[derive(Debug)]
 pub(super) struct Putting {
     pub(super) set: ServiceFiles,
-    pub(super) values: Arc<BTreeMap<VersionId, api::Value>>,
+    pub(super) values: Arc<BTreeMap<VersionId, SentValue>>,
     pub(super) key: Option<Arc<SessionKey>>,
 }
 

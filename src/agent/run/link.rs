@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::agent::session::{Cause, Hello, Refused, RefusedKind, Welcome};
+use crate::agent::session::{Cause, Hello, Refused, RefusedKind};
 use crate::agent::vault::Reads;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::rpc::api::delivery_client::DeliveryClient;
@@ -18,7 +18,10 @@ use skep_client::transport::{ClientTls, ConnectError, Expect, Peer, connect, rea
 use skep_core::base::{Clock, Dice, Exit, NodeId, ServiceId, Stamp};
 use skep_core::seal::{SessionHalf, SessionKey};
 use skep_core::wire::api;
-use skep_core::wire::convert::write_opened;
+use skep_core::wire::convert::{
+    read_push, read_values, read_welcome, write_ack, write_held, write_opened,
+};
+use skep_core::wire::delivery::{Ack, Malformed, Push, SentValue, Welcome};
 
 /// One try to connect.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -90,10 +93,10 @@ pub enum LinkEvent {
         /// Of which.
         number: u64,
         /// Sealed.
-        values: Vec<api::Value>,
+        values: Vec<SentValue>,
     },
     /// A push.
-    Push(api::Push),
+    Push(Push),
     /// There is no connection any more.
     Ended(Cause),
     /// The answer to a leave.
@@ -179,8 +182,8 @@ impl Link {
 
     /// Acknowledges a push.
     #[must_use]
-    pub fn ack(&self, ack: api::Ack) -> bool {
-        self.message(api::from_agent::Of::Ack(ack))
+    pub fn ack(&self, ack: Ack) -> bool {
+        self.message(api::from_agent::Of::Ack(write_ack(ack)))
     }
 
     /// Asks to leave the cluster.
@@ -245,6 +248,8 @@ impl Connection {
         peer: &Peer,
         hello: Hello,
     ) -> Result<(tonic::Streaming<api::FromLeader>, mpsc::Sender<api::FromAgent>), Cause> {
+        let held = hello.held.iter();
+        let held = held.map(|(service, held)| write_held(*service, held.digest, &held.versions));
         let half = SessionHalf::draw((self.dice)().as_mut());
         let hello = api::Hello {
             session_public: half.public().to_vec(),
@@ -257,7 +262,7 @@ impl Connection {
             epoch_counter: hello.epoch.counter,
             epoch_tail: hello.epoch.tail.to_vec(),
             revision: hello.revision.0,
-            held: hello.held,
+            held: held.collect(),
         };
         let (sender, messages) = mpsc::channel(WAITING);
         let hello = api::FromAgent { of: Some(api::from_agent::Of::Hello(hello)) };
@@ -275,7 +280,7 @@ impl Connection {
         let Some(api::from_leader::Of::Welcome(welcome)) = first.and_then(|first| first.of) else {
             return Err(Cause::Lost("the manager did not welcome".to_owned()));
         };
-        let welcome = Welcome::read(welcome).map_err(|error| Cause::Lost(error.to_string()))?;
+        let welcome = read_welcome(welcome).map_err(|bad| malformed(&bad))?;
         // The key is for whom the certificate names, not for whom the message does.
         if peer.leaf().subject.role != CertificateRole::Manager(welcome.leader) {
             return Err(Cause::Refused("the manager gave another's name".to_owned()));
@@ -289,9 +294,13 @@ impl Connection {
 
     async fn incoming(&self, message: Option<api::from_leader::Of>) -> Result<(), Cause> {
         match message {
-            Some(api::from_leader::Of::Push(push)) => self.tell(LinkEvent::Push(push)).await,
+            Some(api::from_leader::Of::Push(push)) => {
+                let push = read_push(push).map_err(|bad| malformed(&bad))?;
+                self.tell(LinkEvent::Push(push)).await
+            }
             Some(api::from_leader::Of::Values(ahead)) => {
-                self.tell(LinkEvent::Values { number: ahead.push, values: ahead.values }).await
+                let values = read_values(ahead.values).map_err(|bad| malformed(&bad))?;
+                self.tell(LinkEvent::Values { number: ahead.push, values }).await
             }
             Some(api::from_leader::Of::Welcome(_)) => {
                 Err(Cause::Lost("the manager welcomed twice".to_owned()))
@@ -343,6 +352,10 @@ async fn hand_in(channel: Channel, node: NodeId, reads: Reads) -> Never {
             Err(_) => tracing::warn!(event = "opens_not_handed_in", why = "no answer in time"),
         }
     }
+}
+
+fn malformed(bad: &Malformed) -> Cause {
+    Cause::Lost(bad.to_string())
 }
 
 fn dropped() -> Cause {

@@ -18,5 +18,5 @@ pub use book::{Book, BookError};
 pub use driver::{Broken, Driver, Granted, Handle};
 pub use link::{Link, LinkEvent, Links, Machine};
 pub use notes::Notes;
-pub use worker::{Report, Worker, shelf_of};
+pub use worker::{Report, Worker};
 pub use workloads::Workloads;

@@ -14,11 +14,12 @@ use super::hands::{Hands, said};
 use super::lanes::{Busy, Lanes, Part, Putting, Ticket};
 use crate::agent::machine::Workload;
 use crate::agent::mount::{MountError, Mounts};
-use crate::agent::session::{Delivery, Done, Failed, Job, Shelf, Shelved};
-use crate::agent::vault::{Guests, Party};
-use skep_core::base::{BootTime, Clock, ClusterId, ServiceId, VersionId};
+use crate::agent::session::{Done, Job};
+use crate::agent::vault::{Guests, Party, Shelf};
+use skep_core::base::{BootTime, Clock, ClusterId, ServiceId};
 use skep_core::domain::MountKind;
 use skep_core::seal::SessionKey;
+use skep_core::wire::delivery::{Failed, Push};
 
 /// Longest wait between two looks at the clock: boot time runs on while a
 /// machine sleeps, timers do not.
@@ -68,10 +69,20 @@ impl Drop for Orders {
 }
 
 enum Order {
-    Job { job: Job, key: Option<Arc<SessionKey>> },
+    Job(Job),
+    /// What opens values from here on.
+    OpenWith(Option<Arc<SessionKey>>),
     End,
-    Note { service: ServiceId, guests: Guests },
-    Finished { service: ServiceId, failed: Option<Failed>, changed: bool, put: bool },
+    Note {
+        service: ServiceId,
+        guests: Guests,
+    },
+    Finished {
+        service: ServiceId,
+        failed: Option<Failed>,
+        changed: bool,
+        put: bool,
+    },
     Shown(ServiceId),
 }
 
@@ -80,6 +91,8 @@ struct Foreman {
     hands: Arc<Hands>,
     book: Book,
     lanes: Lanes,
+    /// This session's, while there is one.
+    key: Option<Arc<SessionKey>>,
     /// The job that is under way.
     round: Option<Round>,
     /// Whose view of a service's files may have to be shown again.
@@ -119,6 +132,7 @@ impl Worker {
             hands: Arc::new(Hands { mounts, clock, cluster }),
             book,
             lanes: Lanes::default(),
+            key: None,
             round: None,
             using: BTreeMap::new(),
             showing: BTreeMap::new(),
@@ -133,8 +147,15 @@ impl Worker {
 
     /// Has a job done; a [`Report::Done`] follows. False: the worker is gone.
     #[must_use]
-    pub fn give(&self, job: Job, key: Option<Arc<SessionKey>>) -> bool {
-        self.orders.0.send(Order::Job { job, key }).is_ok()
+    pub fn give(&self, job: Job) -> bool {
+        self.orders.0.send(Order::Job(job)).is_ok()
+    }
+
+    /// From here on values come under this key; `None`: there is no session. What was given
+    /// before is still opened with the one before.
+    pub fn open_with(&self, key: Option<Arc<SessionKey>>) {
+        // A worker that is gone opens nothing.
+        self.orders.0.send(Order::OpenWith(key)).ok();
     }
 
     /// Has the thread end after what was given to it; its reports then end too.
@@ -151,26 +172,6 @@ impl Worker {
             self.orders.0.send(Order::Note { service, guests: guests.clone() }).ok();
         }
     }
-}
-
-/// Everything that is on this machine.
-#[must_use]
-pub fn shelf_of(mounts: &Mounts) -> Shelf {
-    let held = mounts.services().into_iter();
-    held.filter_map(|service| Some((service, shelved(mounts, service)?))).collect()
-}
-
-/// What is on this machine of one service.
-fn shelved(mounts: &Mounts, service: ServiceId) -> Option<Shelved> {
-    let held = mounts.held_of(service)?;
-    Some(Shelved {
-        digest: held.digest,
-        versions: held.versions,
-        generation: mounts.generation_of(service).unwrap_or_default(),
-        files: u32::try_from(mounts.files_of(service)).unwrap_or(u32::MAX),
-        path: mounts.path_of(service),
-        live: mounts.live_of(service),
-    })
 }
 
 impl Foreman {
@@ -190,7 +191,8 @@ impl Foreman {
     /// Takes an order; true: it is the last one.
     fn order(&mut self, order: Order) -> bool {
         match order {
-            Order::Job { job, key } => self.job(job, key.as_ref()),
+            Order::Job(job) => self.job(job),
+            Order::OpenWith(key) => self.key = key,
             Order::Note { service, guests } => {
                 self.noting.lock().remove(&service);
                 let using = guests.of(service, Party::using);
@@ -254,7 +256,7 @@ impl Foreman {
         })
     }
 
-    fn job(&mut self, job: Job, key: Option<&Arc<SessionKey>>) {
+    fn job(&mut self, job: Job) {
         let mut round = Round {
             waiting: BTreeMap::new(),
             failed: Vec::new(),
@@ -262,7 +264,7 @@ impl Foreman {
             last: false,
         };
         match job {
-            Job::Deliver(delivery) => self.deliver(delivery, key, &mut round),
+            Job::Deliver(push) => self.deliver(push, &mut round),
             Job::WipeBut(kept) => self.wipe_but(&kept, &mut round),
             Job::Offline(since) => {
                 for service in self.hands.mounts.known() {
@@ -279,26 +281,21 @@ impl Foreman {
     }
 
     /// Nothing that goes wrong with one service keeps another one's part from being done.
-    fn deliver(&mut self, delivery: Delivery, key: Option<&Arc<SessionKey>>, round: &mut Round) {
-        for bad in delivery.unreadable {
+    fn deliver(&mut self, push: Push, round: &mut Round) {
+        for bad in push.unreadable {
             round.failed.push(Failed {
                 service: bad.service,
                 why: bad.why.to_string(),
                 last: true,
             });
         }
-        for service in delivery.gone {
+        for service in push.gone {
             self.give(service, Part::Wipe, round);
         }
-        let mut values = BTreeMap::new();
-        for value in delivery.values {
-            if let Ok(version) = VersionId::try_from(value.version.as_slice()) {
-                values.insert(version, value);
-            }
-        }
-        let values = Arc::new(values);
-        for set in delivery.sets {
-            let (service, values, key) = (set.service, Arc::clone(&values), key.cloned());
+        let values = push.values.into_iter().map(|value| (value.version, value));
+        let values = Arc::new(values.collect());
+        for set in push.sets {
+            let (service, values, key) = (set.service, Arc::clone(&values), self.key.clone());
             self.give(service, Part::Put(Box::new(Putting { set, values, key })), round);
         }
     }
@@ -335,9 +332,9 @@ impl Foreman {
         let thread = std::thread::Builder::new().name("files".to_owned());
         let started = thread.spawn(move || {
             here.follow();
-            let before = shelved(&hands.mounts, service);
+            let before = hands.mounts.held_of(service);
             let failed = hands.part(service, part);
-            let changed = shelved(&hands.mounts, service) != before;
+            let changed = hands.mounts.held_of(service) != before;
             let put = put && failed.is_none();
             // Let go before it is told: with the last of them the mounts are let go.
             drop(hands);
@@ -365,7 +362,7 @@ impl Foreman {
             }
             None if changed => {
                 // Whoever listened is gone when the agent ends.
-                self.reports.send(Report::Changed(shelf_of(&self.hands.mounts))).ok();
+                self.reports.send(Report::Changed(self.hands.mounts.held())).ok();
             }
             None => {}
         }
@@ -413,7 +410,7 @@ impl Foreman {
         {
             tracing::warn!(event = "mounts_not_removed", %error);
         }
-        let done = Done { shelf: shelf_of(&self.hands.mounts), failed };
+        let done = Done { shelf: self.hands.mounts.held(), failed };
         self.reports.send(Report::Done(done)).is_ok()
     }
 

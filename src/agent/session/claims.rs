@@ -3,12 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::core::{Link, Phase, Session};
-use super::intake::Placed;
-use super::types::{
-    Act, Claim, ClaimId, Claimant, Ending, Event, Failed, Job, Ready, Refused, RefusedKind,
-    WorkloadId,
-};
+use super::types::{Act, Claim, ClaimId, Claimant, Event, Ready, Refused, RefusedKind, WorkloadId};
 use skep_core::base::{BootTime, Name, ServiceId};
+use skep_core::wire::delivery::{Failed, Placed};
 
 /// Milliseconds for which the removal of a service that stopped running is waited for.
 const LEAVING_MS: u64 = 2_000;
@@ -80,7 +77,7 @@ impl Refused {
         }
     }
 
-    fn no(text: String, hint: String) -> Self {
+    pub(super) fn no(text: String, hint: String) -> Self {
         Self { text, hint, kind: RefusedKind::No }
     }
 }
@@ -297,6 +294,12 @@ impl Session {
         Some(Ready { service: placed.id, path, generation: shelved.generation })
     }
 
+    /// Whether a leader has answered the hello of the connection that stands.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.link, Link::Open(_))
+    }
+
     pub(super) fn is_synced(&self) -> bool {
         matches!(&self.link, Link::Open(open) if open.synced)
     }
@@ -327,64 +330,6 @@ impl Session {
                 .to_owned(),
             kind: RefusedKind::Late,
         }
-    }
-
-    // ---- the end ----------------------------------------------------------
-
-    pub(super) fn leave(&mut self, claim: ClaimId, acts: &mut Vec<Act>) {
-        if !matches!(self.phase, Phase::Serving) {
-            acts.push(Act::Refuse(claim, Refused::away("the agent is stopping or leaving")));
-        } else if self.is_synced() {
-            self.phase = Phase::Departing(claim);
-            self.queue.push_back(Job::WipeBut(BTreeSet::new()));
-        } else {
-            let text = format!("no manager was reached to leave the cluster ({})", self.why);
-            acts.push(Act::Refuse(claim, Refused::away(text)));
-        }
-    }
-
-    pub(super) fn wiped(&mut self, failed: &[Failed], acts: &mut Vec<Act>) {
-        let Phase::Departing(claim) = self.phase else { return };
-        match failed.first() {
-            None => {
-                self.phase = Phase::Asked(claim);
-                acts.push(Act::Leave);
-            }
-            Some(failed) => {
-                let text = format!("not everything could be wiped: {}", failed.why);
-                self.stay(claim, Refused::no(text, "see the agent's log".to_owned()), acts);
-            }
-        }
-    }
-
-    pub(super) fn left(&mut self, answer: Result<(), Refused>, acts: &mut Vec<Act>) {
-        let Phase::Asked(claim) = self.phase else { return };
-        match answer {
-            Ok(()) => {
-                acts.push(Act::Agree(claim));
-                self.end_with(Ending::Left, BTreeSet::new(), acts);
-            }
-            Err(refused) => self.stay(claim, refused, acts),
-        }
-    }
-
-    /// Leaving came to nothing: a new session tells the leader what was wiped.
-    fn stay(&mut self, claim: ClaimId, refused: Refused, acts: &mut Vec<Act>) {
-        self.phase = Phase::Serving;
-        acts.push(Act::Refuse(claim, refused));
-        if !matches!(self.link, Link::Cutting | Link::Idle | Link::Connecting) {
-            self.link = Link::Cutting;
-            acts.push(Act::Disconnect(super::Cause::Lost("leaving came to nothing".to_owned())));
-        }
-    }
-
-    pub(super) fn stop(&mut self, wipe: bool, acts: &mut Vec<Act>) {
-        let mut kept = BTreeSet::new();
-        if !wipe {
-            kept = self.running();
-            kept.extend(self.memory.placed.iter().flatten().filter(|p| p.always).map(|p| p.id));
-        }
-        self.end_with(Ending::Stopped, kept, acts);
     }
 }
 

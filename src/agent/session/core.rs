@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::claims::{Look, Waiting};
 use super::crowd::Crowd;
-use super::intake::{Placed, Welcome, read_push};
 use super::reconnect::Reconnect;
-use super::types::{
-    Act, Cause, ClaimId, Done, Ending, Event, Failed, Hello, Job, Memory, Refused, Shelf,
-};
-use skep_core::base::{BootTime, ServiceId, limits};
-use skep_core::wire::api;
+use super::types::{Act, Cause, ClaimId, Ending, Event, Hello, Job, Memory, Refused};
+use crate::agent::vault::Shelf;
+use skep_core::base::{BootTime, ServiceId};
+use skep_core::wire::delivery::{Failed, Placed, SentValue, Welcome};
 
 /// The agent's session core. See the module's head for what it holds to.
 #[derive(Debug)]
@@ -34,7 +32,7 @@ pub struct Session {
     pub(super) tried: bool,
     pub(super) refused: bool,
     pub(super) why: String,
-    reconnect: Reconnect,
+    pub(super) reconnect: Reconnect,
     pub(super) phase: Phase,
 }
 
@@ -63,10 +61,13 @@ pub(super) struct Open {
     pub(super) told: BTreeSet<ServiceId>,
     /// The first push is carried out: what is here is what is due.
     pub(super) synced: bool,
-    last_push: u64,
-    in_flight: Option<u64>,
-    ahead: Vec<api::Value>,
-    ahead_bytes: u64,
+    /// The number of the last push.
+    pub(super) last_push: u64,
+    /// The number of the push that is under way.
+    pub(super) in_flight: Option<u64>,
+    /// Values ahead of the next push.
+    pub(super) ahead: Vec<SentValue>,
+    pub(super) ahead_bytes: u64,
 }
 
 /// What the worker is at.
@@ -238,19 +239,10 @@ impl Session {
             running: running.clone(),
             epoch: self.memory.epoch,
             revision: self.memory.revision,
-            held: self.held(),
+            held: self.shelf.clone(),
         };
         self.link = Link::Greeted { address: address.clone(), told: running };
         acts.push(Act::Hello(hello));
-    }
-
-    fn held(&self) -> Vec<api::Held> {
-        let held = self.shelf.iter().map(|(service, shelved)| api::Held {
-            service: service.as_bytes().to_vec(),
-            digest: shelved.digest.map(|digest| digest.to_vec()).unwrap_or_default(),
-            versions: shelved.versions.iter().map(|id| id.as_bytes().to_vec()).collect(),
-        });
-        held.collect()
     }
 
     fn welcome(&mut self, welcome: Welcome, acts: &mut Vec<Act>) {
@@ -295,7 +287,7 @@ impl Session {
     }
 
     /// Ends the connection. Nothing of it counts from here on.
-    fn cut(&mut self, cause: Cause, acts: &mut Vec<Act>) {
+    pub(super) fn cut(&mut self, cause: Cause, acts: &mut Vec<Act>) {
         self.link = Link::Cutting;
         acts.push(Act::Disconnect(cause));
     }
@@ -347,116 +339,14 @@ impl Session {
         }
     }
 
-    // ---- what the leader sends -------------------------------------------
-
-    fn values(&mut self, number: u64, values: Vec<api::Value>, acts: &mut Vec<Act>) {
-        let Link::Open(open) = &mut self.link else { return };
-        let bytes = values.iter().map(|value| value.sealed_value.len() + value.sealed_key.len());
-        let bytes: u64 = bytes.map(|n| u64::try_from(n).unwrap_or(u64::MAX)).sum();
-        open.ahead_bytes = open.ahead_bytes.saturating_add(bytes);
-        // Sealed values are a little longer than what they hold.
-        let most = limits::SERVICE_BYTES.saturating_add(limits::SERVICE_BYTES / 8);
-        if number != open.last_push.saturating_add(1) || open.ahead_bytes > most {
-            self.cut(Cause::Lost("the manager sent values out of order".to_owned()), acts);
-            return;
-        }
-        open.ahead.extend(values);
-    }
-
-    fn push(&mut self, push: api::Push, acts: &mut Vec<Act>) {
-        if !matches!(self.phase, Phase::Serving) {
-            return;
-        }
-        let Link::Open(open) = &mut self.link else { return };
-        let number = push.number;
-        let next = number == open.last_push.saturating_add(1) && open.in_flight.is_none();
-        if !next || push.revision < self.memory.revision.0 {
-            let why = if next { "a lower revision" } else { "a push out of order" };
-            self.cut(Cause::Lost(format!("the manager sent {why}")), acts);
-            return;
-        }
-        open.last_push = number;
-        open.in_flight = Some(number);
-        open.ahead_bytes = 0;
-        let ahead = std::mem::take(&mut open.ahead);
-        match read_push(push, ahead) {
-            Ok((placed, delivery)) => {
-                if let Some(placed) = placed {
-                    self.names = names_of(Some(&placed));
-                    self.memory.placed = Some(placed);
-                }
-                self.queue.push_back(Job::Deliver(delivery));
-            }
-            Err(malformed) => self.cut(Cause::Lost(malformed.to_string()), acts),
-        }
-    }
-
-    fn done(&mut self, done: Done, acts: &mut Vec<Act>) {
-        self.shelf = done.shelf;
-        match self.busy.take() {
-            Some(Busy::Deliver { number, gone, sets, revision }) => {
-                for service in gone.iter().chain(&sets) {
-                    self.failed.remove(service);
-                }
-                for service in gone {
-                    self.leaving.remove(&service);
-                }
-                for failed in &done.failed {
-                    self.failed.insert(failed.service, failed.clone());
-                }
-                self.memory.revision.0 = self.memory.revision.0.max(revision);
-                self.acknowledge(number, done.failed, acts);
-                self.remember();
-            }
-            Some(Busy::Wipe) => self.wiped(&done.failed, acts),
-            Some(Busy::Other) | None => {}
-        }
-    }
-
-    fn acknowledge(&mut self, number: u64, failed: Vec<Failed>, acts: &mut Vec<Act>) {
-        let Link::Open(open) = &mut self.link else { return };
-        if open.in_flight != Some(number) {
-            return;
-        }
-        open.in_flight = None;
-        open.synced = true;
-        self.missed = false;
-        self.tried = false;
-        self.reconnect.succeeded(&open.address);
-        let failed = failed.into_iter().map(|failed| api::Failed {
-            service: failed.service.as_bytes().to_vec(),
-            why: failed.why,
-            r#final: failed.last,
-        });
-        acts.push(Act::Ack(api::Ack { push: number, failed: failed.collect() }));
-    }
-
     /// Whether a push is under way: what is here is about to change.
     pub(super) fn is_delivering(&self) -> bool {
         matches!(self.busy, Some(Busy::Deliver { .. }))
             || self.queue.iter().any(|job| matches!(job, Job::Deliver(_)))
     }
-
-    /// Refuses what waits, keeps the files of `kept`, and ends.
-    pub(super) fn end_with(
-        &mut self,
-        ending: Ending,
-        kept: BTreeSet<ServiceId>,
-        acts: &mut Vec<Act>,
-    ) {
-        if matches!(self.phase, Phase::Stopping(_) | Phase::Ended) {
-            return;
-        }
-        self.queue.retain(|job| !matches!(job, Job::Deliver(_)));
-        for claim in std::mem::take(&mut self.claims).into_keys() {
-            acts.push(Act::Refuse(claim, Refused::away("the agent is stopping")));
-        }
-        self.queue.push_back(Job::WipeBut(kept));
-        self.phase = Phase::Stopping(ending);
-    }
 }
 
-fn names_of(placed: Option<&[Placed]>) -> BTreeMap<String, usize> {
+pub(super) fn names_of(placed: Option<&[Placed]>) -> BTreeMap<String, usize> {
     let placed = placed.unwrap_or_default().iter().enumerate();
     placed.map(|(at, placed)| (placed.name.as_str().to_ascii_lowercase(), at)).collect()
 }

@@ -17,6 +17,7 @@
 mod claims;
 mod core;
 mod crowd;
+mod ending;
 mod intake;
 mod reconnect;
 #[cfg(test)]
@@ -26,9 +27,8 @@ mod view;
 
 pub use self::core::Session;
 pub use claims::{CLAIMS, CLAIMS_OF_OTHERS, CLAIMS_PER_USER};
-pub use intake::{Delivery, Malformed, Placed, Unreadable, Welcome, read_push};
 pub use types::{
-    Act, Cause, Claim, ClaimId, Claimant, Done, Ending, Event, Failed, Hello, Job, Memory, Ready,
-    Refused, RefusedKind, Shelf, Shelved, WorkloadId,
+    Act, Cause, Claim, ClaimId, Claimant, Done, Ending, Event, Hello, Job, Memory, Ready, Refused,
+    RefusedKind, WorkloadId,
 };
 pub use view::{LinkState, ServiceState, ServiceView, View};

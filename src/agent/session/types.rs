@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::intake::{Delivery, Placed, Welcome};
-use skep_core::base::{BootTime, Epoch, Name, Revision, ServiceId, VersionId};
-use skep_core::wire::api;
+use crate::agent::vault::Shelf;
+use skep_core::base::{BootTime, Epoch, Name, Revision, ServiceId};
+use skep_core::wire::delivery::{Ack, Failed, Placed, Push, SentValue, Welcome};
 
 /// One running instance of a service on this machine, while this agent runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,10 +32,10 @@ pub enum Event {
         /// The push that follows.
         number: u64,
         /// Sealed.
-        values: Vec<api::Value>,
+        values: Vec<SentValue>,
     },
     /// The leader pushed.
-    Push(api::Push),
+    Push(Push),
     /// There is no connection, or none any more.
     Disconnected {
         /// Why.
@@ -165,7 +165,7 @@ pub enum Act {
     /// Tell the whole list of running services.
     Running(BTreeSet<ServiceId>),
     /// Acknowledge a push.
-    Ack(api::Ack),
+    Ack(Ack),
     /// End the connection; [`Event::Disconnected`] with this cause must follow.
     Disconnect(Cause),
     /// Have this done; [`Event::Done`] must follow. Never two at a time.
@@ -203,14 +203,14 @@ pub struct Hello {
     /// The newest revision taken in that epoch.
     pub revision: Revision,
     /// What is still there.
-    pub held: Vec<api::Held>,
+    pub held: Shelf,
 }
 
 /// Work that takes time: one at a time, in order.
 #[derive(Debug, PartialEq)]
 pub enum Job {
     /// Carry out a push: what is taken first, then what is given.
-    Deliver(Delivery),
+    Deliver(Push),
     /// Wipe everything but what these services have.
     WipeBut(BTreeSet<ServiceId>),
     /// Note since when no manager is there; none: one is.
@@ -243,37 +243,6 @@ pub struct Done {
     pub shelf: Shelf,
     /// What a push could not put in place or take away.
     pub failed: Vec<Failed>,
-}
-
-/// What is on this machine, by service.
-pub type Shelf = BTreeMap<ServiceId, Shelved>;
-
-/// One service's files on this machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shelved {
-    /// Of the set in place; none: what is there is not a whole set.
-    pub digest: Option<[u8; 32]>,
-    /// Versions whose values need not be sent again.
-    pub versions: BTreeSet<VersionId>,
-    /// Grows with each set.
-    pub generation: u64,
-    /// How many files.
-    pub files: u32,
-    /// Its directory on the host.
-    pub path: Option<PathBuf>,
-    /// What to bind into a workload.
-    pub live: Option<PathBuf>,
-}
-
-/// A service whose part of a push was not carried out whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failed {
-    /// Which service.
-    pub service: ServiceId,
-    /// Why, in one line, without values.
-    pub why: String,
-    /// Trying the same again is no use.
-    pub last: bool,
 }
 
 impl std::fmt::Display for Cause {

@@ -281,7 +281,7 @@ impl Case {
         })
         .await;
         let (mounts, adopted) = opened.expect("opens");
-        let session = Session::new(memory, shelf_of(&mounts), managers);
+        let session = Session::new(memory, mounts.held(), managers);
         let (worker, reports) =
             Worker::start(mounts, book, Arc::clone(&clock), CLUSTER).expect("starts");
         let (ended, ends) = mpsc::unbounded_channel();

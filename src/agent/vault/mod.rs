@@ -3,13 +3,12 @@
 //!
 //! It deliberately touches no file, carries no value and decides nothing.
 
-mod files;
 mod guests;
 mod held;
 pub mod layout;
 mod reads;
 
-pub use files::{BadSet, FileSpec, ServiceFiles};
 pub use guests::{Guests, Member, Party, is_by_hand};
-pub use held::Held;
+pub use held::{Held, Shelf};
 pub use reads::Reads;
+pub use skep_core::wire::delivery::{FileSpec, ServiceFiles};

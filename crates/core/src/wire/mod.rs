@@ -4,6 +4,7 @@
 //! has no socket and no file: `transport` sends, `store` keeps.
 
 pub mod convert;
+pub mod delivery;
 pub mod stored;
 
 /// Operators, nodes and managers (`proto/api.proto`).

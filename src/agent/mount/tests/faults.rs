@@ -66,8 +66,7 @@ impl Case {
 
     /// What the leader takes from a hello; true: it needs to ask for nothing.
     fn hello_confirms(&self, wants: Wants) -> bool {
-        let held = self.fixture.mounts.as_ref().map(Mounts::held).unwrap_or_default();
-        let held = held.into_iter().find(|held| held.service == WEB);
+        let held = self.fixture.mounts.as_ref().and_then(|mounts| mounts.held_of(WEB));
         match (wants.set(), held) {
             (None, held) => held.is_none(),
             (Some(set), Some(held)) => held.digest == Some(set.digest),

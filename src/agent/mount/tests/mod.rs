@@ -184,7 +184,7 @@ impl Fixture {
 use crate::agent::vault::layout::MOUNTS;
 
 pub(super) fn held_versions(fixture: &Fixture) -> BTreeSet<VersionId> {
-    fixture.mounts.iter().flat_map(Mounts::held).flat_map(|held| held.versions).collect()
+    fixture.mounts.iter().flat_map(Mounts::held).flat_map(|(_, held)| held.versions).collect()
 }
 
 /// The value of a version: its own bytes, different from every other one's.
@@ -237,7 +237,7 @@ fn files_have_their_content_owner_and_mode(kind: MountKind) {
     fixture.put(&set);
     assert_eq!(fixture.read("a"), content(1, 5));
     assert_eq!(fixture.read("b"), content(2, 511_999));
-    let path = fixture.m().path_of(WEB).unwrap();
+    let path = fixture.m().held_of(WEB).and_then(|held| held.path).unwrap();
     assert_eq!(path, fixture.root.join("web"));
     let look = |path: &Path| {
         let found = fs::metadata(path).unwrap();
@@ -270,7 +270,7 @@ fn the_memory_is_bounded_never_swapped_and_inert() {
 fn root_cannot_write_through_the_views(kind: MountKind) {
     let mut fixture = Fixture::on(kind);
     fixture.put(&set(1, vec![file("a", 1, 1, 5)]));
-    let path = fixture.m().path_of(WEB).unwrap();
+    let path = fixture.m().held_of(WEB).and_then(|held| held.path).unwrap();
     for folder in [path.clone(), path.join("..live")] {
         let refused = |result: std::io::Result<()>| {
             assert_eq!(result.unwrap_err().kind(), std::io::ErrorKind::ReadOnlyFilesystem);
@@ -287,9 +287,9 @@ fn an_equal_set_is_not_rewritten(kind: MountKind) {
     let same = set(1, vec![file("a", 1, 1, 5)]);
     fixture.put(&same);
     let inode = |fixture: &Fixture| fs::metadata(fixture.root.join("web/a")).unwrap().ino();
-    let before = (inode(&fixture), fixture.m().generation_of(WEB));
+    let before = (inode(&fixture), fixture.m().held_of(WEB).map(|held| held.generation));
     fixture.apply(&same, &mut |_| panic!("asked for a value"), START).unwrap();
-    assert_eq!((inode(&fixture), fixture.m().generation_of(WEB)), before);
+    assert_eq!((inode(&fixture), fixture.m().held_of(WEB).map(|held| held.generation)), before);
 }
 
 fn values_that_are_here_are_not_asked_for_again(kind: MountKind) {
@@ -309,8 +309,8 @@ fn values_that_are_here_are_not_asked_for_again(kind: MountKind) {
     assert_eq!((fixture.read("b"), fixture.read("c")), (content(9, 3), content(9, 3)));
     let held = fixture.m().held();
     assert_eq!(held.len(), 2);
-    assert_eq!(held[0].digest, Some([2; 32]));
-    assert_eq!(held[0].versions, BTreeSet::from([version(9)]));
+    assert_eq!(held[&WEB].digest, Some([2; 32]));
+    assert_eq!(held[&WEB].versions, BTreeSet::from([version(9)]));
     assert!(held_versions(&fixture).contains(&version(9)));
     assert!(!held_versions(&fixture).contains(&version(8)));
 }
@@ -326,7 +326,7 @@ fn a_set_with_a_missing_or_wrong_value_changes_nothing(kind: MountKind) {
     let error = fixture.apply(&next, &mut short, START).unwrap_err();
     assert!(matches!(error, MountError::Length { found: 4, expected: 5, .. }), "{error}");
     assert_eq!(fixture.read("a"), content(1, 5));
-    assert_eq!(fixture.m().digest_of(WEB), Some([1; 32]));
+    assert_eq!(fixture.m().held_of(WEB).and_then(|held| held.digest), Some([1; 32]));
     assert_eq!(fixture.all_files().len(), 1, "nothing of the set that failed stays");
     fixture.put(&next);
     assert_eq!(fixture.read("b"), content(3, 5));

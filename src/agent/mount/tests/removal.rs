@@ -41,10 +41,10 @@ fn an_empty_set_is_a_set(kind: MountKind) {
     fixture.put(&two(1, 1, 2));
     fixture.put(&set(2, Vec::new()));
     assert!(fixture.all_files().is_empty());
-    assert_eq!(fixture.m().digest_of(WEB), Some([2; 32]));
-    assert_eq!(fixture.m().files_of(WEB), 0);
-    assert_eq!(fixture.m().held()[0].versions.len(), 0);
-    assert!(fixture.m().path_of(WEB).is_some());
+    assert_eq!(fixture.m().held_of(WEB).and_then(|held| held.digest), Some([2; 32]));
+    assert_eq!(fixture.m().held_of(WEB).map(|held| held.files), Some(0));
+    assert_eq!(fixture.m().held()[&WEB].versions.len(), 0);
+    assert!(fixture.m().held_of(WEB).and_then(|held| held.path).is_some());
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_wipe_leaves_nothing() {
     assert_eq!(rest(&mut open), b"");
     assert_eq!(fixture.mounted(), 0);
     assert!(fixture.m().held().is_empty());
-    assert_eq!(fixture.m().path_of(WEB), None);
+    assert_eq!(fixture.m().held_of(WEB).and_then(|held| held.path), None);
     assert!(!fixture.root.join("web").exists());
     assert_eq!(fs::read_dir(fixture.root.join(MOUNTS)).unwrap().count(), 0);
     fixture.m().wipe(WEB).unwrap();
@@ -78,7 +78,7 @@ fn the_mount_goes_with_the_last_workload() {
     fixture.m().wipe(WEB).unwrap();
     assert!(fixture.all_files().is_empty());
     assert_eq!(fixture.mounted(), 1, "the memory alone");
-    assert!(fixture.m().services().is_empty());
+    assert!(fixture.m().held().is_empty());
     fixture.m().set_workloads(WEB, Vec::new()).unwrap();
     assert_eq!(fixture.mounted(), 0);
 }
@@ -105,7 +105,7 @@ fn full_memory_keeps_the_set_in_place() {
     let error = fixture.try_put(&two(2, 3, 4), START).unwrap_err();
     assert!(matches!(error, MountError::NoSpace { free: 0, .. }), "{error}");
     assert_eq!((fixture.read("a"), fixture.read("b")), (content(1, 9000), content(2, 9000)));
-    assert_eq!(fixture.m().digest_of(WEB), Some([1; 32]));
+    assert_eq!(fixture.m().held_of(WEB).and_then(|held| held.digest), Some([1; 32]));
     assert_eq!(fixture.all_files().len(), 2);
     drop(filler);
 }
@@ -124,7 +124,7 @@ fn full_memory_does_not_keep_a_removal() {
     assert!(fs::symlink_metadata(fixture.root.join("web/a")).is_err());
     assert!(fs::symlink_metadata(fixture.root.join("web/..live/a")).is_err());
     assert_eq!(fixture.read("b"), content(2, 9000));
-    assert_eq!(fixture.m().held()[0].digest, None, "not a whole set");
+    assert_eq!(fixture.m().held()[&WEB].digest, None, "not a whole set");
     // The same for an agent that starts now.
     let adopted = fixture.restart(START);
     assert_eq!(adopted[0].digest, None);
@@ -132,7 +132,7 @@ fn full_memory_does_not_keep_a_removal() {
     drop(filler);
     fixture.put(&next);
     assert_eq!(fixture.read("b"), content(7, 30_000));
-    assert_eq!(fixture.m().digest_of(WEB), Some([2; 32]));
+    assert_eq!(fixture.m().held_of(WEB).and_then(|held| held.digest), Some([2; 32]));
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn offline_files_end_with_their_time() {
         Ticked { next: Some(end), ..Ticked::default() }
     );
     assert_eq!(fixture.m().tick(end).expired, [WEB]);
-    assert_eq!(fixture.m().services(), BTreeSet::from([kept.service]));
+    assert_eq!(fixture.m().held().into_keys().collect::<Vec<_>>(), [kept.service]);
     fixture.put(&limited);
     fixture.m().set_offline(Some(end)).unwrap();
     fixture.m().set_offline(None).unwrap();

@@ -23,7 +23,7 @@ fn pair(number: u8) -> ServiceFiles {
 fn a_watcher_sees_one_moved_to(kind: MountKind) {
     let mut fixture = Fixture::on(kind);
     fixture.put(&pair(1));
-    let path = fixture.m().path_of(WEB).unwrap();
+    let path = fixture.m().held_of(WEB).and_then(|held| held.path).unwrap();
     for (next, folder) in [(2, path.clone()), (3, path.join("..live"))] {
         let watch = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
         inotify::add_watch(&watch, &folder, WatchFlags::MOVED_TO).unwrap();

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::agent::session::*;
+use crate::agent::vault::{Held, ServiceFiles, Shelf};
 use skep_core::base::{BootTime, Epoch, NodeId, Revision, ServiceId};
-use skep_core::wire::api;
+use skep_core::domain::{MountKind, OfflinePolicy, Owner};
+use skep_core::wire::delivery::{Ack, Failed, Placed, Push, Welcome};
 
 pub(super) const WEB: ServiceId = ServiceId::from_bytes([1; 16]);
 pub(super) const DB: ServiceId = ServiceId::from_bytes([2; 16]);
@@ -94,8 +96,8 @@ impl Bench {
     }
 }
 
-pub(super) fn shelved(generation: u64) -> Shelved {
-    Shelved {
+pub(super) fn shelved(generation: u64) -> Held {
+    Held {
         digest: Some([5; 32]),
         versions: BTreeSet::new(),
         generation,
@@ -116,50 +118,33 @@ pub(super) fn welcome(counter: u64, tail: [u8; 16], revision: u64) -> Welcome {
     }
 }
 
-pub(super) fn placed(id: ServiceId, name: &str, always: bool) -> api::PlacedService {
-    api::PlacedService {
-        id: id.as_bytes().to_vec(),
-        name: name.to_owned(),
-        owner_uid: 1000,
-        owner_gid: 1000,
-        activation: if always { "placed" } else { "running" }.to_owned(),
-        grants: 1,
-    }
+pub(super) fn placed(id: ServiceId, name: &str, always: bool) -> Placed {
+    let name = name.parse().expect("a name");
+    Placed { id, name, owner_uid: 1000, always, grants: 1 }
 }
 
-pub(super) fn push(
-    number: u64,
-    revision: u64,
-    placed: Option<Vec<api::PlacedService>>,
-) -> api::Push {
-    api::Push {
-        number,
-        revision,
-        placed_changed: placed.is_some(),
-        placed: placed.unwrap_or_default(),
-        ..Default::default()
-    }
+pub(super) fn push(number: u64, revision: u64, placed: Option<Vec<Placed>>) -> Push {
+    Push { number, revision: Revision(revision), placed, ..Push::default() }
 }
 
-pub(super) fn set_of(service: ServiceId) -> api::ServiceSet {
-    api::ServiceSet {
-        service: service.as_bytes().to_vec(),
-        name: "web".to_owned(),
-        mount: "tmpfs".to_owned(),
-        owner_uid: 1000,
-        owner_gid: 1000,
-        offline_max_age_s: None,
+pub(super) fn set_of(service: ServiceId) -> ServiceFiles {
+    ServiceFiles {
+        service,
+        name: "web".parse().expect("a name"),
+        mount: MountKind::Tmpfs,
+        owner: Owner { uid: 1000, gid: 1000 },
+        offline: OfflinePolicy::Keep,
+        digest: [5; 32],
         files: Vec::new(),
-        digest: vec![5; 32],
     }
 }
 
-pub(super) fn push_set(number: u64, revision: u64, service: ServiceId) -> api::Push {
-    api::Push { sets: vec![set_of(service)], ..push(number, revision, None) }
+pub(super) fn push_set(number: u64, revision: u64, service: ServiceId) -> Push {
+    Push { sets: vec![set_of(service)], ..push(number, revision, None) }
 }
 
-pub(super) fn push_gone(number: u64, revision: u64, service: ServiceId) -> api::Push {
-    api::Push { gone: vec![service.as_bytes().to_vec()], ..push(number, revision, None) }
+pub(super) fn push_gone(number: u64, revision: u64, service: ServiceId) -> Push {
+    Push { gone: vec![service], ..push(number, revision, None) }
 }
 
 pub(super) fn running(acts: &[Act]) -> Option<BTreeSet<ServiceId>> {
@@ -169,7 +154,7 @@ pub(super) fn running(acts: &[Act]) -> Option<BTreeSet<ServiceId>> {
     })
 }
 
-pub(super) fn acked(acts: &[Act]) -> Option<&api::Ack> {
+pub(super) fn acked(acts: &[Act]) -> Option<&Ack> {
     acts.iter().find_map(|act| if let Act::Ack(ack) = act { Some(ack) } else { None })
 }
 

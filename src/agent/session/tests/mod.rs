@@ -5,9 +5,10 @@ mod bench;
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::agent::vault::Shelf;
 use bench::*;
-use skep_core::base::{BootTime, Epoch, Revision, ServiceId};
-use skep_core::wire::api;
+use skep_core::base::{BootTime, Epoch, Revision, ServiceId, VersionId};
+use skep_core::wire::delivery::{BadSet, Failed, Push, SentValue, Unreadable};
 
 #[test]
 fn a_push_is_acknowledged_only_after_its_job() {
@@ -33,7 +34,7 @@ fn what_failed_is_named_in_the_acknowledgement() {
     let acts = bench.delivered(&[], vec![Failed { service: WEB, why, last: true }]);
     let ack = acked(&acts).expect("acknowledged all the same");
     assert_eq!(ack.failed.len(), 1);
-    assert!(ack.failed[0].r#final);
+    assert!(ack.failed[0].last);
     let acts = bench.claim(1, "web", 0);
     assert!(refused(&acts, 1).is_some_and(|refused| refused.text.contains("does not open")));
     // The next set that is in place makes it good.
@@ -94,7 +95,11 @@ fn pushes_come_in_order_and_one_at_a_time() {
 fn values_ahead_are_for_the_next_push_only() {
     let mut bench = Bench::new();
     bench.connect();
-    let value = api::Value { version: vec![3; 16], ..Default::default() };
+    let value = SentValue {
+        version: VersionId::from_bytes([3; 16]),
+        sealed_value: vec![0; 40].into(),
+        sealed_key: vec![0; 80],
+    };
     assert!(bench.step(Event::Values { number: 2, values: vec![value.clone()] }).is_empty());
     let acts = bench.step(Event::Push(push_set(2, 11, WEB)));
     let delivery = acts.iter().find_map(|act| match act {
@@ -108,17 +113,11 @@ fn values_ahead_are_for_the_next_push_only() {
 }
 
 #[test]
-fn malformed_pushes_cut_the_session_and_bad_sets_fail_alone() {
+fn bad_sets_fail_alone() {
     let mut bench = Bench::new();
     bench.connect();
-    let twice = api::Push { gone: vec![WEB.as_bytes().to_vec()], ..push_set(2, 11, WEB) };
-    assert!(cut(&bench.step(Event::Push(twice))).is_some());
-    let mut bench = Bench::new();
-    bench.connect();
-    let mut bad = push_set(2, 11, WEB);
-    bad.sets[0].mount = "carrier pigeon".to_owned();
-    bad.gone = vec![DB.as_bytes().to_vec()];
-    let acts = bench.step(Event::Push(bad));
+    let unreadable = vec![Unreadable { service: WEB, why: BadSet::Mount }];
+    let acts = bench.step(Event::Push(Push { unreadable, ..push_gone(2, 11, DB) }));
     let delivery = acts.iter().find_map(|act| match act {
         Act::Work(Job::Deliver(delivery)) => Some(delivery),
         _ => None,
@@ -237,7 +236,7 @@ fn on_reconnection_the_first_push_comes_before_any_grant() {
     assert_eq!((hello.held.len(), hello.revision), (1, Revision(11)));
     bench.step(Event::Welcome(welcome(1, TAIL, 20)));
     assert!(!granted(&bench.claim(1, "web", 0), 1));
-    let revoked = api::Push { placed_changed: true, ..push_gone(1, 20, WEB) };
+    let revoked = Push { placed: Some(Vec::new()), ..push_gone(1, 20, WEB) };
     bench.step(Event::Push(revoked));
     let acts = bench.delivered(&[(WEB, false)], Vec::new());
     assert!(!granted(&acts, 1));
@@ -265,13 +264,7 @@ fn an_agent_that_starts_looks_at_what_it_remembers() {
     let memory = Memory {
         epoch: Epoch { counter: 1, tail: TAIL },
         revision: Revision(10),
-        placed: Some(vec![Placed {
-            id: WEB,
-            name: "web".parse().expect("a name"),
-            owner_uid: 1000,
-            always: false,
-            grants: 1,
-        }]),
+        placed: Some(vec![placed(WEB, "web", false)]),
         ..Memory::default()
     };
     let mut bench = Bench::with(memory, Shelf::from([(WEB, shelved(4))]));

@@ -1,10 +1,16 @@
-//! What the leader sends to a node about its services.
+//! What the leader sends to a node about its services, and what the node answers: both are
+//! written and read here.
+
+use std::collections::BTreeSet;
 
 use super::count;
 use super::parts::{activation_text, max_age, mount_text};
-use crate::base::ServiceId;
-use crate::domain::{FileAssignment, ServiceSet, State};
+use crate::base::{Epoch, NodeId, Revision, SecretId, ServiceId, Target, VersionId, limits};
+use crate::domain::{FileAssignment, MountKind, OfflinePolicy, Owner, ServiceSet, State};
 use crate::wire::api;
+use crate::wire::delivery::{
+    Ack, BadSet, FileSpec, Malformed, Placed, Push, SentValue, ServiceFiles, Unreadable, Welcome,
+};
 
 /// A set as it is pushed, with its digest.
 #[must_use]
@@ -48,3 +54,183 @@ pub fn write_placed(state: &State, id: ServiceId) -> Option<api::PlacedService> 
         grants: count(service.grants.len()),
     })
 }
+
+/// The highest mode a file may have: no set-uid, set-gid or sticky bit.
+const MODE_MAX: u32 = 0o777;
+/// What `chown` takes for "leave it as it is": never a user or a group.
+const NOBODY_AT_ALL: u32 = u32::MAX;
+
+/// Checks a welcome.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn read_welcome(welcome: api::Welcome) -> Result<Welcome, Malformed> {
+    let tail: [u8; 16] = welcome.epoch_tail.as_slice().try_into().ok().ok_or(Malformed("epoch"))?;
+    let session_public =
+        welcome.session_public.as_slice().try_into().ok().ok_or(Malformed("session key"))?;
+    let mut addresses = welcome.addresses;
+    addresses.retain(|address| !address.is_empty() && address.len() <= 255);
+    addresses.truncate(limits::MANAGERS.saturating_mul(4));
+    Ok(Welcome {
+        session_public,
+        leader: NodeId::try_from(welcome.leader.as_slice()).ok().ok_or(Malformed("leader id"))?,
+        cluster: welcome.cluster_name.chars().take(limits::NAME_CHARS).collect(),
+        addresses,
+        epoch: Epoch { counter: welcome.epoch_counter, tail },
+        revision: Revision(welcome.revision),
+    })
+}
+
+/// Checks a push.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn read_push(push: api::Push) -> Result<Push, Malformed> {
+    let placed = if push.placed_changed {
+        if push.placed.len() > limits::SERVICES {
+            return Err(Malformed("too many services"));
+        }
+        Some(push.placed.iter().map(read_placed).collect::<Result<Vec<_>, _>>()?)
+    } else {
+        None
+    };
+    let gone = push.gone.iter().map(|id| service(id)).collect::<Result<Vec<_>, _>>()?;
+    let (mut sets, mut unreadable) = (Vec::new(), Vec::new());
+    for set in &push.sets {
+        match read_set(set) {
+            Ok(set) => sets.push(set),
+            Err(why) => unreadable.push(Unreadable { service: service(&set.service)?, why }),
+        }
+    }
+    let mut named = BTreeSet::new();
+    let all = sets.iter().map(|set| set.service).chain(unreadable.iter().map(|bad| bad.service));
+    if !gone.iter().copied().chain(all).all(|id| named.insert(id)) {
+        return Err(Malformed("a service is named twice"));
+    }
+    let (number, revision) = (push.number, Revision(push.revision));
+    let values = read_values(push.values)?;
+    Ok(Push { number, revision, placed, gone, sets, unreadable, values })
+}
+
+fn read_placed(placed: &api::PlacedService) -> Result<Placed, Malformed> {
+    Ok(Placed {
+        id: service(&placed.id)?,
+        name: placed.name.parse().ok().ok_or(Malformed("service name"))?,
+        owner_uid: placed.owner_uid,
+        always: placed.activation == "placed",
+        grants: placed.grants,
+    })
+}
+
+fn service(id: &[u8]) -> Result<ServiceId, Malformed> {
+    ServiceId::try_from(id).ok().ok_or(Malformed("service id"))
+}
+
+/// Checks values that come with a push or ahead of it.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn read_values(values: Vec<api::Value>) -> Result<Vec<SentValue>, Malformed> {
+    let value = |value: api::Value| {
+        let version = VersionId::try_from(value.version.as_slice());
+        let version = version.ok().ok_or(Malformed("version id"))?;
+        let (sealed_value, sealed_key) = (value.sealed_value, value.sealed_key);
+        Ok(SentValue { version, sealed_value, sealed_key })
+    };
+    values.into_iter().map(value).collect()
+}
+
+/// What a node has of a service, as it tells it to a leader. Without a digest the set is not
+/// whole.
+#[must_use]
+pub fn write_held(
+    service: ServiceId,
+    digest: Option<[u8; 32]>,
+    versions: &BTreeSet<VersionId>,
+) -> api::Held {
+    api::Held {
+        service: service.as_bytes().to_vec(),
+        digest: digest.map(|digest| digest.to_vec()).unwrap_or_default(),
+        versions: versions.iter().map(|id| id.as_bytes().to_vec()).collect(),
+    }
+}
+
+/// The answer to a push.
+#[must_use]
+pub fn write_ack(ack: Ack) -> api::Ack {
+    let failed = ack.failed.into_iter().map(|failed| api::Failed {
+        service: failed.service.as_bytes().to_vec(),
+        why: failed.why,
+        r#final: failed.last,
+    });
+    api::Ack { push: ack.push, failed: failed.collect() }
+}
+
+/// Checks a set, as [`write_set`] writes it.
+///
+/// # Errors
+/// [`BadSet`].
+pub fn read_set(set: &api::ServiceSet) -> Result<ServiceFiles, BadSet> {
+    let mount = match set.mount.as_str() {
+        "" | "tmpfs" => MountKind::Tmpfs,
+        "fuse" => MountKind::Fuse,
+        _ => return Err(BadSet::Mount),
+    };
+    if set.files.len() > limits::GRANTS {
+        return Err(BadSet::TooManyFiles);
+    }
+    let mut files = Vec::with_capacity(set.files.len());
+    for file in &set.files {
+        files.push(file_spec(file)?);
+    }
+    files.sort_by(|a, b| a.target.cmp(&b.target));
+    let neighbours = files.iter().zip(files.iter().skip(1));
+    if let Some((file, _)) = neighbours.into_iter().find(|(a, b)| a.target == b.target) {
+        return Err(BadSet::Twice(file.target.clone()));
+    }
+    let checked = ServiceFiles {
+        service: ServiceId::try_from(set.service.as_slice())
+            .map_err(|_| BadSet::Malformed("service id"))?,
+        name: set.name.parse().map_err(|_| BadSet::Malformed("service name"))?,
+        mount,
+        owner: Owner { uid: id_of_owner(set.owner_uid)?, gid: id_of_owner(set.owner_gid)? },
+        offline: set.offline_max_age_s.map_or(OfflinePolicy::Keep, OfflinePolicy::MaxAge),
+        digest: set.digest.as_slice().try_into().map_err(|_| BadSet::Malformed("digest"))?,
+        files,
+    };
+    if checked.bytes() > limits::SERVICE_BYTES {
+        return Err(BadSet::TooLarge);
+    }
+    Ok(checked)
+}
+
+fn file_spec(file: &api::File) -> Result<FileSpec, BadSet> {
+    let target: Target = file.target.parse().map_err(|_| BadSet::Malformed("target"))?;
+    let in_range = usize::try_from(file.size).is_ok_and(|n| (1..=limits::VALUE_BYTES).contains(&n));
+    if !in_range {
+        return Err(BadSet::Size(target, file.size));
+    }
+    if file.mode > MODE_MAX {
+        return Err(BadSet::Mode(target));
+    }
+    Ok(FileSpec {
+        uid: id_of_owner(file.uid)?,
+        gid: id_of_owner(file.gid)?,
+        mode: file.mode,
+        secret: SecretId::try_from(file.secret.as_slice())
+            .map_err(|_| BadSet::Malformed("secret id"))?,
+        number: file.number,
+        version: VersionId::try_from(file.version.as_slice())
+            .map_err(|_| BadSet::Malformed("version id"))?,
+        size: file.size,
+        target,
+    })
+}
+
+fn id_of_owner(id: u32) -> Result<u32, BadSet> {
+    if id == NOBODY_AT_ALL { Err(BadSet::Owner) } else { Ok(id) }
+}
+
+#[cfg(test)]
+#[path = "delivery_tests.rs"]
+mod tests;
