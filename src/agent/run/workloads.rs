@@ -5,7 +5,7 @@
 //! as its user's, and given back when it ends. A change costs what it changes: it is told
 //! to `guests`, to the worker (one note a service, however many wait) and to `notes`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -15,19 +15,20 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::task::AbortHandle;
 
+use self::list::{Followed, List};
 use self::looks::Looks;
 use super::notes::Notes;
 use super::worker::Worker;
 use crate::agent::machine::{NO_NAMESPACE, Process, Workload};
 use crate::agent::mount::Adopted;
 use crate::agent::session::WorkloadId;
-use crate::agent::vault::{Guests, Member, is_by_hand};
+use crate::agent::vault::{Guests, is_by_hand};
 use crate::agent::workload::{Census, Enclosure, Record};
 use skep_client::transport::{Most, Share, Shares};
 use skep_core::base::ServiceId;
 
+mod list;
 mod looks;
 
 /// Workloads of one user but root, where there are places for more: more than a service
@@ -44,10 +45,10 @@ const LOOKING: usize = 2;
 
 /// All workloads. Clones see the same.
 #[derive(Clone, Debug)]
-pub struct Workloads(Arc<Shared>);
+pub struct Workloads(Arc<Followers>);
 
 #[derive(Debug)]
-struct Shared {
+struct Followers {
     worker: Worker,
     notes: Notes,
     ended: mpsc::UnboundedSender<WorkloadId>,
@@ -60,61 +61,11 @@ struct Shared {
     list: Mutex<List>,
 }
 
-#[derive(Debug, Default)]
-struct List {
-    next: u64,
-    entries: BTreeMap<WorkloadId, Entry>,
-    processes: HashMap<Workload, WorkloadId>,
-    /// Which workload each mark is of.
-    marks: HashMap<u64, WorkloadId>,
-    manual: BTreeSet<ServiceId>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    main: Workload,
-    uid: u32,
-    service: Option<ServiceId>,
-    enclosure: watch::Sender<Option<Enclosure>>,
-    /// The namespace of the enclosure: its number is nobody else's meanwhile.
-    held: Option<File>,
-    /// What it is to show.
-    live: Option<PathBuf>,
-    /// Who is left of it, once the main process is gone.
-    left: Vec<Workload>,
-    /// Claims of it that are not answered yet.
-    claims: usize,
-    task: Option<AbortHandle>,
-    _share: Option<Share>,
-}
-
-impl Entry {
-    fn member(&self) -> Member {
-        // A number that isn't held may be a stranger's by now.
-        let held = self.held.as_ref().and(*self.enclosure.borrow());
-        let namespace = held.map(|enclosure| enclosure.namespace);
-        Member { main: self.main, left: self.left.clone(), namespace }
-    }
-
-    fn record(&self) -> Option<Record> {
-        let enclosure = *self.enclosure.borrow();
-        Some(Record { service: self.service?, main: self.main, uid: self.uid, enclosure })
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
-    }
-}
-
 /// A process that claims, for as long as it is not answered: one that gets nothing is
 /// followed no more.
 #[derive(Debug)]
 pub struct Claimed {
-    of: Arc<Shared>,
+    of: Arc<Followers>,
     id: WorkloadId,
 }
 
@@ -170,31 +121,6 @@ impl NotFollowed {
     }
 }
 
-impl List {
-    fn remove(&mut self, workload: WorkloadId) -> Option<Entry> {
-        let entry = self.entries.remove(&workload)?;
-        if self.processes.get(&entry.main) == Some(&workload) {
-            self.processes.remove(&entry.main);
-        }
-        if let Some(enclosure) = *entry.enclosure.borrow() {
-            self.unmark(workload, enclosure);
-        }
-        Some(entry)
-    }
-
-    fn unmark(&mut self, workload: WorkloadId, enclosure: Enclosure) {
-        if let Some(mark) = enclosure.mark.filter(|mark| self.marks.get(mark) == Some(&workload)) {
-            self.marks.remove(&mark);
-        }
-    }
-
-    /// A mark is one workload's: another one that shows it was made by a process of it.
-    fn mark(&mut self, workload: WorkloadId, enclosure: &mut Enclosure) {
-        let free = |mark: &u64| *self.marks.entry(*mark).or_insert(workload) == workload;
-        enclosure.mark = enclosure.mark.filter(free);
-    }
-}
-
 impl Workloads {
     /// None yet, and never more than `most`. What ends is told to `ended`, who they are to
     /// `guests` and `notes`.
@@ -206,7 +132,7 @@ impl Workloads {
         most: usize,
         ended: mpsc::UnboundedSender<WorkloadId>,
     ) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(Followers {
             worker,
             notes,
             ended,
@@ -358,8 +284,8 @@ impl Workloads {
             list.mark(workload, enclosure);
         }
         let (sender, enclosed) = watch::channel(enclosure);
-        let task = tokio::spawn(Shared::watch(self.0.clone(), workload, main, enclosed));
-        let entry = Entry {
+        let task = tokio::spawn(Followers::watch(self.0.clone(), workload, main, enclosed));
+        let entry = Followed {
             main: id,
             uid,
             service,
@@ -410,7 +336,7 @@ fn again(
     (Some(enclosure), held)
 }
 
-impl Shared {
+impl Followers {
     /// Looks at a process in a thread that may take its time. Root doesn't wait for others.
     async fn aside<T: Send + 'static>(
         &self,
@@ -509,6 +435,6 @@ impl Shared {
             None => party.take(workload.0),
         });
         self.worker.note(service, &self.guests);
-        self.notes.note(workload.0, entry.and_then(Entry::record))
+        self.notes.note(workload.0, entry.and_then(Followed::record))
     }
 }

@@ -48,14 +48,14 @@ pub(super) enum Link {
     /// The hello is said.
     Greeted { address: String, told: BTreeSet<ServiceId> },
     /// The leader answered.
-    Open(Open),
+    Open(OpenSession),
     /// To be cut; the driver will say when it is.
     Cutting,
 }
 
 /// A session that stands.
 #[derive(Debug)]
-pub(super) struct Open {
+pub(super) struct OpenSession {
     pub(super) address: String,
     /// Which services the leader was told to be running.
     pub(super) told: BTreeSet<ServiceId>,
@@ -275,7 +275,7 @@ impl Session {
         self.offline_since = None;
         self.queue.push_back(Job::Offline(None));
         self.remember();
-        self.link = Link::Open(Open {
+        self.link = Link::Open(OpenSession {
             address,
             told,
             synced: false,

@@ -147,7 +147,7 @@ impl Stream {
             sets: vec![api::ServiceSet {
                 service: WEB.as_bytes().to_vec(),
                 name: "web".to_owned(),
-                mount: "tmpfs".to_owned(),
+                mount: api::Mount::Tmpfs.into(),
                 files: vec![file],
                 digest: vec![context.version.as_bytes()[0]; 32],
                 ..Default::default()
@@ -168,7 +168,7 @@ pub(super) fn placed(revision: u64) -> api::Push {
     let web = api::PlacedService {
         id: WEB.as_bytes().to_vec(),
         name: "web".to_owned(),
-        activation: "running".to_owned(),
+        activation: api::Activation::Running.into(),
         grants: 1,
         ..Default::default()
     };

@@ -15,10 +15,10 @@ const KEPT: usize = 65_536;
 
 /// The opens that no manager has on record yet. Clones see the same.
 #[derive(Clone, Debug, Default)]
-pub struct Reads(Arc<Shared>);
+pub struct Reads(Arc<Noted>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Noted {
     /// Drawn at each start: the numbers begin anew with it.
     origin: [u8; 16],
     waiting: Mutex<Waiting>,
@@ -41,7 +41,7 @@ impl Reads {
     /// None yet; `origin` is random.
     #[must_use]
     pub fn new(origin: [u8; 16]) -> Self {
-        Self(Arc::new(Shared { origin, ..Shared::default() }))
+        Self(Arc::new(Noted { origin, ..Noted::default() }))
     }
 
     /// Writes one down, or counts it where there is no room. It wakes nobody: the serving

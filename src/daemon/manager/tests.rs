@@ -227,7 +227,8 @@ async fn bad_tokens_are_rated_by_the_address_they_come_from_and_good_ones_never(
         "refused, and then too often"
     );
     let mut control = fixture.control().await;
-    let request = api::CreateTokenRequest { role: api::NodeRole::Worker.into(), ..Default::default() };
+    let request =
+        api::CreateTokenRequest { role: api::NodeRole::Worker.into(), ..Default::default() };
     let made = control.create_token(request).await.expect("a token").into_inner();
     let token = JoinToken::parse(made.token.as_bytes()).expect("a token");
     for number in 0..30 {

@@ -18,7 +18,7 @@ use fuser::{
 use super::content::{Content, READ_MOST};
 use super::gate::Caller;
 use super::share::Share;
-use super::tree::{Begin, Kind, Node, Tree, TreeError};
+use super::tree::{Begin, Node, NodeKind, Tree, TreeError};
 use skep_core::base::Stamp;
 
 /// How long the kernel may remember names and attributes. Whatever changes them goes
@@ -47,19 +47,19 @@ fn text(name: &OsStr) -> Result<&str, Errno> {
     name.to_str().ok_or(Errno::ENOENT)
 }
 
-const fn kind(kind: &Kind) -> FileType {
+const fn kind(kind: &NodeKind) -> FileType {
     match kind {
-        Kind::Folder(_) => FileType::Directory,
-        Kind::Link(_) => FileType::Symlink,
-        Kind::File(_) => FileType::RegularFile,
+        NodeKind::Folder(_) => FileType::Directory,
+        NodeKind::Link(_) => FileType::Symlink,
+        NodeKind::File(_) => FileType::RegularFile,
     }
 }
 
 fn attributes(number: u64, node: &Node) -> FileAttr {
     let size = match &node.kind {
-        Kind::Folder(_) => 0,
-        Kind::Link(to) => to.len(),
-        Kind::File(content) => content.size(),
+        NodeKind::Folder(_) => 0,
+        NodeKind::Link(to) => to.len(),
+        NodeKind::File(content) => content.size(),
     };
     let size = u64::try_from(size).unwrap_or(u64::MAX);
     let time = UNIX_EPOCH + Duration::from_millis(node.changed.0);
@@ -118,9 +118,9 @@ impl Server {
 
     fn content(&self, number: u64) -> Result<Arc<Content>, Errno> {
         match &self.0.tree.read().get(number).map_err(errno)?.kind {
-            Kind::File(content) => Ok(Arc::clone(content)),
-            Kind::Folder(_) => Err(Errno::EISDIR),
-            Kind::Link(_) => Err(Errno::EINVAL),
+            NodeKind::File(content) => Ok(Arc::clone(content)),
+            NodeKind::Folder(_) => Err(Errno::EISDIR),
+            NodeKind::Link(_) => Err(Errno::EINVAL),
         }
     }
 }
@@ -208,8 +208,8 @@ impl Filesystem for Server {
 
     fn readlink(&self, _: &Request, number: INodeNo, reply: ReplyData) {
         match self.0.tree.read().get(number.0).map(|node| &node.kind) {
-            Ok(Kind::Link(to)) => reply.data(to.as_bytes()),
-            Ok(Kind::Folder(_) | Kind::File(_)) => reply.error(Errno::EINVAL),
+            Ok(NodeKind::Link(to)) => reply.data(to.as_bytes()),
+            Ok(NodeKind::Folder(_) | NodeKind::File(_)) => reply.error(Errno::EINVAL),
             Err(error) => reply.error(errno(error)),
         }
     }
@@ -225,7 +225,7 @@ impl Filesystem for Server {
     ) {
         let made = text(name).and_then(|name| {
             self.change(request, |tree, begin| {
-                tree.make(parent.0, name, Kind::folder(), Begin { mode, ..begin })
+                tree.make(parent.0, name, NodeKind::folder(), Begin { mode, ..begin })
             })
         });
         answer_entry(reply, made);
@@ -240,7 +240,7 @@ impl Filesystem for Server {
         reply: ReplyEntry,
     ) {
         let made = text(name).and_then(|name| {
-            let to = Kind::Link(text(to.as_os_str())?.to_owned());
+            let to = NodeKind::Link(text(to.as_os_str())?.to_owned());
             self.change(request, |tree, begin| {
                 tree.make(parent.0, name, to, Begin { mode: 0o777, ..begin })
             })
@@ -292,7 +292,7 @@ impl Filesystem for Server {
     ) {
         let made = text(name).and_then(|name| {
             self.change(request, |tree, begin| {
-                let file = Kind::File(Arc::new(Content::new(tree.next())));
+                let file = NodeKind::File(Arc::new(Content::new(tree.next())));
                 tree.make(parent.0, name, file, Begin { mode, ..begin })
             })
         });

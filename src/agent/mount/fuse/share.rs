@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use super::Needs;
 use super::content::{self, Content};
 use super::gate::{self, Caller};
-use super::tree::{Kind, ROOT, Tree};
+use super::tree::{NodeKind, ROOT, Tree};
 use crate::agent::mount::error::MountError;
 use crate::agent::vault::{FileSpec, layout};
 use skep_core::base::{SecretBytes, ServiceId, Stamp};
@@ -72,8 +72,8 @@ impl Share {
         let tree = self.tree.read();
         let number = tree.at(names?.into_iter()).ok()?;
         match &tree.get(number).ok()?.kind {
-            Kind::File(content) => Some(Arc::clone(content)),
-            Kind::Folder(_) | Kind::Link(_) => None,
+            NodeKind::File(content) => Some(Arc::clone(content)),
+            NodeKind::Folder(_) | NodeKind::Link(_) => None,
         }
     }
 
@@ -123,9 +123,9 @@ impl Share {
         let mut rest: Vec<u64> = tree.at(names.into_iter()).into_iter().collect();
         while let Some(number) = rest.pop() {
             match tree.get(number).map(|node| &node.kind) {
-                Ok(Kind::File(content)) => content.clear(),
-                Ok(Kind::Folder(entries)) => rest.extend(entries.values()),
-                Ok(Kind::Link(_)) | Err(_) => {}
+                Ok(NodeKind::File(content)) => content.clear(),
+                Ok(NodeKind::Folder(entries)) => rest.extend(entries.values()),
+                Ok(NodeKind::Link(_)) | Err(_) => {}
             }
         }
     }

@@ -25,7 +25,7 @@ pub(super) enum TreeError {
 /// A file, folder or link.
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) kind: Kind,
+    pub(super) kind: NodeKind,
     pub(super) uid: u32,
     pub(super) gid: u32,
     /// Permissions alone.
@@ -42,13 +42,13 @@ pub(super) struct Node {
 
 /// What a node is.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum NodeKind {
     Folder(BTreeMap<String, u64>),
     Link(String),
     File(Arc<Content>),
 }
 
-impl Kind {
+impl NodeKind {
     /// A folder without entries.
     pub(super) const fn folder() -> Self {
         Self::Folder(BTreeMap::new())
@@ -75,7 +75,7 @@ impl Tree {
     /// An empty folder, root's alone.
     pub(super) fn new(now: Stamp) -> Self {
         let root = Node {
-            kind: Kind::folder(),
+            kind: NodeKind::folder(),
             uid: 0,
             gid: 0,
             mode: 0o700,
@@ -94,8 +94,8 @@ impl Tree {
 
     fn entries(&self, folder: u64) -> Result<&BTreeMap<String, u64>, TreeError> {
         match &self.get(folder)?.kind {
-            Kind::Folder(entries) => Ok(entries),
-            Kind::Link(_) | Kind::File(_) => Err(TreeError::NotAFolder),
+            NodeKind::Folder(entries) => Ok(entries),
+            NodeKind::Link(_) | NodeKind::File(_) => Err(TreeError::NotAFolder),
         }
     }
 
@@ -106,11 +106,11 @@ impl Tree {
     ) -> Result<&mut BTreeMap<String, u64>, TreeError> {
         let node = self.nodes.get_mut(&folder).ok_or(TreeError::NotFound)?;
         match &mut node.kind {
-            Kind::Folder(entries) => {
+            NodeKind::Folder(entries) => {
                 node.changed = now;
                 Ok(entries)
             }
-            Kind::Link(_) | Kind::File(_) => Err(TreeError::NotAFolder),
+            NodeKind::Link(_) | NodeKind::File(_) => Err(TreeError::NotAFolder),
         }
     }
 
@@ -129,7 +129,7 @@ impl Tree {
     }
 
     /// A folder's entries in their order, itself and its parent first.
-    pub(super) fn list(&self, folder: u64) -> Result<Vec<(&str, u64, &Kind)>, TreeError> {
+    pub(super) fn list(&self, folder: u64) -> Result<Vec<(&str, u64, &NodeKind)>, TreeError> {
         let node = self.get(folder)?;
         let mut all = vec![(".", folder, &node.kind)];
         all.push(("..", node.parent, &node.kind));
@@ -149,7 +149,7 @@ impl Tree {
         &mut self,
         folder: u64,
         name: &str,
-        kind: Kind,
+        kind: NodeKind,
         begin: Begin,
     ) -> Result<u64, TreeError> {
         if name.is_empty() || name.contains('/') || name == "." || name == ".." {
@@ -181,7 +181,7 @@ impl Tree {
     /// Removes the name of a file or link.
     pub(super) fn unlink(&mut self, folder: u64, name: &str, now: Stamp) -> Result<(), TreeError> {
         let number = self.child(folder, name)?;
-        if matches!(self.get(number)?.kind, Kind::Folder(_)) {
+        if matches!(self.get(number)?.kind, NodeKind::Folder(_)) {
             return Err(TreeError::IsAFolder);
         }
         self.drop_name(folder, name, now)
@@ -224,8 +224,8 @@ impl Tree {
         match self.child(to_folder, to_name) {
             Ok(there) if there == number => return Ok(()),
             Ok(there) => match self.get(there)?.kind {
-                Kind::Folder(_) => return Err(TreeError::Exists),
-                Kind::Link(_) | Kind::File(_) => self.drop_name(to_folder, to_name, now)?,
+                NodeKind::Folder(_) => return Err(TreeError::Exists),
+                NodeKind::Link(_) | NodeKind::File(_) => self.drop_name(to_folder, to_name, now)?,
             },
             Err(TreeError::NotFound) => {}
             Err(error) => return Err(error),
@@ -298,21 +298,21 @@ mod tests {
     const NOW: Stamp = Stamp(1);
     const BEGIN: Begin = Begin { uid: 0, gid: 0, mode: 0o755, now: NOW };
 
-    fn link(to: &str) -> Kind {
-        Kind::Link(to.to_owned())
+    fn link(to: &str) -> NodeKind {
+        NodeKind::Link(to.to_owned())
     }
 
     #[test]
     fn names_are_found_moved_and_gone() {
         let mut tree = Tree::new(NOW);
         let service = ServiceId::from_bytes([7; 16]);
-        let top = tree.make(ROOT, &service.to_string(), Kind::folder(), BEGIN).unwrap();
-        let live = tree.make(top, "live", Kind::folder(), BEGIN).unwrap();
-        let old = tree.make(top, "old", Kind::folder(), BEGIN).unwrap();
-        let one = tree.make(live, "..1", Kind::folder(), BEGIN).unwrap();
-        tree.make(one, "a", Kind::File(Arc::new(Content::new(9))), BEGIN).unwrap();
+        let top = tree.make(ROOT, &service.to_string(), NodeKind::folder(), BEGIN).unwrap();
+        let live = tree.make(top, "live", NodeKind::folder(), BEGIN).unwrap();
+        let old = tree.make(top, "old", NodeKind::folder(), BEGIN).unwrap();
+        let one = tree.make(live, "..1", NodeKind::folder(), BEGIN).unwrap();
+        tree.make(one, "a", NodeKind::File(Arc::new(Content::new(9))), BEGIN).unwrap();
         assert_eq!(tree.get(one).unwrap().service, Some(service));
-        assert_eq!(tree.make(live, "..1", Kind::folder(), BEGIN), Err(TreeError::Exists));
+        assert_eq!(tree.make(live, "..1", NodeKind::folder(), BEGIN), Err(TreeError::Exists));
         assert_eq!(tree.make(live, "a/b", link("x"), BEGIN), Err(TreeError::BadName));
         assert_eq!(tree.remove_folder(live, "..1", NOW), Err(TreeError::NotEmpty));
         assert_eq!(tree.unlink(live, "..1", NOW), Err(TreeError::IsAFolder));
@@ -342,7 +342,7 @@ mod tests {
         tree.forget(first, 1);
         assert_eq!(tree.get(first).err(), Some(TreeError::NotFound));
         // A folder is never replaced.
-        tree.make(ROOT, "folder", Kind::folder(), BEGIN).unwrap();
+        tree.make(ROOT, "folder", NodeKind::folder(), BEGIN).unwrap();
         let refused = tree.rename((ROOT, "..data"), (ROOT, "folder"), NOW);
         assert_eq!(refused, Err(TreeError::Exists));
     }

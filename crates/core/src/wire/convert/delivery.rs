@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::count;
-use super::parts::{activation_text, max_age, mount_text};
+use super::parts::{max_age, write_activation, write_mount};
 use crate::base::{Epoch, NodeId, Revision, SecretId, ServiceId, Target, VersionId, limits};
 use crate::domain::{FileAssignment, MountKind, OfflinePolicy, Owner, ServiceSet, State};
 use crate::wire::api;
@@ -18,7 +18,7 @@ pub fn write_set(set: &ServiceSet) -> api::ServiceSet {
     api::ServiceSet {
         service: set.service.as_bytes().to_vec(),
         name: set.name.to_string(),
-        mount: mount_text(set.mount).to_owned(),
+        mount: write_mount(set.mount).into(),
         owner_uid: set.owner.uid,
         owner_gid: set.owner.gid,
         offline_max_age_s: max_age(set.offline),
@@ -50,7 +50,7 @@ pub fn write_placed(state: &State, id: ServiceId) -> Option<api::PlacedService> 
         name: service.name.to_string(),
         owner_uid: service.spec.owner.uid,
         owner_gid: service.spec.owner.gid,
-        activation: activation_text(service.spec.activation).to_owned(),
+        activation: write_activation(service.spec.activation).into(),
         grants: count(service.grants.len()),
     })
 }
@@ -117,7 +117,7 @@ fn read_placed(placed: &api::PlacedService) -> Result<Placed, Malformed> {
         id: service(&placed.id)?,
         name: placed.name.parse().ok().ok_or(Malformed("service name"))?,
         owner_uid: placed.owner_uid,
-        always: placed.activation == "placed",
+        always: placed.activation() == api::Activation::Placed,
         grants: placed.grants,
     })
 }
@@ -171,10 +171,10 @@ pub fn write_ack(ack: Ack) -> api::Ack {
 /// # Errors
 /// [`BadSet`].
 pub fn read_set(set: &api::ServiceSet) -> Result<ServiceFiles, BadSet> {
-    let mount = match set.mount.as_str() {
-        "" | "tmpfs" => MountKind::Tmpfs,
-        "fuse" => MountKind::Fuse,
-        _ => return Err(BadSet::Mount),
+    let mount = match api::Mount::try_from(set.mount) {
+        Ok(api::Mount::Unspecified | api::Mount::Tmpfs) => MountKind::Tmpfs,
+        Ok(api::Mount::Fuse) => MountKind::Fuse,
+        Err(_newer) => return Err(BadSet::Mount),
     };
     if set.files.len() > limits::GRANTS {
         return Err(BadSet::TooManyFiles);

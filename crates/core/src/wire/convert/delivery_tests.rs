@@ -19,7 +19,7 @@ fn sent() -> api::ServiceSet {
     api::ServiceSet {
         service: vec![9; 16],
         name: "web".to_owned(),
-        mount: "tmpfs".to_owned(),
+        mount: api::Mount::Tmpfs.into(),
         owner_uid: 10,
         owner_gid: 11,
         offline_max_age_s: Some(60),
@@ -66,8 +66,8 @@ fn nothing_outside_the_rules_is_taken() {
     assert_eq!(made(|set| set.files[1].target = "b".to_owned()), Err(BadSet::Twice(target("b"))));
     assert_eq!(made(|set| set.files[0].uid = u32::MAX), Err(BadSet::Owner));
     assert_eq!(made(|set| set.owner_gid = u32::MAX), Err(BadSet::Owner));
-    assert_eq!(made(|set| set.mount = "nfs".to_owned()), Err(BadSet::Mount));
-    assert_eq!(made(|set| set.mount = "fuse".to_owned()).unwrap().mount, MountKind::Fuse);
+    assert_eq!(made(|set| set.mount = 99), Err(BadSet::Mount));
+    assert_eq!(made(|set| set.mount = api::Mount::Fuse.into()).unwrap().mount, MountKind::Fuse);
     assert_eq!(made(|set| set.name = "../x".to_owned()), Err(BadSet::Malformed("service name")));
     assert_eq!(made(|set| set.service.clear()), Err(BadSet::Malformed("service id")));
     assert_eq!(made(|set| set.digest.clear()), Err(BadSet::Malformed("digest")));
@@ -94,7 +94,7 @@ fn pushed(gone: &[u8], set: api::ServiceSet) -> api::Push {
 #[test]
 fn a_push_that_names_a_service_twice_is_malformed_and_a_bad_set_fails_alone() {
     assert_eq!(read_push(pushed(&[9], sent())), Err(Malformed("a service is named twice")));
-    let mount = || api::ServiceSet { mount: "carrier pigeon".to_owned(), ..sent() };
+    let mount = || api::ServiceSet { mount: 99, ..sent() };
     assert_eq!(read_push(pushed(&[9], mount())), Err(Malformed("a service is named twice")));
     let push = read_push(pushed(&[8], mount())).unwrap();
     assert_eq!((push.number, push.revision, push.placed), (2, Revision(11), None));

@@ -162,31 +162,17 @@ pub fn write_spec(spec: &ServiceSpec) -> api::ServiceSpec {
     }
 }
 
-fn write_mount(mount: MountKind) -> api::Mount {
+pub(super) fn write_mount(mount: MountKind) -> api::Mount {
     match mount {
         MountKind::Tmpfs => api::Mount::Tmpfs,
         MountKind::Fuse => api::Mount::Fuse,
     }
 }
 
-fn write_activation(activation: Activation) -> api::Activation {
+pub(super) fn write_activation(activation: Activation) -> api::Activation {
     match activation {
         Activation::Running => api::Activation::Running,
         Activation::Placed => api::Activation::Placed,
-    }
-}
-
-pub(super) fn mount_text(mount: MountKind) -> &'static str {
-    match mount {
-        MountKind::Tmpfs => "tmpfs",
-        MountKind::Fuse => "fuse",
-    }
-}
-
-pub(super) fn activation_text(activation: Activation) -> &'static str {
-    match activation {
-        Activation::Running => "running",
-        Activation::Placed => "placed",
     }
 }
 

@@ -1,0 +1,92 @@
+//! Who is followed, by workload, process and mark.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::path::PathBuf;
+
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::agent::machine::Workload;
+use crate::agent::session::WorkloadId;
+use crate::agent::vault::Member;
+use crate::agent::workload::{Enclosure, Record};
+use skep_client::transport::Share;
+use skep_core::base::ServiceId;
+
+/// All that are followed.
+#[derive(Debug, Default)]
+pub(super) struct List {
+    pub(super) next: u64,
+    pub(super) entries: BTreeMap<WorkloadId, Followed>,
+    pub(super) processes: HashMap<Workload, WorkloadId>,
+    /// Which workload each mark is of.
+    pub(super) marks: HashMap<u64, WorkloadId>,
+    pub(super) manual: BTreeSet<ServiceId>,
+}
+
+/// One that is followed.
+#[derive(Debug)]
+pub(super) struct Followed {
+    pub(super) main: Workload,
+    pub(super) uid: u32,
+    pub(super) service: Option<ServiceId>,
+    pub(super) enclosure: watch::Sender<Option<Enclosure>>,
+    /// The namespace of the enclosure: its number is nobody else's meanwhile.
+    pub(super) held: Option<File>,
+    /// What it is to show.
+    pub(super) live: Option<PathBuf>,
+    /// Who is left of it, once the main process is gone.
+    pub(super) left: Vec<Workload>,
+    /// Claims of it that are not answered yet.
+    pub(super) claims: usize,
+    pub(super) task: Option<AbortHandle>,
+    pub(super) _share: Option<Share>,
+}
+
+impl Followed {
+    pub(super) fn member(&self) -> Member {
+        // A number that isn't held may be a stranger's by now.
+        let held = self.held.as_ref().and(*self.enclosure.borrow());
+        let namespace = held.map(|enclosure| enclosure.namespace);
+        Member { main: self.main, left: self.left.clone(), namespace }
+    }
+
+    pub(super) fn record(&self) -> Option<Record> {
+        let enclosure = *self.enclosure.borrow();
+        Some(Record { service: self.service?, main: self.main, uid: self.uid, enclosure })
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl List {
+    pub(super) fn remove(&mut self, workload: WorkloadId) -> Option<Followed> {
+        let entry = self.entries.remove(&workload)?;
+        if self.processes.get(&entry.main) == Some(&workload) {
+            self.processes.remove(&entry.main);
+        }
+        if let Some(enclosure) = *entry.enclosure.borrow() {
+            self.unmark(workload, enclosure);
+        }
+        Some(entry)
+    }
+
+    pub(super) fn unmark(&mut self, workload: WorkloadId, enclosure: Enclosure) {
+        if let Some(mark) = enclosure.mark.filter(|mark| self.marks.get(mark) == Some(&workload)) {
+            self.marks.remove(&mark);
+        }
+    }
+
+    /// A mark is one workload's: another one that shows it was made by a process of it.
+    pub(super) fn mark(&mut self, workload: WorkloadId, enclosure: &mut Enclosure) {
+        let free = |mark: &u64| *self.marks.entry(*mark).or_insert(workload) == workload;
+        enclosure.mark = enclosure.mark.filter(free);
+    }
+}
