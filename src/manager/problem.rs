@@ -4,9 +4,12 @@
 use crate::consensus::ProposeError;
 use std::path::Path;
 
+use tonic::Code;
+
 use crate::manager::keys::NoKey;
 use crate::manager::steady::Doubt;
 use crate::manager::unproposed::Unproposed;
+use skep_client::join::NotAdmitted;
 use skep_client::transport::Problem;
 use skep_core::base::NodeId;
 use skep_core::domain::{NotOne, Refusal};
@@ -170,6 +173,26 @@ pub(in crate::manager) fn of_key_given(error: NoKey, what: &str) -> Problem {
     }
 }
 
+impl Explain for NotAdmitted {
+    fn explain(self) -> Problem {
+        match self {
+            NotAdmitted::Nobody => Problem::unavailable("no manager could be reached"),
+            NotAdmitted::NotReached(error) => Problem::unavailable(error.to_string())
+                .hint("is it a manager of the token's cluster, and unlocked?"),
+            NotAdmitted::Unknown { .. } => unknown(),
+            NotAdmitted::NoProof(error) => Problem::bug(error.to_string()),
+            NotAdmitted::NotNow(problem) | NotAdmitted::Refused(problem) => match problem.code {
+                Code::Unavailable | Code::ResourceExhausted => {
+                    Problem::unavailable(problem.text).hint(problem.hint)
+                }
+                Code::InvalidArgument => Problem::bad_input(problem.text).hint(problem.hint),
+                Code::Unknown => unknown(),
+                _ => Problem::refused(problem.text).hint(problem.hint),
+            },
+        }
+    }
+}
+
 impl Explain for NotOne {
     fn explain(self) -> Problem {
         let text = self.to_string();
@@ -254,7 +277,7 @@ mod tests {
     use skep_client::transport::read_problem;
     use skep_core::base::Exit;
     use skep_core::domain::Few;
-    use tonic::{Code, Status};
+    use tonic::Status;
 
     fn sent(problem: Problem) -> (Code, u8, String) {
         let status = Status::from(problem);

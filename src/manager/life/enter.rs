@@ -6,10 +6,9 @@
 
 use crate::manager::problem::{self, Explain};
 use skep_core::base::{Exit, Name, NodeId, SecretBytes};
+use skep_core::domain::NodeRole;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use tonic::{Code, Status};
 
 use crate::manager::end::End;
 use crate::manager::life::begin::begin;
@@ -19,20 +18,12 @@ use crate::manager::life::lifecycle::Manager;
 use crate::manager::life::phase::Needs;
 use crate::manager::life::repair::votes;
 use crate::manager::task::to_the_end;
-use skep_client::ca::{
-    CertificateRole, JoinToken, Leaf, PrivateKey, certificate_request, key_digest, verify_chain,
-};
-use skep_client::transport::rpc::api::membership_client::MembershipClient;
-use skep_client::transport::{ClientTls, Expect, Problem, connect, read_problem};
+use skep_client::ca::{CertificateRole, JoinToken, Leaf, PrivateKey, key_digest, verify_chain};
+use skep_client::join;
+use skep_client::transport::Problem;
 use skep_core::seal::{BoxKey, HelloSecret, RecipientKey, SealError};
 use skep_core::wire::{api, convert::read_id};
 
-/// One try to connect.
-const CONNECT: Duration = Duration::from_secs(2);
-/// The answer to a join: it is committed by then.
-const ANSWER: Duration = Duration::from_secs(15);
-/// Managers asked, those that were pointed at included.
-const HOPS: usize = 16;
 /// How long it goes on asking where managers close its connections: among many strangers
 /// the oldest gives its place.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,18 +39,6 @@ struct Application {
     tls: PrivateKey,
     box_key: BoxKey,
     addresses: Vec<String>,
-}
-
-/// What another manager said that is not "yes".
-enum No {
-    /// It does not lead; these may.
-    Elsewhere(Vec<String>),
-    /// It can't now, or is not there.
-    NotNow(Problem),
-    /// It closed the connection, for want of a place or because it ends.
-    Closed(Problem),
-    /// For good.
-    Refused(Problem),
 }
 
 impl Manager {
@@ -163,80 +142,29 @@ impl Application {
         manager: &Manager,
         addresses: Vec<String>,
     ) -> Result<api::JoinReply, Problem> {
-        let tls = ClientTls::anonymous(self.token.fingerprint, manager.0.setup.clock.clone());
+        let application = join::Application {
+            token: &self.token,
+            role: NodeRole::Manager,
+            name: &self.name,
+            key: &self.tls,
+            box_key: Some(self.box_key.public()),
+            addresses: self.addresses.clone(),
+        };
         let until = tokio::time::Instant::now() + PATIENCE;
-        let (unknown, away) = (problem::unknown().exit, Problem::unavailable("").exit);
         let mut maybe_done = false;
         loop {
-            let mut closed = false;
-            let problem = match self.ask_round(&tls, &addresses, &mut closed).await {
+            let round = match application.ask_round(&addresses, &manager.0.setup.clock).await {
                 Ok(reply) => return Ok(reply),
-                Err(problem) => problem,
+                Err(round) => round,
             };
-            maybe_done |= problem.exit == unknown;
-            if !closed || tokio::time::Instant::now() >= until {
+            let problem = round.why.explain();
+            maybe_done |= problem.exit == Exit::Unknown;
+            if !round.closed || tokio::time::Instant::now() >= until {
                 // What may have been done remains so, whoever can't be reached after that.
-                let hidden = maybe_done && problem.exit == away;
+                let hidden = maybe_done && problem.exit == Exit::Unreachable;
                 return Err(if hidden { problem::unknown() } else { problem });
             }
             tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    /// Asks the managers in turn, following where they point to.
-    async fn ask_round(
-        &self,
-        tls: &ClientTls,
-        addresses: &[String],
-        closed: &mut bool,
-    ) -> Result<api::JoinReply, Problem> {
-        let mut left: Vec<String> = addresses.iter().rev().cloned().collect();
-        let mut last = Problem::unavailable("no manager could be reached");
-        let mut asked = 0;
-        while let Some(address) = left.pop() {
-            asked += 1;
-            if asked > HOPS {
-                break;
-            }
-            let answer = self.ask_one(&address, tls).await;
-            *closed |= matches!(answer, Err(No::Closed(_)));
-            match answer {
-                Ok(reply) => return Ok(reply),
-                Err(No::Elsewhere(leader)) => left.extend(leader.into_iter().rev()),
-                // What may have been done remains so, whoever can't be reached after that.
-                Err(No::NotNow(_) | No::Closed(_)) if last.exit == Exit::Unknown => {}
-                Err(No::NotNow(problem) | No::Closed(problem)) => last = problem,
-                Err(No::Refused(problem)) => return Err(problem),
-            }
-        }
-        Err(last)
-    }
-
-    async fn ask_one(&self, address: &str, tls: &ClientTls) -> Result<api::JoinReply, No> {
-        let connected = connect(address, tls, Expect::AnyManager, CONNECT).await;
-        let (channel, _) = connected.map_err(|error| {
-            let hint = "is it a manager of the token's cluster, and unlocked?";
-            let problem = Problem::unavailable(error.to_string()).hint(hint);
-            if error.was_closed() { No::Closed(problem) } else { No::NotNow(problem) }
-        })?;
-        let proof = certificate_request(&self.tls)
-            .map_err(|error| No::Refused(Problem::bug(error.to_string())))?;
-        let request = api::JoinRequest {
-            token_id: self.token.id.as_bytes().to_vec(),
-            token_secret: self.token.secret.expose().to_vec(),
-            role: api::NodeRole::Manager.into(),
-            name: self.name.to_string(),
-            public_key: self.tls.public(),
-            proof,
-            box_key: self.box_key.public().to_vec(),
-            addresses: self.addresses.clone(),
-        };
-        let mut client = MembershipClient::new(channel);
-        match tokio::time::timeout(ANSWER, client.join(request)).await {
-            Ok(Ok(reply)) => Ok(reply.into_inner()),
-            Ok(Err(status)) => Err(said_no(&status)),
-            // Asked again with the same keys, the others answer the same.
-            Err(_late) => Err(No::NotNow(problem::unknown())),
         }
     }
 
@@ -278,24 +206,5 @@ impl Application {
         let node_file = NodeFile::of(node, &leaf.subject.name, &reply.cluster_name);
         let files = KeyFiles::seal(dice, (cluster, node), &recipients, keys, node_file);
         Ok(NewMember { node, files: files.map_err(sealed)? })
-    }
-}
-
-fn said_no(status: &Status) -> No {
-    let Some(problem) = read_problem(status) else {
-        // Whoever hung up may have committed it.
-        return No::Closed(problem::unknown());
-    };
-    if !problem.leader_addresses.is_empty() {
-        return No::Elsewhere(problem.leader_addresses);
-    }
-    let (text, hint) = (problem.text, problem.hint);
-    match status.code() {
-        Code::Unavailable | Code::ResourceExhausted => {
-            No::NotNow(Problem::unavailable(text).hint(hint))
-        }
-        Code::InvalidArgument => No::Refused(Problem::bad_input(text).hint(hint)),
-        Code::Unknown => No::NotNow(problem::unknown()),
-        _ => No::Refused(Problem::refused(text).hint(hint)),
     }
 }
