@@ -10,9 +10,10 @@ use crate::manager::life::phase::Phase;
 use crate::manager::members::others;
 use crate::manager::members::standing::{ManagerStanding, tolerated_losses};
 use crate::manager::running::Running;
+use crate::manager::warning::{Certificate, Warning};
 use crate::manager::word::Word;
 use skep_client::ca::certificate_ends;
-use skep_core::base::NodeId;
+use skep_core::base::{NodeId, Stamp};
 use skep_core::domain::State;
 use skep_core::wire::{api, convert};
 
@@ -32,23 +33,29 @@ pub(super) async fn status(life: &Lifecycle, ask: bool) -> api::StatusReply {
         tolerates_losses: -1,
         ..api::StatusReply::default()
     };
+    let mut found = Vec::new();
     match life.unlocked() {
-        Some(running) if running.is_behind() => rolled_back(life, &running, &mut reply),
+        Some(running) if running.is_behind() => {
+            rolled_back(life, &running, &mut reply);
+            found.push(warnings::rolled_back(&running));
+        }
         Some(running) => {
-            unlocked(&running, &mut reply);
+            let ends = unlocked(&running, &mut reply);
+            found.extend(running.core.consensus.read(warnings::of_size));
             let leader = running.core.other_leader().filter(|_| ask);
             let word = running.word();
             if let Some(leader) = leader.filter(|_| word == Word::Follower) {
                 match others::status_of(&running, leader, LEADER).await {
                     Some(told) => by_leader(&mut reply, told),
-                    None => warnings::leader_silent(&mut reply),
+                    None => found.push(Warning::LeaderSilent),
                 }
             }
-            warnings::of_running(&running, word, &mut reply);
+            warnings::of_running(&running, word, &reply, &ends, &mut found);
         }
-        None => closed(life, &mut reply),
+        None => closed(life, &mut reply, &mut found),
     }
-    warnings::of_disk(life, &mut reply);
+    warnings::of_disk(life, reply.disk_free_bytes, &mut found);
+    reply.warnings = found.iter().map(Warning::tell).collect();
     reply
 }
 
@@ -64,7 +71,7 @@ fn by_leader(reply: &mut api::StatusReply, (told, leader_ahead_ms): (api::Status
 }
 
 /// Of a manager that is new, locked or expired: what lies open on its disk.
-fn closed(life: &Lifecycle, reply: &mut api::StatusReply) {
+fn closed(life: &Lifecycle, reply: &mut api::StatusReply, found: &mut Vec<Warning>) {
     let names = life.folder.node_file();
     let Some((header, ended)) = life.closed_header() else {
         reply.state = life.word().to_string();
@@ -79,11 +86,11 @@ fn closed(life: &Lifecycle, reply: &mut api::StatusReply) {
     reply.state = Word::Locked.to_string();
     if let Some(ended) = ended {
         reply.state = Word::Expired.to_string();
-        warnings::expired(reply);
-        reply.certificates.push(api::CertificateEnd { what: "manager".into(), ends: ended.0 });
+        found.push(Warning::CertificateEnded);
+        reply.certificates.push(certificate_end(Certificate::Manager, ended));
     }
     if life.phase() == Phase::Locked && life.folder.stays_locked() {
-        warnings::locked_by_operator(reply);
+        found.push(Warning::LockedByOperator);
     }
 }
 
@@ -98,12 +105,12 @@ fn rolled_back(life: &Lifecycle, running: &Running, reply: &mut api::StatusReply
     reply.node_name = names.name;
     reply.key_generation = running.identity.generation;
     reply.fingerprint = running.identity.fingerprint.0.to_vec();
-    let ends = running.identity.certificate_ends.0;
-    reply.certificates.push(api::CertificateEnd { what: "manager".to_owned(), ends });
-    warnings::rolled_back(running, reply);
+    let ends = running.identity.certificate_ends;
+    reply.certificates.push(certificate_end(Certificate::Manager, ends));
 }
 
-fn unlocked(running: &Running, reply: &mut api::StatusReply) {
+/// Of one that serves; the answer says when the certificates end.
+fn unlocked(running: &Running, reply: &mut api::StatusReply) -> Vec<(Certificate, Stamp)> {
     let core = &running.core;
     let seen = core.consensus.leadership().borrow().clone();
     let members = core.consensus.members();
@@ -136,14 +143,17 @@ fn unlocked(running: &Running, reply: &mut api::StatusReply) {
     }
     let (issuing, root) = authorities.unwrap_or_default();
     let ends = [
-        ("manager", Some(running.identity.certificate_ends)),
-        ("issuing CA", issuing),
-        ("root CA", root),
+        (Certificate::Manager, Some(running.identity.certificate_ends)),
+        (Certificate::Issuing, issuing),
+        (Certificate::Root, root),
     ];
-    for (what, ends) in ends {
-        let ends = ends.map(|ends| api::CertificateEnd { what: what.to_owned(), ends: ends.0 });
-        reply.certificates.extend(ends);
-    }
+    let ends: Vec<_> = ends.into_iter().filter_map(|(which, ends)| Some((which, ends?))).collect();
+    reply.certificates.extend(ends.iter().map(|(which, ends)| certificate_end(*which, *ends)));
+    ends
+}
+
+fn certificate_end(which: Certificate, ends: Stamp) -> api::CertificateEnd {
+    api::CertificateEnd { what: which.to_string(), ends: ends.0 }
 }
 
 fn of_state(state: &State, own: NodeId, reply: &mut api::StatusReply) {
@@ -163,7 +173,6 @@ fn of_state(state: &State, own: NodeId, reply: &mut api::StatusReply) {
     if let Some(node) = state.nodes.get(&own) {
         reply.node_name = node.name.to_string();
     }
-    warnings::of_size(state, reply);
 }
 
 fn voter(state: &State, member: &Member, leader: Option<NodeId>) -> api::Voter {

@@ -1,11 +1,11 @@
-//! What in a status deserves attention. Each warning has a code that scripts may
-//! read; docs/operate/warnings.md says of each what to do.
+//! Where a status deserves attention: found here, told by [`Warning`].
 
 use crate::consensus::{Behind, Standing};
 use crate::manager::life::lifecycle::Lifecycle;
-use crate::manager::problem::{self, span};
+use crate::manager::members::standing::ManagerStanding;
 use crate::manager::running::Running;
 use crate::manager::steady::Doubt;
+use crate::manager::warning::{Certificate, Warning};
 use crate::manager::word::Word;
 use skep_core::base::{Stamp, limits};
 use skep_core::domain::State;
@@ -18,172 +18,109 @@ const DAY_MS: u64 = 86_400_000;
 const LEAF_DAYS: u64 = 30;
 /// Days before its end at which a CA is warned about.
 const CA_DAYS: u64 = 365;
-/// A clock that is so far from the leader's deserves attention, long before
-/// certificates and deadlines suffer.
+/// Milliseconds by which a clock may be from the leader's: more deserves attention, long
+/// before certificates and deadlines suffer.
 const CLOCK_MS: u64 = 10_000;
 
-fn warn(
-    reply: &mut api::StatusReply,
-    code: &str,
-    text: impl Into<String>,
-    hint: impl Into<String>,
+/// Of an unlocked manager whose certificates end then; the status is otherwise whole.
+pub(super) fn of_running(
+    running: &Running,
+    word: Word,
+    reply: &api::StatusReply,
+    ends: &[(Certificate, Stamp)],
+    found: &mut Vec<Warning>,
 ) {
-    let (code, text, hint) = (code.to_owned(), text.into(), hint.into());
-    reply.warnings.push(api::Warning { code, text, hint });
-}
-
-/// Of an unlocked manager; the status is otherwise whole.
-pub(super) fn of_running(running: &Running, word: Word, reply: &mut api::StatusReply) {
-    quorum(word, reply);
-    clock(running, reply);
-    certificates(reply);
-    pending(reply);
+    quorum(word, reply, found);
+    clock(running, reply, found);
+    let now = Stamp(reply.now);
+    found.extend(ends.iter().filter_map(|(which, ends)| of_certificate(*which, *ends, now)));
+    if reply.pending_pairs > 0 {
+        found.push(Warning::Pending(reply.pending_pairs));
+    }
     let number = reply.cluster_key_number;
     if number > 0 && running.core.keys.number() != Some(number) {
-        let text = format!("cluster key {number} is not open on this manager");
-        let hint = "its log says why; it can't lead a write until then";
-        warn(reply, "cluster-key-closed", text, hint);
+        found.push(Warning::ClusterKeyClosed(number));
     }
     if running.reserve.is_full() {
-        let text = "this manager's disk is nearly full: where it leads, only removals are admitted";
-        warn(reply, "disk-full", text, "make room on it, or: skep manager step-down");
+        found.push(Warning::DiskFull);
     }
 }
 
-fn quorum(word: Word, reply: &mut api::StatusReply) {
+fn quorum(word: Word, reply: &api::StatusReply, found: &mut Vec<Warning>) {
     if word == Word::NoQuorum {
-        let text = "no majority of the managers can be reached: nothing can be changed";
-        warn(reply, "no-quorum", text, "start or unlock the other managers");
+        found.push(Warning::NoQuorum);
     }
-    let away = reply.voters.iter().filter(|voter| voter.state == "unreachable");
-    let away: Vec<String> = away.map(|voter| voter.name.clone()).collect();
-    for name in away {
-        let text = format!("manager {name} is not reached");
-        warn(reply, "manager-unreachable", text, "start or unlock it; gone for good: skep node rm");
-    }
+    // How they stand the leader may have said.
+    let away = reply
+        .voters
+        .iter()
+        .filter(|voter| ManagerStanding::read(&voter.state) == Some(ManagerStanding::Unreachable));
+    found.extend(away.map(|voter| Warning::ManagerUnreachable(voter.name.clone())));
     // One manager alone never tolerates a loss: that was its operator's choice.
     if reply.tolerates_losses == 0 && reply.voters.len() > 1 {
-        let text = "the loss of one more manager stops all changes";
-        warn(reply, "no-loss-to-spare", text, "bring managers back, or add one: skep join");
+        found.push(Warning::NoLossToSpare);
     }
 }
 
-fn clock(running: &Running, reply: &mut api::StatusReply) {
+fn clock(running: &Running, reply: &api::StatusReply, found: &mut Vec<Warning>) {
     if let Some(off) = running.core.clock_off_ms() {
-        let problem = problem::clock_off(off);
-        return warn(reply, "clock-off", &problem.text, &problem.hint);
+        return found.push(Warning::ClockOff(off));
     }
     if let Err(doubt) = running.core.reading()
         && doubt != Doubt::Fresh
     {
-        let problem = problem::clock_doubted(doubt);
-        return warn(reply, "clock-stepped", &problem.text, &problem.hint);
+        return found.push(Warning::ClockStepped(doubt));
     }
-    time(running.core.consensus.read(|state| state.stamp), reply);
-    let Some(ahead) = reply.clock_ahead_ms.filter(|ahead| ahead.unsigned_abs() > CLOCK_MS) else {
-        return;
-    };
-    let which = if ahead > 0 { "ahead of" } else { "behind" };
-    let text =
-        format!("this manager's clock is {} s {which} the leader's", ahead.unsigned_abs() / 1000);
-    warn(
-        reply,
-        "clock-drifts",
-        text,
-        "see why its machine's clock is not kept right (chrony, ntpd)",
-    );
+    found.extend(time(running.core.consensus.read(|state| state.stamp), Stamp(reply.now)));
+    if let Some(ahead) = reply.clock_ahead_ms
+        && ahead.unsigned_abs() > CLOCK_MS
+    {
+        found.push(Warning::ClockDrifts(ahead));
+    }
 }
 
 /// The cluster's time is ahead of the clock: an earlier leader's was wrong.
-fn time(stamp: Stamp, reply: &mut api::StatusReply) {
-    let ahead = stamp.0.saturating_sub(reply.now);
-    if ahead > CLOCK_MS {
-        let text = format!("the cluster's time is {} ahead of this manager's clock", span(ahead));
-        let hint =
-            "if the clocks are right: skep cluster reset-time; join tokens and answers end early";
-        warn(reply, "time-ahead", text, hint);
-    }
+fn time(stamp: Stamp, now: Stamp) -> Option<Warning> {
+    let ahead = stamp.0.saturating_sub(now.0);
+    (ahead > CLOCK_MS).then_some(Warning::TimeAhead(ahead))
 }
 
-fn certificates(reply: &mut api::StatusReply) {
-    for end in reply.certificates.clone() {
-        let days = if end.what == "manager" { LEAF_DAYS } else { CA_DAYS };
-        let left = end.ends.saturating_sub(reply.now) / DAY_MS;
-        if left < days {
-            let text = format!("the certificate of the {} ends in {left} days", end.what);
-            let hint = if end.what == "manager" {
-                "remove this manager and let it join anew in time: its certificate isn't renewed"
-            } else {
-                "a new cluster must take this one's place in time: a CA isn't renewed"
-            };
-            warn(reply, "certificate-ends", text, hint);
-        }
-    }
-}
-
-fn pending(reply: &mut api::StatusReply) {
-    let pairs = reply.pending_pairs;
-    if pairs > 0 {
-        let text = format!(
-            "{pairs} pairs of node and service have not confirmed what was taken from them"
-        );
-        let hint = "skep node ls; a node that is gone for good: skep node rm --force";
-        warn(reply, "pending", text, hint);
-    }
-}
-
-/// A follower could not ask the leader: what it says of the others is its own view.
-pub(super) fn leader_silent(reply: &mut api::StatusReply) {
-    let text = "the leader does not answer: how the other managers are is not known here";
-    warn(reply, "leader-silent", text, "repeat it; if it stays: skep status on the other managers");
-}
-
-/// The certificate is past its end.
-pub(super) fn expired(reply: &mut api::StatusReply) {
-    let problem = problem::expired();
-    warn(reply, "certificate-ended", &problem.text, &problem.hint);
+/// A certificate that ends soon.
+fn of_certificate(which: Certificate, ends: Stamp, now: Stamp) -> Option<Warning> {
+    let days = match which {
+        Certificate::Manager => LEAF_DAYS,
+        Certificate::Issuing | Certificate::Root => CA_DAYS,
+    };
+    let left = ends.0.saturating_sub(now.0) / DAY_MS;
+    (left < days).then_some(Warning::CertificateEnds(which, left))
 }
 
 /// Its disk was put back to an older state.
-pub(super) fn rolled_back(running: &Running, reply: &mut api::StatusReply) {
-    let problem = problem::rolled_back();
+pub(super) fn rolled_back(running: &Running) -> Warning {
     let consensus = &running.core.consensus;
-    let text = match &*consensus.standing().borrow() {
+    Warning::RolledBack(match &*consensus.standing().borrow() {
         Standing::Behind(Behind { peer, lacks }) => {
             let name = |state: &State| state.nodes.get(peer).map(|node| node.name.to_string());
             let peer = consensus.read(name).unwrap_or_else(|| peer.to_string());
-            format!("{peer} remembers {lacks}")
+            Some(format!("{peer} remembers {lacks}"))
         }
-        Standing::Comparing | Standing::Sound => problem.text.clone(),
-    };
-    warn(reply, "rolled-back", text, &problem.hint);
-}
-
-/// No unlock key file opens it.
-pub(super) fn locked_by_operator(reply: &mut api::StatusReply) {
-    let text = "an operator locked this manager: no unlock key file opens it";
-    warn(reply, "locked-by-operator", text, "skep unlock");
+        Standing::Comparing | Standing::Sound => None,
+    })
 }
 
 /// The replicated state is nearly as large as it may be.
-pub(super) fn of_size(state: &State, reply: &mut api::StatusReply) {
-    if state.bytes > limits::STATE_BYTES / 100 * (limits::STATE_FULL_PERCENT - 10) {
-        let text =
-            format!("the state has {} MiB of {}", state.bytes >> 20, limits::STATE_BYTES >> 20);
-        warn(reply, "state-full", text, "remove secrets or versions that are not needed any more");
-    }
+pub(super) fn of_size(state: &State) -> Option<Warning> {
+    let nearly = limits::STATE_BYTES / 100 * (limits::STATE_FULL_PERCENT - 10);
+    (state.bytes > nearly).then_some(Warning::StateFull(state.bytes))
 }
 
 /// What the data folder says, in every phase.
-pub(super) fn of_disk(life: &Lifecycle, reply: &mut api::StatusReply) {
-    let told = reply.warnings.iter().any(|warning| warning.code == "disk-full");
-    if reply.disk_free_bytes < DISK_LOW_BYTES && !told {
-        let text = format!("{} MiB are free on the manager's disk", reply.disk_free_bytes >> 20);
-        warn(reply, "disk-low", text, "make room: the first failed write ends the manager");
+pub(super) fn of_disk(life: &Lifecycle, free_bytes: u64, found: &mut Vec<Warning>) {
+    if free_bytes < DISK_LOW_BYTES && !found.contains(&Warning::DiskFull) {
+        found.push(Warning::DiskLow(free_bytes));
     }
     if life.folder.init_unfinished() {
-        let problem = problem::init_unfinished(life.folder.path());
-        warn(reply, "init-unfinished", &problem.text, &problem.hint);
+        found.push(Warning::InitUnfinished(life.folder.path().to_owned()));
     }
 }
 
@@ -191,49 +128,49 @@ pub(super) fn of_disk(life: &Lifecycle, reply: &mut api::StatusReply) {
 mod tests {
     use super::*;
 
-    fn codes(reply: &api::StatusReply) -> Vec<&str> {
-        reply.warnings.iter().map(|warning| warning.code.as_str()).collect()
-    }
-
     #[test]
     fn a_certificate_near_its_end_is_warned_about() {
-        let mut reply = api::StatusReply::default();
-        let end =
-            |what: &str, days: u64| api::CertificateEnd { what: what.into(), ends: days * DAY_MS };
-        reply.certificates = vec![end("manager", 40), end("issuing CA", 400)];
-        certificates(&mut reply);
-        assert!(reply.warnings.is_empty());
-        reply.certificates = vec![end("manager", 29), end("issuing CA", 364)];
-        certificates(&mut reply);
-        assert_eq!(codes(&reply), ["certificate-ends", "certificate-ends"]);
+        let of = |which, days: u64| of_certificate(which, Stamp(days * DAY_MS), Stamp(0));
+        assert_eq!(of(Certificate::Manager, 40), None);
+        assert_eq!(of(Certificate::Issuing, 400), None);
+        let manager = of(Certificate::Manager, 29).expect("a warning");
+        assert_eq!(manager, Warning::CertificateEnds(Certificate::Manager, 29));
+        assert_eq!(manager.tell().code, "certificate-ends");
+        let issuing = of(Certificate::Issuing, 364).expect("a warning");
+        assert_eq!(issuing, Warning::CertificateEnds(Certificate::Issuing, 364));
+        assert!(issuing.tell().text.contains("issuing CA ends in 364 days"));
     }
 
     #[test]
     fn a_time_ahead_of_the_clock_is_warned_about() {
-        let mut reply = api::StatusReply { now: 1_000_000, ..api::StatusReply::default() };
-        time(Stamp(1_000_000 + CLOCK_MS), &mut reply);
-        time(Stamp(5), &mut reply);
-        assert!(reply.warnings.is_empty());
-        time(Stamp(1_000_000 + 3_650 * DAY_MS), &mut reply);
-        assert_eq!(codes(&reply), ["time-ahead"]);
-        let text = reply.warnings.iter().map(|warning| warning.text.as_str()).collect::<String>();
-        assert!(text.contains("3650 days ahead"), "{text}");
+        let now = Stamp(1_000_000);
+        assert_eq!(time(Stamp(1_000_000 + CLOCK_MS), now), None);
+        assert_eq!(time(Stamp(5), now), None);
+        let told = time(Stamp(1_000_000 + 3_650 * DAY_MS), now).expect("a warning").tell();
+        assert_eq!(told.code, "time-ahead");
+        assert!(told.text.contains("3650 days ahead"), "{}", told.text);
     }
 
     #[test]
     fn who_is_away_is_named_and_the_last_that_may_be_lost() {
-        let voter = |name: &str, state: &str| api::Voter {
+        let voter = |name: &str, standing: ManagerStanding| api::Voter {
             name: name.into(),
-            state: state.into(),
+            state: standing.to_string(),
             ..api::Voter::default()
         };
+        let found = |reply: &api::StatusReply| {
+            let mut found = Vec::new();
+            quorum(Word::Leader, reply, &mut found);
+            found
+        };
         let mut reply = api::StatusReply { tolerates_losses: 0, ..Default::default() };
-        reply.voters = vec![voter("m1", "leader")];
-        quorum(Word::Leader, &mut reply);
-        assert!(reply.warnings.is_empty(), "one manager alone was meant so");
-        reply.voters.extend([voter("m2", "follower"), voter("m3", "unreachable")]);
-        quorum(Word::Leader, &mut reply);
-        assert_eq!(codes(&reply), ["manager-unreachable", "no-loss-to-spare"]);
-        assert!(reply.warnings.iter().any(|warning| warning.text.contains("m3")));
+        reply.voters = vec![voter("m1", ManagerStanding::Leader)];
+        assert_eq!(found(&reply), [], "one manager alone was meant so");
+        let others =
+            [voter("m2", ManagerStanding::Follower), voter("m3", ManagerStanding::Unreachable)];
+        reply.voters.extend(others);
+        let away = Warning::ManagerUnreachable("m3".into());
+        assert!(away.tell().text.contains("m3"));
+        assert_eq!(found(&reply), [away, Warning::NoLossToSpare]);
     }
 }

@@ -22,6 +22,12 @@ pub(in crate::manager) enum ManagerStanding {
 }
 
 impl ManagerStanding {
+    const ALL: [Self; 4] = [Self::Leader, Self::Follower, Self::Learner, Self::Unreachable];
+
+    /// The one that a manager has told by this word.
+    pub(in crate::manager) fn read(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.to_string() == word)
+    }
     /// That of a member.
     pub(in crate::manager) fn of(member: &Member, leader: Option<NodeId>) -> Self {
         match member {
