@@ -1,5 +1,20 @@
 //! What a manager does about facts: answers calls, leads, delivers, admits.
 //!
+//! Its rooms, each of which knows only those below it:
+//!
+//! ```text
+//!   start      what is served where, and what goes on while a manager runs
+//!   api        what is served           upkeep   what it does by itself
+//!   life       from an empty folder to a running manager, and to its end
+//!   changes    what the leader changes when it is asked
+//!   forward    asked on a follower's socket, answered by the leader
+//!   members    who belongs: join, vote, remove; where renewal will be
+//!   admit      who asks, and whether that one may
+//!   running    what an unlocked manager has at hand
+//!   dispatch   what reaches the nodes
+//!   core keys peers problem and other leaves
+//! ```
+//!
 //! It deliberately holds no value: it moves 32-byte keys between boxes.
 
 mod admit;

@@ -46,7 +46,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 #[derive(Clone, Debug)]
-enum Entry {
+enum LogEntry {
     Expose(Vec<ServiceId>),
     Confirm(Vec<Confirmation>),
 }
@@ -59,7 +59,7 @@ struct World {
     exposed: BTreeMap<ServiceId, Exposure>,
     unsure: BTreeSet<ServiceId>,
     /// Proposals not applied yet, and whether the leader waits for the answer.
-    log: VecDeque<(Entry, bool)>,
+    log: VecDeque<(LogEntry, bool)>,
     ledger: Ledger,
     flight: Option<(u64, Delta)>,
     agent: Agent,
@@ -121,14 +121,14 @@ impl World {
         }
         let asking: Vec<_> = self.ledger.asking().collect();
         if !asking.is_empty() {
-            self.log.push_back((Entry::Expose(asking), answered));
+            self.log.push_back((LogEntry::Expose(asking), answered));
             return;
         }
         let confirmations = self.ledger.confirmations(NODE, &self.exposed);
         if !confirmations.is_empty() {
             let gone = confirmations.iter().filter(|one| one.gone);
             self.unsure.extend(gone.map(|one| one.service));
-            self.log.push_back((Entry::Confirm(confirmations), answered));
+            self.log.push_back((LogEntry::Confirm(confirmations), answered));
         }
     }
 
@@ -136,7 +136,7 @@ impl World {
         let Some((entry, answered)) = self.log.pop_front() else { return };
         self.revision += 1;
         match entry {
-            Entry::Expose(services) => {
+            LogEntry::Expose(services) => {
                 for service in &services {
                     let since = Revision(self.revision);
                     let due = self.sets.contains_key(service);
@@ -154,7 +154,7 @@ impl World {
                     }
                 }
             }
-            Entry::Confirm(confirmations) => {
+            LogEntry::Confirm(confirmations) => {
                 for one in confirmations {
                     if let Some(exposure) = self.exposed.get_mut(&one.service) {
                         let covers = one.revision >= exposure.since
