@@ -6,6 +6,7 @@ use super::link::{self, link};
 use super::names::name;
 use super::problem::Trouble;
 use super::shell::Shell;
+use super::words;
 use skep_client::{CallKind, Control, with_port};
 use skep_core::wire::api;
 
@@ -22,7 +23,8 @@ pub(super) async fn run(shell: &mut Shell, args: JoinArgs) -> Result<(), Trouble
     let send = async |mut client: Control, request| client.join_cluster(request).await;
     let kind = CallKind::Once("skep status".to_owned());
     let joined = link.call(kind, request, send).await?;
-    let (cluster, node, state) = (joined.cluster_name, joined.node_name, joined.state);
+    let (cluster, node, state) =
+        (&joined.cluster_name, &joined.node_name, words::manager_state(joined.state()));
     shell.screen.say(&format!("{node} joined {cluster}: {state}"));
     shell.screen.say("after a restart it is locked; the cluster's unlock key unlocks it");
     Ok(())
@@ -71,6 +73,6 @@ pub(super) async fn repair(
     let send = async |mut client: Control, request| client.repair(request).await;
     // What was done once may be done again: it is one manager's own disk.
     let reply = link.call(CallKind::Once("skep status".to_owned()), request, send).await?;
-    shell.screen.say(&format!("repaired: {}", reply.state));
+    shell.screen.say(&format!("repaired: {}", words::manager_state(reply.state())));
     Ok(())
 }

@@ -65,7 +65,7 @@ fn shown(node: &NodeView) -> Value {
         "name": node.name,
         "role": words::role(node.role()),
         "state": words::node_state(node.state()),
-        "manager_status": node.manager_status,
+        "manager_status": words::manager_standing(node.manager_status()),
         "last_seen": render::time(node.last_seen),
         "version": node.version,
         "address": node.address,

@@ -9,9 +9,11 @@ use super::link::link;
 use super::problem::Trouble;
 use super::render::{self, Format};
 use super::shell::Shell;
+use super::words;
 use skep_client::{CallKind, Control, Link};
 use skep_core::base::{Exit, Failure};
 use skep_core::wire::api::{self, StatusReply};
+use skep_core::wire::api::{ManagerStanding, ManagerState};
 
 const AGAIN: Duration = Duration::from_secs(1);
 /// Pending pairs shown in the text; the JSON has them all.
@@ -60,11 +62,12 @@ async fn once(
 
 /// 0, 3 without a leader, 4 locked, 8 degraded.
 fn exit_of(reply: &StatusReply) -> Exit {
-    match reply.state.as_str() {
-        "locked" => Exit::Locked,
-        "new" | "joining" | "no-quorum" => Exit::Unreachable,
-        "leader" | "follower" => {
-            let unreachable = reply.voters.iter().any(|voter| voter.state == "unreachable");
+    match reply.state() {
+        ManagerState::Locked => Exit::Locked,
+        ManagerState::New | ManagerState::Joining | ManagerState::NoQuorum => Exit::Unreachable,
+        ManagerState::Leader | ManagerState::Follower => {
+            let unreachable =
+                reply.voters.iter().any(|voter| voter.state() == ManagerStanding::Unreachable);
             if reply.leader_id.is_empty() {
                 Exit::Unreachable
             } else if unreachable || !reply.warnings.is_empty() || !reply.pending.is_empty() {
@@ -73,7 +76,10 @@ fn exit_of(reply: &StatusReply) -> Exit {
                 Exit::Done
             }
         }
-        _ => Exit::Degraded,
+        ManagerState::Unspecified
+        | ManagerState::RolledBack
+        | ManagerState::Expired
+        | ManagerState::Removed => Exit::Degraded,
     }
 }
 
@@ -83,7 +89,7 @@ fn shown(reply: &StatusReply) -> Value {
             "id": render::id(&voter.id),
             "name": voter.name,
             "address": voter.address,
-            "state": voter.state,
+            "state": words::manager_standing(voter.state()),
             "last_contact_ms": voter.last_contact_ms,
             "records_behind": voter.records_behind,
             "version": (!voter.version.is_empty()).then_some(&voter.version),
@@ -113,7 +119,7 @@ fn shown(reply: &StatusReply) -> Value {
         "fingerprint": data_encoding::HEXLOWER.encode(&reply.fingerprint),
         "id": some_id(&reply.node_id),
         "name": reply.node_name,
-        "state": reply.state,
+        "state": words::manager_state(reply.state()),
         "leader": some_id(&reply.leader_id),
         "term": reply.term,
         "epoch": reply.epoch_counter,
@@ -151,10 +157,10 @@ fn text(shell: &mut Shell, reply: &StatusReply) -> Result<(), Trouble> {
             shell.screen.data(&format!("  hint: {}", warning.hint))?;
         }
     }
-    if reply.state == "new" {
+    if reply.state() == ManagerState::New {
         shell.screen.hint("`skep init` founds a cluster here, `skep join` enters one");
     }
-    if reply.state == "locked" {
+    if reply.state() == ManagerState::Locked {
         shell.screen.failure(&locked());
     }
     Ok(())
@@ -206,11 +212,11 @@ fn rows(reply: &StatusReply) -> Vec<(&'static str, String)> {
 /// The state, and who leads where that is somebody else.
 fn stand(reply: &StatusReply) -> String {
     if reply.leader_id.is_empty() || reply.leader_id == reply.node_id {
-        return reply.state.clone();
+        return words::manager_state(reply.state()).to_owned();
     }
     let leader = reply.voters.iter().find(|voter| voter.id == reply.leader_id);
     let leader = leader.map_or_else(|| render::id(&reply.leader_id), |voter| voter.name.clone());
-    format!("{} of {leader}", reply.state)
+    format!("{} of {leader}", words::manager_state(reply.state()))
 }
 
 /// `12 ms ahead of the leader's`
@@ -241,7 +247,7 @@ fn tables(shell: &mut Shell, reply: &StatusReply) -> Result<(), Trouble> {
             vec![
                 voter.name.clone(),
                 voter.address.clone(),
-                voter.state.clone(),
+                words::manager_standing(voter.state()).to_owned(),
                 voter.last_contact_ms.map_or_else(unknown, |ago| format!("{} ago", span(ago))),
                 voter.records_behind.map_or_else(unknown, |behind| behind.to_string()),
                 if voter.version.is_empty() { unknown() } else { voter.version.clone() },
@@ -297,24 +303,27 @@ mod tests {
 
     #[test]
     fn the_status_says_how_it_stands() {
-        let mut reply = StatusReply { state: "locked".into(), ..StatusReply::default() };
+        let mut reply =
+            StatusReply { state: ManagerState::Locked.into(), ..StatusReply::default() };
         assert_eq!(exit_of(&reply), Exit::Locked);
-        reply.state = "leader".into();
+        reply.set_state(ManagerState::Leader);
         assert_eq!(exit_of(&reply), Exit::Unreachable);
         reply.leader_id = vec![1; 16];
         assert_eq!(exit_of(&reply), Exit::Done);
-        reply.voters.push(api::Voter { state: "unreachable".into(), ..Default::default() });
+        reply
+            .voters
+            .push(api::Voter { state: ManagerStanding::Unreachable.into(), ..Default::default() });
         assert_eq!(exit_of(&reply), Exit::Degraded);
-        reply.state = "no-quorum".into();
+        reply.set_state(ManagerState::NoQuorum);
         assert_eq!(exit_of(&reply), Exit::Unreachable);
-        reply.state = "rolled-back".into();
+        reply.set_state(ManagerState::RolledBack);
         assert_eq!(exit_of(&reply), Exit::Degraded);
     }
 
     /// All there is to say, once.
     fn whole() -> StatusReply {
         let id = |n: u8| vec![n; 16];
-        let voter = |n: u8, state: &str, contact: Option<u64>| api::Voter {
+        let voter = |n: u8, state: ManagerStanding, contact: Option<u64>| api::Voter {
             id: id(n),
             name: format!("manager-{n}"),
             address: format!("10.0.0.{n}:4440"),
@@ -325,7 +334,7 @@ mod tests {
         };
         StatusReply {
             version: "0.1.0".into(),
-            state: "follower".into(),
+            state: ManagerState::Follower.into(),
             cluster_id: id(7),
             cluster_name: "prod".into(),
             node_id: id(2),
@@ -335,9 +344,9 @@ mod tests {
             revision: 120,
             epoch_counter: 1,
             voters: vec![
-                voter(1, "leader", Some(0)),
-                voter(2, "follower", Some(42)),
-                voter(3, "unreachable", None),
+                voter(1, ManagerStanding::Leader, Some(0)),
+                voter(2, ManagerStanding::Follower, Some(42)),
+                voter(3, ManagerStanding::Unreachable, None),
             ],
             tolerates_losses: 0,
             key_generation: 1,

@@ -15,6 +15,7 @@ use super::outfile::OutFile;
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
+use super::words;
 
 const COLUMNS: [Column; 4] = [
     ("ID", Cell::Field("id")),
@@ -42,7 +43,7 @@ pub(super) async fn unlock(shell: &mut Shell, args: UnlockArgs) -> Result<(), Tr
     drop(key);
     let send = async |mut client: Control, request| client.unlock(request).await;
     let reply = link.call(CallKind::Once("skep status".to_owned()), request, send).await?;
-    shell.screen.say(&format!("unlocked: {}", reply.state));
+    shell.screen.say(&format!("unlocked: {}", words::manager_state(reply.state())));
     Ok(())
 }
 

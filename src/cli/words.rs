@@ -1,7 +1,8 @@
 //! The words for states and roles, in tables and in JSON: scripts compare them.
 
 use skep_core::wire::api::{
-    Activation, Availability, HolderState, Mount, NodeRole, NodeState, Reader,
+    Activation, Availability, HolderState, ManagerStanding, ManagerState, Mount, NodeRole,
+    NodeState, Reader,
 };
 use skep_core::wire::local::{AgentState, ServiceState};
 
@@ -92,5 +93,32 @@ pub(super) fn reader(of: Reader) -> &'static str {
         Reader::Host => "host",
         Reader::ByHand => "by hand",
         Reader::Refused => "refused",
+    }
+}
+
+/// What a manager does.
+pub(super) fn manager_state(of: ManagerState) -> &'static str {
+    match of {
+        ManagerState::Unspecified => "unknown",
+        ManagerState::New => "new",
+        ManagerState::Locked => "locked",
+        ManagerState::Joining => "joining",
+        ManagerState::Follower => "follower",
+        ManagerState::Leader => "leader",
+        ManagerState::NoQuorum => "no-quorum",
+        ManagerState::RolledBack => "rolled-back",
+        ManagerState::Expired => "expired",
+        ManagerState::Removed => "removed",
+    }
+}
+
+/// A manager's place in consensus; nothing for a worker.
+pub(super) fn manager_standing(of: ManagerStanding) -> &'static str {
+    match of {
+        ManagerStanding::Unspecified => "",
+        ManagerStanding::Leader => "leader",
+        ManagerStanding::Follower => "follower",
+        ManagerStanding::Learner => "learner",
+        ManagerStanding::Unreachable => "unreachable",
     }
 }

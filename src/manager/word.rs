@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-/// The one word for a manager's state, the same in status, logs and to systemd.
+use skep_core::wire::api;
+
+/// The one word for a manager's state, the same in logs and to systemd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
     /// Nothing on its disk.
@@ -38,5 +40,21 @@ impl fmt::Display for Word {
             Self::RolledBack => "rolled-back",
             Self::Removed => "removed",
         })
+    }
+}
+
+impl From<Word> for api::ManagerState {
+    fn from(word: Word) -> Self {
+        match word {
+            Word::New => Self::New,
+            Word::Locked => Self::Locked,
+            Word::Joining => Self::Joining,
+            Word::Follower => Self::Follower,
+            Word::Leader => Self::Leader,
+            Word::NoQuorum => Self::NoQuorum,
+            Word::Expired => Self::Expired,
+            Word::RolledBack => Self::RolledBack,
+            Word::Removed => Self::Removed,
+        }
     }
 }

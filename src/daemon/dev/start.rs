@@ -268,8 +268,10 @@ async fn settle(plan: &Plan, processes: &mut [Process]) -> Result<(), Failure> {
 }
 
 fn leads_all(seen: &api::StatusReply, all: usize) -> bool {
-    let votes = |voter: &&api::Voter| matches!(voter.state.as_str(), "leader" | "follower");
-    seen.state == "leader" && seen.voters.iter().filter(votes).count() == all
+    let votes = |voter: &&api::Voter| {
+        matches!(voter.state(), api::ManagerStanding::Leader | api::ManagerStanding::Follower)
+    };
+    seen.state() == api::ManagerState::Leader && seen.voters.iter().filter(votes).count() == all
 }
 
 async fn until(
@@ -341,12 +343,18 @@ mod tests {
 
     #[test]
     fn a_leader_of_fewer_is_not_enough() {
-        let voter = |state: &str| api::Voter { state: state.to_owned(), ..Default::default() };
-        let mut seen = api::StatusReply { state: "leader".to_owned(), ..Default::default() };
-        seen.voters = vec![voter("leader"), voter("follower"), voter("learner")];
+        let voter =
+            |state: api::ManagerStanding| api::Voter { state: state.into(), ..Default::default() };
+        let mut seen =
+            api::StatusReply { state: api::ManagerState::Leader.into(), ..Default::default() };
+        seen.voters = vec![
+            voter(api::ManagerStanding::Leader),
+            voter(api::ManagerStanding::Follower),
+            voter(api::ManagerStanding::Learner),
+        ];
         assert!(!leads_all(&seen, 3), "one only learns");
         assert!(leads_all(&seen, 2));
-        seen.state = "follower".to_owned();
+        seen.set_state(api::ManagerState::Follower);
         assert!(!leads_all(&seen, 2), "a follower does not know who is in reach");
     }
 

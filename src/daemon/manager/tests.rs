@@ -21,7 +21,7 @@ async fn a_new_manager_answers_what_it_can() {
     let fixture = Fixture::start().await;
     let mut control = fixture.control().await;
     let status = control.status(api::StatusRequest {}).await.expect("a status").into_inner();
-    assert_eq!(status.state, "new");
+    assert_eq!(status.state(), api::ManagerState::New);
     let refused = control.list_secrets(api::ListRequest::default()).await;
     let refused = refused.expect_err("refused");
     assert_eq!(exit_of(&refused), Exit::Refused);
@@ -73,7 +73,7 @@ async fn an_init_that_is_refused_leaves_nothing() {
     assert_eq!(exit_of(&again), Exit::Refused);
     assert!(!fixture.folder().join("manager.key").exists());
     let status = control.status(api::StatusRequest {}).await.expect("a status").into_inner();
-    assert_eq!(status.state, "new");
+    assert_eq!(status.state(), api::ManagerState::New);
     fixture.init().await;
     fixture.end().await;
 }
@@ -84,7 +84,7 @@ async fn init_create_lock_unlock_list() {
     let founded = fixture.init().await;
     let mut control = fixture.control().await;
     let status = control.status(api::StatusRequest {}).await.expect("a status").into_inner();
-    assert_eq!((status.state.as_str(), status.cluster_name.as_str()), ("leader", "prod"));
+    assert_eq!((status.state(), status.cluster_name.as_str()), (api::ManagerState::Leader, "prod"));
     assert_eq!((status.tolerates_losses, status.key_generation), (0, 1));
     assert_eq!(status.certificates.len(), 3);
     let second = control.prepare_init(api::PrepareInitRequest {}).await.expect_err("refused");
@@ -105,7 +105,7 @@ async fn init_create_lock_unlock_list() {
     let fixture = fixture.restart().await;
     let mut control = fixture.control().await;
     let status = control.status(api::StatusRequest {}).await.expect("a status").into_inner();
-    assert_eq!((status.state.as_str(), status.cluster_name.as_str()), ("locked", "prod"));
+    assert_eq!((status.state(), status.cluster_name.as_str()), (api::ManagerState::Locked, "prod"));
     let locked = control.list_secrets(api::ListRequest::default()).await.expect_err("locked");
     assert_eq!(exit_of(&locked), Exit::Locked);
     let kept = fixture.manager().unlock_with(&founded.unlock_key).await;
@@ -312,13 +312,14 @@ async fn a_manager_whose_clock_is_off_leads_no_more_and_says_so() {
     third.enter(&first, "m3").await;
     until(async || {
         let voters = first.status().await.voters;
-        voters.len() == 3 && voters.iter().all(|voter| voter.state != "learner")
+        voters.len() == 3
+            && voters.iter().all(|voter| voter.state() != api::ManagerStanding::Learner)
     })
     .await;
     let is_off = |status: &api::StatusReply| {
         status.warnings.iter().any(|warning| warning.code == "clock-off")
     };
-    assert_eq!(first.status().await.state, "leader");
+    assert_eq!(first.status().await.state(), api::ManagerState::Leader);
     // A step that the others nearly share counts once they were asked.
     clock.set_ahead(4 * 60_000);
     let mut control = first.control().await;
@@ -329,7 +330,7 @@ async fn a_manager_whose_clock_is_off_leads_no_more_and_says_so() {
     clock.set_ahead(10 * 60_000);
     until(async || {
         let status = first.status().await;
-        status.state == "follower" && is_off(&status)
+        status.state() == api::ManagerState::Follower && is_off(&status)
     })
     .await;
     let status = first.status().await;

@@ -13,7 +13,7 @@ use tonic::Status;
 use crate::manager::admit::caller::Admitted;
 use crate::manager::dispatch::Seen;
 use crate::manager::members::join::recipient_views;
-use crate::manager::members::standing::ManagerStanding;
+use crate::manager::members::standing;
 use crate::manager::running::Running;
 use skep_client::transport::Problem;
 use skep_core::base::{BadId, NodeId, Revision, ServiceId, limits};
@@ -173,8 +173,8 @@ pub(super) async fn nodes(
         runs.push(seen.running.iter().take(most).copied().collect::<Vec<_>>());
         if view.role() == api::NodeRole::Manager {
             let member = members.iter().find(|member| member.node == id);
-            let standing = member.map(|member| ManagerStanding::of(member, leader));
-            view.manager_status = standing.map(|one| one.to_string()).unwrap_or_default();
+            let standing = member.map(|member| standing::of(member, leader)).unwrap_or_default();
+            view.set_manager_status(standing);
             let ago = member.and_then(|member| member.last_contact_ms);
             view.last_seen = ago.map_or(0, |ago| now.saturating_sub(ago));
             if id == running.core.node {
@@ -183,7 +183,7 @@ pub(super) async fn nodes(
             } else if let Some(heard) = running.peers.said(id) {
                 view.version = heard.version;
             }
-            if standing == Some(ManagerStanding::Unreachable) {
+            if standing == api::ManagerStanding::Unreachable {
                 view.set_state(api::NodeState::Down);
             }
         } else {

@@ -8,7 +8,7 @@ use crate::consensus::Member;
 use crate::manager::life::lifecycle::Lifecycle;
 use crate::manager::life::phase::Phase;
 use crate::manager::members::others;
-use crate::manager::members::standing::{ManagerStanding, tolerated_losses};
+use crate::manager::members::standing::{self, tolerated_losses};
 use crate::manager::running::Running;
 use crate::manager::warning::{Certificate, Warning};
 use crate::manager::word::Word;
@@ -74,7 +74,7 @@ fn by_leader(reply: &mut api::StatusReply, (told, leader_ahead_ms): (api::Status
 fn closed(life: &Lifecycle, reply: &mut api::StatusReply, found: &mut Vec<Warning>) {
     let names = life.folder.node_file();
     let Some((header, ended)) = life.closed_header() else {
-        reply.state = life.word().to_string();
+        reply.set_state(life.word().into());
         reply.node_name = life.setup.name.to_string();
         return;
     };
@@ -83,9 +83,9 @@ fn closed(life: &Lifecycle, reply: &mut api::StatusReply, found: &mut Vec<Warnin
     reply.key_generation = header.generation;
     reply.cluster_name = names.cluster;
     reply.node_name = names.name;
-    reply.state = Word::Locked.to_string();
+    reply.set_state(Word::Locked.into());
     if let Some(ended) = ended {
-        reply.state = Word::Expired.to_string();
+        reply.set_state(Word::Expired.into());
         found.push(Warning::CertificateEnded);
         reply.certificates.push(certificate_end(Certificate::Manager, ended));
     }
@@ -98,7 +98,7 @@ fn closed(life: &Lifecycle, reply: &mut api::StatusReply, found: &mut Vec<Warnin
 /// is not the cluster's.
 fn rolled_back(life: &Lifecycle, running: &Running, reply: &mut api::StatusReply) {
     let (core, names) = (&running.core, life.folder.node_file());
-    reply.state = Word::RolledBack.to_string();
+    reply.set_state(Word::RolledBack.into());
     reply.cluster_id = core.cluster.as_bytes().to_vec();
     reply.node_id = core.node.as_bytes().to_vec();
     reply.cluster_name = names.cluster;
@@ -114,7 +114,7 @@ fn unlocked(running: &Running, reply: &mut api::StatusReply) -> Vec<(Certificate
     let core = &running.core;
     let seen = core.consensus.leadership().borrow().clone();
     let members = core.consensus.members();
-    reply.state = running.word().to_string();
+    reply.set_state(running.word().into());
     reply.cluster_id = core.cluster.as_bytes().to_vec();
     reply.node_id = core.node.as_bytes().to_vec();
     reply.leader_id = seen.leader.map(|node| node.as_bytes().to_vec()).unwrap_or_default();
@@ -181,7 +181,7 @@ fn voter(state: &State, member: &Member, leader: Option<NodeId>) -> api::Voter {
         id: member.node.as_bytes().to_vec(),
         name: node.map_or_else(|| member.node.to_string(), |node| node.name.to_string()),
         address: member.addresses.first().cloned().unwrap_or_default(),
-        state: ManagerStanding::of(member, leader).to_string(),
+        state: standing::of(member, leader).into(),
         last_contact_ms: member.last_contact_ms,
         records_behind: member.behind,
         version: String::new(),

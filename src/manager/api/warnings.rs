@@ -2,7 +2,6 @@
 
 use crate::consensus::{Behind, Standing};
 use crate::manager::life::lifecycle::Lifecycle;
-use crate::manager::members::standing::ManagerStanding;
 use crate::manager::running::Running;
 use crate::manager::steady::Doubt;
 use crate::manager::warning::{Certificate, Warning};
@@ -51,10 +50,8 @@ fn quorum(word: Word, reply: &api::StatusReply, found: &mut Vec<Warning>) {
         found.push(Warning::NoQuorum);
     }
     // How they stand the leader may have said.
-    let away = reply
-        .voters
-        .iter()
-        .filter(|voter| ManagerStanding::read(&voter.state) == Some(ManagerStanding::Unreachable));
+    let away =
+        reply.voters.iter().filter(|voter| voter.state() == api::ManagerStanding::Unreachable);
     found.extend(away.map(|voter| Warning::ManagerUnreachable(voter.name.clone())));
     // One manager alone never tolerates a loss: that was its operator's choice.
     if reply.tolerates_losses == 0 && reply.voters.len() > 1 {
@@ -153,9 +150,9 @@ mod tests {
 
     #[test]
     fn who_is_away_is_named_and_the_last_that_may_be_lost() {
-        let voter = |name: &str, standing: ManagerStanding| api::Voter {
+        let voter = |name: &str, standing: api::ManagerStanding| api::Voter {
             name: name.into(),
-            state: standing.to_string(),
+            state: standing.into(),
             ..api::Voter::default()
         };
         let found = |reply: &api::StatusReply| {
@@ -164,10 +161,12 @@ mod tests {
             found
         };
         let mut reply = api::StatusReply { tolerates_losses: 0, ..Default::default() };
-        reply.voters = vec![voter("m1", ManagerStanding::Leader)];
+        reply.voters = vec![voter("m1", api::ManagerStanding::Leader)];
         assert_eq!(found(&reply), [], "one manager alone was meant so");
-        let others =
-            [voter("m2", ManagerStanding::Follower), voter("m3", ManagerStanding::Unreachable)];
+        let others = [
+            voter("m2", api::ManagerStanding::Follower),
+            voter("m3", api::ManagerStanding::Unreachable),
+        ];
         reply.voters.extend(others);
         let away = Warning::ManagerUnreachable("m3".into());
         assert!(away.tell().text.contains("m3"));

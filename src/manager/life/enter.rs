@@ -93,7 +93,7 @@ impl Manager {
             node_id: reply.node_id,
             node_name: reply.node_name,
             cluster_name: reply.cluster_name,
-            state: running.word().to_string(),
+            state: api::ManagerState::from(running.word()).into(),
         })
     }
 }

@@ -77,7 +77,7 @@ impl Manager {
         drop(turn);
         tracing::warn!(event = "repaired", node = %running.core.node);
         votes(&running).await;
-        Ok(api::RepairReply { state: running.word().to_string() })
+        Ok(api::RepairReply { state: api::ManagerState::from(running.word()).into() })
     }
 }
 

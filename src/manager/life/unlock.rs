@@ -59,7 +59,7 @@ impl Manager {
             manager.open_with(FileKey(file_key), fingerprint, generation, of_header).await
         };
         let word = to_the_end("unlock", opening).await?;
-        Ok(api::UnlockReply { state: word.to_string() })
+        Ok(api::UnlockReply { state: api::ManagerState::from(word).into() })
     }
 
     /// Unlocks with an unlock key that lies on this machine (`--unlock-key-file`),

@@ -1,52 +1,19 @@
 //! How the managers stand in consensus, as far as this one knows.
 
-use std::fmt;
-
 use crate::consensus::{Leadership, Member};
 use skep_core::base::NodeId;
+use skep_core::wire::api::ManagerStanding;
 
 /// Milliseconds after which a voter that has not answered is out of reach.
 const CONTACT_MS: u64 = 3_000;
 
-/// A manager's place in consensus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::manager) enum ManagerStanding {
-    /// It leads.
-    Leader,
-    /// It votes.
-    Follower,
-    /// It follows and has no vote yet.
-    Learner,
-    /// It has not answered for a while.
-    Unreachable,
-}
-
-impl ManagerStanding {
-    const ALL: [Self; 4] = [Self::Leader, Self::Follower, Self::Learner, Self::Unreachable];
-
-    /// The one that a manager has told by this word.
-    pub(in crate::manager) fn read(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.to_string() == word)
-    }
-    /// That of a member.
-    pub(in crate::manager) fn of(member: &Member, leader: Option<NodeId>) -> Self {
-        match member {
-            member if Some(member.node) == leader => Self::Leader,
-            member if !reachable(member) => Self::Unreachable,
-            member if member.voter => Self::Follower,
-            _ => Self::Learner,
-        }
-    }
-}
-
-impl fmt::Display for ManagerStanding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Leader => "leader",
-            Self::Follower => "follower",
-            Self::Learner => "learner",
-            Self::Unreachable => "unreachable",
-        })
+/// A member's place in consensus.
+pub(in crate::manager) fn of(member: &Member, leader: Option<NodeId>) -> ManagerStanding {
+    match member {
+        member if Some(member.node) == leader => ManagerStanding::Leader,
+        member if !reachable(member) => ManagerStanding::Unreachable,
+        member if member.voter => ManagerStanding::Follower,
+        _ => ManagerStanding::Learner,
     }
 }
 
@@ -93,13 +60,13 @@ mod tests {
     }
 
     #[test]
-    fn words_of_managers() {
+    fn places_of_managers() {
         let leader = Some(NodeId::from_bytes([1; 16]));
-        let word = |member: &Member| ManagerStanding::of(member, leader).to_string();
-        assert_eq!(word(&member(1, None)), "leader");
-        assert_eq!(word(&member(2, Some(1))), "follower");
-        assert_eq!(word(&member(2, Some(CONTACT_MS))), "unreachable");
+        let place = |member: &Member| of(member, leader);
+        assert_eq!(place(&member(1, None)), ManagerStanding::Leader);
+        assert_eq!(place(&member(2, Some(1))), ManagerStanding::Follower);
+        assert_eq!(place(&member(2, Some(CONTACT_MS))), ManagerStanding::Unreachable);
         let learner = Member { voter: false, ..member(2, Some(1)) };
-        assert_eq!(word(&learner), "learner");
+        assert_eq!(place(&learner), ManagerStanding::Learner);
     }
 }

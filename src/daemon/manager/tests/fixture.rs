@@ -346,7 +346,7 @@ pub(super) async fn until(mut holds: impl AsyncFnMut() -> bool) {
 pub(super) async fn leads(control: &mut ControlClient<Channel>) {
     until(async || {
         let status = control.status(api::StatusRequest {}).await.expect("a status");
-        status.into_inner().state == "leader"
+        status.into_inner().state() == api::ManagerState::Leader
     })
     .await;
 }
