@@ -308,7 +308,7 @@ pub(super) fn exposed_of(state: &State, node: NodeId) -> BTreeMap<ServiceId, Exp
     pairs.map(|((_, service), exposure)| (*service, *exposure)).collect()
 }
 
-fn services(ids: &[Vec<u8>]) -> Result<BTreeSet<ServiceId>, Misbehaved> {
+pub(super) fn services(ids: &[Vec<u8>]) -> Result<BTreeSet<ServiceId>, Misbehaved> {
     if ids.len() > limits::SERVICES {
         return Err(Misbehaved("names more services than there may be"));
     }
@@ -319,7 +319,7 @@ fn service(id: &[u8]) -> Result<ServiceId, Misbehaved> {
     ServiceId::try_from(id).ok().ok_or(Misbehaved("sent a malformed id"))
 }
 
-fn held(held: &[api::Held]) -> Result<BTreeMap<ServiceId, Has>, Misbehaved> {
+pub(super) fn held(held: &[api::Held]) -> Result<BTreeMap<ServiceId, Has>, Misbehaved> {
     if held.len() > limits::SERVICES {
         return Err(Misbehaved("holds more services than there may be"));
     }
@@ -337,7 +337,7 @@ fn held(held: &[api::Held]) -> Result<BTreeMap<ServiceId, Has>, Misbehaved> {
     held.iter().map(has).collect()
 }
 
-fn failed(failed: &[api::Failed]) -> Result<Vec<Refused>, Misbehaved> {
+pub(super) fn failed(failed: &[api::Failed]) -> Result<Vec<Refused>, Misbehaved> {
     if failed.len() > limits::SERVICES {
         return Err(Misbehaved("failed more services than there may be"));
     }

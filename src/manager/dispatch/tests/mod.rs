@@ -3,6 +3,7 @@
 mod frames;
 mod ledger;
 mod property;
+mod simulation;
 mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
