@@ -5,19 +5,21 @@ use super::input;
 use super::link::{self, link};
 use super::names::name;
 use super::problem::Trouble;
+use super::settings;
 use super::shell::Shell;
 use super::words;
-use skep_client::{CallKind, Control, with_port};
+use skep_client::{CallKind, Control};
 use skep_core::wire::api;
 
 /// Lets this machine's manager join.
 pub(super) async fn run(shell: &mut Shell, args: JoinArgs) -> Result<(), Trouble> {
     let given = args.name.as_deref().map(name).transpose()?;
+    let addresses = settings::addresses(&args.managers)?;
     let token = input::join_token(args.token_file)?;
     let mut link = link::local(shell, args.local)?;
     let request = api::JoinClusterRequest {
         token: token.expose().to_vec(),
-        addresses: args.managers.into_iter().map(with_port).collect(),
+        addresses,
         name: given.map(|name| name.to_string()).unwrap_or_default(),
     };
     let send = async |mut client: Control, request| client.join_cluster(request).await;
@@ -69,7 +71,7 @@ pub(super) async fn repair(
     local: LocalArgs,
 ) -> Result<(), Trouble> {
     let mut link = link::local(shell, local)?;
-    let request = api::RepairRequest { addresses: addresses.into_iter().map(with_port).collect() };
+    let request = api::RepairRequest { addresses: settings::addresses(&addresses)? };
     let send = async |mut client: Control, request| client.repair(request).await;
     // What was done once may be done again: it is one manager's own disk.
     let reply = link.call(CallKind::Once("skep status".to_owned()), request, send).await?;

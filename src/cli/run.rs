@@ -24,7 +24,7 @@ pub(super) fn manager(shell: &mut Shell, args: ManagerRunArgs) -> Result<(), Tro
     let check_only = args.check;
     let (config, log) = settings::manager(args)?;
     if check_only {
-        return check(shell, &config);
+        return check(shell, &config, &log);
     }
     start_log(&log)?;
     // What the log says comes before what is printed last.
@@ -64,8 +64,13 @@ fn start_log(log: &LogSettings) -> Result<(), Trouble> {
     Ok(logging::start(format, &log.level)?)
 }
 
-/// What can be told without a key: the settings, and the key file's form.
-fn check(shell: &mut Shell, config: &ManagerConfig) -> Result<(), Trouble> {
+/// What can be told without starting: the settings, the forms of the key file and of an
+/// unlock key that is to be read.
+fn check(shell: &mut Shell, config: &ManagerConfig, log: &LogSettings) -> Result<(), Trouble> {
+    logging::check(&log.level)?;
+    if let Some(path) = &config.unlock_key_file {
+        daemon::manager::read_unlock_key(path)?;
+    }
     let path = config.data_dir.join("manager.key");
     let shown = path.display();
     match RealDisk.read(&path, KEY_FILE_BYTES) {

@@ -15,7 +15,7 @@ use crate::daemon::config::{
     AGENT_DATA_DIR, AGENT_ROOT, AGENT_SOCKET, AgentConfig, LISTEN, MANAGER_DATA_DIR,
     MANAGER_SOCKET, ManagerConfig, SocketRole,
 };
-use skep_client::with_port;
+use skep_client::{BadAddress, read_address, read_own_address};
 use skep_core::base::{Exit, Failure, Name};
 use skep_core::domain::OperatorRole;
 
@@ -119,13 +119,24 @@ fn load<T: DeserializeOwned + Default>(asked: Option<&Path>, name: &str) -> Resu
     })
 }
 
-/// The first one that says something; an empty environment variable says nothing.
-fn first<T>(typed: Vec<T>, file: Vec<T>) -> Vec<T>
-where
-    T: AsRef<str>,
-{
-    let typed: Vec<T> = typed.into_iter().filter(|one| !one.as_ref().is_empty()).collect();
-    if typed.is_empty() { file } else { typed }
+/// What was typed, else what the file says, each without the blanks around it.
+fn first(typed: Vec<String>, file: Vec<String>) -> Vec<String> {
+    let said = |list: Vec<String>| -> Vec<String> {
+        let trimmed = list.iter().map(|one| one.trim());
+        trimmed.filter(|one| !one.is_empty()).map(str::to_owned).collect()
+    };
+    let typed = said(typed);
+    if typed.is_empty() { said(file) } else { typed }
+}
+
+/// Addresses of managers that were typed: bad input.
+pub(super) fn addresses(typed: &[String]) -> Result<Vec<String>, Failure> {
+    let read = |text: &String| read_address(text).map_err(|error| no_address(Exit::Usage, &error));
+    typed.iter().map(read).collect()
+}
+
+fn no_address(exit: Exit, error: &BadAddress) -> Failure {
+    Failure::new(exit, error).hint("a name or an IP address and a port, such as 10.0.0.1:4440")
 }
 
 impl ClientSettings {
@@ -142,7 +153,7 @@ impl ClientSettings {
         // A socket asked for by hand is not outdone by a host from a file.
         let file_host = if typed_socket.is_some() { Vec::new() } else { file.host };
         Ok(Self {
-            hosts: first(args.host, file_host).into_iter().map(with_port).collect(),
+            hosts: addresses(&first(args.host, file_host))?,
             identity: args.identity.or(file.identity),
             local: typed_socket.is_some(),
             socket: typed_socket.or(file.socket).unwrap_or_else(|| MANAGER_SOCKET.into()),
@@ -187,8 +198,15 @@ pub(super) fn manager(args: ManagerRunArgs) -> Result<(ManagerConfig, LogSetting
     let listen: SocketAddr = listen.parse().map_err(|_not_one| {
         bad("listen: is not an address").hint("an IP address and a port, such as 0.0.0.0:4440")
     })?;
-    let asked = first(args.advertise, file.advertise).into_iter();
-    let mut advertise: Vec<String> = asked.map(with_port).collect();
+    let read = |text: &String| {
+        let unreached = |error| {
+            let Failure { text, hint, .. } = no_address(Exit::Configuration, &error);
+            Failure { exit: Exit::Configuration, text: format!("advertise: {text}"), hint }
+        };
+        read_own_address(text).map_err(unreached)
+    };
+    let asked = first(args.advertise, file.advertise);
+    let mut advertise = asked.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     if advertise.is_empty() {
         advertise = vec![own_address(listen)?];
     }
@@ -211,9 +229,12 @@ pub(super) fn agent(args: AgentRunArgs) -> Result<(AgentConfig, LogSettings), Fa
     let file: AgentFile = load(args.config.as_deref(), "agent.toml")?;
     let name = args.name.or(file.name).map(|name| name.parse::<Name>()).transpose();
     let managers = first(args.managers, file.manager);
+    let read =
+        |text: &String| read_address(text).map_err(|error| no_address(Exit::Configuration, &error));
+    let managers = managers.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let config = AgentConfig {
         data_dir: args.data_dir.or(file.data_dir).unwrap_or_else(|| AGENT_DATA_DIR.into()),
-        managers: managers.into_iter().map(with_port).collect(),
+        managers,
         token_file: args.token_file.or(file.token_file),
         name: name.map_err(|error| bad(format!("name: {error}")).hint("for example web1"))?,
         root: args.root.or(file.root).unwrap_or_else(|| AGENT_ROOT.into()),

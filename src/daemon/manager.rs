@@ -233,10 +233,16 @@ fn not_unlocked(problem: &Problem) -> Failure {
     Failure::new(exit, &problem.text).hint(&problem.hint)
 }
 
-/// Reads straight into memory that is wiped.
-fn read_unlock_key(path: &Path) -> Result<UnlockKey, Failure> {
+/// Reads an unlock key straight into memory that is wiped.
+///
+/// # Errors
+/// [`Exit::Configuration`] where it is not there, is none, or where others can read it.
+pub fn read_unlock_key(path: &Path) -> Result<UnlockKey, Failure> {
     let bad = |why: &dyn std::fmt::Display| {
         Failure::new(Exit::Configuration, format!("--unlock-key-file {}: {why}", path.display()))
+            .hint(
+                "name a file that `skep init --unlock-key-out` or `skep unlock-key generate` wrote",
+            )
     };
     let mut file = std::fs::File::open(path).map_err(|error| bad(&error))?;
     let mode = file.metadata().map_err(|error| bad(&error))?.mode();

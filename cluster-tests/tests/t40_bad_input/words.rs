@@ -175,3 +175,29 @@ fn an_identity_of_another_cluster_is_refused() {
     wrong.judge(&mut command, b"", 3, &line);
     wrong.none();
 }
+
+#[test]
+fn an_empty_variable_is_one_that_is_not_set_and_blanks_name_nobody() {
+    let cluster = Cluster::start(0);
+    let address = cluster.manager.address();
+    let mut wrong = Wrong::default();
+    let named = ["SKEP_HOST", "SKEP_SOCKET", "SKEP_TIMEOUT", "SKEP_CONFIG"];
+    for variable in named {
+        let mut command = cluster.command(&["secret", "ls", "-q"]);
+        let ran = run(command.env(variable, ""), b"");
+        assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{variable}");
+    }
+    let mut command = cluster.command(&["secret", "ls", "-q"]);
+    command.env("SKEP_HOST", format!(" {address} , ,127.0.0.1:1"));
+    let ran = run(&mut command, b"");
+    assert_eq!((ran.status, ran.err.as_str()), (0, ""));
+    let mut command = cluster.command(&["secret", "ls"]);
+    command.env("SKEP_IDENTITY", "").env("SKEP_HOST", &address);
+    let line = "error: a manager elsewhere is only spoken to with an identity";
+    wrong.judge(&mut command, b"", 2, line);
+    let mut command = typed(&cluster, "manager run", &["--check", "--listen", "127.0.0.1:0"]);
+    let advertised = command.env("SKEP_ADVERTISE", "").env("SKEP_LOG_LEVEL", "");
+    let ran = run(advertised.env("SKEP_NAME", "").env("SKEP_UNLOCK_KEY_FILE", ""), b"");
+    assert_eq!(ran.status, 0, "{}", ran.err);
+    wrong.none();
+}

@@ -43,7 +43,10 @@ mod watch;
 pub use acts::{Change, Draft, NewVersion, apply, apply_sealed};
 pub use answer::{Answer, harmless};
 pub use error::CallError;
-pub use link::{BadIdentityFile, CallKind, Control, IdentityFile, Link, PORT, with_port};
+pub use link::{
+    BadAddress, BadIdentityFile, CallKind, Control, IdentityFile, Link, PORT, read_address,
+    read_own_address,
+};
 pub use lookup::Listed;
 pub use operator::Operator;
 pub use watch::{NotConfirmed, until_delivered};

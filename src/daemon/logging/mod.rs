@@ -58,6 +58,14 @@ pub fn start(format: LogFormat, filter: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether this is a filter, without starting anything.
+///
+/// # Errors
+/// [`Exit::Configuration`] where it is none.
+pub fn check(filter: &str) -> Result<(), Failure> {
+    targets(filter).map(drop)
+}
+
 /// Waits until what was logged is written, where somebody reads it; for a short time.
 pub fn flush() {
     if let Some(writer) = WRITER.get() {

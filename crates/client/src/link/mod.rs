@@ -26,7 +26,7 @@ use crate::transport::rpc::api::control_client::ControlClient;
 use crate::transport::{ClientTls, Expect, connect, connect_local};
 use skep_core::base::{ClusterId, Fingerprint};
 
-pub use address::{PORT, with_port};
+pub use address::{BadAddress, PORT, read_address, read_own_address};
 pub use identity::{BadIdentityFile, IdentityFile};
 
 use tries::Tries;
