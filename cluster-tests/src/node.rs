@@ -71,7 +71,7 @@ impl Manager {
     }
 
     /// Makes its folder and starts it.
-    pub(crate) fn start(folder: PathBuf) -> Self {
+    pub fn start(folder: PathBuf) -> Self {
         let ports = dev::free_ports(1).expect("a free port");
         let member = Member::manager(folder, ports[0]);
         dev::make(&member, true).expect("a folder");

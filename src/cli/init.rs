@@ -29,8 +29,16 @@ struct Founding {
 /// Runs it.
 pub(super) async fn run(shell: &mut Shell, args: InitArgs) -> Result<(), Trouble> {
     let given = args.name.as_deref().map(name).transpose()?;
+    if args.unlock_key_out.is_none() && shell.screen.leads_nowhere() {
+        let text = "standard output leads nowhere: the unlock key would be lost";
+        return Err(Failure::new(Exit::Refused, text)
+            .hint("skep init --unlock-key-out FILE writes it to a file; nothing was changed")
+            .into());
+    }
     let mut link = link::local(shell, args.local)?;
     let mut identity_out = OutFile::create(&args.identity_out)?;
+    // It is written when the cluster exists: there must be room for it then.
+    identity_out.reserve()?;
     let mut key_out = args.unlock_key_out.as_deref().map(OutFile::create).transpose()?;
 
     let request = api::PrepareInitRequest {};
@@ -68,7 +76,7 @@ pub(super) async fn run(shell: &mut Shell, args: InitArgs) -> Result<(), Trouble
     let cluster = founding.name.clone();
     let fingerprint = founding.fingerprint;
     let identity = identity_of(&*shell.clock, founding, &mut committed)?;
-    identity_out.write(&identity.to_text())?;
+    identity_out.write(&identity.to_text()).map_err(|error| without_identity(&cluster, &error))?;
     identity_out.keep();
 
     let node = &committed.node_name;
@@ -78,6 +86,17 @@ pub(super) async fn run(shell: &mut Shell, args: InitArgs) -> Result<(), Trouble
     let place = key.map_or_else(|| "printed above".to_owned(), |path| path.display().to_string());
     shell.screen.say(&format!("the unlock key: {place}; keep it apart from the managers' disks"));
     Ok(())
+}
+
+/// The cluster is there, and nobody has an identity for it.
+fn without_identity(cluster: &Name, error: &Trouble) -> Trouble {
+    let why = match error {
+        Trouble::Failed(failure) => failure.text.clone(),
+        Trouble::Told(_) => "it was not written".to_owned(),
+    };
+    let text = format!("cluster {cluster} is founded, but not its admin's identity: {why}");
+    let hint = "stop the manager, empty its data directory, start it, and found the cluster again";
+    Failure::new(Exit::Refused, text).hint(hint).into()
 }
 
 /// Makes root, unlock key and admin key, and what the manager is asked for.

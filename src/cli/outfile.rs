@@ -2,7 +2,7 @@
 //! the disk before anything depends on them.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek as _, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,9 @@ pub(super) struct OutFile {
     kept: bool,
 }
 
+/// Bytes that [`OutFile::reserve`] takes.
+const ROOM: usize = 32 * 1024;
+
 impl OutFile {
     /// Makes the file; one that exists is refused.
     pub(super) fn create(path: &Path) -> Result<Self, Trouble> {
@@ -26,12 +29,22 @@ impl OutFile {
         Ok(Self { path: path.to_owned(), file, kept: false })
     }
 
+    /// Takes the room for 32 KiB now, more than a key or an identity has, so that a full disk
+    /// is found before anything depends on the file.
+    pub(super) fn reserve(&mut self) -> Result<(), Trouble> {
+        let reserved = self.file.write_all(&vec![b' '; ROOM]).and_then(|()| self.file.sync_all());
+        reserved.map_err(|error| cannot(&self.path, &error))
+    }
+
     /// Writes all of it and makes it last, with the folder's entry.
     pub(super) fn write(&mut self, text: &SecretBytes) -> Result<(), Trouble> {
-        let written = self.file.write_all(text.expose()).and_then(|()| {
+        let written = self.file.rewind().and_then(|()| {
+            self.file.write_all(text.expose())?;
             if !text.expose().ends_with(b"\n") {
                 self.file.write_all(b"\n")?;
             }
+            let length = self.file.stream_position()?;
+            self.file.set_len(length)?;
             self.file.sync_all()?;
             File::open(folder_of(&self.path))?.sync_all()
         });

@@ -21,6 +21,8 @@ pub struct Screen {
     colours: bool,
     /// Nobody reads standard output any more.
     closed: bool,
+    /// Standard output is `/dev/null`, or was closed when the process began: nobody ever does.
+    nowhere: bool,
 }
 
 impl std::fmt::Debug for Screen {
@@ -40,6 +42,7 @@ impl Screen {
             err_is_terminal: std::io::stderr().is_terminal(),
             colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
             closed: false,
+            nowhere: is_null(std::io::stdout()),
         }
     }
 
@@ -47,7 +50,8 @@ impl Screen {
     #[must_use]
     pub fn captured(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
         let (out_is_terminal, err_is_terminal) = (false, false);
-        Self { out, err, out_is_terminal, err_is_terminal, colours: false, closed: false }
+        let (colours, closed, nowhere) = (false, false, false);
+        Self { out, err, out_is_terminal, err_is_terminal, colours, closed, nowhere }
     }
 
     /// Prints a line of data. That nobody reads it any more is no failure.
@@ -79,6 +83,11 @@ impl Screen {
             }
             Err(error) => Err(cannot_write(&error)),
         }
+    }
+
+    /// Whether nobody will ever read standard output.
+    pub(super) fn leads_nowhere(&self) -> bool {
+        self.nowhere
     }
 
     /// Whether nobody reads standard output any more.
@@ -145,6 +154,23 @@ fn cannot_write(error: &std::io::Error) -> Trouble {
     Failure::new(Exit::Refused, format!("standard output: {error}"))
         .hint("what the command does may be done: look before you repeat it")
         .into()
+}
+
+/// Whether this is `/dev/null`: the standard library opens it where a descriptor is closed.
+fn is_null(of: impl std::os::fd::AsFd) -> bool {
+    let same = |one: &rustix::fs::Stat, other: &rustix::fs::Stat| {
+        (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino) || {
+            let device = rustix::fs::FileType::CharacterDevice;
+            let is_device = |stat: &rustix::fs::Stat| {
+                rustix::fs::FileType::from_raw_mode(stat.st_mode) == device
+            };
+            is_device(one) && is_device(other) && one.st_rdev == other.st_rdev
+        }
+    };
+    match (rustix::fs::fstat(of), rustix::fs::stat("/dev/null")) {
+        (Ok(one), Ok(null)) => same(&one, &null),
+        _ => false,
+    }
 }
 
 /// Standard output without a buffer of its own.

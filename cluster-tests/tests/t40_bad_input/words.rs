@@ -201,3 +201,33 @@ fn an_empty_variable_is_one_that_is_not_set_and_blanks_name_nobody() {
     assert_eq!(ran.status, 0, "{}", ran.err);
     wrong.none();
 }
+
+#[test]
+fn no_cluster_is_founded_whose_unlock_key_went_nowhere() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manager = cluster_tests::Manager::start(folder.path().join("m"));
+    let identity = folder.path().join("admin.skepid");
+    let line = |redirected: &str| {
+        let (skep, socket) = (cluster_tests::binary(), manager.socket());
+        let (skep, socket, identity) = (skep.display(), socket.display(), identity.display());
+        format!("exec {skep} init --socket {socket} --identity-out {identity} {redirected}")
+    };
+    for (redirected, why) in [
+        (">&-", "error: standard output leads nowhere: the unlock key would be lost\nhint: "),
+        (
+            ">/dev/null",
+            "error: standard output leads nowhere: the unlock key would be lost\nhint: ",
+        ),
+        (">/dev/full", "error: standard output: No space left on device (os error 28)\nhint: "),
+    ] {
+        let ran = run(Command::new("sh").args(["-c", &line(redirected)]), b"");
+        assert_eq!(ran.status, 1, "{redirected}: {}", ran.err);
+        assert!(ran.err.starts_with(why), "{redirected}: {}", ran.err);
+        assert!(!identity.exists(), "{redirected}: an identity of no cluster");
+        assert_eq!(manager.state(), "new", "{redirected}");
+    }
+    let ran = run(Command::new("sh").args(["-c", &line("")]), b"");
+    assert_eq!(ran.status, 0, "{}", ran.err);
+    assert!(ran.out.starts_with("SKEPKEY-1-"), "{} bytes", ran.out.len());
+    assert_eq!(manager.state(), "leader");
+}
