@@ -18,7 +18,7 @@ pub(super) fn run(args: ExecArgs) -> Trouble {
     };
     let socket = match agent_socket(args.socket) {
         Ok(socket) => socket,
-        Err(failure) => return failure.into(),
+        Err(failure) => return Failure { exit: Exit::NotRun, ..failure }.into(),
     };
     let (service, timeout, command) = (args.service, args.timeout, args.command);
     let failure = exec(&ExecConfig { socket, service, user, timeout, command });

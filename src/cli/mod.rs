@@ -98,13 +98,18 @@ fn not_parsed(shell: &mut Shell, error: &clap::Error, words: &[OsString]) -> Exi
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             shell.screen.say(text.trim_end());
-            Exit::Usage
+            usage_of(words)
         }
         _ => {
             shell.screen.failure(&problem::of_clap(error, words));
-            Exit::Usage
+            usage_of(words)
         }
     }
+}
+
+/// What bad words end with. Below 125 the statuses of `skep exec` are its command's.
+fn usage_of(words: &[OsString]) -> Exit {
+    if words.get(1).is_some_and(|word| word == "exec") { Exit::NotRun } else { Exit::Usage }
 }
 
 fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {

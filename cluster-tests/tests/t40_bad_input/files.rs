@@ -110,7 +110,7 @@ const ROWS: &[Row] = &[
     ("secret ls", &["--config", "{}/typo.toml"], b"", 23, "error: {}/typo.toml, line 2: unknown field `identiti`…"),
     ("secret ls", &["--config", "{}/wrong.toml"], b"", 23, "error: timeout: expected number at 0…"),
     ("secret ls", &["--config", "{}/number.toml"], b"", 23, "error: {}/number.toml, line 1: …"),
-    ("exec", &["--config", "{}/typo.toml", "--service", "web", "--", "true"], b"", 23, "error: {}/typo.toml, line 2: …"),
+    ("exec", &["--config", "{}/typo.toml", "--service", "web", "--", "true"], b"", 125, "error: {}/typo.toml, line 2: …"),
     ("agent status", &["--config", "{}/dir"], b"", 23, "error: {}/dir: Is a directory…"),
     ("manager run", &["--config", "{}/dir"], b"", 23, "error: {}/dir: Is a directory…"),
     ("manager run", &["--config", "{}/typo.toml"], b"", 23, "error: {}/typo.toml, line 2: unknown field `identiti`…"),

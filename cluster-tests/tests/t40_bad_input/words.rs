@@ -57,7 +57,7 @@ const NO_TEXT: &[(&[&str], i32, &str)] = &[
     (&["node", "rm", "{}"], 2, NO_UTF8),
     (&["join-token", "rm", "{}"], 2, NO_UTF8),
     (&["agent", "service", "up", "{}"], 2, NO_UTF8),
-    (&["exec", "--service", "{}", "--", "true"], 2, NO_UTF8),
+    (&["exec", "--service", "{}", "--", "true"], 125, NO_UTF8),
     (&["secret", "ls", "--identity", "{}"], 2, "error: identity \u{fffd}a: No such file…"),
     (&["unlock-key", "check", "--key-file", "{}"], 2, "error: \u{fffd}a: No such file…"),
     (&["join", "--token-file", "{}", "m1"], 2, "error: \u{fffd}a: No such file…"),
