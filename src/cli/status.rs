@@ -368,7 +368,7 @@ mod tests {
                 service: id(8),
                 service_name: "web".into(),
                 behind: 118,
-                why: "down since 02:11:07".into(),
+                why: "down since 2026-05-28 02:11:07 UTC".into(),
             }],
             pending_pairs: 31,
             level: 1,

@@ -71,7 +71,7 @@ fn bar(shown: bool) -> ProgressBar {
     }
 }
 
-/// `delivered 5/7 nodes; waiting for db3 (down since 02:11:07), db6 (wiping)`
+/// `delivered 5/7 nodes; waiting for db3 (down since 2026-05-28 02:11:07 UTC), db6 (wiping)`
 fn line_of(progress: &DeliveryProgress) -> String {
     let mut line = format!("delivered {}/{} nodes", progress.delivered, progress.nodes);
     if progress.nodes == 0 {
@@ -110,8 +110,9 @@ mod tests {
         };
         let mut progress = DeliveryProgress { nodes: 7, delivered: 5, ..Default::default() };
         assert_eq!(line_of(&progress), "delivered 5/7 nodes");
-        progress.laggards = vec![laggard("db3", "down since 02:11:07"), laggard("db6", "")];
-        let line = "delivered 5/7 nodes; waiting for db3 (down since 02:11:07), db6";
+        progress.laggards =
+            vec![laggard("db3", "down since 2026-05-28 02:11:07 UTC"), laggard("db6", "")];
+        let line = "delivered 5/7 nodes; waiting for db3 (down since 2026-05-28 02:11:07 UTC), db6";
         assert_eq!(line_of(&progress), line);
         progress.laggards = (0..12).map(|n| laggard(&format!("n{n}"), "")).collect();
         assert!(line_of(&progress).ends_with("n8, n9 and 2 more"));

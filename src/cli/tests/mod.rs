@@ -23,7 +23,11 @@ fn secret(name: &str, services: &[&str]) -> SecretView {
 }
 
 fn progress(delivered: u32, done: bool) -> DeliveryProgress {
-    let laggard = Laggard { node: vec![1], name: "db3".into(), why: "down since 02:11:07".into() };
+    let laggard = Laggard {
+        node: vec![1],
+        name: "db3".into(),
+        why: "down since 2026-05-28 02:11:07 UTC".into(),
+    };
     let laggards = if done { Vec::new() } else { vec![laggard] };
     DeliveryProgress { nodes: 1, delivered, laggards, done, failed: false }
 }
@@ -171,7 +175,10 @@ fn a_time_out_undoes_nothing_and_says_so() {
     let lines: Vec<_> = ran.err.lines().collect();
     assert_eq!(lines[0], "error: committed, but not confirmed within 500ms");
     assert!(lines[1].starts_with("hint: nothing is undone"), "{}", ran.err);
-    assert_eq!(lines[2], "delivered 0/1 nodes; waiting for db3 (down since 02:11:07)");
+    assert_eq!(
+        lines[2],
+        "delivered 0/1 nodes; waiting for db3 (down since 2026-05-28 02:11:07 UTC)"
+    );
 }
 
 #[test]
