@@ -57,6 +57,23 @@ pub(super) fn value(source: &Source, name: &str, strip: bool) -> Result<SecretBy
     if (1..=limits::VALUE_BYTES).contains(&value.len()) { Ok(value) } else { Err(bad_size()) }
 }
 
+/// What is odd about a value, and may be a mistake. It tells nothing of the value itself.
+pub(super) fn oddities(value: &SecretBytes) -> Vec<&'static str> {
+    let bytes = value.expose();
+    let is_pem = bytes.trim_ascii_start().starts_with(b"-----BEGIN ");
+    let mut odd = Vec::new();
+    if bytes.trim_ascii().is_empty() {
+        odd.push("is white space alone");
+    }
+    if is_pem && bytes.windows(2).any(|pair| pair == b"\r\n") {
+        odd.push("is PEM with line ends of Windows, which some programs can't read");
+    }
+    if is_pem && !bytes.ends_with(b"\n") {
+        odd.push("is PEM without an end of the last line, which some programs can't read");
+    }
+    odd
+}
+
 fn bad_size() -> Trouble {
     usage(SIZE, "a larger thing: encrypt it, and keep its key here")
 }

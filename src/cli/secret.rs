@@ -20,7 +20,7 @@ use super::shell::Shell;
 use super::wait::{self, Concerned};
 use super::words;
 use skep_client::{Change, Draft, Link, apply, apply_sealed, lookup};
-use skep_core::base::{Name, Revision, SecretId};
+use skep_core::base::{Name, Revision, SecretBytes, SecretId};
 use skep_core::wire::api::{self, SecretView, ServiceView, VersionView};
 
 const COLUMNS: [Column; 6] = [
@@ -70,10 +70,18 @@ pub(super) async fn run(shell: &mut Shell, command: SecretCommand) -> Result<(),
     }
 }
 
+/// Says what is odd about a value; it is taken all the same.
+fn warn_of(shell: &mut Shell, name: &Name, value: &SecretBytes) {
+    for odd in input::oddities(value) {
+        shell.screen.warn(&format!("the value of {name} {odd}"));
+    }
+}
+
 async fn create(shell: &mut Shell, args: SecretCreateArgs) -> Result<(), Trouble> {
     let name = name(&args.name)?;
     let labels = all_labels(&args.labels)?;
     let value = input::value(&Source::of(args.file), name.as_str(), args.strip_newline)?;
+    warn_of(shell, &name, &value);
     let mut link = link(shell, args.client)?;
     let id = SecretId::draw(&mut *shell.dice);
     let look = format!("skep secret inspect {name}");
@@ -146,6 +154,7 @@ async fn update(shell: &mut Shell, args: SecretUpdateArgs) -> Result<(), Trouble
     for (name, source) in &sets {
         let secret: SecretView = lookup::exact(&mut link, name.as_str()).await?;
         let value = input::value(source, name.as_str(), args.strip_newline)?;
+        warn_of(shell, name, &value);
         drafts.push(Draft { secret: lookup::id(&secret.id)?, value });
         secrets.push(secret);
     }

@@ -3,10 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use crate::consensus::Member;
-use crate::manager::Core;
-use crate::manager::problem;
 use crate::manager::steady::{Doubt, SHARED_MS};
 use crate::manager::unproposed::Unproposed;
+use crate::manager::{Core, problem};
 use skep_client::transport::Problem;
 use skep_core::base::NodeId;
 use skep_core::domain::State;

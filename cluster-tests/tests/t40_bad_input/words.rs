@@ -231,3 +231,30 @@ fn no_cluster_is_founded_whose_unlock_key_went_nowhere() {
     assert!(ran.out.starts_with("SKEPKEY-1-"), "{} bytes", ran.out.len());
     assert_eq!(manager.state(), "leader");
 }
+
+#[test]
+fn a_value_that_looks_like_a_mistake_is_taken_with_a_warning() {
+    let cluster = Cluster::start(0);
+    let pem = "-----BEGIN PRIVATE KEY-----\nMC4=\n-----END PRIVATE KEY-----\n";
+    let windows = pem.replace('\n', "\r\n");
+    let warning = |name: &str, odd: &str| format!("warning: the value of {name} {odd}\n");
+    let (white, crlf, open) = (
+        "is white space alone",
+        "is PEM with line ends of Windows, which some programs can't read",
+        "is PEM without an end of the last line, which some programs can't read",
+    );
+    for (name, value, odd) in [
+        ("a", " \n", vec![white]),
+        ("b", windows.as_str(), vec![crlf]),
+        ("c", pem.trim_end(), vec![open]),
+        ("d", windows.trim_end(), vec![crlf, open]),
+        ("e", pem, vec![]),
+        ("f", "p4ss word\r\n", vec![]),
+    ] {
+        let ran = cluster.skep_with(&["secret", "create", name, "-"], value.as_bytes());
+        let wanted: String = odd.iter().map(|odd| warning(name, odd)).collect();
+        assert_eq!((ran.status, &ran.err), (0, &wanted), "{name}");
+    }
+    let ran = cluster.skep_with(&["secret", "update", "e", "-", "--detach"], b"\n");
+    assert_eq!((ran.status, ran.err), (0, warning("e", white)));
+}
