@@ -158,17 +158,9 @@ fn cannot_write(error: &std::io::Error) -> Trouble {
 
 /// Whether this is `/dev/null`: the standard library opens it where a descriptor is closed.
 fn is_null(of: impl std::os::fd::AsFd) -> bool {
-    let same = |one: &rustix::fs::Stat, other: &rustix::fs::Stat| {
-        (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino) || {
-            let device = rustix::fs::FileType::CharacterDevice;
-            let is_device = |stat: &rustix::fs::Stat| {
-                rustix::fs::FileType::from_raw_mode(stat.st_mode) == device
-            };
-            is_device(one) && is_device(other) && one.st_rdev == other.st_rdev
-        }
-    };
+    // A file that is no device has none of a device's numbers: they are 0.
     match (rustix::fs::fstat(of), rustix::fs::stat("/dev/null")) {
-        (Ok(one), Ok(null)) => same(&one, &null),
+        (Ok(one), Ok(null)) => one.st_rdev == null.st_rdev,
         _ => false,
     }
 }
