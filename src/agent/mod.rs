@@ -1,6 +1,7 @@
 //! What a node does, in rooms with arrows one way: `machine` and `vault` know no other,
 //! `mount` and `workload` know these two, `session` knows `vault`, `member` none of them,
-//! `run` knows all of these, and `doors` know `run` and `session`.
+//! `run` knows all of these, and `doors` know `run`, `session` and what is told of them:
+//! `problem`.
 //!
 //! It deliberately has no way to ask a manager for a secret by name.
 
@@ -8,6 +9,7 @@ pub mod doors;
 pub mod machine;
 pub mod member;
 pub mod mount;
+mod problem;
 pub mod run;
 pub mod session;
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod log_store;
 mod machine;
 mod network;
 mod peers;
+mod problem;
 mod progress;
 mod release;
 mod service;

@@ -12,9 +12,10 @@ use tonic::Status;
 
 use super::gate::{ANSWER, Gate};
 use super::machine::Machine;
+use super::problem;
 use super::progress;
 use super::types::TypeConfig;
-use skep_client::transport::{Expect, Problem};
+use skep_client::transport::Expect;
 use skep_core::base::NodeId;
 use skep_core::wire::raft as proto;
 
@@ -97,15 +98,15 @@ pub(super) async fn release(
                     ClientWriteError::ForwardToLeader(_)
                     | ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_)),
                 ))) => {}
-                Ok(Err(error)) => return Err(Problem::unavailable(error.to_string()).into()),
+                Ok(Err(error)) => return Err(problem::not_now(error).into()),
                 // It may still be committed: whoever asks again hears.
                 Err(_late) => {
-                    return Err(Problem::unavailable("no majority confirmed it in time").into());
+                    return Err(problem::not_confirmed().into());
                 }
             }
         }
         if Instant::now() >= until {
-            return Err(Problem::unavailable("another change of the members is under way").into());
+            return Err(problem::another_change().into());
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -10,11 +10,12 @@ use tonic::{Request, Response, Status, Streaming};
 use super::convert::{self, BadMessage};
 use super::machine::{Machine, Replica};
 use super::peers::{Peers, Untaken};
+use super::problem;
 use super::release;
 use super::types::{Snapshot, TypeConfig};
 use crate::store::Incarnation;
 use skep_client::ca::{CertificateRole, Leaf};
-use skep_client::transport::{Caller, Problem, rpc::raft::raft_server};
+use skep_client::transport::{Caller, rpc::raft::raft_server};
 use skep_core::base::{NodeId, limits};
 use skep_core::domain::{NodeRole, State};
 use skep_core::wire::raft as proto;
@@ -79,11 +80,11 @@ pub fn listing(state: &State, node: NodeId, leaf: &Leaf) -> Listing {
 }
 
 fn stopped(error: impl std::fmt::Display) -> Status {
-    Problem::unavailable(error.to_string()).into()
+    problem::not_now(error).into()
 }
 
 fn bad(error: BadMessage) -> Status {
-    Problem::bad_input(error.to_string()).into()
+    problem::malformed(error).into()
 }
 
 impl RaftService {
@@ -113,7 +114,7 @@ impl RaftService {
 
     /// A refusal says what we remember too: it is how a caller finds out.
     fn untaken(&self, peer: NodeId, untaken: Untaken) -> Status {
-        let mut status = Status::from(Problem::unavailable(untaken.to_string()));
+        let mut status = Status::from(problem::not_now(untaken));
         self.peers.say(peer, status.metadata_mut());
         status
     }
@@ -126,7 +127,7 @@ impl RaftService {
 
     /// The manager that calls.
     fn peer<T>(&self, request: &Request<T>) -> Result<NodeId, Status> {
-        let denied = || Problem::not_allowed("only managers of this cluster may call").into();
+        let denied = || problem::no_member().into();
         let Some(Caller::Peer(peer)) = request.extensions().get::<Caller>() else {
             return Err(denied());
         };
@@ -140,7 +141,7 @@ impl RaftService {
             CertificateRole::Manager(node)
                 if self.shared.read(|state| listing(state, node, leaf)) == Listing::Removed =>
             {
-                Err(Problem::not_allowed("this manager was removed from the cluster").into())
+                Err(problem::removed().into())
             }
             CertificateRole::Manager(_)
             | CertificateRole::Worker(_)
@@ -151,11 +152,7 @@ impl RaftService {
     /// Who speaks in a vote's name must be whom the vote is for.
     fn speaks_for(peer: NodeId, vote: Option<&proto::Vote>) -> Result<(), Status> {
         let vote = convert::vote_from(vote).map_err(bad)?;
-        if vote.leader_id.voted_for == peer {
-            Ok(())
-        } else {
-            Err(Problem::not_allowed("the vote is another manager's").into())
-        }
+        if vote.leader_id.voted_for == peer { Ok(()) } else { Err(problem::not_its_vote().into()) }
     }
 
     async fn receive(
@@ -164,7 +161,7 @@ impl RaftService {
         mut chunks: Streaming<proto::SnapshotChunk>,
     ) -> Result<proto::SnapshotReply, Status> {
         use proto::snapshot_chunk::Of;
-        let malformed = || Status::from(Problem::bad_input("not a snapshot"));
+        let malformed = || Status::from(problem::malformed("not a snapshot"));
         let first = chunks.next().await.ok_or_else(malformed)??;
         let Some(Of::Head(head)) = first.of else { return Err(malformed()) };
         Self::speaks_for(calling.node, head.vote.as_ref())?;
@@ -245,7 +242,7 @@ impl raft_server::Raft for RaftService {
         Self::speaks_for(calling.node, message.from.as_ref())?;
         let request = convert::transfer_from(&message).map_err(bad)?;
         let answer = self.raft.handle_transfer_leader(request).await.map_err(stopped)?;
-        answer.map_err(|error| Problem::refused(error.to_string()))?;
+        answer.map_err(problem::no_transfer)?;
         Ok(self.answer(calling.node, proto::TransferLeaderReply {}))
     }
 

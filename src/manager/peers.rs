@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
+use crate::manager::problem;
 use skep_client::transport::rpc::api::control_client::ControlClient;
 use skep_client::transport::{ClientTls, Expect, Problem, connect};
 use skep_core::base::{BootTime, NodeId};
@@ -66,8 +67,7 @@ impl Peers {
                 Err(error) => why = error.to_string(),
             }
         }
-        Err(Problem::unavailable(format!("the other manager is not reached: {why}"))
-            .hint("nothing was done; skep status shows which managers can be reached"))
+        Err(problem::members::peer_silent(why))
     }
     /// Asks `node` one thing, connecting included for `limit` at most. `None`: it did not
     /// answer, or not in time; its connection is given up, and the next call makes a new one.

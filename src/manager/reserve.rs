@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::manager::problem;
 use skep_client::transport::Problem;
 use skep_core::domain::{Act, always_admitted};
 
@@ -67,10 +68,7 @@ impl Reserve {
         if !self.is_full() || always_admitted(act) {
             return Ok(());
         }
-        Err(Problem::refused(
-            "the leader's disk is nearly full: only removals and revokes are admitted",
-        )
-        .hint("make room on it, or let another manager lead: skep manager step-down"))
+        Err(problem::members::disk_full())
     }
     /// Does what follows from so many bytes free beside the file.
     ///

@@ -16,7 +16,7 @@ use crate::manager::core::Core;
 use crate::manager::dispatch::Dispatch;
 use crate::manager::end::Ends;
 use crate::manager::peers::Peers;
-use crate::manager::problem::Explain;
+use crate::manager::problem::{self, Explain};
 use crate::manager::reserve::Reserve;
 use crate::manager::word::Word;
 use skep_client::transport::{ClientTls, Cuts, Problem, ServerTls};
@@ -173,8 +173,7 @@ impl Running {
             tracing::info!(event = "stepped_down");
             return Ok(());
         }
-        Err(Problem::refused("no such manager could take the lead")
-            .hint("skep node ls shows which managers can be reached"))
+        Err(problem::members::no_successor())
     }
     /// Waits until a read here is linearizable, unless a stale one will do.
     pub(in crate::manager) async fn settle(&self, stale: bool) -> Result<(), Problem> {

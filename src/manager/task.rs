@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use crate::manager::problem;
 use skep_client::transport::Problem;
 
 /// Does the work in a task of its own, so that a caller that hangs up doesn't cut it short.
@@ -28,7 +29,7 @@ pub(in crate::manager) async fn on_a_thread<T: Send + 'static>(
 }
 
 fn cut_short(what: &str) -> Problem {
-    Problem::bug(format!("{what} ended unexpectedly"))
+    problem::bug(format!("{what} ended unexpectedly"))
 }
 
 #[cfg(test)]

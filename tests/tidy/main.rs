@@ -77,7 +77,12 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ),
     (
         "agent",
-        &[&["machine", "vault"], &["mount", "workload", "session", "member"], &["run"], &["doors"]],
+        &[
+            &["machine", "vault"],
+            &["mount", "workload", "session", "member"],
+            &["run", "problem"],
+            &["doors"],
+        ],
     ),
 ];
 
@@ -382,6 +387,36 @@ fn bare_statuses(text: &str) -> Vec<usize> {
     ];
     let bare = |line: &&str| WAYS.iter().any(|way| line.contains(&format!("Status::{way}(")));
     text.lines().enumerate().filter(|(_, line)| bare(line)).map(|(number, _)| number + 1).collect()
+}
+
+/// Problems whose text is made where they are told.
+fn loose_problems(text: &str) -> Vec<usize> {
+    let loose = |line: &str| {
+        line.split("Problem::").skip(1).any(|after| {
+            let made = after.split(|c: char| !c.is_ascii_lowercase() && c != '_').next();
+            !matches!(made, None | Some("" | "of_another" | "from" | "decode"))
+        })
+    };
+    text.lines().enumerate().filter(|(_, line)| loose(line)).map(|(number, _)| number + 1).collect()
+}
+
+#[test]
+fn what_callers_are_told_is_written_in_one_place_of_each_role() {
+    let home = |path: &Path| {
+        path.file_name().is_some_and(|name| name == "problem.rs")
+            || path.components().any(|part| part.as_os_str() == "problem")
+    };
+    let role =
+        |path: &Path| ["manager", "agent", "consensus"].iter().any(|role| path.starts_with(role));
+    let mut seen = 0;
+    for (path, text) in written().iter().filter(|(path, _)| role(path) && !is_test(path)) {
+        seen += 1;
+        let found = loose_problems(shipped(text));
+        assert!(home(path) || found.is_empty(), "{} words a problem at {found:?}", path.display());
+    }
+    assert!(seen > 50, "{seen}");
+    assert_eq!(loose_problems("a();\nErr(Problem::refused(\"x\"))"), [2]);
+    assert!(loose_problems("problem::refused(x); fn f() -> Problem { g() }").is_empty());
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn answered(address: &str, status: &Status) -> Answered {
             Answered::No(NotAdmitted::Refused(problem))
         }
         Some(problem) => Answered::No(NotAdmitted::NotNow(problem)),
-        None if about_us => Answered::No(NotAdmitted::Refused(Problem::refused(status.message()))),
+        None if about_us => Answered::No(NotAdmitted::Refused(Problem::of_another(status))),
         None => {
             let why = status.message().to_owned();
             Answered::No(NotAdmitted::Unknown { address: address.to_owned(), why })

@@ -9,13 +9,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
+use crate::agent::problem;
 use crate::agent::run::Handle;
 use crate::agent::session::{
-    CLAIMS, CLAIMS_OF_OTHERS, CLAIMS_PER_USER, LinkState, Refused, RefusedKind, ServiceState, View,
+    CLAIMS, CLAIMS_OF_OTHERS, CLAIMS_PER_USER, LinkState, Refused, ServiceState, View,
 };
 use skep_client::transport::rpc::local::agent_server::{Agent, AgentServer};
-use skep_client::transport::{Doors, Gate, LocalCaller, Most, Problem, local_caller};
-use skep_core::base::{BadName, Clock, Name, NodeId};
+use skep_client::transport::{Doors, Gate, LocalCaller, Most, local_caller};
+use skep_core::base::{Clock, Name, NodeId};
 use skep_core::wire::local;
 
 /// The longest that a call may wait.
@@ -79,7 +80,7 @@ impl LocalService {
                     (true, NAMED_BYTES)
                 }
                 "/skep.local.v1.Agent/Status" | "/skep.local.v1.Agent/Leave" => (true, PLAIN_BYTES),
-                _ => return Err(Problem::not_served("the agent knows no such method").into()),
+                _ => return Err(problem::not_served().into()),
             };
             if root {
                 root_only(caller)?;
@@ -107,14 +108,7 @@ impl LocalService {
     fn handle(&self) -> Result<Handle, Status> {
         match &*self.stage.borrow() {
             Stage::Serving { handle, .. } => Ok(handle.clone()),
-            Stage::Joining(why) => {
-                let text = if why.is_empty() {
-                    "this agent has not joined a cluster yet".to_owned()
-                } else {
-                    format!("this agent has not joined a cluster yet: {why}")
-                };
-                Err(Problem::unavailable(text).hint("look at the agent's log").into())
-            }
+            Stage::Joining(why) => Err(problem::not_joined(why).into()),
         }
     }
 }
@@ -136,8 +130,7 @@ impl Agent for LocalService {
             }
             Stage::Serving { node, name, handle } => (node, name, handle),
         };
-        let view =
-            handle.view().await.ok_or_else(|| Problem::unavailable("the agent is stopping"))?;
+        let view = handle.view().await.ok_or_else(problem::stopping)?;
         let mut reply = reply_of(view, self.clock.as_ref());
         reply.version = version;
         reply.node_id = node.as_bytes().to_vec();
@@ -206,7 +199,7 @@ impl Agent for LocalService {
 
 fn caller<T>(request: &Request<T>) -> Result<LocalCaller, Status> {
     let caller = local_caller(request.extensions());
-    caller.ok_or_else(|| Problem::bug("a call without a caller").into())
+    caller.ok_or_else(|| problem::no_caller().into())
 }
 
 fn root_only(caller: &LocalCaller) -> Result<(), Status> {
@@ -215,16 +208,12 @@ fn root_only(caller: &LocalCaller) -> Result<(), Status> {
         return Ok(());
     }
     tracing::warn!(event = "call_refused", uid);
-    let text = "only root may ask the agent for this";
-    Err(Problem::not_allowed(text).hint("try again with sudo").into())
+    Err(problem::root_only().into())
 }
 
 /// A service's name, before anything is done with it.
 fn service(text: &str) -> Result<Name, Status> {
-    text.parse().map_err(|error: BadName| {
-        let hint = "`skep agent status` lists the services of this node";
-        Problem::bad_input(format!("the service: {error}")).hint(hint).into()
-    })
+    text.parse().map_err(|error| problem::bad_service(&error).into())
 }
 
 fn wait(timeout_ms: u64) -> Duration {
@@ -232,13 +221,7 @@ fn wait(timeout_ms: u64) -> Duration {
 }
 
 fn status_of(refused: &Refused) -> Status {
-    let text = refused.text.as_str();
-    let problem = match refused.kind {
-        RefusedKind::No => Problem::refused(text),
-        RefusedKind::Late => Problem::not_in_time(text),
-        RefusedKind::Away => Problem::unavailable(text),
-    };
-    problem.hint(refused.hint.as_str()).into()
+    problem::refused(refused).into()
 }
 
 fn agent_state(state: LinkState) -> local::AgentState {

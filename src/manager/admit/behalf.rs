@@ -6,6 +6,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 
 use crate::manager::admit::local::LocalUser;
 use crate::manager::admit::policy::Who;
+use crate::manager::problem;
 use skep_client::transport::Problem;
 use skep_core::domain::OperatorRole;
 use skep_core::wire::api::{self, LocalRole};
@@ -47,8 +48,8 @@ impl Behalf {
             let who = who_of(LocalRole::try_from(read.role).ok()?)?;
             Some(Self { who, uid: read.uid })
         };
-        let unsound = || Problem::bad_input("the request says for whom it is in an unknown way");
-        let behalf = sent().ok_or_else(unsound)?;
+
+        let behalf = sent().ok_or_else(problem::request::bad_behalf)?;
         parts.extensions.insert(behalf);
         Ok(())
     }

@@ -14,6 +14,7 @@ use tonic::Status;
 
 use super::budget::{Taken, Ticket};
 use super::table::Row;
+use crate::manager::problem;
 use skep_client::transport::Problem;
 use skep_core::base::limits;
 
@@ -105,8 +106,7 @@ impl<B> Measured<B> {
         }
         if self.left == 0 && !self.came.is_empty() {
             if self.messages > 0 && !self.row.stream {
-                let text = "the call's body goes on after its message";
-                return Err(Problem::bad_input(text).into());
+                return Err(problem::access::body_goes_on().into());
             }
             if self.row.stream && self.begun == 0 {
                 self.ends.as_mut().reset(Instant::now() + self.times.whole);
@@ -146,10 +146,7 @@ impl<B> Measured<B> {
         let [_, a, b, c, d] = self.prefix;
         let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
         if length > self.row.message {
-            let most = self.row.message;
-            let text = format!("the message has {length} bytes, and {most} are allowed");
-            let hint = "use the same version of skep everywhere";
-            return Err(Problem::too_large(text).hint(hint).into());
+            return Err(problem::access::message_too_large(length, self.row.message).into());
         }
         let price = length.saturating_add(self.row.reply);
         self.taking = Some(Box::pin(self.ticket.clone().take(price)));
@@ -208,8 +205,7 @@ where
                         && (this.stalls.as_mut().poll(context).is_ready()
                             || this.ends.as_mut().poll(context).is_ready());
                     if late {
-                        let text = "the call's body did not come in time";
-                        return Poll::Ready(Some(Err(Problem::too_slow(text).into())));
+                        return Poll::Ready(Some(Err(problem::access::body_too_slow().into())));
                     }
                     return Poll::Pending;
                 }

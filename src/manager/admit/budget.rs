@@ -14,6 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::manager::problem;
 use skep_client::transport::Problem;
 
 const MIB: usize = 1024 * 1024;
@@ -150,7 +151,7 @@ impl Budget {
             .entry(caller)
             .or_insert_with(|| Own { bytes: Arc::new(Semaphore::new(most.one)), calls: 0 });
         if own.calls >= most.calls {
-            return Err(too_many("calls"));
+            return Err(problem::access::too_many("calls"));
         }
         own.calls += 1;
         let own = own.bytes.clone();
@@ -167,7 +168,7 @@ impl Ticket {
     /// # Errors
     /// They are not there in time.
     pub(super) async fn take(self: Arc<Self>, bytes: usize) -> Result<Taken, Problem> {
-        let none = || too_many("bytes of calls");
+        let none = || problem::access::too_many("bytes of calls");
         let bytes = u32::try_from(bytes.max(1)).map_err(|_| none())?;
         let (own, all) = (self.own.clone(), self.all.clone().ok_or_else(none)?);
         let both = async {
@@ -195,11 +196,6 @@ impl Drop for Ticket {
             }
         }
     }
-}
-
-fn too_many(what: &str) -> Problem {
-    Problem::too_often(format!("too many {what} of this caller or its kind are under way"))
-        .hint("nothing was done; repeat it in a few seconds")
 }
 
 #[cfg(test)]

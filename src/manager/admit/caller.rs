@@ -8,6 +8,7 @@ use crate::manager::admit::behalf::Behalf;
 use crate::manager::admit::listed::listed;
 use crate::manager::admit::local::{LocalRules, LocalUser};
 use crate::manager::admit::policy::{Method, Policy, Resource, Who};
+use crate::manager::problem;
 use skep_client::ca::{CertificateRole, Leaf};
 use skep_client::transport::{Caller, Problem, caller};
 use skep_core::base::{ClusterId, NodeId};
@@ -60,10 +61,10 @@ impl Admitted {
     ) -> Result<Self, Problem> {
         if method.is_local() {
             // Whoever it is, and for whomever a manager asks.
-            return Err(for_the_socket());
+            return Err(problem::access::for_the_socket());
         }
         let (who, actor) = match caller(extensions) {
-            None => return Err(Problem::not_allowed("the caller is not known")),
+            None => return Err(problem::access::no_caller()),
             Some(Caller::Anonymous) => (Who::Anonymous, None),
             Some(Caller::Expired(peer)) => return Err(expired(peer.leaf())),
             Some(Caller::Peer(peer)) => listed(peer.leaf(), cluster, state)?,
@@ -75,7 +76,7 @@ impl Admitted {
             }
             (Some(_), _) => {
                 check(who, Method::Forward, None)?;
-                return Err(Problem::not_allowed("only a manager speaks for others"));
+                return Err(problem::access::speaks_for_nobody());
             }
             (None, actor) => (who, actor),
         };
@@ -119,8 +120,7 @@ impl Admitted {
         method: Method,
     ) -> Result<&Self, Problem> {
         let admitted = extensions.get::<Self>().filter(|admitted| admitted.method == method);
-        admitted
-            .ok_or_else(|| Problem::bug(format!("a call to {} was not admitted", method.text())))
+        admitted.ok_or_else(|| problem::access::not_admitted(method.text()))
     }
     /// The user of this manager's control socket that it is, if it is one.
     #[must_use]
@@ -171,8 +171,7 @@ impl Admitted {
     /// # Errors
     /// A caller without an identity has no commands.
     pub(in crate::manager) fn actor(&self) -> Result<Actor, Problem> {
-        let unknown = || Problem::not_allowed("the caller has no identity");
-        self.actor.clone().ok_or_else(unknown)
+        self.actor.clone().ok_or_else(problem::access::no_identity)
     }
 }
 
@@ -184,24 +183,15 @@ fn check(who: Who, method: Method, on: Option<&Resource<'_>>) -> Result<(), Prob
     if allowed {
         return Ok(());
     }
-    Err(Problem::not_allowed(format!("{} may not {}", who.text(), method.text())))
-}
-
-fn for_the_socket() -> Problem {
-    Problem::not_allowed("that is for the manager's own control socket alone")
-        .hint("call it on the manager's machine, without --host")
+    Err(problem::access::may_not(who.text(), method.text()))
 }
 
 /// What the holder of a certificate that has expired is told. An agent ends then.
 fn expired(leaf: &Leaf) -> Problem {
     match leaf.subject.role {
-        CertificateRole::Worker(_) => {
-            Problem::identity_ended("this node's certificate has expired")
-                .hint("join it again with a new token")
-        }
+        CertificateRole::Worker(_) => problem::access::agent_expired(),
         CertificateRole::Manager(_) | CertificateRole::Operator(_) => {
-            Problem::not_allowed("the certificate has expired")
-                .hint("join again, or have an admin make a new identity")
+            problem::access::caller_expired()
         }
     }
 }

@@ -5,6 +5,7 @@
 //! identity is refused from that revision on (P8).
 
 use crate::manager::admit::policy::Who;
+use crate::manager::problem;
 use skep_client::ca::{CertificateRole, Leaf};
 use skep_client::transport::Problem;
 use skep_core::base::{ClusterId, NodeId, OperatorId};
@@ -19,10 +20,7 @@ pub(super) fn listed(
     cluster: ClusterId,
     state: &State,
 ) -> Result<(Who, Option<Actor>), Problem> {
-    let removed = || {
-        Problem::not_allowed("this identity is not (or no longer) one of the cluster's")
-            .hint("it may have been removed: skep node ls on a manager")
-    };
+    let removed = problem::access::not_listed;
     if leaf.subject.cluster != cluster {
         return Err(removed());
     }

@@ -3,6 +3,7 @@
 use tonic::Extensions;
 
 use crate::manager::admit::policy::Who;
+use crate::manager::problem;
 use skep_client::transport::{Problem, local_caller};
 use skep_core::domain::OperatorRole;
 
@@ -43,12 +44,11 @@ impl LocalRules {
     /// What a user without a role is told.
     pub(super) fn user(&self, extensions: &Extensions) -> Result<LocalUser, Problem> {
         let caller = local_caller(extensions);
-        let caller = caller.ok_or_else(|| Problem::not_allowed("the caller is not known"))?;
+        let caller = caller.ok_or_else(problem::access::no_caller)?;
         let uid = caller.uid();
-        let who = self.role(uid, caller.gid(), caller.groups()).ok_or_else(|| {
-            Problem::not_allowed(format!("uid {uid} may not use this manager's control socket"))
-                .hint("call as root or as the manager's user, or start it with --socket-role")
-        })?;
+        let who = self
+            .role(uid, caller.gid(), caller.groups())
+            .ok_or_else(|| problem::access::no_role(uid))?;
         Ok(LocalUser { who, uid })
     }
 }

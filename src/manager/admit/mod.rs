@@ -47,8 +47,9 @@ use crate::manager::admit::caller::{Admitted, source};
 use crate::manager::admit::local::LocalRules;
 use crate::manager::admit::policy::Who;
 use crate::manager::dispatch::Dispatch;
+use crate::manager::problem;
 use skep_client::ca::CertificateRole;
-use skep_client::transport::{Caller, Problem, caller, local_caller};
+use skep_client::transport::{Caller, caller, local_caller};
 
 pub(in crate::manager) use self::table::{ACT as ACT_BYTES, AGENT as AGENT_BYTES};
 
@@ -159,8 +160,7 @@ impl Inner {
         &self,
         parts: &mut tonic::codegen::http::request::Parts,
     ) -> Result<(&'static Row, Arc<Ticket>), Status> {
-        let row = table::find(parts.uri.path())
-            .ok_or_else(|| Problem::not_served("no such method is served"))?;
+        let row = table::find(parts.uri.path()).ok_or_else(problem::access::not_served)?;
         if matches!(self.asked, Asked::Port(_)) {
             Behalf::take(parts)?;
         }

@@ -17,6 +17,7 @@ use crate::manager::forward::{Broken, Led};
 use crate::manager::life::lifecycle::Manager;
 use crate::manager::life::phase::Needs;
 use crate::manager::members::belonging;
+use crate::manager::problem;
 use crate::manager::running::Running;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::rpc::api::control_server::{Control, ControlServer};
@@ -38,7 +39,7 @@ impl ControlService {
     /// A user of the control socket, for what only they may do.
     fn local(extensions: &Extensions, method: Method) -> Result<LocalUser, Problem> {
         let user = Admitted::of(extensions, method)?.local();
-        user.ok_or_else(|| Problem::bug("a call for the control socket came another way"))
+        user.ok_or_else(problem::access::not_by_the_socket)
     }
     /// The running manager, and whoever asks it.
     fn running(
@@ -122,10 +123,10 @@ impl Control for ControlService {
     ) -> Answer<api::BelongingReply> {
         let (running, _) = self.running(request.extensions(), Method::Raft)?;
         let Some(Caller::Peer(peer)) = caller(request.extensions()) else {
-            return Err(Problem::not_allowed("the caller is not known").into());
+            return Err(problem::access::no_caller().into());
         };
         let CertificateRole::Manager(node) = peer.leaf().subject.role else {
-            return Err(Problem::not_allowed("the caller is no manager").into());
+            return Err(problem::access::no_manager().into());
         };
         Ok(Response::new(belonging::answer(&running, node, peer.leaf())))
     }

@@ -7,6 +7,7 @@ use crate::manager::admit::AGENT_BYTES;
 use crate::manager::admit::caller::Admitted;
 use crate::manager::admit::policy::Method;
 use crate::manager::dispatch::{Agent, Dispatch};
+use crate::manager::problem;
 use skep_client::transport::rpc::api::delivery_server::{Delivery, DeliveryServer};
 use skep_client::transport::{Caller, Problem, caller};
 use skep_core::domain::Actor;
@@ -32,7 +33,7 @@ impl DeliveryService {
     /// The node behind a request that the gate admitted.
     fn agent<T>(request: &Request<T>) -> Result<Agent, Problem> {
         let admitted = Admitted::of(request.extensions(), Method::Session)?;
-        let nobody = || Problem::not_allowed("only a node's agent may call this");
+        let nobody = problem::access::no_agent;
         let Some(Caller::Peer(peer)) = caller(request.extensions()) else { return Err(nobody()) };
         let Actor::Node(node) = admitted.actor()? else { return Err(nobody()) };
         let address = request.remote_addr().map(|address| address.to_string());

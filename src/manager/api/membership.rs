@@ -9,7 +9,7 @@ use crate::manager::admit::caller::{Admitted, source};
 use crate::manager::admit::policy::Method;
 use crate::manager::life::lifecycle::Manager;
 use crate::manager::members::join::{self, Known};
-use crate::manager::problem::Explain;
+use crate::manager::problem::{self, Explain};
 use crate::manager::running::Running;
 use crate::manager::task::to_the_end;
 use skep_client::transport::rpc::api::membership_server::{Membership, MembershipServer};
@@ -59,8 +59,7 @@ impl MembershipService {
         if source(extensions).is_none_or(|from| self.bad_tokens.passes(from)) {
             return unknown;
         }
-        Problem::too_often("too many join tokens that are not known come from this address")
-            .hint("nothing was done; repeat it in a few seconds")
+        problem::access::too_many_bad_tokens()
     }
 }
 

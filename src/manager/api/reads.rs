@@ -1,6 +1,6 @@
 //! Lists, paged in the order of ids, and what is followed.
 
-use crate::manager::problem::Explain;
+use crate::manager::problem::{self, Explain};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -250,7 +250,7 @@ pub(super) async fn holders(
             read_id("after", node).map_err(Explain::explain)?,
             read_id("after", service).map_err(Explain::explain)?,
         )),
-        None => return Err(Problem::bad_input("after is no node and service")),
+        None => return Err(problem::request::bad_page()),
     };
     let limit = usize::try_from(request.limit).unwrap_or(PAGE);
     let limit = if limit == 0 { PAGE } else { limit.min(PAGE) };
@@ -302,7 +302,7 @@ pub(super) fn watch(
 ) -> Result<ReceiverStream<Result<api::DeliveryProgress, Status>>, Problem> {
     running.core.leads()?;
     if request.services.len() > WATCHED || request.nodes.len() > limits::NODES {
-        return Err(Problem::bad_input("more services or nodes than a cluster has"));
+        return Err(problem::request::too_many_watched());
     }
     let services: BTreeSet<ServiceId> = request
         .services
@@ -318,11 +318,7 @@ pub(super) fn watch(
         .map_err(Explain::explain)?;
     let revision = Revision(request.revision);
     let progress = running.dispatch.watch(admitted.actor()?, revision, services, nodes);
-    let mut progress = progress.map_err(|why| {
-        Problem::too_often(why.to_string()).hint(
-            "delivery goes on; skep status shows what is pending, and waiting can be repeated",
-        )
-    })?;
+    let mut progress = progress.map_err(problem::access::too_many_watch)?;
     let (sender, receiver) = mpsc::channel(1);
     let stop = running.stop.clone();
     tokio::spawn(async move {

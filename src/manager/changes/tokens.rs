@@ -44,7 +44,7 @@ pub(in crate::manager) async fn create_token(
     rotate(running, admitted, Some(made), drawn.id, request.rotate.then_some(token.role)).await?;
     let text = drawn.text();
     let text =
-        std::str::from_utf8(text.expose()).map_err(|_| Problem::bug("a token is no text"))?;
+        std::str::from_utf8(text.expose()).map_err(|_| problem::bug("a token is no text"))?;
     Ok(api::CreateTokenReply {
         id: drawn.id.as_bytes().to_vec(),
         token: text.to_owned(),
@@ -65,18 +65,15 @@ fn read_token(
     };
     let ttl = if request.ttl_ms == 0 { ttl } else { request.ttl_ms };
     if ttl > TTL_MOST_MS {
-        return Err(Problem::bad_input("a join token lasts 366 days at most")
-            .hint("a new one is made when it is needed: --ttl 24h"));
+        return Err(problem::request::token_too_long());
     }
     if request.uses == Some(0) {
-        return Err(Problem::bad_input("a join token is for one use at least"));
+        return Err(problem::request::token_without_use());
     }
     let pattern = &request.name_pattern;
     let sound = |c: char| c.is_ascii_alphanumeric() || "-_.*".contains(c);
     if pattern.len() > PATTERN_CHARS || !pattern.chars().all(sound) {
-        return Err(Problem::bad_input(
-            "a name pattern has letters, digits, '-', '_', '.' and '*' for any of them",
-        ));
+        return Err(problem::request::bad_pattern());
     }
     Ok(Token {
         digest: drawn.digest(),

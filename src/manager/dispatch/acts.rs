@@ -14,7 +14,6 @@ use super::table::Cut;
 use crate::consensus::ProposeError;
 use crate::manager::problem::{self, Explain};
 use crate::manager::unproposed::Unproposed;
-use skep_client::transport::Problem;
 use skep_core::base::NodeId;
 use skep_core::domain::{Act, Actor, Change, Refusal};
 use skep_core::wire::api;
@@ -49,7 +48,7 @@ impl Dispatch {
         report: api::ReportOpenedRequest,
     ) -> Result<(), Status> {
         if self.hub.reports.check_key(&node).is_err() {
-            return Err(Problem::too_many("this node reports opens too often").into());
+            return Err(problem::access::opens_too_often().into());
         }
         let opened = read_opened(node, report).map_err(Explain::explain)?;
         let proposed = self.hub.propose(Actor::Node(node), Act::Opened(opened)).await;

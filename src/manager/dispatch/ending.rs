@@ -6,7 +6,6 @@ use super::Hub;
 use super::ledger::Misbehaved;
 use super::table::Cut;
 use crate::manager::problem;
-use skep_client::transport::Problem;
 
 /// Why a session did not begin, or ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,17 +49,13 @@ impl From<Misbehaved> for Ending {
 impl Hub {
     /// How an ending is told to the agent.
     pub(super) fn status(&self, end: &Ending) -> Status {
-        let text = end.to_string();
         let problem = match end {
-            Ending::Left => Problem::cancelled(text),
+            Ending::Left => problem::members::session_left(end),
             Ending::Removed => problem::node_removed(),
-            Ending::Replaced => Problem::replaced(text),
-            Ending::Taken => Problem::taken(text)
-                .hint("an identity belongs to one machine: join the other one by itself"),
+            Ending::Replaced => problem::members::session_replaced(end),
+            Ending::Taken => problem::members::identity_taken(end),
             Ending::Deposed => problem::delivered_elsewhere(self.core.leader()),
-            Ending::Misbehaved(_) => {
-                Problem::bad_input(text).hint("use the same version of skep everywhere")
-            }
+            Ending::Misbehaved(_) => problem::members::agent_misbehaved(end),
         };
         problem.into()
     }

@@ -94,8 +94,7 @@ impl Onward {
     fn silent(&self, broken: Broken) -> Problem {
         self.running.peers.lost(self.leader);
         match broken {
-            Broken::NothingDone => Problem::unavailable("the leader does not answer")
-                .hint("skep status shows which managers can be reached; --stale reads here"),
+            Broken::NothingDone => problem::members::leader_silent(),
             Broken::Unknown => problem::unknown(),
         }
     }

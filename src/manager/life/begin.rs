@@ -7,11 +7,11 @@ use crate::manager::core::Core;
 use crate::manager::end::exit_of;
 use crate::manager::keys::KeyHolder;
 use crate::manager::life::lifecycle::Lifecycle;
-use crate::manager::problem::Explain;
+use crate::manager::problem::{self, Explain};
 use crate::manager::running::{Identity, Started};
 use skep_client::ca::{CaError, CertificateRole, verify_chain};
 use skep_client::transport::{ClientTls, Credentials, Greeting, Problem, ServerTls};
-use skep_core::base::{Exit, Fingerprint};
+use skep_core::base::Fingerprint;
 use skep_core::seal::{BoxKey, HelloPlace, KeyFileBody, KeyFileHeader};
 
 /// Why consensus does not run.
@@ -32,11 +32,9 @@ impl Explain for NotStarted {
     fn explain(self) -> Problem {
         match self {
             NotStarted::Identity(error) => {
-                Problem::fatal(Exit::Damaged, format!("this manager's certificate {error}"))
-                    .hint("its key file is not whole: put it back from a copy")
+                problem::life::not_own(format!("this manager's certificate {error}"))
             }
-            NotStarted::Consensus(error) => Problem::fatal(exit_of(&error), error.to_string())
-                .hint("the manager's log says more"),
+            NotStarted::Consensus(error) => problem::life::not_started(exit_of(&error), error),
         }
     }
 }

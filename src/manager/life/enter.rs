@@ -66,7 +66,7 @@ impl Manager {
         self.phase().admits(Needs::New)?;
         let asked = request.addresses.clone();
         if !(1..=ADDRESSES).contains(&asked.len()) {
-            return Err(Problem::bad_input("name 1 to 16 addresses of managers to ask"));
+            return Err(problem::request::addresses_to_join(ADDRESSES));
         }
         let application = Application::new(&self, request)?;
         self.0.joining.store(true, Ordering::Relaxed);
@@ -116,20 +116,19 @@ struct NewMember {
 impl Application {
     fn new(manager: &Manager, request: api::JoinClusterRequest) -> Result<Self, Problem> {
         let text = SecretBytes::take(request.token);
-        let token = JoinToken::parse(text.expose()).map_err(|error| {
-            Problem::bad_input(format!("the join token {error}"))
-                .hint("make one on a manager of the cluster: skep join-token manager -q")
-        })?;
+        let token = JoinToken::parse(text.expose()).map_err(problem::request::bad_token)?;
         let name = if request.name.is_empty() {
             manager.0.setup.name.clone()
         } else {
-            let bad = |error| Problem::bad_input(format!("the manager's name: {error}"));
-            request.name.parse().map_err(bad)?
+            request
+                .name
+                .parse()
+                .map_err(|error| problem::request::bad_name("the manager's name", error))?
         };
         Ok(Self {
             token,
             name,
-            tls: PrivateKey::generate().map_err(|error| Problem::bug(error.to_string()))?,
+            tls: PrivateKey::generate().map_err(problem::life::no_key_pair)?,
             box_key: BoxKey::draw(&mut *manager.0.dice()),
             addresses: manager.0.addresses(),
         })
@@ -170,10 +169,7 @@ impl Application {
 
     /// Checks the answer and makes the key file of it.
     fn accepted(self, manager: &Manager, reply: &api::JoinReply) -> Result<NewMember, Problem> {
-        let odd = |what: &str| {
-            Problem::refused(format!("the answer to the join does not fit: {what}"))
-                .hint("nothing was kept; skep node rm this manager there before it joins again")
-        };
+        let odd = problem::life::odd_join;
         let node = read_id("node_id", &reply.node_id).map_err(Explain::explain)?;
         let cluster = read_id("cluster_id", &reply.cluster_id).map_err(Explain::explain)?;
         let now = manager.0.setup.clock.now();

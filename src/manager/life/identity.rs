@@ -1,10 +1,11 @@
 //! Whether an opened key file is this manager's own, and of the cluster that it should be of.
 
+use crate::manager::problem;
 use skep_client::ca::{
     CaError, CertificateRole, Leaf, PrivateKey, key_digest, read_leaf, verify_chain,
 };
 use skep_client::transport::Problem;
-use skep_core::base::{Exit, Fingerprint, SecretBytes, Stamp};
+use skep_core::base::{Fingerprint, SecretBytes, Stamp};
 use skep_core::seal::{KeyFileBody, KeyFileHeader};
 
 /// Why an opened key file is not taken.
@@ -27,17 +28,11 @@ pub(in crate::manager) fn identity(
     fingerprint: Fingerprint,
     now: Stamp,
 ) -> Result<Leaf, NotOurs> {
-    let damaged = |text: String| {
-        let hint = "its key file is not whole or not its own: put it back from a copy";
-        NotOurs::Refused(Problem::fatal(Exit::Damaged, text).hint(hint))
-    };
+    let damaged = |text: String| NotOurs::Refused(problem::life::not_own(text));
     let leaf = match verify_chain(&body.chain, fingerprint, now) {
         Ok(leaf) => leaf,
         Err(CaError::OtherCluster { .. }) => {
-            let text = "this manager's key file is of another cluster than the unlock key";
-            return Err(NotOurs::Refused(
-                Problem::wrong_key(text).hint("do not trust this disk: it may have been planted"),
-            ));
+            return Err(NotOurs::Refused(problem::life::planted()));
         }
         Err(error @ CaError::Expired) => {
             let leaf = body.chain.first().and_then(|leaf| read_leaf(leaf).ok());

@@ -7,8 +7,7 @@
 
 use crate::manager::problem::{self, Explain};
 use skep_core::base::{
-    ClusterId, Dice, Epoch, Exit, Fingerprint, Labels, Name, NodeId, OperatorId, RequestId, Stamp,
-    draw,
+    ClusterId, Dice, Epoch, Fingerprint, Labels, Name, NodeId, OperatorId, RequestId, Stamp, draw,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,7 +52,7 @@ impl Manager {
     pub(in crate::manager) async fn prepare_init(&self) -> Result<api::PrepareInitReply, Problem> {
         let _turn = self.0.turn.lock().await;
         self.phase().admits(Needs::New)?;
-        let failed = |error| Problem::bug(format!("a key pair was not made: {error}"));
+        let failed = problem::life::no_key_pair;
         let prepared = Prepared {
             issuing: PrivateKey::generate().map_err(failed)?,
             tls: PrivateKey::generate().map_err(failed)?,
@@ -85,9 +84,7 @@ impl Manager {
     ) -> Result<api::CommitInitReply, Problem> {
         let _turn = self.0.turn.lock().await;
         self.phase().admits(Needs::New)?;
-        let prepared = self.0.take_prepared().ok_or_else(|| {
-            Problem::refused("init was not prepared, or was begun anew").hint("run skep init again")
-        })?;
+        let prepared = self.0.take_prepared().ok_or_else(problem::life::not_prepared)?;
         let node = prepared.node;
         let founding = Founding::new(&self.0, *prepared, &request)?;
         let listener = self.0.listen()?;
@@ -128,14 +125,7 @@ impl Lifecycle {
     async fn take_back(self: &Arc<Self>, problem: Problem) -> Problem {
         match self.on_disk(|life| life.folder.forget_init()).await {
             Ok(()) => problem,
-            Err(error) => Problem::fatal(
-                Exit::WriteFailed,
-                format!("init failed ({problem}), and what it left was not removed: {error}"),
-            )
-            .hint(format!(
-                "stop the manager, remove {}, start it and run skep init again",
-                self.folder.path().display()
-            )),
+            Err(error) => problem::life::not_taken_back(&problem, self.folder.path(), &error),
         }
     }
 }
@@ -175,8 +165,7 @@ impl Founding {
 
         let cluster_key = ClusterKey::draw(dice, asked.cluster, 1);
         let box_key = BoxKey::draw(dice);
-        let sealing =
-            |error: skep_core::seal::SealError| Problem::bad_input(format!("a key {error}"));
+        let sealing = |error: skep_core::seal::SealError| problem::request::bad("a key", error);
         let boxed =
             box_cluster_key(dice, &cluster_key, node, &box_key.public()).map_err(sealing)?;
         let secret = skep_core::base::SecretBytes::copy_of(prepared.issuing.expose());
@@ -269,25 +258,24 @@ impl Asked {
     fn read(request: &api::CommitInitRequest) -> Result<Self, Problem> {
         let parts = [&request.root, &request.issuing, &request.sealed_root_key];
         if parts.iter().any(|part| part.is_empty() || part.len() > PART_BYTES) {
-            return Err(Problem::bad_input(
-                "a certificate or the sealed root key is missing or too long",
-            ));
+            return Err(problem::request::bad_founding());
         }
-        let name = |text: &str| {
-            text.parse::<Name>().map_err(|error| Problem::bad_input(error.to_string()))
+        let name = |whose: &str, text: &str| {
+            text.parse::<Name>().map_err(|error| problem::request::bad_name(whose, error))
         };
         let operator = &request.operator_name;
-        let recipient: [u8; 32] = request
-            .recipient
-            .as_slice()
-            .try_into()
-            .map_err(|_| Problem::bad_input("the recipient is not a public key of 32 bytes"))?;
+        let recipient: [u8; 32] = request.recipient.as_slice().try_into().map_err(|_| {
+            problem::request::bad("the recipient", "is not a public key of 32 bytes")
+        })?;
         Ok(Self {
             cluster: read_id("cluster_id", &request.cluster_id).map_err(Explain::explain)?,
-            name: name(&request.name)?,
-            operator_name: name(if operator.is_empty() { "admin" } else { operator })?,
+            name: name("the cluster's name", &request.name)?,
+            operator_name: name(
+                "the operator's name",
+                if operator.is_empty() { "admin" } else { operator },
+            )?,
             recipient: RecipientKey::new(recipient)
-                .map_err(|error| Problem::bad_input(format!("the recipient {error}")))?,
+                .map_err(|error| problem::request::bad("the recipient", error))?,
             fingerprint: Fingerprint::of_root(&request.root),
         })
     }
@@ -313,9 +301,7 @@ impl Leaves {
         now: Stamp,
         ends: Stamp,
     ) -> Result<Self, Problem> {
-        let bad = |what: &str, error: skep_client::ca::CaError| {
-            Problem::bad_input(format!("the {what} {error}"))
-        };
+        let bad = |what: &str, error: skep_client::ca::CaError| problem::request::bad(what, error);
         let issuer = Issuer::new(request.issuing.clone(), prepared.issuing)
             .map_err(|error| bad("issuing certificate", error))?;
         let operator = OperatorId::draw(dice);

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use crate::manager::life::folder::NodeFile;
 use crate::manager::life::lifecycle::Lifecycle;
+use crate::manager::problem;
 use skep_client::ca::PrivateKey;
 use skep_client::transport::Problem;
-use skep_core::base::{ClusterId, Dice, Exit, Key32, NodeId, SecretBytes};
+use skep_core::base::{ClusterId, Dice, Key32, NodeId, SecretBytes};
 use skep_core::seal::{
     BoxKey, Dek, HelloSecret, KeyFile, KeyFileBody, KeyFileHeader, RecipientKey, SealError,
 };
@@ -88,10 +89,9 @@ impl KeyFiles {
             }
             life.folder.write_identity(&bytes, &node_file)
         };
-        life.on_disk(writing).await.map_err(|error| {
-            let folder = life.folder.path().display();
-            Problem::fatal(Exit::WriteFailed, format!("{folder}: {error}")).hint(hint)
-        })?;
+        life.on_disk(writing)
+            .await
+            .map_err(|error| problem::life::not_written(life.folder.path(), &error, hint))?;
         Ok((key_file.header().clone(), body))
     }
 }

@@ -4,7 +4,7 @@
 //! even with an unlock key, so that an erasure that is cut short is one all the same.
 
 use crate::manager::problem;
-use skep_core::base::{Exit, RequestId};
+use skep_core::base::RequestId;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,9 +47,7 @@ impl Manager {
             Phase::Running => Some(self.0.running()?),
             _ if force => None,
             _ => {
-                return Err(problem::locked().hint(
-                    "skep unlock, then leave; or skep node rm it elsewhere and leave --force here",
-                ));
+                return Err(problem::life::locked_while_leaving());
             }
         };
         if let Some(running) = &running {
@@ -61,11 +59,8 @@ impl Manager {
         }
         tracing::info!(event = "leaving", force);
         let failed = |error: std::io::Error| {
-            Problem::fatal(
-                Exit::WriteFailed,
-                format!("{}: {error}", self.0.folder.path().display()),
-            )
-            .hint("this manager's data is not erased: stop it and remove the folder")
+            let hint = "this manager's data is not erased: stop it and remove the folder";
+            problem::life::not_written(self.0.folder.path(), &error, hint)
         };
         self.0.on_disk(|life| life.folder.erase_key()).await.map_err(failed)?;
         if let Some(running) = running {
@@ -113,15 +108,6 @@ async fn removed(running: &Arc<Running>, user: LocalUser) -> Result<(), Problem>
 
 /// The leader's refusal, with what can be done about it here.
 fn refused(status: &Status) -> Problem {
-    let Some(problem) = read_problem(status) else { return problem::unknown() };
-    let hint = |hint: &str| {
-        let own = "skep leave --force erases this machine alone: the cluster goes on listing it";
-        if hint.is_empty() { own.to_owned() } else { format!("{hint}; {own}") }
-    };
-    match status.code() {
-        Code::Unavailable => Problem::unavailable(problem.text).hint(hint(&problem.hint)),
-        Code::Unknown => problem::unknown(),
-        Code::PermissionDenied => Problem::not_allowed(problem.text).hint(problem.hint),
-        _ => Problem::refused(problem.text).hint(hint(&problem.hint)),
-    }
+    read_problem(status)
+        .map_or_else(problem::unknown, |problem| problem::life::not_left(status.code(), problem))
 }

@@ -15,10 +15,11 @@ use crate::manager::end::{End, Ends};
 use crate::manager::life::folder::{Folder, FolderError};
 use crate::manager::life::phase::{Needs, Phase};
 use crate::manager::life::prepared::Prepared;
+use crate::manager::problem;
 use crate::manager::running::{Running, Started};
 use crate::manager::word::Word;
 use skep_client::transport::Problem;
-use skep_core::base::{Clock, Dice, Disk, Exit, ManagerPlaces, Name, OtherFormat, Stamp};
+use skep_core::base::{Clock, Dice, Disk, ManagerPlaces, Name, OtherFormat, Stamp};
 use skep_core::seal::{KeyFile, KeyFileHeader};
 
 /// Connections that wait to be accepted.
@@ -208,7 +209,7 @@ impl Lifecycle {
     /// The running manager, or what a caller that needs one is told.
     pub(in crate::manager) fn running(&self) -> Result<Arc<Running>, Problem> {
         self.phase().admits(Needs::Running)?;
-        self.unlocked().ok_or_else(|| Problem::unavailable("this manager is just being locked"))
+        self.unlocked().ok_or_else(problem::life::being_locked)
     }
     /// The manager once it is unlocked, also where its disk is behind.
     pub(in crate::manager) fn unlocked(&self) -> Option<Arc<Running>> {
@@ -245,10 +246,9 @@ impl Lifecycle {
     /// Starts to listen where [`Manager::open`] took the port.
     pub(in crate::manager) fn listen(&self) -> Result<TcpListener, Problem> {
         let bound = self.port.lock().take().map_or_else(|| bind(self.address), Ok);
-        bound.and_then(|socket| socket.listen(BACKLOG)).map_err(|error| {
-            Problem::fatal(Exit::InUse, format!("can't listen on {}: {error}", self.address))
-                .hint("another process took the address meanwhile; stop it, or give --listen")
-        })
+        bound
+            .and_then(|socket| socket.listen(BACKLOG))
+            .map_err(|error| problem::life::no_port(self.address, error))
     }
     /// Where others reach this manager.
     pub(in crate::manager) fn addresses(&self) -> Vec<String> {

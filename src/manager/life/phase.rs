@@ -62,20 +62,15 @@ impl Phase {
             (
                 Self::New,
                 Needs::Locked | Needs::Running | Needs::Initialised | Needs::RolledBack,
-            ) => Err(Problem::refused("this manager is not initialised").hint("skep init")),
+            ) => Err(problem::life::not_initialised()),
             (Self::Locked | Self::Expired | Self::Running | Self::RolledBack, Needs::New) => {
-                Err(Problem::refused("this manager is initialised already").hint("skep status"))
+                Err(problem::life::initialised())
             }
-            (Self::Running | Self::RolledBack, Needs::Locked) => {
-                Err(Problem::refused("this manager is unlocked already").hint("skep status"))
-            }
+            (Self::Running | Self::RolledBack, Needs::Locked) => Err(problem::life::not_locked()),
             (Self::Locked, Needs::Running | Needs::RolledBack) => Err(problem::locked()),
             (Self::Expired, Needs::Running | Needs::RolledBack) => Err(problem::expired()),
             (Self::RolledBack, Needs::Running) => Err(problem::rolled_back()),
-            (Self::Running, Needs::RolledBack) => Err(Problem::refused(
-                "nothing is to be repaired: no peer remembers more than this manager",
-            )
-            .hint("skep status")),
+            (Self::Running, Needs::RolledBack) => Err(problem::life::not_rolled_back()),
         }
     }
 }

@@ -34,14 +34,8 @@ const ADDRESSES: usize = 16;
 impl From<ReleaseError> for Problem {
     fn from(error: ReleaseError) -> Self {
         match error {
-            ReleaseError::Refused(why) => Self::refused(format!(
-                "the others can't do without this manager: {why}"
-            ))
-            .hint("start or unlock the other managers first, or put this one's newer disk back"),
-            ReleaseError::NoLeader(_) => Self::unavailable(error.to_string()).hint(
-                "start or unlock the other managers, a majority without this one; \
-                 or name one of them: skep manager repair HOST:PORT",
-            ),
+            ReleaseError::Refused(why) => problem::life::not_released(why),
+            ReleaseError::NoLeader(_) => problem::life::nobody_releases(error),
         }
     }
 }
@@ -53,7 +47,7 @@ impl Manager {
         request: api::RepairRequest,
     ) -> Result<api::RepairReply, Problem> {
         if request.addresses.len() > ADDRESSES {
-            return Err(Problem::bad_input("name 16 addresses of managers at most"));
+            return Err(problem::request::addresses_to_repair(ADDRESSES));
         }
         to_the_end("repair", self.clone().come_home(request.addresses)).await
     }
@@ -70,8 +64,7 @@ impl Manager {
         });
         let (started, listener) = listening.map_err(|(exit, why)| {
             self.end(End::Failed(exit, why.clone()));
-            Problem::fatal(exit, why)
-                .hint("start the manager again, unlock it and repeat the repair")
+            problem::life::repair_cut_short(exit, why)
         })?;
         let running = self.run(started, listener);
         drop(turn);

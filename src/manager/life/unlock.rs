@@ -1,7 +1,7 @@
 //! From a closed key file to a running manager, and back.
 
 use crate::manager::problem::{self, Explain};
-use skep_core::base::{Exit, Fingerprint, Key32, SecretBytes};
+use skep_core::base::{Fingerprint, Key32, SecretBytes};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,12 +46,12 @@ impl Manager {
     ) -> Result<api::UnlockReply, Problem> {
         let file_key = SecretBytes::take(request.file_key);
         let file_key = Key32::copy_of(file_key.expose())
-            .ok_or_else(|| Problem::bad_input("a file key has 32 bytes"))?;
+            .ok_or_else(|| problem::request::bad("a file key", "has 32 bytes"))?;
         let fingerprint: [u8; 32] = request
             .fingerprint
             .as_slice()
             .try_into()
-            .map_err(|_| Problem::bad_input("a fingerprint has 32 bytes"))?;
+            .map_err(|_| problem::request::bad("a fingerprint", "has 32 bytes"))?;
         let (fingerprint, generation) = (Fingerprint(fingerprint), request.generation);
         let of_header = request.of_header;
         let manager = self.clone();
@@ -71,12 +71,11 @@ impl Manager {
     pub async fn unlock_with(&self, key: &UnlockKey) -> Result<(), Problem> {
         self.phase().admits(Needs::Locked)?;
         if self.0.folder.stays_locked() {
-            return Err(Problem::refused("an operator locked this manager").hint("skep unlock"));
+            return Err(problem::life::locked_by_operator());
         }
         let (header, _) = self.0.closed_header().ok_or_else(problem::locked)?;
         let file_key = header.open_file_key(key).map_err(|error| match error {
-            SealError::NotARecipient => Problem::wrong_key(format!("the unlock key {error}"))
-                .hint("skep unlock-key check shows whose key a file holds"),
+            SealError::NotARecipient => problem::life::not_a_recipient(error),
             // A box for this very key.
             _ => self.0.key_file_damaged("is damaged or was tampered with"),
         })?;
@@ -130,11 +129,8 @@ impl Manager {
         let _turn = self.0.turn.lock().await;
         self.phase().admits(Needs::Initialised)?;
         self.0.on_disk(|life| life.folder.stay_locked()).await.map_err(|error| {
-            Problem::fatal(
-                Exit::WriteFailed,
-                format!("{}: {error}", self.0.folder.path().display()),
-            )
-            .hint("the manager is still unlocked; stop its process to lock it")
+            let hint = "the manager is still unlocked; stop its process to lock it";
+            problem::life::not_written(self.0.folder.path(), &error, hint)
         })?;
         if matches!(self.phase(), Phase::Running | Phase::RolledBack) {
             tracing::info!(event = "locking");
@@ -147,8 +143,7 @@ impl Manager {
 impl Lifecycle {
     fn key_file_damaged(&self, why: impl std::fmt::Display) -> Problem {
         let path = self.folder.path().join("manager.key");
-        Problem::fatal(Exit::Damaged, format!("{}: this manager's key file {why}", path.display()))
-            .hint("put it back from a copy")
+        problem::life::key_file_damaged(&path, why)
     }
 
     /// `of_header`: the header in the file gave the key, so that a body which it doesn't
@@ -164,16 +159,13 @@ impl Lifecycle {
         let bytes = bytes.ok_or_else(|| damaged("is gone".to_owned()))?;
         let file = KeyFile::parse(&bytes).map_err(|error| damaged(error.to_string()))?;
         if file.header().generation != generation {
-            return Err(
-                Problem::refused("the key file was replaced meanwhile").hint("repeat skep unlock")
-            );
+            return Err(problem::life::key_file_replaced());
         }
         let body = file.open(file_key).map_err(|error| {
             if of_header {
                 return damaged("is damaged or was tampered with".to_owned());
             }
-            Problem::wrong_key(format!("with this key, the manager's key file {error}"))
-                .hint("skep unlock-key ls shows which unlock keys there are")
+            problem::life::wrong_file_key(error)
         })?;
         Ok((file.header().clone(), body))
     }

@@ -34,16 +34,13 @@ pub(in crate::manager) async fn join(
     Known { token, digest }: Known,
     asked: &api::JoinRequest,
 ) -> Result<api::JoinReply, Problem> {
-    let bad_key =
-        |error: skep_client::ca::CaError| Problem::bad_input(format!("the proof {error}"));
+    let bad_key = |error: skep_client::ca::CaError| problem::request::bad("the proof", error);
     let public = public_key_of_request(&asked.proof).map_err(bad_key)?;
     if public != asked.public_key {
-        return Err(Problem::bad_input("the proof is for another public key"));
+        return Err(problem::request::other_proof());
     }
-    let name: Name = asked
-        .name
-        .parse()
-        .map_err(|error| Problem::bad_input(format!("the node's name: {error}")))?;
+    let name: Name =
+        asked.name.parse().map_err(|error| problem::request::bad_name("the node's name", error))?;
     let role = read_role(asked.role()).map_err(Explain::explain)?;
 
     let core = &running.core;
@@ -88,12 +85,12 @@ pub(in crate::manager) async fn join(
     }));
     let (_, outcome) = running.propose(request, Actor::Token(token), act).await?;
     let Outcome::Joined(admitted) = outcome else {
-        return Err(Problem::bug("a join was answered otherwise"));
+        return Err(problem::bug("a join was answered otherwise"));
     };
     // A machine that asks again is the node that it became the first time.
     let ends = admitted.certificate_ends;
     let node = core.consensus.read(|state| state.indexes.nodes.get(&name.key()).copied());
-    let node = node.ok_or_else(|| Problem::refused("this node was removed meanwhile"))?;
+    let node = node.ok_or_else(problem::members::removed_meanwhile)?;
     let certified = match role {
         NodeRole::Manager => CertificateRole::Manager(node),
         NodeRole::Worker => CertificateRole::Worker(node),
@@ -103,7 +100,7 @@ pub(in crate::manager) async fn join(
     tracing::info!(event = "node_joined", node = %node, name = %name);
     let mut reply = reply(running, &cluster, node, &name, leaf);
     let hello = &running.identity.hello;
-    let unsealed = |error: SealError| Problem::bug(format!("the hello key {error}"));
+    let unsealed = |error: SealError| problem::bug(format!("the hello key {error}"));
     if let Some(public) = box_key {
         let dice = &mut *(core.dice)();
         let boxed = hello.box_to(dice, core.cluster, node, &public);
@@ -122,7 +119,7 @@ fn box_key_of(asked: &api::JoinRequest) -> Result<[u8; 32], Problem> {
         .box_key
         .as_slice()
         .try_into()
-        .map_err(|_| Problem::bad_input("the box key is not a public key of 32 bytes"))
+        .map_err(|_| problem::request::bad("the box key", "is not a public key of 32 bytes"))
 }
 
 /// The cluster key for a manager that joins.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::manager::peers::{Heard, PeerClient};
+use crate::manager::problem;
 use crate::manager::running::Running;
 use skep_client::transport::Problem;
 use skep_core::base::{BootTime, NodeId};
@@ -53,8 +54,7 @@ pub(in crate::manager) async fn agree(running: &Running) -> Result<(), Problem> 
     if sharing(running, since, AGREE_MS).is_some() {
         return Ok(());
     }
-    Err(Problem::refused("the clocks of a majority of the managers do not agree within a minute")
-        .hint("check time synchronisation on their machines: skep status names who differs"))
+    Err(problem::members::clocks_differ())
 }
 
 /// When it was found last that a majority of the voters, this manager included, has its time

@@ -50,8 +50,7 @@ pub(in crate::manager) fn manager_removed<K>(
         })
         .collect();
     if removed.len() > 1 {
-        return Err(Problem::refused("managers are removed one at a time")
-            .hint("skep node rm each of them by itself"));
+        return Err(problem::members::one_at_a_time());
     }
     Ok(removed.first().copied())
 }
@@ -70,20 +69,13 @@ pub(in crate::manager) async fn retire(
     let own = running.core.node;
     let members = running.core.members();
     if !majority_stays(&members, own, manager) {
-        return Err(no_majority());
+        return Err(problem::members::no_majority_stays());
     }
     if manager == own && members.iter().any(|member| member.voter && member.node != own) {
         return Err(hand_over(running).await);
     }
     voters::retire(running, manager).await.map_err(|error| running.core.problem(error))?;
     Ok(Retired { _turn: turn })
-}
-
-fn no_majority() -> Problem {
-    Problem::refused(
-        "the managers that would stay could not go on: no majority of them can be reached",
-    )
-    .hint("skep node ls shows which are out of reach: bring one back or remove that one first")
 }
 
 /// Makes the removal of a manager one with the next cluster key, for those that stay.
@@ -127,8 +119,7 @@ fn last_manager(running: &Running, manager: NodeId) -> Problem {
 async fn hand_over(running: &Running) -> Problem {
     let own = running.core.node;
     if !running.core.consensus.hand_over(HAND_OVER, None).await {
-        return Problem::unavailable("no other manager took the lead; nothing was removed")
-            .hint("skep node ls shows which managers can be reached; then repeat it");
+        return problem::members::not_handed_over();
     }
     let mut leadership = running.core.consensus.leadership();
     let led = leadership.wait_for(|seen| seen.leader.is_some_and(|leader| leader != own));

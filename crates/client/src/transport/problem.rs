@@ -224,6 +224,14 @@ pub fn read_problem(status: &Status) -> Option<Problem> {
     })
 }
 
+impl Problem {
+    /// The refusal in a status that something else than Skep made, with its words.
+    #[must_use]
+    pub fn of_another(status: &Status) -> Self {
+        Self::refused(cut(status.message(), TEXT_BYTES))
+    }
+}
+
 /// The first `most` bytes, or fewer where a character would be cut.
 fn cut(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));

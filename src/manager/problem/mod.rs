@@ -1,11 +1,17 @@
 //! What a caller is told when a call fails: a status for its process, one line
 //! that says what is wrong, and one that says what to do.
 
-use crate::consensus::ProposeError;
+pub(in crate::manager) mod access;
+pub(in crate::manager) mod life;
+pub(in crate::manager) mod members;
+pub(in crate::manager) mod request;
+
+use std::fmt;
 use std::path::Path;
 
 use tonic::Code;
 
+use crate::consensus::ProposeError;
 use crate::manager::keys::NoKey;
 use crate::manager::steady::Doubt;
 use crate::manager::unproposed::Unproposed;
@@ -15,6 +21,11 @@ use skep_core::base::NodeId;
 use skep_core::domain::{NotOne, Refusal};
 use skep_core::seal::SealError;
 use skep_core::wire::convert::BadMessage;
+
+/// What can't be, was: `text` says what.
+pub(in crate::manager) fn bug(text: impl fmt::Display) -> Problem {
+    Problem::bug(text.to_string())
+}
 
 /// The manager is locked.
 pub(crate) fn locked() -> Problem {

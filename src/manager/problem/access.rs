@@ -1,0 +1,119 @@
+//! What a caller is told who may not ask for what it asked for, or asks for too much.
+
+use std::fmt;
+
+use skep_client::transport::Problem;
+
+/// A connection that no caller stands behind.
+pub(in crate::manager) fn no_caller() -> Problem {
+    Problem::not_allowed("the caller is not known")
+}
+
+/// A caller that showed no certificate, where one is needed.
+pub(in crate::manager) fn no_identity() -> Problem {
+    Problem::not_allowed("the caller has no identity")
+}
+
+/// `who` may not call `method`.
+pub(in crate::manager) fn may_not(who: &str, method: &str) -> Problem {
+    Problem::not_allowed(format!("{who} may not {method}"))
+}
+
+/// The handler of `method` was reached by a way that admits nothing.
+pub(in crate::manager) fn not_admitted(method: &str) -> Problem {
+    Problem::bug(format!("a call to {method} was not admitted"))
+}
+
+/// What only a local user may ask for came by another way.
+pub(in crate::manager) fn not_by_the_socket() -> Problem {
+    Problem::bug("a call for the control socket came another way")
+}
+
+/// What only a local user may ask for was asked for from afar.
+pub(in crate::manager) fn for_the_socket() -> Problem {
+    Problem::not_allowed("that is for the manager's own control socket alone")
+        .hint("call it on the manager's machine, without --host")
+}
+
+/// A local user without a role.
+pub(in crate::manager) fn no_role(uid: u32) -> Problem {
+    Problem::not_allowed(format!("uid {uid} may not use this manager's control socket"))
+        .hint("call as root or as the manager's user, or start it with --socket-role")
+}
+
+/// A request that names somebody for whom it is made, from one that is no manager.
+pub(in crate::manager) fn speaks_for_nobody() -> Problem {
+    Problem::not_allowed("only a manager speaks for others")
+}
+
+/// A request between managers whose certificate is none of a manager's.
+pub(in crate::manager) fn no_manager() -> Problem {
+    Problem::not_allowed("the caller is no manager")
+}
+
+/// A session that no node asks for.
+pub(in crate::manager) fn no_agent() -> Problem {
+    Problem::not_allowed("only a node's agent may call this")
+}
+
+/// A certificate of the cluster's CA that the state does not list.
+pub(in crate::manager) fn not_listed() -> Problem {
+    Problem::not_allowed("this identity is not (or no longer) one of the cluster's")
+        .hint("it may have been removed: skep node ls on a manager")
+}
+
+/// The certificate of an agent has expired: it ends.
+pub(in crate::manager) fn agent_expired() -> Problem {
+    Problem::identity_ended("this node's certificate has expired")
+        .hint("join it again with a new token")
+}
+
+/// The certificate of an operator or of another manager has expired.
+pub(in crate::manager) fn caller_expired() -> Problem {
+    Problem::not_allowed("the certificate has expired")
+        .hint("join again, or have an admin make a new identity")
+}
+
+/// A method that no row of the table has.
+pub(in crate::manager) fn not_served() -> Problem {
+    Problem::not_served("no such method is served")
+}
+
+/// One message has `length` bytes, and `most` are allowed.
+pub(in crate::manager) fn message_too_large(length: usize, most: usize) -> Problem {
+    Problem::too_large(format!("the message has {length} bytes, and {most} are allowed"))
+        .hint("use the same version of skep everywhere")
+}
+
+/// A body that goes on after its one message.
+pub(in crate::manager) fn body_goes_on() -> Problem {
+    Problem::bad_input("the call's body goes on after its message")
+}
+
+/// A body that doesn't come in time.
+pub(in crate::manager) fn body_too_slow() -> Problem {
+    Problem::too_slow("the call's body did not come in time")
+}
+
+/// So many `what` of one caller, or of all of its kind, are under way that no more is begun.
+pub(in crate::manager) fn too_many(what: &str) -> Problem {
+    Problem::too_often(format!("too many {what} of this caller or its kind are under way"))
+        .hint("nothing was done; repeat it in a few seconds")
+}
+
+/// An address from which too many made-up join tokens came.
+pub(in crate::manager) fn too_many_bad_tokens() -> Problem {
+    Problem::too_often("too many join tokens that are not known come from this address")
+        .hint("nothing was done; repeat it in a few seconds")
+}
+
+/// So many wait for deliveries that nobody else may.
+pub(in crate::manager) fn too_many_watch(why: impl fmt::Display) -> Problem {
+    Problem::too_often(why.to_string())
+        .hint("delivery goes on; skep status shows what is pending, and waiting can be repeated")
+}
+
+/// A node that reports opens faster than anything opens files.
+pub(in crate::manager) fn opens_too_often() -> Problem {
+    Problem::too_many("this node reports opens too often")
+}

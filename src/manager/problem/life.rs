@@ -1,0 +1,163 @@
+//! What a caller is told of the life of this manager: founding, unlocking, joining, leaving,
+//! repairing.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use tonic::Code;
+
+use super::{locked, unknown};
+use skep_client::transport::Problem;
+use skep_core::base::Exit;
+
+/// Nothing was founded or joined here.
+pub(in crate::manager) fn not_initialised() -> Problem {
+    Problem::refused("this manager is not initialised").hint("skep init")
+}
+
+/// It belongs to a cluster.
+pub(in crate::manager) fn initialised() -> Problem {
+    Problem::refused("this manager is initialised already").hint("skep status")
+}
+
+/// Nothing is to be unlocked.
+pub(in crate::manager) fn not_locked() -> Problem {
+    Problem::refused("this manager is unlocked already").hint("skep status")
+}
+
+/// Nothing is to be repaired.
+pub(in crate::manager) fn not_rolled_back() -> Problem {
+    Problem::refused("nothing is to be repaired: no peer remembers more than this manager")
+        .hint("skep status")
+}
+
+/// It was unlocked a moment ago.
+pub(in crate::manager) fn being_locked() -> Problem {
+    Problem::unavailable("this manager is just being locked")
+}
+
+/// No unlock key file opens what an operator locked.
+pub(in crate::manager) fn locked_by_operator() -> Problem {
+    Problem::refused("an operator locked this manager").hint("skep unlock")
+}
+
+/// Its port can't be had.
+pub(in crate::manager) fn no_port(address: SocketAddr, error: impl fmt::Display) -> Problem {
+    Problem::fatal(Exit::InUse, format!("can't listen on {address}: {error}"))
+        .hint("another process took the address meanwhile; stop it, or give --listen")
+}
+
+/// Something could not be written into the data folder; `hint` says what is to be done then.
+pub(in crate::manager) fn not_written(folder: &Path, error: &io::Error, hint: &str) -> Problem {
+    Problem::fatal(Exit::WriteFailed, format!("{}: {error}", folder.display())).hint(hint)
+}
+
+/// A key pair could not be made.
+pub(in crate::manager) fn no_key_pair(error: impl fmt::Display) -> Problem {
+    Problem::bug(format!("a key pair was not made: {error}"))
+}
+
+/// The second half of an `init` without the first.
+pub(in crate::manager) fn not_prepared() -> Problem {
+    Problem::refused("init was not prepared, or was begun anew").hint("run skep init again")
+}
+
+/// An `init` failed with `problem`, and what it had made is still there.
+pub(in crate::manager) fn not_taken_back(
+    problem: &Problem,
+    folder: &Path,
+    error: &io::Error,
+) -> Problem {
+    let text = format!("init failed ({problem}), and what it left was not removed: {error}");
+    Problem::fatal(Exit::WriteFailed, text).hint(format!(
+        "stop the manager, remove {}, start it and run skep init again",
+        folder.display()
+    ))
+}
+
+/// What the manager that admitted this one answered is not what was asked for.
+pub(in crate::manager) fn odd_join(what: &str) -> Problem {
+    Problem::refused(format!("the answer to the join does not fit: {what}"))
+        .hint("nothing was kept; skep node rm this manager there before it joins again")
+}
+
+/// The key file is not as it was written.
+pub(in crate::manager) fn key_file_damaged(path: &Path, why: impl fmt::Display) -> Problem {
+    Problem::fatal(Exit::Damaged, format!("{}: this manager's key file {why}", path.display()))
+        .hint("put it back from a copy")
+}
+
+/// The key file holds what is not whole, or not this manager's: `text` says what.
+pub(in crate::manager) fn not_own(text: impl Into<String>) -> Problem {
+    Problem::fatal(Exit::Damaged, text)
+        .hint("its key file is not whole or not its own: put it back from a copy")
+}
+
+/// The key file is of another cluster than the unlock key.
+pub(in crate::manager) fn planted() -> Problem {
+    Problem::wrong_key("this manager's key file is of another cluster than the unlock key")
+        .hint("do not trust this disk: it may have been planted")
+}
+
+/// The key file was written anew while its key was being found.
+pub(in crate::manager) fn key_file_replaced() -> Problem {
+    Problem::refused("the key file was replaced meanwhile").hint("repeat skep unlock")
+}
+
+/// An unlock key that the key file was not locked for.
+pub(in crate::manager) fn not_a_recipient(error: impl fmt::Display) -> Problem {
+    Problem::wrong_key(format!("the unlock key {error}"))
+        .hint("skep unlock-key check shows whose key a file holds")
+}
+
+/// A file key that doesn't open the key file.
+pub(in crate::manager) fn wrong_file_key(error: impl fmt::Display) -> Problem {
+    Problem::wrong_key(format!("with this key, the manager's key file {error}"))
+        .hint("skep unlock-key ls shows which unlock keys there are")
+}
+
+/// Consensus didn't start with what the disk holds.
+pub(in crate::manager) fn not_started(exit: Exit, error: impl fmt::Display) -> Problem {
+    Problem::fatal(exit, error.to_string()).hint("the manager's log says more")
+}
+
+/// A repair came so far that this manager ends.
+pub(in crate::manager) fn repair_cut_short(exit: Exit, why: impl Into<String>) -> Problem {
+    Problem::fatal(exit, why).hint("start the manager again, unlock it and repeat the repair")
+}
+
+/// The others can't go on while this manager counts for nothing.
+pub(in crate::manager) fn not_released(why: impl fmt::Display) -> Problem {
+    Problem::refused(format!("the others can't do without this manager: {why}"))
+        .hint("start or unlock the other managers first, or put this one's newer disk back")
+}
+
+/// Nobody could be asked to do without this manager.
+pub(in crate::manager) fn nobody_releases(error: impl fmt::Display) -> Problem {
+    Problem::unavailable(error.to_string()).hint(
+        "start or unlock the other managers, a majority without this one; \
+         or name one of them: skep manager repair HOST:PORT",
+    )
+}
+
+/// A locked manager can't ask the others to remove it.
+pub(in crate::manager) fn locked_while_leaving() -> Problem {
+    locked().hint("skep unlock, then leave; or skep node rm it elsewhere and leave --force here")
+}
+
+/// The leader's refusal to let this manager leave, with what can be done about it here.
+pub(in crate::manager) fn not_left(code: Code, problem: Problem) -> Problem {
+    let own = "skep leave --force erases this machine alone: the cluster goes on listing it";
+    let hint = match problem.hint.as_str() {
+        "" => own.to_owned(),
+        hint => format!("{hint}; {own}"),
+    };
+    match code {
+        Code::Unavailable => Problem::unavailable(problem.text).hint(hint),
+        Code::Unknown => unknown(),
+        Code::PermissionDenied => Problem::not_allowed(problem.text).hint(problem.hint),
+        _ => Problem::refused(problem.text).hint(hint),
+    }
+}
