@@ -33,7 +33,7 @@ pub(in crate::agent) fn root_only() -> Problem {
 }
 
 /// What should name a service is no name.
-pub(in crate::agent) fn bad_service(error: &BadName) -> Problem {
+pub(in crate::agent) fn bad_service(error: BadName) -> Problem {
     Problem::bad_input(format!("the service: {error}"))
         .hint("`skep agent status` lists the services of this node")
 }

@@ -106,11 +106,13 @@ fn shown(reply: &StatusReply) -> Value {
         })
     });
     let ends = reply.certificates.iter();
-    let ends = ends.map(|end| json!({ "what": end.what, "ends": render::time(end.ends) }));
+    let ends = ends.map(
+        |end| json!({ "what": words::certificate(end.what()), "ends": render::time(end.ends) }),
+    );
     let warnings = reply
         .warnings
         .iter()
-        .map(|warning| json!({ "code": warning.code, "text": warning.text, "hint": warning.hint }));
+        .map(|warning| json!({ "code": words::warning(warning.code()), "text": warning.text, "hint": warning.hint }));
     let some_id = |bytes: &[u8]| (!bytes.is_empty()).then(|| render::id(bytes));
     json!({
         "version": reply.version,
@@ -152,7 +154,11 @@ fn text(shell: &mut Shell, reply: &StatusReply) -> Result<(), Trouble> {
         shell.screen.data("")?;
     }
     for warning in &reply.warnings {
-        shell.screen.data(&format!("warning {}: {}", warning.code, warning.text))?;
+        shell.screen.data(&format!(
+            "warning {}: {}",
+            words::warning(warning.code()),
+            warning.text
+        ))?;
         if !warning.hint.is_empty() {
             shell.screen.data(&format!("  hint: {}", warning.hint))?;
         }
@@ -203,7 +209,8 @@ fn rows(reply: &StatusReply) -> Vec<(&'static str, String)> {
     }
     for end in &reply.certificates {
         let ends = render::time(end.ends);
-        let line = format!("{} until {}", end.what, ends.as_str().unwrap_or("-"));
+        let line =
+            format!("{} until {}", words::certificate(end.what()), ends.as_str().unwrap_or("-"));
         rows.push(("certificate", line));
     }
     rows
@@ -352,12 +359,12 @@ mod tests {
             key_generation: 1,
             cluster_key_number: 2,
             certificates: vec![api::CertificateEnd {
-                what: "manager".into(),
+                what: api::CertificateHolder::Manager.into(),
                 ends: 1_780_000_000_000,
             }],
             disk_free_bytes: 5 << 30,
             warnings: vec![api::Warning {
-                code: "no-loss-to-spare".into(),
+                code: api::WarningCode::NoLossToSpare.into(),
                 text: "the loss of one more manager stops all changes".into(),
                 hint: "bring managers back, or add one: skep join".into(),
             }],

@@ -1,8 +1,8 @@
 //! The words for states and roles, in tables and in JSON: scripts compare them.
 
 use skep_core::wire::api::{
-    Activation, Availability, HolderState, ManagerStanding, ManagerState, Mount, NodeRole,
-    NodeState, Reader,
+    Activation, Availability, CertificateHolder, HolderState, ManagerStanding, ManagerState, Mount,
+    NodeRole, NodeState, Reader, WarningCode,
 };
 use skep_core::wire::local::{AgentState, ServiceState};
 
@@ -112,6 +112,41 @@ pub(super) fn manager_state(of: ManagerState) -> &'static str {
     }
 }
 
+/// Whose certificate it is.
+pub(super) fn certificate(of: CertificateHolder) -> &'static str {
+    match of {
+        CertificateHolder::Unspecified => "unknown",
+        CertificateHolder::Manager => "manager",
+        CertificateHolder::Issuing => "issuing CA",
+        CertificateHolder::Root => "root CA",
+    }
+}
+
+/// What deserves attention; docs/operate/warnings.md has a line for each.
+pub(super) fn warning(of: WarningCode) -> &'static str {
+    match of {
+        WarningCode::Unspecified => "unknown",
+        WarningCode::NoQuorum => "no-quorum",
+        WarningCode::ManagerUnreachable => "manager-unreachable",
+        WarningCode::NoLossToSpare => "no-loss-to-spare",
+        WarningCode::ClockOff => "clock-off",
+        WarningCode::ClockStepped => "clock-stepped",
+        WarningCode::ClockDrifts => "clock-drifts",
+        WarningCode::TimeAhead => "time-ahead",
+        WarningCode::CertificateEnds => "certificate-ends",
+        WarningCode::CertificateEnded => "certificate-ended",
+        WarningCode::ClusterKeyClosed => "cluster-key-closed",
+        WarningCode::Pending => "pending",
+        WarningCode::LeaderSilent => "leader-silent",
+        WarningCode::RolledBack => "rolled-back",
+        WarningCode::LockedByOperator => "locked-by-operator",
+        WarningCode::StateFull => "state-full",
+        WarningCode::DiskFull => "disk-full",
+        WarningCode::DiskLow => "disk-low",
+        WarningCode::InitUnfinished => "init-unfinished",
+    }
+}
+
 /// A manager's place in consensus; nothing for a worker.
 pub(super) fn manager_standing(of: ManagerStanding) -> &'static str {
     match of {
@@ -120,5 +155,21 @@ pub(super) fn manager_standing(of: ManagerStanding) -> &'static str {
         ManagerStanding::Follower => "follower",
         ManagerStanding::Learner => "learner",
         ManagerStanding::Unreachable => "unreachable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_docs_say_of_every_warning_what_to_do() {
+        let docs = include_str!("../../docs/operate/warnings.md");
+        let codes: Vec<_> = (1..).map_while(|code| WarningCode::try_from(code).ok()).collect();
+        assert!(codes.contains(&WarningCode::InitUnfinished), "{codes:?}");
+        for code in codes {
+            let row = format!("| `{}` |", warning(code));
+            assert!(docs.contains(&row), "no row for {row}");
+        }
     }
 }

@@ -39,7 +39,6 @@ mod task;
 pub(crate) mod testing;
 mod unproposed;
 mod upkeep;
-mod warning;
 mod word;
 
 pub use admit::local::LocalRules;

@@ -61,7 +61,6 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
                 "steady",
                 "task",
                 "unproposed",
-                "warning",
                 "word",
             ],
             &["dispatch"],

@@ -213,7 +213,7 @@ fn root_only(caller: &LocalCaller) -> Result<(), Status> {
 
 /// A service's name, before anything is done with it.
 fn service(text: &str) -> Result<Name, Status> {
-    text.parse().map_err(|error| problem::bad_service(&error).into())
+    text.parse().map_err(|error| problem::bad_service(error).into())
 }
 
 fn wait(timeout_ms: u64) -> Duration {

@@ -317,15 +317,17 @@ async fn a_manager_whose_clock_is_off_leads_no_more_and_says_so() {
     })
     .await;
     let is_off = |status: &api::StatusReply| {
-        status.warnings.iter().any(|warning| warning.code == "clock-off")
+        status.warnings.iter().any(|warning| warning.code() == api::WarningCode::ClockOff)
     };
     assert_eq!(first.status().await.state(), api::ManagerState::Leader);
     // A step that the others nearly share counts once they were asked.
     clock.set_ahead(4 * 60_000);
     let mut control = first.control().await;
     until(async || fixture::create_secret(&mut control, "a", b"x").await.is_ok()).await;
-    until(async || first.status().await.warnings.iter().all(|one| one.code != "clock-stepped"))
-        .await;
+    until(async || {
+        first.status().await.warnings.iter().all(|one| one.code() != api::WarningCode::ClockStepped)
+    })
+    .await;
 
     clock.set_ahead(10 * 60_000);
     until(async || {
@@ -381,7 +383,9 @@ async fn an_unfinished_init_is_named() {
     let fixture = fixture.start_again().await;
     let mut control = fixture.control().await;
     let status = control.status(api::StatusRequest {}).await.expect("a status").into_inner();
-    assert!(status.warnings.iter().any(|warning| warning.code == "init-unfinished"));
+    assert!(
+        status.warnings.iter().any(|warning| warning.code() == api::WarningCode::InitUnfinished)
+    );
     let refused = fixture.unlock(&founded.unlock_key).await.expect_err("refused");
     assert_eq!(exit_of(&refused), Exit::Refused);
     assert!(read_problem(&refused).expect("a problem").hint.contains("skep init again"));

@@ -3,7 +3,7 @@
 use crate::manager::problem::Explain;
 use crate::manager::running::Running;
 use skep_client::transport::Problem;
-use skep_core::domain::NotOne;
+use skep_core::domain::{NotOne, Thing};
 use skep_core::wire::api;
 use skep_core::wire::convert::{Position, dropped_reads, opened_of, read_id, read_view};
 
@@ -28,7 +28,7 @@ pub(super) async fn reads(
     running.core.consensus.read(|state| {
         if !state.secrets.contains_key(&secret) {
             let what = secret.to_string();
-            return Err(NotOne::NotFound { kind: "secret", what }.explain());
+            return Err(NotOne::NotFound { thing: Thing::Secret, what }.explain());
         }
         let all = opened_of(state, secret);
         let all = all.get(all.len().saturating_sub(count(request.last, all.len()))..);

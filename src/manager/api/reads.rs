@@ -1,6 +1,5 @@
 //! Lists, paged in the order of ids, and what is followed.
 
-use crate::manager::problem::{self, Explain};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -14,11 +13,12 @@ use crate::manager::admit::caller::Admitted;
 use crate::manager::dispatch::Seen;
 use crate::manager::members::join::recipient_views;
 use crate::manager::members::standing;
+use crate::manager::problem::{self, Explain};
 use crate::manager::running::Running;
 use skep_client::transport::Problem;
 use skep_core::base::{BadId, NodeId, Revision, ServiceId, limits};
 use skep_core::domain::{
-    NotOne, Refusal, State, node_by, nodes_of, secret_by, service_by, token_by,
+    NotOne, Refusal, State, Thing, node_by, nodes_of, secret_by, service_by, token_by,
 };
 use skep_core::wire::api;
 use skep_core::wire::convert::{self, node_view, read_id, secret_view, service_view, token_view};
@@ -258,7 +258,7 @@ pub(super) async fn holders(
     let (revision, (mut holders, more)) = running.core.consensus.read(|state| {
         if !state.secrets.contains_key(&secret) {
             let what = secret.to_string();
-            return Err(NotOne::NotFound { kind: "secret", what }.explain());
+            return Err(NotOne::NotFound { thing: Thing::Secret, what }.explain());
         }
         Ok((state.revision, convert::holders(state, secret, after, limit)))
     })?;

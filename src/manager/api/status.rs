@@ -9,8 +9,8 @@ use crate::manager::life::lifecycle::Lifecycle;
 use crate::manager::life::phase::Phase;
 use crate::manager::members::others;
 use crate::manager::members::standing::{self, tolerated_losses};
+use crate::manager::problem::warning::{Certificate, Warning};
 use crate::manager::running::Running;
-use crate::manager::warning::{Certificate, Warning};
 use crate::manager::word::Word;
 use skep_client::ca::certificate_ends;
 use skep_core::base::{NodeId, Stamp};
@@ -153,7 +153,7 @@ fn unlocked(running: &Running, reply: &mut api::StatusReply) -> Vec<(Certificate
 }
 
 fn certificate_end(which: Certificate, ends: Stamp) -> api::CertificateEnd {
-    api::CertificateEnd { what: which.to_string(), ends: ends.0 }
+    api::CertificateEnd { what: api::CertificateHolder::from(which).into(), ends: ends.0 }
 }
 
 fn of_state(state: &State, own: NodeId, reply: &mut api::StatusReply) {

@@ -2,9 +2,9 @@
 
 use crate::consensus::{Behind, Standing};
 use crate::manager::life::lifecycle::Lifecycle;
+use crate::manager::problem::warning::{Certificate, Warning};
 use crate::manager::running::Running;
 use crate::manager::steady::Doubt;
-use crate::manager::warning::{Certificate, Warning};
 use crate::manager::word::Word;
 use skep_core::base::{Stamp, limits};
 use skep_core::domain::State;
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(of(Certificate::Issuing, 400), None);
         let manager = of(Certificate::Manager, 29).expect("a warning");
         assert_eq!(manager, Warning::CertificateEnds(Certificate::Manager, 29));
-        assert_eq!(manager.tell().code, "certificate-ends");
+        assert_eq!(manager.tell().code(), api::WarningCode::CertificateEnds);
         let issuing = of(Certificate::Issuing, 364).expect("a warning");
         assert_eq!(issuing, Warning::CertificateEnds(Certificate::Issuing, 364));
         assert!(issuing.tell().text.contains("issuing CA ends in 364 days"));
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(time(Stamp(1_000_000 + CLOCK_MS), now), None);
         assert_eq!(time(Stamp(5), now), None);
         let told = time(Stamp(1_000_000 + 3_650 * DAY_MS), now).expect("a warning").tell();
-        assert_eq!(told.code, "time-ahead");
+        assert_eq!(told.code(), api::WarningCode::TimeAhead);
         assert!(told.text.contains("3650 days ahead"), "{}", told.text);
     }
 

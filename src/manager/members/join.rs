@@ -6,15 +6,15 @@
 //! its certificate is signed. A token that is good is never "too often", however many
 //! machines come from one address; bad ones are counted.
 
-use crate::manager::problem::{self, Explain};
 use subtle::ConstantTimeEq;
 
 use crate::manager::LEAF_MS;
+use crate::manager::problem::{self, Explain};
 use crate::manager::running::Running;
 use skep_client::ca::{CertificateRole, Subject, key_digest, public_key_of_request};
 use skep_client::transport::Problem;
 use skep_core::base::{Name, NodeId, RequestId, Stamp, TokenId};
-use skep_core::domain::{Act, Actor, Cluster, Join, NodeRole, Outcome, Refusal};
+use skep_core::domain::{Act, Actor, Cluster, Join, NodeRole, Outcome, Refusal, Unfit};
 use skep_core::seal::{HelloPlace, SealError};
 use skep_core::wire::api;
 use skep_core::wire::convert::read_role;
@@ -157,14 +157,14 @@ pub(in crate::manager) fn known(
     if right {
         return Ok(Known { token, digest });
     }
-    Err(Refusal::Token { why: "is not known".to_owned() }.explain())
+    Err(Refusal::Token { why: Unfit::NotKnown }.explain())
 }
 
 /// Whether the token has not ended: one that has writes nothing to the log either.
 fn lasts(running: &Running, token: TokenId, now: Stamp) -> Result<(), Problem> {
     let ends = running.core.consensus.read(|state| state.tokens.get(&token).map(|of| of.ends));
     if ends.is_some_and(|ends| ends <= now) {
-        return Err(Refusal::Token { why: "has ended".to_owned() }.explain());
+        return Err(Refusal::Token { why: Unfit::Ended }.explain());
     }
     Ok(())
 }
@@ -180,7 +180,7 @@ fn is_left(running: &Running, token: TokenId, name: &Name, key: &[u8]) -> Result
     if left || again {
         return Ok(());
     }
-    Err(Refusal::Token { why: "is used up".to_owned() }.explain())
+    Err(Refusal::Token { why: Unfit::UsedUp }.explain())
 }
 
 fn reply(

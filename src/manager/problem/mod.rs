@@ -5,6 +5,7 @@ pub(in crate::manager) mod access;
 pub(in crate::manager) mod life;
 pub(in crate::manager) mod members;
 pub(in crate::manager) mod request;
+pub(in crate::manager) mod warning;
 
 use std::fmt;
 use std::path::Path;
@@ -18,7 +19,7 @@ use crate::manager::unproposed::Unproposed;
 use skep_client::join::NotAdmitted;
 use skep_client::transport::Problem;
 use skep_core::base::NodeId;
-use skep_core::domain::{NotOne, Refusal};
+use skep_core::domain::{NotOne, Refusal, Thing};
 use skep_core::seal::SealError;
 use skep_core::wire::convert::BadMessage;
 
@@ -208,7 +209,7 @@ impl Explain for NotOne {
     fn explain(self) -> Problem {
         let text = self.to_string();
         match self {
-            NotOne::NotFound { kind, .. } => Problem::refused(text).hint(listing(kind)),
+            NotOne::NotFound { thing, .. } => Problem::refused(text).hint(listing(thing)),
             NotOne::Ambiguous { .. } => Problem::refused(text).hint("give more of the id"),
         }
     }
@@ -226,17 +227,17 @@ impl Explain for Refusal {
             Refusal::TooLate => Problem::unavailable(text).hint("nothing was done; repeat it"),
             Refusal::AlreadyInitialised => Problem::refused(text).hint("skep status"),
             Refusal::NotInitialised => Problem::refused(text).hint("skep init"),
-            Refusal::Exists { kind: "secret", name } => {
+            Refusal::Exists { thing: Thing::Secret, name } => {
                 Problem::refused(text).hint(format!("a new value: skep secret update {name}"))
             }
-            Refusal::Exists { kind: "service", name } => {
+            Refusal::Exists { thing: Thing::Service, name } => {
                 Problem::refused(text).hint(format!("change it: skep service update {name}"))
             }
-            Refusal::Exists { kind: "node", name } => Problem::refused(text).hint(format!(
+            Refusal::Exists { thing: Thing::Node, name } => Problem::refused(text).hint(format!(
                 "choose another name; one that an earlier attempt left behind: skep node rm {name}"
             )),
             Refusal::Exists { .. } => Problem::refused(text).hint("choose another name"),
-            Refusal::NotFound { kind, .. } => Problem::refused(text).hint(listing(kind)),
+            Refusal::NotFound { thing, .. } => Problem::refused(text).hint(listing(thing)),
             Refusal::InUse { secret, services } => {
                 let service = services.names().first().map_or_else(|| "SERVICE".into(), ToString::to_string);
                 Problem::refused(text).hint(format!("skep service revoke {service} {secret}"))
@@ -271,14 +272,14 @@ pub(in crate::manager) fn span(ms: u64) -> String {
 }
 
 /// The command that shows what there is of a kind.
-fn listing(kind: &str) -> &'static str {
-    match kind {
-        "secret" => "skep secret ls shows the secrets there are",
-        "version" => "skep secret versions NAME shows the versions there are",
-        "service" => "skep service ls shows the services there are",
-        "node" => "skep node ls shows the nodes there are",
-        "token" => "skep join-token ls shows the tokens there are",
-        _ => "",
+fn listing(thing: Thing) -> &'static str {
+    match thing {
+        Thing::Secret => "skep secret ls shows the secrets there are",
+        Thing::Version => "skep secret versions NAME shows the versions there are",
+        Thing::Service => "skep service ls shows the services there are",
+        Thing::Node => "skep node ls shows the nodes there are",
+        Thing::Token => "skep join-token ls shows the tokens there are",
+        Thing::Operator => "",
     }
 }
 
@@ -300,7 +301,7 @@ mod tests {
     fn each_kind_has_its_status() {
         let name = |text: &str| text.parse().expect("a name");
         assert_eq!(sent(locked()), (Code::FailedPrecondition, 4, "skep unlock".into()));
-        let exists = Refusal::Exists { kind: "secret", name: name("db") };
+        let exists = Refusal::Exists { thing: Thing::Secret, name: name("db") };
         let (code, exit, hint) = sent(exists.explain());
         assert_eq!((code, exit), (Code::FailedPrecondition, 1));
         assert!(hint.contains("skep secret update db"), "{hint}");

@@ -7,7 +7,8 @@
 //! that takes something away is admitted, for there is only so much to take.
 
 use super::command::{Act, Actor, Change};
-use super::refusal::{Refusal, words};
+use super::named::Counted;
+use super::refusal::Refusal;
 use super::state::State;
 use crate::base::limits;
 
@@ -31,7 +32,7 @@ pub(super) fn room(state: &State, actor: &Actor, act: &Act) -> Result<Room, Refu
         return Ok(Room::There);
     }
     if state.answers.len() >= limits::REMEMBERED {
-        return Err(busy(words::ANSWERS, limits::REMEMBERED));
+        return Err(busy(Counted::Answers, limits::REMEMBERED));
     }
     let share = if always_admitted(act) { 100 } else { limits::ANSWERS_FULL_PERCENT };
     match within(state, actor, share) {
@@ -53,8 +54,8 @@ fn within(state: &State, actor: &Actor, percent: u8) -> Result<(), Refusal> {
     let (count, bytes) = state.indexes.answered.get(actor).copied().unwrap_or_default();
     let all = (state.answers.len(), state.indexes.answer_bytes);
     let counts = [
-        (count, limits::ANSWERS_OF_ONE, words::ANSWERS_OF_ONE),
-        (all.0, limits::ANSWERS, words::ANSWERS),
+        (count, limits::ANSWERS_OF_ONE, Counted::AnswersOfOne),
+        (all.0, limits::ANSWERS, Counted::Answers),
     ];
     for (found, most, what) in counts {
         if found >= most / 100 * usize::from(percent) {
@@ -62,8 +63,8 @@ fn within(state: &State, actor: &Actor, percent: u8) -> Result<(), Refusal> {
         }
     }
     let bytes = [
-        (bytes, limits::ANSWER_BYTES_OF_ONE, words::ANSWER_BYTES_OF_ONE),
-        (all.1, limits::ANSWER_BYTES, words::ANSWER_BYTES),
+        (bytes, limits::ANSWER_BYTES_OF_ONE, Counted::AnswerBytesOfOne),
+        (all.1, limits::ANSWER_BYTES, Counted::AnswerBytes),
     ];
     for (found, most, what) in bytes {
         if found >= most / 100 * u64::from(percent) {
@@ -73,7 +74,7 @@ fn within(state: &State, actor: &Actor, percent: u8) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn busy(what: &'static str, limit: usize) -> Refusal {
+fn busy(what: Counted, limit: usize) -> Refusal {
     Refusal::Busy { what, limit: super::weight::long(limit) }
 }
 

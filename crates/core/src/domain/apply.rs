@@ -3,7 +3,8 @@
 use super::answers::{self, Room, always_admitted};
 use super::command::{Act, Command, Fact, Outcome};
 use super::draft::Draft;
-use super::refusal::{Refusal, words};
+use super::named::Counted;
+use super::refusal::Refusal;
 use super::state::{Answer, State};
 use super::{changes, keep, record, weight};
 use crate::audit;
@@ -167,7 +168,7 @@ fn act(draft: &mut Draft<'_>, act: &Act) -> Result<Outcome, Refusal> {
 fn fits(state: &State, before: &Before, act: &Act) -> Result<(), Refusal> {
     let places = state.indexes.places.pairs();
     if places > limits::PLACEMENTS && places > before.placements {
-        return Err(Refusal::limit(words::PLACEMENTS, limits::PLACEMENTS));
+        return Err(Refusal::limit(Counted::Placements, limits::PLACEMENTS));
     }
     let percent = match act {
         // Deliveries have no end that removals have: each may be one more pair.
@@ -184,5 +185,5 @@ fn fits(state: &State, before: &Before, act: &Act) -> Result<(), Refusal> {
     if state.bytes <= most || state.bytes <= before.bytes {
         return Ok(());
     }
-    Err(Refusal::Limit { what: words::STATE_BYTES, limit: most })
+    Err(Refusal::Limit { what: Counted::StateBytes, limit: most })
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::assignment::is_due;
 use super::command::Fact;
 use super::keep;
+use super::named::Counted;
 use super::opened::{Lapsed, Opened, Reporter, Span};
-use super::refusal::{Refusal, words};
+use super::refusal::Refusal;
 use super::state::{Cluster, Exposure, Node, Operator, Secret, Service, State, Token};
 use crate::base::{NodeId, OperatorId, Revision, SecretId, ServiceId, Stamp, TokenId, limits};
 
@@ -53,7 +54,7 @@ impl<'a> Draft<'a> {
     /// Whether so much may be looked at in one act.
     pub(super) fn within_looks(&self) -> Result<(), Refusal> {
         if self.looked > limits::LOOKED_AT {
-            return Err(Refusal::limit(words::LOOKED_AT, limits::LOOKED_AT));
+            return Err(Refusal::limit(Counted::LookedAt, limits::LOOKED_AT));
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use super::assignment::{is_due, nodes_of};
 use super::command::Fact;
+use super::named::Thing;
 use super::state::{NameIndex, Nodes, State};
 use crate::base::{Name, NodeId, SecretId, ServiceId, TokenId};
 
@@ -13,18 +14,18 @@ use crate::base::{Name, NodeId, SecretId, ServiceId, TokenId};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotOne {
     /// Nothing does.
-    #[error("{kind} {what} not found")]
+    #[error("{thing} {what} not found")]
     NotFound {
-        /// `secret`, `service`, `node`, `token`.
-        kind: &'static str,
+        /// What was looked for.
+        thing: Thing,
         /// What was typed.
         what: String,
     },
     /// Several ids begin so.
-    #[error("{kind} {what} is ambiguous ({matches} matches found)")]
+    #[error("{thing} {what} is ambiguous ({matches} matches found)")]
     Ambiguous {
-        /// `secret`, `service`, `node`, `token`.
-        kind: &'static str,
+        /// What was looked for.
+        thing: Thing,
         /// What was typed.
         what: String,
         /// How many begin so.
@@ -38,7 +39,7 @@ pub enum NotOne {
 /// # Errors
 /// [`NotOne`].
 pub fn secret_by(state: &State, what: &str) -> Result<SecretId, NotOne> {
-    by("secret", &state.secrets, Some(&state.indexes.secrets), what)
+    by(Thing::Secret, &state.secrets, Some(&state.indexes.secrets), what)
 }
 
 /// The service meant; as [`secret_by`].
@@ -46,7 +47,7 @@ pub fn secret_by(state: &State, what: &str) -> Result<SecretId, NotOne> {
 /// # Errors
 /// [`NotOne`].
 pub fn service_by(state: &State, what: &str) -> Result<ServiceId, NotOne> {
-    by("service", &state.services, Some(&state.indexes.services), what)
+    by(Thing::Service, &state.services, Some(&state.indexes.services), what)
 }
 
 /// The node meant; as [`secret_by`].
@@ -54,7 +55,7 @@ pub fn service_by(state: &State, what: &str) -> Result<ServiceId, NotOne> {
 /// # Errors
 /// [`NotOne`].
 pub fn node_by(state: &State, what: &str) -> Result<NodeId, NotOne> {
-    by("node", &state.nodes, Some(&state.indexes.nodes), what)
+    by(Thing::Node, &state.nodes, Some(&state.indexes.nodes), what)
 }
 
 /// The join token meant: a full id or the beginning of only one.
@@ -62,11 +63,11 @@ pub fn node_by(state: &State, what: &str) -> Result<NodeId, NotOne> {
 /// # Errors
 /// [`NotOne`].
 pub fn token_by(state: &State, what: &str) -> Result<TokenId, NotOne> {
-    by("token", &state.tokens, None, what)
+    by(Thing::Token, &state.tokens, None, what)
 }
 
 fn by<Id, T>(
-    kind: &'static str,
+    thing: Thing,
     things: &BTreeMap<Id, T>,
     names: Option<&NameIndex<Id>>,
     what: &str,
@@ -99,8 +100,8 @@ where
     }
     match (found, matches) {
         (Some(id), 1) => Ok(id),
-        (None, _) => Err(NotOne::NotFound { kind, what: what.to_owned() }),
-        _ => Err(NotOne::Ambiguous { kind, what: what.to_owned(), matches }),
+        (None, _) => Err(NotOne::NotFound { thing, what: what.to_owned() }),
+        _ => Err(NotOne::Ambiguous { thing, what: what.to_owned(), matches }),
     }
 }
 

@@ -16,6 +16,7 @@ mod indexes;
 pub mod invariant;
 mod keep;
 mod lookup;
+mod named;
 mod opened;
 mod placement;
 mod places;
@@ -38,10 +39,11 @@ pub use command::{
 };
 pub use indexes::Indexes;
 pub use lookup::{NotOne, holders, node_by, nodes_touched, secret_by, service_by, token_by};
+pub use named::{Counted, Stays, Thing, Unfit};
 pub use opened::{Lapsed, Opened, OpenedList, Reader, Reporter, Span};
 pub use placement::BadConstraint;
 pub use places::Places;
-pub use refusal::{Few, Refusal, words};
+pub use refusal::{Few, Refusal};
 pub use spec::{
     Activation, Attribute, Constraint, Grant, MountKind, OfflinePolicy, Owner, Placement,
     ServiceSpec,

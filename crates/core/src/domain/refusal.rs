@@ -2,70 +2,9 @@
 
 use std::fmt;
 
+use super::named::{Counted, Stays, Thing, Unfit};
 use super::weight::long;
 use crate::base::{Name, Target};
-
-/// The words that refusals name things by. Stored answers hold them, so that one
-/// may be added here and none changed.
-pub mod words {
-    use super::Refusal;
-    use crate::domain::weight::long;
-
-    macro_rules! words {
-        ($($word:ident: $text:literal),* $(,)?) => {
-            $(
-                #[doc = concat!("`", $text, "`")]
-                pub const $word: &str = $text;
-            )*
-            /// All of them, so that none is written that can't be read.
-            const ALL: &[&str] = &[$($word),*];
-        };
-    }
-
-    words! {
-        SECRET: "secret",
-        SERVICE: "service",
-        NODE: "node",
-        OPERATOR: "operator",
-        TOKEN: "token",
-        VERSION: "version",
-        SECRETS: "secrets",
-        VERSIONS: "versions of a secret",
-        SERVICES: "services",
-        PLACEMENT_NODES: "nodes named by a service",
-        CONSTRAINTS: "constraints of a service",
-        GRANTS: "grants of a service",
-        SERVICE_BYTES: "bytes of secrets of a service",
-        NODES: "nodes",
-        MANAGERS: "managers",
-        TOKENS: "join tokens",
-        RECIPIENTS: "recipients",
-        PAIRS: "pairs in one act",
-        CLUSTER_KEYS: "older cluster keys in use",
-        OPENED: "records of opens in one act",
-        STATE_BYTES: "bytes in the cluster's state",
-        ANSWERS: "commands by all callers within a minute",
-        ANSWERS_OF_ONE: "commands by one caller within a minute",
-        ANSWER_BYTES: "bytes of answers to all callers within a minute",
-        ANSWER_BYTES_OF_ONE: "bytes of answers to one caller within a minute",
-        LABELS: "labels in one change",
-        PLACEMENTS: "places where services may run",
-        LOOKED_AT: "nodes and services that one act places",
-        PINNED: "versions of a secret that are pinned",
-    }
-
-    /// The word that reads so.
-    #[must_use]
-    pub fn known(text: &str) -> Option<&'static str> {
-        ALL.iter().find(|word| **word == text).copied()
-    }
-
-    impl Refusal {
-        pub(in crate::domain) fn limit(what: &'static str, limit: usize) -> Self {
-            Self::Limit { what, limit: long(limit) }
-        }
-    }
-}
 
 /// A refusal. Texts are Docker Swarm's where it has one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,18 +22,18 @@ pub enum Refusal {
     #[error("an act holds 1 to 64 changes and at most 4 MiB")]
     BadAct,
     /// A thing of that kind and name stands.
-    #[error("{kind} {name} already exists")]
+    #[error("{thing} {name} already exists")]
     Exists {
-        /// `secret`, `service`, `node`, `operator`.
-        kind: &'static str,
+        /// What is named so.
+        thing: Thing,
         /// The name asked for.
         name: Name,
     },
     /// No such thing.
-    #[error("{kind} {what} not found")]
+    #[error("{thing} {what} not found")]
     NotFound {
-        /// `secret`, `service`, `node`, `token`, `version`.
-        kind: &'static str,
+        /// What there is none of.
+        thing: Thing,
         /// Its id, name or number as text.
         what: String,
     },
@@ -113,8 +52,8 @@ pub enum Refusal {
         secret: Name,
         /// The version.
         number: u32,
-        /// `the current one`, or `pinned by service web`.
-        why: String,
+        /// What keeps it.
+        why: Stays,
     },
     /// `--expect` did not hold.
     #[error("{what} has changed: expected {expected}, found {found}")]
@@ -139,16 +78,16 @@ pub enum Refusal {
     /// A limit of `base::limits`.
     #[error("too many {what}: at most {limit}")]
     Limit {
-        /// What is counted, with its unit.
-        what: &'static str,
+        /// What is counted.
+        what: Counted,
         /// The limit.
         limit: u64,
     },
     /// The token is unknown, ended, used up, or not for this.
     #[error("the join token {why}")]
     Token {
-        /// `is not known`, `has ended`, `is used up`, `is for a worker`, `is not for the name x`.
-        why: String,
+        /// Which of these.
+        why: Unfit,
     },
     /// The node may still hold secrets.
     #[error("node {node} may still hold secrets of {services}")]
@@ -168,8 +107,8 @@ pub enum Refusal {
     /// remembered. Nothing was done; within a minute there is room again.
     #[error("too many {what}: at most {limit}")]
     Busy {
-        /// What is counted, with its unit.
-        what: &'static str,
+        /// What is counted.
+        what: Counted,
         /// The limit.
         limit: u64,
     },
@@ -187,8 +126,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub(super) fn not_found(kind: &'static str, what: impl fmt::Display) -> Self {
-        Self::NotFound { kind, what: what.to_string() }
+    pub(super) fn not_found(thing: Thing, what: impl fmt::Display) -> Self {
+        Self::NotFound { thing, what: what.to_string() }
+    }
+
+    pub(super) fn limit(what: Counted, limit: usize) -> Self {
+        Self::Limit { what, limit: long(limit) }
     }
 
     /// An id drawn at random is not new: a mistake of whoever drew it.

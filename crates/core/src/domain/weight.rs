@@ -3,6 +3,7 @@
 //! contents and never what an allocator does.
 
 use super::command::{Change, NewVersion, Outcome};
+use super::named::{Stays, Unfit};
 use super::opened::Opened;
 use super::refusal::{Few, Refusal};
 use super::spec::{Attribute, ServiceSpec};
@@ -57,16 +58,23 @@ fn refused(of: &Refusal) -> u64 {
         | Refusal::BadAct
         | Refusal::Limit { .. }
         | Refusal::Busy { .. }
-        | Refusal::Retired { .. } => 0,
-        Refusal::Exists { name: of, .. } | Refusal::LastManager { node: of } => name(of),
+        | Refusal::Retired { .. }
+        | Refusal::Token {
+            why: Unfit::NotKnown | Unfit::Ended | Unfit::UsedUp | Unfit::ForRole(_),
+        } => 0,
+        Refusal::Exists { name: of, .. }
+        | Refusal::LastManager { node: of }
+        | Refusal::Token { why: Unfit::NotForName(of) } => name(of),
         Refusal::NotFound { what: text, .. }
         | Refusal::Conflict { what: text, .. }
-        | Refusal::Token { why: text }
         | Refusal::Invalid(text) => long(text.len()),
         Refusal::InUse { secret: of, services } | Refusal::Holds { node: of, services } => {
             name(of) + few(services)
         }
-        Refusal::VersionInUse { secret, why, .. } => name(secret) + long(why.len()),
+        Refusal::VersionInUse { secret, why: Stays::Current, .. } => name(secret),
+        Refusal::VersionInUse { secret, why: Stays::PinnedBy(service), .. } => {
+            name(secret) + name(service)
+        }
         Refusal::TargetTaken { service, target, secret } => {
             name(service) + name(secret) + long(target.as_str().len())
         }

@@ -5,7 +5,8 @@ use crate::base::limits;
 use crate::domain::apply::LEVEL;
 use crate::domain::command::{Fact, Genesis, Outcome};
 use crate::domain::draft::Draft;
-use crate::domain::refusal::{Refusal, words};
+use crate::domain::named::Counted;
+use crate::domain::refusal::Refusal;
 use crate::domain::state::NodeRole;
 
 pub(in crate::domain) fn genesis(
@@ -46,7 +47,7 @@ pub(in crate::domain) fn genesis(
         return invalid("a cluster needs a recipient of its key files");
     }
     if cluster.recipients.len() > limits::RECIPIENTS {
-        return Err(Refusal::limit(words::RECIPIENTS, limits::RECIPIENTS));
+        return Err(Refusal::limit(Counted::Recipients, limits::RECIPIENTS));
     }
     draft.set_level(LEVEL);
     draft.put_cluster(cluster.clone());

@@ -5,7 +5,8 @@ use super::{secret, service};
 use crate::base::{SecretId, ServiceId, limits};
 use crate::domain::command::{Changed, Fact};
 use crate::domain::draft::Draft;
-use crate::domain::refusal::{Refusal, words};
+use crate::domain::named::Counted;
+use crate::domain::refusal::Refusal;
 use crate::domain::spec::Grant;
 use crate::domain::state::Service;
 
@@ -39,7 +40,7 @@ pub(super) fn grant(
             });
         }
         None if found.grants.len() >= limits::GRANTS => {
-            return Err(Refusal::limit(words::GRANTS, limits::GRANTS));
+            return Err(Refusal::limit(Counted::Grants, limits::GRANTS));
         }
         Some(_) | None => {}
     }

@@ -9,7 +9,8 @@ use super::token::{has_ended, matches};
 use crate::base::{Label, Name, NodeId, Stamp, limits};
 use crate::domain::command::{Changed, Join, Outcome, Rekey};
 use crate::domain::draft::Draft;
-use crate::domain::refusal::{Few, Refusal, words};
+use crate::domain::named::{Counted, Thing, Unfit};
+use crate::domain::refusal::{Few, Refusal};
 use crate::domain::state::{Availability, Cluster, ClusterKey, Node, NodeRole, State, Token};
 
 pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outcome, Refusal> {
@@ -23,17 +24,17 @@ pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outc
         return Ok(Outcome::Joined(Arc::clone(node)));
     }
     if token.uses_left == Some(0) {
-        return Err(Refusal::Token { why: "is used up".to_owned() });
+        return Err(Refusal::Token { why: Unfit::UsedUp });
     }
     if named.is_some() {
-        return Err(Refusal::Exists { kind: words::NODE, name: join.name.clone() });
+        return Err(Refusal::Exists { thing: Thing::Node, name: join.name.clone() });
     }
     let removed = |cluster: &Cluster| cluster.removed_managers.contains_key(&join.node);
     if state.nodes.contains_key(&join.node) || state.cluster.as_deref().is_some_and(removed) {
         return Err(Refusal::id_taken());
     }
     if state.nodes.len() >= limits::NODES {
-        return Err(Refusal::limit(words::NODES, limits::NODES));
+        return Err(Refusal::limit(Counted::Nodes, limits::NODES));
     }
     let mut used = Token::clone(token);
     used.uses_left = used.uses_left.map(|left| left.saturating_sub(1));
@@ -61,27 +62,23 @@ pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outc
 
 /// The token, if it admits such a machine.
 fn admitting<'a>(state: &'a State, join: &Join) -> Result<&'a Token, Refusal> {
-    let refuse = |why: String| Err(Refusal::Token { why });
+    let refuse = |why| Err(Refusal::Token { why });
     // An unknown token and one with another secret read alike.
     let Some(token) = state.tokens.get(&join.token) else {
-        return refuse("is not known".to_owned());
+        return refuse(Unfit::NotKnown);
     };
     if !bool::from(token.digest.ct_eq(&join.digest)) {
-        return refuse("is not known".to_owned());
+        return refuse(Unfit::NotKnown);
     }
     if has_ended(token, state.stamp) {
-        return refuse("has ended".to_owned());
+        return refuse(Unfit::Ended);
     }
     if token.role != join.role {
-        let role = match token.role {
-            NodeRole::Manager => "manager",
-            NodeRole::Worker => "worker",
-        };
-        return refuse(format!("is for a {role}"));
+        return refuse(Unfit::ForRole(token.role));
     }
     let pattern = token.name_pattern.as_deref();
     if !pattern.is_none_or(|pattern| matches(pattern, join.name.as_str())) {
-        return refuse(format!("is not for the name {}", join.name));
+        return refuse(Unfit::NotForName(join.name.clone()));
     }
     Ok(token)
 }
@@ -90,7 +87,7 @@ fn admitting<'a>(state: &'a State, join: &Join) -> Result<&'a Token, Refusal> {
 fn with_manager(state: &State, join: &Join) -> Result<Cluster, Refusal> {
     let invalid = |text: &str| Err(Refusal::Invalid(text.to_owned()));
     if managers(state) >= limits::MANAGERS {
-        return Err(Refusal::limit(words::MANAGERS, limits::MANAGERS));
+        return Err(Refusal::limit(Counted::Managers, limits::MANAGERS));
     }
     if !addressed(&join.addresses) {
         return invalid("a manager has 1 to 16 addresses of at most 260 bytes");
@@ -116,7 +113,7 @@ pub(super) fn update(
 ) -> Result<Changed, Refusal> {
     let found = find(draft.state(), id)?;
     if put.len() > limits::LABELS || gone.len() > limits::LABELS {
-        return Err(Refusal::limit(words::LABELS, limits::LABELS));
+        return Err(Refusal::limit(Counted::Labels, limits::LABELS));
     }
     let labels =
         found.labels.changed(put, gone).map_err(|bad| Refusal::Invalid(bad.to_string()))?;
@@ -211,7 +208,7 @@ fn rekeyed(
     let oldest = oldest_in_use(state).unwrap_or(wanted);
     previous.retain(|number, _| *number >= oldest);
     if previous.len() > limits::CLUSTER_KEYS {
-        return Err(Refusal::limit(words::CLUSTER_KEYS, limits::CLUSTER_KEYS));
+        return Err(Refusal::limit(Counted::ClusterKeys, limits::CLUSTER_KEYS));
     }
     Ok(ClusterKey { number: wanted, intake: rekey.intake, boxes: rekey.boxes.clone(), previous })
 }
@@ -245,5 +242,5 @@ pub(super) fn addressed(addresses: &[String]) -> bool {
 
 fn find(state: &State, id: NodeId) -> Result<&Node, Refusal> {
     let found = state.nodes.get(&id).map(|node| &**node);
-    found.ok_or_else(|| Refusal::not_found(words::NODE, id))
+    found.ok_or_else(|| Refusal::not_found(Thing::Node, id))
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::base::{NodeId, Revision, Stamp, limits, shows_itself};
 use crate::domain::command::Outcome;
 use crate::domain::draft::Draft;
+use crate::domain::named::{Counted, Thing};
 use crate::domain::opened::{Lapsed, Opened, OpenedList, Reporter, Span};
-use crate::domain::refusal::{Refusal, words};
+use crate::domain::refusal::Refusal;
 use crate::domain::state::{Node, NodeRole, State};
 
 /// Takes those that are not here yet and may be true, and counts the others; the oldest ones
@@ -18,7 +19,7 @@ pub(in crate::domain) fn opened(
     let node = handed.node;
     let worker = |found: &Arc<Node>| found.role == NodeRole::Worker;
     if !draft.state().nodes.get(&node).is_some_and(worker) {
-        return Err(Refusal::not_found(words::NODE, node));
+        return Err(Refusal::not_found(Thing::Node, node));
     }
     let after = sound(handed)?;
     let last = draft.state().reporters.get(&node).copied();
@@ -53,7 +54,7 @@ pub(in crate::domain) fn opened(
 /// The number after the last one.
 fn sound(handed: &OpenedList) -> Result<u64, Refusal> {
     if handed.list.len() > limits::OPENED_BATCH {
-        return Err(Refusal::limit(words::OPENED, limits::OPENED_BATCH));
+        return Err(Refusal::limit(Counted::Opened, limits::OPENED_BATCH));
     }
     let count = u64::try_from(handed.list.len()).unwrap_or(u64::MAX);
     let after = handed.first.checked_add(count);

@@ -4,7 +4,8 @@ use crate::base::{NodeId, ServiceId};
 use crate::domain::assignment::is_due;
 use crate::domain::command::{Confirmation, Outcome};
 use crate::domain::draft::Draft;
-use crate::domain::refusal::{Refusal, words};
+use crate::domain::named::Counted;
+use crate::domain::refusal::Refusal;
 use crate::domain::state::Exposure;
 
 /// Pairs of one act: a batch, whose log entry stays below the 4 MiB of changes.
@@ -17,7 +18,7 @@ pub(in crate::domain) fn expose(
     pairs: &[(NodeId, ServiceId)],
 ) -> Result<Outcome, Refusal> {
     if pairs.len() > PAIRS {
-        return Err(Refusal::limit(words::PAIRS, PAIRS));
+        return Err(Refusal::limit(Counted::Pairs, PAIRS));
     }
     for (node, service) in pairs.iter().copied() {
         let state = draft.state();
@@ -40,7 +41,7 @@ pub(in crate::domain) fn confirm(
     list: &[Confirmation],
 ) -> Result<Outcome, Refusal> {
     if list.len() > PAIRS {
-        return Err(Refusal::limit(words::PAIRS, PAIRS));
+        return Err(Refusal::limit(Counted::Pairs, PAIRS));
     }
     for confirmation in list {
         let pair = (confirmation.node, confirmation.service);

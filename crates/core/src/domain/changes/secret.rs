@@ -7,7 +7,8 @@ use super::bytes::within_service_bytes;
 use crate::base::{Labels, Name, SecretId, Stamp, limits};
 use crate::domain::command::{Changed, NewVersion};
 use crate::domain::draft::Draft;
-use crate::domain::refusal::{Few, Refusal, words};
+use crate::domain::named::{Counted, Stays, Thing};
+use crate::domain::refusal::{Few, Refusal};
 use crate::domain::state::{Secret, State, Version};
 
 /// Bytes that sealing may add to a value: nonce, tag and room for a header.
@@ -22,13 +23,13 @@ pub(super) fn create(
 ) -> Result<Changed, Refusal> {
     let state = draft.state();
     if state.indexes.secrets.contains_key(&name.key()) {
-        return Err(Refusal::Exists { kind: words::SECRET, name: name.clone() });
+        return Err(Refusal::Exists { thing: Thing::Secret, name: name.clone() });
     }
     if state.secrets.contains_key(&id) {
         return Err(Refusal::id_taken());
     }
     if state.secrets.len() >= limits::SECRETS {
-        return Err(Refusal::limit(words::SECRETS, limits::SECRETS));
+        return Err(Refusal::limit(Counted::Secrets, limits::SECRETS));
     }
     let now = draft.now();
     let secret = Secret {
@@ -66,9 +67,9 @@ pub(super) fn update(
     let number = newest
         .max(found.current)
         .checked_add(1)
-        .ok_or(Refusal::Limit { what: words::VERSIONS, limit: u32::MAX.into() })?;
+        .ok_or(Refusal::Limit { what: Counted::Versions, limit: u32::MAX.into() })?;
     if found.versions.len() >= limits::PINNED_VERSIONS {
-        return Err(Refusal::limit(words::PINNED, limits::PINNED_VERSIONS));
+        return Err(Refusal::limit(Counted::Pinned, limits::PINNED_VERSIONS));
     }
     let mut secret = Secret::clone(found);
     let grew = found.versions.get(&found.current).is_none_or(|old| old.size < version.size);
@@ -141,11 +142,11 @@ pub(super) fn remove_version(
     }
     let in_use = |why| Err(Refusal::VersionInUse { secret: found.name.clone(), number, why });
     if number == found.current {
-        return in_use("the current one".to_owned());
+        return in_use(Stays::Current);
     }
-    if let Some(service) = state.indexes.pinning(id, number) {
-        let service = state.services.get(&service).map_or("", |service| service.name.as_str());
-        return in_use(format!("pinned by service {service}"));
+    let pinning = state.indexes.pinning(id, number);
+    if let Some(service) = pinning.and_then(|service| state.services.get(&service)) {
+        return in_use(Stays::PinnedBy(service.name.clone()));
     }
     let mut secret = Secret::clone(found);
     secret.versions.remove(&number);
@@ -182,10 +183,10 @@ fn checked(state: &State, version: &NewVersion, now: Stamp) -> Result<Version, R
 
 pub(super) fn find(state: &State, id: SecretId) -> Result<&Secret, Refusal> {
     let found = state.secrets.get(&id).map(|secret| &**secret);
-    found.ok_or_else(|| Refusal::not_found(words::SECRET, id))
+    found.ok_or_else(|| Refusal::not_found(Thing::Secret, id))
 }
 
 /// That version of that secret is not there.
 pub(super) fn no_version(secret: &Secret, number: u32) -> Refusal {
-    Refusal::not_found(words::VERSION, format_args!("{number} of secret {}", secret.name))
+    Refusal::not_found(Thing::Version, format_args!("{number} of secret {}", secret.name))
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::base::{Name, Revision, ServiceId, limits};
 use crate::domain::command::{Changed, Fact};
 use crate::domain::draft::Draft;
-use crate::domain::refusal::{Refusal, words};
+use crate::domain::named::{Counted, Thing};
+use crate::domain::refusal::Refusal;
 use crate::domain::spec::{OfflinePolicy, ServiceSpec};
 use crate::domain::state::{Service, State};
 
@@ -17,14 +18,14 @@ pub(super) fn create(
 ) -> Result<Changed, Refusal> {
     let state = draft.state();
     if state.indexes.services.contains_key(&name.key()) {
-        return Err(Refusal::Exists { kind: words::SERVICE, name: name.clone() });
+        return Err(Refusal::Exists { thing: Thing::Service, name: name.clone() });
     }
     // An exposed pair outlives its service: an id in one is not free either.
     if state.services.contains_key(&id) || state.indexes.exposed_of.contains_key(&id) {
         return Err(Refusal::id_taken());
     }
     if state.services.len() >= limits::SERVICES {
-        return Err(Refusal::limit(words::SERVICES, limits::SERVICES));
+        return Err(Refusal::limit(Counted::Services, limits::SERVICES));
     }
     check(spec)?;
     let now = draft.now();
@@ -90,10 +91,10 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: ServiceId) -> Result<Changed, Re
 fn check(spec: &ServiceSpec) -> Result<(), Refusal> {
     let placement = &spec.placement;
     if placement.nodes.len() > limits::PLACEMENT_NODES {
-        return Err(Refusal::limit(words::PLACEMENT_NODES, limits::PLACEMENT_NODES));
+        return Err(Refusal::limit(Counted::PlacementNodes, limits::PLACEMENT_NODES));
     }
     if placement.constraints.len() > limits::CONSTRAINTS {
-        return Err(Refusal::limit(words::CONSTRAINTS, limits::CONSTRAINTS));
+        return Err(Refusal::limit(Counted::Constraints, limits::CONSTRAINTS));
     }
     if placement.everywhere && !placement.nodes.is_empty() {
         return Err(Refusal::Invalid(
@@ -111,5 +112,5 @@ fn check(spec: &ServiceSpec) -> Result<(), Refusal> {
 
 pub(super) fn find(state: &State, id: ServiceId) -> Result<&Service, Refusal> {
     let found = state.services.get(&id).map(|service| &**service);
-    found.ok_or_else(|| Refusal::not_found(words::SERVICE, id))
+    found.ok_or_else(|| Refusal::not_found(Thing::Service, id))
 }

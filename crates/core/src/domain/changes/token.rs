@@ -3,7 +3,8 @@
 use crate::base::{Stamp, TokenId, limits};
 use crate::domain::command::Changed;
 use crate::domain::draft::Draft;
-use crate::domain::refusal::{Refusal, words};
+use crate::domain::named::{Counted, Thing};
+use crate::domain::refusal::Refusal;
 use crate::domain::state::Token;
 
 pub(super) fn create(
@@ -19,7 +20,7 @@ pub(super) fn create(
         return Err(Refusal::id_taken());
     }
     if draft.state().tokens.len() >= limits::TOKENS {
-        return Err(Refusal::limit(words::TOKENS, limits::TOKENS));
+        return Err(Refusal::limit(Counted::Tokens, limits::TOKENS));
     }
     if has_ended(token, now) || token.uses_left == Some(0) {
         return Err(Refusal::Invalid("a join token admits at least one node".to_owned()));
@@ -46,7 +47,7 @@ fn make_room(draft: &mut Draft<'_>) {
 
 pub(super) fn remove(draft: &mut Draft<'_>, id: TokenId) -> Result<Changed, Refusal> {
     if !draft.state().tokens.contains_key(&id) {
-        return Err(Refusal::not_found(words::TOKEN, id));
+        return Err(Refusal::not_found(Thing::Token, id));
     }
     draft.put_token(id, None);
     Ok(Changed::Done)

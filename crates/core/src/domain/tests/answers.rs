@@ -6,8 +6,8 @@ use crate::domain::testing::{
     World, everywhere, grant, name, node_id, remember, secret_id, service_id, version,
 };
 use crate::domain::{
-    Act, Actor, Answer, Applied, Change, Changed, ChangedList, Confirmation, Few, Outcome, Refusal,
-    State, apply, invariant, words,
+    Act, Actor, Answer, Applied, Change, Changed, ChangedList, Confirmation, Counted, Few, Outcome,
+    Refusal, State, apply, invariant,
 };
 
 fn operator(n: u8) -> Actor {
@@ -110,7 +110,7 @@ fn a_caller_at_its_bound_is_refused_and_others_are_not() {
     fill(&mut world.state, &one, share, &Ok(Outcome::Done));
     let before = world.state.answers.len();
     let refused = ask(&mut world, &one, create(3));
-    let what = words::ANSWERS_OF_ONE;
+    let what = Counted::AnswersOfOne;
     assert!(matches!(refused.outcome, Err(Refusal::Busy { what: found, .. }) if found == what));
     assert_eq!(world.state.answers.len(), before, "and nothing is kept of that");
     assert!(ask(&mut world, &other, create(3)).outcome.is_ok());
@@ -153,11 +153,11 @@ fn bytes_count_too_and_so_do_all_callers_together() {
     assert!(count < limits::ANSWERS_OF_ONE, "bytes come first");
     fill(&mut world.state, &operator(1), count, &Err(long.clone()));
     let refused = ask(&mut world, &operator(1), create(5)).outcome;
-    let what = words::ANSWER_BYTES_OF_ONE;
+    let what = Counted::AnswerBytesOfOne;
     assert!(matches!(refused, Err(Refusal::Busy { what: found, .. }) if found == what));
     fill(&mut world.state, &operator(2), count, &Err(long));
     let refused = ask(&mut world, &operator(3), create(5)).outcome;
-    let what = words::ANSWER_BYTES;
+    let what = Counted::AnswerBytes;
     assert!(matches!(refused, Err(Refusal::Busy { what: found, .. }) if found == what));
     let effect = ask(&mut world, &operator(3), Act::Change(vec![revoke(1)])).outcome;
     assert!(effect.is_ok(), "{effect:?}");

@@ -8,7 +8,7 @@ use crate::domain::testing::{
     TOKEN, World, everywhere, grant, join, name, node_id, secret_id, service_id, steps_of, version,
 };
 use crate::domain::{
-    Act, Applied, Change, Join, Placement, Refusal, ServiceSpec, State, apply, invariant, words,
+    Act, Applied, Change, Counted, Join, Placement, Refusal, ServiceSpec, State, apply, invariant,
 };
 
 fn label(text: &str) -> Label {
@@ -232,7 +232,7 @@ fn one_act_looks_at_so_much_and_no_more() {
     };
     let before = world.state.clone();
     let refused = raw(&mut world, Act::Change((1..=each).map(create).collect())).outcome;
-    let what = words::LOOKED_AT;
+    let what = Counted::LookedAt;
     assert!(matches!(refused, Err(Refusal::Limit { what: found, .. }) if found == what));
     assert_eq!(world.state.indexes.places, before.indexes.places, "all of it is undone");
     raw(&mut world, Act::Change((1..=20).map(create).collect())).outcome.expect("fewer at a time");

@@ -8,9 +8,9 @@ use crate::domain::testing::{
     service_id, sized_version, token, version,
 };
 use crate::domain::{
-    Act, Availability, Change, Changed, Confirmation, Grant, NodeRole, NotOne, Outcome, Placement,
-    Refusal, Rekey, ServiceSpec, Token, assignments, node_by, nodes_of, placed, secret_by, set_of,
-    words,
+    Act, Availability, Change, Changed, Confirmation, Counted, Grant, NodeRole, NotOne, Outcome,
+    Placement, Refusal, Rekey, ServiceSpec, Thing, Token, assignments, node_by, nodes_of, placed,
+    secret_by, set_of,
 };
 
 fn update(n: u8, number: u64) -> Change {
@@ -103,7 +103,7 @@ fn a_version_that_is_pinned_stays_and_there_are_only_so_many() {
             Err(refusal) => break refusal,
         }
     };
-    assert!(matches!(refused, Refusal::Limit { what: words::PINNED, .. }), "{refused:?}");
+    assert!(matches!(refused, Refusal::Limit { what: Counted::Pinned, .. }), "{refused:?}");
     assert_eq!(usize::try_from(number), Ok(limits::PINNED_VERSIONS));
     world.one(Change::Revoke { service: service_id(1), secret: secret_id(1) }).expect("revoked");
     assert_eq!(world.state.secrets[&secret_id(1)].versions.len(), limits::VERSIONS);
@@ -120,7 +120,7 @@ fn grants_are_replaced_refused_and_counted() {
     let unpinnable = Grant { pin: Some(2), ..grant(1, "x") };
     assert!(matches!(
         world.one(give(1, unpinnable)),
-        Err(Refusal::NotFound { kind: "version", .. })
+        Err(Refusal::NotFound { thing: Thing::Version, .. })
     ));
     let set_uid = Grant { mode: 0o4755, ..grant(1, "x") };
     assert!(matches!(world.one(give(1, set_uid)), Err(Refusal::Invalid(_))));
@@ -332,7 +332,7 @@ fn managers_join_with_their_box_and_leave_without_it() {
         assert!(world.act(Act::Join(Box::new(by(n, 1)))).outcome.is_ok());
     }
     let eighth = world.act(Act::Join(Box::new(by(8, 1)))).outcome;
-    assert_eq!(eighth, Err(Refusal::Limit { what: "managers", limit: 7 }));
+    assert_eq!(eighth, Err(Refusal::Limit { what: Counted::Managers, limit: 7 }));
     let staying = || (2..=7).map(node_id);
     let bare = world.one(Change::RemoveNode { id: MANAGER, force: true });
     assert!(matches!(bare, Err(Refusal::Invalid(_))), "without a new cluster key");
@@ -402,6 +402,6 @@ fn things_are_found_by_id_name_and_beginning() {
     assert_eq!(by("").map_err(|error| error.to_string()), Err("secret  not found".to_owned()));
     assert_eq!(
         node_by(&world.state, "n9"),
-        Err(NotOne::NotFound { kind: "node", what: "n9".to_owned() })
+        Err(NotOne::NotFound { thing: Thing::Node, what: "n9".to_owned() })
     );
 }

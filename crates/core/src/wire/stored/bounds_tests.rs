@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::any_tests::{label_lists, names, refusals, targets};
 use super::state::RECORD_BYTES;
 use super::{decode_command, decode_state, encode_command, encode_state};
 use crate::base::{
@@ -16,8 +17,8 @@ use crate::domain::testing::{
 };
 use crate::domain::{
     Act, Activation, Actor, Answer, Applied, Availability, Change, Changed, Command, Confirmation,
-    Few, Grant, MountKind, NewVersion, NodeRole, OfflinePolicy, Outcome, Owner, Placement, Refusal,
-    ServiceSpec, State, Token, apply, words,
+    Counted, Few, Grant, MountKind, NewVersion, NodeRole, OfflinePolicy, Outcome, Owner, Placement,
+    Refusal, ServiceSpec, State, Token, apply,
 };
 
 fn raw(world: &mut World, act: Act) -> Applied {
@@ -200,7 +201,7 @@ fn the_largest_head_is_read_as_written() {
             break refusal;
         }
     };
-    assert!(matches!(refused, Refusal::Limit { what: words::CLUSTER_KEYS, .. }), "{refused:?}");
+    assert!(matches!(refused, Refusal::Limit { what: Counted::ClusterKeys, .. }), "{refused:?}");
     let read = read_again(&world.state);
     let cluster = read.cluster.expect("a cluster");
     assert_eq!(cluster.cluster_key.previous.len(), limits::CLUSTER_KEYS);
@@ -289,21 +290,7 @@ fn what_could_not_be_read_is_not_proposed() {
     let command = world.command(Act::Change(vec![create]));
     assert!(encode_command(&command).is_err(), "an attribute that is none");
     let refused = world.one(long(limits::LABELS + 1, 1));
-    assert!(matches!(refused, Err(Refusal::Limit { what: words::LABELS, .. })), "{refused:?}");
-}
-
-fn names() -> impl Strategy<Value = Name> {
-    "[a-zA-Z0-9]([a-zA-Z0-9._-]{0,62}[a-zA-Z0-9])?".prop_map(|text| name(&text))
-}
-
-fn label_lists() -> impl Strategy<Value = Vec<Label>> {
-    let label = ("[a-z./_-]{1,128}", "[^\\p{Cc}]{0,40}");
-    let label = label.prop_map(|(key, value)| Label::new(&key, &value).expect("a label"));
-    prop::collection::vec(label, 0..4)
-}
-
-fn targets() -> impl Strategy<Value = Target> {
-    "[a-z ä]{1,120}".prop_map(|text| text.parse().expect("a target"))
+    assert!(matches!(refused, Err(Refusal::Limit { what: Counted::Labels, .. })), "{refused:?}");
 }
 
 fn specs() -> impl Strategy<Value = ServiceSpec> {
@@ -443,37 +430,6 @@ fn actors() -> impl Strategy<Value = Actor> {
             Actor::Token(TokenId::from_bytes(id)),
         ])
     })
-}
-
-fn refusals() -> impl Strategy<Value = Refusal> {
-    let few = (prop::collection::vec(names(), 0..12), 0..20_000_usize);
-    let few = few.prop_map(|(names, count)| Few::of(names, count));
-    let kind = prop::sample::select(
-        &[words::SECRET, words::NODES, words::STATE_BYTES, words::ANSWER_BYTES_OF_ONE][..],
-    );
-    let texts = ("\\PC{0,90}", names(), names(), targets());
-    (0..18_u8, texts, few, kind, any::<(u64, u64, u32)>()).prop_map(
-        |(which, (text, name, other, target), services, kind, (first, second, number))| match which
-        {
-            0 => Refusal::AlreadyInitialised,
-            1 => Refusal::NotInitialised,
-            2 => Refusal::TooLate,
-            3 => Refusal::BadAct,
-            4 => Refusal::Exists { kind, name },
-            5 => Refusal::NotFound { kind, what: text },
-            6 => Refusal::InUse { secret: name, services },
-            7 => Refusal::VersionInUse { secret: name, number, why: text },
-            8 => Refusal::Conflict { what: text, expected: first, found: second },
-            9 => Refusal::TargetTaken { service: name, target, secret: other },
-            10 => Refusal::Limit { what: kind, limit: first },
-            11 => Refusal::Token { why: text },
-            12 => Refusal::Holds { node: name, services },
-            13 => Refusal::LastManager { node: name },
-            14 => Refusal::Invalid(text),
-            15 => Refusal::Retired { found: first, wanted: second },
-            _ => Refusal::Busy { what: kind, limit: first },
-        },
-    )
 }
 
 proptest! {

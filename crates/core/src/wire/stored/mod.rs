@@ -12,6 +12,8 @@ mod parts;
 mod state;
 
 #[cfg(test)]
+mod any_tests;
+#[cfg(test)]
 mod bounds_tests;
 #[cfg(test)]
 mod tests;

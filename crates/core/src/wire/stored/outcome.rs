@@ -6,7 +6,9 @@ use super::parts::{id, node, text, there, write_node};
 use super::shape::{self, changed, outcome};
 use super::{Bad, Read};
 use crate::base::Name;
-use crate::domain::{Changed, ChangedList, Few, Outcome, Refusal, words};
+use crate::domain::{
+    Changed, ChangedList, Counted, Few, NodeRole, Outcome, Refusal, Stays, Thing, Unfit,
+};
 
 type Answered = Result<Outcome, Refusal>;
 
@@ -62,7 +64,9 @@ fn write_run((of, times): &(Changed, u32)) -> shape::Changed {
 }
 
 fn read_refusal(of: shape::Refusal) -> Read<Refusal> {
-    let word = |text: &str| words::known(text).ok_or_else(|| Bad::new("refusal", "unknown word"));
+    let not_known = || Bad::new("refusal", format_args!("{} is not known", of.which));
+    let thing = || Thing::of_number(of.which).ok_or_else(not_known);
+    let counted = || Counted::of_number(of.which).ok_or_else(not_known);
     let name = || text::<Name>("refusal", &of.name);
     let few = || {
         let names = of.names.iter().map(|name| text("refusal", name)).collect::<Read<_>>()?;
@@ -74,23 +78,41 @@ fn read_refusal(of: shape::Refusal) -> Read<Refusal> {
         2 => Refusal::NotInitialised,
         3 => Refusal::TooLate,
         4 => Refusal::BadAct,
-        5 => Refusal::Exists { kind: word(&of.text)?, name: name()? },
-        6 => Refusal::NotFound { kind: word(&of.text)?, what: of.target },
+        5 => Refusal::Exists { thing: thing()?, name: name()? },
+        6 => Refusal::NotFound { thing: thing()?, what: of.target },
         7 => Refusal::InUse { secret: name()?, services: few()? },
-        8 => Refusal::VersionInUse { secret: name()?, number: number()?, why: of.text },
+        8 => Refusal::VersionInUse {
+            secret: name()?,
+            number: number()?,
+            why: match of.which {
+                1 => Stays::Current,
+                2 => Stays::PinnedBy(text("refusal", &of.target)?),
+                _ => return Err(not_known()),
+            },
+        },
         9 => Refusal::Conflict { what: of.text, expected: of.first, found: of.second },
         10 => Refusal::TargetTaken {
             service: name()?,
             target: text("refusal", &of.target)?,
             secret: text("refusal", &of.text)?,
         },
-        11 => Refusal::Limit { what: word(&of.text)?, limit: of.first },
-        12 => Refusal::Token { why: of.text },
+        11 => Refusal::Limit { what: counted()?, limit: of.first },
+        12 => Refusal::Token {
+            why: match of.which {
+                1 => Unfit::NotKnown,
+                2 => Unfit::Ended,
+                3 => Unfit::UsedUp,
+                4 => Unfit::ForRole(NodeRole::Manager),
+                5 => Unfit::ForRole(NodeRole::Worker),
+                6 => Unfit::NotForName(name()?),
+                _ => return Err(not_known()),
+            },
+        },
         13 => Refusal::Holds { node: name()?, services: few()? },
         14 => Refusal::LastManager { node: name()? },
         15 => Refusal::Invalid(of.text),
         16 => Refusal::Retired { found: of.first, wanted: of.second },
-        17 => Refusal::Busy { what: word(&of.text)?, limit: of.first },
+        17 => Refusal::Busy { what: counted()?, limit: of.first },
         other => return Err(Bad::new("refusal", format_args!("{other} is not known"))),
     })
 }
@@ -106,12 +128,12 @@ fn write_refusal(of: &Refusal) -> shape::Refusal {
         | Refusal::NotInitialised
         | Refusal::TooLate
         | Refusal::BadAct => {}
-        Refusal::Exists { kind, name } => {
-            (*kind).clone_into(&mut shape.text);
+        Refusal::Exists { thing, name } => {
+            shape.which = thing.number();
             shape.name = name.to_string();
         }
-        Refusal::NotFound { kind, what } => {
-            (*kind).clone_into(&mut shape.text);
+        Refusal::NotFound { thing, what } => {
+            shape.which = thing.number();
             shape.target.clone_from(what);
         }
         Refusal::InUse { secret, services } => {
@@ -121,7 +143,13 @@ fn write_refusal(of: &Refusal) -> shape::Refusal {
         Refusal::VersionInUse { secret, number, why } => {
             shape.name = secret.to_string();
             shape.first = (*number).into();
-            shape.text.clone_from(why);
+            shape.which = match why {
+                Stays::Current => 1,
+                Stays::PinnedBy(service) => {
+                    shape.target = service.to_string();
+                    2
+                }
+            };
         }
         Refusal::Conflict { what, expected, found } => {
             shape.text.clone_from(what);
@@ -134,10 +162,22 @@ fn write_refusal(of: &Refusal) -> shape::Refusal {
             shape.text = secret.to_string();
         }
         Refusal::Limit { what, limit } | Refusal::Busy { what, limit } => {
-            (*what).clone_into(&mut shape.text);
+            shape.which = what.number();
             shape.first = *limit;
         }
-        Refusal::Token { why } => shape.text.clone_from(why),
+        Refusal::Token { why } => {
+            shape.which = match why {
+                Unfit::NotKnown => 1,
+                Unfit::Ended => 2,
+                Unfit::UsedUp => 3,
+                Unfit::ForRole(NodeRole::Manager) => 4,
+                Unfit::ForRole(NodeRole::Worker) => 5,
+                Unfit::NotForName(of) => {
+                    shape.name = of.to_string();
+                    6
+                }
+            };
+        }
         Refusal::Holds { node, services } => {
             shape.name = node.to_string();
             written(&mut shape, services);

@@ -13,9 +13,9 @@ use crate::domain::testing::{
     remember, secret_id, service_id, token, version,
 };
 use crate::domain::{
-    Act, Actor, Answer, Availability, Change, Command, Confirmation, Few, Grant, NodeRole,
-    OfflinePolicy, OpenedList, Outcome, Placement, Reader, Refusal, ServiceSpec, State, Token,
-    words,
+    Act, Actor, Answer, Availability, Change, Command, Confirmation, Counted, Few, Grant, NodeRole,
+    OfflinePolicy, OpenedList, Outcome, Placement, Reader, Refusal, ServiceSpec, State, Stays,
+    Thing, Token, Unfit,
 };
 
 fn command(actor: Actor, act: Act) -> Command {
@@ -135,23 +135,23 @@ fn refusals() -> Vec<Refusal> {
         Refusal::NotInitialised,
         Refusal::TooLate,
         Refusal::BadAct,
-        Refusal::Exists { kind: words::SECRET, name: name("db") },
-        Refusal::NotFound { kind: words::VERSION, what: "7".to_owned() },
+        Refusal::Exists { thing: Thing::Secret, name: name("db") },
+        Refusal::NotFound { thing: Thing::Version, what: "7".to_owned() },
         Refusal::InUse { secret: name("db"), services: services.clone() },
-        Refusal::VersionInUse { secret: name("db"), number: 3, why: "pinned".to_owned() },
+        Refusal::VersionInUse { secret: name("db"), number: 3, why: Stays::PinnedBy(name("web")) },
         Refusal::Conflict { what: "secret db".to_owned(), expected: 1, found: 2 },
         Refusal::TargetTaken {
             service: name("web"),
             target: "a b".parse().expect("a target"),
             secret: name("db"),
         },
-        Refusal::Limit { what: words::STATE_BYTES, limit: 5 },
-        Refusal::Token { why: "has ended".to_owned() },
+        Refusal::Limit { what: Counted::StateBytes, limit: 5 },
+        Refusal::Token { why: Unfit::NotForName(name("db1")) },
         Refusal::Holds { node: name("n1"), services },
         Refusal::LastManager { node: name("m1") },
         Refusal::Invalid("no".to_owned()),
         Refusal::Retired { found: 1, wanted: 2 },
-        Refusal::Busy { what: words::ANSWER_BYTES_OF_ONE, limit: 7 },
+        Refusal::Busy { what: Counted::AnswerBytesOfOne, limit: 7 },
     ]
 }
 

@@ -1,15 +1,14 @@
 //! What in a status deserves attention, and how each is told.
 //!
-//! Each has a code that scripts may read; docs/operate/warnings.md says of each what to do.
+//! Each has a code; docs/operate/warnings.md says of each what to do.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use crate::manager::problem::{self, span};
 use crate::manager::steady::Doubt;
 use skep_client::transport::Problem;
 use skep_core::base::limits;
-use skep_core::wire::api;
+use skep_core::wire::api::{self, CertificateHolder, WarningCode};
 
 /// What deserves attention.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,49 +62,48 @@ pub(in crate::manager) enum Certificate {
     Root,
 }
 
-impl fmt::Display for Certificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Manager => "manager",
-            Self::Issuing => "issuing CA",
-            Self::Root => "root CA",
-        })
+impl From<Certificate> for CertificateHolder {
+    fn from(of: Certificate) -> Self {
+        match of {
+            Certificate::Manager => Self::Manager,
+            Certificate::Issuing => Self::Issuing,
+            Certificate::Root => Self::Root,
+        }
     }
 }
 
 impl Warning {
-    /// What scripts read.
-    fn code(&self) -> &'static str {
+    fn code(&self) -> WarningCode {
         match self {
-            Self::NoQuorum => "no-quorum",
-            Self::ManagerUnreachable(_) => "manager-unreachable",
-            Self::NoLossToSpare => "no-loss-to-spare",
-            Self::ClockOff(_) => "clock-off",
-            Self::ClockStepped(_) => "clock-stepped",
-            Self::ClockDrifts(_) => "clock-drifts",
-            Self::TimeAhead(_) => "time-ahead",
-            Self::CertificateEnds(..) => "certificate-ends",
-            Self::CertificateEnded => "certificate-ended",
-            Self::ClusterKeyClosed(_) => "cluster-key-closed",
-            Self::Pending(_) => "pending",
-            Self::LeaderSilent => "leader-silent",
-            Self::RolledBack(_) => "rolled-back",
-            Self::LockedByOperator => "locked-by-operator",
-            Self::StateFull(_) => "state-full",
-            Self::DiskFull => "disk-full",
-            Self::DiskLow(_) => "disk-low",
-            Self::InitUnfinished(_) => "init-unfinished",
+            Self::NoQuorum => WarningCode::NoQuorum,
+            Self::ManagerUnreachable(_) => WarningCode::ManagerUnreachable,
+            Self::NoLossToSpare => WarningCode::NoLossToSpare,
+            Self::ClockOff(_) => WarningCode::ClockOff,
+            Self::ClockStepped(_) => WarningCode::ClockStepped,
+            Self::ClockDrifts(_) => WarningCode::ClockDrifts,
+            Self::TimeAhead(_) => WarningCode::TimeAhead,
+            Self::CertificateEnds(..) => WarningCode::CertificateEnds,
+            Self::CertificateEnded => WarningCode::CertificateEnded,
+            Self::ClusterKeyClosed(_) => WarningCode::ClusterKeyClosed,
+            Self::Pending(_) => WarningCode::Pending,
+            Self::LeaderSilent => WarningCode::LeaderSilent,
+            Self::RolledBack(_) => WarningCode::RolledBack,
+            Self::LockedByOperator => WarningCode::LockedByOperator,
+            Self::StateFull(_) => WarningCode::StateFull,
+            Self::DiskFull => WarningCode::DiskFull,
+            Self::DiskLow(_) => WarningCode::DiskLow,
+            Self::InitUnfinished(_) => WarningCode::InitUnfinished,
         }
     }
 
     /// The warning as it is sent.
     pub(in crate::manager) fn tell(&self) -> api::Warning {
-        let (text, hint) = self.words();
-        api::Warning { code: self.code().to_owned(), text, hint }
+        let (text, hint) = self.told();
+        api::Warning { code: self.code().into(), text, hint }
     }
 
-    fn words(&self) -> (String, String) {
-        let told = |problem: Problem| (problem.text, problem.hint);
+    fn told(&self) -> (String, String) {
+        let of = |problem: Problem| (problem.text, problem.hint);
         let (text, hint) = match self {
             Self::NoQuorum => (
                 "no majority of the managers can be reached: nothing can be changed".to_owned(),
@@ -119,8 +117,8 @@ impl Warning {
                 "the loss of one more manager stops all changes".to_owned(),
                 "bring managers back, or add one: skep join",
             ),
-            Self::ClockOff(off) => return told(problem::clock_off(*off)),
-            Self::ClockStepped(doubt) => return told(problem::clock_doubted(*doubt)),
+            Self::ClockOff(off) => return of(problem::clock_off(*off)),
+            Self::ClockStepped(doubt) => return of(problem::clock_doubted(*doubt)),
             Self::ClockDrifts(ahead) => {
                 let which = if *ahead > 0 { "ahead of" } else { "behind" };
                 let seconds = ahead.unsigned_abs() / 1000;
@@ -135,7 +133,7 @@ impl Warning {
                  early",
             ),
             Self::CertificateEnds(which, days) => (
-                format!("the certificate of the {which} ends in {days} days"),
+                format!("the certificate of the {} ends in {days} days", words(*which)),
                 match which {
                     Certificate::Manager => {
                         "remove this manager and let it join anew in time: its certificate isn't \
@@ -146,7 +144,7 @@ impl Warning {
                     }
                 },
             ),
-            Self::CertificateEnded => return told(problem::expired()),
+            Self::CertificateEnded => return of(problem::expired()),
             Self::ClusterKeyClosed(number) => (
                 format!("cluster key {number} is not open on this manager"),
                 "its log says why; it can't lead a write until then",
@@ -184,8 +182,16 @@ impl Warning {
                 format!("{} MiB are free on the manager's disk", free >> 20),
                 "make room: the first failed write ends the manager",
             ),
-            Self::InitUnfinished(folder) => return told(problem::init_unfinished(folder)),
+            Self::InitUnfinished(folder) => return of(problem::init_unfinished(folder)),
         };
         (text, hint.to_owned())
+    }
+}
+
+fn words(of: Certificate) -> &'static str {
+    match of {
+        Certificate::Manager => "manager",
+        Certificate::Issuing => "issuing CA",
+        Certificate::Root => "root CA",
     }
 }

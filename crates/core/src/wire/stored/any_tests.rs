@@ -1,0 +1,58 @@
+//! Any name, label, target, and any refusal that an answer may hold.
+
+use proptest::prelude::*;
+
+use crate::base::{Label, Name, Target};
+use crate::domain::testing::name;
+use crate::domain::{Counted, Few, NodeRole, Refusal, Stays, Thing, Unfit};
+
+pub(super) fn refusals() -> impl Strategy<Value = Refusal> {
+    let few = (prop::collection::vec(names(), 0..12), 0..20_000_usize);
+    let few = few.prop_map(|(names, count)| Few::of(names, count));
+    let thing = prop::sample::select(Thing::ALL);
+    let counted = prop::sample::select(Counted::ALL);
+    let texts = ("\\PC{0,90}", names(), names(), targets());
+    (0..23_u8, texts, few, (thing, counted), any::<(u64, u64, u32)>()).prop_map(
+        |(which, (text, name, other, target), services, (thing, what), (first, second, number))| {
+            match which {
+                0 => Refusal::AlreadyInitialised,
+                1 => Refusal::NotInitialised,
+                2 => Refusal::TooLate,
+                3 => Refusal::BadAct,
+                4 => Refusal::Exists { thing, name },
+                5 => Refusal::NotFound { thing, what: text },
+                6 => Refusal::InUse { secret: name, services },
+                7 => Refusal::VersionInUse { secret: name, number, why: Stays::PinnedBy(other) },
+                8 => Refusal::Conflict { what: text, expected: first, found: second },
+                9 => Refusal::TargetTaken { service: name, target, secret: other },
+                10 => Refusal::Limit { what, limit: first },
+                11 => Refusal::Token { why: Unfit::NotForName(name) },
+                12 => Refusal::Holds { node: name, services },
+                13 => Refusal::LastManager { node: name },
+                14 => Refusal::Invalid(text),
+                15 => Refusal::Retired { found: first, wanted: second },
+                16 => Refusal::VersionInUse { secret: name, number, why: Stays::Current },
+                17 => Refusal::Token { why: Unfit::NotKnown },
+                18 => Refusal::Token { why: Unfit::Ended },
+                19 => Refusal::Token { why: Unfit::UsedUp },
+                20 => Refusal::Token { why: Unfit::ForRole(NodeRole::Manager) },
+                21 => Refusal::Token { why: Unfit::ForRole(NodeRole::Worker) },
+                _ => Refusal::Busy { what, limit: first },
+            }
+        },
+    )
+}
+
+pub(super) fn names() -> impl Strategy<Value = Name> {
+    "[a-zA-Z0-9]([a-zA-Z0-9._-]{0,62}[a-zA-Z0-9])?".prop_map(|text| name(&text))
+}
+
+pub(super) fn label_lists() -> impl Strategy<Value = Vec<Label>> {
+    let label = ("[a-z./_-]{1,128}", "[^\\p{Cc}]{0,40}");
+    let label = label.prop_map(|(key, value)| Label::new(&key, &value).expect("a label"));
+    prop::collection::vec(label, 0..4)
+}
+
+pub(super) fn targets() -> impl Strategy<Value = Target> {
+    "[a-z ä]{1,120}".prop_map(|text| text.parse().expect("a target"))
+}
