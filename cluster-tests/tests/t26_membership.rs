@@ -43,7 +43,7 @@ fn a_dead_manager_is_removed_and_a_majority_must_stay() {
     for name in [&leader, &other] {
         let refused = cluster.skep(&["node", "rm", name]).status(1);
         assert!(refused.err.contains("no majority"), "{}", refused.err);
-        assert!(refused.err.contains("hint: skep node ls"), "{}", refused.err);
+        assert!(refused.err.contains("hint: `skep node ls`"), "{}", refused.err);
     }
     assert_eq!(cluster.managers_as("leader"), [leader], "a refusal costs no leadership");
     let _ = cluster.ok(&["node", "rm", "manager-3"]);

@@ -116,7 +116,7 @@ fn a_followers_socket_does_what_the_leaders_does() {
     // The leader's refusals arrive as they are.
     let follower = cluster.manager_mut(asked);
     let twice = follower.skep_with(&["secret", "create", "DB", "-"], b"x").status(1);
-    assert!(twice.err.contains("hint: a new value: skep secret update"), "{}", twice.err);
+    assert!(twice.err.contains("hint: a new value: `skep secret update"), "{}", twice.err);
     let leader = cluster.leader();
     let _ = cluster.manager_mut(asked).skep(&["manager", "step-down"]).ok();
     assert_ne!(cluster.leader(), leader);

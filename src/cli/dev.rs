@@ -94,7 +94,7 @@ fn over(screen: &mut Screen, folder: &str, stays: Option<&Stays>) {
     match stays {
         None => screen.say(&format!("everything has ended, {folder} is removed")),
         Some(Stays::Asked) => {
-            screen.say(&format!("everything has ended; skep dev --dir {folder} brings it back"));
+            screen.say(&format!("everything has ended; `skep dev --dir {folder}` brings it back"));
         }
         Some(Stays::Incomplete) => {
             screen.say(&format!("everything has ended; {folder} stays with the logs in it"));

@@ -32,7 +32,7 @@ pub(super) async fn run(shell: &mut Shell, args: InitArgs) -> Result<(), Trouble
     if args.unlock_key_out.is_none() && shell.screen.leads_nowhere() {
         let text = "standard output leads nowhere: the unlock key would be lost";
         return Err(Failure::new(Exit::Refused, text)
-            .hint("skep init --unlock-key-out FILE writes it to a file; nothing was changed")
+            .hint("`skep init --unlock-key-out FILE` writes it to a file; nothing was changed")
             .into());
     }
     let mut link = link::local(shell, args.local)?;

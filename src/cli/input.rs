@@ -54,7 +54,11 @@ pub(super) fn value(source: &Source, name: &str, strip: bool) -> Result<SecretBy
     };
     let value = read.map_err(|error| no_value(source, &error))?;
     let value = if strip { stripped(value) } else { value };
-    if (1..=limits::VALUE_BYTES).contains(&value.len()) { Ok(value) } else { Err(bad_size()) }
+    match value.len() {
+        0 => Err(empty()),
+        1..=limits::VALUE_BYTES => Ok(value),
+        _ => Err(too_large()),
+    }
 }
 
 /// What is odd about a value, and may be a mistake. It tells nothing of the value itself.
@@ -74,13 +78,17 @@ pub(super) fn oddities(value: &SecretBytes) -> Vec<&'static str> {
     odd
 }
 
-fn bad_size() -> Trouble {
+fn too_large() -> Trouble {
     usage(SIZE, "a larger thing: encrypt it, and keep its key here")
+}
+
+fn empty() -> Trouble {
+    usage(SIZE, "the value is empty: look at the file, or at the command that should write it")
 }
 
 fn no_value(source: &Source, error: &io::Error) -> Trouble {
     if error.kind() == io::ErrorKind::FileTooLarge {
-        return bad_size();
+        return too_large();
     }
     match source {
         // What was typed could be the value itself: it is repeated only if it looks like a path.

@@ -38,12 +38,17 @@ pub(super) async fn leave(shell: &mut Shell, args: LeaveArgs) -> Result<(), Trou
     if args.force {
         shell.screen.warn(
             "only this machine's data is erased: the cluster goes on listing the manager and \
-             counting on it; skep node rm it on another manager",
+             counting on it; `skep node rm NAME` on another manager",
         );
     }
     let request = api::LeaveClusterRequest { force: args.force };
     let send = async |mut client: Control, request| client.leave_cluster(request).await;
-    link.call(CallKind::Once("skep node ls, skep status".to_owned()), request, send).await?;
+    link.call(
+        CallKind::Once("`skep node ls` and `skep status` show how far it is".to_owned()),
+        request,
+        send,
+    )
+    .await?;
     let done = if args.force { "its data is erased" } else { "it left, and its data is erased" };
     shell.screen.say(&format!("{done}; the manager's process ends"));
     Ok(())

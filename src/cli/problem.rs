@@ -92,12 +92,25 @@ impl From<CallError> for Trouble {
     }
 }
 
+/// What the standard library says of a number that is none, and what we say.
+const NUMBERS: [(&str, &str); 4] = [
+    ("invalid digit found in string", "that is no whole number"),
+    ("cannot parse integer from empty string", "a number is missing"),
+    ("number too large to fit in target type", "the number is too large"),
+    ("number too small to fit in target type", "the number is too small"),
+];
+
 /// A usage error in one line, and what to do in another.
 pub(super) fn of_clap(error: &clap::Error, words: &[std::ffi::OsString]) -> Failure {
     let rendered = error.render().to_string();
     let (head, rest) = rendered.split_once("\n\n").unwrap_or((rendered.as_str(), ""));
     let head = head.trim().trim_start_matches("error:");
     let mut text = head.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (of_std, ours) in NUMBERS {
+        if let Some(before) = text.strip_suffix(of_std) {
+            text = format!("{before}{ours}");
+        }
+    }
     // What was typed could be a value: it is not repeated on a screen or in a CI log.
     let speaks_of_secrets = words.iter().any(|word| word == "secret");
     if speaks_of_secrets && quotes_a_word(error) {

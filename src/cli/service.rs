@@ -31,7 +31,7 @@ const COLUMNS: [Column; 7] = [
     ("UPDATED", Cell::Ago("updated_at")),
 ];
 const NO_NODE_FITS: &str = "no node fits its placement now: compare with `skep node ls`";
-const NOWHERE: &str = "it is placed on no node: `skep service update` with --node-add, --constraint-add or --everywhere";
+const NOWHERE: &str = "it is placed on no node: `skep service update --help` shows how to place it";
 
 /// Runs it.
 pub(super) async fn run(shell: &mut Shell, command: ServiceCommand) -> Result<(), Trouble> {

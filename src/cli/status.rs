@@ -164,7 +164,9 @@ fn text(shell: &mut Shell, reply: &StatusReply) -> Result<(), Trouble> {
         }
     }
     if reply.state() == ManagerState::New {
-        shell.screen.hint("`skep init` founds a cluster here, `skep join` enters one");
+        shell.screen.hint(
+            "`skep init` founds a cluster here, `skep join --token-file FILE HOST:PORT` enters one",
+        );
     }
     if reply.state() == ManagerState::Locked {
         shell.screen.failure(&locked());
@@ -280,7 +282,7 @@ fn tables(shell: &mut Shell, reply: &StatusReply) -> Result<(), Trouble> {
         render::table(&mut shell.screen, heads, rows)?;
         let shown = u64::try_from(reply.pending.len().min(PENDING_SHOWN)).unwrap_or(u64::MAX);
         if let Some(more) = reply.pending_pairs.checked_sub(shown).filter(|more| *more > 0) {
-            shell.screen.data(&format!("and {more} more (skep node ls names all nodes)"))?;
+            shell.screen.data(&format!("and {more} more (`skep node ls` names all nodes)"))?;
         }
     }
     Ok(())
@@ -366,7 +368,7 @@ mod tests {
             warnings: vec![api::Warning {
                 code: api::WarningCode::NoLossToSpare.into(),
                 text: "the loss of one more manager stops all changes".into(),
-                hint: "bring managers back, or add one: skep join".into(),
+                hint: "bring managers back, or `skep join --token-file FILE HOST:PORT`".into(),
             }],
             fingerprint: vec![0xab; 32],
             pending: vec![api::PendingPair {

@@ -305,7 +305,7 @@ fn joining_failure(folder: &Path, error: &BadJoining) -> Failure {
         BadJoining::Unreadable(source) => unreadable(source, text),
         BadJoining::Key(_) => Failure::new(Exit::Damaged, text),
     };
-    failure.hint("remove it, and this node from the cluster if it is listed: skep node rm")
+    failure.hint("remove it, and this node from the cluster if it is listed: `skep node rm NAME`")
 }
 
 /// A stored file that can't be read: not ours to read, or no file any more.

@@ -35,7 +35,7 @@ pub struct ManagerConfig {
     pub advertise: Vec<String>,
     /// The control socket, made with mode 0600.
     pub socket: PathBuf,
-    /// An unlock key bound to this manager, for an unattended start.
+    /// A file with an unlock key, for an unattended start.
     pub unlock_key_file: Option<PathBuf>,
     /// What groups may do over the control socket, beside uid 0 and the daemon's own.
     pub socket_roles: Vec<SocketRole>,

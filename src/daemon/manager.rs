@@ -241,7 +241,7 @@ pub fn read_unlock_key(path: &Path) -> Result<UnlockKey, Failure> {
     let bad = |why: &dyn std::fmt::Display| {
         Failure::new(Exit::Configuration, format!("--unlock-key-file {}: {why}", path.display()))
             .hint(
-                "name a file that `skep init --unlock-key-out` or `skep unlock-key generate` wrote",
+                "name a file that `skep init --unlock-key-out FILE` or `skep unlock-key generate --out FILE` wrote",
             )
     };
     let mut file = std::fs::File::open(path).map_err(|error| bad(&error))?;

@@ -91,7 +91,7 @@ impl Operator {
             };
             ids.iter().zip(versions).map(update).collect()
         };
-        let reply = self.seal("skep secret versions", &drafts, each).await?;
+        let reply = self.seal("skep secret ls", &drafts, each).await?;
         let number = |changed: &skep_core::wire::api::Changed| match &changed.of {
             Some(Of::Version(added)) => Some(added.number),
             _ => None,

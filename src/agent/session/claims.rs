@@ -336,7 +336,9 @@ impl Session {
 fn not_placed(name: &str) -> Refused {
     Refused::no(
         format!("service {name} is not placed on this node"),
-        format!("place it with `skep service update {name} --node NODE`, or see `skep service ls`"),
+        format!(
+            "place it with `skep service update {name} --node-add NODE`, or see `skep service ls`"
+        ),
     )
 }
 

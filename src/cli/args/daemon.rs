@@ -63,7 +63,7 @@ pub(crate) struct ManagerRunArgs {
     /// The control socket [default: /run/skep/manager.sock]
     #[arg(long, value_name = "PATH", env = "SKEP_SOCKET", hide_env_values = true)]
     pub(crate) socket: Option<PathBuf>,
-    /// An unlock key for an unattended start; one bound to this manager
+    /// A file with an unlock key, for an unattended start
     #[arg(long, value_name = "FILE", env = "SKEP_UNLOCK_KEY_FILE", hide_env_values = true)]
     pub(crate) unlock_key_file: Option<PathBuf>,
     /// What a group may do over the socket: admin, editor, viewer or auditor (repeatable;

@@ -1,6 +1,7 @@
 //! Whole commands against a manager that does what the test says; the help.
 
 mod fake;
+mod hints;
 
 use clap::CommandFactory;
 use fake::{Script, Stage, cluster, key, problem};

@@ -127,7 +127,7 @@ impl Folder {
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { path, _lock: lock }),
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                Err(Failure::new(Exit::InUse, format!("{shown} is in use by another skep dev"))
+                Err(Failure::new(Exit::InUse, format!("{shown} is in use by another `skep dev`"))
                     .hint("stop that one first, or give this one another --dir"))
             }
             Err(error) => Err(failed(error.into())),

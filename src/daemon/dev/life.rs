@@ -148,7 +148,7 @@ fn may_mount(agents: usize) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(Exit::Configuration, "agents mount file systems, and this process may not")
-        .hint("run it as root, or run managers alone: skep dev --agents 0"))
+        .hint("run it as root, or run managers alone: `skep dev --agents 0`"))
 }
 
 /// Waits for members of a run that was killed: they may still be ending.

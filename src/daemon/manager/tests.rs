@@ -388,7 +388,7 @@ async fn an_unfinished_init_is_named() {
     );
     let refused = fixture.unlock(&founded.unlock_key).await.expect_err("refused");
     assert_eq!(exit_of(&refused), Exit::Refused);
-    assert!(read_problem(&refused).expect("a problem").hint.contains("skep init again"));
+    assert!(read_problem(&refused).expect("a problem").hint.contains("`skep init` again"));
     fixture.end().await;
 }
 

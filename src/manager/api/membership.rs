@@ -16,7 +16,7 @@ use skep_client::transport::rpc::api::membership_server::{Membership, Membership
 use skep_client::transport::{KeepSeat, Problem, Rate};
 use skep_core::base::limits;
 use skep_core::wire::api;
-use skep_core::wire::convert::read_id;
+use skep_core::wire::convert::{read_id, read_role};
 
 /// Tokens that are not known which an address may show at once.
 const BAD_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
@@ -49,7 +49,8 @@ impl MembershipService {
         let running = self.manager.0.running()?;
         running.core.leads()?;
         let token = read_id("token_id", &asked.token_id).map_err(Explain::explain)?;
-        match join::known(&running, token, &asked.token_secret) {
+        let role = read_role(asked.role()).map_err(Explain::explain)?;
+        match join::known(&running, role, token, &asked.token_secret) {
             Ok(known) => Ok((running, known)),
             Err(unknown) => Err(self.counted(extensions, unknown)),
         }

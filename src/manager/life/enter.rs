@@ -75,7 +75,7 @@ impl Manager {
         let fingerprint = application.token.fingerprint;
         let member = application.accepted(&self, &reply)?;
         let node = member.node;
-        let hint = "the cluster lists this manager: skep node rm it there, then join again";
+        let hint = "the cluster lists this manager: `skep node rm NAME` there, then join again";
         let (header, body) = member.files.write(&self.0, Makes::Whole, hint).await?;
         let started = match begin(&self.0, &header, body, fingerprint).await {
             Ok(started) => started,

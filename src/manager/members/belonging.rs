@@ -71,7 +71,7 @@ pub(in crate::manager) fn ended(running: &Running) {
     running.removed();
     if !running.is_leaving() {
         let why = "this manager was removed from the cluster; to let the machine join again, \
-                   start it and call skep leave --force";
+                   start it and call `skep leave --force`";
         running.ends.say(End::Failed(Exit::IdentityEnded, why.to_owned()));
     }
 }

@@ -59,8 +59,9 @@ pub(in crate::manager) async fn join(
     let reading = core.fresh_reading().await.map_err(problem::clock_doubted)?;
     let now = reading.clock();
     let ends = now.plus_ms(LEAF_MS);
-    lasts(running, token, core.stamp(reading))?;
-    is_left(running, token, &name, &public)?;
+    let used = Used { token, role };
+    lasts(running, used, core.stamp(reading))?;
+    is_left(running, used, &name, &public)?;
     let (node, request) = {
         let dice = &mut *(core.dice)();
         (NodeId::draw(dice), RequestId::draw(dice))
@@ -148,6 +149,7 @@ pub(in crate::manager) fn recipient_views(
 /// It is not known.
 pub(in crate::manager) fn known(
     running: &Running,
+    role: NodeRole,
     token: TokenId,
     secret: &[u8],
 ) -> Result<Known, Problem> {
@@ -157,21 +159,33 @@ pub(in crate::manager) fn known(
     if right {
         return Ok(Known { token, digest });
     }
-    Err(Refusal::Token { why: Unfit::NotKnown }.explain())
+    Err(Refusal::Token { role, why: Unfit::NotKnown }.explain())
+}
+
+/// A token, and as what a machine wants to join with it.
+#[derive(Clone, Copy)]
+struct Used {
+    token: TokenId,
+    role: NodeRole,
 }
 
 /// Whether the token has not ended: one that has writes nothing to the log either.
-fn lasts(running: &Running, token: TokenId, now: Stamp) -> Result<(), Problem> {
+fn lasts(running: &Running, Used { token, role }: Used, now: Stamp) -> Result<(), Problem> {
     let ends = running.core.consensus.read(|state| state.tokens.get(&token).map(|of| of.ends));
     if ends.is_some_and(|ends| ends <= now) {
-        return Err(Refusal::Token { why: Unfit::Ended }.explain());
+        return Err(Refusal::Token { role, why: Unfit::Ended }.explain());
     }
     Ok(())
 }
 
 /// Whether the token is not used up, or was used by this very machine, which asks again. One
 /// that is used up writes nothing to the log either.
-fn is_left(running: &Running, token: TokenId, name: &Name, key: &[u8]) -> Result<(), Problem> {
+fn is_left(
+    running: &Running,
+    Used { token, role }: Used,
+    name: &Name,
+    key: &[u8],
+) -> Result<(), Problem> {
     let (left, again) = running.core.consensus.read(|state| {
         let left = state.tokens.get(&token).and_then(|of| of.uses_left) != Some(0);
         let named = state.indexes.nodes.get(&name.key()).and_then(|id| state.nodes.get(id));
@@ -180,7 +194,7 @@ fn is_left(running: &Running, token: TokenId, name: &Name, key: &[u8]) -> Result
     if left || again {
         return Ok(());
     }
-    Err(Refusal::Token { why: Unfit::UsedUp }.explain())
+    Err(Refusal::Token { role, why: Unfit::UsedUp }.explain())
 }
 
 fn reply(

@@ -59,7 +59,7 @@ pub(in crate::manager) fn no_agent() -> Problem {
 /// A certificate of the cluster's CA that the state does not list.
 pub(in crate::manager) fn not_listed() -> Problem {
     Problem::not_allowed("this identity is not (or no longer) one of the cluster's")
-        .hint("it may have been removed: skep node ls on a manager")
+        .hint("it may have been removed: `skep node ls` on a manager shows it")
 }
 
 /// The certificate of an agent has expired: it ends.
@@ -110,7 +110,7 @@ pub(in crate::manager) fn too_many_bad_tokens() -> Problem {
 /// So many wait for deliveries that nobody else may.
 pub(in crate::manager) fn too_many_watch(why: impl fmt::Display) -> Problem {
     Problem::too_often(why.to_string())
-        .hint("delivery goes on; skep status shows what is pending, and waiting can be repeated")
+        .hint("delivery goes on; `skep status` shows what is pending, and waiting can be repeated")
 }
 
 /// A node that reports opens faster than anything opens files.

@@ -61,7 +61,7 @@ pub(in crate::manager) fn no_key_pair(error: impl fmt::Display) -> Problem {
 
 /// The second half of an `init` without the first.
 pub(in crate::manager) fn not_prepared() -> Problem {
-    Problem::refused("init was not prepared, or was begun anew").hint("run skep init again")
+    Problem::refused("init was not prepared, or was begun anew").hint("run `skep init` again")
 }
 
 /// An `init` failed with `problem`, and what it had made is still there.
@@ -72,7 +72,7 @@ pub(in crate::manager) fn not_taken_back(
 ) -> Problem {
     let text = format!("init failed ({problem}), and what it left was not removed: {error}");
     Problem::fatal(Exit::WriteFailed, text).hint(format!(
-        "stop the manager, remove {}, start it and run skep init again",
+        "stop the manager, remove {}, start it and run `skep init` again",
         folder.display()
     ))
 }
@@ -80,7 +80,7 @@ pub(in crate::manager) fn not_taken_back(
 /// What the manager that admitted this one answered is not what was asked for.
 pub(in crate::manager) fn odd_join(what: &str) -> Problem {
     Problem::refused(format!("the answer to the join does not fit: {what}"))
-        .hint("nothing was kept; skep node rm this manager there before it joins again")
+        .hint("nothing was kept; `skep node rm NAME` there before this manager joins again")
 }
 
 /// The key file is not as it was written.
@@ -103,19 +103,19 @@ pub(in crate::manager) fn planted() -> Problem {
 
 /// The key file was written anew while its key was being found.
 pub(in crate::manager) fn key_file_replaced() -> Problem {
-    Problem::refused("the key file was replaced meanwhile").hint("repeat skep unlock")
+    Problem::refused("the key file was replaced meanwhile").hint("repeat `skep unlock`")
 }
 
 /// An unlock key that the key file was not locked for.
 pub(in crate::manager) fn not_a_recipient(error: impl fmt::Display) -> Problem {
     Problem::wrong_key(format!("the unlock key {error}"))
-        .hint("skep unlock-key check shows whose key a file holds")
+        .hint("`skep unlock-key check` shows whose key a file holds")
 }
 
 /// A file key that doesn't open the key file.
 pub(in crate::manager) fn wrong_file_key(error: impl fmt::Display) -> Problem {
     Problem::wrong_key(format!("with this key, the manager's key file {error}"))
-        .hint("skep unlock-key ls shows which unlock keys there are")
+        .hint("`skep unlock-key ls` shows which unlock keys there are")
 }
 
 /// Consensus didn't start with what the disk holds.
@@ -138,18 +138,20 @@ pub(in crate::manager) fn not_released(why: impl fmt::Display) -> Problem {
 pub(in crate::manager) fn nobody_releases(error: impl fmt::Display) -> Problem {
     Problem::unavailable(error.to_string()).hint(
         "start or unlock the other managers, a majority without this one; \
-         or name one of them: skep manager repair HOST:PORT",
+         or name one of them: `skep manager repair HOST:PORT`",
     )
 }
 
 /// A locked manager can't ask the others to remove it.
 pub(in crate::manager) fn locked_while_leaving() -> Problem {
-    locked().hint("skep unlock, then leave; or skep node rm it elsewhere and leave --force here")
+    locked().hint(
+        "`skep unlock`, then leave; or `skep node rm NAME` elsewhere and `skep leave --force` here",
+    )
 }
 
 /// The leader's refusal to let this manager leave, with what can be done about it here.
 pub(in crate::manager) fn not_left(code: Code, problem: Problem) -> Problem {
-    let own = "skep leave --force erases this machine alone: the cluster goes on listing it";
+    let own = "`skep leave --force` erases this machine alone: the cluster goes on listing it";
     let hint = match problem.hint.as_str() {
         "" => own.to_owned(),
         hint => format!("{hint}; {own}"),

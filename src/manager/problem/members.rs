@@ -7,31 +7,31 @@ use skep_client::transport::Problem;
 /// A manager that answers for the leader doesn't reach it: nothing was done.
 pub(in crate::manager) fn leader_silent() -> Problem {
     Problem::unavailable("the leader does not answer")
-        .hint("skep status shows which managers can be reached; --stale reads here")
+        .hint("`skep status` shows which managers can be reached; --stale reads here")
 }
 
 /// Another manager isn't reached, for this reason.
 pub(in crate::manager) fn peer_silent(why: impl fmt::Display) -> Problem {
     Problem::unavailable(format!("the other manager is not reached: {why}"))
-        .hint("nothing was done; skep status shows which managers can be reached")
+        .hint("nothing was done; `skep status` shows which managers can be reached")
 }
 
 /// Nobody that was meant could take the lead.
 pub(in crate::manager) fn no_successor() -> Problem {
     Problem::refused("no such manager could take the lead")
-        .hint("skep node ls shows which managers can be reached")
+        .hint("`skep node ls` shows which managers can be reached")
 }
 
 /// The manager that leads is to be removed, and nobody takes the lead from it.
 pub(in crate::manager) fn not_handed_over() -> Problem {
     Problem::unavailable("no other manager took the lead; nothing was removed")
-        .hint("skep node ls shows which managers can be reached; then repeat it")
+        .hint("`skep node ls` shows which managers can be reached; then repeat it")
 }
 
 /// An act would remove several managers.
 pub(in crate::manager) fn one_at_a_time() -> Problem {
     Problem::refused("managers are removed one at a time")
-        .hint("skep node rm each of them by itself")
+        .hint("`skep node rm NAME` for each of them by itself")
 }
 
 /// After the removal of a manager no majority would be left.
@@ -39,13 +39,13 @@ pub(in crate::manager) fn no_majority_stays() -> Problem {
     Problem::refused(
         "the managers that would stay could not go on: no majority of them can be reached",
     )
-    .hint("skep node ls shows which are out of reach: bring one back or remove that one first")
+    .hint("`skep node ls` shows which are out of reach: bring one back or remove that one first")
 }
 
 /// The clocks of the managers differ too much for what was asked.
 pub(in crate::manager) fn clocks_differ() -> Problem {
     Problem::refused("the clocks of a majority of the managers do not agree within a minute")
-        .hint("check time synchronisation on their machines: skep status names who differs")
+        .hint("check time synchronisation on their machines: `skep status` names who differs")
 }
 
 /// A node was removed while it joined.
@@ -56,7 +56,7 @@ pub(in crate::manager) fn removed_meanwhile() -> Problem {
 /// The leader's disk has no room for more.
 pub(in crate::manager) fn disk_full() -> Problem {
     Problem::refused("the leader's disk is nearly full: only removals and revokes are admitted")
-        .hint("make room on it, or let another manager lead: skep manager step-down")
+        .hint("make room on it, or let another manager lead: `skep manager step-down`")
 }
 
 /// An agent took the place of another session with the same identity.

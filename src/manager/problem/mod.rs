@@ -19,7 +19,7 @@ use crate::manager::unproposed::Unproposed;
 use skep_client::join::NotAdmitted;
 use skep_client::transport::Problem;
 use skep_core::base::NodeId;
-use skep_core::domain::{NotOne, Refusal, Thing};
+use skep_core::domain::{NodeRole, NotOne, Refusal, Thing};
 use skep_core::seal::SealError;
 use skep_core::wire::convert::BadMessage;
 
@@ -35,20 +35,21 @@ pub(crate) fn locked() -> Problem {
 
 /// This manager's certificate is past its end.
 pub(crate) fn expired() -> Problem {
-    Problem::refused("this manager's certificate has expired")
-        .hint("check the machine's clock, then skep unlock; else let another manager admit it anew")
+    Problem::refused("this manager's certificate has expired").hint(
+        "check the machine's clock, then `skep unlock`; else let another manager admit it anew",
+    )
 }
 
 /// This manager's disk was put back to an older state.
 pub(crate) fn rolled_back() -> Problem {
     Problem::refused("this manager's disk was put back to an older state: it takes no part")
-        .hint("put the newer disk back, or give the old state up: skep manager repair")
+        .hint("put the newer disk back, or give the old state up: `skep manager repair`")
 }
 
 /// It may have been done.
 pub(crate) fn unknown() -> Problem {
     Problem::unknown("the outcome is unknown: it may have been done")
-        .hint("look before repeating: skep secret ls, skep service ls, skep node ls")
+        .hint("look before repeating: `skep secret ls`, `skep service ls`, `skep node ls`")
 }
 
 /// The key that a client sealed to is in use no more.
@@ -64,7 +65,7 @@ pub(crate) fn not_leader(leader: Option<(NodeId, Vec<String>)>) -> Problem {
             .hint(format!("the leader is at {}", addresses.join(", ")))
             .led_by(leader, addresses),
         None => Problem::unavailable("the cluster has no leader now; nothing was done")
-            .hint("skep status shows which managers can be reached"),
+            .hint("`skep status` shows which managers can be reached"),
     }
 }
 
@@ -85,9 +86,9 @@ pub(in crate::manager) fn node_removed() -> Problem {
 
 /// An `init` died before its end; `folder` is the data folder.
 pub(in crate::manager) fn init_unfinished(folder: &Path) -> Problem {
-    Problem::refused("skep init did not come to its end on this manager; nothing is stored in it")
+    Problem::refused("`skep init` did not come to its end on this manager; nothing is stored in it")
         .hint(format!(
-            "stop the manager, remove {}, start it and run skep init again",
+            "stop the manager, remove {}, start it and run `skep init` again",
             folder.display()
         ))
 }
@@ -228,13 +229,13 @@ impl Explain for Refusal {
             Refusal::AlreadyInitialised => Problem::refused(text).hint("skep status"),
             Refusal::NotInitialised => Problem::refused(text).hint("skep init"),
             Refusal::Exists { thing: Thing::Secret, name } => {
-                Problem::refused(text).hint(format!("a new value: skep secret update {name}"))
+                Problem::refused(text).hint(format!("a new value: `skep secret update {name} FILE`"))
             }
-            Refusal::Exists { thing: Thing::Service, name } => {
-                Problem::refused(text).hint(format!("change it: skep service update {name}"))
+            Refusal::Exists { thing: Thing::Service, .. } => {
+                Problem::refused(text).hint("`skep service update --help` shows how to change it")
             }
             Refusal::Exists { thing: Thing::Node, name } => Problem::refused(text).hint(format!(
-                "choose another name; one that an earlier attempt left behind: skep node rm {name}"
+                "choose another name; one that an earlier attempt left behind: `skep node rm {name}`"
             )),
             Refusal::Exists { .. } => Problem::refused(text).hint("choose another name"),
             Refusal::NotFound { thing, .. } => Problem::refused(text).hint(listing(thing)),
@@ -247,13 +248,14 @@ impl Explain for Refusal {
             }
             Refusal::Conflict { .. } => Problem::refused(text).hint("look at it again, then repeat"),
             Refusal::TargetTaken { service, secret, .. } => Problem::refused(text)
-                .hint(format!("another file name (SECRET:TARGET), or skep service revoke {service} {secret}")),
+                .hint(format!("another file name (SECRET:TARGET), or `skep service revoke {service} {secret}`")),
             Refusal::Limit { .. } => Problem::refused(text).hint("remove what is not needed any more"),
-            Refusal::Token { .. } => {
-                Problem::refused(text).hint("make another on a manager: skep join-token worker")
-            }
+            Refusal::Token { role, .. } => Problem::refused(text).hint(match role {
+                NodeRole::Worker => "make another on a manager: `skep join-token worker`",
+                NodeRole::Manager => "make another on a manager: `skep join-token manager`",
+            }),
             Refusal::Holds { node, .. } => Problem::refused(text).hint(format!(
-                "drain it first (skep node update {node} --availability drain), or write off what it holds with --force"
+                "drain it first (`skep node update {node} --availability drain`), or write off what it holds with --force"
             )),
             Refusal::LastManager { .. } => {
                 Problem::refused(text).hint("without a manager the cluster's secrets would be lost")
@@ -274,11 +276,11 @@ pub(in crate::manager) fn span(ms: u64) -> String {
 /// The command that shows what there is of a kind.
 fn listing(thing: Thing) -> &'static str {
     match thing {
-        Thing::Secret => "skep secret ls shows the secrets there are",
-        Thing::Version => "skep secret versions NAME shows the versions there are",
-        Thing::Service => "skep service ls shows the services there are",
-        Thing::Node => "skep node ls shows the nodes there are",
-        Thing::Token => "skep join-token ls shows the tokens there are",
+        Thing::Secret => "`skep secret ls` shows the secrets there are",
+        Thing::Version => "`skep secret versions NAME` shows the versions there are",
+        Thing::Service => "`skep service ls` shows the services there are",
+        Thing::Node => "`skep node ls` shows the nodes there are",
+        Thing::Token => "`skep join-token ls` shows the tokens there are",
         Thing::Operator => "",
     }
 }

@@ -59,7 +59,7 @@ pub(in crate::manager) fn addresses_to_repair(most: usize) -> Problem {
 /// What a manager was given to join with is no join token.
 pub(in crate::manager) fn bad_token(error: impl fmt::Display) -> Problem {
     bad("the join token", error)
-        .hint("make one on a manager of the cluster: skep join-token manager -q")
+        .hint("make one on a manager of the cluster: `skep join-token manager -q`")
 }
 
 /// A proof shows that its sender has another key than the one it asks a certificate for.

@@ -111,11 +111,11 @@ impl Warning {
             ),
             Self::ManagerUnreachable(name) => (
                 format!("manager {name} is not reached"),
-                "start or unlock it; gone for good: skep node rm",
+                "start or unlock it; gone for good: `skep node rm NAME`",
             ),
             Self::NoLossToSpare => (
                 "the loss of one more manager stops all changes".to_owned(),
-                "bring managers back, or add one: skep join",
+                "bring managers back, or `skep join --token-file FILE HOST:PORT`",
             ),
             Self::ClockOff(off) => return of(problem::clock_off(*off)),
             Self::ClockStepped(doubt) => return of(problem::clock_doubted(*doubt)),
@@ -129,7 +129,7 @@ impl Warning {
             }
             Self::TimeAhead(ahead) => (
                 format!("the cluster's time is {} ahead of this manager's clock", span(*ahead)),
-                "if the clocks are right: skep cluster reset-time; join tokens and answers end \
+                "if the clocks are right: `skep cluster reset-time`; join tokens and answers end \
                  early",
             ),
             Self::CertificateEnds(which, days) => (
@@ -154,12 +154,12 @@ impl Warning {
                     "{pairs} pairs of node and service have not confirmed what was taken from \
                      them"
                 ),
-                "skep node ls; a node that is gone for good: skep node rm --force",
+                "`skep node ls` shows them; one that is gone for good: `skep node rm NAME --force`",
             ),
             Self::LeaderSilent => (
                 "the leader does not answer: how the other managers are is not known here"
                     .to_owned(),
-                "repeat it; if it stays: skep status on the other managers",
+                "repeat it; if it stays: `skep status` on the other managers",
             ),
             Self::RolledBack(lacks) => {
                 let problem = problem::rolled_back();
@@ -176,7 +176,7 @@ impl Warning {
             Self::DiskFull => (
                 "this manager's disk is nearly full: where it leads, only removals are admitted"
                     .to_owned(),
-                "make room on it, or: skep manager step-down",
+                "make room on it, or: `skep manager step-down`",
             ),
             Self::DiskLow(free) => (
                 format!("{} MiB are free on the manager's disk", free >> 20),

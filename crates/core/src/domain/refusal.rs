@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::named::{Counted, Stays, Thing, Unfit};
+use super::state::NodeRole;
 use super::weight::long;
 use crate::base::{Name, Target};
 
@@ -86,6 +87,8 @@ pub enum Refusal {
     /// The token is unknown, ended, used up, or not for this.
     #[error("the join token {why}")]
     Token {
+        /// As what the machine wanted to join.
+        role: NodeRole,
         /// Which of these.
         why: Unfit,
     },

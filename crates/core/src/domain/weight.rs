@@ -61,10 +61,11 @@ fn refused(of: &Refusal) -> u64 {
         | Refusal::Retired { .. }
         | Refusal::Token {
             why: Unfit::NotKnown | Unfit::Ended | Unfit::UsedUp | Unfit::ForRole(_),
+            ..
         } => 0,
         Refusal::Exists { name: of, .. }
         | Refusal::LastManager { node: of }
-        | Refusal::Token { why: Unfit::NotForName(of) } => name(of),
+        | Refusal::Token { why: Unfit::NotForName(of), .. } => name(of),
         Refusal::NotFound { what: text, .. }
         | Refusal::Conflict { what: text, .. }
         | Refusal::Invalid(text) => long(text.len()),

@@ -24,7 +24,7 @@ pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outc
         return Ok(Outcome::Joined(Arc::clone(node)));
     }
     if token.uses_left == Some(0) {
-        return Err(Refusal::Token { why: Unfit::UsedUp });
+        return Err(Refusal::Token { role: join.role, why: Unfit::UsedUp });
     }
     if named.is_some() {
         return Err(Refusal::Exists { thing: Thing::Node, name: join.name.clone() });
@@ -62,7 +62,7 @@ pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outc
 
 /// The token, if it admits such a machine.
 fn admitting<'a>(state: &'a State, join: &Join) -> Result<&'a Token, Refusal> {
-    let refuse = |why| Err(Refusal::Token { why });
+    let refuse = |why| Err(Refusal::Token { role: join.role, why });
     // An unknown token and one with another secret read alike.
     let Some(token) = state.tokens.get(&join.token) else {
         return refuse(Unfit::NotKnown);

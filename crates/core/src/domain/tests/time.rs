@@ -2,7 +2,7 @@
 
 use crate::base::{Labels, Stamp, TokenId, limits};
 use crate::domain::testing::{TOKEN, World, everywhere, join, name, secret_id, token, version};
-use crate::domain::{Act, Actor, Change, Command, Outcome, Refusal, Token, Unfit};
+use crate::domain::{Act, Actor, Change, Command, NodeRole, Outcome, Refusal, Token, Unfit};
 
 const DECADE_MS: u64 = 10 * 365 * 86_400_000;
 const HOUR_MS: u64 = 3_600_000;
@@ -35,7 +35,7 @@ fn poisoned() -> (World, Stamp) {
 fn a_token_made_in_the_false_time_admits_and_keeps_its_length() {
     let (mut world, now) = poisoned();
     let refused = world.act(Act::Join(Box::new(join(3, "n3")))).outcome;
-    assert_eq!(refused, Err(Refusal::Token { why: Unfit::Ended }));
+    assert_eq!(refused, Err(Refusal::Token { role: NodeRole::Worker, why: Unfit::Ended }));
     // Its end is computed from the cluster's time, so that it is good at once.
     let id = TokenId::from_bytes([9; 16]);
     let created = world.state.stamp;

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use super::parts::{id, node, text, there, write_node};
+use super::parts::{id, node, role, text, there, write_node, write_role};
 use super::shape::{self, changed, outcome};
 use super::{Bad, Read};
 use crate::base::Name;
-use crate::domain::{
-    Changed, ChangedList, Counted, Few, NodeRole, Outcome, Refusal, Stays, Thing, Unfit,
-};
+use crate::domain::{Changed, ChangedList, Counted, Few, Outcome, Refusal, Stays, Thing, Unfit};
 
 type Answered = Result<Outcome, Refusal>;
 
@@ -73,6 +71,7 @@ fn read_refusal(of: shape::Refusal) -> Read<Refusal> {
         Few::read(names, of.first).ok_or_else(|| Bad::new("refusal", "more names than it counts"))
     };
     let number = || u32::try_from(of.first).map_err(|bad| Bad::new("refusal", bad));
+    let role_of = |number| role(u32::try_from(number).unwrap_or_default());
     Ok(match of.code {
         1 => Refusal::AlreadyInitialised,
         2 => Refusal::NotInitialised,
@@ -98,13 +97,13 @@ fn read_refusal(of: shape::Refusal) -> Read<Refusal> {
         },
         11 => Refusal::Limit { what: counted()?, limit: of.first },
         12 => Refusal::Token {
+            role: role_of(of.first)?,
             why: match of.which {
                 1 => Unfit::NotKnown,
                 2 => Unfit::Ended,
                 3 => Unfit::UsedUp,
-                4 => Unfit::ForRole(NodeRole::Manager),
-                5 => Unfit::ForRole(NodeRole::Worker),
-                6 => Unfit::NotForName(name()?),
+                4 => Unfit::ForRole(role_of(of.second)?),
+                5 => Unfit::NotForName(name()?),
                 _ => return Err(not_known()),
             },
         },
@@ -165,16 +164,19 @@ fn write_refusal(of: &Refusal) -> shape::Refusal {
             shape.which = what.number();
             shape.first = *limit;
         }
-        Refusal::Token { why } => {
+        Refusal::Token { role, why } => {
+            shape.first = write_role(*role).into();
             shape.which = match why {
                 Unfit::NotKnown => 1,
                 Unfit::Ended => 2,
                 Unfit::UsedUp => 3,
-                Unfit::ForRole(NodeRole::Manager) => 4,
-                Unfit::ForRole(NodeRole::Worker) => 5,
+                Unfit::ForRole(role) => {
+                    shape.second = write_role(*role).into();
+                    4
+                }
                 Unfit::NotForName(of) => {
                     shape.name = of.to_string();
-                    6
+                    5
                 }
             };
         }

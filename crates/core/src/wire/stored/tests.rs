@@ -146,7 +146,7 @@ fn refusals() -> Vec<Refusal> {
             secret: name("db"),
         },
         Refusal::Limit { what: Counted::StateBytes, limit: 5 },
-        Refusal::Token { why: Unfit::NotForName(name("db1")) },
+        Refusal::Token { role: NodeRole::Manager, why: Unfit::NotForName(name("db1")) },
         Refusal::Holds { node: name("n1"), services },
         Refusal::LastManager { node: name("m1") },
         Refusal::Invalid("no".to_owned()),
