@@ -13,7 +13,7 @@ use skep_client::transport::rpc::local::agent_client::AgentClient;
 use skep_core::base::{Exit, Failure};
 use skep_core::wire::local;
 
-use super::args::{AgentServiceCommand, AgentSocketArgs, ShowArgs};
+use super::args::{AgentServiceCommand, AgentSocketArgs, FormatArgs};
 use super::problem::Trouble;
 use super::render::{self, Cell, Column, Format};
 use super::settings::agent_socket;
@@ -84,10 +84,10 @@ async fn call<R>(
 /// `skep agent status`.
 pub(super) async fn status(
     shell: &mut Shell,
-    show: &ShowArgs,
+    format: &FormatArgs,
     socket: AgentSocketArgs,
 ) -> Result<(), Trouble> {
-    let format = Format::parse(show.format.as_deref())?;
+    let format = Format::parse(format.of.as_deref())?;
     let mut client = connect(&agent_socket(socket)?).await?;
     let reply = call(ANSWER, client.status(local::StatusRequest {})).await?;
     if format != Format::Table {

@@ -17,7 +17,7 @@ pub(super) async fn inspect<T: Listed>(
     client: ClientArgs,
     shown: impl Fn(&T) -> Value,
 ) -> Result<(), Trouble> {
-    let format = Format::parse(show.format.as_deref())?;
+    let format = Format::parse(show.format.of.as_deref())?;
     let mut link = link(shell, client)?;
     let mut things = Vec::new();
     for what in typed {

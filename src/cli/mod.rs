@@ -150,8 +150,8 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::UnlockKey(command) => unlock::keys(shell, command).await,
         Command::Status(args) => status::run(shell, args).await,
         Command::Cluster(command) => cluster::run(shell, command).await,
-        Command::Agent(AgentCommand::Status { show, socket }) => {
-            agent::status(shell, &show, socket).await
+        Command::Agent(AgentCommand::Status { format, socket }) => {
+            agent::status(shell, &format, socket).await
         }
         Command::Agent(AgentCommand::Leave { socket }) => agent::leave(shell, socket).await,
         Command::Agent(AgentCommand::Service(command)) => agent::service(shell, command).await,

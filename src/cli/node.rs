@@ -43,7 +43,7 @@ pub(super) async fn run(shell: &mut Shell, command: NodeCommand) -> Result<(), T
 }
 
 async fn ls(shell: &mut Shell, args: &ListArgs, client: ClientArgs) -> Result<(), Trouble> {
-    let format = Format::parse(args.show.format.as_deref())?;
+    let format = Format::parse(args.show.format.of.as_deref())?;
     let filters = Filter::parse_all(&args.filters)?;
     let mut link = link(shell, client)?;
     let mut nodes: Vec<NodeView> = lookup::all(&mut link, args.show.stale).await?;

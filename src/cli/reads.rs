@@ -30,7 +30,7 @@ pub(super) async fn run(
     show: &ShowArgs,
     client: ClientArgs,
 ) -> Result<(), Trouble> {
-    let format = Format::parse(show.format.as_deref())?;
+    let format = Format::parse(show.format.of.as_deref())?;
     let mut link = link(shell, client)?;
     let secret: SecretView = lookup::one(&mut link, what, show.stale).await?;
     let (reads, dropped) = all(&mut link, &secret, last, show.stale).await?;

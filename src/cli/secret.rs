@@ -227,7 +227,7 @@ async fn services_of(link: &mut Link, secrets: &[SecretId]) -> Result<Vec<Vec<u8
 }
 
 async fn ls(shell: &mut Shell, args: &ListArgs, client: ClientArgs) -> Result<(), Trouble> {
-    let format = Format::parse(args.show.format.as_deref())?;
+    let format = Format::parse(args.show.format.of.as_deref())?;
     let filters = Filter::parse_all(&args.filters)?;
     let mut link = link(shell, client)?;
     let mut secrets: Vec<SecretView> = lookup::all(&mut link, args.show.stale).await?;
@@ -273,7 +273,7 @@ async fn versions(
     show: &ShowArgs,
     client: ClientArgs,
 ) -> Result<(), Trouble> {
-    let format = Format::parse(show.format.as_deref())?;
+    let format = Format::parse(show.format.of.as_deref())?;
     let mut link = link(shell, client)?;
     let secret: SecretView = lookup::one(&mut link, what, show.stale).await?;
     let newest_first = secret.versions.iter().rev();
@@ -288,7 +288,7 @@ async fn holders(
     show: &ShowArgs,
     client: ClientArgs,
 ) -> Result<(), Trouble> {
-    let format = Format::parse(show.format.as_deref())?;
+    let format = Format::parse(show.format.of.as_deref())?;
     let mut link = link(shell, client)?;
     let secret: SecretView = lookup::one(&mut link, what, show.stale).await?;
     let holders = lookup::holders(&mut link, &secret.id, show.stale).await?;

@@ -176,7 +176,7 @@ async fn wait_for(
 }
 
 async fn ls(shell: &mut Shell, args: &ListArgs, client: ClientArgs) -> Result<(), Trouble> {
-    let format = Format::parse(args.show.format.as_deref())?;
+    let format = Format::parse(args.show.format.of.as_deref())?;
     let filters = Filter::parse_all(&args.filters)?;
     let mut link = link(shell, client)?;
     let mut services: Vec<ServiceView> = lookup::all(&mut link, args.show.stale).await?;

@@ -83,7 +83,7 @@ async fn create(
 }
 
 async fn ls(shell: &mut Shell, args: &ListArgs, client: ClientArgs) -> Result<(), Trouble> {
-    let format = Format::parse(args.show.format.as_deref())?;
+    let format = Format::parse(args.show.format.of.as_deref())?;
     let filters = Filter::parse_all(&args.filters)?;
     let mut link = link(shell, client)?;
     let mut tokens: Vec<TokenView> = lookup::all(&mut link, args.show.stale).await?;

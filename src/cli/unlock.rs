@@ -117,7 +117,7 @@ async fn check(shell: &mut Shell, key: &UnlockKey, client: ClientArgs) -> Result
 }
 
 async fn ls(shell: &mut Shell, show: &ShowArgs, client: ClientArgs) -> Result<(), Trouble> {
-    let format = Format::parse(show.format.as_deref())?;
+    let format = Format::parse(show.format.of.as_deref())?;
     let reply = recipients(&mut link(shell, client)?).await?;
     let shown = reply.recipients.iter().map(|recipient| {
         let only = (!recipient.only.is_empty()).then(|| render::id(&recipient.only));

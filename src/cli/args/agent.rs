@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{AgentRunArgs, ShowArgs, duration};
+use super::{AgentRunArgs, FormatArgs, duration};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentCommand {
@@ -21,7 +21,7 @@ pub(crate) enum AgentCommand {
   skep agent status --format json")]
     Status {
         #[command(flatten)]
-        show: ShowArgs,
+        format: FormatArgs,
         #[command(flatten)]
         socket: AgentSocketArgs,
     },

@@ -171,7 +171,7 @@ pub(crate) enum TokenCommand {
 Whoever joins as a manager gets the cluster key, and with it every secret: the token is
 good for one machine and an hour.")]
     Manager(ManagerTokenArgs),
-    /// List the tokens that are good
+    /// List the tokens that have not ended, with the uses they have left
     #[command(
         visible_alias = "list",
         after_help = "Examples:

@@ -56,7 +56,8 @@ pub(crate) struct ManagerRunArgs {
     /// Where to listen [default: 0.0.0.0:4440]
     #[arg(long, value_name = "IP:PORT", env = "SKEP_LISTEN", hide_env_values = true)]
     pub(crate) listen: Option<String>,
-    /// Where others reach it (repeatable) [default: the default route's address]
+    /// Where others reach it (repeatable) [default: the address of --listen, or that of the
+    /// default route]
     #[arg(long, value_name = "HOST:PORT", env = "SKEP_ADVERTISE", hide_env_values = true)]
     #[arg(value_delimiter = ',')]
     pub(crate) advertise: Vec<String>,

@@ -197,12 +197,19 @@ pub(super) struct ListArgs {
     pub(super) show: ShowArgs,
 }
 
-/// For commands that show things.
+/// How what is shown is written.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct FormatArgs {
+    /// table, json, or a template such as '{{.ID}} {{.Name}}'
+    #[arg(long = "format", value_name = "FORMAT")]
+    pub(super) of: Option<String>,
+}
+
+/// For commands that show what managers know.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct ShowArgs {
-    /// table, json, or a template such as '{{.ID}} {{.Name}}'
-    #[arg(long, value_name = "FORMAT")]
-    pub(super) format: Option<String>,
+    #[command(flatten)]
+    pub(super) format: FormatArgs,
     /// Take what the manager asked knows, also if it may be behind
     #[arg(long)]
     pub(super) stale: bool,
