@@ -18,6 +18,7 @@ mod rack;
 pub mod rpc;
 mod scan;
 mod site;
+pub mod terminal;
 mod wait;
 
 pub use client::{Client, Outcome, secret_id};

@@ -4,18 +4,13 @@
 //! kills with the test's: nothing is mounted where anybody else sees it.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
 
 use super::process::{Ran, mortal, run_until, status_of};
-use super::{DEADLINE, Host, Net, until};
+use super::{DEADLINE, Host, Net, terminal, until};
 
 /// Where it looks for programs after the test's own: nothing of what whoever runs the
 /// tests has in their `PATH`.
@@ -151,54 +146,13 @@ impl Machine {
         status_of(until("a daemon's end", || daemon.try_wait().expect("a child")))
     }
 
-    /// Runs a line on a terminal, and types `text` whenever it asks without echo.
+    /// Runs a line on a terminal, and types `text` whenever it asks.
     ///
     /// # Panics
     /// Where there is no terminal, or the line doesn't end.
     #[must_use]
     pub fn type_in(&self, line: &str, text: &str) -> Ran {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
-        grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("a terminal");
-        let other = ptsname(&terminal, Vec::new()).expect("its name");
-        let mut terminal = File::from(terminal);
-        let other = PathBuf::from(other.into_string().expect("text"));
-        let open = || File::options().read(true).write(true).open(&other).expect("its other end");
-        let mut command = self.shell(&["setsid", "--ctty", "--wait"], line);
-        command.stdin(open()).stdout(open()).stderr(open());
-        let mut child = command.spawn().expect("a process");
-        drop(command);
-        let shown = Arc::new(Mutex::new(Vec::new()));
-        let (screen, mut eyes) = (Arc::clone(&shown), terminal.try_clone().expect("its end"));
-        let reader = std::thread::spawn(move || {
-            let mut some = [0; 1024];
-            // Its other end is closed: an error, on a terminal.
-            while let Ok(count @ 1..) = eyes.read(&mut some) {
-                screen.lock().expect("a screen").extend_from_slice(&some[..count]);
-            }
-        });
-        let (start, mut seen) = (Instant::now(), 0);
-        let status = loop {
-            if let Some(status) = child.try_wait().expect("a child") {
-                break status;
-            }
-            assert!(start.elapsed() < DEADLINE, "{line}: {shown:?}");
-            let length = shown.lock().expect("a screen").len();
-            let asks = shown
-                .lock()
-                .expect("a screen")
-                .get(seen..length)
-                .is_some_and(|new| new.ends_with(b": "));
-            let echo =
-                tcgetattr(&terminal).expect("its modes").local_modes.contains(LocalModes::ECHO);
-            if asks && !echo {
-                seen = length;
-                terminal.write_all(format!("{text}\n").as_bytes()).expect("typed");
-            }
-            std::thread::park_timeout(std::time::Duration::from_millis(5));
-        };
-        reader.join().expect("a reader");
-        let out = String::from_utf8_lossy(&shown.lock().expect("a screen")).into_owned();
-        Ran { status: status_of(status), out, err: String::new() }
+        terminal::type_in(self.shell(&terminal::LEADS, line), text)
     }
 }
 

@@ -100,7 +100,7 @@ fn p8_a_removed_node_is_cut_off_and_holds_nothing() {
     let refused = cluster.skep(&["node", "rm", "node-1"]).status(1);
     assert!(refused.err.contains("node node-1 may still hold secrets of web"), "{}", refused.err);
 
-    let _ = cluster.ok(&["node", "rm", "node-1", "--force"]);
+    let _ = cluster.ok(&["node", "rm", "node-1", "--force", "--yes"]);
     assert_eq!(cluster.agents[0].ended(), 24, "the agent learns that it was removed");
     assert_eq!(shell.read("password"), "gone", "an honest agent wipes");
     assert!(!cluster.ok(&["node", "ls"]).contains("node-1"));

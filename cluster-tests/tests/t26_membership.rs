@@ -93,7 +93,7 @@ fn one_that_was_removed_while_it_was_away_finds_out_and_disturbs_nobody() {
 
     let manager = cluster.manager_mut(number);
     manager.start_again();
-    let _ = manager.skep(&["leave", "--force"]).ok();
+    let _ = manager.skep(&["leave", "--force", "--yes"]).ok();
     assert_eq!(manager.ended(), 0);
     assert!(!manager.data().join("manager.key").exists(), "its data is erased");
 }
@@ -141,7 +141,7 @@ fn leaving_is_refused_where_quorum_would_go_unless_forced() {
     let refused = manager.skep(&["leave"]).status(1);
     assert!(refused.err.contains("no majority"), "{}", refused.err);
     assert_eq!(manager.state(), "follower", "nothing was done");
-    let forced = manager.skep(&["leave", "--force"]);
+    let forced = manager.skep(&["leave", "--force", "--yes"]);
     assert_eq!(forced.status, 0, "{}", forced.err);
     assert!(forced.err.contains("goes on listing"), "{}", forced.err);
     assert_eq!(manager.ended(), 0);

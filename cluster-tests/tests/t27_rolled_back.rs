@@ -66,7 +66,7 @@ fn p6_p3_a_follower_put_back_takes_no_part_and_comes_home() {
     let mut cluster = Cluster::start_with(3, 0);
     write(&cluster, 0..3);
     let lost = (cluster.leader() + 1) % 3;
-    let refused = cluster.manager_mut(lost).skep(&["manager", "repair"]).status(1);
+    let refused = cluster.manager_mut(lost).skep(&["manager", "repair", "--yes"]).status(1);
     assert!(refused.err.contains("nothing is to be repaired"), "{}", refused.err);
     let older = stop_and_copy(&mut cluster, lost);
     cluster.bring_back(lost);
@@ -84,7 +84,7 @@ fn p6_p3_a_follower_put_back_takes_no_part_and_comes_home() {
     until("no quorum", || (cluster.manager_mut(other).state() == "no-quorum").then_some(()));
     let refused = cluster.skep_with(&["secret", "create", "never", "-", "--timeout", "3s"], b"v");
     assert_eq!(refused.status, 3, "{}", refused.err);
-    let refused = cluster.manager_mut(lost).skep(&["manager", "repair"]);
+    let refused = cluster.manager_mut(lost).skep(&["manager", "repair", "--yes"]);
     assert_ne!(refused.status, 0, "a majority without it is missing: {}", refused.out);
     assert!(refused.err.contains("hint:"), "{}", refused.err);
     assert_eq!(cluster.manager_mut(lost).state(), "rolled-back", "nothing was erased");
@@ -92,7 +92,7 @@ fn p6_p3_a_follower_put_back_takes_no_part_and_comes_home() {
     cluster.bring_back(leader);
     until("a leader", || cluster.managers().position(|manager| manager.state() == "leader"));
     // The attempt that was not answered may have gone on, and come through by now.
-    let repaired = cluster.manager_mut(lost).skep(&["manager", "repair"]);
+    let repaired = cluster.manager_mut(lost).skep(&["manager", "repair", "--yes"]);
     let through = repaired.status == 0 || repaired.err.contains("nothing is to be repaired");
     assert!(through, "{}", repaired.err);
     all_vote(&cluster);
@@ -133,7 +133,7 @@ fn p6_p3_a_former_leader_put_back_takes_no_part_and_comes_home() {
     put_back(&mut cluster, lost, &older);
     comes_up_rolled_back(&mut cluster, lost);
     write(&cluster, 9..10);
-    let _ = cluster.manager_mut(lost).skep(&["manager", "repair"]).ok();
+    let _ = cluster.manager_mut(lost).skep(&["manager", "repair", "--yes"]).ok();
     all_vote(&cluster);
     holds(&cluster, 0..10);
 }
@@ -153,7 +153,7 @@ fn p6_a_log_that_was_emptied_is_no_new_manager() {
     comes_up_rolled_back(&mut cluster, lost);
     let leader = cluster.leader();
     let address = cluster.manager_mut(leader).address();
-    let words = ["manager", "repair", &address];
+    let words = ["manager", "repair", "--yes", &address];
     let _ = cluster.manager_mut(lost).skep(&words).ok();
     all_vote(&cluster);
     holds(&cluster, 0..3);
@@ -174,7 +174,7 @@ fn p6_two_managers_can_not_do_without_the_one_that_is_behind() {
     let newer = stop_and_copy_as(&mut cluster, lost, "newer");
     put_back(&mut cluster, lost, &older);
     comes_up_rolled_back(&mut cluster, lost);
-    let refused = cluster.manager_mut(lost).skep(&["manager", "repair"]);
+    let refused = cluster.manager_mut(lost).skep(&["manager", "repair", "--yes"]);
     assert_ne!(refused.status, 0, "{}", refused.out);
     assert!(refused.err.contains("hint:"), "{}", refused.err);
     // The newer disk makes it whole.
@@ -239,7 +239,7 @@ fn p3_a_repair_that_is_killed_at_any_moment_is_repeated() {
         comes_up_rolled_back(&mut cluster, lost);
         let manager = cluster.manager_mut(lost);
         std::thread::scope(|scope| {
-            let repairing = scope.spawn(|| manager.skep(&["manager", "repair"]));
+            let repairing = scope.spawn(|| manager.skep(&["manager", "repair", "--yes"]));
             // Where it is killed differs from round to round; nothing waits for it.
             std::thread::park_timeout(std::time::Duration::from_millis(delay));
             manager.kill_amid_work();
@@ -252,7 +252,7 @@ fn p3_a_repair_that_is_killed_at_any_moment_is_repeated() {
             (!matches!(state.as_str(), "no-quorum" | "joining" | "")).then_some(state)
         });
         if found == "rolled-back" {
-            let _ = manager.skep(&["manager", "repair"]).ok();
+            let _ = manager.skep(&["manager", "repair", "--yes"]).ok();
         }
         all_vote(&cluster);
         holds(&cluster, 0..round * 2 + 2);

@@ -227,7 +227,7 @@ fn p11_unfinished_calls_of_a_removed_node_cost_little() {
     let mut cluster = Cluster::start(1);
     let worker = identity(&cluster.agents[0].data().join("identity"));
     cluster.agents[0].kill();
-    let _ = cluster.ok(&["node", "rm", "--force", "node-1"]);
+    let _ = cluster.ok(&["node", "rm", "--force", "--yes", "node-1"]);
     withstood(&cluster, tls(&worker), Works::Admin, &[CONTROL, REPORT, SESSION, APPEND], 16);
 }
 

@@ -11,7 +11,7 @@ use cluster_tests::rpc::{channel, identity, runtime, tls};
 use cluster_tests::{Cluster, DEADLINE, run, secret_id, until};
 use skep_client::transport::rpc::api::control_client::ControlClient;
 use skep_core::base::{ServiceId, limits};
-use skep_core::domain::Change;
+use skep_core::domain::{Change, GrantAsked};
 use skep_core::wire::api;
 
 /// Acts of one caller, and by how many connections of it.
@@ -32,6 +32,7 @@ fn acts_that_change_nothing_leave_little_and_count() {
     let cluster = Cluster::start(0);
     cluster.secret("s", b"v");
     let _ = cluster.ok(&["service", "create", "web", "--everywhere"]);
+    let _ = cluster.ok(&["service", "grant", "web", "s"]);
     let mut client = cluster.client(DEADLINE);
     let secret = secret_id(&client.secret("s").ok().id);
     let service = client.service("web").ok();
@@ -42,10 +43,13 @@ fn acts_that_change_nothing_leave_little_and_count() {
         for _ in 0..CONNECTIONS {
             let mut operator = cluster.client(DEADLINE).into_operator();
             tasks.spawn(async move {
-                let revoke = || Change::Revoke { service, secret };
-                let revokes: Vec<_> = (0..limits::CHANGES).map(|_| revoke()).collect();
+                let (target, replace) = ("s".parse().expect("a target"), false);
+                let (uid, gid, mode, pin) = (None, None, None, None);
+                let grant = GrantAsked { secret, target, uid, gid, mode, pin, replace };
+                let grant = || Change::Grant { service, grant: grant.clone() };
+                let grants: Vec<_> = (0..limits::CHANGES).map(|_| grant()).collect();
                 for _ in 0..ACTS / CONNECTIONS {
-                    operator.apply(&revokes).await.expect("nothing to revoke is no failure");
+                    operator.apply(&grants).await.expect("what is granted may be granted again");
                 }
             });
         }
@@ -58,7 +62,7 @@ fn acts_that_change_nothing_leave_little_and_count() {
     assert!(grown <= ACTS * ACT_BYTES, "{grown} bytes for {ACTS} acts that changed nothing");
     assert!(grown > 0, "the answers count");
     // Within a minute they are gone; what comes then finds the room.
-    let _ = cluster.ok(&["secret", "rm", "s"]);
+    let _ = cluster.ok(&["service", "revoke", "web", "s"]);
 }
 
 #[test]

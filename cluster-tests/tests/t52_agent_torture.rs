@@ -33,14 +33,16 @@ impl Granted {
         let (of, what) = (self.services[service], self.secrets[secret]);
         match dice.below(4) {
             0 => {
-                let _ = client.apply(&[Change::Revoke { service: of, secret: what }]).ok();
-                self.grants.remove(&(service, secret));
+                if self.grants.remove(&(service, secret)) {
+                    let revoke = Change::Revoke { service: of, secret: what, target: None };
+                    let _ = client.apply(&[revoke]).ok();
+                }
             }
             1 => {
                 let target = format!("s{secret}").parse().expect("a target");
                 let (uid, gid, mode, pin) = (0, 0, 0o400, None);
                 let grant = Grant { secret: what, target, uid, gid, mode, pin };
-                let _ = client.apply(&[Change::Grant { service: of, grant }]).ok();
+                let _ = client.apply(&[Change::Grant { service: of, grant: grant.into() }]).ok();
                 self.grants.insert((service, secret));
             }
             _ => {

@@ -1,6 +1,7 @@
 //! `skep join`, `skep leave`, `skep manager step-down` and `skep manager repair`.
 
 use super::args::{ClientArgs, JoinArgs, LeaveArgs, LocalArgs};
+use super::confirm::Sure;
 use super::input;
 use super::link::{self, link};
 use super::names::name;
@@ -8,7 +9,7 @@ use super::problem::Trouble;
 use super::settings;
 use super::shell::Shell;
 use super::words;
-use skep_client::{CallKind, Control};
+use skep_client::{CallKind, Control, Link};
 use skep_core::wire::api;
 
 /// Lets this machine's manager join.
@@ -34,8 +35,10 @@ pub(super) async fn run(shell: &mut Shell, args: JoinArgs) -> Result<(), Trouble
 
 /// Lets this machine's manager leave.
 pub(super) async fn leave(shell: &mut Shell, args: LeaveArgs) -> Result<(), Trouble> {
+    let sure = args.force.then(|| Sure::of(args.yes)).transpose()?;
     let mut link = link::local(shell, args.local)?;
-    if args.force {
+    if let Some(sure) = sure {
+        sure.about(&own_name(&mut link, &sure).await?, "this manager's data is erased")?;
         shell.screen.warn(
             "only this machine's data is erased: the cluster goes on listing the manager and \
              counting on it; `skep node rm NAME` on another manager",
@@ -52,6 +55,16 @@ pub(super) async fn leave(shell: &mut Shell, args: LeaveArgs) -> Result<(), Trou
     let done = if args.force { "its data is erased" } else { "it left, and its data is erased" };
     shell.screen.say(&format!("{done}; the manager's process ends"));
     Ok(())
+}
+
+/// What this machine's manager is called, where somebody is to be asked for it.
+async fn own_name(link: &mut Link, sure: &Sure) -> Result<String, Trouble> {
+    if !sure.asks() {
+        return Ok(String::new());
+    }
+    let request = api::StatusRequest::default();
+    let send = async |mut client: Control, request| client.status(request).await;
+    Ok(link.call(CallKind::Read, request, send).await?.node_name)
 }
 
 /// Hands leadership over.
@@ -73,10 +86,14 @@ pub(super) async fn step_down(
 pub(super) async fn repair(
     shell: &mut Shell,
     addresses: Vec<String>,
+    yes: bool,
     local: LocalArgs,
 ) -> Result<(), Trouble> {
+    let addresses = settings::addresses(&addresses)?;
+    let sure = Sure::of(yes)?;
     let mut link = link::local(shell, local)?;
-    let request = api::RepairRequest { addresses: settings::addresses(&addresses)? };
+    sure.about(&own_name(&mut link, &sure).await?, "what is on this manager's disk is given up")?;
+    let request = api::RepairRequest { addresses };
     let send = async |mut client: Control, request| client.repair(request).await;
     // What was done once may be done again: it is one manager's own disk.
     let reply = link.call(CallKind::Once("skep status".to_owned()), request, send).await?;

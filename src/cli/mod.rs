@@ -5,13 +5,16 @@
 //! deliberately decides nothing that a manager decides: it checks what can be
 //! checked here, so that a mistake costs nothing.
 
+mod acts;
 mod agent;
 mod args;
 mod cluster;
 mod completion;
+mod confirm;
 mod dev;
 mod exec;
 mod filter;
+mod grant;
 mod init;
 mod input;
 mod inspect;
@@ -22,6 +25,7 @@ mod names;
 mod node;
 mod outfile;
 mod parse;
+mod placed;
 mod problem;
 mod prompt;
 mod reads;
@@ -142,8 +146,8 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::Manager(ManagerCommand::StepDown { to, client }) => {
             join::step_down(shell, to, client).await
         }
-        Command::Manager(ManagerCommand::Repair { addresses, local }) => {
-            join::repair(shell, addresses, local).await
+        Command::Manager(ManagerCommand::Repair { addresses, yes, local }) => {
+            join::repair(shell, addresses, yes, local).await
         }
         Command::Unlock(args) => unlock::unlock(shell, args).await,
         Command::Lock(args) => unlock::lock(shell, args).await,

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::acts::{self, Named};
 use super::args::{ClientArgs, ListArgs, NodeCommand, NodeUpdateArgs, WaitArgs};
+use super::confirm::Sure;
 use super::filter::Filter;
 use super::inspect::inspect;
 use super::link::link;
@@ -36,8 +38,8 @@ pub(super) async fn run(shell: &mut Shell, command: NodeCommand) -> Result<(), T
             inspect(shell, &nodes, &show, client, shown).await
         }
         NodeCommand::Update(args) => update(shell, args).await,
-        NodeCommand::Rm { nodes, force, wait, client } => {
-            rm(shell, &nodes, force, wait, client).await
+        NodeCommand::Rm { nodes: typed, force, yes, wait, client } => {
+            rm(shell, Removal { typed, force, yes }, wait, client).await
         }
     }
 }
@@ -111,30 +113,38 @@ async fn update(shell: &mut Shell, args: NodeUpdateArgs) -> Result<(), Trouble> 
     wait::delivered(shell, &mut link, args.wait, Revision(reply.revision), concerned).await
 }
 
+/// Which nodes, and how.
+struct Removal {
+    typed: Vec<String>,
+    force: bool,
+    yes: bool,
+}
+
 async fn rm(
     shell: &mut Shell,
-    typed: &[String],
-    force: bool,
+    Removal { typed, force, yes }: Removal,
     wait: WaitArgs,
     client: ClientArgs,
 ) -> Result<(), Trouble> {
+    let sure = force.then(|| Sure::of(yes)).transpose()?;
     let mut link = link(shell, client)?;
     let (mut workers, mut managers, mut nodes) = (Vec::new(), Vec::new(), Vec::new());
-    for what in typed {
+    for what in &typed {
         let node: NodeView = lookup::exact(&mut link, what).await?;
+        if let Some(sure) = &sure {
+            sure.about(&node.name, "what it may still hold is written off")?;
+        }
         let change = Change::RemoveNode { id: lookup::id(&node.id)?, force };
         if node.role() == NodeRole::Manager { &mut managers } else { &mut workers }
-            .push((what, change));
+            .push(Named { name: what.clone(), change });
         nodes.push(node.id);
     }
     // Workers go as one act; each manager takes a majority of its own.
-    let (names, changes): (Vec<_>, Vec<_>) = workers.into_iter().unzip();
-    let acts = (!changes.is_empty()).then_some((names, changes)).into_iter();
-    let acts = acts.chain(managers.into_iter().map(|(name, change)| (vec![name], vec![change])));
+    let acts = (!workers.is_empty()).then_some(workers).into_iter();
+    let acts = acts.chain(managers.into_iter().map(|manager| vec![manager]));
     let mut revision = 0;
-    for (names, changes) in acts {
-        revision = apply(&mut link, &mut *shell.dice, "skep node ls", &changes).await?.revision;
-        names.iter().try_for_each(|what| shell.screen.data(what))?;
+    for act in acts {
+        revision = acts::apply_all(shell, &mut link, "skep node ls", &act, true).await?;
     }
     if force {
         return Ok(());

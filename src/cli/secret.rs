@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::acts::{self, Named, Parts};
 use super::args::{
     ClientArgs, ListArgs, SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs,
     ShowArgs, WaitArgs,
@@ -19,8 +20,8 @@ use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
 use super::wait::{self, Concerned};
 use super::words;
-use skep_client::{Change, Draft, Link, apply, apply_sealed, lookup};
-use skep_core::base::{Name, Revision, SecretBytes, SecretId};
+use skep_client::{Change, Draft, Link, apply_sealed, lookup};
+use skep_core::base::{Name, Revision, SecretBytes, SecretId, limits};
 use skep_core::wire::api::{self, SecretView, ServiceView, VersionView};
 
 const COLUMNS: [Column; 6] = [
@@ -159,25 +160,60 @@ async fn update(shell: &mut Shell, args: SecretUpdateArgs) -> Result<(), Trouble
         secrets.push(secret);
     }
     let ids: Vec<SecretId> = drafts.iter().map(|draft| draft.secret).collect();
-    let change = |versions: Vec<_>| {
-        let update =
-            |(id, version): (&SecretId, _)| Change::UpdateSecret { id: *id, expect, version };
-        ids.iter().zip(versions).map(update).collect()
-    };
-    let first = sets.first().map(|(name, _)| name.to_string()).unwrap_or_default();
-    let look = format!("skep secret versions {first}");
-    let reply = apply_sealed(&mut link, &mut *shell.dice, &look, &drafts, change).await?;
-    drop(drafts);
-    for (secret, changed) in secrets.iter().zip(&reply.changed) {
-        let name = &secret.name;
-        match &changed.of {
-            Some(api::changed::Of::Version(added)) => {
-                shell.screen.data(&format!("{name} {}", added.number))?;
+    let mut parts = Parts::new(acts_of(&drafts));
+    let (mut rest, mut revision) = (drafts.as_slice(), 0);
+    let mut names = secrets.iter().map(|secret| &secret.name);
+    for size in acts_of(&drafts) {
+        let Some((act, more)) = rest.split_at_checked(size) else { break };
+        rest = more;
+        let change = |versions: Vec<_>| {
+            let update = |(draft, version): (&Draft, _)| Change::UpdateSecret {
+                id: draft.secret,
+                expect,
+                version,
+            };
+            act.iter().zip(versions).map(update).collect()
+        };
+        let names: Vec<&String> = names.by_ref().take(size).collect();
+        let first = names.first().map_or("", |name| name.as_str());
+        let look = format!("skep secret versions {first}");
+        let applied = apply_sealed(&mut link, &mut *shell.dice, &look, act, change).await;
+        let reply = applied.map_err(|error| parts.failed(shell, first, error.into()))?;
+        parts.done();
+        revision = reply.revision;
+        for (name, changed) in names.iter().zip(&reply.changed) {
+            match &changed.of {
+                Some(api::changed::Of::Version(added)) => {
+                    shell.screen.data(&format!("{name} {}", added.number))?;
+                }
+                _ => shell.screen.data(name)?,
             }
-            _ => shell.screen.data(name)?,
         }
     }
-    wait_for_services_of(shell, &mut link, args.wait, reply.revision, &ids).await
+    drop(drafts);
+    parts.told(shell);
+    wait_for_services_of(shell, &mut link, args.wait, revision, &ids).await
+}
+
+/// How many values go into each act, by their number and bytes.
+fn acts_of(drafts: &[Draft]) -> Vec<usize> {
+    let mut sizes: Vec<usize> = Vec::new();
+    let mut bytes = 0;
+    for draft in drafts {
+        // A sealed value is longer than the value, and its data key comes with it.
+        let more = draft.value.len() + limits::BOX_BYTES * 2;
+        match sizes.last_mut() {
+            Some(size) if *size < limits::CHANGES && bytes + more <= limits::CHANGE_BYTES => {
+                *size += 1;
+                bytes += more;
+            }
+            _ => {
+                sizes.push(1);
+                bytes = more;
+            }
+        }
+    }
+    sizes
 }
 
 /// Waits until the services that are granted these secrets have what is due.
@@ -321,17 +357,17 @@ async fn rm(shell: &mut Shell, args: SecretRmArgs) -> Result<(), Trouble> {
     for what in &args.secrets {
         let secret: SecretView = lookup::exact(&mut link, what).await?;
         let id: SecretId = lookup::id(&secret.id)?;
-        changes.push(match args.version {
+        let change = match args.version {
             Some(number) => Change::RemoveVersion { id, number },
             None => Change::RemoveSecret { id },
-        });
+        };
+        changes.push(Named { name: what.clone(), change });
         ids.push(id);
     }
-    let reply = apply(&mut link, &mut *shell.dice, "skep secret ls", &changes).await?;
-    args.secrets.iter().try_for_each(|what| shell.screen.data(what))?;
+    let revision = acts::apply_all(shell, &mut link, "skep secret ls", &changes, true).await?;
     // A secret is removed only where no service has it: nobody is to be waited for.
     let still_there = if args.version.is_some() { ids.as_slice() } else { &[] };
-    wait_for_services_of(shell, &mut link, args.wait, reply.revision, still_there).await
+    wait_for_services_of(shell, &mut link, args.wait, revision, still_there).await
 }
 
 #[cfg(test)]

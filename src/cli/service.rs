@@ -1,24 +1,25 @@
-//! `skep service`: where it runs, and which secrets it is granted.
+//! `skep service`: where it runs.
 
 use serde_json::{Value, json};
 
+use super::acts::{self, Named};
 use super::args::{
-    ClientArgs, GrantArgs, ListArgs, RevokeArgs, ServiceCommand, ServiceCreateArgs,
-    ServiceUpdateArgs, WaitArgs,
+    ClientArgs, ListArgs, ServiceCommand, ServiceCreateArgs, ServiceUpdateArgs, WaitArgs,
 };
 use super::filter::Filter;
+use super::grant;
 use super::inspect::inspect;
 use super::link::link;
 use super::names::{labels, name};
+use super::placed::{say_placed, wait_for};
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
-use super::wait::{self, Concerned};
 use super::{spec, words};
-use skep_client::{Change, Link, apply, lookup};
-use skep_core::base::{Exit, Failure, Labels, Revision, SecretId, ServiceId, Target};
-use skep_core::domain::{Grant, Placement, ServiceSpec};
-use skep_core::wire::api::{self, SecretView, ServiceView};
+use skep_client::{Change, apply, lookup};
+use skep_core::base::{Exit, Failure, Labels, Revision, ServiceId};
+use skep_core::domain::{Placement, ServiceSpec};
+use skep_core::wire::api::{self, ServiceView};
 use skep_core::wire::convert;
 
 const COLUMNS: [Column; 7] = [
@@ -30,9 +31,6 @@ const COLUMNS: [Column; 7] = [
     ("PLACEMENT", Cell::Field("placement")),
     ("UPDATED", Cell::Ago("updated_at")),
 ];
-const NO_NODE_FITS: &str = "no node fits its placement now: compare with `skep node ls`";
-const NOWHERE: &str = "it is placed on no node: `skep service update --help` shows how to place it";
-
 /// Runs it.
 pub(super) async fn run(shell: &mut Shell, command: ServiceCommand) -> Result<(), Trouble> {
     match command {
@@ -43,8 +41,8 @@ pub(super) async fn run(shell: &mut Shell, command: ServiceCommand) -> Result<()
             inspect(shell, &services, &show, client, shown).await
         }
         ServiceCommand::Rm { services, wait, client } => rm(shell, &services, wait, client).await,
-        ServiceCommand::Grant(args) => grant(shell, args).await,
-        ServiceCommand::Revoke(args) => revoke(shell, args).await,
+        ServiceCommand::Grant(args) => grant::grant(shell, args).await,
+        ServiceCommand::Revoke(args) => grant::revoke(shell, args).await,
     }
 }
 
@@ -75,24 +73,6 @@ async fn create(shell: &mut Shell, args: ServiceCreateArgs) -> Result<(), Troubl
     shell.screen.data(&id.to_string())?;
     say_placed(shell, &mut link, &id.to_string()).await;
     Ok(())
-}
-
-/// Says on how many nodes a service is placed. The change is done: that it
-/// cannot be told is no failure.
-async fn say_placed(shell: &mut Shell, link: &mut Link, what: &str) {
-    let Ok(service) = lookup::one::<ServiceView>(link, what, false).await else {
-        shell.screen.say("placed on: not known now, see `skep service ls`");
-        return;
-    };
-    let placed = service.placed;
-    let word = if placed == 1 { "node" } else { "nodes" };
-    shell.screen.say(&format!("placed on {placed} {word}"));
-    if placed == 0 {
-        let said = service.spec.is_some_and(|spec| {
-            spec.everywhere || !spec.nodes.is_empty() || !spec.constraints.is_empty()
-        });
-        shell.screen.hint(if said { NO_NODE_FITS } else { NOWHERE });
-    }
 }
 
 /// The whole spec after an update: what stands there, changed.
@@ -161,18 +141,7 @@ async fn update(shell: &mut Shell, args: ServiceUpdateArgs) -> Result<(), Troubl
             .await?;
     shell.screen.data(&args.service)?;
     say_placed(shell, &mut link, &id.to_string()).await;
-    wait_for(shell, &mut link, args.wait, &reply, vec![view.id]).await
-}
-
-async fn wait_for(
-    shell: &mut Shell,
-    link: &mut Link,
-    wait: WaitArgs,
-    reply: &api::ApplyReply,
-    services: Vec<Vec<u8>>,
-) -> Result<(), Trouble> {
-    let concerned = Concerned { services, nodes: Vec::new() };
-    wait::delivered(shell, link, wait, Revision(reply.revision), concerned).await
+    wait_for(shell, &mut link, args.wait, reply.revision, vec![view.id]).await
 }
 
 async fn ls(shell: &mut Shell, args: &ListArgs, client: ClientArgs) -> Result<(), Trouble> {
@@ -256,51 +225,10 @@ async fn rm(
     let (mut changes, mut services) = (Vec::new(), Vec::new());
     for what in typed {
         let service: ServiceView = lookup::exact(&mut link, what).await?;
-        changes.push(Change::RemoveService { id: lookup::id(&service.id)? });
+        let change = Change::RemoveService { id: lookup::id(&service.id)? };
+        changes.push(Named { name: what.clone(), change });
         services.push(service.id);
     }
-    let reply = apply(&mut link, &mut *shell.dice, "skep service ls", &changes).await?;
-    typed.iter().try_for_each(|what| shell.screen.data(what))?;
-    wait_for(shell, &mut link, wait, &reply, services).await
-}
-
-async fn grant(shell: &mut Shell, args: GrantArgs) -> Result<(), Trouble> {
-    let mode = spec::mode(&args.mode)?;
-    let typed = args.secrets.iter().map(|text| spec::grant(text));
-    let typed = typed.collect::<Result<Vec<_>, _>>()?;
-    let mut link = link(shell, args.client)?;
-    let service: ServiceView = lookup::exact(&mut link, &args.service).await?;
-    let id: ServiceId = lookup::id(&service.id)?;
-    let mut changes = Vec::new();
-    for (what, target) in typed {
-        let secret: SecretView = lookup::exact(&mut link, what).await?;
-        let target = match target {
-            Some(target) => target,
-            None => Target::from(&name(&secret.name)?),
-        };
-        let secret: SecretId = lookup::id(&secret.id)?;
-        let (uid, gid, pin) = (args.uid, args.gid, args.pin);
-        changes.push(Change::Grant {
-            service: id,
-            grant: Grant { secret, target, uid, gid, mode, pin },
-        });
-    }
-    let look = format!("skep service inspect {}", args.service);
-    let reply = apply(&mut link, &mut *shell.dice, &look, &changes).await?;
-    say_placed(shell, &mut link, &id.to_string()).await;
-    wait_for(shell, &mut link, args.wait, &reply, vec![service.id]).await
-}
-
-async fn revoke(shell: &mut Shell, args: RevokeArgs) -> Result<(), Trouble> {
-    let mut link = link(shell, args.client)?;
-    let service: ServiceView = lookup::exact(&mut link, &args.service).await?;
-    let id: ServiceId = lookup::id(&service.id)?;
-    let mut changes = Vec::new();
-    for what in &args.secrets {
-        let secret: SecretView = lookup::exact(&mut link, what).await?;
-        changes.push(Change::Revoke { service: id, secret: lookup::id(&secret.id)? });
-    }
-    let look = format!("skep service inspect {}", args.service);
-    let reply = apply(&mut link, &mut *shell.dice, &look, &changes).await?;
-    wait_for(shell, &mut link, args.wait, &reply, vec![service.id]).await
+    let revision = acts::apply_all(shell, &mut link, "skep service ls", &changes, true).await?;
+    wait_for(shell, &mut link, wait, revision, services).await
 }

@@ -1,7 +1,7 @@
 //! What is typed about a service: placement, owner, policy, grants.
 
 use skep_core::base::{Name, Target};
-use skep_core::domain::{Activation, Attribute, Constraint, MountKind, OfflinePolicy, Owner};
+use skep_core::domain::{Activation, Attribute, Constraint, MountKind, OfflinePolicy, Owner, Pin};
 
 use super::problem::{Trouble, usage};
 
@@ -87,6 +87,20 @@ pub(super) fn mode(text: &str) -> Result<u32, Trouble> {
     match u32::from_str_radix(digits, 8) {
         Ok(mode) if mode <= 0o777 && !digits.starts_with('+') => Ok(mode),
         _ => Err(usage("mode: is not 0000 to 0777", "octal, such as 0400")),
+    }
+}
+
+/// `3` or `current`.
+pub(super) fn pin(text: &str) -> Result<Pin, Trouble> {
+    if text == "current" {
+        return Ok(Pin::Current);
+    }
+    match text.parse::<u32>() {
+        Ok(number) if number > 0 => Ok(Pin::Number(number)),
+        _ => Err(usage(
+            "pin: is neither the number of a version nor current",
+            "a version's number, such as 3, or current",
+        )),
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::acts::{self, Named};
 use super::args::{
     ClientArgs, ListArgs, ManagerTokenArgs, TokenArgs, TokenCommand, WorkerTokenArgs,
 };
@@ -14,7 +15,7 @@ use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
 use super::words;
-use skep_client::{CallKind, Change, Control, apply, lookup};
+use skep_client::{CallKind, Change, Control, lookup};
 use skep_core::base::{Labels, TokenId};
 use skep_core::wire::api::{self, LabelPair, NodeRole, TokenView};
 use skep_core::wire::convert;
@@ -114,8 +115,8 @@ async fn rm(shell: &mut Shell, typed: &[String], client: ClientArgs) -> Result<(
     for what in typed {
         let token: TokenView = lookup::exact(&mut link, what).await?;
         let id: TokenId = lookup::id(&token.id)?;
-        changes.push(Change::RemoveToken { id });
+        changes.push(Named { name: what.clone(), change: Change::RemoveToken { id } });
     }
-    apply(&mut link, &mut *shell.dice, "skep join-token ls", &changes).await?;
-    typed.iter().try_for_each(|what| shell.screen.data(what))
+    acts::apply_all(shell, &mut link, "skep join-token ls", &changes, true).await?;
+    Ok(())
 }

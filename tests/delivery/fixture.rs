@@ -282,7 +282,7 @@ impl Cluster {
     ) -> Revision {
         let target = target.parse().expect("a target");
         let grant = Grant { secret, target, uid: 0, gid: 0, mode: 0o444, pin: None };
-        self.change(Change::Grant { service, grant }).await
+        self.change(Change::Grant { service, grant: grant.into() }).await
     }
 
     /// Whether the cluster records that this node may hold bytes of the service.

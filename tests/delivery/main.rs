@@ -53,7 +53,7 @@ async fn a_grant_a_rotation_and_a_revoke_reach_the_node() {
     assert_eq!(agent.file(web, "key"), Some(&b"two"[..]));
     assert_eq!(agent.values.len(), 1);
 
-    let revoked = cluster.change(Change::Revoke { service: web, secret }).await;
+    let revoked = cluster.change(Change::Revoke { service: web, secret, target: None }).await;
     let (push, values) = session.push().await.expect("a push");
     agent.apply(&push, values);
     assert_eq!(cluster.dispatch.why_pending(machine.node, web), "waiting for its agent");

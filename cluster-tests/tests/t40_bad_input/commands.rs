@@ -13,6 +13,7 @@ const TARGET: &str = "error: invalid target: 1 to 255 bytes, one path component,
                       characters, not '.' and not starting with '..'";
 const NO_MANAGER: &str = "error: no manager reached: /none/socket: No such file or directory…";
 const NO_AGENT: &str = "error: no agent reached: /none/socket: No such file or directory…";
+const NOT_SURE: &str = "error: this can't be undone, and there is no terminal to ask on";
 const NOT_THERE: [&str; 2] = ["--socket", "/none/socket"];
 const NO_SOCKET: [&str; 2] = ["--agent-socket", "/none/socket"];
 
@@ -21,7 +22,7 @@ const NO_SOCKET: [&str; 2] = ["--agent-socket", "/none/socket"];
 const ROWS: &[Row] = &[
     ("secret", &["nonsense"], b"", 2, "error: unrecognized subcommand 'nonsense'"),
     ("secret create", &["taken", "-"], b"v", 1, "error: secret taken already exists"),
-    ("secret create", &["TAKEN", "-"], b"v", 1, "error: secret TAKEN already exists"),
+    ("secret create", &["TAKEN", "-"], b"v", 1, "error: secret taken already exists"),
     ("secret create", &["a b", "-"], b"v", 2, NAME),
     ("secret create", &["", "-"], b"v", 2, NAME),
     ("secret create", &["empty", "-"], b"", 2, SIZE),
@@ -56,6 +57,11 @@ const ROWS: &[Row] = &[
     ("service", &["nonsense"], b"", 2, "error: unrecognized subcommand 'nonsense'"),
     ("service create", &["web"], b"", 1, "error: service web already exists"),
     ("service create", &["a/b"], b"", 2, NAME),
+    ("service create", &["s", "--node", "typo"], b"", 1, "error: worker typo not found"),
+    ("service create", &["s", "--constraint", "node.name==typo"], b"", 1, "error: worker typo not found"),
+    ("service create", &["s", "--constraint", "node.id==typo"], b"", 1, "error: worker typo not found"),
+    ("service create", &["aaaaaaaaaaaaaaaaaaaaaaaaaa"], b"", 1, "error: the name aaaaaaaaaaaaaaaaaaaaaaaaaa reads as an id"),
+    ("service update", &["web", "--node-add", "typo"], b"", 1, "error: worker typo not found"),
     ("service create", &["s", "--constraint", "node.hostname==x"], b"", 2, "error: constraint: is not written ATTRIBUTE==VALUE or ATTRIBUTE!=VALUE"),
     ("service create", &["s", "--mount", "floppy"], b"", 2, "error: invalid value 'floppy' for '--mount <KIND>' [possible values: tmpfs, fuse]"),
     ("service create", &["s", "--owner", "root"], b"", 2, "error: owner: is not written UID:GID"),
@@ -77,6 +83,10 @@ const ROWS: &[Row] = &[
     ("service grant", &["web", "taken:x", "--mode", "9999"], b"", 2, "error: mode: is not 0000 to 0777"),
     ("service grant", &["web", "taken:x", "--uid", "-1"], b"", 2, "error: unexpected argument '-1' found"),
     ("service grant", &["web", "taken:x", "--pin", "7"], b"", 1, "error: version 7 of secret taken not found"),
+    ("service grant", &["web", "taken:x", "--pin", "0"], b"", 2, "error: pin: is neither the number of a version nor current"),
+    ("service grant", &["web", "taken:x", "--pin", "x"], b"", 2, "error: pin: is neither the number of a version nor current"),
+    ("service revoke", &["web", "taken:missing"], b"", 1, "error: secret taken is not granted to service web as missing"),
+    ("service revoke", &["web", "taken:"], b"", 2, TARGET),
     ("service revoke", &["web", "missing"], b"", 1, "error: secret missing not found"),
     ("service revoke", &["missing", "taken"], b"", 1, "error: service missing not found"),
     ("exec", &["--service", "web", "--agent-socket", "/none/socket", "--", "true"], b"", 125, "error: agent socket /none/socket: No such file or directory…"),
@@ -91,7 +101,8 @@ const ROWS: &[Row] = &[
     ("join", &["m 1"], b"token", 2, "error: m 1: is not host:port"),
     ("join", &["--name", "a b", "m1"], b"token", 2, NAME),
     ("leave", &NOT_THERE, b"", 3, NO_MANAGER),
-    ("leave", &["--force", "--socket", "/none/socket"], b"", 3, NO_MANAGER),
+    ("leave", &["--force", "--yes", "--socket", "/none/socket"], b"", 3, NO_MANAGER),
+    ("leave", &["--force"], b"leave", 2, NOT_SURE),
     ("unlock", &["--socket", "/none/socket", "--key-file", "/dev/null"], b"", 7, "error: the unlock key is not of the expected form"),
     ("unlock", &[], b"SKEPKEY-1-", 7, "error: the unlock key is mistyped: its checksum does not fit"),
     ("lock", &NOT_THERE, b"", 3, NO_MANAGER),
@@ -122,6 +133,7 @@ const ROWS: &[Row] = &[
     ("node update", &["node-1"], b"", 2, "error: nothing to change"),
     ("node update", &["node-1", "--availability", "lazy"], b"", 2, "error: invalid value 'lazy' for '--availability <WHAT>' [possible values: active, pause, drain]"),
     ("node update", &["node-1", "--label-add", "novalue"], b"", 2, "error: invalid label: written key=value, with a key of 1 to 128 characters"),
+    ("node rm", &["--force", "node-1"], b"node-1", 2, NOT_SURE),
     ("node rm", &["missing"], b"", 1, "error: node missing not found"),
     ("node rm", &["manager-1"], b"", 1, "error: node manager-1 is the last manager"),
     ("manager", &["nonsense"], b"", 2, "error: unrecognized subcommand 'nonsense'"),
@@ -142,7 +154,8 @@ const ROWS: &[Row] = &[
     ("manager run", &["--log-format", "xml"], b"", 2, "error: invalid value 'xml' for '--log-format <FORMAT>' [possible values: text, json]"),
     ("manager step-down", &["--to", "missing"], b"", 1, "error: node missing not found"),
     ("manager step-down", &[], b"", 1, "error: no such manager could take the lead"),
-    ("manager repair", &NOT_THERE, b"", 3, NO_MANAGER),
+    ("manager repair", &["--yes", "--socket", "/none/socket"], b"", 3, NO_MANAGER),
+    ("manager repair", &[], b"manager-1", 2, NOT_SURE),
     ("agent", &["nonsense"], b"", 2, "error: unrecognized subcommand 'nonsense'"),
     ("agent run", &["--data-dir", "/proc/none"], b"", 23, "error: data directory /proc/none: …"),
     ("agent run", &["--manager", "m1:99999"], b"", 23, "error: m1:99999: a port has a number from 1 to 65535"),

@@ -47,13 +47,18 @@ pub(crate) struct JoinArgs {
 #[command(after_help = "Examples:
   skep leave                 # the others must be able to go on
   skep leave --force         # a manager that was removed, or can't reach the others
+  skep leave --force --yes   # the same in a script
 
 With --force nobody is told: only this machine's data is erased, and the cluster goes
-on listing the manager until skep node rm. That of the last manager is the cluster's.")]
+on listing the manager until skep node rm. That of the last manager is the cluster's.
+It asks on a terminal for the manager's name; elsewhere it takes --yes.")]
 pub(crate) struct LeaveArgs {
     /// Erase this manager's data without having it removed from the cluster
     #[arg(long)]
     pub(crate) force: bool,
+    /// With --force: go on without being asked for the manager's name
+    #[arg(short, long)]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) local: LocalArgs,
 }

@@ -31,15 +31,19 @@ pub(crate) enum ManagerCommand {
 
 The leader takes it out of the managers that vote; then it erases its log and snapshots and
 comes back as a learner, which votes once it has caught up. Its key file stays. Nothing is
-erased before a majority without it has confirmed, and it can be repeated at any time.",
+erased before a majority without it has confirmed, and it can be repeated at any time.
+It asks on a terminal for the manager's name; elsewhere it takes --yes.",
         after_help = "Examples:
   skep manager repair
-  skep manager repair m1.example.org:4440"
+  skep manager repair --yes m1.example.org:4440"
     )]
     Repair {
         /// Other managers to ask, where its disk names none
         #[arg(value_name = "HOST:PORT")]
         addresses: Vec<String>,
+        /// Go on without being asked for the manager's name
+        #[arg(short, long)]
+        yes: bool,
         #[command(flatten)]
         local: LocalArgs,
     },

@@ -42,7 +42,10 @@ pub(crate) enum NodeCommand {
         visible_alias = "remove",
         after_help = "Examples:
   skep node rm db3
-  skep node rm --force db3      # writes off what an unreachable node holds"
+  skep node rm --force db3          # writes off what an unreachable node holds
+  skep node rm --force --yes db3    # the same in a script
+
+With --force it asks on a terminal for the names; elsewhere it takes --yes."
     )]
     Rm {
         /// Full names or ids
@@ -51,6 +54,9 @@ pub(crate) enum NodeCommand {
         /// Do not wait for the node: write off what it holds
         #[arg(long)]
         force: bool,
+        /// With --force: go on without being asked for the names
+        #[arg(short, long)]
+        yes: bool,
         #[command(flatten)]
         wait: WaitArgs,
         #[command(flatten)]

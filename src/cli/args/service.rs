@@ -62,12 +62,20 @@ pub(crate) enum ServiceCommand {
     /// Grant secrets to a service
     #[command(after_help = "Examples:
   skep service grant web db-password api-key:key.txt
-  skep service grant --uid 999 --mode 0400 --pin 3 postgres db-password")]
+  skep service grant --uid 999 --mode 0400 --pin 3 postgres db-password
+  skep service grant --replace web new-password:db-password
+
+What is not said stays as it is where the service has that file already. More than 64 names
+are granted in several acts, one after the other.")]
     Grant(GrantArgs),
     /// Take secrets from a service, and wait until no node holds them for it
     #[command(after_help = "Examples:
   skep service revoke web db-password
-  skep service revoke --timeout 2m web db-password api-key")]
+  skep service revoke --timeout 2m web db-password api-key
+  skep service revoke web api-key:key.txt
+
+As long as a node has not confirmed it, the same command waits for it again; after that, and
+for what was never granted, it is refused.")]
     Revoke(RevokeArgs),
 }
 
@@ -152,18 +160,21 @@ pub(crate) struct GrantArgs {
     /// Secrets, and under which file name the service sees them [default: the secret's name]
     #[arg(required = true, value_name = "SECRET[:TARGET]")]
     pub(crate) secrets: Vec<String>,
-    /// The files' owner
-    #[arg(long, default_value_t = 0)]
-    pub(crate) uid: u32,
-    /// The files' group
-    #[arg(long, default_value_t = 0)]
-    pub(crate) gid: u32,
-    /// The files' permissions, octal
-    #[arg(long, default_value = "0444")]
-    pub(crate) mode: String,
-    /// Always this version [default: the current one]
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) pin: Option<u32>,
+    /// The files' owner [default: as it is, else 0]
+    #[arg(long)]
+    pub(crate) uid: Option<u32>,
+    /// The files' group [default: as it is, else 0]
+    #[arg(long)]
+    pub(crate) gid: Option<u32>,
+    /// The files' permissions, octal [default: as they are, else 0444]
+    #[arg(long)]
+    pub(crate) mode: Option<String>,
+    /// Always this version, or current [default: as it is, else current]
+    #[arg(long, value_name = "NUMBER|current")]
+    pub(crate) pin: Option<String>,
+    /// Take the file names from the secrets that have them
+    #[arg(long)]
+    pub(crate) replace: bool,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
     #[command(flatten)]
@@ -174,8 +185,8 @@ pub(crate) struct GrantArgs {
 pub(crate) struct RevokeArgs {
     /// The service's full name or id
     pub(crate) service: String,
-    /// Full names or ids of secrets
-    #[arg(required = true, value_name = "SECRET")]
+    /// Full names or ids of secrets, and which of their files [default: all]
+    #[arg(required = true, value_name = "SECRET[:TARGET]")]
     pub(crate) secrets: Vec<String>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,

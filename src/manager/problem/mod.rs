@@ -238,6 +238,10 @@ impl Explain for Refusal {
                 "choose another name; one that an earlier attempt left behind: `skep node rm {name}`"
             )),
             Refusal::Exists { .. } => Problem::refused(text).hint("choose another name"),
+            Refusal::NotFound { thing: Thing::Worker, what } => Problem::refused(text).hint(format!(
+                "`skep node ls` shows the workers there are; for one that is yet to join make its \
+                 token first: `skep join-token worker --name {what}`"
+            )),
             Refusal::NotFound { thing, .. } => Problem::refused(text).hint(listing(thing)),
             Refusal::InUse { secret, services } => {
                 let service = services.names().first().map_or_else(|| "SERVICE".into(), ToString::to_string);
@@ -247,8 +251,18 @@ impl Explain for Refusal {
                 Problem::refused(text).hint(format!("skep secret versions {secret}"))
             }
             Refusal::Conflict { .. } => Problem::refused(text).hint("look at it again, then repeat"),
-            Refusal::TargetTaken { service, secret, .. } => Problem::refused(text)
-                .hint(format!("another file name (SECRET:TARGET), or `skep service revoke {service} {secret}`")),
+            Refusal::TargetTaken { secret, .. } => Problem::refused(text).hint(format!(
+                "another file name (SECRET:TARGET), or --replace, which takes it from {secret}"
+            )),
+            Refusal::NotGranted { service, .. } => Problem::refused(text).hint(format!(
+                "no node holds it for {service} either; `skep service inspect {service}` shows what is granted"
+            )),
+            Refusal::NameIsId { .. } => {
+                Problem::refused(text).hint("choose another name: what is looked up is looked up by its id first")
+            }
+            Refusal::Reserved { name } => Problem::refused(text).hint(format!(
+                "make a token for this name on a manager: `skep join-token worker --name {name}`"
+            )),
             Refusal::Limit { .. } => Problem::refused(text).hint("remove what is not needed any more"),
             Refusal::Token { role, .. } => Problem::refused(text).hint(match role {
                 NodeRole::Worker => "make another on a manager: `skep join-token worker`",
@@ -279,7 +293,7 @@ fn listing(thing: Thing) -> &'static str {
         Thing::Secret => "`skep secret ls` shows the secrets there are",
         Thing::Version => "`skep secret versions NAME` shows the versions there are",
         Thing::Service => "`skep service ls` shows the services there are",
-        Thing::Node => "`skep node ls` shows the nodes there are",
+        Thing::Node | Thing::Worker => "`skep node ls` shows the nodes there are",
         Thing::Token => "`skep join-token ls` shows the tokens there are",
         Thing::Operator => "",
     }

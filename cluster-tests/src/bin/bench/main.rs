@@ -251,11 +251,11 @@ fn delivery(size: &Size) -> Vec<Row> {
     let (mut granted, mut revoked) = (Vec::new(), Vec::new());
     for _ in 0..size.deliveries {
         let start = Instant::now();
-        let _ = client.apply(&[Change::Grant { service, grant: grant.clone() }]).ok();
+        let _ = client.apply(&[Change::Grant { service, grant: grant.clone().into() }]).ok();
         wait(true);
         granted.push(start.elapsed());
         let start = Instant::now();
-        let _ = client.apply(&[Change::Revoke { service, secret }]).ok();
+        let _ = client.apply(&[Change::Revoke { service, secret, target: None }]).ok();
         wait(false);
         revoked.push(start.elapsed());
         // Until it is confirmed, too: the next grant begins from nothing.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::limits;
+use super::{NodeId, limits};
 
 /// Text that cannot be a name, a target or a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +41,13 @@ impl Name {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it reads as an id, in whatever case: then it could be taken for another thing,
+    /// now or once that is gone.
+    #[must_use]
+    pub fn reads_as_id(&self) -> bool {
+        self.0.to_ascii_lowercase().parse::<NodeId>().is_ok()
     }
 
     /// The name without its case.

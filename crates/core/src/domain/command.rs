@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::opened::OpenedList;
-use super::spec::{Grant, ServiceSpec};
+use super::spec::{GrantAsked, ServiceSpec};
 use super::state::{Availability, Cluster, Node, NodeRole, Operator, Token};
 use crate::base::{
     Label, Labels, Name, NodeId, OperatorId, RequestId, Revision, SealedValue, SecretId, ServiceId,
-    Stamp, TokenId, VersionId, WrappedKey, limits,
+    Stamp, Target, TokenId, VersionId, WrappedKey, limits,
 };
 
 /// One entry of the replicated log. Time, ids, nonces and sealed keys were made
@@ -192,20 +192,23 @@ pub enum Change<K = WrappedKey> {
         /// Which service.
         id: ServiceId,
     },
-    /// A service may have a secret; a grant of the same secret under the same
-    /// target is replaced, another secret under that target is refused.
+    /// A service may have a secret; a grant of the same secret under the same target is changed,
+    /// another secret under that target is refused unless it is to be replaced.
     Grant {
         /// Which service.
         service: ServiceId,
         /// What it gets.
-        grant: Grant,
+        grant: GrantAsked,
     },
-    /// A service may not have a secret any more, under any target.
+    /// A service may not have a secret any more. Refused where it doesn't have it, unless that
+    /// it was taken is still pending on a node: then it stands already.
     Revoke {
         /// Which service.
         service: ServiceId,
         /// Which secret.
         secret: SecretId,
+        /// Under this target alone; `None`: under any.
+        target: Option<Target>,
     },
     /// A new join token.
     CreateToken {
@@ -290,7 +293,7 @@ impl<K> Change<K> {
             Self::UpdateService { id, expect, spec } => Change::UpdateService { id, expect, spec },
             Self::RemoveService { id } => Change::RemoveService { id },
             Self::Grant { service, grant } => Change::Grant { service, grant },
-            Self::Revoke { service, secret } => Change::Revoke { service, secret },
+            Self::Revoke { service, secret, target } => Change::Revoke { service, secret, target },
             Self::CreateToken { id, token } => Change::CreateToken { id, token },
             Self::RemoveToken { id } => Change::RemoveToken { id },
             Self::UpdateNode { id, put, gone, availability } => {

@@ -7,7 +7,7 @@ use super::opened::Lapsed;
 use super::places::{Places, There};
 use super::state::{Answer, Exposure, NameIndex, Node, Nodes, Secret, Service, State, Token};
 use super::{keep, weight};
-use crate::base::{NodeId, OperatorId, RequestId, SecretId, ServiceId, Stamp, TokenId};
+use crate::base::{NameKey, NodeId, OperatorId, RequestId, SecretId, ServiceId, Stamp, TokenId};
 
 /// Derived maps, equal to [`Indexes::of`] the state after every command. A set
 /// that is empty is not there.
@@ -35,6 +35,8 @@ pub struct Indexes {
     pub places: Places,
     /// Join tokens by their end.
     pub token_ends: BTreeSet<(Stamp, TokenId)>,
+    /// Join tokens that are for one name.
+    pub bound: BTreeSet<(NameKey, TokenId)>,
     /// From which services a secret was taken, as long as one of their pairs is pending.
     pub taken_from: BTreeSet<(SecretId, ServiceId)>,
     /// The nodes to which bytes of a service were sent.
@@ -68,7 +70,7 @@ impl Indexes {
             indexes.operators.insert(operator.name.key(), *id);
         }
         for (id, token) in &state.tokens {
-            indexes.token(*id, None, Some(token.ends));
+            indexes.token(*id, None, Some(token));
         }
         for (id, secret) in &state.secrets {
             indexes.secret(*id, None, Some(secret));
@@ -181,14 +183,25 @@ impl Indexes {
         }
     }
 
-    /// A token was `old` and ends then.
-    pub(super) fn token(&mut self, id: TokenId, old: Option<&Token>, ends: Option<Stamp>) {
+    /// A token was `old` and is `new`.
+    pub(super) fn token(&mut self, id: TokenId, old: Option<&Token>, new: Option<&Token>) {
         if let Some(old) = old {
             self.token_ends.remove(&(old.ends, id));
+            if let Some(name) = old.only_name() {
+                self.bound.remove(&(name.key(), id));
+            }
         }
-        if let Some(ends) = ends {
-            self.token_ends.insert((ends, id));
+        if let Some(new) = new {
+            self.token_ends.insert((new.ends, id));
+            self.bound.extend(new.only_name().map(|name| (name.key(), id)));
         }
+    }
+
+    /// The join tokens that are for this name alone.
+    pub(super) fn bound_to(&self, name: &NameKey) -> impl Iterator<Item = TokenId> {
+        let first = (name.clone(), TokenId::from_bytes([0; 16]));
+        let last = (name.clone(), TokenId::from_bytes([u8::MAX; 16]));
+        self.bound.range(first..=last).map(|(_, id)| *id)
     }
 
     /// A service lost a secret, or nobody has it any more.

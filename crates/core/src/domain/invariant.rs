@@ -7,7 +7,7 @@ use super::apply::LEVEL;
 use super::indexes::Indexes;
 use super::state::{NodeRole, State};
 use super::weight;
-use crate::base::limits;
+use crate::base::{Name, limits};
 
 /// One of them.
 #[derive(Clone, Copy)]
@@ -43,6 +43,7 @@ all![
     every_wrapped_key_can_be_opened,
     the_removed_are_gone,
     names_are_unique,
+    names_are_no_ids,
     the_current_version_is_there,
     versions_are_kept_for_a_reason,
     values_are_within_limits,
@@ -137,6 +138,14 @@ fn names_are_unique(state: &State) -> bool {
         && indexes.services.len() == state.services.len()
         && indexes.nodes.len() == state.nodes.len()
         && indexes.operators.len() == state.operators.len()
+}
+
+/// What stands for a thing's id stands for nothing else.
+fn names_are_no_ids(state: &State) -> bool {
+    let secrets = state.secrets.values().map(|secret| &secret.name);
+    let services = state.services.values().map(|service| &service.name);
+    let nodes = state.nodes.values().map(|node| &node.name);
+    !secrets.chain(services).chain(nodes).any(Name::reads_as_id)
 }
 
 fn the_current_version_is_there(state: &State) -> bool {

@@ -46,7 +46,7 @@ pub(super) fn token(state: &mut State, id: TokenId, new: Option<Arc<Token>>) -> 
         Some(new) => state.tokens.insert(id, new),
         None => state.tokens.remove(&id),
     };
-    state.indexes.token(id, old.as_deref(), state.tokens.get(&id).map(|token| token.ends));
+    state.indexes.token(id, old.as_deref(), state.tokens.get(&id).map(|token| &**token));
     count(&mut state.bytes, old.as_deref().map_or(0, weight::token), weight);
     old
 }

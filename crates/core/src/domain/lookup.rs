@@ -145,9 +145,22 @@ pub fn holders(state: &State, secret: SecretId) -> BTreeMap<(NodeId, ServiceId),
     let first = (secret, ServiceId::from_bytes([0; 16]));
     let taken_from = state.indexes.taken_from.range(first..);
     for (_, service) in taken_from.take_while(|(of, _)| *of == secret) {
-        let Some(taken) = state.taken.get(&(*service, secret)) else { continue };
-        let pending = exposed(*service).filter(|(_, exposure)| exposure.clear < *taken);
-        holders.extend(pending.map(|(pair, _)| (pair, true)));
+        holders.extend(pending(state, *service, secret).map(|node| ((node, *service), true)));
     }
     holders
+}
+
+/// Whether a secret was taken from a service and a node has not confirmed that.
+#[must_use]
+pub fn is_pending(state: &State, service: ServiceId, secret: SecretId) -> bool {
+    pending(state, service, secret).next().is_some()
+}
+
+fn pending(state: &State, service: ServiceId, secret: SecretId) -> impl Iterator<Item = NodeId> {
+    let taken = state.taken.get(&(service, secret)).copied();
+    let nodes = state.indexes.exposed_of.get(&service).filter(|_| taken.is_some());
+    nodes.into_iter().flatten().copied().filter(move |node| {
+        let exposure = state.exposed.get(&(*node, service));
+        exposure.zip(taken).is_some_and(|(exposure, taken)| exposure.clear < taken)
+    })
 }

@@ -38,15 +38,17 @@ pub use command::{
     NewVersion, Outcome, Rekey,
 };
 pub use indexes::Indexes;
-pub use lookup::{NotOne, holders, node_by, nodes_touched, secret_by, service_by, token_by};
+pub use lookup::{
+    NotOne, holders, is_pending, node_by, nodes_touched, secret_by, service_by, token_by,
+};
 pub use named::{Counted, Stays, Thing, Unfit};
 pub use opened::{Lapsed, Opened, OpenedList, Reader, Reporter, Span};
 pub use placement::BadConstraint;
 pub use places::Places;
 pub use refusal::{Few, Refusal};
 pub use spec::{
-    Activation, Attribute, Constraint, Grant, MountKind, OfflinePolicy, Owner, Placement,
-    ServiceSpec,
+    Activation, Attribute, Constraint, Grant, GrantAsked, MountKind, OfflinePolicy, Owner, Pin,
+    Placement, ServiceSpec,
 };
 pub use state::{
     Answer, Availability, Cluster, ClusterKey, Exposure, NameIndex, Node, NodeRole, Nodes,

@@ -58,6 +58,7 @@ numbered! {
         Operator = 4: "operator",
         Token = 5: "token",
         Version = 6: "version",
+        Worker = 7: "worker",
     }
 }
 

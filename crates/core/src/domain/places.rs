@@ -53,6 +53,8 @@ pub struct Places {
     pairs: usize,
     labelled: BTreeSet<(u64, NodeId)>,
     filed: BTreeSet<(Drawer, ServiceId)>,
+    /// The names that constraints ask for.
+    named: BTreeSet<(NameKey, ServiceId)>,
 }
 
 impl Places {
@@ -96,6 +98,15 @@ impl Places {
         self.pairs
     }
 
+    /// Whether a service is placed by this name of a node.
+    #[must_use]
+    pub fn mention(&self, name: &NameKey) -> bool {
+        let first = ServiceId::from_bytes([0; 16]);
+        let named = self.named.range((name.clone(), first)..).next();
+        named.is_some_and(|(of, _)| of == name)
+            || self.filed(Drawer::Name(name.clone())).next().is_some()
+    }
+
     /// A service's placement was `old` and is `new`.
     pub(super) fn service(
         &mut self,
@@ -107,6 +118,10 @@ impl Places {
         for drawer in old.into_iter().flat_map(drawers) {
             self.filed.remove(&(drawer, id));
         }
+        for name in old.into_iter().flat_map(named) {
+            self.named.remove(&(name, id));
+        }
+        self.named.extend(new.into_iter().flat_map(named).map(|name| (name, id)));
         let drawers: Vec<Drawer> = new.into_iter().flat_map(drawers).collect();
         let (after, mut looked) = match new {
             Some(new) => self.found(there, new, &drawers),
@@ -247,6 +262,13 @@ fn drawers(placement: &Placement) -> Vec<Drawer> {
     };
     // What is no id or name, no node has.
     drawer.into_iter().collect()
+}
+
+/// The names that its constraints ask for.
+fn named(placement: &Placement) -> impl Iterator<Item = NameKey> {
+    let equal = placement.constraints.iter().filter(|constraint| constraint.equal);
+    let names = equal.filter(|constraint| constraint.attribute == Attribute::Name);
+    names.filter_map(|constraint| Some(constraint.value.parse::<Name>().ok()?.key()))
 }
 
 fn hashes(node: &Node) -> impl Iterator<Item = u64> {

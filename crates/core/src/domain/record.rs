@@ -6,10 +6,10 @@ use super::command::{
 };
 use super::opened::{Opened, OpenedList, Reader};
 use super::refusal::Refusal;
-use super::spec::{Activation, Attribute, Grant, MountKind, OfflinePolicy, ServiceSpec};
+use super::spec::{Activation, Attribute, GrantAsked, MountKind, OfflinePolicy, Pin, ServiceSpec};
 use super::state::{Availability, Cluster, Node, NodeRole, Operator, OperatorRole, Token};
 use crate::audit::Digest;
-use crate::base::{Labels, Name};
+use crate::base::{Labels, Name, Target};
 
 /// The hash of a command.
 pub(super) fn command(command: &Command) -> [u8; 32] {
@@ -241,10 +241,11 @@ fn change(hash: &mut Digest, of: &Change) {
             hash.bytes(service.as_bytes());
             grant(hash, of);
         }
-        Change::Revoke { service, secret } => {
+        Change::Revoke { service, secret, target } => {
             hash.number(9);
             hash.bytes(service.as_bytes());
             hash.bytes(secret.as_bytes());
+            hash.bytes(target.as_ref().map_or("", Target::as_str).as_bytes());
         }
         Change::CreateToken { id, token: of } => {
             hash.number(10);
@@ -353,13 +354,13 @@ fn spec(hash: &mut Digest, of: &ServiceSpec) {
     labels(hash, &of.labels);
 }
 
-fn grant(hash: &mut Digest, of: &Grant) {
+fn grant(hash: &mut Digest, of: &GrantAsked) {
     hash.bytes(of.secret.as_bytes());
     hash.bytes(of.target.as_str().as_bytes());
-    hash.number(of.uid.into());
-    hash.number(of.gid.into());
-    hash.number(of.mode.into());
-    hash.option(of.pin.map(u64::from));
+    for number in [of.uid, of.gid, of.mode, of.pin.map(Pin::written)] {
+        hash.option(number.map(u64::from));
+    }
+    hash.number(of.replace.into());
 }
 
 fn token(hash: &mut Digest, of: &Token) {

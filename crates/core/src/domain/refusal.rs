@@ -76,6 +76,30 @@ pub enum Refusal {
         /// Who has it.
         secret: Name,
     },
+    /// A revoke of what the service doesn't have, and no node still has of it.
+    #[error("secret {secret} is not granted to service {service}{}", under(.target.as_ref()))]
+    NotGranted {
+        /// The service.
+        service: Name,
+        /// The secret.
+        secret: Name,
+        /// Under which target, if one was named.
+        target: Option<Target>,
+    },
+    /// A name that reads as an id would stand for two things.
+    #[error("the name {name} reads as an id")]
+    NameIsId {
+        /// The name asked for.
+        name: Name,
+    },
+    /// The name is given only by a token that was made for it.
+    #[error(
+        "the name {name} is reserved: services are placed by it, or a join token is made for it"
+    )]
+    Reserved {
+        /// The name asked for.
+        name: Name,
+    },
     /// A limit of `base::limits`.
     #[error("too many {what}: at most {limit}")]
     Limit {
@@ -163,8 +187,15 @@ impl Refusal {
             Self::Invalid(_) => 15,
             Self::Retired { .. } => 16,
             Self::Busy { .. } => 17,
+            Self::NotGranted { .. } => 18,
+            Self::NameIsId { .. } => 19,
+            Self::Reserved { .. } => 20,
         }
     }
+}
+
+fn under(target: Option<&Target>) -> String {
+    target.map_or_else(String::new, |target| format!(" as {target}"))
 }
 
 fn plural(count: u64) -> &'static str {

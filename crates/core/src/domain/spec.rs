@@ -91,6 +91,92 @@ pub enum OfflinePolicy {
     MaxAge(u64),
 }
 
+/// What is asked about a grant. What is left out stays as it is where the service has that target
+/// already, and is the usual where it is new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantAsked {
+    /// Which secret.
+    pub secret: SecretId,
+    /// The file's name.
+    pub target: Target,
+    /// The file's owner.
+    pub uid: Option<u32>,
+    /// The file's group.
+    pub gid: Option<u32>,
+    /// The file's permissions, 0000 to 0777.
+    pub mode: Option<u32>,
+    /// Which version of it. A pin is of one secret: another one that takes its target is not
+    /// pinned.
+    pub pin: Option<Pin>,
+    /// Whether it takes the target from another secret that has it; refused otherwise.
+    pub replace: bool,
+}
+
+/// Which version of a secret a service has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// The current one.
+    Current,
+    /// Always this one.
+    Number(u32),
+}
+
+impl Pin {
+    /// As it is written in one number: versions begin at 1, and 0 is the current one.
+    #[must_use]
+    pub fn written(self) -> u32 {
+        match self {
+            Self::Current => 0,
+            Self::Number(number) => number,
+        }
+    }
+
+    /// From that number.
+    #[must_use]
+    pub fn read(number: u32) -> Self {
+        if number == 0 { Self::Current } else { Self::Number(number) }
+    }
+}
+
+impl GrantAsked {
+    /// A file's permissions where nobody says.
+    pub const MODE: u32 = 0o444;
+
+    /// The grant that comes of it where that one stands under the target.
+    #[must_use]
+    pub fn over(&self, there: Option<&Grant>) -> Grant {
+        let kept = there.map_or((0, 0, Self::MODE), |there| (there.uid, there.gid, there.mode));
+        let same = there.filter(|there| there.secret == self.secret);
+        Grant {
+            secret: self.secret,
+            target: self.target.clone(),
+            uid: self.uid.unwrap_or(kept.0),
+            gid: self.gid.unwrap_or(kept.1),
+            mode: self.mode.unwrap_or(kept.2),
+            pin: match self.pin {
+                None => same.and_then(|there| there.pin),
+                Some(Pin::Current) => None,
+                Some(Pin::Number(number)) => Some(number),
+            },
+        }
+    }
+}
+
+impl From<Grant> for GrantAsked {
+    /// All of it is said.
+    fn from(of: Grant) -> Self {
+        Self {
+            secret: of.secret,
+            target: of.target,
+            uid: Some(of.uid),
+            gid: Some(of.gid),
+            mode: Some(of.mode),
+            pin: Some(of.pin.map_or(Pin::Current, Pin::Number)),
+            replace: false,
+        }
+    }
+}
+
 /// A service may have a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {

@@ -203,6 +203,14 @@ pub struct Token {
     pub uses_left: Option<u32>,
 }
 
+impl Token {
+    /// The one name that may join by it, if it is for one.
+    #[must_use]
+    pub fn only_name(&self) -> Option<Name> {
+        self.name_pattern.as_deref()?.parse().ok()
+    }
+}
+
 /// A name with numbered values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Secret {

@@ -253,7 +253,7 @@ impl World {
         let (id, labels) = (secret_id(1), Labels::default());
         world.one(Change::CreateSecret { id, name: name("db"), labels, version }).expect("new");
         world.service(1, "web", everywhere());
-        let grant = Change::Grant { service: service_id(1), grant: grant(1, "db") };
+        let grant = Change::Grant { service: service_id(1), grant: grant(1, "db").into() };
         world.one(grant).expect("granted");
         (1..=count).for_each(|node| world.expose(node, 1));
         world

@@ -65,7 +65,13 @@ fn refused(of: &Refusal) -> u64 {
         } => 0,
         Refusal::Exists { name: of, .. }
         | Refusal::LastManager { node: of }
+        | Refusal::NameIsId { name: of }
+        | Refusal::Reserved { name: of }
         | Refusal::Token { why: Unfit::NotForName(of), .. } => name(of),
+        Refusal::NotGranted { service, secret, target } => {
+            let target = target.as_ref().map_or(0, |target| target.as_str().len());
+            name(service) + name(secret) + long(target)
+        }
         Refusal::NotFound { what: text, .. }
         | Refusal::Conflict { what: text, .. }
         | Refusal::Invalid(text) => long(text.len()),

@@ -1,5 +1,6 @@
 //! The first command of a cluster.
 
+use super::names::is_no_id;
 use super::node::addressed;
 use crate::base::limits;
 use crate::domain::apply::LEVEL;
@@ -27,6 +28,7 @@ pub(in crate::domain) fn genesis(
     if cluster.issuing_key.number != cluster.cluster_key.number {
         return invalid("the issuing key is wrapped under the cluster key in use");
     }
+    is_no_id(&genesis.node.name)?;
     if !addressed(&genesis.node.addresses) {
         return invalid("a manager has 1 to 16 addresses of at most 260 bytes");
     }

@@ -2,12 +2,13 @@
 
 use super::bytes::within_service_bytes;
 use super::{secret, service};
-use crate::base::{SecretId, ServiceId, limits};
+use crate::base::{SecretId, ServiceId, Target, limits};
 use crate::domain::command::{Changed, Fact};
 use crate::domain::draft::Draft;
+use crate::domain::lookup::is_pending;
 use crate::domain::named::Counted;
 use crate::domain::refusal::Refusal;
-use crate::domain::spec::Grant;
+use crate::domain::spec::GrantAsked;
 use crate::domain::state::Service;
 
 /// Permissions are these bits: no set-uid, set-gid or sticky bit on a secret.
@@ -16,11 +17,13 @@ const MODE_BITS: u32 = 0o777;
 pub(super) fn grant(
     draft: &mut Draft<'_>,
     id: ServiceId,
-    grant: &Grant,
+    asked: &GrantAsked,
 ) -> Result<Changed, Refusal> {
     let state = draft.state();
     let found = service::find(state, id)?;
-    let secret = secret::find(state, grant.secret)?;
+    let secret = secret::find(state, asked.secret)?;
+    let there = found.grants.get(&asked.target);
+    let grant = asked.over(there);
     if let Some(number) = grant.pin
         && !secret.versions.contains_key(&number)
     {
@@ -29,9 +32,10 @@ pub(super) fn grant(
     if grant.mode > MODE_BITS {
         return Err(Refusal::Invalid("a file's mode is 0000 to 0777".to_owned()));
     }
-    match found.grants.get(&grant.target) {
-        Some(there) if there == grant => return Ok(Changed::Already),
-        Some(there) if there.secret != grant.secret => {
+    let replaced = there.map(|there| there.secret).filter(|of| *of != asked.secret);
+    match there {
+        Some(there) if *there == grant => return Ok(Changed::Already),
+        Some(there) if replaced.is_some() && !asked.replace => {
             let holder = secret::find(state, there.secret)?;
             return Err(Refusal::TargetTaken {
                 service: found.name.clone(),
@@ -45,31 +49,50 @@ pub(super) fn grant(
         Some(_) | None => {}
     }
     let mut changed = revised(draft, found);
-    changed.grants.insert(grant.target.clone(), grant.clone());
+    changed.grants.insert(grant.target.clone(), grant);
     draft.put_service(id, Some(changed));
     within_service_bytes(draft.state(), id)?;
-    secret::released(draft, [grant.secret]);
+    secret::released(draft, [asked.secret]);
+    if let Some(old) = replaced {
+        took(draft, id, old);
+    }
     Ok(Changed::Service(id))
 }
 
+/// A repeated revoke is how one waits for it again: as long as it is pending it stands already.
 pub(super) fn revoke(
     draft: &mut Draft<'_>,
     id: ServiceId,
     secret: SecretId,
+    target: Option<&Target>,
 ) -> Result<Changed, Refusal> {
     let state = draft.state();
     let found = service::find(state, id)?;
-    secret::find(state, secret)?;
+    let named = secret::find(state, secret)?;
     let mut changed = revised(draft, found);
-    changed.grants.retain(|_, grant| grant.secret != secret);
+    changed.grants.retain(|under, grant| {
+        grant.secret != secret || target.is_some_and(|target| target != under)
+    });
     if changed.grants.len() == found.grants.len() {
-        return Ok(Changed::Already);
+        if is_pending(state, id, secret) {
+            return Ok(Changed::Already);
+        }
+        return Err(Refusal::NotGranted {
+            service: found.name.clone(),
+            secret: named.name.clone(),
+            target: target.cloned(),
+        });
     }
     draft.put_service(id, Some(changed));
+    took(draft, id, secret);
+    Ok(Changed::Service(id))
+}
+
+/// A secret was taken from a service, under one target at least.
+fn took(draft: &mut Draft<'_>, id: ServiceId, secret: SecretId) {
     secret::released(draft, [secret]);
     draft.fact(Fact::GrantRevoked(id, secret));
     draft.take(id, [secret]);
-    Ok(Changed::Service(id))
 }
 
 fn revised(draft: &Draft<'_>, found: &Service) -> Service {

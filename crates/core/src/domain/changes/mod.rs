@@ -4,6 +4,7 @@
 mod bytes;
 mod founding;
 mod grant;
+mod names;
 mod node;
 mod opened;
 mod pair;
@@ -37,7 +38,9 @@ pub(super) fn change(draft: &mut Draft<'_>, change: &Change) -> Result<Changed, 
         Change::UpdateService { id, expect, spec } => service::update(draft, *id, *expect, spec),
         Change::RemoveService { id } => service::remove(draft, *id),
         Change::Grant { service, grant } => grant::grant(draft, *service, grant),
-        Change::Revoke { service, secret } => grant::revoke(draft, *service, *secret),
+        Change::Revoke { service, secret, target } => {
+            grant::revoke(draft, *service, *secret, target.as_ref())
+        }
         Change::CreateToken { id, token } => token::create(draft, *id, token),
         Change::RemoveToken { id } => token::remove(draft, *id),
         Change::UpdateNode { id, put, gone, availability } => {

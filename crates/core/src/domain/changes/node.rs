@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
+use super::names::{is_free, may_have};
 use super::token::{has_ended, matches};
 use crate::base::{Label, Name, NodeId, Stamp, limits};
 use crate::domain::command::{Changed, Join, Outcome, Rekey};
@@ -26,8 +27,9 @@ pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outc
     if token.uses_left == Some(0) {
         return Err(Refusal::Token { role: join.role, why: Unfit::UsedUp });
     }
-    if named.is_some() {
-        return Err(Refusal::Exists { thing: Thing::Node, name: join.name.clone() });
+    is_free(Thing::Node, &join.name, named.map(|node| &node.name))?;
+    if join.role == NodeRole::Worker {
+        may_have(state, token, &join.name)?;
     }
     let removed = |cluster: &Cluster| cluster.removed_managers.contains_key(&join.node);
     if state.nodes.contains_key(&join.node) || state.cluster.as_deref().is_some_and(removed) {

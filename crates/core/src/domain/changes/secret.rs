@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::bytes::within_service_bytes;
+use super::names::is_free;
 use crate::base::{Labels, Name, SecretId, Stamp, limits};
 use crate::domain::command::{Changed, NewVersion};
 use crate::domain::draft::Draft;
@@ -22,9 +23,8 @@ pub(super) fn create(
     version: &NewVersion,
 ) -> Result<Changed, Refusal> {
     let state = draft.state();
-    if state.indexes.secrets.contains_key(&name.key()) {
-        return Err(Refusal::Exists { thing: Thing::Secret, name: name.clone() });
-    }
+    let there = state.indexes.secrets.get(&name.key()).and_then(|id| state.secrets.get(id));
+    is_free(Thing::Secret, name, there.map(|there| &there.name))?;
     if state.secrets.contains_key(&id) {
         return Err(Refusal::id_taken());
     }

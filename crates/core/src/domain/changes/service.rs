@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::names::{are_known, is_free};
 use crate::base::{Name, Revision, ServiceId, limits};
 use crate::domain::command::{Changed, Fact};
 use crate::domain::draft::Draft;
@@ -17,9 +18,8 @@ pub(super) fn create(
     spec: &ServiceSpec,
 ) -> Result<Changed, Refusal> {
     let state = draft.state();
-    if state.indexes.services.contains_key(&name.key()) {
-        return Err(Refusal::Exists { thing: Thing::Service, name: name.clone() });
-    }
+    let there = state.indexes.services.get(&name.key()).and_then(|id| state.services.get(id));
+    is_free(Thing::Service, name, there.map(|there| &there.name))?;
     // An exposed pair outlives its service: an id in one is not free either.
     if state.services.contains_key(&id) || state.indexes.exposed_of.contains_key(&id) {
         return Err(Refusal::id_taken());
@@ -28,6 +28,7 @@ pub(super) fn create(
         return Err(Refusal::limit(Counted::Services, limits::SERVICES));
     }
     check(spec)?;
+    are_known(state, None, &spec.placement)?;
     let now = draft.now();
     let service = Service {
         name: name.clone(),
@@ -47,7 +48,8 @@ pub(super) fn update(
     expect: Option<Revision>,
     spec: &ServiceSpec,
 ) -> Result<Changed, Refusal> {
-    let found = find(draft.state(), id)?;
+    let state = draft.state();
+    let found = find(state, id)?;
     if let Some(expected) = expect.filter(|expected| *expected != found.revision) {
         return Err(Refusal::Conflict {
             what: format!("service {}", found.name),
@@ -56,6 +58,7 @@ pub(super) fn update(
         });
     }
     check(spec)?;
+    are_known(state, Some(&found.spec.placement), &spec.placement)?;
     if found.spec.mount != spec.mount {
         // Workloads that run see one file system: another one would never reach them.
         return Err(Refusal::Invalid(

@@ -53,6 +53,11 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: TokenId) -> Result<Changed, Refu
     Ok(Changed::Done)
 }
 
+/// Whether a machine may yet join by it.
+pub(super) fn is_good(token: &Token, now: Stamp) -> bool {
+    !has_ended(token, now) && token.uses_left != Some(0)
+}
+
 pub(super) fn has_ended(token: &Token, now: Stamp) -> bool {
     token.ends <= now
 }

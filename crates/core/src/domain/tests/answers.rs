@@ -54,16 +54,21 @@ fn create(n: u8) -> Act {
 }
 
 fn revoke(n: u8) -> Change {
-    Change::Revoke { service: service_id(1), secret: secret_id(n) }
+    Change::Revoke { service: service_id(1), secret: secret_id(n), target: None }
 }
 
-/// A service that has secret 1 and not secret 2.
+/// A service that has secret 1; that it lost secret 2 is pending on a node.
 fn world() -> World {
     let mut world = World::with_workers(1);
     world.secret(1, "one");
     world.secret(2, "two");
     world.service(1, "web", everywhere());
-    world.one(Change::Grant { service: service_id(1), grant: grant(1, "one") }).expect("granted");
+    for (n, target) in [(1, "one"), (2, "two")] {
+        let grant = Change::Grant { service: service_id(1), grant: grant(n, target).into() };
+        world.one(grant).expect("granted");
+    }
+    world.expose(1, 1);
+    world.one(revoke(2)).expect("revoked");
     world
 }
 

@@ -1,7 +1,9 @@
 //! The core against its rules, a reference model, and a world that forgets.
 
 mod answers;
+mod grants;
 mod model;
+mod names;
 mod opened;
 mod places;
 mod rekeys;

@@ -107,7 +107,7 @@ fn two_services() -> World {
     world.secret(2, "other");
     world.service(2, "elsewhere", crate::domain::ServiceSpec::default());
     let (service, grant) = (service_id(2), crate::domain::testing::grant(2, "other"));
-    world.one(Change::Grant { service, grant }).expect("granted");
+    world.one(Change::Grant { service, grant: grant.into() }).expect("granted");
     world
 }
 
@@ -167,7 +167,9 @@ fn times_and_names_that_cannot_be_are_refused() {
 #[test]
 fn what_was_taken_away_is_believed_for_an_hour_after_its_end() {
     let mut world = two_services();
-    world.one(Change::Revoke { service: service_id(1), secret: secret_id(1) }).expect("revoked");
+    world
+        .one(Change::Revoke { service: service_id(1), secret: secret_id(1), target: None })
+        .expect("revoked");
     assert_eq!(judged(&world, |_| {}), TAKEN, "it is not confirmed yet");
     let mut later = world.clone();
     later.state.stamp.0 += 3 * limits::OPENED_LATE_MS;

@@ -3,12 +3,14 @@
 
 use proptest::prelude::*;
 
-use crate::base::{Label, NodeId, Revision, ServiceId, limits};
+use crate::base::{Label, NodeId, Revision, ServiceId, TokenId, limits};
 use crate::domain::testing::{
-    TOKEN, World, everywhere, grant, join, name, node_id, secret_id, service_id, steps_of, version,
+    TOKEN, World, everywhere, grant, join, name, node_id, secret_id, service_id, steps_of, token,
+    version,
 };
 use crate::domain::{
-    Act, Applied, Change, Counted, Join, Placement, Refusal, ServiceSpec, State, apply, invariant,
+    Act, Applied, Change, Counted, Join, Placement, Refusal, ServiceSpec, State, Token, apply,
+    invariant,
 };
 
 fn label(text: &str) -> Label {
@@ -64,8 +66,8 @@ const CONSTRAINTS: &[&str] = &[
     "node.labels.disk==fast",
     "node.name==N2",
     "node.name!=n1",
-    "node.name==no name",
-    "node.id==no id",
+    "node.name!=no name",
+    "node.id!=no id",
 ];
 const LABELS: &[&str] = &["zone=eu", "zone=us", "disk=fast"];
 
@@ -110,13 +112,19 @@ proptest! {
         list in prop::collection::vec(prop::collection::vec(change(), 1..4), 1..30),
     ) {
         let mut world = World::with_workers(3);
+        for (n, pattern) in [(8, "n9"), (9, "n*")] {
+            let token = Token { name_pattern: Some(pattern.to_owned()), ..token() };
+            let id = TokenId::from_bytes([n; 16]);
+            world.one(Change::CreateToken { id, token }).expect("a token");
+        }
         for changes in list {
             // Refused ones too: what they wrote is undone.
             let _outcome = world.change(changes);
             prop_assert_eq!(found(&world.state), asked(&world.state));
         }
         // A node comes back under its name.
-        let _outcome = world.act(Act::Join(Box::new(join(9, "n2"))));
+        let token = TokenId::from_bytes([9; 16]);
+        let _outcome = world.act(Act::Join(Box::new(Join { token, ..join(9, "n2") })));
         prop_assert_eq!(found(&world.state), asked(&world.state));
     }
 }
@@ -247,7 +255,10 @@ fn a_secret_of_many_services_is_updated_at_their_number() {
     for n in 1..=200 {
         world.service(n, &format!("s{n}"), everywhere());
         let target = grant(1, "db");
-        raw(&mut world, Act::Change(vec![Change::Grant { service: service_id(n), grant: target }]));
+        raw(
+            &mut world,
+            Act::Change(vec![Change::Grant { service: service_id(n), grant: target.into() }]),
+        );
     }
     for n in 0..20 {
         let update =

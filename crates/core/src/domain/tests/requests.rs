@@ -83,13 +83,15 @@ fn an_act_is_applied_whole_or_not_at_all() {
     let mut world = World::with_workers(2);
     world.secret(1, "db");
     world.service(1, "web", everywhere());
-    world.one(Change::Grant { service: service_id(1), grant: grant(1, "db") }).expect("granted");
+    world
+        .one(Change::Grant { service: service_id(1), grant: grant(1, "db").into() })
+        .expect("granted");
     world.expose(1, 1);
     let before = world.state.clone();
     let refused = world.change(vec![
         create(2, "other"),
         Change::UpdateSecret { id: secret_id(1), expect: None, version: version(99) },
-        Change::Revoke { service: service_id(1), secret: secret_id(1) },
+        Change::Revoke { service: service_id(1), secret: secret_id(1), target: None },
         Change::RemoveSecret { id: secret_id(1) },
         Change::RemoveService { id: service_id(1) },
         Change::RemoveService { id: service_id(1) },

@@ -18,7 +18,7 @@ fn update(n: u8, number: u64) -> Change {
 }
 
 fn give(service: u8, grant: Grant) -> Change {
-    Change::Grant { service: service_id(service), grant }
+    Change::Grant { service: service_id(service), grant: grant.into() }
 }
 
 fn set_availability(n: u8, availability: Availability) -> Change {
@@ -64,9 +64,9 @@ fn a_granted_secret_stays() {
     let mut world = granted();
     let refused = world.one(Change::RemoveSecret { id: secret_id(1) }).expect_err("granted");
     assert_eq!(refused.to_string(), "secret 'db' is in use by the following service: web");
-    let revoke = Change::Revoke { service: service_id(1), secret: secret_id(1) };
+    let revoke = Change::Revoke { service: service_id(1), secret: secret_id(1), target: None };
     assert_eq!(world.one(revoke.clone()), Ok(Changed::Service(service_id(1))));
-    assert_eq!(world.one(revoke), Ok(Changed::Already));
+    assert!(matches!(world.one(revoke), Err(Refusal::NotGranted { .. })));
     assert_eq!(world.one(Change::RemoveSecret { id: secret_id(1) }), Ok(Changed::Done));
 }
 
@@ -105,7 +105,9 @@ fn a_version_that_is_pinned_stays_and_there_are_only_so_many() {
     };
     assert!(matches!(refused, Refusal::Limit { what: Counted::Pinned, .. }), "{refused:?}");
     assert_eq!(usize::try_from(number), Ok(limits::PINNED_VERSIONS));
-    world.one(Change::Revoke { service: service_id(1), secret: secret_id(1) }).expect("revoked");
+    world
+        .one(Change::Revoke { service: service_id(1), secret: secret_id(1), target: None })
+        .expect("revoked");
     assert_eq!(world.state.secrets[&secret_id(1)].versions.len(), limits::VERSIONS);
 }
 
@@ -159,7 +161,9 @@ fn what_is_taken_from_an_exposed_pair_is_pending() {
     let regrant = Grant { mode: 0o400, ..grant(1, "db") };
     world.one(give(1, regrant)).expect("another mode");
     assert_eq!(world.pair(1, 1), Some(false), "nothing was taken");
-    world.one(Change::Revoke { service: service_id(1), secret: secret_id(1) }).expect("revoked");
+    world
+        .one(Change::Revoke { service: service_id(1), secret: secret_id(1), target: None })
+        .expect("revoked");
     assert_eq!(
         (world.pair(1, 1), world.pair(2, 1), world.pair(3, 1)),
         (Some(true), Some(true), None)
@@ -313,7 +317,7 @@ fn a_token_admits_whom_it_names() {
         |join| world.act(Act::Join(Box::new(join))).outcome.expect_err("no").to_string();
     assert_eq!(refused(by(2, "db2")), "the join token is used up");
     let second = crate::domain::Join { token: TOKEN, digest: [16; 32], ..by(2, "db1") };
-    assert_eq!(refused(second), "node db1 already exists");
+    assert_eq!(refused(second), "node DB1 already exists");
     world.state.stamp = ends;
     let late = world.act(Act::Join(Box::new(by(2, "db2")))).outcome.expect_err("late");
     assert_eq!(late.to_string(), "the join token has ended");

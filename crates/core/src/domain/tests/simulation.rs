@@ -156,7 +156,7 @@ impl Simulation {
             },
             4 => Change::UpdateService { id: service_id(service), expect: None, spec },
             5 if dice.one_in(3) => Change::RemoveService { id: service_id(service) },
-            6 => Change::Revoke { service: service_id(service), secret: id },
+            6 => Change::Revoke { service: service_id(service), secret: id, target: None },
             7 => Change::UpdateNode {
                 id: node_id(node),
                 put: Vec::new(),
@@ -169,7 +169,7 @@ impl Simulation {
             },
             _ => Change::Grant {
                 service: service_id(service),
-                grant: grant(secret, &format!("file{}", dice.below(2))),
+                grant: grant(secret, &format!("file{}", dice.below(2))).into(),
             },
         };
         drop(self.world.act(Act::Change(vec![change])));

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::parts::{
-    read_availability, read_grant, read_label_list, read_labels, read_spec, write_availability,
-    write_grant, write_labels, write_spec,
+    read_availability, read_label_list, read_labels, read_spec, write_availability, write_labels,
+    write_spec,
 };
 use super::{BadMessage, read_id, read_text, there};
 use crate::base::{BoxedKey, Label, Revision, SealedValue, limits};
-use crate::domain::{Change, Changed, NewVersion};
+use crate::domain::{Change, Changed, GrantAsked, NewVersion, Pin};
 use crate::wire::api::{self, change::Of};
 
 /// Bytes of a boxed data key: far more than any that `seal` makes.
@@ -48,11 +48,23 @@ pub fn read_change(sent: api::Change) -> Result<Change<BoxedKey>, BadMessage> {
         Of::RemoveService(sent) => Change::RemoveService { id: read_id("id", &sent.id)? },
         Of::Grant(sent) => Change::Grant {
             service: read_id("service", &sent.service)?,
-            grant: read_grant(&there("grant", sent.grant)?)?,
+            grant: GrantAsked {
+                secret: read_id("secret", &sent.secret)?,
+                target: read_text("target", &sent.target)?,
+                uid: sent.uid,
+                gid: sent.gid,
+                mode: sent.mode,
+                pin: sent.pin.map(Pin::read),
+                replace: sent.replace,
+            },
         },
         Of::Revoke(sent) => Change::Revoke {
             service: read_id("service", &sent.service)?,
             secret: read_id("secret", &sent.secret)?,
+            target: match sent.target.as_str() {
+                "" => None,
+                target => Some(read_text("target", target)?),
+            },
         },
         Of::RemoveToken(sent) => Change::RemoveToken { id: read_id("id", &sent.id)? },
         Of::UpdateNode(sent) => read_update_node(sent)?,
@@ -133,11 +145,18 @@ pub fn write_change(change: &Change<BoxedKey>) -> Option<api::Change> {
         }
         Change::Grant { service, grant } => Of::Grant(api::GrantSecret {
             service: service.as_bytes().to_vec(),
-            grant: Some(write_grant(grant)),
+            secret: grant.secret.as_bytes().to_vec(),
+            target: grant.target.to_string(),
+            uid: grant.uid,
+            gid: grant.gid,
+            mode: grant.mode,
+            pin: grant.pin.map(Pin::written),
+            replace: grant.replace,
         }),
-        Change::Revoke { service, secret } => Of::Revoke(api::RevokeSecret {
+        Change::Revoke { service, secret, target } => Of::Revoke(api::RevokeSecret {
             service: service.as_bytes().to_vec(),
             secret: secret.as_bytes().to_vec(),
+            target: target.as_ref().map(ToString::to_string).unwrap_or_default(),
         }),
         Change::CreateToken { .. } | Change::RemoveManager { .. } => return None,
         Change::RemoveToken { id } => {

@@ -117,7 +117,7 @@ fn what_a_leader_writes_a_node_reads() {
     world.secret(1, "s1");
     let id = service_id(1);
     let create = Change::CreateService { id, name: name("web"), spec: everywhere() };
-    let grant = Change::Grant { service: id, grant: grant(1, "password") };
+    let grant = Change::Grant { service: id, grant: grant(1, "password").into() };
     world.change(vec![create, grant]).expect("applied");
     let set = set_of(&world.state, id).expect("a set");
     let read = read_set(&write_set(&set)).expect("sound");

@@ -30,8 +30,8 @@ fn changes_are_read_as_written() {
         Change::CreateService { id: service, name: name("web"), spec: everywhere() },
         Change::UpdateService { id: service, expect: None, spec: everywhere() },
         Change::RemoveService { id: service },
-        Change::Grant { service, grant: grant(1, "db") },
-        Change::Revoke { service, secret },
+        Change::Grant { service, grant: grant(1, "db").into() },
+        Change::Revoke { service, secret, target: None },
         Change::RemoveToken { id: crate::domain::testing::TOKEN },
         Change::UpdateNode {
             id: node,
@@ -80,7 +80,7 @@ fn views_show_what_the_state_says() {
     world.secret(1, "db");
     world.service(1, "web", everywhere());
     let pinned = crate::domain::Grant { pin: Some(1), ..grant(1, "db") };
-    world.one(Change::Grant { service: service_id(1), grant: pinned }).expect("granted");
+    world.one(Change::Grant { service: service_id(1), grant: pinned.into() }).expect("granted");
     world.expose(1, 1);
     let secret = secret_view(&world.state, secret_id(1)).expect("there");
     assert_eq!(
@@ -104,7 +104,9 @@ fn views_show_what_the_state_says() {
     assert_eq!(page(None, 0), (0, true));
     assert_eq!(page(Some((node, service_id(1))), 9), (0, false), "what comes behind the only one");
     assert!(pending(&world.state, 9).is_empty());
-    world.one(Change::Revoke { service: service_id(1), secret: secret_id(1) }).expect("revoked");
+    world
+        .one(Change::Revoke { service: service_id(1), secret: secret_id(1), target: None })
+        .expect("revoked");
     assert_eq!(
         holders(&world.state, secret_id(1), None, 9).0[0].state(),
         api::HolderState::Pending

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use crate::base::{Label, Name, Target};
-use crate::domain::testing::name;
-use crate::domain::{Counted, Few, NodeRole, Refusal, Stays, Thing, Unfit};
+use crate::domain::testing::{name, secret_id};
+use crate::domain::{Counted, Few, GrantAsked, NodeRole, Pin, Refusal, Stays, Thing, Unfit};
 
 pub(super) fn refusals() -> impl Strategy<Value = Refusal> {
     let few = (prop::collection::vec(names(), 0..12), 0..20_000_usize);
@@ -12,7 +12,7 @@ pub(super) fn refusals() -> impl Strategy<Value = Refusal> {
     let thing = prop::sample::select(Thing::ALL);
     let counted = prop::sample::select(Counted::ALL);
     let texts = ("\\PC{0,90}", names(), names(), targets());
-    (0..23_u8, texts, few, (thing, counted), any::<(u64, u64, u32)>()).prop_map(
+    (0..27_u8, texts, few, (thing, counted), any::<(u64, u64, u32)>()).prop_map(
         |(which, (text, name, other, target), services, (thing, what), (first, second, number))| {
             match which {
                 0 => Refusal::AlreadyInitialised,
@@ -43,6 +43,10 @@ pub(super) fn refusals() -> impl Strategy<Value = Refusal> {
                     role: NodeRole::Manager,
                     why: Unfit::ForRole(NodeRole::Worker),
                 },
+                22 => Refusal::NotGranted { service: name, secret: other, target: None },
+                23 => Refusal::NotGranted { service: name, secret: other, target: Some(target) },
+                24 => Refusal::NameIsId { name },
+                25 => Refusal::Reserved { name },
                 _ => Refusal::Busy { what, limit: first },
             }
         },
@@ -61,4 +65,21 @@ pub(super) fn label_lists() -> impl Strategy<Value = Vec<Label>> {
 
 pub(super) fn targets() -> impl Strategy<Value = Target> {
     "[a-z ä]{1,120}".prop_map(|text| text.parse().expect("a target"))
+}
+
+pub(super) fn grants_asked() -> impl Strategy<Value = GrantAsked> {
+    let numbers = any::<(Option<u32>, Option<u32>)>();
+    let mode = prop::option::of(0..0o1000_u32);
+    let pin = any::<Option<u8>>();
+    (1..4_u8, targets(), numbers, mode, pin, any::<bool>()).prop_map(
+        |(secret, target, (uid, gid), mode, pin, replace)| GrantAsked {
+            secret: secret_id(secret),
+            target,
+            uid,
+            gid,
+            mode,
+            pin: pin.map(|pin| Pin::read(pin.into())),
+            replace,
+        },
+    )
 }

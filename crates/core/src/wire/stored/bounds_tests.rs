@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::any_tests::{label_lists, names, refusals, targets};
+use super::any_tests::{grants_asked, label_lists, names, refusals, targets};
 use super::state::RECORD_BYTES;
 use super::{decode_command, decode_state, encode_command, encode_state};
 use crate::base::{
@@ -47,6 +47,20 @@ fn long_name(n: usize) -> Name {
     name(&format!("{n:064}"))
 }
 
+/// Sixteen bytes of its own for each number.
+fn id(n: usize) -> [u8; 16] {
+    let mut id = [3; 16];
+    id[..8].copy_from_slice(&n.to_be_bytes());
+    id
+}
+
+/// A worker of that long name joins.
+fn worker(world: &mut World, n: usize) {
+    let (node, name) = (NodeId::from_bytes(id(n)), long_name(n));
+    let joining = crate::domain::Join { node, name, ..join(1, "x") };
+    raw(world, Act::Join(Box::new(joining))).outcome.expect("joined");
+}
+
 fn full_labels() -> Labels {
     let value = limits::LABELS_BYTES / limits::LABELS - 8;
     let label = |n: usize| Label::new(&format!("{n:08}"), &"v".repeat(value)).expect("a label");
@@ -86,6 +100,7 @@ fn full_version(n: u64) -> NewVersion {
 #[test]
 fn the_largest_of_every_kind_is_read_as_written() {
     let mut world = World::founded();
+    (0..limits::PLACEMENT_NODES).for_each(|n| worker(&mut world, n));
     one(
         &mut world,
         Change::CreateSecret {
@@ -115,13 +130,14 @@ fn the_largest_of_every_kind_is_read_as_written() {
             mode: 0o777,
             pin: Some(1),
         };
-        one(&mut world, Change::Grant { service: service_id(1), grant });
+        one(&mut world, Change::Grant { service: service_id(1), grant: grant.into() });
     }
     let pattern = Some("*".repeat(limits::NAME_CHARS));
     let id = TokenId::from_bytes([4; 16]);
     let labelled = Token { labels: full_labels(), name_pattern: pattern, ..token() };
     one(&mut world, Change::CreateToken { id, token: labelled });
-    let joined = crate::domain::Join { token: id, name: long_name(4), ..join(1, "n1") };
+    let name = long_name(limits::PLACEMENT_NODES);
+    let joined = crate::domain::Join { token: id, name, ..join(1, "n1") };
     raw(&mut world, Act::Join(Box::new(joined))).outcome.expect("joined");
     let mut list = opens(1, 0, limits::OPENED_BATCH);
     list.list.iter_mut().for_each(|one| one.executable = "x".repeat(limits::EXECUTABLE_BYTES));
@@ -212,11 +228,6 @@ fn the_largest_head_is_read_as_written() {
 #[test]
 fn a_state_of_many_things_is_read_as_written() {
     let mut world = World::founded();
-    let id = |n: usize| {
-        let mut id = [3; 16];
-        id[..8].copy_from_slice(&n.to_be_bytes());
-        id
-    };
     let spec = |n: usize| match n % 3 {
         0 => crate::domain::testing::everywhere(),
         1 => ServiceSpec {
@@ -225,14 +236,7 @@ fn a_state_of_many_things_is_read_as_written() {
         },
         _ => ServiceSpec::default(),
     };
-    for n in 0..limits::NODES / 10 {
-        let joining = crate::domain::Join {
-            node: NodeId::from_bytes(id(n)),
-            name: long_name(n),
-            ..join(1, "x")
-        };
-        raw(&mut world, Act::Join(Box::new(joining))).outcome.expect("joined");
-    }
+    (0..limits::NODES / 10).for_each(|n| worker(&mut world, n));
     let all: Vec<usize> = (0..limits::SECRETS / 10).collect();
     for some in all.chunks(limits::CHANGES) {
         let create = |n: &usize| Change::CreateSecret {
@@ -251,7 +255,7 @@ fn a_state_of_many_things_is_read_as_written() {
             let secret = SecretId::from_bytes(id(*n));
             let grant = Grant { secret, target, uid: 0, gid: 0, mode: 0o400, pin: None };
             let make = Change::CreateService { id: service, name: long_name(*n), spec: spec(*n) };
-            [make, Change::Grant { service, grant }]
+            [make, Change::Grant { service, grant: grant.into() }]
         };
         raw(&mut world, Act::Change(some.iter().flat_map(create).collect())).outcome.expect("made");
     }
@@ -349,15 +353,6 @@ fn changes() -> impl Strategy<Value = Change> {
             ends: Stamp(ends),
             uses_left: uses,
         });
-    let grants = (secrets(), targets(), any::<[u32; 2]>(), 0..0o1000_u32, any::<Option<u8>>());
-    let grants = grants.prop_map(|(secret, target, [uid, gid], mode, pin)| Grant {
-        secret,
-        target,
-        uid,
-        gid,
-        mode,
-        pin: pin.map(u32::from),
-    });
     let takes =
         prop::sample::select(&[Availability::Active, Availability::Pause, Availability::Drain][..]);
     let gone = prop::collection::vec("[a-z]{0,9}", 0..3);
@@ -381,8 +376,9 @@ fn changes() -> impl Strategy<Value = Change> {
             Change::UpdateService { id, expect: expect.map(Revision), spec }
         }),
         services().prop_map(|id| Change::RemoveService { id }),
-        (services(), grants).prop_map(|(service, grant)| Change::Grant { service, grant }),
-        (services(), secrets()).prop_map(|(service, secret)| Change::Revoke { service, secret }),
+        (services(), grants_asked()).prop_map(|(service, grant)| Change::Grant { service, grant }),
+        (services(), secrets(), prop::option::of(targets()))
+            .prop_map(|(service, secret, target)| Change::Revoke { service, secret, target }),
         (any::<[u8; 16]>(), tokens)
             .prop_map(|(id, token)| Change::CreateToken { id: TokenId::from_bytes(id), token }),
         any::<[u8; 16]>().prop_map(|id| Change::RemoveToken { id: TokenId::from_bytes(id) }),

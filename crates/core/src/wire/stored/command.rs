@@ -4,16 +4,17 @@ use prost::Message;
 
 use super::opened::{opened, write_opened};
 use super::parts::{
-    actor, availability, boxes, cluster, fixed, grant, id, label_list, labels, node, operator,
-    role, sealed, spec, text, there, token, wrapped, write_actor, write_availability, write_boxes,
-    write_cluster, write_grant, write_labels, write_node, write_operator, write_role, write_spec,
-    write_token, write_wrapped,
+    actor, availability, boxes, cluster, fixed, id, label_list, labels, node, operator, role,
+    sealed, spec, text, there, token, wrapped, write_actor, write_availability, write_boxes,
+    write_cluster, write_labels, write_node, write_operator, write_role, write_spec, write_token,
+    write_wrapped,
 };
 use super::shape::{self, change, command};
 use super::{Bad, BadStored, Read, of_this_format};
 use crate::base::{FORMAT, Label, Revision, Stamp, limits};
 use crate::domain::{
-    Act, Change, Command, Confirmation, Genesis, Join, NewVersion, OpenedList, Rekey,
+    Act, Change, Command, Confirmation, Genesis, GrantAsked, Join, NewVersion, OpenedList, Pin,
+    Rekey,
 };
 
 /// A command's stored bytes.
@@ -203,11 +204,20 @@ fn read_change(shape: shape::Change) -> Read<Change> {
         Of::RemoveService(service) => Change::RemoveService { id: id("service", &service)? },
         Of::Grant(of) => Change::Grant {
             service: id("service", &of.service)?,
-            grant: grant(&there("grant", of.grant)?)?,
+            grant: GrantAsked {
+                secret: id("secret", &of.secret)?,
+                target: text("target", &of.target)?,
+                uid: of.uid,
+                gid: of.gid,
+                mode: of.mode,
+                pin: of.pin.map(Pin::read),
+                replace: of.replace,
+            },
         },
         Of::Revoke(of) => Change::Revoke {
             service: id("service", &of.service)?,
             secret: id("secret", &of.secret)?,
+            target: (!of.target.is_empty()).then(|| text("target", &of.target)).transpose()?,
         },
         Of::CreateToken(of) => {
             Change::CreateToken { id: id("token", &of.id)?, token: token(of.token)? }
@@ -266,11 +276,18 @@ fn write_change(of: &Change) -> shape::Change {
         Change::RemoveService { id } => Of::RemoveService(id.as_bytes().to_vec()),
         Change::Grant { service, grant } => Of::Grant(shape::GrantSecret {
             service: service.as_bytes().to_vec(),
-            grant: Some(write_grant(grant)),
+            secret: grant.secret.as_bytes().to_vec(),
+            target: grant.target.to_string(),
+            uid: grant.uid,
+            gid: grant.gid,
+            mode: grant.mode,
+            pin: grant.pin.map(Pin::written),
+            replace: grant.replace,
         }),
-        Change::Revoke { service, secret } => Of::Revoke(shape::RevokeSecret {
+        Change::Revoke { service, secret, target } => Of::Revoke(shape::RevokeSecret {
             service: service.as_bytes().to_vec(),
             secret: secret.as_bytes().to_vec(),
+            target: target.as_ref().map(ToString::to_string).unwrap_or_default(),
         }),
         Change::CreateToken { id, token } => Of::CreateToken(shape::CreateToken {
             id: id.as_bytes().to_vec(),

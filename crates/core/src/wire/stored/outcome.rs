@@ -112,6 +112,13 @@ fn read_refusal(of: shape::Refusal) -> Read<Refusal> {
         15 => Refusal::Invalid(of.text),
         16 => Refusal::Retired { found: of.first, wanted: of.second },
         17 => Refusal::Busy { what: counted()?, limit: of.first },
+        18 => Refusal::NotGranted {
+            service: name()?,
+            secret: text("refusal", &of.text)?,
+            target: (!of.target.is_empty()).then(|| text("refusal", &of.target)).transpose()?,
+        },
+        19 => Refusal::NameIsId { name: name()? },
+        20 => Refusal::Reserved { name: name()? },
         other => return Err(Bad::new("refusal", format_args!("{other} is not known"))),
     })
 }
@@ -184,7 +191,14 @@ fn write_refusal(of: &Refusal) -> shape::Refusal {
             shape.name = node.to_string();
             written(&mut shape, services);
         }
-        Refusal::LastManager { node } => shape.name = node.to_string(),
+        Refusal::LastManager { node: name }
+        | Refusal::NameIsId { name }
+        | Refusal::Reserved { name } => shape.name = name.to_string(),
+        Refusal::NotGranted { service, secret, target } => {
+            shape.name = service.to_string();
+            shape.text = secret.to_string();
+            shape.target = target.as_ref().map(ToString::to_string).unwrap_or_default();
+        }
         Refusal::Invalid(text) => shape.text.clone_from(text),
         Refusal::Retired { found, wanted } => {
             shape.first = *found;

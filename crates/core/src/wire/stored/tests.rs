@@ -45,8 +45,8 @@ fn changes() -> Vec<Change> {
         Change::CreateService { id: service, name: name("web"), spec: spec.clone() },
         Change::UpdateService { id: service, expect: Some(Revision(7)), spec },
         Change::RemoveService { id: service },
-        Change::Grant { service, grant: Grant { pin: Some(1), ..grant(1, "db") } },
-        Change::Revoke { service, secret },
+        Change::Grant { service, grant: Grant { pin: Some(1), ..grant(1, "db") }.into() },
+        Change::Revoke { service, secret, target: None },
         Change::CreateToken { id: TokenId::from_bytes([4; 16]), token: token() },
         Change::RemoveToken { id: TokenId::from_bytes([4; 16]) },
         Change::UpdateNode {
@@ -79,7 +79,7 @@ fn opened() -> State {
     // Another service's end, of which opens may still come.
     world.service(2, "gone", everywhere());
     world.expose(1, 2);
-    let grant = Change::Grant { service: service_id(2), grant: grant(1, "db") };
+    let grant = Change::Grant { service: service_id(2), grant: grant(1, "db").into() };
     world.one(grant).expect("granted");
     world.one(Change::RemoveService { id: service_id(2) }).expect("removed");
     let (node, service, revision) = (node_id(1), service_id(2), world.state.revision);
@@ -93,10 +93,14 @@ fn taken() -> State {
     let mut world = World::with_workers(2);
     world.secret(1, "db");
     world.service(1, "web", everywhere());
-    world.one(Change::Grant { service: service_id(1), grant: grant(1, "db") }).expect("granted");
+    world
+        .one(Change::Grant { service: service_id(1), grant: grant(1, "db").into() })
+        .expect("granted");
     world.expose(1, 1);
     world.expose(2, 1);
-    world.one(Change::Revoke { service: service_id(1), secret: secret_id(1) }).expect("revoked");
+    world
+        .one(Change::Revoke { service: service_id(1), secret: secret_id(1), target: None })
+        .expect("revoked");
     let (node, service, revision) = (node_id(1), service_id(1), world.state.revision);
     let done = Confirmation { node, service, revision, gone: false };
     assert!(world.act(Act::Confirm(vec![done])).outcome.is_ok());
@@ -159,12 +163,16 @@ fn state() -> State {
     let mut world = World::with_workers(2);
     world.secret(1, "db");
     world.service(1, "web", everywhere());
-    world.one(Change::Grant { service: service_id(1), grant: grant(1, "db") }).expect("granted");
+    world
+        .one(Change::Grant { service: service_id(1), grant: grant(1, "db").into() })
+        .expect("granted");
     world.expose(1, 1);
     world
         .one(Change::UpdateSecret { id: secret_id(1), expect: None, version: version(77) })
         .expect("updated");
-    world.one(Change::Revoke { service: service_id(1), secret: secret_id(1) }).expect("revoked");
+    world
+        .one(Change::Revoke { service: service_id(1), secret: secret_id(1), target: None })
+        .expect("revoked");
     let (deadline, revision) = (world.state.stamp.plus_ms(1), world.state.revision);
     let joined = Outcome::Joined(Arc::clone(&world.state.nodes[&node_id(1)]));
     let outcomes = refusals().into_iter().map(Err).chain([Ok(joined)]);

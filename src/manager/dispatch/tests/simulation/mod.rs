@@ -71,7 +71,7 @@ impl Simulation {
         }
         for n in 1..=SERVICES {
             world.service(n, &format!("service{n}"), everywhere());
-            let grant = Change::Grant { service: service_id(n), grant: grant(n, "file0") };
+            let grant = Change::Grant { service: service_id(n), grant: grant(n, "file0").into() };
             world.one(grant).expect("granted");
         }
         let mut simulation = Self {
@@ -175,7 +175,7 @@ impl Simulation {
             },
             13..=16 => Change::UpdateService { id: service_id(service), expect: None, spec },
             17 => Change::RemoveService { id: service_id(service) },
-            18..=20 => Change::Revoke { service: service_id(service), secret: id },
+            18..=20 => Change::Revoke { service: service_id(service), secret: id, target: None },
             21..=23 => Change::UpdateNode {
                 id: node_id(node),
                 put: Vec::new(),
@@ -188,7 +188,7 @@ impl Simulation {
             },
             _ => Change::Grant {
                 service: service_id(service),
-                grant: grant(secret, &format!("file{}", dice.below(3))),
+                grant: grant(secret, &format!("file{}", dice.below(3))).into(),
             },
         };
         self.tell(format!("operator: {change:?}"));
