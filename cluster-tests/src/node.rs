@@ -86,6 +86,27 @@ impl Manager {
         self.daemon = Some(started(&self.member, &self.launcher));
     }
 
+    /// Stops it and gives it another address, for the next start.
+    ///
+    /// # Panics
+    /// Where its settings can't be written.
+    pub fn moves(&mut self) {
+        drop(self.daemon.take());
+        let ports = dev::free_ports(1).expect("a free port");
+        self.member = Member::manager(self.member.folder.clone(), ports[0]);
+        dev::make(&self.member, true).expect("its settings");
+    }
+
+    /// Changes its settings file, for the next start.
+    ///
+    /// # Panics
+    /// Where it can't be read or written.
+    pub fn settings(&self, change: impl FnOnce(String) -> String) {
+        let path = self.member.settings();
+        let text = std::fs::read_to_string(&path).expect("its settings");
+        std::fs::write(path, change(text)).expect("its settings");
+    }
+
     /// The command that runs it.
     #[must_use]
     pub fn command(&self) -> Command {

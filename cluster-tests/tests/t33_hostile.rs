@@ -46,6 +46,7 @@ const TABLE: &[(&str, &str)] = &[
     ("Control/JoinCluster", "     - - -"),
     ("Control/LeaveCluster", "    - - -"),
     ("Control/Belonging", "       - - -"),
+    ("Control/Move", "            - - -"),
     ("Control/UnlockHeader", "    - - -"),
     ("Control/Unlock", "          - - -"),
     ("Control/Lock", "            - - !"),

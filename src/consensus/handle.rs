@@ -303,6 +303,18 @@ impl Consensus {
         changed.map(drop).map_err(refused)
     }
 
+    /// Has a member that is reached elsewhere stand there among the members. Whom a
+    /// connection reaches is checked by its certificate, so a wrong one reaches nobody else.
+    ///
+    /// # Errors
+    /// [`ProposeError`].
+    pub async fn moves(&self, node: NodeId, addresses: Vec<String>) -> Result<(), ProposeError> {
+        self.running()?;
+        let there = ChangeMembers::SetNodes(BTreeMap::from([(node, Addresses(addresses))]));
+        let changed = self.inner.raft.change_membership(there, true).await;
+        changed.map(drop).map_err(refused)
+    }
+
     /// Hands leadership to another voter (`to`, or the most up to date), if this member leads;
     /// answers whether it leads no more.
     pub async fn hand_over(&self, timeout: Duration, to: Option<NodeId>) -> bool {

@@ -158,7 +158,12 @@ impl Client {
     async fn client(&mut self) -> Result<PeerClient, Failed> {
         if self.open.is_none() {
             let making = self.making.get_or_insert_with(|| {
-                let (tls, addresses) = (self.tls.clone(), self.addresses.clone());
+                let (tls, mut addresses) = (self.tls.clone(), self.addresses.clone());
+                if let Expect::Manager(peer) = self.expect {
+                    let now = self.peers.addresses_of(peer);
+                    addresses.retain(|address| !now.contains(address));
+                    addresses.splice(0..0, now);
+                }
                 tokio::spawn(open(tls, self.expect, addresses))
             });
             let made = making.await;

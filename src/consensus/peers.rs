@@ -15,6 +15,7 @@ use super::machine::Replica;
 use super::standing::{Behind, Own, Reverted, Standing, Table, lacks};
 use crate::store::{Done, Incarnation, Log, LogId, Memory, StoreError};
 use skep_core::base::{Dice, NodeId, draw};
+use skep_core::domain::State;
 use skep_core::wire::raft as proto;
 
 /// The header that carries a [`proto::Standing`].
@@ -73,6 +74,13 @@ impl Peers {
             standing: watch::Sender::new(Standing::Comparing),
             meeting: Notify::new(),
         }
+    }
+
+    /// Where `peer` is as far as what is applied here says: it may have moved since a
+    /// connection to it was thought of.
+    pub(super) fn addresses_of(&self, peer: NodeId) -> Vec<String> {
+        let at = |state: &State| state.nodes.get(&peer).map(|node| node.addresses.clone());
+        self.machine.read(at).unwrap_or_default()
     }
 
     pub(super) fn standing(&self) -> watch::Receiver<Standing> {

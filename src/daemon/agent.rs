@@ -115,8 +115,9 @@ async fn serve(
         .map_err(|error| mount_failure(&error))?;
     report(&adopted);
 
-    let managers: Vec<String> =
-        config.managers.iter().chain(&member.identity.addresses).cloned().collect();
+    // What an operator gave comes first, and what was heard last before what was heard once.
+    let known = config.managers.iter().chain(&memory.managers).chain(&member.identity.addresses);
+    let managers: Vec<String> = known.cloned().collect();
     let session = Session::new(memory, mounts.held(), &managers);
     let (worker, reports) =
         Worker::start(mounts, book, Arc::clone(&machinery.clock), member.cluster)

@@ -67,6 +67,8 @@ pub(in crate::manager) struct Running {
     pub dispatch: Dispatch,
     /// The other managers.
     pub peers: Peers,
+    /// Where others reach this manager, as it was told when it was started.
+    pub reached_at: Vec<String>,
     /// Since when it runs.
     pub started: Stamp,
     /// Ends streams that would go on for ever.
@@ -93,6 +95,7 @@ impl Running {
         dispatch: Dispatch,
         reserve: Reserve,
         ends: Ends,
+        reached_at: Vec<String>,
     ) -> Self {
         Self {
             started: core.clock.now(),
@@ -103,6 +106,7 @@ impl Running {
             dispatch,
             reserve,
             ends,
+            reached_at,
             stop: CancellationToken::new(),
             voting: tokio::sync::Mutex::new(()),
             removed: AtomicBool::new(false),

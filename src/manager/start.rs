@@ -14,7 +14,7 @@ use crate::manager::api::{ControlService, DeliveryService, MembershipService};
 use crate::manager::dispatch::Dispatch;
 use crate::manager::end::{End, Ends};
 use crate::manager::life::lifecycle::{Manager, OpenError, Setup};
-use crate::manager::members::{belonging, recognise, voters};
+use crate::manager::members::{belonging, moves, recognise, voters};
 use crate::manager::reserve::Reserve;
 use crate::manager::running::{Running, Started};
 use crate::manager::upkeep::{clocks, consensus, disk, facts};
@@ -62,11 +62,13 @@ fn services(manager: &Manager, dispatch: &Dispatch) -> Routes {
 fn bring_up(manager: &Manager, started: Started, listener: TcpListener) -> Arc<Running> {
     let dispatch = Dispatch::start(started.core.clone());
     let reserve = Reserve::new(manager.0.folder.path());
-    let running = Arc::new(Running::new(started, dispatch, reserve, manager.0.ends.clone()));
+    let (ends, at) = (manager.0.ends.clone(), manager.0.addresses());
+    let running = Arc::new(Running::new(started, dispatch, reserve, ends, at));
     let mut tasks = JoinSet::new();
     tasks.spawn(facts::follow(running.clone()));
     tasks.spawn(voters::keep(running.clone()));
     tasks.spawn(belonging::watch(running.clone()));
+    tasks.spawn(moves::keep(running.clone()));
     tasks.spawn(clocks::keep(running.clone()));
     tasks.spawn(disk::keep(running.clone()));
     tasks.spawn(consensus::watch(running.clone()));

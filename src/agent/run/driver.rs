@@ -252,6 +252,7 @@ impl Driver {
                 self.worker.open_with(Some(key));
                 Event::Welcome(welcome)
             }
+            LinkEvent::Managers(addresses) => Event::Managers(addresses),
             LinkEvent::Values { number, values } => Event::Values { number, values },
             LinkEvent::Push(push) => Event::Push(push),
             LinkEvent::Ended(cause) => self.disconnected(cause),

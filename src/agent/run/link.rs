@@ -19,7 +19,7 @@ use skep_core::base::{Clock, Dice, Exit, NodeId, ServiceId, Stamp};
 use skep_core::seal::{SessionHalf, SessionKey};
 use skep_core::wire::api;
 use skep_core::wire::convert::{
-    read_push, read_values, read_welcome, write_ack, write_held, write_opened,
+    read_managers, read_push, read_values, read_welcome, write_ack, write_held, write_opened,
 };
 use skep_core::wire::delivery::{Ack, Malformed, Push, SentValue, Welcome};
 
@@ -88,6 +88,8 @@ pub enum LinkEvent {
         /// For this session's data keys.
         key: Arc<SessionKey>,
     },
+    /// Where all managers are now.
+    Managers(Vec<String>),
     /// Values ahead of a push.
     Values {
         /// Of which.
@@ -301,6 +303,9 @@ impl Connection {
             Some(api::from_leader::Of::Values(ahead)) => {
                 let values = read_values(ahead.values).map_err(|bad| malformed(&bad))?;
                 self.tell(LinkEvent::Values { number: ahead.push, values }).await
+            }
+            Some(api::from_leader::Of::Managers(managers)) => {
+                self.tell(LinkEvent::Managers(read_managers(managers.addresses))).await
             }
             Some(api::from_leader::Of::Welcome(_)) => {
                 Err(Cause::Lost("the manager welcomed twice".to_owned()))

@@ -47,6 +47,7 @@ impl Look {
             Event::Begin
             | Event::Connected { .. }
             | Event::Welcome(_)
+            | Event::Managers(_)
             | Event::Push(_)
             | Event::Disconnected { .. }
             | Event::Shelf(_)

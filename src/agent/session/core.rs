@@ -126,6 +126,7 @@ impl Session {
             Event::Begin => self.begin(now, &mut acts),
             Event::Connected { address } => self.link = Link::Reached { address },
             Event::Welcome(welcome) => self.welcome(welcome, &mut acts),
+            Event::Managers(addresses) => self.managers(addresses),
             Event::Values { number, values } => self.values(number, values, &mut acts),
             Event::Push(push) => self.push(push, &mut acts),
             Event::Disconnected { cause, jitter } => {

@@ -19,6 +19,20 @@ impl Session {
         open.ahead.extend(values);
     }
 
+    /// Managers came, went or moved: the next connection may have to be made to them.
+    pub(super) fn managers(&mut self, addresses: Vec<String>) {
+        let Link::Open(open) = &self.link else { return };
+        if addresses.is_empty() || addresses == self.memory.managers {
+            return;
+        }
+        self.memory.managers.clone_from(&addresses);
+        self.reconnect.replace(addresses);
+        if open.synced {
+            self.reconnect.succeeded(&open.address);
+        }
+        self.remember();
+    }
+
     pub(super) fn push(&mut self, mut push: Push, acts: &mut Vec<Act>) {
         if !matches!(self.phase, Phase::Serving) {
             return;

@@ -27,6 +27,8 @@ pub enum Event {
     },
     /// The leader answered the hello.
     Welcome(Welcome),
+    /// Where all managers are now, as the leader says.
+    Managers(Vec<String>),
     /// Values ahead of push `number`.
     Values {
         /// The push that follows.

@@ -65,6 +65,7 @@ pub(super) const TABLE: &[Row] = &[
     row("/skep.api.v1.Control/JoinCluster", Method::Enter, MIDDLE, SMALL),
     row("/skep.api.v1.Control/LeaveCluster", Method::Leave, SMALL, SMALL),
     raft("/skep.api.v1.Control/Belonging", SMALL),
+    row("/skep.api.v1.Control/Move", Method::Raft, MIDDLE, SMALL),
     row("/skep.api.v1.Control/UnlockHeader", Method::Unlock, SMALL, MIDDLE),
     row("/skep.api.v1.Control/Unlock", Method::Unlock, SMALL, SMALL),
     row("/skep.api.v1.Control/Lock", Method::Lock, SMALL, SMALL),

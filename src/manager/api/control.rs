@@ -16,7 +16,7 @@ use crate::manager::changes::{apply, time, tokens};
 use crate::manager::forward::{Broken, Led};
 use crate::manager::life::lifecycle::Manager;
 use crate::manager::life::phase::Needs;
-use crate::manager::members::belonging;
+use crate::manager::members::{belonging, moves};
 use crate::manager::problem;
 use crate::manager::running::Running;
 use skep_client::ca::CertificateRole;
@@ -129,6 +129,12 @@ impl Control for ControlService {
             return Err(problem::access::no_manager().into());
         };
         Ok(Response::new(belonging::answer(&running, node, peer.leaf())))
+    }
+
+    async fn r#move(&self, request: Request<api::MoveRequest>) -> Answer<api::MoveReply> {
+        let (running, admitted) = self.running(request.extensions(), Method::Raft)?;
+        moves::taken(&running, admitted.actor()?, request.into_inner().addresses).await?;
+        Ok(Response::new(api::MoveReply {}))
     }
 
     async fn step_down(

@@ -2,6 +2,7 @@
 
 use crate::consensus::{Behind, Standing};
 use crate::manager::life::lifecycle::Lifecycle;
+use crate::manager::members::moves;
 use crate::manager::problem::warning::{Certificate, Warning};
 use crate::manager::running::Running;
 use crate::manager::steady::Doubt;
@@ -30,6 +31,9 @@ pub(super) fn of_running(
     found: &mut Vec<Warning>,
 ) {
     quorum(word, reply, found);
+    if let Some(from) = moves::on_record(running) {
+        found.push(Warning::Moved(from.join(", "), running.reached_at.join(", ")));
+    }
     clock(running, reply, found);
     let now = Stamp(reply.now);
     found.extend(ends.iter().filter_map(|(which, ends)| of_certificate(*which, *ends, now)));

@@ -20,6 +20,7 @@ mod table;
 mod wanted;
 mod watch;
 mod watchers;
+mod whereabouts;
 
 #[cfg(test)]
 mod tests;
@@ -83,6 +84,8 @@ struct Hub {
     core: Arc<Core>,
     table: Table,
     watchers: Arc<watchers::Watchers>,
+    /// Where all managers are: every session hears when that changes.
+    managers: whereabouts::Managers,
     /// How often each node may report opens.
     reports: DefaultKeyedRateLimiter<NodeId>,
 }
@@ -93,8 +96,8 @@ impl Dispatch {
     #[must_use]
     pub fn start(core: Arc<Core>) -> Self {
         let reports = RateLimiter::keyed(Quota::per_second(REPORTS).allow_burst(BACKLOG));
-        let hub =
-            Arc::new(Hub { core, table: Table::default(), watchers: Arc::default(), reports });
+        let (table, watchers, managers) = <(Table, _, whereabouts::Managers)>::default();
+        let hub = Arc::new(Hub { core, table, watchers, managers, reports });
         tokio::spawn(follow(Arc::clone(&hub)));
         tokio::spawn(confirm::run(Arc::clone(&hub)));
         Self { hub }
@@ -164,6 +167,9 @@ async fn follow(hub: Arc<Hub>) {
         let leads = |now: &Leadership| now.own && now.quorum;
         let leading = leads(&leadership.borrow_and_update());
         hub.table.lead(leading);
+        if leading {
+            hub.managers.look(&hub.core);
+        }
         tokio::select! {
             changed = leadership.changed() => if changed.is_err() { break },
             fact = facts.recv() => match fact {
@@ -181,6 +187,11 @@ impl Hub {
     fn look_at(&self, revision: Revision, facts: &[Fact]) {
         if !self.table.leading() {
             return;
+        }
+        // A snapshot that was installed has no facts of its own.
+        let members = |fact: &Fact| matches!(fact, Fact::NodeRevised(_) | Fact::NodeRemoved(_));
+        if facts.is_empty() || facts.iter().any(members) {
+            self.managers.look(&self.core);
         }
         let mut nodes = BTreeSet::new();
         let mut ended = Vec::new();
@@ -212,6 +223,7 @@ impl Hub {
 
     /// Wakes every session.
     fn look_everywhere(&self) {
+        self.managers.look(&self.core);
         for live in self.table.all() {
             live.wake.notify_one();
         }

@@ -14,6 +14,7 @@ use super::frames::{NoValue, frames, message};
 use super::known::Has;
 use super::ledger::{Ledger, Look, Misbehaved, Recorded, Refused};
 use super::table::{Full, Live};
+use super::whereabouts;
 use super::{Seen, pairs_of};
 use crate::consensus::Leadership;
 use crate::manager::keys::NoKey;
@@ -79,7 +80,6 @@ where
         Err(end) => return end,
     };
     tracing::info!(event = "session_started", node = %agent.node);
-    let welcome = message(api::from_leader::Of::Welcome(welcome));
     let end = tokio::select! {
         biased;
         cut = live.ends() => Ending::from(cut),
@@ -116,12 +116,11 @@ fn enter(
 
     let welcome = core.consensus.read(|state| {
         let cluster = state.cluster.as_ref()?;
-        let managers = state.nodes.values().filter(|node| node.box_key.is_some());
         Some(api::Welcome {
             session_public,
             leader: core.node.as_bytes().to_vec(),
             cluster_name: cluster.name.as_str().to_owned(),
-            addresses: managers.flat_map(|node| node.addresses.iter().cloned()).collect(),
+            addresses: whereabouts::addresses(state),
             epoch_counter: cluster.epoch.counter,
             epoch_tail: cluster.epoch.tail.to_vec(),
             revision: state.revision.0,
@@ -195,15 +194,24 @@ async fn write(
     live: &Live,
     agent: &Agent,
     key: &SessionKey,
-    welcome: api::FromLeader,
+    welcome: api::Welcome,
     out: &Out,
 ) -> Ending {
     let mut leadership = hub.core.consensus.leadership();
-    if out.send(Ok(welcome)).await.is_err() {
+    let (mut managers, mut told) = (hub.managers.told(), welcome.addresses.clone());
+    if out.send(Ok(message(api::from_leader::Of::Welcome(welcome)))).await.is_err() {
         return Ending::Left;
     }
     let mut dice = (hub.core.dice)();
     loop {
+        let now = managers.borrow_and_update().clone();
+        if !now.is_empty() && now != told {
+            told.clone_from(&now);
+            let moved = message(api::from_leader::Of::Managers(api::Managers { addresses: now }));
+            if out.send(Ok(moved)).await.is_err() {
+                return Ending::Left;
+            }
+        }
         let Some(look) = hub.look(live, agent.key) else { return Ending::Removed };
         if let Some((number, delta)) = look.push {
             let seal = |secret: SecretId, version: &Version| {
@@ -226,6 +234,8 @@ async fn write(
         }
         tokio::select! {
             () = live.wake.notified() => {}
+            // Its sender lives as long as the hub.
+            Ok(()) = managers.changed() => {}
             () = until(hub, look.again) => {}
         }
     }

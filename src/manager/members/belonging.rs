@@ -91,7 +91,7 @@ pub(in crate::manager) async fn is_removed(running: &Running) -> bool {
 }
 
 /// The other managers that this one knows of, and where they are.
-fn others(running: &Running) -> BTreeMap<NodeId, Vec<String>> {
+pub(in crate::manager) fn others(running: &Running) -> BTreeMap<NodeId, Vec<String>> {
     let mut others: BTreeMap<NodeId, Vec<String>> =
         running.core.members().into_iter().map(|member| (member.node, member.addresses)).collect();
     let listed = |state: &State| -> Vec<_> {

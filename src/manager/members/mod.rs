@@ -5,6 +5,7 @@
 
 pub(in crate::manager) mod belonging;
 pub(in crate::manager) mod join;
+pub(in crate::manager) mod moves;
 pub(in crate::manager) mod others;
 pub(in crate::manager) mod recognise;
 pub(in crate::manager) mod removal;

@@ -37,6 +37,8 @@ enum Step {
     Vote(BTreeSet<NodeId>),
     /// Learners that are no managers any more.
     Forget(BTreeSet<NodeId>),
+    /// A member that is reached elsewhere.
+    Move(NodeId, Vec<String>),
 }
 
 type Managers = BTreeMap<NodeId, Vec<String>>;
@@ -67,6 +69,13 @@ fn step(wanted: &Managers, members: &[Member]) -> Option<Step> {
     if !gone.is_empty() {
         return Some(Step::Forget(gone));
     }
+    let moved = members.iter().find_map(|member| {
+        let now = wanted.get(&member.node).filter(|now| **now != member.addresses)?;
+        Some(Step::Move(member.node, now.clone()))
+    });
+    if moved.is_some() {
+        return moved;
+    }
     let new = wanted.iter().find(|(id, _)| !voters.contains(id) && !learners.contains(id));
     if let Some((id, addresses)) = new {
         return Some(Step::Admit(*id, addresses.clone()));
@@ -84,7 +93,9 @@ fn caught_up(member: &Member) -> bool {
 /// Whether the members are what they should be.
 fn settled(wanted: &Managers, members: &[Member]) -> bool {
     members.len() == wanted.len()
-        && members.iter().all(|member| member.voter && wanted.contains_key(&member.node))
+        && members.iter().all(|member| {
+            member.voter && wanted.get(&member.node).is_some_and(|at| *at == member.addresses)
+        })
 }
 
 /// Keeps the members what the state says, while this manager leads.
@@ -161,6 +172,7 @@ async fn take(running: &Running, step: Step) -> Result<(), ProposeError> {
         Step::Admit(node, addresses) => consensus.admit(node, addresses).await,
         Step::Vote(voters) => consensus.set_voters(voters).await,
         Step::Forget(learners) => consensus.forget(learners).await,
+        Step::Move(node, addresses) => consensus.moves(node, addresses).await,
     }
 }
 
@@ -198,7 +210,8 @@ mod tests {
 
     fn member(n: u8, voter: bool, behind: Option<u64>) -> Member {
         let last_contact_ms = behind.map(|_| 5);
-        let (node, addresses, acknowledges) = (id(n), Vec::new(), behind.is_some());
+        let (node, acknowledges) = (id(n), behind.is_some());
+        let addresses = vec![format!("m{n}:4440")];
         Member { node, addresses, voter, last_contact_ms, behind, acknowledges }
     }
 
@@ -237,6 +250,15 @@ mod tests {
         assert!(!leaving.is_time(&gone(1), start + LAST_WORDS / 2));
         assert!(leaving.is_time(&gone(1), start + LAST_WORDS));
         assert!(!leaving.is_time(&gone(2), start + LAST_WORDS), "another");
+    }
+
+    #[test]
+    fn who_has_moved_is_a_member_at_its_new_address() {
+        let old = Member { addresses: vec!["old:1".to_owned()], ..member(2, true, None) };
+        let members = [member(1, true, Some(0)), old];
+        let moved = Step::Move(id(2), vec!["m2:4440".to_owned()]);
+        assert_eq!(step(&wanted(&[1, 2]), &members), Some(moved));
+        assert!(!settled(&wanted(&[1, 2]), &members));
     }
 
     #[test]

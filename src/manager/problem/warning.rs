@@ -17,6 +17,8 @@ pub(in crate::manager) enum Warning {
     NoQuorum,
     /// The manager of this name has not answered for a while.
     ManagerUnreachable(String),
+    /// Where the others look for this manager, and where it is.
+    Moved(String, String),
     /// One more loss stops all changes.
     NoLossToSpare,
     /// Milliseconds by which the majority's clocks are ahead of this manager's.
@@ -77,6 +79,7 @@ impl Warning {
         match self {
             Self::NoQuorum => WarningCode::NoQuorum,
             Self::ManagerUnreachable(_) => WarningCode::ManagerUnreachable,
+            Self::Moved(..) => WarningCode::AddressNotOnRecord,
             Self::NoLossToSpare => WarningCode::NoLossToSpare,
             Self::ClockOff(_) => WarningCode::ClockOff,
             Self::ClockStepped(_) => WarningCode::ClockStepped,
@@ -112,6 +115,11 @@ impl Warning {
             Self::ManagerUnreachable(name) => (
                 format!("manager {name} is not reached"),
                 "start or unlock it; gone for good: `skep node rm NAME`",
+            ),
+            Self::Moved(from, to) => (
+                format!("the other managers look for this one at {from}, and it is at {to}"),
+                "it tells them as soon as it reaches one that knows a leader; where all have \
+                 moved: give them their old addresses, then move one after the other",
             ),
             Self::NoLossToSpare => (
                 "the loss of one more manager stops all changes".to_owned(),

@@ -203,11 +203,7 @@ impl Link {
             Answer::LeaderIsAt(..) | Answer::NoLeader(_) | Answer::Lost(_) => {
                 self.leader.clear();
                 self.channel = None;
-                if let Route::Remote(addresses) = &mut self.route
-                    && !addresses.is_empty()
-                {
-                    addresses.rotate_left(1);
-                }
+                self.turn(1);
             }
             Answer::Refused(_) | Answer::Unknown(_) => {}
         }
@@ -229,25 +225,40 @@ impl Link {
 
     async fn connect(&mut self) -> Result<Channel, CallError> {
         let leader = std::mem::take(&mut self.leader);
-        if let (Some(tls), false) = (&self.tls, leader.is_empty())
-            && let Ok(channel) = first_of(&leader, tls).await
-        {
-            return Ok(channel);
+        if let (Some(tls), false) = (&self.tls, leader.is_empty()) {
+            match first_of(&leader, tls).await {
+                Ok((channel, _)) => return Ok(channel),
+                // What one manager has on record may be old: another one is asked, or leads.
+                Err(_not_there) => self.turn(1),
+            }
         }
-        match (&self.route, &self.tls) {
-            (Route::Local(socket), _) => local(socket).await,
-            (Route::Remote(addresses), Some(tls)) => first_of(addresses, tls).await,
-            (Route::Remote(_), None) => Err(CallError::NoIdentity),
+        let (channel, at) = match (&self.route, &self.tls) {
+            (Route::Local(socket), _) => return local(socket).await,
+            (Route::Remote(addresses), Some(tls)) => first_of(addresses, tls).await?,
+            (Route::Remote(_), None) => return Err(CallError::NoIdentity),
+        };
+        // Whoever is asked now stands first, so that the next turn goes on behind it.
+        self.turn(at);
+        Ok(channel)
+    }
+
+    /// Has the managers of the route asked in their order, but for these, which come last.
+    fn turn(&mut self, past: usize) {
+        if let Route::Remote(addresses) = &mut self.route
+            && !addresses.is_empty()
+        {
+            let past = past % addresses.len();
+            addresses.rotate_left(past);
         }
     }
 }
 
-/// The first manager that answers.
-async fn first_of(addresses: &[String], tls: &ClientTls) -> Result<Channel, CallError> {
+/// The first manager that answers, and which of the addresses it has.
+async fn first_of(addresses: &[String], tls: &ClientTls) -> Result<(Channel, usize), CallError> {
     let mut tried = Vec::new();
-    for address in addresses {
+    for (at, address) in addresses.iter().enumerate() {
         match timeout(CONNECT, connect(address, tls, Expect::AnyManager, CONNECT)).await {
-            Ok(Ok((channel, _peer))) => return Ok(channel),
+            Ok(Ok((channel, _peer))) => return Ok((channel, at)),
             Ok(Err(error)) => tried.push(error.to_string()),
             Err(_elapsed) => tried.push(format!("{address}: no answer within {CONNECT:?}")),
         }

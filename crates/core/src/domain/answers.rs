@@ -13,12 +13,13 @@ use super::state::State;
 use crate::base::limits;
 
 /// Whether the answer to an act is remembered. These are the same whether they are done once or
-/// twice: they say up to where something is known, and a pair that stands is not begun again.
+/// twice: they say up to where something is known, a pair that stands is not begun again, and a manager that has moved
+/// is there.
 pub(super) fn is_remembered(act: &Act) -> bool {
     match act {
         // Asked again, the time is not set back again.
         Act::Genesis(_) | Act::Change(_) | Act::Join(_) | Act::ResetTime => true,
-        Act::Expose(_) | Act::Confirm(_) | Act::Opened(_) => false,
+        Act::Expose(_) | Act::Confirm(_) | Act::Opened(_) | Act::Move { .. } => false,
     }
 }
 
@@ -108,9 +109,12 @@ pub fn always_admitted(act: &Act) -> bool {
         Act::Change(list) => list,
         // What does not fit waits on its node.
         Act::Opened(_) => return false,
-        Act::Genesis(_) | Act::Join(_) | Act::Expose(_) | Act::Confirm(_) | Act::ResetTime => {
-            return true;
-        }
+        Act::Genesis(_)
+        | Act::Join(_)
+        | Act::Expose(_)
+        | Act::Confirm(_)
+        | Act::ResetTime
+        | Act::Move { .. } => return true,
     };
     list.iter().all(|change| match change {
         Change::RemoveSecret { .. }

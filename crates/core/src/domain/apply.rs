@@ -160,6 +160,7 @@ fn act(draft: &mut Draft<'_>, act: &Act) -> Result<Outcome, Refusal> {
         Act::Opened(handed) => changes::opened(draft, handed),
         // Where the time was ahead, it was set back before.
         Act::ResetTime => Ok(Outcome::Done),
+        Act::Move { manager, addresses } => changes::moved(draft, *manager, addresses),
     }
 }
 
@@ -179,7 +180,8 @@ fn fits(state: &State, before: &Before, act: &Act) -> Result<(), Refusal> {
         | Act::Join(_)
         | Act::Confirm(_)
         | Act::Opened(_)
-        | Act::ResetTime => limits::STATE_FULL_PERCENT,
+        | Act::ResetTime
+        | Act::Move { .. } => limits::STATE_FULL_PERCENT,
     };
     let most = limits::STATE_BYTES / 100 * percent;
     if state.bytes <= most || state.bytes <= before.bytes {

@@ -65,6 +65,13 @@ pub enum Act {
     Opened(OpenedList),
     /// The cluster's time is set back to the command's stamp, where it is ahead of it.
     ResetTime,
+    /// A manager is reached elsewhere from now on, as it says itself.
+    Move {
+        /// Which manager.
+        manager: NodeId,
+        /// Where, 1 to 16 of `host:port`.
+        addresses: Vec<String>,
+    },
 }
 
 /// The first command.

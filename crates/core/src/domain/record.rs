@@ -112,6 +112,14 @@ fn act(hash: &mut Digest, of: &Act) {
             opened_list(hash, of);
         }
         Act::ResetTime => hash.number(7),
+        Act::Move { manager, addresses } => {
+            hash.number(8);
+            hash.bytes(manager.as_bytes());
+            hash.count(addresses.len());
+            for address in addresses {
+                hash.bytes(address.as_bytes());
+            }
+        }
     }
 }
 

@@ -14,7 +14,7 @@ mod time;
 mod token;
 
 pub(super) use founding::genesis;
-pub(super) use node::join;
+pub(super) use node::{join, moved};
 pub(super) use opened::opened;
 pub(super) use pair::{confirm, expose};
 pub(super) use time::reset as reset_time;

@@ -14,6 +14,9 @@ use crate::domain::named::{Counted, Thing, Unfit};
 use crate::domain::refusal::{Few, Refusal};
 use crate::domain::state::{Availability, Cluster, ClusterKey, Node, NodeRole, State, Token};
 
+/// What a manager's addresses must be.
+const ADDRESSED: &str = "a manager has 1 to 16 addresses of at most 260 bytes";
+
 pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outcome, Refusal> {
     let state = draft.state();
     let token = admitting(state, join)?;
@@ -92,7 +95,7 @@ fn with_manager(state: &State, join: &Join) -> Result<Cluster, Refusal> {
         return Err(Refusal::limit(Counted::Managers, limits::MANAGERS));
     }
     if !addressed(&join.addresses) {
-        return invalid("a manager has 1 to 16 addresses of at most 260 bytes");
+        return invalid(ADDRESSED);
     }
     let Some(cluster) = state.cluster.as_deref() else { return Err(Refusal::NotInitialised) };
     let (Some(_), Some((number, boxed))) = (join.box_key, &join.cluster_key_box) else {
@@ -126,6 +129,23 @@ pub(super) fn update(
     let node = Node { labels, availability, ..found.clone() };
     draft.put_node(id, Some(node));
     Ok(Changed::Done)
+}
+
+/// A manager is reached elsewhere.
+pub(in crate::domain) fn moved(
+    draft: &mut Draft<'_>,
+    id: NodeId,
+    addresses: &[String],
+) -> Result<Outcome, Refusal> {
+    let found = find(draft.state(), id)?;
+    if found.role != NodeRole::Manager || !addressed(addresses) {
+        return Err(Refusal::Invalid(ADDRESSED.to_owned()));
+    }
+    if found.addresses != addresses {
+        let node = Node { addresses: addresses.to_vec(), ..found.clone() };
+        draft.put_node(id, Some(node));
+    }
+    Ok(Outcome::Done)
 }
 
 pub(super) fn remove(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<Changed, Refusal> {

@@ -8,7 +8,7 @@ use crate::domain::testing::{
     service_id, sized_version, token, version,
 };
 use crate::domain::{
-    Act, Availability, Change, Changed, Confirmation, Counted, Grant, NodeRole, NotOne, Outcome,
+    Act, Availability, Change, Changed, Confirmation, Counted, Fact, Grant, NodeRole, NotOne, Outcome,
     Placement, Refusal, Rekey, ServiceSpec, Thing, Token, assignments, node_by, nodes_of, placed,
     secret_by, set_of,
 };
@@ -321,6 +321,28 @@ fn a_token_admits_whom_it_names() {
     world.state.stamp = ends;
     let late = world.act(Act::Join(Box::new(by(2, "db2")))).outcome.expect_err("late");
     assert_eq!(late.to_string(), "the join token has ended");
+}
+
+#[test]
+fn a_manager_is_reached_where_it_says() {
+    let mut world = World::with_workers(1);
+    let at = |world: &World| world.state.nodes[&MANAGER].addresses.clone();
+    let to = |manager, addresses: &[&str]| Act::Move {
+        manager,
+        addresses: addresses.iter().map(ToString::to_string).collect(),
+    };
+    let moved = world.act(to(MANAGER, &["m1:1", "m1:2"]));
+    assert_eq!(moved.facts, [Fact::NodeRevised(MANAGER)]);
+    assert_eq!(at(&world), ["m1:1", "m1:2"]);
+    let again = world.act(to(MANAGER, &["m1:1", "m1:2"]));
+    assert_eq!((again.outcome.is_ok(), again.facts.len()), (true, 0), "nothing to do");
+    let long = "a".repeat(limits::ADDRESS_BYTES + 1);
+    for addresses in [vec![], vec!["a"; limits::ADDRESSES + 1], vec![long.as_str()]] {
+        assert!(world.act(to(MANAGER, &addresses)).outcome.is_err(), "{addresses:?}");
+    }
+    assert!(world.act(to(node_id(1), &["w:1"])).outcome.is_err(), "a worker has none");
+    assert!(world.act(to(node_id(9), &["m9:1"])).outcome.is_err(), "there is none");
+    assert_eq!(at(&world), ["m1:1", "m1:2"]);
 }
 
 #[test]

@@ -68,17 +68,22 @@ pub fn read_welcome(welcome: api::Welcome) -> Result<Welcome, Malformed> {
     let tail: [u8; 16] = welcome.epoch_tail.as_slice().try_into().ok().ok_or(Malformed("epoch"))?;
     let session_public =
         welcome.session_public.as_slice().try_into().ok().ok_or(Malformed("session key"))?;
-    let mut addresses = welcome.addresses;
-    addresses.retain(|address| !address.is_empty() && address.len() <= 255);
-    addresses.truncate(limits::MANAGERS.saturating_mul(4));
     Ok(Welcome {
         session_public,
         leader: NodeId::try_from(welcome.leader.as_slice()).ok().ok_or(Malformed("leader id"))?,
         cluster: welcome.cluster_name.chars().take(limits::NAME_CHARS).collect(),
-        addresses,
+        addresses: read_managers(welcome.addresses),
         epoch: Epoch { counter: welcome.epoch_counter, tail },
         revision: Revision(welcome.revision),
     })
+}
+
+/// Where the managers are, as far as these can be addresses: 4 for each manager at most.
+#[must_use]
+pub fn read_managers(mut addresses: Vec<String>) -> Vec<String> {
+    addresses.retain(|address| !address.is_empty() && address.len() <= limits::ADDRESS_BYTES);
+    addresses.truncate(limits::MANAGERS.saturating_mul(4));
+    addresses
 }
 
 /// Checks a push.

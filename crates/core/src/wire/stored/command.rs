@@ -98,6 +98,9 @@ fn read_act(act: command::Act) -> Read<Act> {
             list: of.list.into_iter().map(opened).collect::<Read<_>>()?,
         }),
         command::Act::ResetTime(shape::ResetTime {}) => Act::ResetTime,
+        command::Act::Move(of) => {
+            Act::Move { manager: id("manager", &of.manager)?, addresses: of.addresses }
+        }
     })
 }
 
@@ -139,6 +142,10 @@ fn write_act(act: &Act) -> command::Act {
             list: of.list.iter().map(write_opened).collect(),
         }),
         Act::ResetTime => command::Act::ResetTime(shape::ResetTime {}),
+        Act::Move { manager, addresses } => command::Act::Move(shape::Move {
+            manager: manager.as_bytes().to_vec(),
+            addresses: addresses.clone(),
+        }),
     }
 }
 

@@ -128,6 +128,10 @@ fn commands() -> Vec<Command> {
         command(Actor::Node(MANAGER), Act::Change(vec![removal])),
         command(Actor::Node(node), Act::Opened(every_reader())),
         command(Actor::Operator(OperatorId::from_bytes([6; 16])), Act::ResetTime),
+        command(
+            Actor::Node(MANAGER),
+            Act::Move { manager: MANAGER, addresses: vec!["m9:4440".to_owned()] },
+        ),
     ]
 }
 
@@ -261,6 +265,7 @@ fn what_this_format_writes_is_held_by_golden_files() {
         "remove-manager",
         "opened",
         "reset-time",
+        "move",
     ];
     for (file, command) in files.into_iter().zip(commands()) {
         let written = written_command(&command);

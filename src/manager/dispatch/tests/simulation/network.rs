@@ -6,7 +6,7 @@ use super::{MANAGERS, Simulation};
 use crate::agent::session::{Cause, Event};
 use skep_core::base::NodeId;
 use skep_core::wire::api;
-use skep_core::wire::convert::{read_push, read_values, read_welcome};
+use skep_core::wire::convert::{read_managers, read_push, read_values, read_welcome};
 
 /// A connection of a node with a manager.
 pub(super) struct Wire {
@@ -91,6 +91,9 @@ impl Simulation {
                     node.always = always.map(|placed| placed.id).collect();
                 }
                 Event::Push(push)
+            }
+            api::from_leader::Of::Managers(managers) => {
+                Event::Managers(read_managers(managers.addresses))
             }
             api::from_leader::Of::Values(ahead) => {
                 let values = read_values(ahead.values).expect("sound");
