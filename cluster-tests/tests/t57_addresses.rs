@@ -80,7 +80,7 @@ fn a_manager_that_moved_is_reached_at_its_new_address() {
         cluster.bring_back(leader);
         all_vote(&cluster);
     }
-    let moved: Vec<String> = cluster.managers().map(|manager| manager.address()).collect();
+    let moved: Vec<String> = cluster.managers().map(cluster_tests::Manager::address).collect();
     for number in 0..3 {
         until("no warning", || {
             let warnings = status(&cluster, number)["warnings"].to_string();

@@ -1,12 +1,15 @@
 //! `skep unlock`, `lock`, `unlock-key`. The unlock key stays in this process:
 //! a manager gets its own file key, and nothing with which another could be opened.
 
+use std::time::Duration;
+
 use serde_json::json;
 use skep_client::{CallKind, Control, Link};
 
 use skep_core::base::{Exit, Failure, Fingerprint};
 use skep_core::seal::{KeyFileHeader, SealError, UnlockKey};
-use skep_core::wire::api::{self, RecipientsReply};
+use skep_core::wire::api::{self, ManagerState, RecipientsReply};
+use tokio::time::{Instant, sleep};
 
 use super::args::{ClientArgs, LockArgs, ShowArgs, UnlockArgs, UnlockKeyCommand};
 use super::input;
@@ -23,6 +26,9 @@ const COLUMNS: [Column; 4] = [
     ("ONLY FOR", Cell::Field("only_for")),
     ("RECIPIENT", Cell::Field("recipient")),
 ];
+
+/// Between two looks at a manager that is being locked.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// `skep unlock`.
 pub(super) async fn unlock(shell: &mut Shell, args: UnlockArgs) -> Result<(), Trouble> {
@@ -53,8 +59,30 @@ pub(super) async fn lock(shell: &mut Shell, args: LockArgs) -> Result<(), Troubl
     let send = async |mut client: Control, request| client.lock(request).await;
     let kind = CallKind::Once("skep status".to_owned());
     link.call(kind, api::LockRequest {}, send).await?;
+    is_locked(&mut link).await?;
     shell.screen.say("locked");
     Ok(())
+}
+
+/// Waits until the manager, which starts anew, says itself that it is locked.
+async fn is_locked(link: &mut Link) -> Result<(), Trouble> {
+    let until = Instant::now() + link.timeout();
+    loop {
+        let send = async |mut client: Control, request| client.status(request).await;
+        // Whatever goes wrong is between the old process and the new one.
+        if let Ok(status) = link.call(CallKind::Read, api::StatusRequest {}, send).await
+            && matches!(status.state(), ManagerState::Locked | ManagerState::Expired)
+        {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            let text = "the manager was told to lock, and does not say that it is locked yet";
+            return Err(Failure::new(Exit::NotConfirmed, text)
+                .hint("skep status shows what it does; where its process ended, start it again")
+                .into());
+        }
+        sleep(LOOK).await;
+    }
 }
 
 /// `skep unlock-key`.

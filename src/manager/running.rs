@@ -225,6 +225,8 @@ impl Running {
             let moved = self.core.consensus.hand_over(grace.min(LAST_HAND_OVER), None).await;
             tracing::info!(event = "leadership_handed_over", moved);
         }
+        // Streams that would go on for ever would be waited for.
+        self.dispatch.close();
         self.stop.cancel();
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         let ended = async { while tasks.join_next().await.is_some() {} };

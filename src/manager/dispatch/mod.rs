@@ -147,6 +147,11 @@ impl Dispatch {
         }
     }
 
+    /// This manager ends: its sessions do so now, and their agents look elsewhere.
+    pub(in crate::manager) fn close(&self) {
+        self.hub.table.close();
+    }
+
     /// What this manager has at hand.
     pub(in crate::manager) fn core(&self) -> &Arc<Core> {
         &self.hub.core

@@ -83,6 +83,8 @@ pub(super) struct Table {
 #[derive(Debug, Default)]
 struct Inner {
     leading: bool,
+    /// This manager ends: it takes no session any more, whoever leads.
+    closed: bool,
     serial: u64,
     live: BTreeMap<NodeId, Arc<Live>>,
     seen: BTreeMap<NodeId, Seen>,
@@ -103,16 +105,24 @@ impl Table {
     pub(super) fn lead(&self, leading: bool) {
         let before = {
             let mut inner = self.inner.lock();
+            let leading = leading && !inner.closed;
             if inner.leading == leading {
                 return;
             }
-            let fresh = Inner { leading, serial: inner.serial, ..Inner::default() };
+            let (serial, closed) = (inner.serial, inner.closed);
+            let fresh = Inner { leading, serial, closed, ..Inner::default() };
             std::mem::replace(&mut *inner, fresh)
         };
         for live in before.live.values() {
             live.cut(Cut::Deposed);
         }
         self.tick();
+    }
+
+    /// This manager ends: all sessions do, and none is taken in any more.
+    pub(super) fn close(&self) {
+        self.inner.lock().closed = true;
+        self.lead(false);
     }
 
     /// Takes a session in. One of the same boot is replaced by it.
