@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::manager::members::belonging;
 use crate::manager::peers::PeerClient;
-use crate::manager::problem::Explain;
+use crate::manager::problem::{self, Explain};
 use crate::manager::running::Running;
 use skep_client::transport::Problem;
 use skep_core::base::{NodeId, RequestId};
@@ -82,14 +82,13 @@ pub(in crate::manager) async fn taken(
 ) -> Result<(), Problem> {
     running.core.leads()?;
     let Actor::Node(manager) = actor else {
-        return Err(Problem::not_allowed("a manager says itself where it is"));
+        return Err(problem::members::moved_by_another());
     };
     if on_record_of(running, manager).is_some_and(|stands| stands == addresses) {
         return Ok(());
     }
     for address in &addresses {
-        skep_client::read_own_address(address)
-            .map_err(|bad| Problem::bad_input(bad.to_string()))?;
+        skep_client::read_own_address(address).map_err(problem::members::moved_nowhere)?;
     }
     let request = RequestId::draw(&mut *(running.core.dice)());
     let act = Act::Move { manager, addresses };

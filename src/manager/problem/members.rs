@@ -48,6 +48,16 @@ pub(in crate::manager) fn clocks_differ() -> Problem {
         .hint("check time synchronisation on their machines: `skep status` names who differs")
 }
 
+/// Somebody else said where a manager is.
+pub(in crate::manager) fn moved_by_another() -> Problem {
+    Problem::not_allowed("a manager says itself where it is")
+}
+
+/// A manager said that it is where nobody can be.
+pub(in crate::manager) fn moved_nowhere(why: impl fmt::Display) -> Problem {
+    Problem::bad_input(why.to_string())
+}
+
 /// A node was removed while it joined.
 pub(in crate::manager) fn removed_meanwhile() -> Problem {
     Problem::refused("this node was removed meanwhile")
