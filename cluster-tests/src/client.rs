@@ -173,7 +173,7 @@ impl Manager {
         let words: Vec<_> = words.map(Into::into).chain([socket.into()]).collect();
         let (out, err) = (Tape::default(), Tape::default());
         let screen = Screen::captured(Box::new(out.clone()), Box::new(err.clone()));
-        let mut shell = Shell { screen, ..Shell::real() };
+        let mut shell = Shell::with(screen);
         let exit = skep::cli::run(&mut shell, &words);
         Ran { status: exit.code().into(), out: out.text(), err: err.text() }
     }

@@ -1,6 +1,10 @@
 //! Where managers are reached: everybody hears of it when that changes.
 
-use cluster_tests::{Cluster, run, until};
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::process::{Child, Command, Stdio};
+
+use cluster_tests::{Cluster, Manager, run, until};
 
 /// Warnings of a manager's own status, and where it says that the managers are.
 fn status(cluster: &Cluster, number: usize) -> serde_json::Value {
@@ -38,6 +42,58 @@ fn an_agent_that_joined_by_the_first_manager_outlives_it() {
     cluster.manager_mut(0).kill();
     cluster.update("db", b"two");
     until("the new value under a new leader", || (shell.read("db") == "two").then_some(()));
+}
+
+/// The admin's command, which knows of the managers by the identity file alone.
+fn by_identity(cluster: &Cluster, words: &[&str]) -> Command {
+    let mut command = cluster.command(words);
+    command.env_remove("SKEP_HOST");
+    command
+}
+
+#[test]
+fn an_identity_of_the_first_manager_outlives_it() {
+    let mut cluster = Cluster::start(0);
+    for name in ["manager-2", "manager-3"] {
+        let _ = cluster.join_manager(name);
+    }
+    let (real, names) = (cluster.folder().join("real.skepid"), ["secret", "ls"]);
+    fs::rename(cluster.identity(), &real).expect("moved");
+    symlink("real.skepid", cluster.identity()).expect("a link");
+    let addresses: Vec<String> = cluster.managers().map(Manager::address).collect();
+    let knows_all = || {
+        let text = fs::read_to_string(&real).expect("an identity");
+        addresses.iter().all(|address| text.contains(address))
+    };
+    let before = fs::read(&real).expect("an identity");
+
+    // What its owner may not write stays as it is, and is good.
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o400)).expect("read-only");
+    let _ = run(&mut by_identity(&cluster, &names), b"").ok();
+    assert_eq!(fs::read(&real).expect("an identity"), before);
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o600)).expect("to be written");
+    chown(&real, Some(1234), Some(1234)).expect("somebody's own");
+
+    // Whoever reads it meanwhile, and however many commands there are, it is whole.
+    let commands: Vec<Child> = (0..12)
+        .map(|_| {
+            let mut command = by_identity(&cluster, &names);
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a command")
+        })
+        .collect();
+    for command in commands {
+        let ran = command.wait_with_output().expect("its end");
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    }
+    assert!(knows_all(), "the managers are in the identity file");
+    let meta = fs::metadata(&real).expect("an identity");
+    assert_eq!((meta.mode() & 0o777, meta.uid(), meta.gid()), (0o600, 1234, 1234));
+    assert!(fs::symlink_metadata(cluster.identity()).expect("a link").is_symlink());
+    let names: Vec<_> = fs::read_dir(cluster.folder()).expect("a folder").flatten().collect();
+    assert!(!names.iter().any(|entry| entry.file_name().to_string_lossy().ends_with(".new")));
+
+    cluster.manager_mut(0).kill();
+    let _ = run(&mut by_identity(&cluster, &["secret", "ls"]), b"").ok();
 }
 
 #[test]
@@ -80,7 +136,7 @@ fn a_manager_that_moved_is_reached_at_its_new_address() {
         cluster.bring_back(leader);
         all_vote(&cluster);
     }
-    let moved: Vec<String> = cluster.managers().map(cluster_tests::Manager::address).collect();
+    let moved: Vec<String> = cluster.managers().map(Manager::address).collect();
     for number in 0..3 {
         until("no warning", || {
             let warnings = status(&cluster, number)["warnings"].to_string();

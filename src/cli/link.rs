@@ -1,26 +1,47 @@
 //! From settings to a way to the managers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::args::{ClientArgs, LocalArgs};
 use super::problem::{Trouble, usage};
 use super::settings::ClientSettings;
 use super::shell::{Screen, Shell};
 use skep_client::ca::{CaError, Identity};
-use skep_client::{CallError, IdentityFile, Link};
+use skep_client::{CallError, IdentityFile, Link, Managers};
 
 /// A way to the managers for these arguments.
 pub(super) fn link(shell: &mut Shell, client: ClientArgs) -> Result<Link, Trouble> {
-    of(ClientSettings::of(client)?, &mut shell.screen)
+    of(ClientSettings::of(client)?, shell)
 }
 
 /// A way to this machine's manager, for commands that it alone serves.
 pub(super) fn local(shell: &mut Shell, local: LocalArgs) -> Result<Link, Trouble> {
-    of(ClientSettings::of_local(local)?, &mut shell.screen)
+    of(ClientSettings::of_local(local)?, shell)
 }
 
-fn of(settings: ClientSettings, screen: &mut Screen) -> Result<Link, Trouble> {
-    let identity = match settings.identity.as_deref().map(|path| identity(path, screen)) {
+/// An identity that was used, and where managers said meanwhile that they are.
+#[derive(Debug)]
+pub(super) struct Used {
+    path: PathBuf,
+    identity: Identity,
+    managers: Managers,
+}
+
+/// Has the identity files that were used name the managers as they are now. Where that can't
+/// be, they stay as they are: they are good without.
+pub(super) fn refresh(shell: &mut Shell) {
+    for used in std::mem::take(&mut shell.used) {
+        let managers = used.managers.addresses();
+        match IdentityFile::refresh(&used.path, &used.identity, &managers) {
+            Ok(replaced) => tracing::debug!(event = "identity_refreshed", replaced),
+            Err(error) => tracing::debug!(event = "identity_not_refreshed", %error),
+        }
+    }
+}
+
+fn of(settings: ClientSettings, shell: &mut Shell) -> Result<Link, Trouble> {
+    let identity = match settings.identity.as_deref().map(|path| identity(path, &mut shell.screen))
+    {
         Some(Ok(identity)) => Some(identity),
         // Only for going on to the leader: the socket needs none.
         Some(Err(_unread)) if settings.local && settings.hosts.is_empty() => None,
@@ -35,7 +56,11 @@ fn of(settings: ClientSettings, screen: &mut Screen) -> Result<Link, Trouble> {
     };
     let unsound =
         |error: CaError| usage(format!("the identity {error}"), "take a copy that was not changed");
-    link.map_err(unsound)
+    let link = link.map_err(unsound)?;
+    if let (Some(path), Some(identity)) = (settings.identity, identity) {
+        shell.used.push(Used { path, identity, managers: link.managers() });
+    }
+    Ok(link)
 }
 
 /// Reads an identity file, which nobody else should be able to.

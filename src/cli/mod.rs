@@ -131,7 +131,9 @@ fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
         }
         other => other,
     };
-    runtime()?.block_on(over_sockets(shell, command))
+    let done = runtime()?.block_on(over_sockets(shell, command));
+    link::refresh(shell);
+    done
 }
 
 async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble> {

@@ -7,6 +7,7 @@ use skep_client::harmless;
 use skep_client::machine::{OsDice, SystemClock};
 use skep_core::base::{Clock, Dice, Exit, Failure, SecretBytes};
 
+use super::link::Used;
 use super::problem::Trouble;
 
 /// Standard output is data, standard error is talk.
@@ -186,6 +187,8 @@ pub struct Shell {
     pub clock: Box<dyn Clock>,
     /// Random bytes.
     pub dice: Box<dyn Dice>,
+    /// Identities that a command used.
+    pub(super) used: Vec<Used>,
 }
 
 impl std::fmt::Debug for Shell {
@@ -195,10 +198,17 @@ impl std::fmt::Debug for Shell {
 }
 
 impl Shell {
+    /// With this screen, and the machine's clock and dice.
+    #[must_use]
+    pub fn with(screen: Screen) -> Self {
+        let (clock, dice) = (Box::new(SystemClock), Box::new(OsDice));
+        Self { screen, clock, dice, used: Vec::new() }
+    }
+
     /// This process's.
     #[must_use]
     pub fn real() -> Self {
-        Self { screen: Screen::real(), clock: Box::new(SystemClock), dice: Box::new(OsDice) }
+        Self::with(Screen::real())
     }
 }
 
@@ -232,8 +242,7 @@ pub(super) mod tests {
     pub(in crate::cli) fn captured() -> (Shell, Tape, Tape) {
         let (out, err) = (Tape::default(), Tape::default());
         let screen = Screen::captured(Box::new(out.clone()), Box::new(err.clone()));
-        let shell = Shell { screen, clock: Box::new(SystemClock), dice: Box::new(OsDice) };
-        (shell, out, err)
+        (Shell::with(screen), out, err)
     }
 
     struct Broken(std::io::ErrorKind);

@@ -44,8 +44,8 @@ pub use acts::{Change, Draft, NewVersion, apply, apply_sealed};
 pub use answer::{Answer, harmless};
 pub use error::CallError;
 pub use link::{
-    BadAddress, BadIdentityFile, CallKind, Control, IdentityFile, Link, PORT, read_address,
-    read_own_address,
+    BadAddress, BadIdentityFile, CallKind, Control, IdentityFile, Link, Managers, PORT,
+    read_address, read_own_address,
 };
 pub use lookup::Listed;
 pub use operator::Operator;

@@ -33,7 +33,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::Body as HttpBody;
 use tonic::body::Body;
-use tonic::codegen::http::{Request, Response};
+use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::service::Routes;
 use tonic::{Code, Extensions, Status};
 use tower::{Layer, Service};
@@ -46,10 +46,10 @@ use crate::manager::admit::behalf::Behalf;
 use crate::manager::admit::caller::{Admitted, source};
 use crate::manager::admit::local::LocalRules;
 use crate::manager::admit::policy::Who;
-use crate::manager::dispatch::Dispatch;
+use crate::manager::dispatch::{Dispatch, addresses};
 use crate::manager::problem;
 use skep_client::ca::CertificateRole;
-use skep_client::transport::{Caller, caller, local_caller};
+use skep_client::transport::{Caller, caller, local_caller, name_managers};
 
 pub(in crate::manager) use self::table::{ACT as ACT_BYTES, AGENT as AGENT_BYTES};
 
@@ -147,8 +147,9 @@ where
             };
             let extensions = parts.extensions.clone();
             let body = Body::new(Measured::new(body, row, ticket.clone(), Times::default()));
-            let answer = inner.call(Request::from_parts(parts, body)).await?;
+            let mut answer = inner.call(Request::from_parts(parts, body)).await?;
             gate.note(&extensions, row.path, &answer);
+            gate.name_managers(&extensions, answer.headers_mut());
             Ok(answer.map(|body| Body::new(Reply::new(body, ticket))))
         })
     }
@@ -209,6 +210,16 @@ impl Inner {
         match &self.asked {
             Asked::Socket(_) => false,
             Asked::Port(dispatch) => !port::lists(dispatch.core(), extensions),
+        }
+    }
+
+    /// Tells an operator with each answer where all managers are.
+    fn name_managers(&self, extensions: &Extensions, headers: &mut HeaderMap) {
+        let operator = |admitted: &&Admitted| matches!(admitted.who(), Who::Operator(_));
+        if let Asked::Port(dispatch) = &self.asked
+            && extensions.get::<Admitted>().filter(operator).is_some()
+        {
+            name_managers(dispatch.core().consensus.read(addresses), headers);
         }
     }
 

@@ -37,6 +37,7 @@ use tokio::sync::mpsc;
 pub(in crate::manager) use self::session::Agent;
 use self::table::{Cut, Table};
 pub use self::watchers::TooMany;
+pub(in crate::manager) use self::whereabouts::addresses;
 use crate::consensus::Leadership;
 use crate::manager::core::Core;
 use skep_core::base::{NodeId, Revision, ServiceId, Stamp};

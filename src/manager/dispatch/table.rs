@@ -110,7 +110,7 @@ impl Table {
                 return;
             }
             let (serial, closed) = (inner.serial, inner.closed);
-            let fresh = Inner { leading, serial, closed, ..Inner::default() };
+            let fresh = Inner { leading, closed, serial, ..Inner::default() };
             std::mem::replace(&mut *inner, fresh)
         };
         for live in before.live.values() {

@@ -33,7 +33,7 @@ impl Managers {
 }
 
 /// The addresses of all managers. Each of them has a box of the cluster key.
-pub(super) fn addresses(state: &State) -> Vec<String> {
+pub(in crate::manager) fn addresses(state: &State) -> Vec<String> {
     let managers = state.cluster.iter().flat_map(|cluster| cluster.cluster_key.boxes.keys());
     let nodes = managers.filter_map(|manager| state.nodes.get(manager));
     nodes.flat_map(|node| node.addresses.iter().cloned()).collect()

@@ -17,7 +17,7 @@ use skep_core::seal::HelloKey;
 /// [`ADDRESSES`] take about 10 KiB.
 const TEXT_BYTES: usize = 64 * 1024;
 /// Addresses in a file; a cluster has seven managers, each may have a few.
-const ADDRESSES: usize = 32;
+pub(crate) const ADDRESSES: usize = 32;
 /// Bytes of an address: a DNS name, a colon, a port.
 const ADDRESS_BYTES: usize = 255 + 6;
 const CHECKSUM_BYTES: usize = 16;
@@ -187,7 +187,7 @@ fn read_head(text: &str) -> Result<Head, IdentityError> {
 }
 
 /// `host:port`: a name, an IPv4 address or an IPv6 address in brackets.
-fn is_address(text: &str) -> bool {
+pub(crate) fn is_address(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:[]%".contains(&byte);
     text.len() <= ADDRESS_BYTES

@@ -24,6 +24,7 @@ mod token;
 pub use authority::{Issuer, Root};
 pub use chain::{Leaf, START_TOLERANCE_MS, certificate_ends, read_leaf, verify_chain};
 pub use error::CaError;
+pub(crate) use identity::{ADDRESSES, is_address};
 pub use identity::{Identity, IdentityError};
 pub use key::{PrivateKey, certificate_request, key_digest, public_key_of_request};
 pub use subject::{CertificateRole, Subject};

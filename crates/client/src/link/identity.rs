@@ -4,11 +4,12 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::refresh::{merged, refresh};
 use crate::ca::{Identity, IdentityError};
 use crate::machine::read_file;
 
 /// Bytes of an identity file: a few certificates.
-const IDENTITY_BYTES: usize = 256 * 1024;
+pub(super) const IDENTITY_BYTES: usize = 256 * 1024;
 
 /// An identity as it was read from its file.
 #[derive(Debug)]
@@ -40,5 +41,18 @@ impl IdentityFile {
         let identity = Identity::parse(text.expose())?;
         let mode = std::fs::metadata(path)?.permissions().mode();
         Ok(Self { identity, readable_by_others: mode & 0o077 != 0 })
+    }
+
+    /// Writes where managers are, as [`super::Link::managers`] says, into the identity file
+    /// that `identity` was read from. A file that is not plainly somebody's own to write
+    /// stays as it is, and one that is replaced is whole at every moment. Whether it was.
+    ///
+    /// # Errors
+    /// What the system says: the file is as it was.
+    pub fn refresh(path: &Path, identity: &Identity, managers: &[String]) -> io::Result<bool> {
+        if merged(&identity.addresses, managers).is_none() {
+            return Ok(false);
+        }
+        refresh(path, managers)
     }
 }

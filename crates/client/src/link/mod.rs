@@ -8,13 +8,16 @@
 
 mod address;
 mod identity;
+mod refresh;
 mod tries;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{timeout, timeout_at};
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
@@ -23,7 +26,7 @@ use crate::ca::{CaError, Identity};
 use crate::error::CallError;
 use crate::machine::{SystemClock, os_dice};
 use crate::transport::rpc::api::control_client::ControlClient;
-use crate::transport::{ClientTls, Expect, connect, connect_local};
+use crate::transport::{ClientTls, Expect, connect, connect_local, managers_named};
 use skep_core::base::{ClusterId, Fingerprint};
 
 pub use address::{BadAddress, PORT, read_address, read_own_address};
@@ -64,6 +67,25 @@ enum Route {
     Remote(Vec<String>),
 }
 
+/// Where managers are, as they say. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Managers(Arc<Mutex<Vec<String>>>);
+
+impl Managers {
+    /// Each `host:port`.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.0.lock().clone()
+    }
+
+    fn hear(&self, answer: &MetadataMap) {
+        let named = managers_named(answer);
+        if !named.is_empty() {
+            *self.0.lock() = named;
+        }
+    }
+}
+
 /// A way to the managers, and the connection in use.
 #[derive(Debug)]
 pub struct Link {
@@ -73,6 +95,8 @@ pub struct Link {
     /// The leader, as a manager named it: tried before the route.
     leader: Vec<String>,
     channel: Option<Channel>,
+    /// Where all managers are, as one that answered last said.
+    managers: Managers,
     /// To what values were sealed last.
     intake: Option<Intake>,
     timeout: Duration,
@@ -115,9 +139,17 @@ impl Link {
             fingerprint: identity.map(|identity| identity.fingerprint),
             leader: Vec::new(),
             channel: None,
+            managers: Managers::default(),
             intake: None,
             timeout,
         })
+    }
+
+    /// Where all managers are, as the one says that answered last, while this link lives and
+    /// afterwards: empty until one has.
+    #[must_use]
+    pub fn managers(&self) -> Managers {
+        self.managers.clone()
     }
 
     /// How long to try, and to wait.
@@ -172,7 +204,10 @@ impl Link {
             }
             let attempt = tries.attempt();
             match timeout_at(attempt, send(client, request.clone())).await {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Ok(response)) => {
+                    self.managers.hear(response.metadata());
+                    return Ok(response.into_inner());
+                }
                 Ok(Err(status)) => {
                     let answer = Answer::read(&status);
                     self.follow(&answer);

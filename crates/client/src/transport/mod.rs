@@ -22,6 +22,7 @@ mod shares;
 mod tests;
 mod tls;
 mod verify;
+mod whereabouts;
 
 pub use bounds::Rate;
 pub use client::{ConnectError, connect};
@@ -35,3 +36,4 @@ pub use problem::{Problem, read_problem};
 pub use server::serve;
 pub use shares::{Most, Share, Shares};
 pub use tls::{ClientTls, Credentials, ServerTls};
+pub use whereabouts::{managers_named, name_managers};

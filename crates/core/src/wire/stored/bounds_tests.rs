@@ -411,9 +411,7 @@ fn acts() -> impl Strategy<Value = Act> {
         1 => prop::collection::vec(confirmation, 0..4).prop_map(Act::Confirm),
         1 => prop::collection::vec("[a-z0-9.:]{0,20}", 0..4)
             .prop_map(|addresses| Act::Move { manager: MANAGER, addresses }),
-        1 => (1..4_u8, 0..9_u64, 0..9_usize).prop_map(|(n, first, count)| {
-            Act::Opened(opens(n, first, count))
-        }),
+        1 => (1..4_u8, 0..9_u64, 0..9_usize).prop_map(|(n, at, all)| Act::Opened(opens(n, at, all))),
     ]
 }
 
