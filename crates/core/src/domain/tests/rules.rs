@@ -8,9 +8,9 @@ use crate::domain::testing::{
     service_id, sized_version, token, version,
 };
 use crate::domain::{
-    Act, Availability, Change, Changed, Confirmation, Counted, Fact, Grant, NodeRole, NotOne, Outcome,
-    Placement, Refusal, Rekey, ServiceSpec, Thing, Token, assignments, node_by, nodes_of, placed,
-    secret_by, set_of,
+    Act, Availability, Change, Changed, Confirmation, Counted, Fact, Grant, NodeRole, NotOne,
+    Outcome, Placement, Refusal, Rekey, ServiceSpec, Thing, Token, assignments, node_by, nodes_of,
+    placed, secret_by, set_of,
 };
 
 fn update(n: u8, number: u64) -> Change {
