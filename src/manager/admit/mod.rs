@@ -215,9 +215,9 @@ impl Inner {
 
     /// Tells an operator with each answer where all managers are.
     fn name_managers(&self, extensions: &Extensions, headers: &mut HeaderMap) {
-        let operator = |admitted: &&Admitted| matches!(admitted.who(), Who::Operator(_));
+        let operator = |admitted: &Admitted| matches!(admitted.who(), Who::Operator(_));
         if let Asked::Port(dispatch) = &self.asked
-            && extensions.get::<Admitted>().filter(operator).is_some()
+            && extensions.get::<Admitted>().is_some_and(operator)
         {
             name_managers(dispatch.core().consensus.read(addresses), headers);
         }
