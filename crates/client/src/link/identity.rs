@@ -4,12 +4,9 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::refresh::{merged, refresh};
+use super::refresh::{IDENTITY_BYTES, merged, refresh};
 use crate::ca::{Identity, IdentityError};
 use crate::machine::read_file;
-
-/// Bytes of an identity file: a few certificates.
-pub(super) const IDENTITY_BYTES: usize = 256 * 1024;
 
 /// An identity as it was read from its file.
 #[derive(Debug)]

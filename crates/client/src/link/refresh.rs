@@ -9,10 +9,11 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::identity::IDENTITY_BYTES;
 use crate::ca::{ADDRESSES, Identity, is_address};
 use crate::machine::read_all;
 
+/// Bytes of an identity file: a few certificates.
+pub(super) const IDENTITY_BYTES: usize = 256 * 1024;
 /// What a name of an extended attribute begins with that a new file gets by itself.
 const BY_ITSELF: &str = "security.";
 /// Bytes of names of extended attributes.
