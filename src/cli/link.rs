@@ -1,13 +1,14 @@
 //! From settings to a way to the managers.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::args::{ClientArgs, LocalArgs};
 use super::problem::{Trouble, usage};
+use super::refresh::Used;
 use super::settings::ClientSettings;
 use super::shell::{Screen, Shell};
 use skep_client::ca::{CaError, Identity};
-use skep_client::{CallError, IdentityFile, Link, Managers};
+use skep_client::{CallError, IdentityFile, Link};
 
 /// A way to the managers for these arguments.
 pub(super) fn link(shell: &mut Shell, client: ClientArgs) -> Result<Link, Trouble> {
@@ -17,26 +18,6 @@ pub(super) fn link(shell: &mut Shell, client: ClientArgs) -> Result<Link, Troubl
 /// A way to this machine's manager, for commands that it alone serves.
 pub(super) fn local(shell: &mut Shell, local: LocalArgs) -> Result<Link, Trouble> {
     of(ClientSettings::of_local(local)?, shell)
-}
-
-/// An identity that was used, and where managers said meanwhile that they are.
-#[derive(Debug)]
-pub(super) struct Used {
-    path: PathBuf,
-    identity: Identity,
-    managers: Managers,
-}
-
-/// Has the identity files that were used name the managers as they are now. Where that can't
-/// be, they stay as they are: they are good without.
-pub(super) fn refresh(shell: &mut Shell) {
-    for used in std::mem::take(&mut shell.used) {
-        let managers = used.managers.addresses();
-        match IdentityFile::refresh(&used.path, &used.identity, &managers) {
-            Ok(replaced) => tracing::debug!(event = "identity_refreshed", replaced),
-            Err(error) => tracing::debug!(event = "identity_not_refreshed", %error),
-        }
-    }
 }
 
 fn of(settings: ClientSettings, shell: &mut Shell) -> Result<Link, Trouble> {

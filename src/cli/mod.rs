@@ -29,6 +29,7 @@ mod placed;
 mod problem;
 mod prompt;
 mod reads;
+mod refresh;
 mod render;
 mod run;
 mod secret;
@@ -132,7 +133,7 @@ fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
         other => other,
     };
     let done = runtime()?.block_on(over_sockets(shell, command));
-    link::refresh(shell);
+    refresh::all(std::mem::take(&mut shell.used));
     done
 }
 

@@ -7,8 +7,8 @@ use skep_client::harmless;
 use skep_client::machine::{OsDice, SystemClock};
 use skep_core::base::{Clock, Dice, Exit, Failure, SecretBytes};
 
-use super::link::Used;
 use super::problem::Trouble;
+use super::refresh::Used;
 
 /// Standard output is data, standard error is talk.
 pub struct Screen {
