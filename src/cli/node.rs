@@ -135,9 +135,14 @@ async fn rm(
             sure.about(&node.name, "what it may still hold is written off")?;
         }
         let change = Change::RemoveNode { id: lookup::id(&node.id)?, force };
-        if node.role() == NodeRole::Manager { &mut managers } else { &mut workers }
-            .push(Named { name: what.clone(), change });
-        nodes.push(node.id);
+        let named = Named { name: what.clone(), change };
+        if node.role() == NodeRole::Manager {
+            // It holds nothing that services are given, and may be the one that is asked.
+            managers.push(named);
+        } else {
+            workers.push(named);
+            nodes.push(node.id);
+        }
     }
     // Workers go as one act; each manager takes a majority of its own.
     let acts = (!workers.is_empty()).then_some(workers).into_iter();
@@ -146,7 +151,7 @@ async fn rm(
     for act in acts {
         revision = acts::apply_all(shell, &mut link, "skep node ls", &act, true).await?;
     }
-    if force {
+    if force || nodes.is_empty() {
         return Ok(());
     }
     let concerned = Concerned { services: Vec::new(), nodes };

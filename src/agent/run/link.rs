@@ -216,7 +216,9 @@ impl Connection {
     async fn run(mut self, address: String) -> Result<Never, Cause> {
         let connected = connect(&address, &self.tls, Expect::AnyManager, CONNECT).await;
         let (channel, peer) = connected.map_err(|error| match error {
-            ConnectError::Unreachable { .. } => Cause::Lost(error.to_string()),
+            ConnectError::Unreachable { .. } | ConnectError::Locked { .. } => {
+                Cause::Lost(error.to_string())
+            }
             ConnectError::Refused { .. } => Cause::Refused(error.to_string()),
         })?;
         self.tell(LinkEvent::Reached { address }).await?;

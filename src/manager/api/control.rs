@@ -14,6 +14,7 @@ use crate::manager::admit::local::LocalUser;
 use crate::manager::admit::policy::Method;
 use crate::manager::changes::{apply, time, tokens};
 use crate::manager::forward::{Broken, Led};
+use crate::manager::life::leave;
 use crate::manager::life::lifecycle::Manager;
 use crate::manager::life::phase::Needs;
 use crate::manager::members::{belonging, moves};
@@ -199,6 +200,12 @@ impl Control for ControlService {
     }
 
     async fn apply(&self, request: Request<api::ApplyRequest>) -> Answer<api::ApplyReply> {
+        let (running, admitted) = self.running(request.extensions(), Method::Intake)?;
+        if let Some(user) = admitted.local()
+            && leave::is_removal_of(running.core.node, request.get_ref())
+        {
+            return Ok(Response::new(self.manager.remove_itself(user).await?));
+        }
         // Each change is asked for once it is read.
         self.led(request, Method::Intake, Broken::Unknown)?
             .answer(

@@ -4,7 +4,7 @@
 //! even with an unlock key, so that an erasure that is cut short is one all the same.
 
 use crate::manager::problem;
-use skep_core::base::RequestId;
+use skep_core::base::{NodeId, RequestId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +40,27 @@ impl Manager {
         to_the_end("leave", self.clone().go(user, force)).await
     }
 
+    /// Removes this manager for a user of its own control socket, who is answered before it
+    /// ends: the leader cuts it off, and nobody else could tell what came of it.
+    pub(in crate::manager) async fn remove_itself(
+        &self,
+        user: LocalUser,
+    ) -> Result<api::ApplyReply, Problem> {
+        let manager = self.clone();
+        let going = async move {
+            let _turn = manager.0.turn.lock().await;
+            let running = manager.0.running()?;
+            running.leaves(true);
+            let gone = removed(&running, user).await;
+            running.leaves(false);
+            gone?;
+            belonging::ended(&running);
+            let changed = vec![api::Changed::default()];
+            Ok(api::ApplyReply { changed, ..api::ApplyReply::default() })
+        };
+        to_the_end("removal", going).await
+    }
+
     async fn go(self, user: LocalUser, force: bool) -> Result<(), Problem> {
         let _turn = self.0.turn.lock().await;
         self.phase().admits(Needs::Initialised)?;
@@ -71,6 +92,14 @@ impl Manager {
         self.end(End::Asked);
         erased.map_err(failed)
     }
+}
+
+/// Whether a request asks for nothing but the removal of this manager.
+pub(in crate::manager) fn is_removal_of(own: NodeId, request: &api::ApplyRequest) -> bool {
+    let [api::Change { of: Some(api::change::Of::RemoveNode(removal)) }] = &*request.changes else {
+        return false;
+    };
+    removal.id == own.as_bytes()
 }
 
 /// Has the leader remove this manager. Returns when it is removed.

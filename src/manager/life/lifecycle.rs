@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::manager::admit::local::LocalRules;
 use crate::manager::end::{End, Ends};
@@ -18,7 +19,7 @@ use crate::manager::life::prepared::Prepared;
 use crate::manager::problem;
 use crate::manager::running::{Running, Started};
 use crate::manager::word::Word;
-use skep_client::transport::Problem;
+use skep_client::transport::{Problem, say_locked};
 use skep_core::base::{Clock, Dice, Disk, ManagerPlaces, Name, OtherFormat, Stamp};
 use skep_core::seal::{KeyFile, KeyFileHeader};
 
@@ -96,7 +97,7 @@ pub(in crate::manager) struct Lifecycle {
     /// Another manager is asked to admit this one.
     pub(in crate::manager) joining: AtomicBool,
     life: RwLock<Life>,
-    port: Mutex<Option<TcpSocket>>,
+    port: Mutex<Port>,
     address: SocketAddr,
     pub(in crate::manager) ends: Ends,
     serve: Serve,
@@ -128,12 +129,18 @@ impl Manager {
         };
         let bound = bind(setup.listen).map_err(|error| OpenError::Listen(setup.listen, error))?;
         let address = bound.local_addr().map_err(|error| OpenError::Listen(setup.listen, error))?;
+        let port = match life {
+            Life::Locked(_) => {
+                Port::locked(bound).map_err(|error| OpenError::Listen(setup.listen, error))?
+            }
+            _ => Port::Bound(bound),
+        };
         Ok(Self(Arc::new(Lifecycle {
             started: setup.clock.now(),
             turn: tokio::sync::Mutex::new(()),
             joining: AtomicBool::new(false),
             life: RwLock::new(life),
-            port: Mutex::new(Some(bound)),
+            port: Mutex::new(port),
             address,
             ends: Ends::new(),
             serve,
@@ -242,13 +249,18 @@ impl Lifecycle {
     }
     pub(in crate::manager) fn become_expired(&self, header: KeyFileHeader, ended: Stamp) {
         *self.life.write() = Life::Expired(Box::new(header), ended);
+        // It is not locked any more.
+        *self.port.lock() = Port::Given;
     }
     /// Starts to listen where [`Manager::open`] took the port.
     pub(in crate::manager) fn listen(&self) -> Result<TcpListener, Problem> {
-        let bound = self.port.lock().take().map_or_else(|| bind(self.address), Ok);
-        bound
-            .and_then(|socket| socket.listen(BACKLOG))
-            .map_err(|error| problem::life::no_port(self.address, error))
+        let port = std::mem::replace(&mut *self.port.lock(), Port::Given);
+        let listening = match port {
+            Port::Bound(socket) => socket.listen(BACKLOG),
+            Port::Locked(listener, _says_so) => TcpListener::from_std(listener),
+            Port::Given => bind(self.address).and_then(|socket| socket.listen(BACKLOG)),
+        };
+        listening.map_err(|error| problem::life::no_port(self.address, error))
     }
     /// Where others reach this manager.
     pub(in crate::manager) fn addresses(&self) -> Vec<String> {
@@ -273,8 +285,27 @@ impl Lifecycle {
     }
 }
 
-/// Takes the port and does not listen yet: a locked manager refuses connections,
-/// and says so at its start where another process listens there.
+/// The port, until this manager serves on it.
+enum Port {
+    /// Taken. Whoever connects is refused.
+    Bound(TcpSocket),
+    /// Whoever connects is told that the manager is locked, as long as this stands.
+    Locked(std::net::TcpListener, AbortOnDropHandle<()>),
+    /// It serves, or did.
+    Given,
+}
+
+impl Port {
+    fn locked(bound: TcpSocket) -> std::io::Result<Self> {
+        let listener = bound.listen(BACKLOG)?.into_std()?;
+        let notice = TcpListener::from_std(listener.try_clone()?)?;
+        let says_so = AbortOnDropHandle::new(tokio::spawn(say_locked(notice)));
+        Ok(Self::Locked(listener, says_so))
+    }
+}
+
+/// Takes the port and does not listen yet: a manager says at its start where another
+/// process listens there.
 fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use rustls::{CertificateError, OtherError};
+use rustls::{AlertDescription, CertificateError, OtherError};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -34,6 +34,13 @@ pub enum ConnectError {
         address: String,
         /// What the system says.
         source: io::Error,
+    },
+    /// Somebody there says that the manager is locked: nothing proves it, for a locked
+    /// manager has no key to prove anything with.
+    #[error("{address}: says that it is locked (not proven)")]
+    Locked {
+        /// What was tried.
+        address: String,
     },
     /// Reached, but not whom we expected, or it did not accept us.
     #[error("{address}: {why}")]
@@ -77,6 +84,7 @@ pub async fn connect(
 
 enum Failure {
     Io(io::Error),
+    Locked,
     Refused(String),
 }
 
@@ -85,6 +93,7 @@ impl Failure {
         let address = address.to_owned();
         match self {
             Self::Io(source) => ConnectError::Unreachable { address, source },
+            Self::Locked => ConnectError::Locked { address },
             Self::Refused(why) => ConnectError::Refused { address, why },
         }
     }
@@ -117,6 +126,11 @@ fn reason(error: &rustls::Error) -> String {
     }
 }
 
+fn is_alert(error: &io::Error, wanted: AlertDescription) -> bool {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::AlertReceived(alert)) if *alert == wanted)
+}
+
 async fn handshake(
     address: &str,
     tls: &ClientTls,
@@ -127,7 +141,12 @@ async fn handshake(
     // Only now: a hello is of one moment.
     let (config, hello) =
         tls.connection(expect).map_err(|error| Failure::Refused(reason(&error)))?;
-    let mut stream = BufReader::new(TlsConnector::from(config).connect(hello, stream).await?);
+    let shaken = TlsConnector::from(config).connect(hello, stream).await;
+    let mut stream = BufReader::new(shaken.map_err(|error| {
+        // Before anybody has proven anything: a manager that runs never says so here.
+        let locked = is_alert(&error, AlertDescription::AccessDenied);
+        if locked { Failure::Locked } else { error.into() }
+    })?);
     accepted(&mut stream).await?;
     let (_, connection) = stream.get_ref().get_ref();
     let chain = connection.peer_certificates().unwrap_or_default();
