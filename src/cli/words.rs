@@ -144,6 +144,7 @@ pub(super) fn warning(of: WarningCode) -> &'static str {
         WarningCode::DiskFull => "disk-full",
         WarningCode::DiskLow => "disk-low",
         WarningCode::InitUnfinished => "init-unfinished",
+        WarningCode::Removed => "removed",
         WarningCode::AddressNotOnRecord => "address-not-on-record",
     }
 }

@@ -107,6 +107,9 @@ async fn live(
     };
     tell(&[NotifyState::Stopping]);
     tracing::info!(event = "manager_ending");
+    if matches!(end, End::Failed(Exit::IdentityEnded, _)) {
+        manager.mark_removed().await;
+    }
     let draining = async {
         let _told = stop.send(true).is_ok();
         manager.shut(GRACE).await;
@@ -204,6 +207,14 @@ fn not_opened(error: OpenError) -> Failure {
 /// Opens the key file with an unlock key that lies on this machine, if one was
 /// named and there is something to unlock.
 async fn unlock_at_start(manager: &Manager, file: Option<&Path>) -> Result<(), Failure> {
+    if manager.was_removed() {
+        tracing::warn!(
+            event = "removed",
+            "this manager was removed from the cluster: `skep leave` erases what is here, then it \
+             can join again"
+        );
+        return Ok(());
+    }
     let Some(file) = file else { return Ok(()) };
     if manager.phase() == Phase::New {
         tracing::info!(event = "nothing_to_unlock");

@@ -83,13 +83,14 @@ fn closed(life: &Lifecycle, reply: &mut api::StatusReply, found: &mut Vec<Warnin
     reply.key_generation = header.generation;
     reply.cluster_name = names.cluster;
     reply.node_name = names.name;
-    reply.set_state(Word::Locked.into());
+    reply.set_state(life.word().into());
     if let Some(ended) = ended {
-        reply.set_state(Word::Expired.into());
         found.push(Warning::CertificateEnded);
         reply.certificates.push(certificate_end(Certificate::Manager, ended));
     }
-    if life.phase() == Phase::Locked && life.folder.stays_locked() {
+    if life.folder.was_removed() {
+        found.push(Warning::Removed);
+    } else if life.phase() == Phase::Locked && life.folder.stays_locked() {
         found.push(Warning::LockedByOperator);
     }
 }

@@ -1,5 +1,5 @@
 //! A manager's data folder: `manager.key`, `log/`, `log.reached`, `snapshots/`, `node`,
-//! `lock` and two marks.
+//! `lock` and three marks.
 //!
 //! The order in which they appear and go is what keeps a half-made manager from
 //! being taken for a whole one: `init-unfinished` stands from before the key
@@ -27,6 +27,7 @@ const NODE_FILE: &str = "node";
 const REACHED: &str = "log.reached";
 const UNFINISHED: &str = "init-unfinished";
 const STAY_LOCKED: &str = "stay-locked";
+const REMOVED: &str = "removed";
 
 /// Why a data folder can't be used. Says the daemon's exit status.
 #[derive(Debug, thiserror::Error)]
@@ -224,7 +225,7 @@ impl Folder {
         for below in ["log", "snapshots"] {
             absent(std::fs::remove_dir_all(self.path.join(below)))?;
         }
-        for file in [REACHED, NODE_FILE, STAY_LOCKED, UNFINISHED, reserve::NAME] {
+        for file in [REACHED, NODE_FILE, STAY_LOCKED, REMOVED, UNFINISHED, reserve::NAME] {
             absent(self.disk.0.remove(&self.path.join(file)))?;
         }
         self.disk.0.sync_folder(&self.path)
@@ -263,6 +264,19 @@ impl Folder {
     /// What the system says.
     pub(in crate::manager) fn may_unlock(&self) -> io::Result<()> {
         self.remove_mark(STAY_LOCKED)
+    }
+    /// A majority of the others said that this manager was removed: started again it opens
+    /// nothing, so that what is here can be erased.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(in crate::manager) fn mark_removed(&self) -> io::Result<()> {
+        self.disk.0.replace(&self.path.join(REMOVED), b"")
+    }
+    /// Whether it was removed.
+    #[must_use]
+    pub(in crate::manager) fn was_removed(&self) -> bool {
+        self.has_mark(REMOVED)
     }
     fn has_mark(&self, mark: &str) -> bool {
         self.disk.0.len(&self.path.join(mark)).is_ok()

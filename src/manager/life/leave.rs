@@ -64,6 +64,8 @@ impl Manager {
     async fn go(self, user: LocalUser, force: bool) -> Result<(), Problem> {
         let _turn = self.0.turn.lock().await;
         self.phase().admits(Needs::Initialised)?;
+        // The cluster doesn't list it any more: nobody is to be told.
+        let force = force || self.was_removed();
         let running = match self.phase() {
             Phase::Running => Some(self.0.running()?),
             _ if force => None,

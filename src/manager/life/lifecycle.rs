@@ -169,6 +169,17 @@ impl Manager {
     pub fn stays_locked(&self) -> bool {
         self.0.folder.stays_locked()
     }
+    /// Whether it was found to be removed from the cluster when it ran last.
+    #[must_use]
+    pub fn was_removed(&self) -> bool {
+        self.0.folder.was_removed()
+    }
+    /// Keeps for the next start that it was removed.
+    pub async fn mark_removed(&self) {
+        if let Err(error) = self.0.on_disk(|life| life.folder.mark_removed()).await {
+            tracing::warn!(event = "removal_not_marked", why = %error);
+        }
+    }
     /// Opens the cluster key, begins to serve and says that this manager runs.
     pub(in crate::manager) fn run(&self, started: Started, listener: TcpListener) -> Arc<Running> {
         started.core.open_key();
@@ -208,6 +219,7 @@ impl Lifecycle {
         match &*self.life.read() {
             Life::New(_) if self.joining.load(Ordering::Relaxed) => Word::Joining,
             Life::New(_) => Word::New,
+            Life::Locked(_) if self.folder.was_removed() => Word::Removed,
             Life::Locked(_) => Word::Locked,
             Life::Expired(..) => Word::Expired,
             Life::Running(running) => running.word(),

@@ -29,6 +29,9 @@ impl Manager {
     /// What `unlock` opens on the operator's side.
     pub(in crate::manager) fn unlock_header(&self) -> Result<api::UnlockHeaderReply, Problem> {
         self.phase().admits(Needs::Locked)?;
+        if self.was_removed() {
+            return Err(problem::life::removed());
+        }
         let (header, _) = self.0.closed_header().ok_or_else(problem::locked)?;
         let names = self.0.folder.node_file();
         Ok(api::UnlockHeaderReply {
@@ -92,6 +95,9 @@ impl Manager {
     ) -> Result<Word, Problem> {
         let turn = self.0.turn.lock().await;
         self.phase().admits(Needs::Locked)?;
+        if self.was_removed() {
+            return Err(problem::life::removed());
+        }
         let (header, body) = self.0.open_key_file(&file_key, generation, of_header)?;
         drop(file_key);
         match identity(&header, &body, fingerprint, self.0.setup.clock.now()) {

@@ -38,6 +38,12 @@ pub(in crate::manager) fn being_locked() -> Problem {
     Problem::unavailable("this manager is just being locked")
 }
 
+/// It was removed, and is asked to take part again.
+pub(in crate::manager) fn removed() -> Problem {
+    Problem::refused("this manager was removed from the cluster")
+        .hint("`skep leave` erases what is here; then it can join again: `skep join`")
+}
+
 /// No unlock key file opens what an operator locked.
 pub(in crate::manager) fn locked_by_operator() -> Problem {
     Problem::refused("an operator locked this manager").hint("skep unlock")

@@ -41,6 +41,8 @@ pub(in crate::manager) enum Warning {
     LeaderSilent,
     /// This manager's disk was put back: who remembers what it lacks, where that is known.
     RolledBack(Option<String>),
+    /// It was removed from the cluster, and its data is still here.
+    Removed,
     /// No unlock key file opens this manager.
     LockedByOperator,
     /// Bytes of the state, which is nearly as large as it may be.
@@ -91,6 +93,7 @@ impl Warning {
             Self::Pending(_) => WarningCode::Pending,
             Self::LeaderSilent => WarningCode::LeaderSilent,
             Self::RolledBack(_) => WarningCode::RolledBack,
+            Self::Removed => WarningCode::Removed,
             Self::LockedByOperator => WarningCode::LockedByOperator,
             Self::StateFull(_) => WarningCode::StateFull,
             Self::DiskFull => WarningCode::DiskFull,
@@ -173,6 +176,7 @@ impl Warning {
                 let problem = problem::rolled_back();
                 return (lacks.clone().unwrap_or(problem.text), problem.hint);
             }
+            Self::Removed => return of(problem::life::removed()),
             Self::LockedByOperator => (
                 "an operator locked this manager: no unlock key file opens it".to_owned(),
                 "skep unlock",
