@@ -41,7 +41,7 @@ pub(in crate::manager) fn being_locked() -> Problem {
 /// It was removed, and is asked to take part again.
 pub(in crate::manager) fn removed() -> Problem {
     Problem::refused("this manager was removed from the cluster")
-        .hint("`skep leave` erases what is here; then it can join again: `skep join`")
+        .hint("`skep leave` erases what is here; then it can join again as a new one")
 }
 
 /// No unlock key file opens what an operator locked.
