@@ -78,7 +78,7 @@ async fn is_locked(link: &mut Link) -> Result<(), Trouble> {
         if Instant::now() >= until {
             let text = "the manager was told to lock, and does not say that it is locked yet";
             return Err(Failure::new(Exit::NotConfirmed, text)
-                .hint("skep status shows what it does; where its process ended, start it again")
+                .hint("`skep status` shows what it does; where its process ended, start it again")
                 .into());
         }
         sleep(LOOK).await;
