@@ -64,13 +64,13 @@ pub use shell::{Screen, Shell};
 #[must_use]
 pub fn main() -> ExitCode {
     let mut shell = Shell::real();
-    if let Err(error) = crate::host::harden() {
-        let failure =
-            Failure::new(Exit::MachineLimit, format!("cannot forbid core dumps: {error}"));
-        shell.screen.failure(&failure.hint("nothing was done: a dump would hold secrets"));
-        return Exit::MachineLimit.code().into();
-    }
     let words: Vec<OsString> = std::env::args_os().collect();
+    if let Err(error) = crate::host::harden() {
+        let exit = if is_exec(&words) { Exit::NotRun } else { Exit::MachineLimit };
+        let failure = Failure::new(exit, format!("cannot forbid core dumps: {error}"));
+        shell.screen.failure(&failure.hint("nothing was done: a dump would hold secrets"));
+        return exit.code().into();
+    }
     let exit = run(&mut shell, &words);
     crate::daemon::logging::flush();
     exit.code().into()
@@ -114,7 +114,13 @@ fn not_parsed(shell: &mut Shell, error: &clap::Error, words: &[OsString]) -> Exi
 
 /// What bad words end with. Below 125 the statuses of `skep exec` are its command's.
 fn usage_of(words: &[OsString]) -> Exit {
-    if words.get(1).is_some_and(|word| word == "exec") { Exit::NotRun } else { Exit::Usage }
+    if is_exec(words) { Exit::NotRun } else { Exit::Usage }
+}
+
+/// Whether the first word that is no flag says so.
+fn is_exec(words: &[OsString]) -> bool {
+    let flag = |word: &&OsString| word.as_encoded_bytes().starts_with(b"-");
+    words.iter().skip(1).find(|word| !flag(word)).is_some_and(|word| word == "exec")
 }
 
 fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {

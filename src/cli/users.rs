@@ -18,8 +18,10 @@ use skep_core::base::{BootTime, Clock as _};
 
 /// Where the program is: not looked for, as PATH is the caller's.
 const PLACES: [&str; 2] = ["/usr/bin/getent", "/bin/getent"];
-/// Time for one answer: a directory service that is away takes some seconds to say so.
+/// Time for all answers at most: a directory service that is away takes some seconds to say so.
 const ANSWER: Duration = Duration::from_secs(20);
+/// Time for an answer that is done without where there is none.
+const NICETY: Duration = Duration::from_secs(3);
 /// Bytes of one answer: the numbers of 65,536 groups, the most that the kernel takes.
 const ANSWER_BYTES: u64 = 1024 * 1024;
 /// Its exit status where the key is in no table.
@@ -59,31 +61,53 @@ impl UserError {
     }
 }
 
-/// Reads `USER[:GROUP]`, each a name or a number. With a group given, that is the only one;
-/// numbers for both are taken as they are, whether or not somebody has them.
+/// What the machine's tables say of a user beside the numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    /// What it is called.
+    pub(super) name: String,
+    /// Its folder; may be empty.
+    pub(super) home: String,
+    /// Its shell; may be empty.
+    pub(super) shell: String,
+}
+
+/// A user, and what is known of it.
+type Found = (User, Option<Account>);
+
+/// Reads `USER[:GROUP]`, each a name or a number, before `until`. With a group given, that is
+/// the only one. A number is taken also if nobody has it: its group, if none is given, is
+/// the same number.
 ///
 /// # Errors
 /// [`UserError`].
-pub(super) fn resolve(text: &str) -> Result<User, UserError> {
+pub(super) fn resolve(text: &str, until: BootTime) -> Result<Found, UserError> {
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (text, None),
     };
-    if let (Ok(uid), Some(Ok(gid))) = (user.parse(), group.map(str::parse)) {
-        return checked(User { uid, gid, groups: Vec::new() }, text);
-    }
     let program = PLACES.map(Path::new).into_iter().find(|place| place.exists());
+    let numbers = (user.parse::<u32>(), group.map(str::parse::<u32>));
+    if let (Ok(uid), Some(Ok(gid))) = numbers {
+        // The numbers are all that it takes, whatever becomes of this.
+        let until = until.min(after(NICETY));
+        let line = program.and_then(|program| ask(program, "passwd", user, until).ok().flatten());
+        let account = line.as_deref().and_then(account);
+        return checked((User { uid, gid, groups: Vec::new() }, account), text);
+    }
     let program = program.ok_or(UserError::Missing)?;
-    let found = look_up(user, group, |database, key| ask(program, database, key, ANSWER))?;
+    let until = until.min(after(ANSWER));
+    let found = look_up(user, group, |database, key| ask(program, database, key, until))?;
     found.map_or_else(|| Err(UserError::Unknown(text.to_owned())), |found| checked(found, text))
 }
 
 /// -1 would mean "as it is" to the system: never a user.
-fn checked(user: User, text: &str) -> Result<User, UserError> {
+fn checked(found: Found, text: &str) -> Result<Found, UserError> {
+    let user = &found.0;
     if user.uid == u32::MAX || user.gid == u32::MAX || user.groups.contains(&u32::MAX) {
         return Err(UserError::Unknown(text.to_owned()));
     }
-    Ok(user)
+    Ok(found)
 }
 
 /// Finds who is meant, by what `ask` says of a database and a key; `None`: nobody.
@@ -91,9 +115,14 @@ fn look_up(
     user: &str,
     group: Option<&str>,
     mut ask: impl FnMut(&'static str, &str) -> Result<Option<String>, UserError>,
-) -> Result<Option<User>, UserError> {
-    // A key that begins so would be an option; nobody is called so.
-    if [Some(user), group].into_iter().flatten().any(|key| key.is_empty() || key.starts_with('-')) {
+) -> Result<Option<Found>, UserError> {
+    // A key that begins so would be an option, and of a number too large the program takes a
+    // part, which may be root's: nobody is called so.
+    let is_none = |key: &str| {
+        let digits = key.bytes().all(|byte| byte.is_ascii_digit());
+        key.is_empty() || key.starts_with('-') || (digits && key.parse::<u32>().is_err())
+    };
+    if [Some(user), group].into_iter().flatten().any(is_none) {
         return Ok(None);
     }
     let gid = match group.map(|group| (group, group.parse::<u32>())) {
@@ -106,21 +135,32 @@ fn look_up(
             Some(gid)
         }
     };
-    if let (Some(gid), Ok(uid)) = (gid, user.parse::<u32>()) {
-        return Ok(Some(User { uid, gid, groups: Vec::new() }));
-    }
-    let Some(line) = ask("passwd", user)? else { return Ok(None) };
+    let Some(line) = ask("passwd", user)? else {
+        let bare = |uid| User { uid, gid: gid.unwrap_or(uid), groups: Vec::new() };
+        return Ok(user.parse().ok().map(|uid| (bare(uid), None)));
+    };
     let (Some(uid), Some(first)) = (number(&line, 2), number(&line, 3)) else { return Ok(None) };
+    let account = account(&line);
     if let Some(gid) = gid {
-        return Ok(Some(User { uid, gid, groups: Vec::new() }));
+        return Ok(Some((User { uid, gid, groups: Vec::new() }, account)));
     }
-    let name = line.split(':').next().filter(|name| !name.is_empty() && !name.starts_with('-'));
-    let Some(name) = name else { return Ok(None) };
+    let name = account.as_ref().map(|account| account.name.as_str());
+    let Some(name) = name.filter(|name| !name.is_empty() && !name.starts_with('-')) else {
+        return Ok(None);
+    };
     let groups = ask("initgroups", name)?.unwrap_or_default();
     // The name, then a number for each group. A name may hold blanks.
     let numbers = groups.strip_prefix(name).unwrap_or_default().split_ascii_whitespace();
     let groups = numbers.filter_map(|gid| gid.parse().ok()).collect();
-    Ok(Some(User { uid, gid: first, groups }))
+    Ok(Some((User { uid, gid: first, groups }, account)))
+}
+
+/// What the answer's first line says of a user.
+fn account(line: &str) -> Option<Account> {
+    let mut columns = line.lines().next()?.split(':').map(ToOwned::to_owned);
+    let name = columns.next()?;
+    let (home, shell) = (columns.nth(4)?, columns.next()?);
+    Some(Account { name, home, shell })
 }
 
 /// A column of the answer's first line, as a number.
@@ -133,10 +173,9 @@ fn ask(
     program: &Path,
     database: &'static str,
     key: &str,
-    limit: Duration,
+    until: BootTime,
 ) -> Result<Option<String>, UserError> {
     let unanswered = |why: String| UserError::Unanswered { database, why };
-    let until = until(limit);
     let mut child = Command::new(program)
         .args([database, key])
         .env_clear()
@@ -153,7 +192,7 @@ fn ask(
     let status = child.wait().map_err(|error| unanswered(error.to_string()))?;
     let text = match answer {
         Ok(Some(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
-        Ok(None) => return Err(unanswered(format!("did not end in {} s", limit.as_secs()))),
+        Ok(None) => return Err(unanswered("did not end in time".to_owned())),
         Err(error) => return Err(unanswered(error.to_string())),
     };
     match status.code() {
@@ -197,7 +236,7 @@ fn ready(of: BorrowedFd<'_>, until: BootTime) -> std::io::Result<bool> {
     }
 }
 
-fn until(limit: Duration) -> BootTime {
+fn after(limit: Duration) -> BootTime {
     let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     BootTime(SystemClock.boot().0.saturating_add(limit))
 }
@@ -211,10 +250,10 @@ mod tests {
 
     const LONG: Duration = Duration::from_mins(2);
 
-    fn find(user: &str, group: Option<&str>) -> Option<User> {
+    fn find(user: &str, group: Option<&str>) -> Option<Found> {
         let tables = |database: &'static str, key: &str| {
             let line = match (database, key) {
-                ("passwd", "app" | "1000") => "app:x:1000:1001::/:/bin/sh\n",
+                ("passwd", "app" | "1000") => "app:x:1000:1001:An app:/srv/app:/bin/bash\n",
                 ("passwd", "broken") => "broken:x:12\n",
                 ("initgroups", "app") => "app                   999 998\n",
                 ("group", "wheel") => "wheel:x:998:other\n",
@@ -228,20 +267,32 @@ mod tests {
 
     #[test]
     fn users_and_groups_are_found() {
-        let user = |uid, gid, groups: &[u32]| Some(User { uid, gid, groups: groups.to_vec() });
-        assert_eq!(find("app", None), user(1000, 1001, &[999, 998]));
-        assert_eq!(find("1000", None), user(1000, 1001, &[999, 998]));
-        assert_eq!(find("app", Some("wheel")), user(1000, 998, &[]));
-        assert_eq!(find("app", Some("7")), user(1000, 7, &[]));
-        assert_eq!(find("4242", Some("wheel")), user(4242, 998, &[]));
+        let app = || Account {
+            name: "app".to_owned(),
+            home: "/srv/app".to_owned(),
+            shell: "/bin/bash".to_owned(),
+        };
+        let user = |uid, gid, groups: &[u32], account| {
+            Some((User { uid, gid, groups: groups.to_vec() }, account))
+        };
+        assert_eq!(find("app", None), user(1000, 1001, &[999, 998], Some(app())));
+        assert_eq!(find("1000", None), user(1000, 1001, &[999, 998], Some(app())));
+        assert_eq!(find("app", Some("wheel")), user(1000, 998, &[], Some(app())));
+        assert_eq!(find("app", Some("7")), user(1000, 7, &[], Some(app())));
+        assert_eq!(find("1000", Some("wheel")), user(1000, 998, &[], Some(app())));
+        assert_eq!(find("4242", Some("wheel")), user(4242, 998, &[], None));
+        assert_eq!(find("4242", None), user(4242, 4242, &[], None));
         for (who, group) in [
-            ("4242", None),
             ("", None),
             ("-s", None),
+            ("4294967296", None),
+            ("app", Some("4294967296")),
             ("broken", None),
+            ("missing", None),
             ("app", Some("nobody")),
             ("app", Some("")),
             ("app", Some("-s")),
+            ("4242", Some("nobody")),
         ] {
             assert_eq!(find(who, group), None, "{who} {group:?}");
         }
@@ -249,17 +300,24 @@ mod tests {
 
     #[test]
     fn numbers_need_no_table_and_nobody_is_minus_one() {
-        let taken = resolve("4242:4343").expect("numbers");
-        assert_eq!(taken, User { uid: 4242, gid: 4343, groups: Vec::new() });
-        assert!(matches!(resolve("4294967295:0"), Err(UserError::Unknown(_))));
-        assert!(matches!(resolve("0:4294967295"), Err(UserError::Unknown(_))));
+        let resolve = |text| resolve(text, after(LONG));
+        let bare = |uid, gid| (User { uid, gid, groups: Vec::new() }, None);
+        assert_eq!(resolve("424242:4343").expect("numbers"), bare(424_242, 4343));
+        assert_eq!(resolve("424242").expect("a number"), bare(424_242, 424_242));
+        for nobody in ["4294967295:0", "0:4294967295", "4294967295", "4294967296", "-1"] {
+            assert!(matches!(resolve(nobody), Err(UserError::Unknown(_))), "{nobody}");
+        }
     }
 
     #[test]
     fn this_machines_own_tables_are_asked() {
-        let root = resolve("root").expect("every machine has one");
+        let resolve = |text| resolve(text, after(LONG));
+        let (root, account) = resolve("root").expect("every machine has one");
         assert_eq!((root.uid, root.gid), (0, 0));
-        assert_eq!(resolve("root:root").expect("a group").groups, Vec::<u32>::new());
+        assert_eq!(account.map(|account| account.name).as_deref(), Some("root"));
+        let (both, account) = resolve("0:0").expect("numbers");
+        assert_eq!((both.groups, account.is_some()), (Vec::new(), true));
+        assert_eq!(resolve("root:root").expect("a group").0.groups, Vec::<u32>::new());
         let nobody = resolve("no-such-user-of-this-name");
         assert!(matches!(nobody, Err(UserError::Unknown(_))), "{nobody:?}");
     }
@@ -274,7 +332,7 @@ mod tests {
         drop(file);
         // Another test's child may have the file open for writing until it executes.
         loop {
-            match ask(&program, "passwd", "app", limit) {
+            match ask(&program, "passwd", "app", after(limit)) {
                 Err(UserError::Unanswered { why, .. }) if why.contains("busy") => {}
                 answer => return answer,
             }

@@ -7,6 +7,7 @@
 //! then does the command start: before, there is no other process to count.
 
 use std::ffi::OsString;
+use std::future::Future;
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,15 +17,17 @@ use tonic::Status;
 
 use crate::agent::machine::{User, enter};
 use crate::agent::vault::layout::SECRETS;
+use skep_client::machine::SystemClock;
 use skep_client::transport::rpc::local::agent_client::AgentClient;
 use skep_client::transport::{connect_local, read_problem};
-use skep_core::base::{Exit, Failure};
+use skep_core::base::{BootTime, Clock as _, Exit, Failure};
 use skep_core::wire::local;
 
-/// The answer to the second question, which waits for nothing.
-const INSIDE: Duration = Duration::from_secs(10);
-/// How much later than the agent's own time limit an answer may come.
-const SLACK: Duration = Duration::from_secs(5);
+/// Part of the time that is left for an answer to come, and for what follows it: the agent
+/// is to say why before it is up.
+const PART: u32 = 10;
+/// The most that is left for that.
+const LEFT: Duration = Duration::from_millis(500);
 
 /// What `skep exec` was told.
 #[derive(Clone, Debug)]
@@ -35,8 +38,12 @@ pub struct ExecConfig {
     pub service: String,
     /// As whom the command runs; none: as the caller.
     pub user: Option<User>,
-    /// How long to wait until the whole set is in place.
+    /// Variables of the command's environment that are set, or taken out.
+    pub surroundings: Vec<(&'static str, Option<OsString>)>,
+    /// How long all may take that comes before the command, as it was told.
     pub timeout: Duration,
+    /// The end of that.
+    pub until: BootTime,
     /// The command and its arguments.
     pub command: Vec<OsString>,
 }
@@ -46,7 +53,7 @@ pub struct ExecConfig {
 #[must_use]
 pub fn exec(config: &ExecConfig) -> Failure {
     match prepare(config) {
-        Ok(()) => become_command(&config.command),
+        Ok(()) => become_command(config),
         Err(failure) => failure,
     }
 }
@@ -69,41 +76,61 @@ fn prepare(config: &ExecConfig) -> Result<(), Failure> {
     })?;
     let inside =
         local::ExecRequest { service: config.service.clone(), timeout_ms: 0, inside: true };
-    let told = runtime.block_on(async { tokio::time::timeout(INSIDE, agent.exec(inside)).await });
-    match told {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(status)) => Err(refused(&status)),
-        Err(_) => Err(not_run("the agent did not answer in time")),
-    }
+    runtime
+        .block_on(in_time(config, async { agent.exec(inside).await.map_err(|s| refused(&s)) }))?;
+    Ok(())
+}
+
+/// Waits for an answer as long as there is time.
+async fn in_time<T>(
+    config: &ExecConfig,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::time::timeout(left(config), answer).await.unwrap_or_else(|_| {
+        let within = humantime::format_duration(config.timeout);
+        let failure = not_run(format!("the agent did not answer within {within}"));
+        Err(failure.hint("is it stopped, or its machine very busy? --timeout gives it longer"))
+    })
+}
+
+fn left(config: &ExecConfig) -> Duration {
+    Duration::from_millis(config.until.0.saturating_sub(SystemClock.boot().0))
 }
 
 async fn ask(
     config: &ExecConfig,
 ) -> Result<(AgentClient<tonic::transport::Channel>, PathBuf), Failure> {
-    let channel = connect_local(&config.socket).await.map_err(|error| {
+    let no_agent = |error: std::io::Error| {
         not_run(format!("agent socket {}: {error}", config.socket.display()))
             .hint("is the agent running? `skep agent run`, or name its socket with --agent-socket")
-    })?;
+    };
+    let connected = async { connect_local(&config.socket).await.map_err(no_agent) };
+    let channel = in_time(config, connected).await?;
     let mut agent = AgentClient::new(channel);
+    let wait = left(config);
+    let wait = wait.saturating_sub((wait / PART).min(LEFT));
     let request = local::ExecRequest {
         service: config.service.clone(),
-        timeout_ms: u64::try_from(config.timeout.as_millis()).unwrap_or(u64::MAX),
+        timeout_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
         inside: false,
     };
-    let limit = config.timeout.saturating_add(SLACK);
-    let reply = tokio::time::timeout(limit, agent.exec(request))
-        .await
-        .map_err(|_| not_run("the agent did not answer in time"))?
-        .map_err(|status| refused(&status))?
-        .into_inner();
+    let asked = async { agent.exec(request).await.map_err(|status| refused(&status)) };
+    let reply = in_time(config, asked).await?.into_inner();
     Ok((agent, PathBuf::from(reply.path)))
 }
 
-fn become_command(command: &[OsString]) -> Failure {
-    let Some((program, arguments)) = command.split_first() else {
+fn become_command(config: &ExecConfig) -> Failure {
+    let Some((program, arguments)) = config.command.split_first() else {
         return not_run("no command was given");
     };
-    let error = std::process::Command::new(program).args(arguments).exec();
+    let mut command = std::process::Command::new(program);
+    for (key, value) in &config.surroundings {
+        match value {
+            Some(value) => command.env(key, value),
+            None => command.env_remove(key),
+        };
+    }
+    let error = command.args(arguments).exec();
     let shown = program.to_string_lossy();
     if error.kind() == ErrorKind::NotFound {
         Failure::new(Exit::CommandNotFound, format!("{shown}: not found"))

@@ -56,7 +56,7 @@ pub(crate) enum AgentServiceCommand {
     Up {
         /// The service's name
         name: String,
-        /// How long to wait for the secrets
+        /// How long all may take until the command runs
         #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
         timeout: Duration,
         #[command(flatten)]
@@ -92,13 +92,16 @@ pub(crate) struct AgentSocketArgs {
   skep exec --service web -- /usr/bin/web --config /etc/web.toml
   skep exec --service web --user www-data -- nginx -g 'daemon off;'
 
+With --user the command's HOME, USER, LOGNAME and SHELL are that user's. A number that
+nobody has is taken as it is: its group is the same number, HOME is / and there is no USER.
+
 Ends as the command does; 125 where it was not run, 126 not executable,
 127 not found, 128+N ended by signal N.")]
 pub(crate) struct ExecArgs {
     /// The service that the command is a workload of
     #[arg(long, value_name = "NAME")]
     pub(crate) service: String,
-    /// Run the command as this user and group, names or numbers
+    /// Run the command as this user and group, names or numbers, with its HOME
     #[arg(long, value_name = "USER[:GROUP]")]
     pub(crate) user: Option<String>,
     /// How long to wait for the secrets
