@@ -71,9 +71,16 @@ fn bar(shown: bool) -> ProgressBar {
     }
 }
 
+/// `delivered 7/7 nodes; unchanged on 2 nodes, which had the same value`,
 /// `delivered 5/7 nodes; waiting for db3 (down since 2026-05-28 02:11:07 UTC), db6 (wiping)`
 fn line_of(progress: &DeliveryProgress) -> String {
     let mut line = format!("delivered {}/{} nodes", progress.delivered, progress.nodes);
+    if progress.unchanged > 0 {
+        let nodes = if progress.unchanged == 1 { "node" } else { "nodes" };
+        let same =
+            format!("; unchanged on {} {nodes}, which had the same value", progress.unchanged);
+        line.push_str(&same);
+    }
     if progress.nodes == 0 {
         line += ": no node holds or runs it now";
     }
@@ -110,6 +117,12 @@ mod tests {
         };
         let mut progress = DeliveryProgress { nodes: 7, delivered: 5, ..Default::default() };
         assert_eq!(line_of(&progress), "delivered 5/7 nodes");
+        for (unchanged, said) in [(1, "1 node"), (2, "2 nodes")] {
+            let line = line_of(&DeliveryProgress { unchanged, ..progress.clone() });
+            let whole =
+                format!("delivered 5/7 nodes; unchanged on {said}, which had the same value");
+            assert_eq!(line, whole);
+        }
         progress.laggards =
             vec![laggard("db3", "down since 2026-05-28 02:11:07 UTC"), laggard("db6", "")];
         let line = "delivered 5/7 nodes; waiting for db3 (down since 2026-05-28 02:11:07 UTC), db6";

@@ -145,7 +145,7 @@ impl Session {
     }
 
     pub(crate) async fn ack(&self, push: u64, failed: Vec<api::Failed>) {
-        self.say(api::from_agent::Of::Ack(api::Ack { push, failed })).await;
+        self.say(api::from_agent::Of::Ack(api::Ack { push, failed, ..api::Ack::default() })).await;
     }
 
     pub(crate) async fn runs(&self, running: &[ServiceId]) {

@@ -139,6 +139,8 @@ impl Stat {
 /// What the kernel says of a thread in its `status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::agent) struct Status {
+    /// The process that it is a thread of.
+    pub(in crate::agent) process: u32,
     /// The process that it is a child of; 0: of none that is seen here.
     pub(in crate::agent) parent: u32,
     /// Its groups beside the first one.
@@ -160,7 +162,11 @@ impl Status {
         let text = String::from_utf8_lossy(status);
         let status = procfs_core::process::Status::from_buf_read(text.as_bytes()).ok()?;
         let groups = status.groups.into_iter().map(u32::try_from).collect::<Result<_, _>>();
-        Some(Self { parent: u32::try_from(status.ppid).ok()?, groups: groups.ok()? })
+        Some(Self {
+            process: u32::try_from(status.tgid).ok()?,
+            parent: u32::try_from(status.ppid).ok()?,
+            groups: groups.ok()?,
+        })
     }
 }
 

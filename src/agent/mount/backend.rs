@@ -69,6 +69,15 @@ impl Backend {
         Ok(file)
     }
 
+    /// Another version of the same value is shown from here on: what is written down of opens
+    /// names it.
+    pub(super) fn rename_version(&self, path: &Path, spec: &FileSpec) -> Result<(), MountError> {
+        if let Self::Fuse { share, mounts } = self {
+            share.rename_version(within(mounts, path)?, spec);
+        }
+        Ok(())
+    }
+
     /// Reads a value back, straight into its final place.
     pub(super) fn read(
         &self,

@@ -17,9 +17,11 @@ mod fuse;
 mod holds;
 mod look;
 mod mounts;
+mod notice;
 mod put;
 mod record;
 mod removal;
+mod same;
 mod serve;
 mod service;
 mod slot;
@@ -80,6 +82,15 @@ pub struct Adopted {
     pub workloads: Vec<Workload>,
     /// Since when there has been no session, if that was written down.
     pub offline_since: Option<BootTime>,
+}
+
+/// What became of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It is in place.
+    InPlace,
+    /// What was in place shows it already, byte by byte: nothing was changed.
+    Unchanged,
 }
 
 /// What [`Mounts::tick`] did and when it wants to be called next.

@@ -10,7 +10,7 @@ use super::error::{MountError, MountWarning};
 use super::record::Record;
 use super::service::{self, Mounted};
 use super::slot::{Keeping, Owes, Place, Slot};
-use super::{Mounts, files, system};
+use super::{Applied, Mounts, files, system};
 use crate::agent::vault::ServiceFiles;
 use skep_core::base::{BootTime, SecretBytes, VersionId};
 use skep_core::domain::MountKind;
@@ -22,7 +22,8 @@ impl Mounts {
     /// Puts `set` in place, whole or not at all; what it takes away is gone in
     /// either case. `fresh` gives the values that came with it; all others are copied
     /// from what is here (this service's generations, then other services'). A set
-    /// whose digest is that of the one in place is not rewritten.
+    /// whose digest is that of the one in place, or that shows what that one shows, is not
+    /// rewritten.
     ///
     /// # Errors
     /// See [`MountError`]; the set in place before stays, less what was removed. What could
@@ -32,7 +33,7 @@ impl Mounts {
         set: &ServiceFiles,
         fresh: &mut dyn FnMut(VersionId) -> Option<SecretBytes>,
         now: BootTime,
-    ) -> Result<(), MountError> {
+    ) -> Result<Applied, MountError> {
         self.tell_time(now);
         let slot = self.slot(set.service);
         let mut borrowed = self.borrow(set, &slot);
@@ -56,22 +57,25 @@ impl Mounts {
         set: &ServiceFiles,
         source: &mut service::Source<'_>,
         now: BootTime,
-    ) -> Result<(), MountError> {
+    ) -> Result<Applied, MountError> {
         if matches!(place.keeping, Keeping::Strange(_)) {
             self.wipe_in(place)?;
         }
         if matches!(place.keeping, Keeping::Nothing) {
             self.mount(slot, place, set)?;
         }
-        let Keeping::Mounted(mounted) = &mut place.keeping else { return Ok(()) };
+        let Keeping::Mounted(mounted) = &mut place.keeping else {
+            return Ok(Applied::InPlace);
+        };
         let _acting = self.act();
         let mut slots = self.all().into_iter().filter(|other| other.service != set.service);
         let namesake = slots.find(|other| other.is_shown_as(&set.name));
         if mounted.backend.kind() != set.mount {
-            mounted.remove_others_than(&set.secrets()).and(Err(MountError::Kind))
+            mounted.remove_others_than(&set.secrets())?;
+            Err(MountError::Kind)
         } else if let Some(other) = namesake {
-            let in_use = MountError::NameInUse(other.service);
-            mounted.remove_others_than(&set.secrets()).and(Err(in_use))
+            mounted.remove_others_than(&set.secrets())?;
+            Err(MountError::NameInUse(other.service))
         } else {
             mounted.apply(set, source, now)
         }

@@ -19,7 +19,9 @@
 //! one mode: inside a container the files' own modes decide, on the host the directory
 //! keeps everybody but its owner out.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,12 +30,12 @@ use super::backend::Backend;
 use super::error::MountError;
 use super::holds::{Holds, Which};
 use super::record::{Generation, Record};
-use super::{brute, files};
+use super::{Applied, brute, files, notice, same};
 use crate::agent::vault::layout::{
     DATA, DATA_NEW, HOST, LIVE, LIVE_VIEW, MANIFEST, MANIFEST_NEW, OLD,
 };
 use crate::agent::vault::{FileSpec, ServiceFiles};
-use skep_core::base::{BootTime, SecretBytes, VersionId, limits};
+use skep_core::base::{BootTime, SecretBytes, Target, VersionId, limits};
 
 /// Room that values leave to the manifest: 500 files in every generation there
 /// can be, written down at length, twice.
@@ -147,13 +149,20 @@ impl Mounted {
         set: &ServiceFiles,
         source: &mut Source<'_>,
         now: BootTime,
-    ) -> Result<(), MountError> {
+    ) -> Result<Applied, MountError> {
         let kept = set.secrets();
         if self.record.current().is_some_and(|current| current.digest == Some(set.digest)) {
             // Nothing is rewritten; but what couldn't be done then is tried again.
             let emptied = self.empty_others_than(&kept);
             self.tidy();
-            return emptied.and(self.finish_names()).and(self.be_sure(set));
+            emptied.and(self.finish_names()).and(self.be_sure(set))?;
+            return Ok(Applied::InPlace);
+        }
+        if self.takes_as_it_is(set, source)? {
+            let emptied = self.empty_others_than(&kept);
+            self.tidy();
+            emptied.and(self.mend_names()).and(self.be_sure(set))?;
+            return Ok(Applied::Unchanged);
         }
         let mut done = self.put(set, source, now);
         let mut taken = Ok(());
@@ -167,7 +176,8 @@ impl Mounted {
         let emptied = self.empty_others_than(&kept);
         self.tidy();
         // A removal that failed is the graver news.
-        taken.and(emptied).and(done).and_then(|()| self.be_sure(set))
+        taken.and(emptied).and(done).and_then(|()| self.be_sure(set))?;
+        Ok(Applied::InPlace)
     }
 
     /// Looks whether what lies there is `set` and nothing else, and held.
@@ -204,10 +214,13 @@ impl Mounted {
         self.make_room(set)?;
         self.now = self.now.max(now);
         let number = self.draw_number();
-        if let Err(error) = self.build(number, set, source) {
-            self.empty_generation(number)?;
-            return Err(error);
-        }
+        let same = match self.build(number, set, source) {
+            Ok(same) => same,
+            Err(error) => {
+                self.empty_generation(number)?;
+                return Err(error);
+            }
+        };
         let before = self.record.clone();
         if let Some(replaced) = self.record.current_mut() {
             replaced.replaced = Some(now);
@@ -233,7 +246,11 @@ impl Mounted {
             return Err(error);
         }
         // Names follow: until they do, the set isn't whole.
-        self.finish_names().inspect_err(|_| self.mark_partial())
+        self.finish_names().inspect_err(|_| self.mark_partial())?;
+        if let (Some(replaced), Some(current)) = (before.current(), self.record.current()) {
+            self.tell_watchers(&notice::changed(replaced, current, &same));
+        }
+        Ok(())
     }
 
     pub(super) fn mark_partial(&mut self) {
@@ -267,12 +284,32 @@ impl Mounted {
         files::link_targets(&host, targets())
     }
 
+    /// The same where nothing new is shown: nobody hears of it, unless a former agent died
+    /// before it was done.
+    fn mend_names(&self) -> Result<(), MountError> {
+        let host = self.host();
+        let stands = files::look_at(&host)?.is_some_and(|found| {
+            let owner = self.record.owner;
+            (found.uid(), found.gid(), found.mode() & 0o7777) == (owner.uid, owner.gid, 0o750)
+        });
+        let leads = files::link_at(&host.join(DATA)) == Some(Path::new(LIVE_VIEW).join(DATA));
+        if !(stands && leads) {
+            return self.finish_names();
+        }
+        let targets = self.record.current().map(|current| current.files.as_slice());
+        let targets = || targets.unwrap_or_default().iter().map(|file| file.target.as_str());
+        files::link_targets(&self.live(), targets())?;
+        files::link_targets(&host, targets())
+    }
+
+    /// Writes the files; says behind which targets there is the same value as before.
     fn build(
         &self,
         number: u64,
         set: &ServiceFiles,
         source: &mut Source<'_>,
-    ) -> Result<(), MountError> {
+    ) -> Result<BTreeSet<Target>, MountError> {
+        let mut same = BTreeSet::new();
         let folder = self.live_folder(number);
         files::folder(&folder, 0o700)?;
         for (index, file) in set.files.iter().enumerate() {
@@ -289,9 +326,14 @@ impl Mounted {
             }
             let path = folder.join(file.target.as_str());
             let access = self.backend.write(&path, file, &value)?;
+            if let Some(since) = self.shown_since(file, &value) {
+                same::keep_time(&access, &path, since)?;
+                same.insert(file.target.clone());
+            }
             self.holds.keep((number, file.target.clone()), access, &path)?;
         }
-        files::folder(&folder, 0o755)
+        files::folder(&folder, 0o755)?;
+        Ok(same)
     }
 
     /// A value that was not sent: from the generation being built (a secret may have
@@ -316,7 +358,7 @@ impl Mounted {
         })
     }
 
-    fn read(&self, number: u64, file: &FileSpec) -> Result<SecretBytes, MountError> {
+    pub(super) fn read(&self, number: u64, file: &FileSpec) -> Result<SecretBytes, MountError> {
         let held = self.holds.file(&(number, file.target.clone()));
         let path = self.folder_of(number).join(file.target.as_str());
         self.backend.read(&path, held.as_deref(), file)

@@ -7,12 +7,23 @@ use std::sync::Arc;
 
 use super::lanes::{Part, Putting};
 use crate::agent::machine::{Process, Workload, show_again};
-use crate::agent::mount::{MountError, Mounts};
+use crate::agent::mount::{Applied, MountError, Mounts};
 use crate::agent::vault::ServiceFiles;
 use crate::agent::vault::layout::SECRETS;
 use skep_core::base::{Clock, ClusterId, SecretBytes, ServiceId, VersionId};
 use skep_core::seal::{SessionKey, ValueContext, open_value};
 use skep_core::wire::delivery::{Failed, SentValue};
+
+/// How a part ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It is done, or nobody needs to hear of it.
+    Done,
+    /// A set brought nothing but what its files show already.
+    Unchanged,
+    /// A leader is to hear that it wasn't carried out.
+    Failed(Failed),
+}
 
 /// What all threads share.
 pub(super) struct Hands {
@@ -22,54 +33,60 @@ pub(super) struct Hands {
 }
 
 impl Hands {
-    /// Does one part; answers what could not be done of it, where a leader is to hear that.
-    pub(super) fn part(&self, service: ServiceId, part: Part) -> Option<Failed> {
+    /// Does one part.
+    pub(super) fn part(&self, service: ServiceId, part: Part) -> End {
         match part {
-            Part::Wipe => self.wipe(service),
-            Part::Remove => self.wipe(service).or_else(|| {
+            Part::Wipe => return self.wipe(service),
+            Part::Remove => {
+                let end = self.wipe(service);
+                if matches!(end, End::Failed(_)) {
+                    return end;
+                }
                 if let Err(error) = self.mounts.remove(service) {
                     tracing::warn!(event = "mount_not_removed", %service, %error);
                 }
-                None
-            }),
-            Part::Put(putting) => self.put(&putting),
+            }
+            Part::Put(putting) => return self.put(&putting),
             Part::Workloads(using) => {
                 if let Err(error) = self.mounts.set_workloads(service, using) {
                     tracing::warn!(event = "workloads_not_noted", %service, %error);
                 }
-                None
             }
             Part::Offline(since) => {
                 if let Err(error) = self.mounts.set_offline_of(service, since) {
                     tracing::warn!(event = "offline_not_noted", %service, %error);
                 }
-                None
             }
             Part::Tick => {
                 if self.mounts.tick_one(service, self.clock.boot()) {
                     tracing::warn!(event = "offline_time_over", %service, "wiped");
                 }
-                None
             }
         }
+        End::Done
     }
 
-    fn wipe(&self, service: ServiceId) -> Option<Failed> {
+    fn wipe(&self, service: ServiceId) -> End {
         match self.mounts.wipe(service) {
             Ok(()) => {
                 tracing::info!(event = "wiped", ends = "not_wiped", always = true, %service);
-                None
+                End::Done
             }
             Err(error) => {
                 tracing::error!(event = "not_wiped", %service, %error);
-                Some(Failed { service, why: said(&error), last: false })
+                End::Failed(Failed { service, why: said(&error), last: false })
             }
         }
     }
 
-    fn put(&self, Putting { set, values, key }: &Putting) -> Option<Failed> {
+    fn put(&self, Putting { set, values, key }: &Putting) -> End {
         match self.try_put(set, values, key.as_deref()) {
-            Ok(()) => {
+            Ok(Applied::Unchanged) => {
+                let service = &set.name;
+                tracing::info!(event = "set_unchanged", ends = "set_not_in_place", always = true, %service);
+                End::Unchanged
+            }
+            Ok(Applied::InPlace) => {
                 tracing::info!(
                     event = "set_in_place",
                     ends = "set_not_in_place",
@@ -77,11 +94,11 @@ impl Hands {
                     service = %set.name,
                     files = set.files.len()
                 );
-                None
+                End::Done
             }
             Err(failed) => {
                 tracing::error!(event = "set_not_in_place", service = %set.name, why = %failed.why);
-                Some(failed)
+                End::Failed(failed)
             }
         }
     }
@@ -91,7 +108,7 @@ impl Hands {
         set: &ServiceFiles,
         values: &BTreeMap<VersionId, SentValue>,
         key: Option<&SessionKey>,
-    ) -> Result<(), Failed> {
+    ) -> Result<Applied, Failed> {
         let cluster = self.cluster;
         let mut unopened = None;
         let mut fresh = |version: VersionId| {
@@ -105,7 +122,7 @@ impl Hands {
         let applied = self.mounts.apply(set, &mut fresh, self.clock.boot());
         let failed = |why: String, last| Failed { service: set.service, why, last };
         match (applied, unopened) {
-            (Ok(()), _) => Ok(()),
+            (Ok(applied), _) => Ok(applied),
             (Err(_), Some(version)) => {
                 Err(failed(format!("the value of version {version} does not open"), true))
             }

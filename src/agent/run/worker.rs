@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::book::Book;
-use super::hands::{Hands, said};
+use super::hands::{End, Hands, said};
 use super::lanes::{Busy, Lanes, Part, Putting, Ticket};
 use crate::agent::machine::Workload;
 use crate::agent::mount::{MountError, Mounts};
@@ -79,7 +79,7 @@ enum Order {
     },
     Finished {
         service: ServiceId,
-        failed: Option<Failed>,
+        end: End,
         changed: bool,
         put: bool,
     },
@@ -109,6 +109,7 @@ struct Foreman {
 struct Round {
     waiting: BTreeMap<ServiceId, Ticket>,
     failed: Vec<Failed>,
+    unchanged: BTreeSet<ServiceId>,
     until: BootTime,
     /// Nothing is to stay: the folder goes, too.
     last: bool,
@@ -203,8 +204,8 @@ impl Foreman {
                 }
                 self.lanes.give(service, Part::Workloads(using));
             }
-            Order::Finished { service, failed, changed, put } => {
-                self.finished(service, failed, changed, put);
+            Order::Finished { service, end, changed, put } => {
+                self.finished(service, end, changed, put);
             }
             Order::Shown(service) => {
                 if self.showing.remove(&service) == Some(true) {
@@ -260,6 +261,7 @@ impl Foreman {
         let mut round = Round {
             waiting: BTreeMap::new(),
             failed: Vec::new(),
+            unchanged: BTreeSet::new(),
             until: self.after(PART_MS),
             last: false,
         };
@@ -333,21 +335,21 @@ impl Foreman {
         let started = thread.spawn(move || {
             here.follow();
             let before = hands.mounts.held_of(service);
-            let failed = hands.part(service, part);
+            let end = hands.part(service, part);
             let changed = hands.mounts.held_of(service) != before;
-            let put = put && failed.is_none();
+            let put = put && !matches!(end, End::Failed(_));
             // Let go before it is told: with the last of them the mounts are let go.
             drop(hands);
-            orders.send(Order::Finished { service, failed, changed, put }).ok();
+            orders.send(Order::Finished { service, end, changed, put }).ok();
         });
         if let Err(error) = started {
             let why = format!("there is no thread to be had: {error}");
-            let failed = Some(Failed { service, why, last: false });
+            let failed = End::Failed(Failed { service, why, last: false });
             self.finished(service, failed, true, false);
         }
     }
 
-    fn finished(&mut self, service: ServiceId, failed: Option<Failed>, changed: bool, put: bool) {
+    fn finished(&mut self, service: ServiceId, end: End, changed: bool, put: bool) {
         let Some(busy) = self.lanes.finished(service) else { return };
         if busy.say > busy.since {
             tracing::info!(event = "mount_goes_on", ends = "mount_hangs", %service);
@@ -358,7 +360,11 @@ impl Foreman {
         match ours {
             Some(round) => {
                 round.waiting.remove(&service);
-                round.failed.extend(failed);
+                match end {
+                    End::Done => {}
+                    End::Unchanged => drop(round.unchanged.insert(service)),
+                    End::Failed(failed) => round.failed.push(failed),
+                }
             }
             None if changed => {
                 // Whoever listened is gone when the agent ends.
@@ -410,7 +416,8 @@ impl Foreman {
         {
             tracing::warn!(event = "mounts_not_removed", %error);
         }
-        let done = Done { shelf: self.hands.mounts.held(), failed };
+        let unchanged = round.unchanged;
+        let done = Done { shelf: self.hands.mounts.held(), failed, unchanged };
         self.reports.send(Report::Done(done)).is_ok()
     }
 
@@ -445,9 +452,8 @@ impl Foreman {
             while let Some((service, part, here)) = self.lanes.begin(now) {
                 self.begin(service, part, here);
             }
-            if let Ok(Order::Finished { service, failed, changed, put }) = taken.recv_timeout(WATCH)
-            {
-                self.finished(service, failed, changed, put);
+            if let Ok(Order::Finished { service, end, changed, put }) = taken.recv_timeout(WATCH) {
+                self.finished(service, end, changed, put);
             }
         }
         self.hands.mounts.end();

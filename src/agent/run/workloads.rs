@@ -329,10 +329,13 @@ fn again(
     }
     let mut held = main.into_iter().chain(&one).filter_map(|one| one.hold_namespace().ok());
     let held = held.find(|held| held.metadata().is_ok_and(|it| it.ino() == enclosure.namespace));
-    if held.is_none() {
-        // The number may be a stranger's any time: copies are known by the mark.
-        enclosure.namespace = NO_NAMESPACE;
+    if held.is_some() {
+        return (Some(enclosure), held);
     }
+    // The number may be a stranger's any time: copies are known by the mark, which each of
+    // them keeps.
+    enclosure.namespace = NO_NAMESPACE;
+    let held = one.and_then(|one| one.hold_namespace().ok());
     (Some(enclosure), held)
 }
 

@@ -3,7 +3,7 @@
 use super::core::{Busy, Link, Phase, Session, names_of};
 use super::types::{Act, Cause, Done, Job};
 use skep_core::base::limits;
-use skep_core::wire::delivery::{Ack, Failed, Push, SentValue};
+use skep_core::wire::delivery::{Ack, Push, SentValue};
 
 impl Session {
     pub(super) fn values(&mut self, number: u64, values: Vec<SentValue>, acts: &mut Vec<Act>) {
@@ -72,7 +72,8 @@ impl Session {
                     self.failed.insert(failed.service, failed.clone());
                 }
                 self.memory.revision.0 = self.memory.revision.0.max(revision);
-                self.acknowledge(number, done.failed, acts);
+                let unchanged = done.unchanged.into_iter().collect();
+                self.acknowledge(Ack { push: number, failed: done.failed, unchanged }, acts);
                 self.remember();
             }
             Some(Busy::Wipe) => self.wiped(&done.failed, acts),
@@ -80,9 +81,9 @@ impl Session {
         }
     }
 
-    fn acknowledge(&mut self, number: u64, failed: Vec<Failed>, acts: &mut Vec<Act>) {
+    fn acknowledge(&mut self, ack: Ack, acts: &mut Vec<Act>) {
         let Link::Open(open) = &mut self.link else { return };
-        if open.in_flight != Some(number) {
+        if open.in_flight != Some(ack.push) {
             return;
         }
         open.in_flight = None;
@@ -90,6 +91,6 @@ impl Session {
         self.missed = false;
         self.tried = false;
         self.reconnect.succeeded(&open.address);
-        acts.push(Act::Ack(Ack { push: number, failed }));
+        acts.push(Act::Ack(ack));
     }
 }

@@ -245,6 +245,8 @@ pub struct Done {
     pub shelf: Shelf,
     /// What a push could not put in place or take away.
     pub failed: Vec<Failed>,
+    /// Services to which a push brought nothing but what they show already.
+    pub unchanged: BTreeSet<ServiceId>,
 }
 
 impl std::fmt::Display for Cause {

@@ -26,6 +26,10 @@ pub struct Party {
     members: BTreeMap<u64, Member>,
     /// Which member stands in which namespace.
     namespaces: BTreeSet<(u64, u64)>,
+    /// Which mark is which member's.
+    marks: BTreeSet<(u64, u64)>,
+    /// Which process is known to be of which member.
+    processes: BTreeSet<(Workload, u64)>,
 }
 
 /// One workload.
@@ -37,6 +41,15 @@ pub struct Member {
     pub left: Vec<Workload>,
     /// The private mount namespace in which its processes stand.
     pub namespace: Option<u64>,
+    /// The device of the file system that marks that namespace and every copy of it. It is
+    /// nobody else's while the namespace or a copy is held.
+    pub mark: Option<u64>,
+}
+
+impl Member {
+    fn processes(&self) -> impl Iterator<Item = Workload> {
+        self.left.iter().copied().chain([self.main])
+    }
 }
 
 impl Party {
@@ -44,14 +57,22 @@ impl Party {
     pub fn put(&mut self, number: u64, member: Member) {
         self.take(number);
         self.namespaces.extend(member.namespace.map(|namespace| (namespace, number)));
+        self.marks.extend(member.mark.map(|mark| (mark, number)));
+        self.processes.extend(member.processes().map(|process| (process, number)));
         self.members.insert(number, member);
     }
 
     /// It is gone.
     pub fn take(&mut self, number: u64) {
-        let namespace = self.members.remove(&number).and_then(|member| member.namespace);
-        if let Some(namespace) = namespace {
+        let Some(member) = self.members.remove(&number) else { return };
+        if let Some(namespace) = member.namespace {
             self.namespaces.remove(&(namespace, number));
+        }
+        if let Some(mark) = member.mark {
+            self.marks.remove(&(mark, number));
+        }
+        for process in member.processes() {
+            self.processes.remove(&(process, number));
         }
     }
 
@@ -66,6 +87,26 @@ impl Party {
     pub fn of_namespace(&self, namespace: u64) -> Option<&Member> {
         let (_, number) = self.namespaces.range((namespace, 0)..=(namespace, u64::MAX)).next()?;
         self.members.get(number)
+    }
+
+    /// The workload that this process is known to be of.
+    #[must_use]
+    pub fn of_process(&self, process: Workload) -> Option<&Member> {
+        let (_, number) = self.processes.range((process, 0)..=(process, u64::MAX)).next()?;
+        self.members.get(number)
+    }
+
+    /// The workload whose mark this device is.
+    #[must_use]
+    pub fn of_mark(&self, device: u64) -> Option<&Member> {
+        let (_, number) = self.marks.range((device, 0)..=(device, u64::MAX)).next()?;
+        self.members.get(number)
+    }
+
+    /// Whether some workload's namespace has a mark.
+    #[must_use]
+    pub fn has_marks(&self) -> bool {
+        !self.marks.is_empty()
     }
 
     /// Which processes use the service's files.
@@ -110,7 +151,12 @@ mod tests {
     fn members_come_change_and_go() {
         let web = ServiceId::from_bytes([1; 16]);
         let main = |pid| Workload { pid, started: 1 };
-        let member = |pid, namespace| Member { main: main(pid), left: vec![main(pid)], namespace };
+        let member = |pid, namespace| Member {
+            main: main(pid),
+            left: vec![main(pid)],
+            namespace,
+            mark: namespace.map(|n| n * 10),
+        };
         let guests = Guests::default();
         guests.change(web, |party| party.put(1, member(10, None)));
         guests.change(web, |party| party.put(1, member(10, Some(5))));
@@ -118,6 +164,13 @@ mod tests {
         guests.change(web, |party| party.by_hand = true);
         let in_five = || guests.of(web, |party| party.of_namespace(5).map(|one| one.main.pid));
         assert_eq!(in_five(), Some(10));
+        guests.of(web, |party| {
+            assert_eq!(party.of_mark(50).map(|one| one.main.pid), Some(10));
+            assert_eq!(party.of_mark(51), None);
+            assert_eq!(party.of_process(main(20)).map(|one| one.main.pid), Some(20));
+            let later = Workload { started: 2, ..main(20) };
+            assert_eq!(party.of_process(later), None, "its number, used again");
+        });
         assert_eq!(guests.of(web, Party::using), vec![main(10), main(20), FIRST]);
         guests.change(web, |party| party.take(1));
         assert_eq!(in_five(), Some(20));

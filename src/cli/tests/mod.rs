@@ -30,7 +30,7 @@ fn progress(delivered: u32, done: bool) -> DeliveryProgress {
         why: "down since 2026-05-28 02:11:07 UTC".into(),
     };
     let laggards = if done { Vec::new() } else { vec![laggard] };
-    DeliveryProgress { nodes: 1, delivered, laggards, done, failed: false }
+    DeliveryProgress { nodes: 1, delivered, laggards, done, ..DeliveryProgress::default() }
 }
 
 fn granted() -> Script {

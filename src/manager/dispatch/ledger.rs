@@ -62,6 +62,8 @@ struct Flight {
     delta: Delta,
     /// Services whose set goes out without a value, and why.
     withheld: BTreeMap<ServiceId, (String, bool)>,
+    /// Services whose files show the same as before, says the agent.
+    unchanged: BTreeSet<ServiceId>,
 }
 
 /// What the driver does after a look.
@@ -101,6 +103,8 @@ pub(super) struct Ledger {
     failures: BTreeMap<ServiceId, Failure>,
     /// The newest revision at which a service's set was seen to be what is due.
     in_place: BTreeMap<ServiceId, Revision>,
+    /// From after which revision to which one the files of a service have shown the same.
+    unchanged: BTreeMap<ServiceId, (Revision, Revision)>,
     /// Pairs that must be recorded before their push.
     asking: BTreeSet<ServiceId>,
     /// Pairs that were not, and when to ask again.
@@ -166,8 +170,12 @@ impl Ledger {
         };
         if let Some(delta) = delta.filter(|delta| !waits(delta)) {
             self.numbers += 1;
-            let withheld = BTreeMap::new();
-            self.flight = Some(Flight { number: self.numbers, delta: delta.clone(), withheld });
+            self.flight = Some(Flight {
+                number: self.numbers,
+                delta: delta.clone(),
+                withheld: BTreeMap::new(),
+                unchanged: BTreeSet::new(),
+            });
             look.push = Some((self.numbers, delta));
         }
         look
@@ -194,6 +202,13 @@ impl Ledger {
         }
     }
 
+    /// Push `number` brought these nothing new.
+    pub(super) fn brought_nothing(&mut self, number: u64, services: BTreeSet<ServiceId>) {
+        if let Some(flight) = self.flight.as_mut().filter(|flight| flight.number == number) {
+            flight.unchanged = services;
+        }
+    }
+
     /// The agent has carried out push `number`, but for what it refused.
     ///
     /// # Errors
@@ -216,6 +231,7 @@ impl Ledger {
         for service in flight.delta.gone {
             match failed.remove(&service) {
                 None => {
+                    self.unchanged.remove(&service);
                     self.known.sets.remove(&service);
                 }
                 // A wipe is never given up; it is asked for again by the next push.
@@ -229,12 +245,28 @@ impl Ledger {
                 continue;
             }
             self.failures.remove(&service);
+            self.note_change(service, flight.unchanged.contains(&service), flight.delta.revision);
             let has = Has { digest: Some(due.digest), versions: due.versions.clone() };
             self.known.sets.insert(service, has);
             self.in_place.insert(service, flight.delta.revision);
         }
         self.mark_in_place();
         Ok(())
+    }
+
+    /// What was in place before this session, or failed since, is not known: it may have changed.
+    fn note_change(&mut self, service: ServiceId, unchanged: bool, revision: Revision) {
+        let known = self.unchanged.remove(&service).map(|(since, _)| since);
+        let since = known.or_else(|| self.in_place.get(&service).copied());
+        if let Some(since) = since.filter(|_| unchanged) {
+            self.unchanged.insert(service, (since, revision));
+        }
+    }
+
+    /// Whether what was committed as `revision` brought a service nothing new here.
+    pub(super) fn is_unchanged(&self, service: ServiceId, revision: Revision) -> bool {
+        let range = self.unchanged.get(&service);
+        range.is_some_and(|(since, until)| *since < revision && revision <= *until)
     }
 
     /// What is there of a service that failed is not known.
@@ -247,6 +279,7 @@ impl Ledger {
         now: BootTime,
     ) {
         self.known.sets.insert(service, Has::default());
+        self.unchanged.remove(&service);
         let times = self
             .failures
             .get(&service)

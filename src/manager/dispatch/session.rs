@@ -178,7 +178,11 @@ fn take(hub: &Hub, live: &Live, said: api::FromAgent) -> Result<(), Ending> {
                 tracing::warn!(event = "delivery_failed", %node, %service, last, why = one.why);
             }
             hub.table.heard(live, None, now);
-            live.ledger.lock().acknowledged(ack.push, failed, hub.core.clock.boot())?;
+            let unchanged = services(&ack.unchanged)?;
+            let mut ledger = live.ledger.lock();
+            ledger.brought_nothing(ack.push, unchanged);
+            ledger.acknowledged(ack.push, failed, hub.core.clock.boot())?;
+            drop(ledger);
             hub.table.tick();
         }
         // A newer agent's word, which this manager does not know.

@@ -101,9 +101,13 @@ impl Hub {
         concerned.extend(open.keys().copied());
 
         let mut nodes: BTreeMap<NodeId, Option<api::Laggard>> = BTreeMap::new();
+        let mut changed: BTreeSet<NodeId> = BTreeSet::new();
         let mut failed = false;
         for pair in concerned.iter() {
             let laggard = nodes.entry(pair.0).or_default();
+            if !self.is_unchanged(*pair, asked.revision) {
+                changed.insert(pair.0);
+            }
             let Some(concern) = open.get(pair) else { continue };
             let Some((why, last)) = self.why(*pair, concern.behind, asked.revision) else {
                 continue;
@@ -115,16 +119,25 @@ impl Hub {
             }
         }
         let count = nodes.len();
+        let same = nodes.iter().filter(|(node, lags)| lags.is_none() && !changed.contains(*node));
+        let unchanged = same.count();
         let laggards: Vec<_> = nodes.into_values().flatten().collect();
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let missing = laggards.len();
         api::DeliveryProgress {
             nodes: number(count),
             delivered: number(count - missing),
+            unchanged: number(unchanged),
             done: missing == 0 && applied >= asked.revision,
             failed,
             laggards: laggards.into_iter().take(NAMED).collect(),
         }
+    }
+
+    /// Whether a pair's files show what they showed before that revision.
+    fn is_unchanged(&self, (node, service): Pair, revision: Revision) -> bool {
+        let live = self.table.live(node);
+        live.is_some_and(|live| live.ledger.lock().is_unchanged(service, revision))
     }
 
     /// What the nodes that may be concerned say that they run.

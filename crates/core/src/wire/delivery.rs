@@ -94,6 +94,8 @@ pub struct Ack {
     pub push: u64,
     /// What of it was not carried out; the rest was.
     pub failed: Vec<Failed>,
+    /// Services whose files showed just this before, byte by byte.
+    pub unchanged: Vec<ServiceId>,
 }
 
 /// A service whose part of a push was not carried out whole.

@@ -77,6 +77,14 @@ impl Content {
         Ok(())
     }
 
+    /// It is of another version from here on, whose value is the same. What was emptied stays
+    /// nobody's.
+    pub(super) fn rename_version(&self, to: &FileSpec) {
+        if let Some(of) = &mut self.body.write().of {
+            to.clone_into(of);
+        }
+    }
+
     /// Takes everything away. Once this is back, no read gives a byte.
     pub(super) fn clear(&self) {
         self.body.write().clear();

@@ -3,15 +3,18 @@
 //! The caller waits in its call meanwhile, so its number can't pass to another process.
 
 use std::fs;
+use std::ops::ControlFlow::{Break, Continue};
 
-use crate::agent::machine::{Status, Workload, namespace_of};
+use crate::agent::machine::{Stat, Status, Workload, mounts, namespace_of};
 use crate::agent::vault::Party;
 use skep_core::base::{limits, shows_itself};
 use skep_core::domain::{Owner, Reader};
 
-/// Ancestors looked at for a caller whose namespace isn't known: a command that makes a
-/// namespace of its own rarely stands deeper.
+/// Processes looked at from a caller upwards: a command that makes a namespace of its own
+/// rarely stands deeper.
 const ANCESTORS: usize = 16;
+/// Mounts of a caller that are looked at: a caller decides how many it has.
+const MOUNTS: usize = 16_384;
 
 /// Who calls.
 #[derive(Clone, Copy, Debug)]
@@ -26,10 +29,14 @@ pub(super) struct Caller {
 pub(super) trait Machine {
     /// The mount namespace of a thread.
     fn namespace(&self, thread: u32) -> Option<u64>;
-    /// A thread's parent process.
+    /// A thread's process.
+    fn process(&self, thread: u32) -> Option<Workload>;
+    /// The parent of a thread's process.
     fn parent(&self, thread: u32) -> Option<u32>;
     /// Whether a thread has this group beside its first one.
     fn has_group(&self, thread: u32, gid: u32) -> bool;
+    /// The first of the file systems that a thread sees mounted for which `is` says so.
+    fn mounted(&self, thread: u32, is: &dyn Fn(u64) -> bool) -> Option<u64>;
 }
 
 /// What is decided of an open. Files' own owner and mode were checked by the kernel.
@@ -64,27 +71,49 @@ pub(super) fn decide(
     if let Some(member) = party.of_namespace(namespace) {
         return of_workload(member.main);
     }
-    if let Some(member) = ancestor(caller.thread, party, machine) {
+    if let Some(member) = of_tree(caller.thread, party, machine) {
+        return member;
+    }
+    if let Some(member) = of_copy(caller.thread, party, machine) {
         return member;
     }
     if party.by_hand { Reader::ByHand } else { Reader::Stranger }
 }
 
-/// A workload's process may have made a namespace of its own: then one of its ancestors
-/// stands in the workload's.
-fn ancestor(thread: u32, party: &Party, machine: &dyn Machine) -> Option<Reader> {
+/// A workload's process may have gone into a namespace of its own: then it is one that is
+/// known, or one of its ancestors is, or stands in the workload's namespace.
+fn of_tree(thread: u32, party: &Party, machine: &dyn Machine) -> Option<Reader> {
     if party.is_empty() {
         return None;
     }
+    let known = |process: Workload| party.of_process(process).map(|one| of_workload(one.main));
     let mut here = thread;
+    if let Some(member) = machine.process(here).and_then(known) {
+        return Some(member);
+    }
     for _ in 0..ANCESTORS {
-        here = machine.parent(here).filter(|parent| *parent > 1)?;
-        let namespace = machine.namespace(here)?;
-        if let Some(member) = party.of_namespace(namespace) {
-            return Some(of_workload(member.main));
+        let parent = machine.parent(here).filter(|parent| *parent > 1)?;
+        let member = machine.process(parent).and_then(known).or_else(|| {
+            let member = party.of_namespace(machine.namespace(parent)?)?;
+            Some(of_workload(member.main))
+        });
+        // While it still is the parent, its number was nobody else's meanwhile.
+        if member.is_some() && machine.parent(here) == Some(parent) {
+            return member;
         }
+        here = parent;
     }
     None
+}
+
+/// The workload's namespace may have been copied by a process that has ended since, or by
+/// the first one itself: every copy shows its mark.
+fn of_copy(thread: u32, party: &Party, machine: &dyn Machine) -> Option<Reader> {
+    if !party.has_marks() {
+        return None;
+    }
+    let mark = machine.mounted(thread, &|device| party.of_mark(device).is_some())?;
+    party.of_mark(mark).map(|member| of_workload(member.main))
 }
 
 fn of_workload(Workload { pid, started }: Workload) -> Reader {
@@ -99,12 +128,29 @@ impl Machine for Proc {
         namespace_of(&thread.to_string()).ok()
     }
 
+    fn process(&self, thread: u32) -> Option<Workload> {
+        let pid = Status::of(thread)?.process;
+        let started = Stat::of(&pid.to_string()).ok()?.started;
+        Some(Workload { pid, started })
+    }
+
     fn parent(&self, thread: u32) -> Option<u32> {
         Status::of(thread).map(|status| status.parent)
     }
 
     fn has_group(&self, thread: u32, gid: u32) -> bool {
         Status::of(thread).is_some_and(|status| status.groups.contains(&gid))
+    }
+
+    fn mounted(&self, thread: u32, is: &dyn Fn(u64) -> bool) -> Option<u64> {
+        let (mut found, mut left) = (None, MOUNTS);
+        let looked = mounts::each(&thread.to_string(), |mount| {
+            left = left.saturating_sub(1);
+            found = is(mount.device).then_some(mount.device);
+            if found.is_some() || left == 0 { Break(()) } else { Continue(()) }
+        });
+        // One that can't be looked at shows no mark.
+        looked.ok().and(found)
     }
 }
 
@@ -142,18 +188,29 @@ mod tests {
     const HOST: u64 = 1;
     const MAIN: Workload = Workload { pid: 50, started: 5 };
 
-    /// Thread: namespace, parent, further group.
+    /// The device that marks the workload's namespace.
+    const MARK: u64 = 77;
+
+    /// Thread: namespace, parent, further group. Each process starts at a tenth of its number;
+    /// a namespace of 100 and more shows the mark.
     struct Fake(BTreeMap<u32, (u64, u32, u32)>);
 
     impl Machine for Fake {
         fn namespace(&self, thread: u32) -> Option<u64> {
             Some(self.0.get(&thread)?.0)
         }
+        fn process(&self, thread: u32) -> Option<Workload> {
+            Some(Workload { pid: thread, started: u64::from(thread / 10) })
+        }
         fn parent(&self, thread: u32) -> Option<u32> {
             Some(self.0.get(&thread)?.1)
         }
         fn has_group(&self, thread: u32, gid: u32) -> bool {
             self.0.get(&thread).is_some_and(|found| found.2 == gid)
+        }
+        fn mounted(&self, thread: u32, is: &dyn Fn(u64) -> bool) -> Option<u64> {
+            let copied = self.0.get(&thread).is_some_and(|found| found.0 >= 100);
+            [3, MARK, 4].into_iter().filter(|device| copied || *device != MARK).find(|one| is(*one))
         }
     }
 
@@ -165,6 +222,10 @@ mod tests {
             (51, (5, 1, 0)),
             (52, (6, 50, 0)),
             (60, (9, 10, 0)),
+            (70, (8, 10, 0)),
+            (71, (9, 70, 0)),
+            (80, (100, 1, 0)),
+            (90, (7, 10, 0)),
         ]));
         let owner = Owner { uid: 7, gid: 700 };
         decide(Caller { thread, uid, gid: uid }, party, owner, &[HOST], &machine)
@@ -172,13 +233,18 @@ mod tests {
 
     #[test]
     fn workloads_owners_and_root_may_and_strangers_may_not() {
-        let member = Member { main: MAIN, left: Vec::new(), namespace: Some(5) };
+        let left = vec![Workload { pid: 70, started: 7 }, Workload { pid: 90, started: 8 }];
+        let member = Member { main: MAIN, left, namespace: Some(5), mark: Some(MARK) };
         let mut party = Party::default();
         party.put(1, member);
         let workload = of_workload(MAIN);
         assert_eq!(asked(&party, 50, 0), workload);
         assert_eq!(asked(&party, 51, 33), workload, "its namespace, though not its child");
         assert_eq!(asked(&party, 52, 33), workload, "a namespace made by one of its processes");
+        assert_eq!(asked(&party, 70, 33), workload, "known, and gone into another namespace");
+        assert_eq!(asked(&party, 71, 33), workload, "its child, in one of its own");
+        assert_eq!(asked(&party, 80, 33), workload, "a copy whose maker has ended");
+        assert_eq!(asked(&party, 90, 0), Reader::Stranger, "the number of one that has ended");
         assert_eq!(asked(&party, 10, 0), Reader::Host);
         assert_eq!(asked(&party, 10, 7), Reader::Host);
         assert_eq!(asked(&party, 11, 8), Reader::Host, "one of the owner's group");

@@ -55,6 +55,12 @@ const fn kind(kind: &NodeKind) -> FileType {
     }
 }
 
+/// Times are kept in milliseconds; before 1970 there was none of ours.
+fn stamp(time: SystemTime) -> Stamp {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Stamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 fn attributes(number: u64, node: &Node) -> FileAttr {
     let size = match &node.kind {
         NodeKind::Folder(_) => 0,
@@ -62,15 +68,16 @@ fn attributes(number: u64, node: &Node) -> FileAttr {
         NodeKind::File(content) => content.size(),
     };
     let size = u64::try_from(size).unwrap_or(u64::MAX);
-    let time = UNIX_EPOCH + Duration::from_millis(node.changed.0);
+    let time = |stamp: Stamp| UNIX_EPOCH + Duration::from_millis(stamp.0);
+    let (modified, changed) = (time(node.modified), time(node.changed));
     FileAttr {
         ino: INodeNo(number),
         size,
         blocks: size.div_ceil(512),
-        atime: time,
-        mtime: time,
-        ctime: time,
-        crtime: time,
+        atime: modified,
+        mtime: modified,
+        ctime: changed,
+        crtime: modified,
         kind: kind(&node.kind),
         perm: u16::try_from(node.mode).unwrap_or(0),
         // Of a folder 1 means: not counted.
@@ -143,6 +150,8 @@ impl Filesystem for Server {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // A kernel that can't is asked more often, that is all.
         config.add_capabilities(InitFlags::FUSE_CACHE_SYMLINKS).ok();
+        // From 6.6 on. An older one refuses mappings that are shared.
+        config.add_capabilities(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP).ok();
         let most = u32::try_from(READ_MOST).unwrap_or(u32::MAX);
         // It bounds the pages of a request, reads included.
         config.set_max_write(most).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -180,7 +189,7 @@ impl Filesystem for Server {
         gid: Option<u32>,
         size: Option<u64>,
         _: Option<TimeOrNow>,
-        _: Option<TimeOrNow>,
+        modified: Option<TimeOrNow>,
         _: Option<SystemTime>,
         _: Option<FileHandle>,
         _: Option<SystemTime>,
@@ -196,8 +205,14 @@ impl Filesystem for Server {
                 Some(0) => self.content(number.0)?.clear(),
                 Some(_) => return Err(Errno::EPERM),
             }
+            let now = self.0.now();
+            let modified = match modified {
+                Some(TimeOrNow::SpecificTime(time)) => Some(stamp(time)),
+                Some(TimeOrNow::Now) => Some(now),
+                None => size.map(|_| now),
+            };
             let mut tree = self.0.tree.write();
-            tree.change(number.0, (mode, uid, gid), self.0.now()).map_err(errno)?;
+            tree.change(number.0, (mode, uid, gid), modified, now).map_err(errno)?;
             tree.get(number.0).map(|node| attributes(number.0, node)).map_err(errno)
         });
         match changed {

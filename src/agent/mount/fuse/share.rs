@@ -88,6 +88,13 @@ impl Share {
         content.put(&self.key, (self.needs.dice)().as_mut(), of, value).map_err(io::Error::other)
     }
 
+    /// The file at `path` is of another version with the same value from here on.
+    pub(in crate::agent::mount) fn rename_version(&self, path: &Path, of: &FileSpec) {
+        if let Some(content) = self.file_at(path) {
+            content.rename_version(of);
+        }
+    }
+
     /// The value of the file at `path`.
     pub(in crate::agent::mount) fn value(
         &self,

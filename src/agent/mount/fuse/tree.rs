@@ -30,6 +30,9 @@ pub(super) struct Node {
     pub(super) gid: u32,
     /// Permissions alone.
     pub(super) mode: u32,
+    /// When its bytes, or a folder's entries, did.
+    pub(super) modified: Stamp,
+    /// When anything of it changed.
     pub(super) changed: Stamp,
     /// Whose: everything below the service's folder.
     pub(super) service: Option<ServiceId>,
@@ -79,6 +82,7 @@ impl Tree {
             uid: 0,
             gid: 0,
             mode: 0o700,
+            modified: now,
             changed: now,
             service: None,
             parent: ROOT,
@@ -107,6 +111,7 @@ impl Tree {
         let node = self.nodes.get_mut(&folder).ok_or(TreeError::NotFound)?;
         match &mut node.kind {
             NodeKind::Folder(entries) => {
+                node.modified = now;
                 node.changed = now;
                 Ok(entries)
             }
@@ -168,6 +173,7 @@ impl Tree {
             uid: begin.uid,
             gid: begin.gid,
             mode: begin.mode & 0o7777,
+            modified: begin.now,
             changed: begin.now,
             service,
             parent: folder,
@@ -243,12 +249,14 @@ impl Tree {
         &mut self,
         number: u64,
         (mode, uid, gid): (Option<u32>, Option<u32>, Option<u32>),
+        modified: Option<Stamp>,
         now: Stamp,
     ) -> Result<(), TreeError> {
         let node = self.nodes.get_mut(&number).ok_or(TreeError::NotFound)?;
         node.mode = mode.map_or(node.mode, |mode| mode & 0o7777);
         node.uid = uid.unwrap_or(node.uid);
         node.gid = gid.unwrap_or(node.gid);
+        node.modified = modified.unwrap_or(node.modified);
         node.changed = now;
         Ok(())
     }

@@ -69,18 +69,36 @@ fn a_containers_view_sees_every_change(kind: MountKind) {
 const MAPPER: &str = r"
 import mmap, os, signal, sys
 fd = os.open(sys.argv[1], os.O_RDONLY)
-m = mmap.mmap(fd, 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
+m = mmap.mmap(fd, 0, getattr(mmap, sys.argv[2]), mmap.PROT_READ)
 print(m[0], m[len(m) - 1], flush=True)
 sys.stdin.readline()
 print(m[0], flush=True)
 ";
 
 fn a_mapping_of_what_was_revoked_shows_nothing(kind: MountKind) {
+    mapped_and_revoked(kind, "MAP_PRIVATE");
+}
+
+fn a_shared_mapping_of_what_was_revoked_shows_nothing(kind: MountKind) {
+    if kind == MountKind::Tmpfs || kernel() >= (6, 6) {
+        mapped_and_revoked(kind, "MAP_SHARED");
+    }
+}
+
+/// Which kernel runs: those before 6.6 share no mapping of a file that a process serves.
+fn kernel() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse().ok());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
+fn mapped_and_revoked(kind: MountKind, how: &str) {
     let mut fixture = Fixture::on(kind);
     fixture.put(&set(1, vec![file("a", 1, 7, 9000), file("b", 2, 8, 9000)]));
     let mut child = Command::new("python3")
         .args(["-c", MAPPER])
         .arg(fixture.root.join("web/a"))
+        .arg(how)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -130,6 +148,7 @@ on_both! {
     five_hundred_services_on_one_agent,
     a_containers_view_sees_every_change,
     a_mapping_of_what_was_revoked_shows_nothing,
+    a_shared_mapping_of_what_was_revoked_shows_nothing,
     a_set_that_does_not_fit_still_takes_away_what_it_takes_away,
     nothing_is_left_after_the_last_service,
 }

@@ -119,7 +119,7 @@ impl Fixture {
         set: &ServiceFiles,
         fresh: &mut dyn FnMut(VersionId) -> Option<SecretBytes>,
         now: BootTime,
-    ) -> Result<(), MountError> {
+    ) -> Result<Applied, MountError> {
         let set = ServiceFiles { mount: self.kind, ..set.clone() };
         self.m().apply(&set, fresh, now)
     }
@@ -138,10 +138,14 @@ impl Fixture {
 
     /// Applies with every value at hand.
     pub(super) fn put(&mut self, set: &ServiceFiles) {
-        self.try_put(set, START).unwrap();
+        let _applied = self.try_put(set, START).unwrap();
     }
 
-    pub(super) fn try_put(&mut self, set: &ServiceFiles, now: BootTime) -> Result<(), MountError> {
+    pub(super) fn try_put(
+        &mut self,
+        set: &ServiceFiles,
+        now: BootTime,
+    ) -> Result<Applied, MountError> {
         let sizes: BTreeMap<_, _> =
             set.files.iter().map(|file| (file.version, file.size)).collect();
         self.apply(set, &mut |version| Some(value(version, *sizes.get(&version)?)), now)

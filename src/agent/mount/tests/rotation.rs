@@ -171,7 +171,45 @@ fn whoever_opens_data_once_never_sees_two_generations(kind: MountKind) {
     });
 }
 
+fn a_set_of_the_same_bytes_is_taken_as_it_is(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
+    fixture.put(&pair(1));
+    let look = |fixture: &Fixture, name: &str| {
+        let found = fs::metadata(fixture.root.join("web").join(name)).unwrap();
+        (found.ino(), (found.mtime(), found.mtime_nsec()))
+    };
+    let before = (look(&fixture, "a"), look(&fixture, "b"));
+    let mut first = |_: VersionId| Some(value(version(1), 3000));
+    let again = fixture.apply(&pair(2), &mut first, at(1)).unwrap();
+    assert_eq!(again, Applied::Unchanged);
+    assert_eq!((look(&fixture, "a"), look(&fixture, "b")), before);
+    let held = fixture.m().held_of(WEB).unwrap();
+    assert_eq!((held.digest, held.versions), (Some([2; 32]), BTreeSet::from([version(2)])));
+    // Another mode, another file or other bytes of one: then all are new, and those that show
+    // the same keep their time.
+    let moded = FileSpec { mode: 0o400, ..file("b", 2, 3, 3000) };
+    let sets = [
+        set(3, vec![file("a", 1, 3, 3000), moded]),
+        set(4, vec![file("a", 1, 4, 3000), file("b", 2, 4, 3000), file("c", 3, 4, 3000)]),
+        set(5, vec![file("a", 1, 5, 3000), file("b", 2, 6, 3000)]),
+    ];
+    for (next, same) in sets.iter().zip([true, true, false]) {
+        let before = (look(&fixture, "a"), look(&fixture, "b"));
+        let mut values =
+            |wanted| Some(value(version(if wanted == version(6) { 6 } else { 1 }), 3000));
+        assert_eq!(fixture.apply(next, &mut values, at(2)).unwrap(), Applied::InPlace);
+        let now = (look(&fixture, "a"), look(&fixture, "b"));
+        assert!(now.0.0 != before.0.0 && now.1.0 != before.1.0, "inodes are never shared");
+        assert_eq!(now.0.1, before.0.1);
+        if same {
+            assert_eq!(now.1.1, before.1.1);
+        }
+    }
+    assert_eq!(fixture.read("b"), content(6, 3000));
+}
+
 on_both! {
+    a_set_of_the_same_bytes_is_taken_as_it_is,
     a_watcher_sees_one_moved_to,
     a_descriptor_reads_the_old_version_to_its_end,
     the_old_generation_stays_a_second_then_goes_out_of_sight,

@@ -111,7 +111,8 @@ fn a_stranger_is_refused_and_written_down_and_a_workload_is_not() {
     assert_eq!(reads.iter().map(|read| read.reader).collect::<Vec<_>>(), [Reader::Stranger]);
     assert!(reads[0].executable.ends_with("cat") || reads[0].executable.contains("busybox"));
     let main = Workload { pid: enclosed.0.id(), started: 1 };
-    let member = Member { main, left: vec![main], namespace: Some(enclosed.namespace()) };
+    let member =
+        Member { main, left: vec![main], namespace: Some(enclosed.namespace()), mark: None };
     fixture.guests.change(WEB, |party| party.put(1, member));
     assert_eq!(enclosed.read(&path), 9000);
     fixture.guests.change(WEB, |party| party.take(1));

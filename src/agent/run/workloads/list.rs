@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::agent::machine::Workload;
+use crate::agent::machine::{NO_NAMESPACE, Workload};
 use crate::agent::session::WorkloadId;
 use crate::agent::vault::Member;
 use crate::agent::workload::{Enclosure, Record};
@@ -32,7 +32,8 @@ pub(super) struct Followed {
     pub(super) uid: u32,
     pub(super) service: Option<ServiceId>,
     pub(super) enclosure: watch::Sender<Option<Enclosure>>,
-    /// The namespace of the enclosure: its number is nobody else's meanwhile.
+    /// The namespace of the enclosure, or a copy of it: their numbers and their mark are
+    /// nobody else's meanwhile.
     pub(super) held: Option<File>,
     /// What it is to show.
     pub(super) live: Option<PathBuf>,
@@ -46,10 +47,11 @@ pub(super) struct Followed {
 
 impl Followed {
     pub(super) fn member(&self) -> Member {
-        // A number that isn't held may be a stranger's by now.
+        // Numbers that aren't held may be a stranger's by now.
         let held = self.held.as_ref().and(*self.enclosure.borrow());
-        let namespace = held.map(|enclosure| enclosure.namespace);
-        Member { main: self.main, left: self.left.clone(), namespace }
+        let namespace = held.map(|one| one.namespace).filter(|number| *number != NO_NAMESPACE);
+        let mark = held.and_then(|one| one.mark);
+        Member { main: self.main, left: self.left.clone(), namespace, mark }
     }
 
     pub(super) fn record(&self) -> Option<Record> {

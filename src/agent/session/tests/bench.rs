@@ -46,7 +46,7 @@ impl Bench {
             if !done {
                 return all;
             }
-            let done = Done { shelf: self.shelf.clone(), failed: Vec::new() };
+            let done = Done { shelf: self.shelf.clone(), ..Done::default() };
             acts = self.session.step(BootTime(self.now), Event::Done(done));
         }
     }
@@ -65,7 +65,7 @@ impl Bench {
                 self.shelf.remove(service);
             }
         }
-        self.step(Event::Done(Done { shelf: self.shelf.clone(), failed }))
+        self.step(Event::Done(Done { shelf: self.shelf.clone(), failed, ..Done::default() }))
     }
 
     /// From nothing to an open session whose first push is carried out.

@@ -48,6 +48,33 @@ fn one_push_is_under_way_and_changes_wait_for_its_answer() {
 }
 
 #[test]
+fn what_brought_nothing_new_is_told_of_those_revisions_alone() {
+    let mut ledger = Ledger::default();
+    let recorded = recorded(&[1]);
+    let brings = |ledger: &mut Ledger, at: u64, version: u8, unchanged: bool| {
+        let look = ledger.look(wanted(at, &[due(1, &[version])]), &recorded, NOW);
+        let (number, _) = look.push.expect("a push");
+        if unchanged {
+            ledger.brought_nothing(number, [service(1)].into());
+        }
+        ledger.acknowledged(number, Vec::new(), NOW).expect("it is under way");
+    };
+    let told = |ledger: &Ledger| {
+        (1_u64..10).filter(|at| ledger.is_unchanged(service(1), Revision(*at))).collect::<Vec<_>>()
+    };
+    brings(&mut ledger, 2, 1, true);
+    assert_eq!(told(&ledger), [0_u64; 0], "what was there before the session is not known");
+    brings(&mut ledger, 4, 2, true);
+    assert_eq!(told(&ledger), [3, 4]);
+    brings(&mut ledger, 6, 3, true);
+    assert_eq!(told(&ledger), [3, 4, 5, 6]);
+    brings(&mut ledger, 7, 4, false);
+    assert_eq!(told(&ledger), [0_u64; 0]);
+    brings(&mut ledger, 8, 5, true);
+    assert_eq!(told(&ledger), [8], "what changed at 7 is not taken back");
+}
+
+#[test]
 fn nothing_travels_before_it_is_recorded() {
     let mut ledger = Ledger::default();
     let look = ledger.look(wanted(2, &[due(1, &[1]), due(2, &[2])]), &recorded(&[2]), NOW);

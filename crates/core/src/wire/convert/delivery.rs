@@ -168,7 +168,8 @@ pub fn write_ack(ack: Ack) -> api::Ack {
         why: failed.why,
         r#final: failed.last,
     });
-    api::Ack { push: ack.push, failed: failed.collect() }
+    let unchanged = ack.unchanged.iter().map(|service| service.as_bytes().to_vec());
+    api::Ack { push: ack.push, failed: failed.collect(), unchanged: unchanged.collect() }
 }
 
 /// Checks a set, as [`write_set`] writes it.

@@ -227,7 +227,7 @@ impl Simulation {
         let Some(job) = self.nodes.get_mut(&id).and_then(|node| node.job.take()) else { return };
         let failed = self.carry_out(id, job);
         let shelf = self.nodes.get(&id).map(Node::shelf).unwrap_or_default();
-        self.event(id, Event::Done(Done { shelf, failed }));
+        self.event(id, Event::Done(Done { shelf, failed, ..Done::default() }));
     }
 
     fn carry_out(&mut self, id: NodeId, job: Job) -> Vec<Failed> {
