@@ -60,6 +60,7 @@ fn from_afar_a_locked_manager_is_told_from_a_dead_one() {
         "{}",
         ran.err
     );
+    assert!(ran.err.contains("hint: `skep unlock` on its machine"), "{}", ran.err);
     // Whoever only waits there keeps nobody from hearing it, nor the manager from its port.
     let silent: Vec<_> = (0..200).map(|_| TcpStream::connect(&host)).collect();
     until("it to be told again", || {
@@ -72,4 +73,22 @@ fn from_afar_a_locked_manager_is_told_from_a_dead_one() {
     cluster.manager.kill();
     let ran = cluster.skep(&words).status(3);
     assert!(!ran.err.contains("locked"), "{}", ran.err);
+}
+
+#[test]
+fn a_command_that_is_repeated_says_so_and_what_answers_meanwhile() {
+    let mut cluster = Cluster::start_with(2, 0);
+    let host = cluster.manager.address();
+    let asked = cluster.skep(&["secret", "ls", "--host", &host]);
+    assert!(!asked.err.contains("still trying"), "{}", asked.err);
+    cluster.manager_mut(1).kill();
+    let words = ["secret", "ls", "--host", &host, "--timeout", "6s"];
+    let ran = until("it to lose its majority", || {
+        let ran = cluster.skep(&words);
+        (ran.status == 3).then_some(ran)
+    });
+    assert!(ran.err.contains("still trying, for 6s in all: "), "{}", ran.err);
+    let hint = "hint: commands that show things answer without a leader with --stale";
+    assert!(ran.err.contains(hint), "{}", ran.err);
+    let _ = cluster.skep(&["secret", "ls", "--host", &host, "--stale"]).ok();
 }

@@ -1,6 +1,8 @@
 //! From settings to a way to the managers.
 
+use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use super::args::{ClientArgs, LocalArgs};
 use super::problem::{Trouble, usage};
@@ -8,7 +10,7 @@ use super::refresh::Used;
 use super::settings::ClientSettings;
 use super::shell::{Screen, Shell};
 use skep_client::ca::{CaError, Identity};
-use skep_client::{CallError, IdentityFile, Link};
+use skep_client::{CallError, IdentityFile, Link, harmless};
 
 /// A way to the managers for these arguments.
 pub(super) fn link(shell: &mut Shell, client: ClientArgs) -> Result<Link, Trouble> {
@@ -37,11 +39,26 @@ fn of(settings: ClientSettings, shell: &mut Shell) -> Result<Link, Trouble> {
     };
     let unsound =
         |error: CaError| usage(format!("the identity {error}"), "take a copy that was not changed");
-    let link = link.map_err(unsound)?;
+    let mut link = link.map_err(unsound)?;
+    let most = settings.timeout;
+    link.tell_of_tries(move |why| still_trying(most, why));
     if let (Some(path), Some(identity)) = (settings.identity, identity) {
         shell.used.push(Used { path, identity, managers: link.managers() });
     }
     Ok(link)
+}
+
+/// Says that a call is repeated. It comes amid the call, when the command's own screen is not
+/// at hand.
+fn still_trying(most: Duration, why: &CallError) {
+    let why = harmless(&why.to_string());
+    let line = format!(
+        "still trying, for {most:?} in all: {why}\n\
+         hint: commands that show things answer without a leader with --stale\n",
+    );
+    if std::io::stderr().write_all(line.as_bytes()).is_err() {
+        tracing::trace!(event = "stderr_closed");
+    }
 }
 
 /// Reads an identity file, which nobody else should be able to.

@@ -45,7 +45,11 @@ impl From<CallError> for Trouble {
                 failure.hint.clone_from(&answered.hint);
                 None
             }
-            CallError::NotReached(_) => {
+            CallError::NotReached { locked: true, .. } => Some(
+                "`skep unlock` on its machine; --host or SKEP_HOST names others; nothing was done"
+                    .to_owned(),
+            ),
+            CallError::NotReached { locked: false, .. } => {
                 Some("--host or SKEP_HOST names others; nothing was done".to_owned())
             }
             CallError::SocketNotReached { .. } => {

@@ -11,8 +11,13 @@ use skep_core::seal::SealError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// No manager at any address accepted a connection: nothing was done.
-    #[error("no manager reached: {}", why_none(.0))]
-    NotReached(Vec<String>),
+    #[error("no manager reached: {}", why_none(.tried))]
+    NotReached {
+        /// What came of each address, with the address before it.
+        tried: Vec<String>,
+        /// Whether somebody at one of them said that the manager is locked.
+        locked: bool,
+    },
     /// No manager answers at this socket: nothing was done.
     #[error("no manager reached: {}: {why}", .socket.display())]
     SocketNotReached {
@@ -111,7 +116,7 @@ impl CallError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::NotReached(_)
+            Self::NotReached { .. }
             | Self::SocketNotReached { .. }
             | Self::Broken(_)
             | Self::NotInTime { .. }

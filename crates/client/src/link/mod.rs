@@ -26,13 +26,13 @@ use crate::ca::{CaError, Identity};
 use crate::error::CallError;
 use crate::machine::{SystemClock, os_dice};
 use crate::transport::rpc::api::control_client::ControlClient;
-use crate::transport::{ClientTls, Expect, connect, connect_local, managers_named};
+use crate::transport::{ClientTls, ConnectError, Expect, connect, connect_local, managers_named};
 use skep_core::base::{ClusterId, Fingerprint};
 
 pub use address::{BadAddress, PORT, read_address, read_own_address};
 pub use identity::{BadIdentityFile, IdentityFile};
 
-use tries::Tries;
+use tries::{Patience, Tries};
 
 /// How long one manager may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -100,6 +100,8 @@ pub struct Link {
     /// To what values were sealed last.
     intake: Option<Intake>,
     timeout: Duration,
+    /// Who hears that a call goes on.
+    patience: Option<Patience>,
 }
 
 impl Link {
@@ -142,6 +144,7 @@ impl Link {
             managers: Managers::default(),
             intake: None,
             timeout,
+            patience: None,
         })
     }
 
@@ -174,6 +177,12 @@ impl Link {
         self.intake = Some(intake);
     }
 
+    /// Has `tell` called once in each call that is still repeated after a second, with why
+    /// the last try did not do: a person who waits wants to know that something goes on.
+    pub fn tell_of_tries(&mut self, tell: impl Fn(&CallError) + Send + Sync + 'static) {
+        self.patience = Some(Patience::new(tell));
+    }
+
     /// Calls until there is an answer that decides, or the time is over.
     ///
     /// # Errors
@@ -188,7 +197,7 @@ impl Link {
         Q: Clone,
         F: AsyncFn(Control, Q) -> Result<Response<R>, Status>,
     {
-        let mut tries = Tries::new(kind, self.timeout);
+        let mut tries = Tries::new(kind, self.timeout, self.patience.clone());
         loop {
             let client = match timeout_at(tries.deadline, self.client()).await {
                 Ok(Ok(client)) => client,
@@ -290,15 +299,18 @@ impl Link {
 
 /// The first manager that answers, and which of the addresses it has.
 async fn first_of(addresses: &[String], tls: &ClientTls) -> Result<(Channel, usize), CallError> {
-    let mut tried = Vec::new();
+    let (mut tried, mut locked) = (Vec::new(), false);
     for (at, address) in addresses.iter().enumerate() {
         match timeout(CONNECT, connect(address, tls, Expect::AnyManager, CONNECT)).await {
             Ok(Ok((channel, _peer))) => return Ok((channel, at)),
-            Ok(Err(error)) => tried.push(error.to_string()),
+            Ok(Err(error)) => {
+                locked |= matches!(error, ConnectError::Locked { .. });
+                tried.push(error.to_string());
+            }
             Err(_elapsed) => tried.push(format!("{address}: no answer within {CONNECT:?}")),
         }
     }
-    Err(CallError::NotReached(tried))
+    Err(CallError::NotReached { tried, locked })
 }
 
 async fn local(socket: &Path) -> Result<Channel, CallError> {

@@ -1,5 +1,7 @@
 //! How often and how long one call is tried, and what is known of it when that is over.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -22,6 +24,25 @@ const LEAST: Duration = Duration::from_millis(500);
 /// The least time that one manager has for an answer, where another may have it.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
+/// How long a call is repeated before that is told.
+const TELL: Duration = Duration::from_secs(1);
+
+/// Who hears that a call is still repeated, and why.
+#[derive(Clone)]
+pub(super) struct Patience(Arc<dyn Fn(&CallError) + Send + Sync>);
+
+impl Patience {
+    pub(super) fn new(tell: impl Fn(&CallError) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+}
+
+impl fmt::Debug for Patience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Patience")
+    }
+}
+
 /// The tries of one call.
 #[derive(Debug)]
 pub(super) struct Tries {
@@ -35,13 +56,17 @@ pub(super) struct Tries {
     maybe_done: bool,
     /// Why the last try did not do, once there was one.
     last: Option<CallError>,
+    begun: Instant,
+    /// Who is still to be told that it goes on.
+    patience: Option<Patience>,
 }
 
 impl Tries {
-    pub(super) fn new(kind: CallKind, most: Duration) -> Self {
+    pub(super) fn new(kind: CallKind, most: Duration, patience: Option<Patience>) -> Self {
         let repeatable = matches!(kind, CallKind::Repeatable(_));
         let most = if repeatable { most.min(REPEATABLE) } else { most };
-        let deadline = Instant::now() + most.min(Duration::from_hours(24));
+        let begun = Instant::now();
+        let deadline = begun + most.min(Duration::from_hours(24));
         Self {
             kind,
             deadline,
@@ -50,6 +75,8 @@ impl Tries {
             reached: false,
             maybe_done: false,
             last: None,
+            begun,
+            patience,
         }
     }
 
@@ -107,8 +134,14 @@ impl Tries {
                 return Err(CallError::unknown(&error.to_string(), look));
             }
             _ if over => return Err(error),
-            _ => self.last = Some(error),
+            _ => {}
         }
+        if self.begun.elapsed() >= TELL
+            && let Some(Patience(tell)) = self.patience.take()
+        {
+            tell(&error);
+        }
+        self.last = Some(error);
         sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE.1);
         Ok(())
