@@ -230,3 +230,81 @@ fn without_the_right_to_mount_it_says_so() {
     assert_eq!(refused.out, "");
     assert_eq!(fs::read_dir(outer.path()).expect("a folder").count(), 0);
 }
+
+/// What lies in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("a folder");
+    let names = entries.map(|entry| entry.expect("an entry").file_name());
+    let mut names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_start_that_failed_is_not_in_the_way_of_the_next() {
+    let outer = outer();
+    let path = outer.path().join("a/d");
+    let dir = path.display().to_string();
+    // Before anything is started: nothing is left.
+    let long = outer.path().join("x".repeat(100)).display().to_string();
+    let refused = run(&mut words(&["--agents", "0", "--dir", &long], outer.path()), b"").status(23);
+    assert_eq!(names(outer.path()), [""; 0], "{}", refused.err);
+    let mut unprivileged = Command::new("setpriv");
+    unprivileged.args(["--bounding-set", "-all", "--inh-caps", "-all", "--"]);
+    unprivileged.arg(binary()).args(["dev", "--dir", &dir]);
+    let _ = run(&mut unprivileged, b"").status(23);
+    assert_eq!(names(outer.path()), [""; 0], "not even the folder above");
+
+    // Amid the start: the logs stay until the next.
+    let failing = || {
+        let mut limited = Command::new("prlimit");
+        limited.arg("--nofile=200:200").arg(binary()).args(["dev", "--agents", "1", "--dir", &dir]);
+        run(&mut limited, b"").status(26)
+    };
+    let failed = failing();
+    assert!(path.join("manager-1/log").exists() && failed.err.contains("takes away"));
+    let _ = failing();
+    let letter = path.join("letter");
+    fs::write(&letter, "mine").expect("a file");
+    let before = names(&path);
+    let refused = run(&mut words(&["--dir", &dir], outer.path()), b"").status(23);
+    assert!(refused.err.contains("and other things"), "{}", refused.err);
+    assert_eq!(names(&path), before, "nothing was touched");
+    fs::rename(letter, outer.path().join("letter")).expect("moved");
+    let dev = Dev::start_in(outer, &["--managers", "1", "--agents", "0", "--dir", &dir]);
+    assert!(dev.said().contains("never came up"), "{}", dev.said());
+    assert_eq!(dev.shell("$skep node ls --format '{{.Name}}'"), "manager-1");
+    drop(dev.interrupt());
+}
+
+#[test]
+fn killed_or_ended_amid_its_start_it_is_not_in_the_way_of_the_next() {
+    let outer = outer();
+    let path = outer.path().join("d");
+    let dir = path.display().to_string();
+    let flags = ["--managers", "1", "--agents", "1", "--dir", &dir];
+    let begun = |sign: &str| {
+        let mut dev = words(&flags, outer.path()).stderr(Stdio::null()).spawn().expect("skep dev");
+        until(sign, || {
+            assert!(dev.try_wait().expect("a child").is_none(), "it ended before {sign}");
+            path.join(sign).exists().then_some(())
+        });
+        dev
+    };
+    let dev = begun("manager-1/log");
+    let pid = Pid::from_raw(i32::try_from(dev.id()).expect("a pid")).expect("a pid");
+    kill_process(pid, Signal::INT).expect("sent");
+    let ended = dev.wait_with_output().expect("its end");
+    assert_eq!(ended.status.code(), Some(0));
+    assert!(!path.exists(), "who ends it needs no logs");
+    for sign in ["manager-1/log", "unlock-key", "agent-1/log"] {
+        let mut dev = begun(sign);
+        dev.kill().expect("killed");
+        dev.wait().expect("its end");
+        assert!(!path.join("dev.toml").exists(), "killed too late");
+    }
+    let dev = Dev::start_in(outer, &flags);
+    assert_eq!(dev.shell("$skep node ls --format '{{.Name}}' | sort"), "agent-1\nmanager-1");
+    assert_eq!(mounts(dev.outer.path()), 0);
+    drop(dev.interrupt());
+}

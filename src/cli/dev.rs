@@ -34,6 +34,11 @@ pub(super) fn run(shell: &mut Shell, args: DevArgs) -> Result<(), Trouble> {
 
 fn tell(screen: &mut Screen, event: &Event<'_>) {
     match event {
+        Event::Cleared { folder } => {
+            let folder = folder.display();
+            screen
+                .say(&format!("an earlier start in {folder} never came up: what it left is gone"));
+        }
         Event::Starting { plan, again } => {
             let (managers, agents) = (plan.managers.len(), plan.agents.len());
             let what = format!("{} and {}", count(managers, "manager"), count(agents, "agent"));
@@ -98,6 +103,12 @@ fn over(screen: &mut Screen, folder: &str, stays: Option<&Stays>) {
         }
         Some(Stays::Incomplete) => {
             screen.say(&format!("everything has ended; {folder} stays with the logs in it"));
+            screen.say(&format!(
+                "`skep dev --dir {folder}` takes away what is left, and begins anew"
+            ));
+        }
+        Some(Stays::Emptied) => {
+            screen.say(&format!("everything has ended; {folder} holds nothing of it"));
         }
         Some(Stays::InUse(members)) => {
             let members = members.join(", ");

@@ -12,6 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::mount::{UnmountFlags, unmount};
 use serde::{Deserialize, Serialize};
 
+use super::leftover;
 use super::plan::{Member, Plan, counts};
 use crate::agent::machine::mounts;
 use crate::host::RealDisk;
@@ -32,7 +33,9 @@ const MODE: u32 = 0o755;
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+    /// Folders that were made for it, itself included; the innermost first.
+    made: Vec<PathBuf>,
 }
 
 /// What was found in the folder.
@@ -40,6 +43,11 @@ pub struct Folder {
 pub enum Layout {
     /// Nothing.
     Fresh,
+    /// What a start has left that never was complete.
+    Leftover {
+        /// Their folders are there.
+        members: Vec<Member>,
+    },
     /// A cluster that was complete.
     Again {
         /// Where its managers listen.
@@ -79,41 +87,64 @@ impl Folder {
         let path = std::env::temp_dir().join(format!("skep-dev-{random}"));
         let made = DirBuilder::new().mode(MODE).create(&path);
         made.map_err(|error| bad(format!("{}: {error}", path.display())).hint("give a --dir"))?;
-        Self::take(&path)
+        let folder = Self::take(&path)?;
+        folder.begin()?;
+        Ok(folder)
     }
 
     /// This one, made if it is not there, and what is in it.
     ///
     /// # Errors
-    /// [`Exit::InUse`] if it is in use, [`Exit::Configuration`] if it holds
-    /// something else, or a cluster that never was complete.
+    /// [`Exit::InUse`] if it is in use, [`Exit::Configuration`] if it holds something else.
     pub fn open(path: &Path) -> Result<(Self, Layout), Failure> {
         let shown = path.display();
         let failed = |error: io::Error| {
             bad(format!("{shown}: {error}")).hint("choose a --dir that can be written to")
         };
+        let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+        let made = path.ancestors().take_while(missing).map(Path::to_owned).collect();
         DirBuilder::new().recursive(true).mode(MODE).create(path).map_err(failed)?;
         let found = std::fs::metadata(path).map_err(failed)?;
         if found.mode() & 0o022 != 0 || found.uid() != rustix::process::geteuid().as_raw() {
             return Err(bad(format!("{shown}: others than you may write to it"))
                 .hint("an unlock key will lie in it: choose a folder of your own"));
         }
+        let has = |names: &[String], name: &str| names.iter().any(|found| found == name);
         let names = RealDisk.list(path).map_err(failed)?;
-        let has = |name: &str| names.iter().any(|found| found == name);
-        if !names.is_empty() && !has(LOCK) {
+        if !names.is_empty() && !has(&names, LOCK) {
             return Err(bad(format!("{shown}: holds other things"))
                 .hint("name a folder that is empty or not there yet, or one of an earlier run"));
         }
-        let folder = Self::take(path)?;
-        if names.is_empty() {
-            return Ok((folder, Layout::Fresh));
+        let folder = Self { made, ..Self::take(path)? };
+        // Again, now that nobody else has it.
+        let names = RealDisk.list(&folder.path).map_err(failed)?;
+        if has(&names, MARK) {
+            leftover::over(&folder.lock).map_err(failed)?;
+            let layout = folder.layout()?;
+            return Ok((folder, layout));
         }
-        if !has(MARK) {
-            return Err(bad(format!("{shown}: holds a cluster that was never complete"))
-                .hint(format!("look at the logs in it, then remove it: rm -r {shown}")));
+        let begun = leftover::is_begun(&folder.path.join(LOCK));
+        match leftover::members(&folder.path, &names) {
+            _ if names == [LOCK] => {
+                folder.begin()?;
+                Ok((folder, Layout::Fresh))
+            }
+            Some(members) if begun => Ok((folder, Layout::Leftover { members })),
+            None if begun => Err(bad(format!(
+                "{shown}: holds a cluster that was never complete, and other things"
+            ))
+            .hint("move what is yours elsewhere: what that start left is taken away then")),
+            _ => Err(bad(format!("{shown}: holds a cluster without {MARK}, or other things"))
+                .hint(format!("look at what is in it; without use, remove it: rm -r {shown}"))),
         }
-        let layout = folder.layout()?;
-        Ok((folder, layout))
+    }
+
+    /// Says that a start begins here.
+    fn begin(&self) -> Result<(), Failure> {
+        leftover::begin(&self.lock).map_err(|error| {
+            bad(format!("{}: {error}", self.path.join(LOCK).display()))
+                .hint("see that the disk works and has room")
+        })
     }
 
     fn take(path: &Path) -> Result<Self, Failure> {
@@ -124,13 +155,22 @@ impl Folder {
         let mut options = OpenOptions::new();
         let options = options.write(true).create(true).truncate(false).mode(0o600);
         let lock = options.open(path.join(LOCK)).map_err(failed)?;
+        let in_use = || {
+            Failure::new(Exit::InUse, format!("{shown} is in use by another `skep dev`"))
+                .hint("stop that one first, or give this one another --dir")
+        };
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path, _lock: lock }),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                Err(Failure::new(Exit::InUse, format!("{shown} is in use by another `skep dev`"))
-                    .hint("stop that one first, or give this one another --dir"))
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(in_use()),
+            Err(error) => return Err(failed(error.into())),
+        }
+        // One that ended in between removed its lock with the folder's content.
+        let held = lock.metadata().map_err(failed)?;
+        match std::fs::metadata(path.join(LOCK)) {
+            Ok(there) if (there.dev(), there.ino()) == (held.dev(), held.ino()) => {
+                Ok(Self { path, lock, made: Vec::new() })
             }
-            Err(error) => Err(failed(error.into())),
+            _ => Err(in_use()),
         }
     }
 
@@ -178,7 +218,8 @@ impl Folder {
             Mark { version: FORMAT, managers: plan.managers.len(), agents: plan.agents.len() };
         let path = self.path.join(MARK);
         let text = toml::to_string(&mark).map_err(io::Error::other);
-        text.and_then(|text| RealDisk.replace(&path, text.as_bytes())).map_err(|error| {
+        let written = text.and_then(|text| RealDisk.replace(&path, text.as_bytes()));
+        written.and_then(|()| leftover::over(&self.lock)).map_err(|error| {
             Failure::new(Exit::WriteFailed, format!("{}: {error}", path.display()))
         })
     }
@@ -189,6 +230,13 @@ impl Folder {
         self.path.join(MARK).exists()
     }
 
+    /// Whether a member that was started has left its log.
+    #[must_use]
+    pub fn has_logs(&self) -> bool {
+        let names = RealDisk.list(&self.path).unwrap_or_default();
+        names.iter().any(|name| self.path.join(name).join("log").exists())
+    }
+
     /// Removes it with everything in it.
     ///
     /// # Errors
@@ -197,23 +245,57 @@ impl Folder {
         unmount_below(&self.path);
         std::fs::remove_dir_all(&self.path)
     }
+
+    /// Takes away what a start made that never was complete; the folder stays one in which a
+    /// start begins.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn clear(&self) -> io::Result<()> {
+        unmount_below(&self.path);
+        if !below(mount_points()?, &self.path).is_empty() {
+            return Err(io::Error::other("something is mounted below it"));
+        }
+        leftover::remove(&self.path, &RealDisk.list(&self.path)?)
+    }
+
+    /// Takes away what this start made, the folder too if it was made for it. Whether that
+    /// is gone.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn undo(self) -> io::Result<bool> {
+        self.clear()?;
+        std::fs::remove_file(self.path.join(LOCK))?;
+        for folder in &self.made {
+            // One that holds other things stays.
+            if std::fs::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+        Ok(!self.path.exists())
+    }
 }
 
 /// Takes away what is still mounted below a folder, the innermost first.
 pub fn unmount_below(folder: &Path) {
-    let mut points = Vec::new();
-    let looked = mounts::each("self", |mount| {
-        points.push(mount.point);
-        ControlFlow::Continue(())
-    });
-    if let Err(error) = looked {
+    let points = mount_points().inspect_err(|error| {
         tracing::debug!(event = "mounts_not_read", %error);
-    }
-    for point in below(points, folder) {
+    });
+    for point in below(points.unwrap_or_default(), folder) {
         if let Err(error) = unmount(&point, UnmountFlags::DETACH) {
             tracing::debug!(event = "not_unmounted", point = %point.display(), %error);
         }
     }
+}
+
+fn mount_points() -> io::Result<Vec<PathBuf>> {
+    let mut points = Vec::new();
+    mounts::each("self", |mount| {
+        points.push(mount.point);
+        ControlFlow::Continue(())
+    })?;
+    Ok(points)
 }
 
 /// Those that lie below `folder`, the last mounted first.
@@ -267,15 +349,50 @@ mod tests {
             make(member, false).expect("made");
         }
         assert_eq!(refused(&path).exit, Exit::InUse);
-        drop(folder);
-        assert!(refused(&path).text.contains("never complete"));
-        let folder = Folder::take(&path).expect("taken");
         folder.complete(&plan).expect("written");
         drop(folder);
         let (folder, layout) = Folder::open(&path).expect("found");
         assert_eq!(layout, Layout::Again { ports: vec![4001, 4002, 4003], agents: 2 });
         folder.remove().expect("removed");
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_never_was_complete_is_taken_away_alone() {
+        let outer = tempfile::tempdir().expect("a folder");
+        let path = outer.path().join("a/b");
+        let begin = || {
+            let (folder, layout) = Folder::open(&path).expect("taken");
+            let plan = Plan::new(folder.path(), &[4001], 1).expect("a plan");
+            if layout == Layout::Fresh {
+                plan.members().for_each(|member| make(member, false).expect("made"));
+            }
+            (folder, layout, plan)
+        };
+        let (folder, layout, plan) = begin();
+        assert_eq!(layout, Layout::Fresh);
+        drop(folder);
+        let letter = path.join("letter");
+        drop(File::create(&letter).expect("a file"));
+        assert!(refused(&path).text.contains("and other things"));
+        std::fs::remove_file(letter).expect("removed");
+        let (folder, layout, _) = begin();
+        let Layout::Leftover { members } = layout else { panic!("{layout:?}") };
+        assert_eq!(members.len(), 2);
+        folder.clear().expect("cleared");
+        assert_eq!(std::fs::read_dir(&path).expect("a folder").count(), 1, "the lock");
+        drop(folder);
+        // What was complete once is not.
+        let (folder, layout, _) = begin();
+        assert_eq!(layout, Layout::Fresh);
+        folder.complete(&plan).expect("written");
+        drop(folder);
+        std::fs::remove_file(path.join(MARK)).expect("removed");
+        assert!(refused(&path).text.contains("without dev.toml"));
+        std::fs::remove_dir_all(outer.path().join("a")).expect("removed");
+        let (folder, _, _) = begin();
+        assert!(folder.undo().expect("undone"));
+        assert!(!outer.path().join("a").exists());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::plan::counts;
 use super::{
     Cluster, Ended, Event, Folder, Launcher, Layout, Member, Plan, Process, Stays, free_ports,
-    start, unmount_below,
+    look, start, unmount_below,
 };
 use crate::daemon::Shutdown;
 use skep_core::base::{Exit, Failure};
@@ -63,20 +63,57 @@ pub async fn run(
         Some(path) => Folder::open(path)?,
         None => (Folder::temporary()?, Layout::Fresh),
     };
+    let layout = match layout {
+        Layout::Leftover { members } => {
+            alone(folder.path(), &members).await?;
+            folder.clear().map_err(|error| {
+                let (shown, why) = (folder.path().display(), "what an earlier start left stays");
+                Failure::new(Exit::Configuration, format!("{shown}: {why}: {error}"))
+                    .hint("name another --dir")
+            })?;
+            tell(Event::Cleared { folder: folder.path() });
+            Layout::Fresh
+        }
+        layout => layout,
+    };
     let lived = live(config, launcher, shutdown, (&folder, layout), tell).await;
     unmount_below(folder.path());
     let path = folder.path().to_owned();
+    let members = lived.as_ref().map(|plan| in_use(plan.members())).unwrap_or_default();
     let stays = if config.folder.is_some() || config.keep {
-        Some(if folder.is_complete() { Stays::Asked } else { Stays::Incomplete })
+        stays(config, folder, &lived, members)
+    } else if members.is_empty() {
+        folder.remove().err().map(|error| Stays::NotRemoved(error.to_string()))
     } else {
-        let members = lived.as_ref().map(in_use).unwrap_or_default();
-        match members {
-            members if !members.is_empty() => Some(Stays::InUse(members)),
-            _ => folder.remove().err().map(|error| Stays::NotRemoved(error.to_string())),
-        }
+        Some(Stays::InUse(members))
     };
     tell(Event::Over { folder: &path, stays });
     lived.map(drop)
+}
+
+/// What becomes of a folder that is to stay: what never was complete stays there only for the
+/// logs in it.
+fn stays(
+    config: &DevConfig,
+    folder: Folder,
+    lived: &Result<Plan, Failure>,
+    members: Vec<String>,
+) -> Option<Stays> {
+    if folder.is_complete() {
+        return Some(Stays::Asked);
+    }
+    if !members.is_empty() {
+        return Some(Stays::InUse(members));
+    }
+    let has_logs = lived.is_err() && folder.has_logs();
+    if config.folder.is_none() || has_logs {
+        return Some(Stays::Incomplete);
+    }
+    match folder.undo() {
+        Ok(true) => None,
+        Ok(false) => Some(Stays::Emptied),
+        Err(error) => Some(Stays::NotRemoved(error.to_string())),
+    }
 }
 
 /// From the folder to the last process's end.
@@ -89,7 +126,7 @@ async fn live(
 ) -> Result<Plan, Failure> {
     let (plan, again) = plan(config, folder, layout)?;
     may_mount(plan.agents.len())?;
-    alone(&plan).await?;
+    alone(&plan.folder, plan.members()).await?;
     let starting = start(&plan, launcher, again, tell);
     let mut cluster = tokio::select! {
         started = starting => started?,
@@ -117,7 +154,7 @@ async fn live(
 /// What stands where, and whether it stands there already.
 fn plan(config: &DevConfig, folder: &Folder, layout: Layout) -> Result<(Plan, bool), Failure> {
     let (ports, agents, again) = match layout {
-        Layout::Fresh => {
+        Layout::Fresh | Layout::Leftover { .. } => {
             let ports = free_ports(config.managers.unwrap_or(MANAGERS))?;
             (ports, config.agents.unwrap_or(AGENTS), false)
         }
@@ -152,16 +189,20 @@ fn may_mount(agents: usize) -> Result<(), Failure> {
 }
 
 /// Waits for members of a run that was killed: they may still be ending.
-async fn alone(plan: &Plan) -> Result<(), Failure> {
+async fn alone<'a>(
+    folder: &Path,
+    members: impl IntoIterator<Item = &'a Member, IntoIter: Clone>,
+) -> Result<(), Failure> {
+    let members = members.into_iter();
     let deadline = Instant::now() + AGENTS_END;
     loop {
-        let members = in_use(plan);
-        if members.is_empty() {
+        let running = in_use(members.clone());
+        if running.is_empty() {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            let (shown, members) = (plan.folder.display(), members.join(", "));
-            return Err(Failure::new(Exit::InUse, format!("{members} in {shown} still runs"))
+            let (shown, running) = (folder.display(), running.join(", "));
+            return Err(Failure::new(Exit::InUse, format!("{running} in {shown} still runs"))
                 .hint("stop what was started on it by hand"));
         }
         sleep(LOOK).await;
@@ -216,8 +257,10 @@ fn running(processes: &mut [Process]) -> bool {
     processes.iter_mut().any(|process| process.ended().is_none())
 }
 
-/// Members that somebody else started meanwhile.
-fn in_use(plan: &Plan) -> Vec<String> {
-    let alive = |member: &&Member| UnixStream::connect(member.socket()).is_ok();
-    plan.members().filter(alive).map(|member| member.name.clone()).collect()
+/// Members that run, whoever started them.
+fn in_use<'a>(members: impl IntoIterator<Item = &'a Member>) -> Vec<String> {
+    let alive = |member: &&Member| {
+        UnixStream::connect(member.socket()).is_ok() || look::runs_on(&member.settings())
+    };
+    members.into_iter().filter(alive).map(|member| member.name.clone()).collect()
 }

@@ -1,6 +1,9 @@
 //! What can be seen of daemons from outside: their sockets, and which ports are free.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +18,8 @@ use skep_core::wire::{api, local};
 
 /// One look at a socket.
 const LOOK: Duration = Duration::from_secs(2);
+/// Bytes of a process's command line that are looked at.
+const WORDS_BYTES: u64 = 64 * 1024;
 /// Ports are taken from here up to where the system's own begin: a connection of
 /// somebody else never has one of them at its near end.
 const FIRST_PORT: u16 = 20_000;
@@ -41,6 +46,22 @@ pub(super) async fn agent(socket: &Path) -> Option<local::StatusReply> {
         Some(reply.into_inner())
     };
     timeout(LOOK, look).await.ok().flatten()
+}
+
+/// Whether a process runs on these settings. It may have no socket yet, or no more.
+pub(super) fn runs_on(settings: &Path) -> bool {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return false };
+    let mut words = processes.filter_map(|process| {
+        let mut words = Vec::new();
+        let file = File::open(format!("{}/cmdline", process.ok()?.path().display())).ok()?;
+        file.take(WORDS_BYTES).read_to_end(&mut words).ok()?;
+        Some(words)
+    });
+    let wanted = settings.as_os_str().as_bytes();
+    words.any(|words| {
+        let mut words = words.split(|byte| *byte == 0);
+        words.any(|word| word == b"--config") && words.next() == Some(wanted)
+    })
 }
 
 /// So many ports of loopback on which nobody listened a moment ago.

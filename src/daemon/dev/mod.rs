@@ -3,7 +3,7 @@
 //! over loopback exactly as they would between machines.
 //!
 //! `plan` says what stands where and is pure; `folder` makes or finds the folder
-//! that holds it all; `process` starts and ends one daemon; `start` founds a
+//! that holds it all, and `leftover` what a start left in it that failed; `process` starts and ends one daemon; `start` founds a
 //! cluster or brings one back; `life` is `skep dev` from its start to its end.
 //! Whoever else needs a cluster on one machine (`cluster-tests`) starts it with
 //! the same code.
@@ -11,6 +11,7 @@
 //! It deliberately prints nothing: what happens is told as an [`Event`].
 
 mod folder;
+mod leftover;
 mod life;
 mod look;
 mod plan;
@@ -27,6 +28,11 @@ pub use start::{Cluster, connected, give_token, join_manager, start, unlock_mana
 /// What happens, in the order in which it does.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// What a start left that never was complete is taken away.
+    Cleared {
+        /// The folder.
+        folder: &'a std::path::Path,
+    },
     /// Processes start in this folder; it may hold a cluster of an earlier run.
     Starting {
         /// What stands where.
@@ -62,6 +68,8 @@ pub enum Stays {
     Asked,
     /// It was asked for, and holds what a start that failed has left.
     Incomplete,
+    /// It was there before, and holds nothing of this start.
+    Emptied,
     /// Processes that somebody else started run on it.
     InUse(Vec<String>),
     /// It could not be removed.

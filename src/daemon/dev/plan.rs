@@ -246,7 +246,7 @@ impl Plan {
     }
 
     /// Managers, then agents.
-    pub fn members(&self) -> impl Iterator<Item = &Member> {
+    pub fn members(&self) -> impl Iterator<Item = &Member> + Clone {
         self.managers.iter().chain(&self.agents)
     }
 
