@@ -244,3 +244,23 @@ fn p4_a_shared_mapping_shows_the_value_until_it_is_revoked_on_fuse() {
         mapped("fuse");
     }
 }
+
+#[test]
+fn where_the_agents_files_do_not_show_that_is_said() {
+    for mount in ["tmpfs", "fuse"] {
+        let cluster = cluster(mount);
+        let _ = cluster.agents[0].skep(&["agent", "service", "up", "web"]).ok();
+        // As in a container, or in a unit with mounts of its own.
+        let script = format!(
+            "grep -o ' {}[^ ]*' /proc/self/mounts | sort -r | xargs -r umount -l; exec \"$@\"",
+            cluster.agents[0].root().display()
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
+        let exec = exec(&cluster, &[], &["true"]);
+        command.arg(exec.get_program()).args(exec.get_args());
+        let ran = run(&mut command, b"");
+        assert_eq!(ran.status, 125, "{mount}: {}", ran.out);
+        assert!(ran.err.contains("hint: the agent's files don't show here"), "{}", ran.err);
+    }
+}

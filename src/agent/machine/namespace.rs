@@ -36,6 +36,10 @@ pub struct User {
     pub groups: Vec<u32>,
 }
 
+/// Steps on the agent's files, which stand where the agent says.
+const VIEW: &str = "take a view of";
+const LOOK: &str = "look at";
+
 /// Why the command's surroundings couldn't be made.
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
@@ -58,6 +62,14 @@ impl NamespaceError {
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Step { source, what: VIEW | LOOK, .. }
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                Some(
+                    "the agent's files don't show here: this process, or the agent, has mounts of \
+                     its own (a container, a unit with PrivateMounts); run both among the host's",
+                )
+            }
             Self::Step { source, path, .. } if source.kind() == io::ErrorKind::NotFound => {
                 let map = path.starts_with("/proc");
                 (!map)
@@ -112,7 +124,7 @@ pub fn enter(files: &Path, at: &Path, user: Option<&User>) -> Result<(), Namespa
     }
     // The mark hides what lies at `at`, where an agent's own root may be.
     let tree = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let view = step(open_tree(CWD, files, tree), "take a view of", files)?;
+    let view = step(open_tree(CWD, files, tree), VIEW, files)?;
     mark(at)?;
     show(&view, at)?;
     match user {
@@ -128,7 +140,7 @@ pub fn enter(files: &Path, at: &Path, user: Option<&User>) -> Result<(), Namespa
 /// [`NamespaceError`]; the view then stays dead.
 pub fn show_again(files: &Path, at: &Path, process: u32) -> Result<bool, NamespaceError> {
     let proc = PathBuf::from(format!("/proc/{process}"));
-    let device = step(std::fs::metadata(files), "look at", files)?.dev();
+    let device = step(std::fs::metadata(files), LOOK, files)?.dev();
     let list = proc.join("mountinfo");
     let mut stack = Stack::default();
     let looked = mounts::each(&process.to_string(), |mount| stack.take(mount, at));
@@ -138,7 +150,7 @@ pub fn show_again(files: &Path, at: &Path, process: u32) -> Result<bool, Namespa
     let namespace = proc.join("ns/mnt");
     let inside = step(File::open(&namespace), "open", &namespace)?;
     let tree = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let view = step(open_tree(CWD, files, tree), "take a view of", files)?;
+    let view = step(open_tree(CWD, files, tree), VIEW, files)?;
     let there = at.to_owned();
     // A thread that has gone into another namespace is of no use for anything else.
     let gone = std::thread::Builder::new().name("view".to_owned()).spawn(move || {

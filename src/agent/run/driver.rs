@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::link::{Link, LinkEvent, Links};
 use super::worker::{Report, Worker};
 use super::workloads::{Claimed, Workloads};
+use crate::agent::session::problem;
 use crate::agent::session::{
     Act, CLAIMS, Claim, ClaimId, Claimant, Ending, Event, Ready, Refused, Session, View, WorkloadId,
 };
@@ -380,11 +381,11 @@ impl Handle {
         pid: i32,
         wait: Duration,
     ) -> Result<Ready, Refused> {
-        let who = self.workloads.claim(uid, pid).await.map_err(|error| Refused {
-            text: format!("the calling process cannot be followed: {error}"),
-            hint: error.hint().to_owned(),
-            kind: crate::agent::session::RefusedKind::No,
-        })?;
+        let who = self
+            .workloads
+            .claim(uid, pid)
+            .await
+            .map_err(|error| problem::not_followed(&error, error.hint()))?;
         let who = Some(who);
         let granted = self.ask(|asked| Call::Claim { name, uid, wait, who, asked }).await?;
         if let Some(noted) = granted.noted {
@@ -400,11 +401,7 @@ impl Handle {
     /// # Errors
     /// [`Refused`].
     pub async fn enclosed(&self, uid: u32, pid: i32) -> Result<(), Refused> {
-        let noted = self.workloads.enclose(uid, pid).await.map_err(|error| Refused {
-            text: format!("the process's mount namespace cannot be followed: {error}"),
-            hint: "`skep exec` makes one before it asks".to_owned(),
-            kind: crate::agent::session::RefusedKind::No,
-        })?;
+        let noted = self.workloads.enclose(uid, pid).await.map_err(problem::not_enclosed)?;
         noted.await.ok();
         Ok(())
     }
@@ -459,5 +456,5 @@ impl Handle {
 }
 
 fn gone() -> Refused {
-    Refused::away("the agent is stopping")
+    problem::stopping()
 }

@@ -10,7 +10,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::agent::session::{Cause, Hello, Refused, RefusedKind};
+use crate::agent::session::problem;
+use crate::agent::session::{Cause, Hello, Refused};
 use crate::agent::vault::Reads;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::rpc::api::delivery_client::DeliveryClient;
@@ -325,7 +326,7 @@ impl Connection {
             let answer = match asked {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(status)) => Err(refused_of(&status)),
-                Err(_) => Err(Refused::away("the leader did not answer in time")),
+                Err(_) => Err(problem::leader_silent()),
             };
             // The link may be gone; the session then was told of that.
             tell.send(LinkEvent::Left(answer)).await.ok();
@@ -371,8 +372,8 @@ fn dropped() -> Cause {
 
 fn refused_of(status: &Status) -> Refused {
     match read_problem(status) {
-        Some(problem) => Refused { text: problem.text, hint: problem.hint, kind: RefusedKind::No },
-        None => Refused::away(status.message()),
+        Some(problem) => problem::of_manager(problem.text, problem.hint),
+        None => problem::of_another(status.message()),
     }
 }
 

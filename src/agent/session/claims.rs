@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::core::{Link, Phase, Session};
+use super::problem;
 use super::types::{Act, Claim, ClaimId, Claimant, Event, Ready, Refused, RefusedKind, WorkloadId};
 use skep_core::base::{BootTime, Name, ServiceId};
-use skep_core::wire::delivery::{Failed, Placed};
+use skep_core::wire::delivery::Placed;
 
 /// Milliseconds for which the removal of a service that stopped running is waited for.
 const LEAVING_MS: u64 = 2_000;
@@ -67,22 +68,6 @@ enum Verdict {
     Waits,
 }
 
-impl Refused {
-    /// No manager is at hand.
-    #[must_use]
-    pub fn away(text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            hint: "look at `skep agent status` and at the agent's log".to_owned(),
-            kind: RefusedKind::Away,
-        }
-    }
-
-    pub(super) fn no(text: String, hint: String) -> Self {
-        Self { text, hint, kind: RefusedKind::No }
-    }
-}
-
 impl Session {
     /// The services that run here.
     #[must_use]
@@ -103,7 +88,7 @@ impl Session {
 
     pub(super) fn claimed(&mut self, claim: Claim, acts: &mut Vec<Act>) {
         if !matches!(self.phase, Phase::Serving) {
-            acts.push(Act::Refuse(claim.id, Refused::away("the agent is stopping")));
+            acts.push(Act::Refuse(claim.id, problem::stopping()));
             return;
         }
         // A process claims one thing: whatever it asked for before is answered.
@@ -113,17 +98,13 @@ impl Session {
         let before = self.claims.iter().find(|(_, w)| same(w)).map(|(id, _)| *id);
         if let Some(before) = before {
             self.claims.remove(&before);
-            let text = "the same process has claimed again".to_owned();
-            acts.push(Act::Refuse(before, Refused::no(text, "one claim a process".to_owned())));
+            acts.push(Act::Refuse(before, problem::claimed_again()));
         }
         match self.has_room(claim.uid) {
             Ok(()) => {
                 self.claims.insert(claim.id, Waiting { claim, counts: None });
             }
-            Err(text) => {
-                let hint = "try again when some have been answered".to_owned();
-                acts.push(Act::Refuse(claim.id, Refused::no(text, hint)));
-            }
+            Err(text) => acts.push(Act::Refuse(claim.id, problem::no_room(text))),
         }
     }
 
@@ -158,7 +139,7 @@ impl Session {
         let gone = self.claims.iter().find(|(_, w)| theirs(w)).map(|(id, _)| *id);
         if let Some(id) = gone {
             self.claims.remove(&id);
-            acts.push(Act::Refuse(id, Refused::no("the caller is gone".into(), String::new())));
+            acts.push(Act::Refuse(id, problem::caller_gone()));
         }
     }
 
@@ -170,9 +151,7 @@ impl Session {
             self.memory.manual.contains_key(&id).then_some(id)
         });
         let Some(service) = up else {
-            let text = format!("service {name} was not put up by hand on this node");
-            let hint = "`skep agent status` lists the services of this node".to_owned();
-            acts.push(Act::Refuse(claim, Refused::no(text, hint)));
+            acts.push(Act::Refuse(claim, problem::not_up(name)));
             return;
         };
         self.memory.manual.remove(&service);
@@ -243,18 +222,18 @@ impl Session {
         let Some(placed) = self.placed(&name).cloned() else {
             let known = self.memory.placed.is_some();
             return match (known && !unsure && (self.is_synced() || self.tried), late) {
-                (true, _) => Verdict::Refused(not_placed(&name)),
-                (false, true) => Verdict::Refused(self.unreachable(&name)),
+                (true, _) => Verdict::Refused(problem::not_placed(&name)),
+                (false, true) => Verdict::Refused(problem::not_known(&name, &self.why)),
                 (false, false) => Verdict::Waits,
             };
         };
         if claim.uid != 0 && claim.uid != placed.owner_uid {
-            return Verdict::Refused(not_owner(&placed, claim.uid));
+            return Verdict::Refused(problem::not_owner(&placed, claim.uid));
         }
         if let Claimant::Process(workload) = claim.what
             && self.crowd.granted(workload).is_some_and(|other| other != placed.id)
         {
-            return Verdict::Refused(has_another(&placed));
+            return Verdict::Refused(problem::has_another(&placed));
         }
         if waiting.counts.is_none() {
             waiting.counts = Some(placed.id);
@@ -270,7 +249,7 @@ impl Session {
             return Verdict::Granted(ready);
         }
         match self.failed.get(&placed.id) {
-            Some(failed) if failed.last => Verdict::Refused(does_not_fit(&placed, failed)),
+            Some(failed) if failed.last => Verdict::Refused(problem::does_not_fit(&placed, failed)),
             _ if late => Verdict::Refused(self.too_late(&placed)),
             _ => Verdict::Waits,
         }
@@ -305,64 +284,14 @@ impl Session {
         matches!(&self.link, Link::Open(open) if open.synced)
     }
 
-    fn unreachable(&self, name: &str) -> Refused {
-        Refused::away(format!(
-            "whether service {name} is placed on this node is not known: no manager was reached ({})",
-            self.why
-        ))
-    }
-
     fn too_late(&self, placed: &Placed) -> Refused {
-        let name = &placed.name;
         if let Some(failed) = self.failed.get(&placed.id) {
-            let mut refused = does_not_fit(placed, failed);
-            refused.kind = RefusedKind::Late;
-            return refused;
+            return Refused { kind: RefusedKind::Late, ..problem::does_not_fit(placed, failed) };
         }
-        if !matches!(self.link, Link::Open(_)) {
-            return Refused::away(format!(
-                "the secrets of service {name} are not on this node, and no manager was reached ({})",
-                self.why
-            ));
-        }
-        Refused {
-            text: format!("the secrets of service {name} were not in place in time"),
-            hint: "is the node paused or drained? `skep node ls`; or give it longer: --timeout"
-                .to_owned(),
-            kind: RefusedKind::Late,
+        if matches!(self.link, Link::Open(_)) {
+            problem::not_in_time(placed)
+        } else {
+            problem::not_here(placed, &self.why)
         }
     }
-}
-
-fn not_placed(name: &str) -> Refused {
-    Refused::no(
-        format!("service {name} is not placed on this node"),
-        format!(
-            "place it with `skep service update {name} --node-add NODE`, or see `skep service ls`"
-        ),
-    )
-}
-
-fn not_owner(placed: &Placed, uid: u32) -> Refused {
-    Refused::no(
-        format!("user {uid} may not run service {}", placed.name),
-        format!(
-            "only root and its owner, user {}, may; change it with `skep service update {} --owner UID:GID`",
-            placed.owner_uid, placed.name
-        ),
-    )
-}
-
-fn has_another(placed: &Placed) -> Refused {
-    Refused::no(
-        format!("this process has another service's secrets: it can't have {}'s too", placed.name),
-        "a process has one service's: start another process for it, as a shell does".to_owned(),
-    )
-}
-
-fn does_not_fit(placed: &Placed, failed: &Failed) -> Refused {
-    Refused::no(
-        format!("the secrets of service {} cannot be put in place: {}", placed.name, failed.why),
-        "see the agent's log".to_owned(),
-    )
 }

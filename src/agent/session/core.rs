@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::claims::{Look, Waiting};
 use super::crowd::Crowd;
+use super::problem;
 use super::reconnect::Reconnect;
-use super::types::{Act, Cause, ClaimId, Ending, Event, Hello, Job, Memory, Refused};
+use super::types::{Act, Cause, ClaimId, Ending, Event, Hello, Job, Memory};
 use crate::agent::vault::Shelf;
 use skep_core::base::{BootTime, ServiceId};
 use skep_core::wire::delivery::{Failed, Placed, SentValue, Welcome};
@@ -315,7 +316,7 @@ impl Session {
         }
         if let Phase::Asked(claim) | Phase::Departing(claim) = self.phase {
             self.phase = Phase::Serving;
-            acts.push(Act::Refuse(claim, Refused::away("the connection to the leader was lost")));
+            acts.push(Act::Refuse(claim, problem::connection_lost()));
         }
         match cause {
             Cause::Lost(why) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::core::{Link, Phase, Session};
+use super::problem;
 use super::types::{Act, Cause, ClaimId, Ending, Job, Refused};
 use skep_core::base::ServiceId;
 use skep_core::wire::delivery::Failed;
@@ -20,7 +21,7 @@ impl Session {
         }
         self.queue.retain(|job| !matches!(job, Job::Deliver(_)));
         for claim in std::mem::take(&mut self.claims).into_keys() {
-            acts.push(Act::Refuse(claim, Refused::away("the agent is stopping")));
+            acts.push(Act::Refuse(claim, problem::stopping()));
         }
         self.queue.push_back(Job::WipeBut(kept));
         self.phase = Phase::Stopping(ending);
@@ -28,13 +29,12 @@ impl Session {
 
     pub(super) fn leave(&mut self, claim: ClaimId, acts: &mut Vec<Act>) {
         if !matches!(self.phase, Phase::Serving) {
-            acts.push(Act::Refuse(claim, Refused::away("the agent is stopping or leaving")));
+            acts.push(Act::Refuse(claim, problem::leaving()));
         } else if self.is_synced() {
             self.phase = Phase::Departing(claim);
             self.queue.push_back(Job::WipeBut(BTreeSet::new()));
         } else {
-            let text = format!("no manager was reached to leave the cluster ({})", self.why);
-            acts.push(Act::Refuse(claim, Refused::away(text)));
+            acts.push(Act::Refuse(claim, problem::no_way_to_leave(&self.why)));
         }
     }
 
@@ -46,8 +46,7 @@ impl Session {
                 acts.push(Act::Leave);
             }
             Some(failed) => {
-                let text = format!("not everything could be wiped: {}", failed.why);
-                self.stay(claim, Refused::no(text, "see the agent's log".to_owned()), acts);
+                self.stay(claim, problem::not_wiped(failed), acts);
             }
         }
     }

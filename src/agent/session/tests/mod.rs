@@ -317,7 +317,7 @@ fn removed_means_wiped_and_ended() {
     let mut bench = Bench::with(Memory::default(), Shelf::from([(WEB, shelved(1))]));
     bench.step(Event::Adopted { workload: WorkloadId(1), service: WEB });
     bench.connect();
-    let cause = Cause::Removed(Refused::away("this node was removed"));
+    let cause = Cause::Removed(problem::of_another("this node was removed"));
     let acts = bench.step(Event::Disconnected { cause, jitter: 0 });
     assert!(bench.shelf.is_empty());
     assert!(matches!(acts.last(), Some(Act::End(Ending::Removed(_)))));
@@ -345,7 +345,7 @@ fn a_stream_that_ends_before_the_answer_to_a_leave_is_that_answer() {
     let mut bench = Bench::new();
     bench.connect();
     bench.step(Event::Leave(ClaimId(9)));
-    let cause = Cause::Removed(Refused::away("this node was removed"));
+    let cause = Cause::Removed(problem::of_another("this node was removed"));
     let acts = bench.step(Event::Disconnected { cause, jitter: 0 });
     assert!(acts.contains(&Act::Agree(ClaimId(9))));
     assert!(matches!(acts.last(), Some(Act::End(Ending::Left))));

@@ -1,0 +1,141 @@
+//! Why a process of this machine doesn't get what it asked for, in words.
+
+use std::fmt;
+
+use super::types::{Refused, RefusedKind};
+use skep_core::wire::delivery::{Failed, Placed};
+
+const LOG: &str = "see the agent's log";
+
+fn no(text: impl Into<String>, hint: impl Into<String>) -> Refused {
+    Refused { text: text.into(), hint: hint.into(), kind: RefusedKind::No }
+}
+
+/// No manager is at hand, or the agent is about to end.
+fn away(text: impl Into<String>) -> Refused {
+    let hint = "look at `skep agent status` and at the agent's log".to_owned();
+    Refused { text: text.into(), hint, kind: RefusedKind::Away }
+}
+
+pub(in crate::agent) fn stopping() -> Refused {
+    away("the agent is stopping")
+}
+
+pub(super) fn leaving() -> Refused {
+    away("the agent is stopping or leaving")
+}
+
+pub(super) fn no_way_to_leave(why: &str) -> Refused {
+    away(format!("no manager was reached to leave the cluster ({why})"))
+}
+
+pub(super) fn connection_lost() -> Refused {
+    away("the connection to the leader was lost")
+}
+
+pub(super) fn not_wiped(failed: &Failed) -> Refused {
+    no(format!("not everything could be wiped: {}", failed.why), LOG)
+}
+
+pub(super) fn claimed_again() -> Refused {
+    no("the same process has claimed again", "one claim a process")
+}
+
+pub(super) fn no_room(text: String) -> Refused {
+    no(text, "try again when some have been answered")
+}
+
+pub(super) fn caller_gone() -> Refused {
+    no("the caller is gone", "")
+}
+
+pub(super) fn not_up(name: &str) -> Refused {
+    let text = format!("service {name} was not put up by hand on this node");
+    no(text, "`skep agent status` lists the services of this node")
+}
+
+/// Nothing of that name is placed here: what an agent is told of others' services is nothing.
+pub(super) fn not_placed(name: &str) -> Refused {
+    no(
+        format!("service {name} is not placed on this node"),
+        format!(
+            "`skep service ls` shows whether there is one, `skep node ls` whether this node is \
+             drained; `skep service update {name} --node-add NODE` places it"
+        ),
+    )
+}
+
+/// Whether it is placed here is not known: `why` no manager was reached.
+pub(super) fn not_known(name: &str, why: &str) -> Refused {
+    away(format!(
+        "whether service {name} is placed on this node is not known: no manager was reached ({why})"
+    ))
+}
+
+/// It is placed here, and its secrets never came: `why` no manager was reached.
+pub(super) fn not_here(placed: &Placed, why: &str) -> Refused {
+    away(format!(
+        "the secrets of service {} are not on this node, and no manager was reached ({why})",
+        placed.name
+    ))
+}
+
+pub(super) fn not_in_time(placed: &Placed) -> Refused {
+    Refused {
+        text: format!("the secrets of service {} were not in place in time", placed.name),
+        hint: "`skep node ls` shows whether this node is paused; --timeout gives it longer"
+            .to_owned(),
+        kind: RefusedKind::Late,
+    }
+}
+
+pub(super) fn not_owner(placed: &Placed, uid: u32) -> Refused {
+    no(
+        format!("user {uid} may not run service {}", placed.name),
+        format!(
+            "only root and its owner, user {}, may; change it with `skep service update {} --owner UID:GID`",
+            placed.owner_uid, placed.name
+        ),
+    )
+}
+
+pub(super) fn has_another(placed: &Placed) -> Refused {
+    no(
+        format!("this process has another service's secrets: it can't have {}'s too", placed.name),
+        "a process has one service's: start another process for it, as a shell does",
+    )
+}
+
+pub(super) fn does_not_fit(placed: &Placed, failed: &Failed) -> Refused {
+    no(
+        format!("the secrets of service {} cannot be put in place: {}", placed.name, failed.why),
+        LOG,
+    )
+}
+
+/// The calling process can't be followed to its end.
+pub(in crate::agent) fn not_followed(error: impl fmt::Display, hint: &str) -> Refused {
+    no(format!("the calling process cannot be followed: {error}"), hint)
+}
+
+/// The mount namespace of the calling process can't be followed.
+pub(in crate::agent) fn not_enclosed(error: impl fmt::Display) -> Refused {
+    no(
+        format!("the process's mount namespace cannot be followed: {error}"),
+        "`skep exec` makes one before it asks",
+    )
+}
+
+pub(in crate::agent) fn leader_silent() -> Refused {
+    away("the leader did not answer in time")
+}
+
+/// A manager's refusal, in its own words.
+pub(in crate::agent) fn of_manager(text: String, hint: String) -> Refused {
+    no(text, hint)
+}
+
+/// What something else than a manager answered.
+pub(in crate::agent) fn of_another(text: &str) -> Refused {
+    away(text)
+}
