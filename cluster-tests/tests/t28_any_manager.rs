@@ -92,7 +92,7 @@ fn a_followers_socket_does_what_the_leaders_does() {
     assert_eq!(ok(&["secret", "ls", "--stale", "--format", "{{.Name}}"]), "db");
     let _ = ok(&["service", "create", "web", "--node", "node-1"]);
     let granted = follower.skep(&["service", "grant", "web", "db"]).status(0);
-    assert!(granted.err.contains("delivered"), "{}", granted.err);
+    assert!(granted.err.contains("no node holds or runs it now"), "{}", granted.err);
     assert!(ok(&["join-token", "worker", "-q"]).starts_with("SKEPJOIN-1-"));
     assert!(ok(&["join-token", "ls"]).contains("worker"));
 
@@ -110,7 +110,7 @@ fn a_followers_socket_does_what_the_leaders_does() {
     assert_eq!(shell.read("db"), "two", "delivered when the command returns");
     let follower = cluster.manager_mut(asked);
     let revoked = follower.skep(&["service", "revoke", "web", "db"]).status(0);
-    assert!(revoked.err.contains("delivered"), "{}", revoked.err);
+    assert!(revoked.err.contains("removed from 1/1"), "{}", revoked.err);
     assert_eq!(shell.read("db"), "gone");
 
     // The leader's refusals arrive as they are.

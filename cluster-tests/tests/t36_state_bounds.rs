@@ -84,7 +84,7 @@ fn one_caller_waits_so_often_and_others_still_do() {
         let listed = control.list_services(what).await.expect("listed").into_inner();
         let services = vec![listed.services[0].id.clone()];
         let request =
-            api::WatchDeliveryRequest { revision: listed.revision, services, nodes: Vec::new() };
+            api::WatchDeliveryRequest { revision: listed.revision, services, ..Default::default() };
         let mut waiting: Vec<Streaming<api::DeliveryProgress>> = Vec::new();
         let refused = loop {
             assert!(waiting.len() < WATCHES, "one caller waits without end");

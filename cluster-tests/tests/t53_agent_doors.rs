@@ -186,7 +186,7 @@ fn p11_whoever_floods_the_socket_root_gets_through_and_the_agent_stays_small() {
         let mut shell = cluster.shell(0, "web");
         assert_eq!(shell.read("a"), "1");
         let revoked = cluster.skep(&["service", "revoke", "web", "a"]).status(0);
-        assert!(revoked.err.contains("delivered 1/1"), "{}", revoked.err);
+        assert!(revoked.err.contains("removed from 1/1"), "{}", revoked.err);
         assert_eq!(shell.read("a"), "gone");
         end.store(true, Ordering::Relaxed);
     });

@@ -8,8 +8,9 @@ use super::placed::{say_placed, wait_for};
 use super::problem::Trouble;
 use super::shell::Shell;
 use super::spec;
+use super::wait::{self, Concerned};
 use skep_client::{Change, lookup};
-use skep_core::base::{SecretId, ServiceId, Target};
+use skep_core::base::{Revision, SecretId, ServiceId, Target};
 use skep_core::domain::GrantAsked;
 use skep_core::wire::api::{SecretView, ServiceView};
 
@@ -59,5 +60,6 @@ pub(super) async fn revoke(shell: &mut Shell, args: RevokeArgs) -> Result<(), Tr
     }
     let look = format!("skep service inspect {}", args.service);
     let revision = acts::apply_all(shell, &mut link, &look, &changes, false).await?;
-    wait_for(shell, &mut link, args.wait, revision, vec![service.id]).await
+    let taken = Concerned::taken_from(vec![service.id]);
+    wait::delivered(shell, &mut link, args.wait, Revision(revision), taken).await
 }

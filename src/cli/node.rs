@@ -1,5 +1,7 @@
 //! `skep node`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::acts::{self, Named};
@@ -14,10 +16,13 @@ use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
 use super::wait::{self, Concerned};
 use super::words;
-use skep_client::{Change, apply, lookup};
-use skep_core::base::{NodeId, Revision};
+use skep_client::{Change, Link, apply, lookup};
+use skep_core::base::{Exit, NodeId, Revision};
 use skep_core::domain::Availability;
-use skep_core::wire::api::{NodeRole, NodeView};
+use skep_core::wire::api::{NodeRole, NodeState, NodeView};
+
+/// How a person finds out what came of a removal.
+const LOOK: &str = "skep node ls";
 
 const COLUMNS: [Column; 8] = [
     ("ID", Cell::Field("id")),
@@ -109,7 +114,8 @@ async fn update(shell: &mut Shell, args: NodeUpdateArgs) -> Result<(), Trouble> 
     let changes = [Change::UpdateNode { id, put, gone, availability }];
     let reply = apply(&mut link, &mut *shell.dice, &look, &changes).await?;
     shell.screen.data(&args.node)?;
-    let concerned = Concerned { services: Vec::new(), nodes: vec![node.id] };
+    let removal = availability == Some(Availability::Drain);
+    let concerned = Concerned { nodes: vec![node.id], removal, ..Concerned::default() };
     wait::delivered(shell, &mut link, args.wait, Revision(reply.revision), concerned).await
 }
 
@@ -141,19 +147,62 @@ async fn rm(
             managers.push(named);
         } else {
             workers.push(named);
-            nodes.push(node.id);
+            nodes.push(node);
         }
     }
     // Workers go as one act; each manager takes a majority of its own.
     let acts = (!workers.is_empty()).then_some(workers).into_iter();
     let acts = acts.chain(managers.into_iter().map(|manager| vec![manager]));
-    let mut revision = 0;
     for act in acts {
-        revision = acts::apply_all(shell, &mut link, "skep node ls", &act, true).await?;
+        let done = acts::apply_all(shell, &mut link, LOOK, &act, true).await;
+        let refused =
+            matches!(&done, Err(Trouble::Failed(failure)) if failure.exit == Exit::Refused);
+        if refused && !force && !wait.detach && nodes.iter().any(|node| !node.pending.is_empty()) {
+            // What they hold was taken from them: once they confirm that, they can go.
+            given_up(shell, &mut link, wait, &nodes).await?;
+            acts::apply_all(shell, &mut link, LOOK, &act, true).await?;
+        } else {
+            done?;
+        }
     }
-    if force || nodes.is_empty() {
-        return Ok(());
+    for node in nodes.iter().filter(|_| force) {
+        if let Some(services) = left_on(node) {
+            let name = &node.name;
+            shell.screen.warn(&format!(
+                "{name} had not confirmed a wipe and may still hold secrets of {services}: rotate \
+                 them"
+            ));
+        }
     }
-    let concerned = Concerned { services: Vec::new(), nodes };
-    wait::delivered(shell, &mut link, wait, Revision(revision), concerned).await
+    Ok(())
+}
+
+/// Waits until what was taken from these nodes is gone from them.
+async fn given_up(
+    shell: &mut Shell,
+    link: &mut Link,
+    wait: WaitArgs,
+    nodes: &[NodeView],
+) -> Result<(), Trouble> {
+    let pending = || nodes.iter().filter(|node| !node.pending.is_empty());
+    let ids = pending().map(|node| node.id.clone()).collect();
+    let taken = Concerned { nodes: ids, removal: true, ..Concerned::default() };
+    let waited = wait::delivered(shell, link, wait, Revision(0), taken).await;
+    if waited.is_err() {
+        let names: Vec<_> = pending().map(|node| node.name.as_str()).collect();
+        let names = names.join(", ");
+        shell.screen.say(&format!("not removed, for files still lie there: {names}"));
+        shell.screen.hint("repeat it when they are back; --force writes off what they hold");
+    }
+    waited
+}
+
+/// Of which services a node that is removed by force may still hold something.
+fn left_on(node: &NodeView) -> Option<String> {
+    let pending = node.pending.iter().map(|pair| pair.service_name.as_str());
+    let away = node.state() == NodeState::Down;
+    let placed = node.placed.iter().map(String::as_str).filter(|_| away);
+    let services: BTreeSet<&str> = pending.chain(placed).collect();
+    let names: Vec<&str> = services.into_iter().collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }

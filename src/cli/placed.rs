@@ -37,6 +37,6 @@ pub(super) async fn wait_for(
     revision: u64,
     services: Vec<Vec<u8>>,
 ) -> Result<(), Trouble> {
-    let concerned = Concerned { services, nodes: Vec::new() };
+    let concerned = Concerned { services, ..Concerned::default() };
     wait::delivered(shell, link, wait, Revision(revision), concerned).await
 }

@@ -40,10 +40,13 @@ const VERSION_COLUMNS: [Column; 6] = [
     ("CREATED", Cell::Ago("created_at")),
     ("PINNED BY", Cell::Field("pinned_by")),
 ];
-const HOLDER_COLUMNS: [Column; 4] = [
+const HOLDER_COLUMNS: [Column; 7] = [
     ("NODE", Cell::Field("node")),
     ("SERVICE", Cell::Field("service")),
+    ("FILE", Cell::Field("file")),
     ("STATE", Cell::Field("state")),
+    ("VERSION", Cell::Field("version")),
+    ("WANTED", Cell::Field("wanted")),
     ("WHY", Cell::Field("why")),
 ];
 /// Services looked up one by one; of more, the whole list is asked for.
@@ -227,7 +230,11 @@ async fn wait_for_services_of(
     if wait.detach {
         return Ok(());
     }
-    let services = match services_of(link, secrets).await {
+    let found = tokio::select! {
+        found = services_of(link, secrets) => found,
+        _ = tokio::signal::ctrl_c() => return Err(wait::interrupted().into()),
+    };
+    let services = match found {
         Ok(services) => services,
         Err(Trouble::Failed(failure)) => {
             let failure = skep_core::base::Failure {
@@ -239,7 +246,12 @@ async fn wait_for_services_of(
         }
         Err(told @ Trouble::Told(_)) => return Err(told),
     };
-    let concerned = Concerned { services, nodes: Vec::new() };
+    let secrets = secrets.iter().map(|id| id.as_bytes().to_vec()).collect();
+    let concerned = if services.is_empty() {
+        Concerned::default()
+    } else {
+        Concerned { services, secrets, ..Concerned::default() }
+    };
     wait::delivered(shell, link, wait, Revision(revision), concerned).await
 }
 
@@ -340,7 +352,10 @@ async fn holders(
             "node_id": render::id(&held.node),
             "service": held.service_name,
             "service_id": render::id(&held.service),
+            "file": (!held.file.is_empty()).then_some(&held.file),
             "state": words::holder_state(held.state()),
+            "version": (held.version > 0).then_some(held.version),
+            "wanted": (held.wanted > 0).then_some(held.wanted),
             "why": held.why,
         })
     });
@@ -365,9 +380,14 @@ async fn rm(shell: &mut Shell, args: SecretRmArgs) -> Result<(), Trouble> {
         ids.push(id);
     }
     let revision = acts::apply_all(shell, &mut link, "skep secret ls", &changes, true).await?;
-    // A secret is removed only where no service has it: nobody is to be waited for.
-    let still_there = if args.version.is_some() { ids.as_slice() } else { &[] };
-    wait_for_services_of(shell, &mut link, args.wait, revision, still_there).await
+    if args.version.is_some() {
+        // A version that no service is due: nothing changes anywhere.
+        return Ok(());
+    }
+    // No service has it any more, but a node that has not confirmed that may.
+    let secrets = ids.iter().map(|id| id.as_bytes().to_vec()).collect();
+    let taken = Concerned { removal: true, secrets, ..Concerned::default() };
+    wait::delivered(shell, &mut link, args.wait, Revision(revision), taken).await
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::placed::{say_placed, wait_for};
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
+use super::wait::{self, Concerned};
 use super::{spec, words};
 use skep_client::{Change, apply, lookup};
 use skep_core::base::{Exit, Failure, Labels, Revision, ServiceId};
@@ -230,5 +231,6 @@ async fn rm(
         services.push(service.id);
     }
     let revision = acts::apply_all(shell, &mut link, "skep service ls", &changes, true).await?;
-    wait_for(shell, &mut link, wait, revision, services).await
+    let taken = Concerned::taken_from(services);
+    wait::delivered(shell, &mut link, wait, Revision(revision), taken).await
 }

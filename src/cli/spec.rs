@@ -1,7 +1,9 @@
 //! What is typed about a service: placement, owner, policy, grants.
 
-use skep_core::base::{Name, Target};
-use skep_core::domain::{Activation, Attribute, Constraint, MountKind, OfflinePolicy, Owner, Pin};
+use skep_core::base::{Name, Target, limits};
+use skep_core::domain::{
+    Activation, Attribute, Constraint, MountKind, NO_ONE, OfflinePolicy, Owner, Pin,
+};
 
 use super::problem::{Trouble, usage};
 
@@ -52,7 +54,14 @@ pub(super) fn owner(text: &str) -> Result<Owner, Trouble> {
     };
     let (uid, gid) = text.split_once(':').unwrap_or((text, text));
     let number = |text: &str| text.parse::<u32>().map_err(|_not_one| wrong());
-    Ok(Owner { uid: number(uid)?, gid: number(gid)? })
+    let owner = Owner { uid: number(uid)?, gid: number(gid)? };
+    if !owner.can_own() {
+        return Err(usage(
+            format!("owner: {NO_ONE} is no user or group"),
+            "a file can belong to the numbers below it: `id -u NAME` on the node shows them",
+        ));
+    }
+    Ok(owner)
 }
 
 /// `keep` or `max-age=1h`.
@@ -64,11 +73,15 @@ pub(super) fn offline(text: &str) -> Result<OfflinePolicy, Trouble> {
     }
     let age =
         text.strip_prefix("max-age=").ok_or_else(|| wrong("is neither of its values".into()))?;
-    let age = super::args::duration(age).map_err(wrong)?.as_secs();
-    if age == 0 {
-        return Err(wrong("an age below one second".into()));
+    let age = super::args::duration(age).map_err(wrong)?;
+    match age.as_secs() {
+        0 => Err(wrong("an age below one second".into())),
+        _ if age.subsec_nanos() > 0 => Err(wrong("an age that is no whole seconds".into())),
+        seconds if seconds > limits::OFFLINE_S => {
+            Err(wrong("an age of more than 10 years: keep says that".into()))
+        }
+        seconds => Ok(OfflinePolicy::MaxAge(seconds)),
     }
-    Ok(OfflinePolicy::MaxAge(age))
 }
 
 /// `running` or `placed`; clap has checked it.
@@ -146,6 +159,10 @@ mod tests {
         );
         assert_eq!(offline("max-age=1h").expect("good"), OfflinePolicy::MaxAge(3600));
         assert!(offline("max-age=0s").is_err() && offline("never").is_err());
+        assert_eq!(offline("max-age=3650d").expect("good"), OfflinePolicy::MaxAge(315_360_000));
+        assert!(offline("max-age=3651d").is_err() && offline("max-age=1500ms").is_err());
+        assert!(owner("4294967295").is_err() && owner("0:4294967295").is_err());
+        assert_eq!(owner("4294967294").expect("good").uid, 4_294_967_294);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use skep_core::wire::api::{self, StatusReply};
 use skep_core::wire::api::{ManagerStanding, ManagerState};
 
 const AGAIN: Duration = Duration::from_secs(1);
-/// Pending pairs shown in the text; the JSON has them all.
+/// Pending pairs and late deliveries shown in the text; the JSON has more.
 const PENDING_SHOWN: usize = 20;
 
 /// Runs it.
@@ -70,7 +70,11 @@ fn exit_of(reply: &StatusReply) -> Exit {
                 reply.voters.iter().any(|voter| voter.state() == ManagerStanding::Unreachable);
             if reply.leader_id.is_empty() {
                 Exit::Unreachable
-            } else if unreachable || !reply.warnings.is_empty() || !reply.pending.is_empty() {
+            } else if unreachable
+                || !reply.warnings.is_empty()
+                || !reply.pending.is_empty()
+                || !reply.lagging.is_empty()
+            {
                 Exit::Degraded
             } else {
                 Exit::Done
@@ -105,6 +109,22 @@ fn shown(reply: &StatusReply) -> Value {
             "why": pair.why,
         })
     });
+    let lagging = reply.lagging.iter().map(|lagging| {
+        json!({
+            "node": lagging.node_name,
+            "node_id": render::id(&lagging.node),
+            "service": lagging.service_name,
+            "service_id": render::id(&lagging.service),
+            "file": (!lagging.file.is_empty()).then_some(&lagging.file),
+            "version": (lagging.version > 0).then_some(lagging.version),
+            "wanted": (lagging.wanted > 0).then_some(lagging.wanted),
+            "failed": lagging.failed,
+            "why": lagging.why,
+        })
+    });
+    let down = reply.down.iter().map(
+        |worker| json!({ "node": worker.name, "node_id": render::id(&worker.node), "why": worker.why }),
+    );
     let ends = reply.certificates.iter();
     let ends = ends.map(
         |end| json!({ "what": words::certificate(end.what()), "ends": render::time(end.ends) }),
@@ -141,6 +161,10 @@ fn shown(reply: &StatusReply) -> Value {
         "nodes": reply.nodes,
         "pending_pairs": reply.pending_pairs,
         "pending": pending.collect::<Vec<_>>(),
+        "lagging_deliveries": reply.lagging_count,
+        "lagging": lagging.collect::<Vec<_>>(),
+        "workers_down": reply.down_count,
+        "down": down.collect::<Vec<_>>(),
         "warnings": warnings.collect::<Vec<_>>(),
     })
 }
@@ -285,7 +309,34 @@ fn tables(shell: &mut Shell, reply: &StatusReply) -> Result<(), Trouble> {
             shell.screen.data(&format!("and {more} more (`skep node ls` names all nodes)"))?;
         }
     }
-    Ok(())
+    late(shell, reply)
+}
+
+/// Which file is where in which version, and should be in another.
+fn late(shell: &mut Shell, reply: &StatusReply) -> Result<(), Trouble> {
+    if reply.lagging.is_empty() {
+        return Ok(());
+    }
+    let number = |number: u32| if number == 0 { "-".to_owned() } else { number.to_string() };
+    let row = |lagging: &api::Lagging| {
+        vec![
+            lagging.node_name.clone(),
+            lagging.service_name.clone(),
+            if lagging.file.is_empty() { "-".to_owned() } else { lagging.file.clone() },
+            number(lagging.version),
+            number(lagging.wanted),
+            lagging.why.clone(),
+        ]
+    };
+    let rows: Vec<_> = reply.lagging.iter().take(PENDING_SHOWN).map(row).collect();
+    let shown = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+    let heads = ["LATE ON", "SERVICE", "FILE", "VERSION", "WANTED", "WHY"].map(str::to_owned);
+    shell.screen.data("")?;
+    render::table(&mut shell.screen, heads.to_vec(), rows)?;
+    match reply.lagging_count.saturating_sub(shown) {
+        0 => Ok(()),
+        more => shell.screen.data(&format!("and {more} more (`skep secret holders NAME`)")),
+    }
 }
 
 fn hidden_if_empty(id: &[u8]) -> String {
@@ -380,6 +431,24 @@ mod tests {
                 why: "down since 2026-05-28 02:11:07 UTC".into(),
             }],
             pending_pairs: 31,
+            lagging: vec![api::Lagging {
+                node: id(9),
+                node_name: "db3".into(),
+                service: id(8),
+                service_name: "web".into(),
+                file: "tls.key".into(),
+                version: 1,
+                wanted: 2,
+                why: "not connected".into(),
+                failed: false,
+            }],
+            lagging_count: 1,
+            down: vec![api::DownWorker {
+                node: id(9),
+                name: "db3".into(),
+                why: "down since 2026-05-28 02:11:07 UTC".into(),
+            }],
+            down_count: 1,
             level: 1,
             state_bytes: 77,
             secrets: 1,

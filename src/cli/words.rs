@@ -82,6 +82,7 @@ pub(super) fn holder_state(of: HolderState) -> &'static str {
         HolderState::Unspecified => "unknown",
         HolderState::Held => "held",
         HolderState::Pending => "pending",
+        HolderState::Failed => "failed",
     }
 }
 
@@ -146,6 +147,9 @@ pub(super) fn warning(of: WarningCode) -> &'static str {
         WarningCode::InitUnfinished => "init-unfinished",
         WarningCode::Removed => "removed",
         WarningCode::AddressNotOnRecord => "address-not-on-record",
+        WarningCode::WorkerDown => "worker-down",
+        WarningCode::DeliveryLags => "delivery-lags",
+        WarningCode::DeliveryFailed => "delivery-failed",
     }
 }
 

@@ -44,7 +44,7 @@ mod word;
 pub use admit::local::LocalRules;
 pub use admit::policy::{Method, Policy, Who};
 pub use core::Core;
-pub use dispatch::{Dispatch, Seen, TooMany};
+pub use dispatch::{Dispatch, Seen, TooMany, WatchAsked};
 pub use end::End;
 pub use keys::{ISSUING_KEY, KeyHolder, NoKey};
 pub use life::folder::FolderError;

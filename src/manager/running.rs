@@ -69,8 +69,6 @@ pub(in crate::manager) struct Running {
     pub peers: Peers,
     /// Where others reach this manager, as it was told when it was started.
     pub reached_at: Vec<String>,
-    /// Since when it runs.
-    pub started: Stamp,
     /// Ends streams that would go on for ever.
     pub stop: CancellationToken,
     /// Where whatever ends this manager says so.
@@ -98,7 +96,6 @@ impl Running {
         reached_at: Vec<String>,
     ) -> Self {
         Self {
-            started: core.clock.now(),
             peers: Peers::new(identity.client.clone()),
             cuts: identity.server.cuts(),
             core,

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use skep::consensus::{Consensus, Start};
 use skep::host::RealDisk;
-use skep::manager::{Core, Dispatch, KeyHolder};
+use skep::manager::{Core, Dispatch, KeyHolder, WatchAsked};
 use skep_client::ca::{CertificateRole, Issuer, PrivateKey, Root, Subject, key_digest};
 use skep_client::machine::{OsDice, SystemClock, os_dice};
 use skep_client::transport::{ClientTls, Credentials, ServerTls, serve};
@@ -298,7 +298,11 @@ impl Cluster {
         nodes: [NodeId; N],
     ) -> mpsc::Receiver<api::DeliveryProgress> {
         let actor = Actor::Local { uid: 0, manager: self.core.node };
-        let watch = self.dispatch.watch(actor, revision, services.into(), nodes.into());
+        let watch = {
+            let (services, nodes) = (services.into(), nodes.into());
+            let asked = WatchAsked { revision, services, nodes, ..WatchAsked::default() };
+            self.dispatch.watch(actor, asked)
+        };
         watch.expect("few wait")
     }
 

@@ -144,7 +144,7 @@ async fn an_agent_that_comes_back_gets_what_it_lacks() {
     while let Some(progress) = soon(waiting.recv()).await {
         last = progress;
     }
-    assert_eq!((last.nodes, last.delivered, last.done), (1, 1, true));
+    assert_eq!((last.leaving, last.left, last.done), (1, 1, true));
 }
 
 #[tokio::test]
@@ -157,7 +157,8 @@ async fn a_set_that_fails_for_good_ends_the_wait() {
     let mut session = agent.connect(&cluster, &machine, &[web]).await.expect("welcome");
     let (push, _) = session.push().await.expect("a push");
     let why = "does not open".to_owned();
-    let failed = api::Failed { service: web.as_bytes().to_vec(), why, r#final: true };
+    let service = web.as_bytes().to_vec();
+    let failed = api::Failed { service, why, r#final: true, ..api::Failed::default() };
     session.ack(push.number, vec![failed]).await;
     let progress = cluster.delivered(granted, web).await;
     assert!(progress.failed && !progress.done);
@@ -184,13 +185,13 @@ async fn a_drained_node_is_wiped_and_waited_for() {
     let drained = cluster.change(drain).await;
     let mut waiting = cluster.watch(drained, [], [machine.node]);
     let progress = soon(waiting.recv()).await.expect("progress");
-    assert_eq!((progress.nodes, progress.done), (1, false));
+    assert_eq!((progress.leaving, progress.done), (1, false));
     session.follow(&mut agent).await;
     let mut last = progress;
     while let Some(progress) = soon(waiting.recv()).await {
         last = progress;
     }
-    assert_eq!((last.delivered, last.done), (1, true));
+    assert_eq!((last.nodes, last.left, last.done), (0, 1, true));
     assert!(agent.sets.is_empty() && !cluster.exposed(machine.node, web));
 }
 

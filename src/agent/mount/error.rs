@@ -3,7 +3,19 @@
 use std::io;
 use std::path::PathBuf;
 
-use skep_core::base::{OtherFormat, ServiceId, VersionId};
+use skep_core::base::{OtherFormat, ServiceId, Target, VersionId};
+
+/// Files that are named in one line.
+const NAMED: usize = 4;
+
+/// A file that could not be made as it is due.
+#[derive(Debug)]
+pub struct Lacking {
+    /// Its name.
+    pub target: Target,
+    /// Why.
+    pub error: MountError,
+}
 
 /// A set that could not be put in place, or files that could not be removed.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +92,9 @@ pub enum MountError {
     /// Folders within folders that nobody of ours made.
     #[error("{} lies deeper than anything of this agent's making", .0.display())]
     TooDeep(PathBuf),
+    /// Some files could not be made; the others are as they are due.
+    #[error("{}", listed(.0))]
+    Files(Vec<Lacking>),
     /// The thread that works on this service's files has not come back.
     #[error("the service's files are being worked on{}", .0.as_deref().map(|at| format!(": {at}")).unwrap_or_default())]
     Busy(Option<String>),
@@ -89,7 +104,7 @@ impl MountError {
     /// What to do about it.
     pub const fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Io { .. } => None,
+            Self::Io { .. } | Self::Files(_) => None,
             Self::Format { format: OtherFormat::Older(_), .. } => Some(
                 "no release wrote this: end the services' workloads and unmount what is below it, \
                  or restart the machine; then start with an empty data directory",
@@ -134,8 +149,34 @@ impl MountError {
     }
 
     /// Whether trying again, later and with nothing changed, is of no use.
-    pub const fn is_final(&self) -> bool {
-        matches!(self, Self::Length { .. })
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Length { .. } => true,
+            Self::Files(lacking) => lacking.iter().all(|one| one.error.is_final()),
+            _ => false,
+        }
+    }
+
+    /// The same of a file whose name stands beside it: without its path, which has the number
+    /// of a generation in it.
+    pub fn of_file(&self) -> String {
+        match self {
+            Self::Io { what, source, .. } if what.ends_with("file") => {
+                format!("cannot {what}: {source}")
+            }
+            Self::Io { what, source, .. } => format!("cannot {what} the file: {source}"),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// `a: cannot write the file: …; b: …`
+fn listed(lacking: &[Lacking]) -> String {
+    let one = |one: &Lacking| format!("{}: {}", one.target, one.error.of_file());
+    let text = lacking.iter().take(NAMED).map(one).collect::<Vec<_>>().join("; ");
+    match lacking.len().saturating_sub(NAMED) {
+        0 => text,
+        more => format!("{text}; and {more} more files"),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Files for workloads: a tmpfs per service, or the agent itself as a file system (FUSE),
 //! changed as one set.
 //!
-//! A set goes in whole or not at all, what it takes away goes in either case, and
-//! nothing of it is ever on a disk or in swap. [`Mounts`] knows files, modes,
+//! What a set takes away goes in any case; what it brings goes in as one generation, less the
+//! files that can't be made; and nothing of it is ever on a disk or in swap. [`Mounts`] knows files, modes,
 //! generations and time; it deliberately knows nothing of leaders, sessions, keys or
 //! of how a workload is watched. Every call blocks (milliseconds; more for large sets):
 //! an async caller puts it on a thread of its own. Time is an argument.
@@ -10,6 +10,7 @@
 mod adopt;
 mod backend;
 mod brute;
+mod build;
 mod calls;
 mod error;
 mod files;
@@ -32,7 +33,7 @@ mod tests;
 mod view;
 
 pub use calls::Whereabouts;
-pub use error::{MountError, MountWarning};
+pub use error::{Lacking, MountError, MountWarning};
 pub use fuse::Needs;
 pub use mounts::Mounts;
 

@@ -1,6 +1,6 @@
 //! A set goes in: memory for a service that has none, values that others have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::record::Record;
 use super::service::{self, Mounted};
 use super::slot::{Keeping, Owes, Place, Slot};
 use super::{Applied, Mounts, files, system};
-use crate::agent::vault::ServiceFiles;
+use crate::agent::vault::{FileSpec, ServiceFiles};
 use skep_core::base::{BootTime, SecretBytes, VersionId};
 use skep_core::domain::MountKind;
 
@@ -19,8 +19,8 @@ use skep_core::domain::MountKind;
 pub(super) const BORROW: Duration = Duration::from_secs(2);
 
 impl Mounts {
-    /// Puts `set` in place, whole or not at all; what it takes away is gone in
-    /// either case. `fresh` gives the values that came with it; all others are copied
+    /// Puts `set` in place; what it takes away is gone in any case. A file that can't be made
+    /// doesn't keep the others; nothing changes for want of room, or where no file can be made. `fresh` gives the values that came with it; all others are copied
     /// from what is here (this service's generations, then other services'). A set
     /// whose digest is that of the one in place, or that shows what that one shows, is not
     /// rewritten.
@@ -78,6 +78,30 @@ impl Mounts {
             Err(MountError::NameInUse(other.service))
         } else {
             mounted.apply(set, source, now)
+        }
+    }
+
+    /// The versions that are here of a set's service, where nothing else is: no file of another
+    /// secret in whatever generation, and none in place under a name that the set doesn't give
+    /// it. `None`: something else is, or that can't be seen.
+    pub fn nothing_but(&self, set: &ServiceFiles) -> Option<BTreeSet<VersionId>> {
+        let Some(slot) = self.slot_of(set.service) else { return Some(BTreeSet::new()) };
+        let place = slot.place.lock();
+        let _acting = self.act();
+        match &place.keeping {
+            Keeping::Nothing => Some(BTreeSet::new()),
+            Keeping::Strange(_) => None,
+            Keeping::Mounted(mounted) => {
+                let found = mounted.look().ok()?;
+                let known = |there: &FileSpec| {
+                    let mut files = set.files.iter();
+                    files.any(|file| file.target == there.target && file.secret == there.secret)
+                };
+                let named = mounted.record.current().is_none_or(|now| now.files.iter().all(known));
+                let others = mounted.has_others_than(&set.secrets());
+                let only = named && found.surplus.is_none() && !others;
+                only.then_some(found.versions)
+            }
         }
     }
 

@@ -56,7 +56,7 @@ impl Mounted {
     }
 
     /// Empties one file and removes its name.
-    fn empty_file(&self, number: u64, target: &Target) -> Result<(), MountError> {
+    pub(super) fn empty_file(&self, number: u64, target: &Target) -> Result<(), MountError> {
         let which = (number, target.clone());
         let held = self.holds.file(&which);
         let path = self.folder_of(number).join(target.as_str());

@@ -19,23 +19,22 @@
 //! one mode: inside a container the files' own modes decide, on the host the directory
 //! keeps everybody but its owner out.
 
-use std::collections::BTreeSet;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::backend::Backend;
+use super::build::{Short, is_full};
 use super::error::MountError;
 use super::holds::{Holds, Which};
 use super::record::{Generation, Record};
-use super::{Applied, brute, files, notice, same};
+use super::{Applied, brute, files, look, notice, same};
 use crate::agent::vault::layout::{
     DATA, DATA_NEW, HOST, LIVE, LIVE_VIEW, MANIFEST, MANIFEST_NEW, OLD,
 };
 use crate::agent::vault::{FileSpec, ServiceFiles};
-use skep_core::base::{BootTime, SecretBytes, Target, VersionId, limits};
+use skep_core::base::{BootTime, SecretBytes, VersionId, limits};
 
 /// Room that values leave to the manifest: 500 files in every generation there
 /// can be, written down at length, twice.
@@ -143,7 +142,7 @@ impl Mounted {
         }
     }
 
-    /// Puts `set` in place, whole or not at all; what it takes away is gone in either case.
+    /// Puts `set` in place; what it takes away is gone in any case.
     pub(super) fn apply(
         &mut self,
         set: &ServiceFiles,
@@ -173,11 +172,16 @@ impl Mounted {
                 done = self.put(set, source, now);
             }
         }
+        // A secret without a file in place has none in former generations either.
+        let short = done.as_ref().is_ok_and(|short| !short.is_whole());
+        let kept = if short { look::kept_by(&self.record) } else { kept };
         let emptied = self.empty_others_than(&kept);
         self.tidy();
         // A removal that failed is the graver news.
-        taken.and(emptied).and(done).and_then(|()| self.be_sure(set))?;
-        Ok(Applied::InPlace)
+        match taken.and(emptied).and(done)?.into_error() {
+            None => self.be_sure(set).map(|()| Applied::InPlace),
+            Some(error) => self.hold_all().and(Err(error)),
+        }
     }
 
     /// Looks whether what lies there is `set` and nothing else, and held.
@@ -203,24 +207,32 @@ impl Mounted {
         }
     }
 
-    /// Builds a generation beside the one in place, then flips to it.
+    /// Builds a generation beside the one in place, then flips to it. Files that can't be made
+    /// are left out, unless nothing else could be shown.
     fn put(
         &mut self,
         set: &ServiceFiles,
         source: &mut Source<'_>,
         now: BootTime,
-    ) -> Result<(), MountError> {
-        self.show(&self.root.join(set.name.as_str()))?;
-        self.make_room(set)?;
+    ) -> Result<Short, MountError> {
+        let shown = self.show(&self.root.join(set.name.as_str()));
+        let spare = self.make_room(set)?;
         self.now = self.now.max(now);
         let number = self.draw_number();
-        let same = match self.build(number, set, source) {
-            Ok(same) => same,
+        let built = match self.build(number, set, source, spare) {
+            Ok(built) => built,
             Err(error) => {
                 self.empty_generation(number)?;
                 return Err(error);
             }
         };
+        let mut short = Short { lacking: built.lacking, names: shown.err() };
+        if !short.is_whole() && self.has_just(&built.files)? {
+            // As short as before: a workload that watches has nothing to see.
+            self.empty_generation(number)?;
+            short.names = short.names.or(self.finish_names().err());
+            return Ok(short);
+        }
         let before = self.record.clone();
         if let Some(replaced) = self.record.current_mut() {
             replaced.replaced = Some(now);
@@ -231,9 +243,9 @@ impl Mounted {
         self.record.offline_since = None;
         self.record.generations.push(Generation {
             number,
-            digest: Some(set.digest),
+            digest: short.is_whole().then_some(set.digest),
             replaced: None,
-            files: set.files.clone(),
+            files: built.files,
         });
         // Written down before the flip: `..data` says which of the two is in place, so an
         // agent that dies here leaves nothing that the next one doesn't know.
@@ -246,11 +258,14 @@ impl Mounted {
             return Err(error);
         }
         // Names follow: until they do, the set isn't whole.
-        self.finish_names().inspect_err(|_| self.mark_partial())?;
-        if let (Some(replaced), Some(current)) = (before.current(), self.record.current()) {
-            self.tell_watchers(&notice::changed(replaced, current, &same));
+        if let Err(error) = self.finish_names() {
+            self.mark_partial();
+            short.names.get_or_insert(error);
         }
-        Ok(())
+        if let (Some(replaced), Some(current)) = (before.current(), self.record.current()) {
+            self.tell_watchers(&notice::changed(replaced, current, &built.same));
+        }
+        Ok(short)
     }
 
     pub(super) fn mark_partial(&mut self) {
@@ -278,10 +293,11 @@ impl Mounted {
         };
         let (live, host) = (self.live(), self.host());
         files::link_targets(&live, targets())?;
-        files::own(&host, self.record.owner.uid, self.record.owner.gid, 0o750)?;
+        // Who is inside a workload doesn't come by it.
+        let owned = files::own(&host, self.record.owner.uid, self.record.owner.gid, 0o750);
         let to = format!("{LIVE_VIEW}/{DATA}");
         self.flip_link(&to, &host.join(DATA))?;
-        files::link_targets(&host, targets())
+        files::link_targets(&host, targets()).and(owned)
     }
 
     /// The same where nothing new is shown: nobody hears of it, unless a former agent died
@@ -302,38 +318,34 @@ impl Mounted {
         files::link_targets(&host, targets())
     }
 
-    /// Writes the files; says behind which targets there is the same value as before.
-    fn build(
+    /// Makes one file of the generation `number`, of which `built` are made; says whether its
+    /// target shows the same value as before.
+    pub(super) fn build_one(
         &self,
         number: u64,
-        set: &ServiceFiles,
+        file: &FileSpec,
         source: &mut Source<'_>,
-    ) -> Result<BTreeSet<Target>, MountError> {
-        let mut same = BTreeSet::new();
-        let folder = self.live_folder(number);
-        files::folder(&folder, 0o700)?;
-        for (index, file) in set.files.iter().enumerate() {
-            let value = match source(file.version) {
-                Some(value) => value,
-                None => self.value_for(file, number, set.files.get(..index).unwrap_or_default())?,
-            };
-            if u64::try_from(value.len()).ok() != Some(u64::from(file.size)) {
-                return Err(MountError::Length {
-                    version: file.version,
-                    expected: file.size,
-                    found: u64::try_from(value.len()).unwrap_or(u64::MAX),
-                });
-            }
-            let path = folder.join(file.target.as_str());
-            let access = self.backend.write(&path, file, &value)?;
-            if let Some(since) = self.shown_since(file, &value) {
-                same::keep_time(&access, &path, since)?;
-                same.insert(file.target.clone());
-            }
-            self.holds.keep((number, file.target.clone()), access, &path)?;
+        built: &[FileSpec],
+    ) -> Result<bool, MountError> {
+        let value = match source(file.version) {
+            Some(value) => value,
+            None => self.value_for(file, number, built)?,
+        };
+        if u64::try_from(value.len()).ok() != Some(u64::from(file.size)) {
+            return Err(MountError::Length {
+                version: file.version,
+                expected: file.size,
+                found: u64::try_from(value.len()).unwrap_or(u64::MAX),
+            });
         }
-        files::folder(&folder, 0o755)?;
-        Ok(same)
+        let path = self.live_folder(number).join(file.target.as_str());
+        let access = self.backend.write(&path, file, &value)?;
+        let since = self.shown_since(file, &value);
+        if let Some(since) = since {
+            same::keep_time(&access, &path, since)?;
+        }
+        self.holds.keep((number, file.target.clone()), access, &path)?;
+        Ok(since.is_some())
     }
 
     /// A value that was not sent: from the generation being built (a secret may have
@@ -383,7 +395,8 @@ impl Mounted {
     }
 
     /// Makes sure that `set` fits, in number and in bytes, at the cost of generations out of sight.
-    fn make_room(&mut self, set: &ServiceFiles) -> Result<(), MountError> {
+    /// The answer is the room for files that are new, where that is short.
+    fn make_room(&mut self, set: &ServiceFiles) -> Result<u64, MountError> {
         while self.record.generations.len() > REPLACED_AT_ONCE
             && let Some(oldest) = self.record.generations.first().map(|oldest| oldest.number)
         {
@@ -393,11 +406,12 @@ impl Mounted {
         loop {
             let free = self.free()?;
             if needed <= free {
-                return Ok(());
+                return Ok(free);
             }
             let oldest = self.record.generations.iter().map(|generation| generation.number);
             let Some(oldest) = oldest.into_iter().find(|n| self.old_folder(*n).is_dir()) else {
-                return Err(MountError::NoSpace { needed, free });
+                let spare = self.spare(set, free);
+                return spare.ok_or(MountError::NoSpace { needed, free });
             };
             self.forget(oldest)?;
         }
@@ -456,13 +470,5 @@ impl Mounted {
             }
             _ => None,
         }
-    }
-}
-
-fn is_full(error: &MountError) -> bool {
-    match error {
-        MountError::NoSpace { .. } => true,
-        MountError::Io { source, .. } => source.kind() == io::ErrorKind::StorageFull,
-        _ => false,
     }
 }

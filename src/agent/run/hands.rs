@@ -1,18 +1,18 @@
 //! What a thread of the worker does with one service's files: opens values, puts sets in
 //! place, takes them away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::lanes::{Part, Putting};
 use crate::agent::machine::{Process, Workload, show_again};
-use crate::agent::mount::{Applied, MountError, Mounts};
+use crate::agent::mount::{Applied, Lacking, MountError, Mounts};
 use crate::agent::vault::ServiceFiles;
 use crate::agent::vault::layout::SECRETS;
 use skep_core::base::{Clock, ClusterId, SecretBytes, ServiceId, VersionId};
 use skep_core::seal::{SessionKey, ValueContext, open_value};
-use skep_core::wire::delivery::{Failed, SentValue};
+use skep_core::wire::delivery::{FAILED_FILES, Failed, FailedFile, SentValue};
 
 /// How a part ended.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Hands {
             }
             Err(error) => {
                 tracing::error!(event = "not_wiped", %service, %error);
-                End::Failed(Failed { service, why: said(&error), last: false })
+                End::Failed(Failed::whole(service, said(&error), false))
             }
         }
     }
@@ -110,24 +110,50 @@ impl Hands {
         key: Option<&SessionKey>,
     ) -> Result<Applied, Failed> {
         let cluster = self.cluster;
-        let mut unopened = None;
+        let mut unopened = BTreeSet::new();
         let mut fresh = |version: VersionId| {
             let value = values.get(&version)?;
             let opened = open(set, version, value, cluster, key);
             if opened.is_none() {
-                unopened = Some(version);
+                unopened.insert(version);
             }
             opened
         };
         let applied = self.mounts.apply(set, &mut fresh, self.clock.boot());
-        let failed = |why: String, last| Failed { service: set.service, why, last };
-        match (applied, unopened) {
-            (Ok(applied), _) => Ok(applied),
-            (Err(_), Some(version)) => {
-                Err(failed(format!("the value of version {version} does not open"), true))
-            }
-            (Err(error), None) => Err(failed(said(&error), error.is_final())),
-        }
+        applied.map_err(|error| {
+            let lacking = match &error {
+                MountError::Files(lacking) => lacking.as_slice(),
+                _ => &[],
+            };
+            let sealed = |one: &Lacking| match one.error {
+                MountError::Missing(version) => unopened.contains(&version),
+                _ => false,
+            };
+            let final_ones = lacking.iter().filter(|one| sealed(one) || one.error.is_final());
+            let last = if lacking.is_empty() {
+                error.is_final()
+            } else {
+                final_ones.count() == lacking.len()
+            };
+            let file = |one: &Lacking| FailedFile {
+                target: one.target.clone(),
+                why: if sealed(one) {
+                    "its value does not open".to_owned()
+                } else {
+                    one.error.of_file()
+                },
+            };
+            let files: Vec<_> = lacking.iter().take(FAILED_FILES).map(file).collect();
+            let why = match (files.as_slice(), lacking.len()) {
+                ([], _) => said(&error),
+                ([only], 1) => format!("{}: {}", only.target, only.why),
+                ([first, ..], count) => {
+                    format!("{} files, first of all {}: {}", count, first.target, first.why)
+                }
+            };
+            let has = self.mounts.nothing_but(set);
+            Failed { service: set.service, why, last, files, has }
+        })
     }
 
     /// A workload that was there before has a dead view where it was served by an agent that

@@ -285,11 +285,7 @@ impl Foreman {
     /// Nothing that goes wrong with one service keeps another one's part from being done.
     fn deliver(&mut self, push: Push, round: &mut Round) {
         for bad in push.unreadable {
-            round.failed.push(Failed {
-                service: bad.service,
-                why: bad.why.to_string(),
-                last: true,
-            });
+            round.failed.push(Failed::whole(bad.service, bad.why.to_string(), true));
         }
         for service in push.gone {
             self.give(service, Part::Wipe, round);
@@ -344,7 +340,7 @@ impl Foreman {
         });
         if let Err(error) = started {
             let why = format!("there is no thread to be had: {error}");
-            let failed = End::Failed(Failed { service, why, last: false });
+            let failed = End::Failed(Failed::whole(service, why, false));
             self.finished(service, failed, true, false);
         }
     }
@@ -462,5 +458,5 @@ impl Foreman {
 
 fn still_busy(service: ServiceId, busy: Option<&Busy>) -> Failed {
     let why = said(&MountError::Busy(busy.and_then(|busy| busy.here.text())));
-    Failed { service, why, last: false }
+    Failed::whole(service, why, false)
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use skep_core::domain::NO_ONE;
 
 pub(super) use agent::{AgentCommand, AgentServiceCommand, AgentSocketArgs, ExecArgs};
 pub(super) use cluster::{
@@ -213,6 +214,19 @@ pub(super) struct ShowArgs {
     /// Take what the manager asked knows, also if it may be behind
     #[arg(long)]
     pub(super) stale: bool,
+}
+
+/// A user or a group, by its number.
+fn number_of_user(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(NO_ONE) => Err("that is no user or group: the numbers below it are".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_not_one) => {
+            Err("a user or group is written as its number, such as 999: names differ \
+                              from node to node"
+                .to_owned())
+        }
+    }
 }
 
 /// `30s`, `1h 30m`, or seconds without a unit.

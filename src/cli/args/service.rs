@@ -161,10 +161,10 @@ pub(crate) struct GrantArgs {
     #[arg(required = true, value_name = "SECRET[:TARGET]")]
     pub(crate) secrets: Vec<String>,
     /// The files' owner [default: as it is, else 0]
-    #[arg(long)]
+    #[arg(long, value_parser = super::number_of_user)]
     pub(crate) uid: Option<u32>,
     /// The files' group [default: as it is, else 0]
-    #[arg(long)]
+    #[arg(long, value_parser = super::number_of_user)]
     pub(crate) gid: Option<u32>,
     /// The files' permissions, octal [default: as they are, else 0444]
     #[arg(long)]

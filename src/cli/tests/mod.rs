@@ -206,7 +206,8 @@ fn an_update_of_several_is_one_act_and_waits_for_their_services() {
 
 #[test]
 fn what_destroys_takes_no_prefix() {
-    let stage = Stage::new(granted());
+    let done = DeliveryProgress { done: true, ..DeliveryProgress::default() };
+    let stage = Stage::new(Script { progress: [vec![Ok(done)]].into(), ..granted() });
     let id = crate::cli::render::id(&[5; 16]);
     let ran = stage.run(&["secret", "rm", id.get(..5).expect("ascii")]);
     assert_eq!(ran.exit, Exit::Refused);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Request, Response, Status};
 
-use super::{opened, reads, status};
+use super::{holders, opened, reads, status};
 use crate::manager::admit;
 use crate::manager::admit::caller::Admitted;
 use crate::manager::admit::local::LocalUser;
@@ -300,7 +300,7 @@ impl Control for ControlService {
         self.read(request, Method::Read, stale)?
             .answer(
                 |mut leader, request| async move { leader.list_holders(request).await },
-                |running, _, request| async move { reads::holders(&running, &request).await },
+                |running, _, request| async move { holders::holders(&running, &request).await },
             )
             .await
     }

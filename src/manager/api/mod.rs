@@ -6,6 +6,7 @@
 
 mod control;
 mod delivery;
+mod holders;
 mod membership;
 mod opened;
 mod reads;

@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::manager::admit::caller::Admitted;
-use crate::manager::dispatch::Seen;
+use crate::manager::dispatch::{Seen, WatchAsked};
 use crate::manager::members::join::recipient_views;
 use crate::manager::members::standing;
 use crate::manager::problem::{self, Explain};
@@ -18,13 +18,13 @@ use crate::manager::running::Running;
 use skep_client::transport::Problem;
 use skep_core::base::{BadId, NodeId, Revision, ServiceId, limits};
 use skep_core::domain::{
-    NotOne, Refusal, State, Thing, node_by, nodes_of, secret_by, service_by, token_by,
+    NotOne, Refusal, State, node_by, nodes_of, secret_by, service_by, token_by,
 };
 use skep_core::wire::api;
-use skep_core::wire::convert::{self, node_view, read_id, secret_view, service_view, token_view};
+use skep_core::wire::convert::{node_view, read_id, secret_view, service_view, token_view};
 
 /// Things on a page.
-const PAGE: usize = 1_000;
+pub(super) const PAGE: usize = 1_000;
 /// Bytes of a page, so that it fits into a message whatever its things carry.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 /// Names that stand in a list of many things beside each; the count beside them
@@ -187,7 +187,7 @@ pub(super) async fn nodes(
                 view.set_state(api::NodeState::Down);
             }
         } else {
-            said(view, seen, now, running.started.0);
+            said(view, seen, now, running.dispatch.is_down(id));
         }
         for pair in &mut view.pending {
             pair.why = why(running, pair);
@@ -207,14 +207,11 @@ pub(super) async fn nodes(
 }
 
 /// What only its session tells of a worker.
-fn said(view: &mut api::NodeView, seen: Seen, now: u64, started: u64) {
-    let last = seen.last_seen.map_or(0, |stamp| stamp.0);
-    // A manager that has just begun has heard of nobody and calls nobody down.
-    let silent_since = last.max(started);
-    if !seen.connected && now.saturating_sub(silent_since) >= limits::DOWN_MS {
+fn said(view: &mut api::NodeView, seen: Seen, now: u64, down: bool) {
+    if down {
         view.set_state(api::NodeState::Down);
     }
-    view.last_seen = if seen.connected { now } else { last };
+    view.last_seen = if seen.connected { now } else { seen.last_seen.map_or(0, |stamp| stamp.0) };
     view.version = seen.version;
     view.address = seen.address;
     view.said_hostname = seen.hostname;
@@ -237,37 +234,6 @@ pub(super) async fn tokens(
         Ok::<_, Problem>(page(state, &state.tokens, &asked, view))
     })?;
     Ok(api::ListTokensReply { revision: page.revision.0, tokens: page.things, more: page.more })
-}
-
-pub(super) async fn holders(
-    running: &Running,
-    request: &api::ListHoldersRequest,
-) -> Result<api::ListHoldersReply, Problem> {
-    let secret = read_id("secret", &request.secret).map_err(Explain::explain)?;
-    let after = match request.after.split_at_checked(16) {
-        None if request.after.is_empty() => None,
-        Some((node, service)) => Some((
-            read_id("after", node).map_err(Explain::explain)?,
-            read_id("after", service).map_err(Explain::explain)?,
-        )),
-        None => return Err(problem::request::bad_page()),
-    };
-    let limit = usize::try_from(request.limit).unwrap_or(PAGE);
-    let limit = if limit == 0 { PAGE } else { limit.min(PAGE) };
-    running.settle(request.stale).await?;
-    let (revision, (mut holders, more)) = running.core.consensus.read(|state| {
-        if !state.secrets.contains_key(&secret) {
-            let what = secret.to_string();
-            return Err(NotOne::NotFound { thing: Thing::Secret, what }.explain());
-        }
-        Ok((state.revision, convert::holders(state, secret, after, limit)))
-    })?;
-    for holder in holders.iter_mut().filter(|holder| holder.state() == api::HolderState::Pending) {
-        if let (Ok(node), Ok(service)) = (ids(&holder.node), ids(&holder.service)) {
-            holder.why = running.dispatch.why_pending(node, service);
-        }
-    }
-    Ok(api::ListHoldersReply { revision: revision.0, holders, more })
 }
 
 pub(super) fn recipients(running: &Running) -> Result<api::RecipientsReply, Problem> {
@@ -301,23 +267,18 @@ pub(super) fn watch(
     request: &api::WatchDeliveryRequest,
 ) -> Result<ReceiverStream<Result<api::DeliveryProgress, Status>>, Problem> {
     running.core.leads()?;
-    if request.services.len() > WATCHED || request.nodes.len() > limits::NODES {
+    let named = request.services.len().max(request.secrets.len());
+    if named > WATCHED || request.nodes.len() > limits::NODES {
         return Err(problem::request::too_many_watched());
     }
-    let services: BTreeSet<ServiceId> = request
-        .services
-        .iter()
-        .map(|id| read_id("services", id))
-        .collect::<Result<_, _>>()
-        .map_err(Explain::explain)?;
-    let nodes: BTreeSet<NodeId> = request
-        .nodes
-        .iter()
-        .map(|id| read_id("nodes", id))
-        .collect::<Result<_, _>>()
-        .map_err(Explain::explain)?;
-    let revision = Revision(request.revision);
-    let progress = running.dispatch.watch(admitted.actor()?, revision, services, nodes);
+    let asked = WatchAsked {
+        revision: Revision(request.revision),
+        services: all_ids("services", &request.services)?,
+        nodes: all_ids("nodes", &request.nodes)?,
+        removal: request.removal,
+        secrets: all_ids("secrets", &request.secrets)?,
+    };
+    let progress = running.dispatch.watch(admitted.actor()?, asked);
     let mut progress = progress.map_err(problem::access::too_many_watch)?;
     let (sender, receiver) = mpsc::channel(1);
     let stop = running.stop.clone();
@@ -347,6 +308,14 @@ pub(super) fn why(running: &Running, pair: &api::PendingPair) -> String {
 
 fn ids<T: for<'a> TryFrom<&'a [u8], Error = BadId>>(bytes: &[u8]) -> Result<T, BadId> {
     T::try_from(bytes)
+}
+
+fn all_ids<T>(field: &'static str, ids: &[Vec<u8>]) -> Result<BTreeSet<T>, Problem>
+where
+    T: Ord + for<'a> TryFrom<&'a [u8], Error = BadId>,
+{
+    let ids = ids.iter().map(|id| read_id(field, id)).collect::<Result<_, _>>();
+    ids.map_err(Explain::explain)
 }
 
 fn shorten(names: &mut Vec<String>, whole: bool) {

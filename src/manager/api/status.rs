@@ -17,8 +17,9 @@ use skep_core::base::{NodeId, Stamp};
 use skep_core::domain::State;
 use skep_core::wire::{api, convert};
 
-/// Pending pairs that are named; beside them stands the number of all.
-const PENDING: usize = 100;
+/// Pending pairs, late deliveries and workers that are down that are named; beside them stands
+/// the number of all.
+const NAMED: usize = 100;
 /// How long the leader may take to say how the others are.
 const LEADER: Duration = Duration::from_millis(1_500);
 
@@ -66,6 +67,10 @@ fn by_leader(reply: &mut api::StatusReply, (told, leader_ahead_ms): (api::Status
         reply.tolerates_losses = told.tolerates_losses;
         reply.pending = told.pending;
         reply.pending_pairs = told.pending_pairs;
+        reply.lagging = told.lagging;
+        reply.lagging_count = told.lagging_count;
+        reply.down = told.down;
+        reply.down_count = told.down_count;
         reply.clock_ahead_ms = Some(leader_ahead_ms.saturating_neg());
     }
 }
@@ -142,6 +147,11 @@ fn unlocked(running: &Running, reply: &mut api::StatusReply) -> Vec<(Certificate
     for pair in &mut reply.pending {
         pair.why = why(running, pair);
     }
+    let lags = running.dispatch.lags(NAMED);
+    reply.lagging = lags.named;
+    reply.lagging_count = lags.count;
+    reply.down = lags.down;
+    reply.down_count = lags.down_count;
     let (issuing, root) = authorities.unwrap_or_default();
     let ends = [
         (Certificate::Manager, Some(running.identity.certificate_ends)),
@@ -164,7 +174,7 @@ fn of_state(state: &State, own: NodeId, reply: &mut api::StatusReply) {
     reply.secrets = count(state.secrets.len());
     reply.services = count(state.services.len());
     reply.nodes = count(state.nodes.len());
-    reply.pending = convert::pending(state, PENDING);
+    reply.pending = convert::pending(state, NAMED);
     reply.pending_pairs = count(state.indexes.behind.len());
     if let Some(cluster) = &state.cluster {
         reply.cluster_name = cluster.name.to_string();

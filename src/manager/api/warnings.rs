@@ -13,6 +13,8 @@ use skep_core::wire::api;
 
 /// Bytes free below which a manager's disk is nearly full.
 const DISK_LOW_BYTES: u64 = 512 * 1024 * 1024;
+/// Workers that are down, and deliveries that are not done, that are warned about one by one.
+const TOLD: usize = 20;
 const DAY_MS: u64 = 86_400_000;
 /// Days before its end at which a leaf is warned about.
 const LEAF_DAYS: u64 = 30;
@@ -40,12 +42,48 @@ pub(super) fn of_running(
     if reply.pending_pairs > 0 {
         found.push(Warning::Pending(reply.pending_pairs));
     }
+    of_workers(reply, found);
     let number = reply.cluster_key_number;
     if number > 0 && running.core.keys.number() != Some(number) {
         found.push(Warning::ClusterKeyClosed(number));
     }
     if running.reserve.is_full() {
         found.push(Warning::DiskFull);
+    }
+}
+
+/// Each worker that is down and each delivery that is not done, as far as they are told.
+fn of_workers(reply: &api::StatusReply, found: &mut Vec<Warning>) {
+    let count = |told: usize| u64::try_from(told.min(TOLD)).unwrap_or(u64::MAX);
+    for worker in reply.down.iter().take(TOLD) {
+        found.push(Warning::WorkerDown(worker.name.clone(), worker.why.clone()));
+    }
+    let more = reply.down_count.saturating_sub(count(reply.down.len()));
+    found.extend((more > 0).then_some(Warning::MoreWorkersDown(more)));
+    for lagging in reply.lagging.iter().take(TOLD) {
+        let (what, why) = (what(lagging), lagging.why.clone());
+        found.push(if lagging.failed {
+            Warning::DeliveryFailed(what, why)
+        } else {
+            Warning::DeliveryLags(what, why)
+        });
+    }
+    let more = reply.lagging_count.saturating_sub(count(reply.lagging.len()));
+    found.extend((more > 0).then_some(Warning::MoreDeliveriesLag(more)));
+}
+
+/// `node db3 has version 1 of file db-password of service web, and should have 2`
+fn what(lagging: &api::Lagging) -> String {
+    let (node, service, file) = (&lagging.node_name, &lagging.service_name, &lagging.file);
+    match (lagging.version, lagging.wanted) {
+        (_, 0) => format!("node {node} has not the set of service {service} that is due"),
+        (0, wanted) => {
+            format!("node {node} has not file {file} of service {service}, version {wanted}")
+        }
+        (version, wanted) => format!(
+            "node {node} has version {version} of file {file} of service {service}, and should \
+             have {wanted}"
+        ),
     }
 }
 

@@ -81,12 +81,7 @@ pub(super) fn message(of: api::from_leader::Of) -> api::FromLeader {
 /// The sets of a push that use a version.
 fn without(delta: &Delta, version: VersionId, no_value: &NoValue) -> Vec<Refused> {
     let sets = delta.sets.iter().filter(|due| due.versions.contains(&version));
-    sets.map(|due| Refused {
-        service: due.set.service,
-        why: no_value.why.clone(),
-        last: no_value.last,
-    })
-    .collect()
+    sets.map(|due| Refused::whole(due.set.service, no_value.why.clone(), no_value.last)).collect()
 }
 
 fn value(secret: SecretId, version: &Version, sealed_key: Vec<u8>) -> api::Value {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::known::{Has, Known};
 use super::step::{Delta, Gate, Step, step};
 use super::wanted::{Due, Wanted};
-use skep_core::base::{BootTime, NodeId, Revision, ServiceId};
+use skep_core::base::{BootTime, NodeId, Revision, SecretId, ServiceId, VersionId};
 use skep_core::domain::{Confirmation, Exposure};
 
 /// Milliseconds until a set that failed for now is sent again; doubled each time.
@@ -43,13 +43,28 @@ pub(super) struct Refused {
     pub why: String,
     /// Sending the same again is no use.
     pub last: bool,
+    /// The files that are not as they are due, by their targets.
+    pub files: BTreeMap<String, String>,
+    /// The versions that are there, where nothing is of which the set has no file any more.
+    pub has: Option<BTreeSet<VersionId>>,
 }
 
+impl Refused {
+    /// Of a service of which nothing more is known.
+    pub(super) fn whole(service: ServiceId, why: String, last: bool) -> Self {
+        Self { service, why, last, files: BTreeMap::new(), has: None }
+    }
+}
+
+/// A set that is not in place as it is due.
 #[derive(Clone, Debug)]
-struct Failure {
+pub(super) struct Failure {
     /// Of the set that failed; `None`: nothing was to stay.
     digest: Option<[u8; 32]>,
-    why: String,
+    /// For people.
+    pub why: String,
+    /// By target, where it is about single files.
+    pub files: BTreeMap<String, String>,
     last: bool,
     times: u32,
     again: BootTime,
@@ -61,7 +76,7 @@ struct Flight {
     number: u64,
     delta: Delta,
     /// Services whose set goes out without a value, and why.
-    withheld: BTreeMap<ServiceId, (String, bool)>,
+    withheld: BTreeMap<ServiceId, Refused>,
     /// Services whose files show the same as before, says the agent.
     unchanged: BTreeSet<ServiceId>,
 }
@@ -105,6 +120,11 @@ pub(super) struct Ledger {
     in_place: BTreeMap<ServiceId, Revision>,
     /// From after which revision to which one the files of a service have shown the same.
     unchanged: BTreeMap<ServiceId, (Revision, Revision)>,
+    /// The newest revision at which nothing was there of a service that its set doesn't have,
+    /// though the set is not whole: what was taken away is gone.
+    taken: BTreeMap<ServiceId, Revision>,
+    /// Since when a service's set is not what is due.
+    late: BTreeMap<ServiceId, BootTime>,
     /// Pairs that must be recorded before their push.
     asking: BTreeSet<ServiceId>,
     /// Pairs that were not, and when to ask again.
@@ -133,6 +153,11 @@ impl Ledger {
         &self.known
     }
 
+    /// What was due when it was looked at last.
+    pub(super) fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
     /// As of when it was looked at last.
     pub(super) fn looked(&self) -> Revision {
         self.wanted.revision
@@ -147,7 +172,9 @@ impl Ledger {
             wanted.sets.get(service).map(|due| due.digest) == failure.digest
         });
         self.in_place.retain(|service, _| wanted.sets.contains_key(service));
+        self.taken.retain(|service, _| wanted.sets.contains_key(service));
         self.mark_in_place();
+        self.mark_late(now);
         if self.flight.is_some() {
             return Look::default();
         }
@@ -198,7 +225,7 @@ impl Ledger {
     /// The set of `service` goes out in push `number` without a value.
     pub(super) fn withhold(&mut self, number: u64, refused: Refused) {
         if let Some(flight) = self.flight.as_mut().filter(|flight| flight.number == number) {
-            flight.withheld.insert(refused.service, (refused.why, refused.last));
+            flight.withheld.insert(refused.service, refused);
         }
     }
 
@@ -223,8 +250,13 @@ impl Ledger {
             return Err(Misbehaved("acknowledged a push that is not under way"));
         };
         let mut failed: BTreeMap<_, _> =
-            refused.into_iter().map(|one| (one.service, (one.why, one.last))).collect();
-        failed.extend(flight.withheld);
+            refused.into_iter().map(|one| (one.service, one)).collect();
+        for (service, withheld) in flight.withheld {
+            // Of what is there the agent knows more than we do.
+            let (files, has) =
+                failed.remove(&service).map(|one| (one.files, one.has)).unwrap_or_default();
+            failed.insert(service, Refused { files, has, ..withheld });
+        }
         if let Some(placed) = flight.delta.placed {
             self.known.placed = Some(placed);
         }
@@ -235,13 +267,18 @@ impl Ledger {
                     self.known.sets.remove(&service);
                 }
                 // A wipe is never given up; it is asked for again by the next push.
-                Some((why, _)) => self.fail(service, None, why, false, now),
+                Some(one) => {
+                    self.fail(None, Refused::whole(service, one.why, false), now);
+                }
             }
         }
         for due in flight.delta.sets {
             let service = due.set.service;
-            if let Some((why, last)) = failed.remove(&service) {
-                self.fail(service, Some(due.digest), why, last, now);
+            if let Some(one) = failed.remove(&service) {
+                if one.has.is_some() {
+                    self.taken.insert(service, flight.delta.revision);
+                }
+                self.fail(Some(due.digest), one, now);
                 continue;
             }
             self.failures.remove(&service);
@@ -269,16 +306,11 @@ impl Ledger {
         range.is_some_and(|(since, until)| *since < revision && revision <= *until)
     }
 
-    /// What is there of a service that failed is not known.
-    fn fail(
-        &mut self,
-        service: ServiceId,
-        digest: Option<[u8; 32]>,
-        why: String,
-        last: bool,
-        now: BootTime,
-    ) {
-        self.known.sets.insert(service, Has::default());
+    /// What is there of a service that failed is not known, unless the agent says it.
+    fn fail(&mut self, digest: Option<[u8; 32]>, refused: Refused, now: BootTime) {
+        let Refused { service, why, last, files, has } = refused;
+        let versions = has.unwrap_or_default();
+        self.known.sets.insert(service, Has { digest: None, versions });
         self.unchanged.remove(&service);
         let times = self
             .failures
@@ -287,8 +319,32 @@ impl Ledger {
             .map_or(0, |failure| failure.times);
         let wait = RETRY_MS.saturating_mul(1 << times.min(10)).min(RETRY_MOST_MS);
         let again = BootTime(now.0.saturating_add(wait));
-        let failure = Failure { digest, why, last, times: times.saturating_add(1), again };
+        let failure = Failure { digest, why, files, last, times: times.saturating_add(1), again };
         self.failures.insert(service, failure);
+    }
+
+    fn mark_late(&mut self, now: BootTime) {
+        let known = &self.known.sets;
+        let wanted = &self.wanted.sets;
+        let is_late = |service: &ServiceId, due: &Due| {
+            known.get(service).and_then(|has| has.digest) != Some(due.digest)
+        };
+        self.late.retain(|service, _| wanted.get(service).is_some_and(|due| is_late(service, due)));
+        for (service, due) in wanted.iter().filter(|(service, due)| is_late(service, due)) {
+            if due.brings() {
+                self.late.entry(*service).or_insert(now);
+            }
+        }
+    }
+
+    /// Services whose set was not what is due, since when, when it was looked at last.
+    pub(super) fn late(&self) -> impl Iterator<Item = (ServiceId, BootTime)> + '_ {
+        self.late.iter().map(|(service, since)| (*service, *since))
+    }
+
+    /// Why the set of `service` is not in place as it is due, where it was tried.
+    pub(super) fn failure(&self, service: ServiceId) -> Option<&Failure> {
+        self.failures.get(&service)
     }
 
     fn mark_in_place(&mut self) {
@@ -347,7 +403,9 @@ impl Ledger {
             let revision = if gone {
                 Some(looked).filter(|at| exposure.since <= *at)
             } else {
-                self.in_place.get(service).copied().filter(|_| exposure.behind.is_some())
+                let gone = [&self.in_place, &self.taken].into_iter();
+                let newest = gone.filter_map(|at| at.get(service)).max().copied();
+                newest.filter(|_| exposure.behind.is_some())
             };
             let Some(revision) = revision else { continue };
             if exposure.behind.is_none_or(|behind| behind <= revision) {
@@ -355,6 +413,32 @@ impl Ledger {
             }
         }
         confirmations
+    }
+
+    /// Whether the files of these secrets are as they are due at `revision`, in a set that is
+    /// not whole and has others that are not. Of no secrets: no.
+    pub(super) fn has_files(
+        &self,
+        service: ServiceId,
+        revision: Revision,
+        secrets: &BTreeSet<SecretId>,
+    ) -> bool {
+        let (Some(due), Some(failure), Some(has)) = (
+            self.wanted.sets.get(&service),
+            self.failures.get(&service),
+            self.known.sets.get(&service),
+        ) else {
+            return false;
+        };
+        let mut files = due.set.files.iter().filter(|file| secrets.contains(&file.secret));
+        // What failed as a whole names no file: then nothing is known of these.
+        !secrets.is_empty()
+            && self.wanted.revision >= revision
+            && !failure.files.is_empty()
+            && files.all(|file| {
+                has.versions.contains(&file.version.id)
+                    && !failure.files.contains_key(file.target.as_str())
+            })
     }
 
     /// How a service stands on this node against what was due at `revision`.

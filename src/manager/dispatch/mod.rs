@@ -13,6 +13,7 @@ mod confirm;
 mod ending;
 mod frames;
 mod known;
+mod lag;
 mod ledger;
 mod session;
 mod step;
@@ -34,8 +35,10 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
+pub(in crate::manager) use self::lag::{Known, Lags, newest};
 pub(in crate::manager) use self::session::Agent;
 use self::table::{Cut, Table};
+pub use self::watch::Asked as WatchAsked;
 pub use self::watchers::TooMany;
 pub(in crate::manager) use self::whereabouts::addresses;
 use crate::consensus::Leadership;
@@ -116,8 +119,25 @@ impl Dispatch {
         watch::why_pending(&self.hub, node, service)
     }
 
-    /// Progress of everything due at `revision` of these services and nodes: a
-    /// message at once and at each change, until one has `done`. It ends without
+    /// What is known of what a node has of a service.
+    #[must_use]
+    pub(in crate::manager) fn known_of(&self, node: NodeId, service: ServiceId) -> Known {
+        self.hub.known_of(node, service)
+    }
+
+    /// Which deliveries are not done, and which workers are down; `most` of each are named.
+    #[must_use]
+    pub(in crate::manager) fn lags(&self, most: usize) -> Lags {
+        self.hub.lags(most)
+    }
+
+    /// Whether a worker has had no session for a while.
+    #[must_use]
+    pub(in crate::manager) fn is_down(&self, node: NodeId) -> bool {
+        self.hub.is_down(node)
+    }
+
+    /// Progress of what is asked for: a message at once and at each change, until one has `done`. It ends without
     /// `done` after one with `failed`, and where this manager leads no more.
     ///
     /// # Errors
@@ -125,11 +145,8 @@ impl Dispatch {
     pub fn watch(
         &self,
         actor: Actor,
-        revision: Revision,
-        services: BTreeSet<ServiceId>,
-        nodes: BTreeSet<NodeId>,
+        asked: WatchAsked,
     ) -> Result<mpsc::Receiver<api::DeliveryProgress>, TooMany> {
-        let asked = watch::Asked { revision, services, nodes };
         let pairs = self.hub.core.consensus.read(|state| watch::pairs(state, &asked));
         let place = self.hub.watchers.enter(actor, pairs)?;
         let (progress, receiver) = mpsc::channel(1);
@@ -172,7 +189,7 @@ async fn follow(hub: Arc<Hub>) {
         // Without a majority in touch another may lead by now: agents look elsewhere.
         let leads = |now: &Leadership| now.own && now.quorum;
         let leading = leads(&leadership.borrow_and_update());
-        hub.table.lead(leading);
+        hub.table.lead(leading, hub.core.clock.now());
         if leading {
             hub.managers.look(&hub.core);
         }
@@ -185,7 +202,7 @@ async fn follow(hub: Arc<Hub>) {
             },
         }
     }
-    hub.table.lead(false);
+    hub.table.lead(false, hub.core.clock.now());
 }
 
 impl Hub {
@@ -215,10 +232,11 @@ impl Hub {
             self.table.ended(revision, node, service);
         }
         for fact in facts {
-            if let Fact::NodeRemoved(node) = fact
-                && let Some(live) = self.table.live(*node)
-            {
-                live.cut(Cut::Removed);
+            if let Fact::NodeRemoved(node) = fact {
+                self.table.forget(*node);
+                if let Some(live) = self.table.live(*node) {
+                    live.cut(Cut::Removed);
+                }
             }
         }
         for live in nodes.into_iter().filter_map(|node| self.table.live(node)) {

@@ -22,6 +22,7 @@ use skep_core::base::{BootTime, Dice, NodeId, SecretId, ServiceId, VersionId, li
 use skep_core::domain::{Exposure, NodeRole, State, Version};
 use skep_core::seal::{SessionHalf, SessionKey, ValueContext};
 use skep_core::wire::api;
+use skep_core::wire::delivery::FAILED_FILES;
 
 /// How long a node may take to say hello.
 const HELLO: Duration = Duration::from_secs(5);
@@ -32,6 +33,8 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 const HELD_VERSIONS: usize = 2 * limits::GRANTS;
 /// Characters of what a node says of itself.
 const SAID_CHARS: usize = 128;
+/// Characters of a reason, with a path and a hint in it.
+const REASON_CHARS: usize = 400;
 /// Bytes of a boot id.
 const BOOT_BYTES: usize = 64;
 
@@ -356,12 +359,37 @@ pub(super) fn failed(failed: &[api::Failed]) -> Result<Vec<Refused>, Misbehaved>
         return Err(Misbehaved("failed more services than there may be"));
     }
     let one = |one: &api::Failed| {
-        Ok(Refused { service: service(&one.service)?, why: said(&one.why), last: one.r#final })
+        if one.files.len() > FAILED_FILES {
+            return Err(Misbehaved("names more failed files than there may be"));
+        }
+        let file = |file: &api::FailedFile| {
+            (bounded(&file.target, limits::TARGET_BYTES), reason(&file.why))
+        };
+        let has = match &one.has {
+            Some(has) => held(std::slice::from_ref(has))?.into_values().next(),
+            None => None,
+        };
+        Ok(Refused {
+            service: service(&one.service)?,
+            why: reason(&one.why),
+            last: one.r#final,
+            files: one.files.iter().map(file).collect(),
+            has: has.map(|has| has.versions),
+        })
     };
     failed.iter().map(one).collect()
 }
 
 /// What a node says of itself, fit for a table: bounded, without control characters.
 fn said(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(SAID_CHARS).collect()
+    bounded(text, SAID_CHARS)
+}
+
+/// Why something failed there.
+fn reason(text: &str) -> String {
+    bounded(text, REASON_CHARS)
+}
+
+fn bounded(text: &str, chars: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(chars).collect()
 }

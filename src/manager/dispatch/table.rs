@@ -88,6 +88,10 @@ struct Inner {
     serial: u64,
     live: BTreeMap<NodeId, Arc<Live>>,
     seen: BTreeMap<NodeId, Seen>,
+    /// The last sessions of nodes that have none now: what is known of what they have.
+    last: BTreeMap<NodeId, Arc<Live>>,
+    /// Since when this manager leads.
+    since: Option<Stamp>,
     /// Pairs whose end was proposed and may still be applied.
     unsure: BTreeSet<(NodeId, ServiceId)>,
     /// Nodes to look at for proposals.
@@ -102,7 +106,7 @@ impl Table {
     }
 
     /// This manager leads, or no more: all that was known is forgotten, sessions end.
-    pub(super) fn lead(&self, leading: bool) {
+    pub(super) fn lead(&self, leading: bool, now: Stamp) {
         let before = {
             let mut inner = self.inner.lock();
             let leading = leading && !inner.closed;
@@ -110,7 +114,8 @@ impl Table {
                 return;
             }
             let (serial, closed) = (inner.serial, inner.closed);
-            let fresh = Inner { leading, closed, serial, ..Inner::default() };
+            let since = leading.then_some(now);
+            let fresh = Inner { leading, closed, serial, since, ..Inner::default() };
             std::mem::replace(&mut *inner, fresh)
         };
         for live in before.live.values() {
@@ -122,7 +127,7 @@ impl Table {
     /// This manager ends: all sessions do, and none is taken in any more.
     pub(super) fn close(&self) {
         self.inner.lock().closed = true;
-        self.lead(false);
+        self.lead(false, Stamp::default());
     }
 
     /// Takes a session in. One of the same boot is replaced by it.
@@ -156,6 +161,7 @@ impl Table {
         let rival = inner.seen.get(&node).and_then(|seen| seen.rival);
         inner.seen.insert(node, Seen { rival, ..seen });
         let before = inner.live.insert(node, Arc::clone(&live));
+        inner.last.remove(&node);
         drop(inner);
         if let Some(before) = before {
             before.cut(Cut::Replaced);
@@ -170,13 +176,32 @@ impl Table {
         if inner.live.get(&live.node).is_none_or(|other| other.serial != live.serial) {
             return;
         }
-        inner.live.remove(&live.node);
+        let last = inner.live.remove(&live.node);
+        // Of one that was removed nothing is of interest.
+        if live.cut.borrow().is_none() {
+            inner.last.extend(last.map(|last| (live.node, last)));
+        }
         if let Some(seen) = inner.seen.get_mut(&live.node) {
             seen.connected = false;
             seen.last_seen = Some(now);
         }
         drop(inner);
         self.tick();
+    }
+
+    /// A node is gone: its last session is of no interest.
+    pub(super) fn forget(&self, node: NodeId) {
+        self.inner.lock().last.remove(&node);
+    }
+
+    /// The last session of a node that has none now.
+    pub(super) fn last(&self, node: NodeId) -> Option<Arc<Live>> {
+        self.inner.lock().last.get(&node).cloned()
+    }
+
+    /// Since when this manager leads.
+    pub(super) fn led_since(&self) -> Option<Stamp> {
+        self.inner.lock().since
     }
 
     /// Something was heard of it.

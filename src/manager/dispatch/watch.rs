@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use super::Hub;
 use super::ledger::Standing;
-use skep_core::base::{NodeId, Revision, ServiceId, Stamp};
-use skep_core::domain::{Activation, Availability, NodeRole, State, is_due};
+use skep_core::base::{NodeId, Revision, SecretId, ServiceId, Stamp};
+use skep_core::domain::{Activation, Availability, NodeRole, State, holders, is_due};
 use skep_core::wire::api;
 
 /// Looking takes at most one part in this many of a waiting task's time.
@@ -18,14 +18,25 @@ const SHARE: u32 = 4;
 const NAMED: usize = 1_000;
 
 /// What a caller waits for.
-#[derive(Clone, Debug)]
-pub(super) struct Asked {
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
     /// Everything due then,
     pub revision: Revision,
     /// of these services,
     pub services: BTreeSet<ServiceId>,
-    /// and of all services on these nodes.
+    /// and of all services on these nodes;
     pub nodes: BTreeSet<NodeId>,
+    /// or only what was taken from them,
+    pub removal: bool,
+    /// and then also from wherever these secrets were taken; else only files of these, if it
+    /// is some.
+    pub secrets: BTreeSet<SecretId>,
+}
+
+impl Asked {
+    fn concerns(&self, (node, service): Pair) -> bool {
+        self.services.contains(&service) || self.nodes.contains(&node)
+    }
 }
 
 type Pair = (NodeId, ServiceId);
@@ -40,7 +51,7 @@ pub(super) async fn run(
     let mut ticks = hub.table.ticks();
     let mut concerned: BTreeSet<Pair> = BTreeSet::new();
     for pair in hub.table.ended_since(asked.revision) {
-        if asked.services.contains(&pair.1) || asked.nodes.contains(&pair.0) {
+        if asked.concerns(pair) {
             concerned.insert(pair);
         }
     }
@@ -82,55 +93,81 @@ pub(super) fn pairs(state: &State, asked: &Asked) -> usize {
     };
     let services = asked.services.iter().map(of_service).fold(0, usize::saturating_add);
     let nodes = asked.nodes.iter().map(of_node).fold(0, usize::saturating_add);
-    services.saturating_add(nodes).saturating_add(asked.services.len() + asked.nodes.len())
+    let secrets = asked.secrets.iter().map(|secret| holders(state, *secret).len());
+    let asked_for = asked.services.len() + asked.nodes.len() + asked.secrets.len();
+    secrets.fold(services.saturating_add(nodes).saturating_add(asked_for), usize::saturating_add)
 }
 
 /// A pair that somebody waits for, as the state has it.
 struct Concern {
     name: String,
+    /// What was taken from it is not confirmed.
     behind: bool,
 }
 
+/// The nodes of which somebody waits for something, and why each is waited for.
+type Awaited = BTreeMap<NodeId, Option<api::Laggard>>;
+
 impl Hub {
     /// How far it is. `concerned` remembers the pairs seen so far: one that has
-    /// nothing to wait for any more counts as delivered.
+    /// nothing to wait for any more counts as done.
     fn progress(&self, asked: &Asked, concerned: &mut BTreeSet<Pair>) -> api::DeliveryProgress {
         let running = self.running(asked);
-        let (applied, open) =
-            self.core.consensus.read(|state| (state.revision, concerns(state, asked, &running)));
-        concerned.extend(open.keys().copied());
+        let (applied, open, due) = self.core.consensus.read(|state| {
+            let open = if asked.removal {
+                removals(state, asked)
+            } else {
+                concerns(state, asked, &running)
+            };
+            concerned.extend(open.keys().copied());
+            let due = concerned
+                .iter()
+                .filter(|(node, service)| !asked.removal && is_due(state, *node, *service));
+            (state.revision, open, due.copied().collect::<BTreeSet<Pair>>())
+        });
 
-        let mut nodes: BTreeMap<NodeId, Option<api::Laggard>> = BTreeMap::new();
+        let (mut coming, mut going) = (Awaited::new(), Awaited::new());
         let mut changed: BTreeSet<NodeId> = BTreeSet::new();
         let mut failed = false;
         for pair in concerned.iter() {
+            let nodes = if due.contains(pair) { &mut coming } else { &mut going };
             let laggard = nodes.entry(pair.0).or_default();
             if !self.is_unchanged(*pair, asked.revision) {
                 changed.insert(pair.0);
             }
             let Some(concern) = open.get(pair) else { continue };
-            let Some((why, last)) = self.why(*pair, concern.behind, asked.revision) else {
-                continue;
+            let why = if asked.removal {
+                concern.behind.then(|| (why_pending(self, pair.0, pair.1), false))
+            } else {
+                self.why(*pair, concern.behind, asked)
             };
+            let Some((why, last)) = why else { continue };
             failed |= last;
             if laggard.is_none() || last {
                 let node = pair.0.as_bytes().to_vec();
                 *laggard = Some(api::Laggard { node, name: concern.name.clone(), why });
             }
         }
-        let count = nodes.len();
-        let same = nodes.iter().filter(|(node, lags)| lags.is_none() && !changed.contains(*node));
+        let same = coming.iter().filter(|(node, lags)| lags.is_none() && !changed.contains(*node));
         let unchanged = same.count();
-        let laggards: Vec<_> = nodes.into_values().flatten().collect();
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let missing = laggards.len();
+        let done = |nodes: &Awaited| nodes.values().filter(|laggard| laggard.is_none()).count();
+        let (delivered, left) = (done(&coming), done(&going));
+        let (nodes, leaving) = (coming.len(), going.len());
+        // A node of which both are waited for is named once.
+        let mut laggards = BTreeMap::new();
+        for (node, laggard) in going.into_iter().chain(coming) {
+            laggards.extend(laggard.map(|laggard| (node, laggard)));
+        }
         api::DeliveryProgress {
-            nodes: number(count),
-            delivered: number(count - missing),
+            nodes: number(nodes),
+            delivered: number(delivered),
             unchanged: number(unchanged),
-            done: missing == 0 && applied >= asked.revision,
+            leaving: number(leaving),
+            left: number(left),
+            done: laggards.is_empty() && applied >= asked.revision,
             failed,
-            laggards: laggards.into_iter().take(NAMED).collect(),
+            laggards: laggards.into_values().take(NAMED).collect(),
         }
     }
 
@@ -164,18 +201,20 @@ impl Hub {
 
     /// Why what is due of a pair is not in place, and whether waiting is no use;
     /// `None`: it is in place.
-    fn why(
-        &self,
-        (node, service): Pair,
-        behind: bool,
-        revision: Revision,
-    ) -> Option<(String, bool)> {
+    fn why(&self, (node, service): Pair, behind: bool, asked: &Asked) -> Option<(String, bool)> {
+        let revision = asked.revision;
         let Some(live) = self.table.live(node) else {
             return Some((away(self.table.seen(node).last_seen), false));
         };
         let (standing, looked) = {
             let ledger = live.ledger.lock();
-            (ledger.standing(service, revision), ledger.looked())
+            let standing = match ledger.standing(service, revision) {
+                Standing::Failed { .. } if ledger.has_files(service, revision, &asked.secrets) => {
+                    Standing::InPlace
+                }
+                standing => standing,
+            };
+            (standing, ledger.looked())
         };
         if looked < revision {
             // No fact leads there after an act that changed nothing.
@@ -189,6 +228,34 @@ impl Hub {
             Standing::Failed { why, last } => Some((why, last)),
         }
     }
+}
+
+/// The pairs from which something was taken, and whether their nodes have yet to confirm it.
+fn removals(state: &State, asked: &Asked) -> BTreeMap<Pair, Concern> {
+    let mut pairs = BTreeMap::new();
+    let mut look = |pair: Pair| {
+        let Some(member) = state.nodes.get(&pair.0) else { return };
+        let Some(exposure) = state.exposed.get(&pair) else { return };
+        let behind = exposure.behind.is_some();
+        // It was confirmed before anybody looked.
+        let cleared = exposure.clear >= asked.revision && exposure.clear != exposure.since;
+        if behind || cleared {
+            let name = member.name.as_str().to_owned();
+            pairs.insert(pair, Concern { name, behind });
+        }
+    };
+    for service in &asked.services {
+        let exposed = state.indexes.exposed_of.get(service);
+        exposed.into_iter().flatten().for_each(|node| look((*node, *service)));
+    }
+    for node in &asked.nodes {
+        state.exposed.range(super::pairs_of(*node)).for_each(|(pair, _)| look(*pair));
+    }
+    for secret in &asked.secrets {
+        let taken = holders(state, *secret).into_iter().filter(|(_, taken)| *taken);
+        taken.for_each(|(pair, _)| look(pair));
+    }
+    pairs
 }
 
 /// The pairs that are concerned: those that hold something, and those for which

@@ -37,6 +37,16 @@ pub(in crate::manager) enum Warning {
     ClusterKeyClosed(u64),
     /// Pairs of node and service that have not confirmed what was taken from them.
     Pending(u64),
+    /// A worker is down: its name, and since when.
+    WorkerDown(String, String),
+    /// More workers that are down.
+    MoreWorkersDown(u64),
+    /// A delivery that is not done: what, and why.
+    DeliveryLags(String, String),
+    /// One that was tried and failed: what, and why.
+    DeliveryFailed(String, String),
+    /// More deliveries that are not done.
+    MoreDeliveriesLag(u64),
     /// The leader does not answer.
     LeaderSilent,
     /// This manager's disk was put back: who remembers what it lacks, where that is known.
@@ -91,6 +101,9 @@ impl Warning {
             Self::CertificateEnded => WarningCode::CertificateEnded,
             Self::ClusterKeyClosed(_) => WarningCode::ClusterKeyClosed,
             Self::Pending(_) => WarningCode::Pending,
+            Self::WorkerDown(..) | Self::MoreWorkersDown(_) => WarningCode::WorkerDown,
+            Self::DeliveryLags(..) | Self::MoreDeliveriesLag(_) => WarningCode::DeliveryLags,
+            Self::DeliveryFailed(..) => WarningCode::DeliveryFailed,
             Self::LeaderSilent => WarningCode::LeaderSilent,
             Self::RolledBack(_) => WarningCode::RolledBack,
             Self::Removed => WarningCode::Removed,
@@ -166,6 +179,25 @@ impl Warning {
                      them"
                 ),
                 "`skep node ls` shows them; one that is gone for good: `skep node rm NAME --force`",
+            ),
+            Self::WorkerDown(name, why) => (
+                format!("worker {name} is down: {why}"),
+                "start its agent or its machine; gone for good: `skep node rm --force NODE`",
+            ),
+            Self::MoreWorkersDown(more) => {
+                (format!("{more} more workers are down"), "`skep node ls`")
+            }
+            Self::DeliveryLags(what, why) => (
+                format!("{what}: {why}"),
+                "it is delivered when the node is in touch; `skep secret holders NAME` shows who has what",
+            ),
+            Self::DeliveryFailed(what, why) => (
+                format!("{what}: {why}"),
+                "see its agent's log; it is tried again, and nothing else waits for it",
+            ),
+            Self::MoreDeliveriesLag(more) => (
+                format!("{more} more deliveries are not done"),
+                "`skep secret holders NAME` shows who has what",
             ),
             Self::LeaderSilent => (
                 "the leader does not answer: how the other managers are is not known here"

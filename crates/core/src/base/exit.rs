@@ -48,11 +48,13 @@ pub enum Exit {
     NotExecutable = 126,
     /// `skep exec`: the command was not found.
     CommandNotFound = 127,
+    /// Interrupted (Ctrl-C) while it waited for nodes: what it asked for is committed.
+    Interrupted = 130,
 }
 
 impl Exit {
     /// Every status, in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Done,
         Self::Refused,
         Self::Usage,
@@ -73,6 +75,7 @@ impl Exit {
         Self::NotRun,
         Self::NotExecutable,
         Self::CommandNotFound,
+        Self::Interrupted,
     ];
 
     /// The number that the process ends with.
@@ -155,7 +158,7 @@ mod tests {
         let numbers: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         assert_eq!(
             numbers,
-            [0, 1, 2, 3, 4, 5, 6, 7, 8, 20, 21, 22, 23, 24, 25, 26, 70, 125, 126, 127]
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 20, 21, 22, 23, 24, 25, 26, 70, 125, 126, 127, 130]
         );
         for exit in Exit::ALL {
             assert_eq!(Exit::from_code(u32::from(exit.code())), Some(exit));

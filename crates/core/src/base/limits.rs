@@ -112,6 +112,9 @@ pub const ANSWERS_FULL_PERCENT: u8 = 75;
 pub const REMEMBERED: usize = 1_000_000;
 /// Bytes of an anonymous `join` call.
 pub const JOIN_BYTES: usize = 16 * 1024;
+/// Seconds of the longest time that a service's files may stay without a session, ten years:
+/// what is to stay longer is kept.
+pub const OFFLINE_S: u64 = 10 * 365 * 86_400;
 /// Generations of a service's files kept below `old/` on a node.
 pub const OLD_GENERATIONS: usize = 8;
 /// Milliseconds that a generation is kept below `old/`.

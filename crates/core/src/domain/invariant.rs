@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::apply::LEVEL;
 use super::indexes::Indexes;
+use super::spec::Owner;
 use super::state::{NodeRole, State};
 use super::weight;
 use crate::base::{Name, limits};
@@ -191,7 +192,10 @@ fn pins_are_of_versions_there(state: &State) -> bool {
 
 fn grants_lie_under_their_target(state: &State) -> bool {
     let mut grants = state.services.values().flat_map(|service| &service.grants);
-    grants.all(|(target, grant)| *target == grant.target && grant.mode <= 0o777)
+    grants.all(|(target, grant)| {
+        let owner = Owner { uid: grant.uid, gid: grant.gid };
+        *target == grant.target && grant.mode <= 0o777 && owner.can_own()
+    })
 }
 
 fn services_are_within_limits(state: &State) -> bool {
@@ -206,6 +210,7 @@ fn services_are_within_limits(state: &State) -> bool {
             && placement.nodes.len() <= limits::PLACEMENT_NODES
             && placement.constraints.len() <= limits::CONSTRAINTS
             && (!placement.everywhere || placement.nodes.is_empty())
+            && service.spec.owner.can_own()
             && service.grants.values().filter_map(size).sum::<u64>() <= limits::SERVICE_BYTES
     })
 }

@@ -47,8 +47,8 @@ pub use placement::BadConstraint;
 pub use places::Places;
 pub use refusal::{Few, Refusal};
 pub use spec::{
-    Activation, Attribute, Constraint, Grant, GrantAsked, MountKind, OfflinePolicy, Owner, Pin,
-    Placement, ServiceSpec,
+    Activation, Attribute, Constraint, Grant, GrantAsked, MountKind, NO_ONE, OfflinePolicy, Owner,
+    Pin, Placement, ServiceSpec,
 };
 pub use state::{
     Answer, Availability, Cluster, ClusterKey, Exposure, NameIndex, Node, NodeRole, Nodes,

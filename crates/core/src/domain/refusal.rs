@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::named::{Counted, Stays, Thing, Unfit};
+use super::spec::NO_ONE;
 use super::state::NodeRole;
 use super::weight::long;
 use crate::base::{Name, Target};
@@ -164,6 +165,11 @@ impl Refusal {
     /// An id drawn at random is not new: a mistake of whoever drew it.
     pub(super) fn id_taken() -> Self {
         Self::Invalid("the id is taken: draw another".to_owned())
+    }
+
+    /// `chown` takes that number for "leave it as it is", so no node could give it a file.
+    pub(super) fn no_one() -> Self {
+        Self::Invalid(format!("{NO_ONE} is no user or group: a file can't belong to it"))
     }
 
     /// Its number in the audit head and in stored answers, where texts may change.

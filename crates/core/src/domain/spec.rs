@@ -81,6 +81,17 @@ pub struct Owner {
     pub gid: u32,
 }
 
+/// What `chown` takes for "leave it as it is": no user and no group.
+pub const NO_ONE: u32 = u32::MAX;
+
+impl Owner {
+    /// Whether there can be such a user and such a group.
+    #[must_use]
+    pub const fn can_own(&self) -> bool {
+        self.uid != NO_ONE && self.gid != NO_ONE
+    }
+}
+
 /// How long secrets stay on a node while managers are away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OfflinePolicy {

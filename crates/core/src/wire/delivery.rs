@@ -107,6 +107,31 @@ pub struct Failed {
     pub why: String,
     /// Trying the same again is no use.
     pub last: bool,
+    /// The files that are not as they are due, at most [`FAILED_FILES`].
+    pub files: Vec<FailedFile>,
+    /// The versions that are there, where nothing else is: what was taken away is gone. `None`:
+    /// that is not so, or not known.
+    pub has: Option<BTreeSet<VersionId>>,
+}
+
+/// Files of one service that are named when they could not be made.
+pub const FAILED_FILES: usize = 16;
+
+/// A file that could not be made as it is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedFile {
+    /// Its name.
+    pub target: Target,
+    /// Why, in one line, without values.
+    pub why: String,
+}
+
+impl Failed {
+    /// A whole service failed, and what is there of it is not known.
+    #[must_use]
+    pub fn whole(service: ServiceId, why: String, last: bool) -> Self {
+        Self { service, why, last, files: Vec::new(), has: None }
+    }
 }
 
 /// Everything that is due of one service on this node: one set, shown whole.

@@ -319,21 +319,43 @@ fn values_that_are_here_are_not_asked_for_again(kind: MountKind) {
     assert!(!held_versions(&fixture).contains(&version(8)));
 }
 
-fn a_set_with_a_missing_or_wrong_value_changes_nothing(kind: MountKind) {
+/// The files that a set was put in place without.
+pub(super) fn lacking(error: &MountError) -> Vec<&str> {
+    match error {
+        MountError::Files(lacking) => lacking.iter().map(|one| one.target.as_str()).collect(),
+        other => panic!("{other}"),
+    }
+}
+
+fn a_missing_or_wrong_value_keeps_no_other_file(kind: MountKind) {
     let mut fixture = Fixture::on(kind);
-    fixture.put(&set(1, vec![file("a", 1, 1, 5)]));
-    let next = set(2, vec![file("a", 1, 2, 5), file("b", 2, 3, 5)]);
+    fixture.put(&set(1, vec![file("a", 1, 1, 5), file("c", 3, 4, 5)]));
+    let next = set(2, vec![file("a", 1, 2, 5), file("b", 2, 3, 5), file("c", 3, 5, 5)]);
     let mut only_a = |wanted| (wanted == version(2)).then(|| value(wanted, 5));
-    let error = fixture.apply(&next, &mut only_a, START).unwrap_err();
-    assert!(matches!(error, MountError::Missing(missing) if missing == version(3)), "{error}");
+    let link = |fixture: &Fixture| fs::read_link(fixture.inside("live/..data")).unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let error = fixture.apply(&next, &mut only_a, START).unwrap_err();
+        assert_eq!(lacking(&error), ["b", "c"], "{error}");
+        assert!(error.to_string().starts_with("b: the value of version "), "{error}");
+        seen.push(link(&fixture));
+    }
+    assert!(seen.iter().all(|link| *link == seen[0]), "who watches sees one flip: {seen:?}");
+    assert_eq!(fixture.read("a"), content(2, 5), "what came is shown");
+    assert_eq!(fixture.read("c"), content(4, 5), "what can't be made stays as it was");
+    assert!(!fixture.root.join("web/b").exists());
+    assert_eq!(fixture.m().held_of(WEB).and_then(|held| held.digest), None, "not a whole set");
+    let kept = fixture.m().nothing_but(&next);
+    assert_eq!(kept, Some([version(2), version(4)].into()));
     let mut short = |wanted| Some(value(wanted, 4));
     let error = fixture.apply(&next, &mut short, START).unwrap_err();
-    assert!(matches!(error, MountError::Length { found: 4, expected: 5, .. }), "{error}");
-    assert_eq!(fixture.read("a"), content(1, 5));
-    assert_eq!(fixture.m().held_of(WEB).and_then(|held| held.digest), Some([1; 32]));
-    assert_eq!(fixture.all_files().len(), 1, "nothing of the set that failed stays");
+    assert!(error.is_final(), "{error}");
+    assert_eq!(fixture.read("a"), content(2, 5), "where no file can be made nothing changes");
+    // The next agent finds the same.
+    let found = fixture.restart(START);
+    assert_eq!(found.first().and_then(|found| found.digest), None);
     fixture.put(&next);
-    assert_eq!(fixture.read("b"), content(3, 5));
+    assert_eq!((fixture.read("b"), fixture.read("c")), (content(3, 5), content(5, 5)));
 }
 
 fn what_is_in_the_way_is_left_alone(kind: MountKind) {
@@ -385,6 +407,6 @@ on_both! {
     root_cannot_write_through_the_views,
     an_equal_set_is_not_rewritten,
     values_that_are_here_are_not_asked_for_again,
-    a_set_with_a_missing_or_wrong_value_changes_nothing,
+    a_missing_or_wrong_value_keeps_no_other_file,
     what_is_in_the_way_is_left_alone,
 }

@@ -192,10 +192,15 @@ fn a_removal_is_carried_out_though_the_rest_is_missing(kind: MountKind) {
     let mut open = File::open(fixture.root.join("web/a")).unwrap();
     let next = set(2, vec![file("b", 2, 7, 10)]);
     let error = fixture.apply(&next, &mut |_| None, START).unwrap_err();
-    assert!(matches!(error, MountError::Missing(_)), "{error}");
+    assert_eq!(lacking(&error), ["b"], "{error}");
     assert_eq!(rest(&mut open), b"");
     assert!(fs::symlink_metadata(fixture.root.join("web/a")).is_err());
     assert_eq!(fixture.read("b"), content(2, 9000));
+    let kept = fixture.m().nothing_but(&next);
+    assert_eq!(kept, Some([version(2)].into()), "the removal is done, and can be confirmed");
+    assert_eq!(fixture.m().nothing_but(&set(3, Vec::new())), None);
+    let renamed = set(3, vec![file("c", 2, 7, 10)]);
+    assert_eq!(fixture.m().nothing_but(&renamed), None, "the former name is still there");
     // Going back to what was there is a set like any other.
     fixture.put(&two(1, 1, 2));
     assert_eq!(fixture.read("a"), content(1, 9000));

@@ -31,7 +31,7 @@ fn what_failed_is_named_in_the_acknowledgement() {
     bench.connect();
     bench.step(Event::Push(push_set(2, 11, WEB)));
     let why = "the value of version x does not open".to_owned();
-    let acts = bench.delivered(&[], vec![Failed { service: WEB, why, last: true }]);
+    let acts = bench.delivered(&[], vec![Failed::whole(WEB, why, true)]);
     let ack = acked(&acts).expect("acknowledged all the same");
     assert_eq!(ack.failed.len(), 1);
     assert!(ack.failed[0].last);

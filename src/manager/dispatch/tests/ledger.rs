@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{due, has, service, wanted};
+use super::{due, has, service, version_id, wanted};
 use crate::manager::dispatch::ledger::{Ledger, Recorded, Refused, Standing};
-use skep_core::base::{BootTime, NodeId, Revision, Stamp};
+use skep_core::base::{BootTime, NodeId, Revision, SecretId, Stamp};
 use skep_core::domain::{Confirmation, Exposure};
 
 const NOW: BootTime = BootTime(1_000);
@@ -28,7 +28,7 @@ fn behind(id: u8, at: u64) -> BTreeMap<skep_core::base::ServiceId, Exposure> {
 }
 
 fn refused(id: u8, last: bool) -> Vec<Refused> {
-    vec![Refused { service: service(id), why: "no space".to_owned(), last }]
+    vec![Refused::whole(service(id), "no space".to_owned(), last)]
 }
 
 #[test]
@@ -131,6 +131,42 @@ fn what_was_taken_is_confirmed_when_the_rest_is_in_place() {
         Confirmation { node: NODE, service: service(1), revision: Revision(7), gone: false };
     assert_eq!(ledger.confirmations(NODE, &behind(1, 7)), [expected]);
     assert!(ledger.confirmations(NODE, &recorded(&[1]).exposed).is_empty(), "nothing to change");
+}
+
+#[test]
+fn what_was_taken_is_confirmed_though_another_file_fails() {
+    let mut ledger = Ledger::new([(service(1), has(&due(1, &[1, 2, 3])))].into(), BTreeSet::new());
+    let now = wanted(7, &[due(1, &[1, 4])]);
+    let (number, _) = ledger.look(now.clone(), &recorded(&[1]), NOW).push.expect("a push");
+    let one = |has: Option<BTreeSet<_>>| {
+        let files = [("file-4".to_owned(), "no such user".to_owned())].into();
+        vec![Refused { files, has, ..refused(1, false).remove(0) }]
+    };
+    ledger.acknowledged(number, one(Some([version_id(1)].into())), NOW).expect("under way");
+    let gone = Confirmation { node: NODE, service: service(1), revision: Revision(7), gone: false };
+    assert_eq!(ledger.confirmations(NODE, &behind(1, 7)), [gone], "nothing else is there");
+    assert!(
+        ledger.confirmations(NODE, &behind(1, 8)).is_empty(),
+        "of what came later it says none"
+    );
+    assert!(matches!(ledger.standing(service(1), Revision(7)), Standing::Failed { .. }));
+    let secret = |n: u8| [SecretId::from_bytes([n; 16])].into();
+    assert!(ledger.has_files(service(1), Revision(7), &secret(1)), "that one is in place");
+    assert!(!ledger.has_files(service(1), Revision(7), &secret(4)));
+    assert!(!ledger.has_files(service(1), Revision(8), &secret(1)));
+    assert!(!ledger.has_files(service(1), Revision(7), &BTreeSet::new()));
+    assert_eq!(ledger.late().count(), 1);
+    // The next try brings what is missing alone.
+    let later = BootTime(NOW.0 + 60_000);
+    let (number, delta) = ledger.look(now.clone(), &recorded(&[1]), later).push.expect("a try");
+    assert_eq!(delta.values.iter().map(|(_, one)| one.id).collect::<Vec<_>>(), [version_id(4)]);
+    // Where the agent can't say what is there, nothing is confirmed.
+    let mut other = Ledger::new([(service(1), has(&due(1, &[1, 2])))].into(), BTreeSet::new());
+    let (first, _) = other.look(now, &recorded(&[1]), NOW).push.expect("a push");
+    other.acknowledged(first, one(None), NOW).expect("under way");
+    assert!(other.confirmations(NODE, &behind(1, 7)).is_empty());
+    ledger.acknowledged(number, Vec::new(), later).expect("under way");
+    assert_eq!(ledger.standing(service(1), Revision(7)), Standing::InPlace);
 }
 
 #[test]

@@ -101,7 +101,7 @@ impl World {
         let refused = failing
             .iter()
             .filter(|service| delta.sets.iter().any(|due| due.set.service == **service))
-            .map(|service| Refused { service: *service, why: String::new(), last })
+            .map(|service| Refused::whole(*service, String::new(), last))
             .collect();
         self.ledger.acknowledged(number, refused, BootTime(self.now)).expect("it is under way");
     }

@@ -8,7 +8,7 @@ use crate::domain::draft::Draft;
 use crate::domain::lookup::is_pending;
 use crate::domain::named::Counted;
 use crate::domain::refusal::Refusal;
-use crate::domain::spec::GrantAsked;
+use crate::domain::spec::{GrantAsked, Owner};
 use crate::domain::state::Service;
 
 /// Permissions are these bits: no set-uid, set-gid or sticky bit on a secret.
@@ -31,6 +31,9 @@ pub(super) fn grant(
     }
     if grant.mode > MODE_BITS {
         return Err(Refusal::Invalid("a file's mode is 0000 to 0777".to_owned()));
+    }
+    if !(Owner { uid: grant.uid, gid: grant.gid }).can_own() {
+        return Err(Refusal::no_one());
     }
     let replaced = there.map(|there| there.secret).filter(|of| *of != asked.secret);
     match there {

@@ -107,10 +107,15 @@ fn check(spec: &ServiceSpec) -> Result<(), Refusal> {
     for constraint in &placement.constraints {
         constraint.check().map_err(|bad| Refusal::Invalid(bad.to_string()))?;
     }
-    if spec.offline == OfflinePolicy::MaxAge(0) {
-        return Err(Refusal::Invalid("a maximum age offline is at least 1 second".to_owned()));
+    if !spec.owner.can_own() {
+        return Err(Refusal::no_one());
     }
-    Ok(())
+    match spec.offline {
+        OfflinePolicy::MaxAge(seconds) if !(1..=limits::OFFLINE_S).contains(&seconds) => {
+            Err(Refusal::Invalid("a maximum age offline is 1 second to 10 years".to_owned()))
+        }
+        OfflinePolicy::MaxAge(_) | OfflinePolicy::Keep => Ok(()),
+    }
 }
 
 pub(super) fn find(state: &State, id: ServiceId) -> Result<&Service, Refusal> {

@@ -8,9 +8,9 @@ use crate::domain::testing::{
     service_id, sized_version, token, version,
 };
 use crate::domain::{
-    Act, Availability, Change, Changed, Confirmation, Counted, Fact, Grant, NodeRole, NotOne,
-    Outcome, Placement, Refusal, Rekey, ServiceSpec, Thing, Token, assignments, node_by, nodes_of,
-    placed, secret_by, set_of,
+    Act, Availability, Change, Changed, Confirmation, Counted, Fact, Grant, NO_ONE, NodeRole,
+    NotOne, OfflinePolicy, Outcome, Owner, Placement, Refusal, Rekey, ServiceSpec, Thing, Token,
+    assignments, node_by, nodes_of, placed, secret_by, set_of,
 };
 
 fn update(n: u8, number: u64) -> Change {
@@ -409,6 +409,34 @@ fn older_cluster_keys_stay_as_long_as_a_data_key_needs_them() {
     assert_eq!(kept(&world), [5], "nothing needs the others");
     let removed = &world.state.cluster.as_deref().expect("a cluster").removed_managers;
     assert_eq!(removed.len(), 5);
+}
+
+#[test]
+fn nothing_is_given_to_whom_no_node_can_give_it() {
+    let mut world = World::with_workers(1);
+    world.secret(1, "db");
+    world.service(1, "web", ServiceSpec::default());
+    let invalid = |refused: Result<_, Refusal>| matches!(refused, Err(Refusal::Invalid(_)));
+    for (uid, gid) in [(NO_ONE, 0), (0, NO_ONE)] {
+        let grant = Grant { uid, gid, ..grant(1, "db") };
+        assert!(invalid(world.one(Change::Grant { service: service_id(1), grant: grant.into() })));
+        let spec = ServiceSpec { owner: Owner { uid, gid }, ..ServiceSpec::default() };
+        let create = |n| Change::CreateService {
+            id: service_id(n),
+            name: name("other"),
+            spec: spec.clone(),
+        };
+        assert!(invalid(world.one(create(2))));
+        let update = Change::UpdateService { id: service_id(1), expect: None, spec: spec.clone() };
+        assert!(invalid(world.one(update)));
+    }
+    for age in [0, limits::OFFLINE_S + 1, u64::MAX] {
+        let spec = ServiceSpec { offline: OfflinePolicy::MaxAge(age), ..ServiceSpec::default() };
+        let update = Change::UpdateService { id: service_id(1), expect: None, spec };
+        assert!(invalid(world.one(update)));
+    }
+    let grant = Grant { uid: NO_ONE - 1, ..grant(1, "db") };
+    assert!(world.one(Change::Grant { service: service_id(1), grant: grant.into() }).is_ok());
 }
 
 #[test]

@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use super::count;
 use super::parts::{max_age, write_activation, write_mount};
 use crate::base::{Epoch, NodeId, Revision, SecretId, ServiceId, Target, VersionId, limits};
-use crate::domain::{FileAssignment, MountKind, OfflinePolicy, Owner, ServiceSet, State};
+use crate::domain::{FileAssignment, MountKind, NO_ONE, OfflinePolicy, Owner, ServiceSet, State};
 use crate::wire::api;
 use crate::wire::delivery::{
-    Ack, BadSet, FileSpec, Malformed, Placed, Push, SentValue, ServiceFiles, Unreadable, Welcome,
+    Ack, BadSet, FAILED_FILES, FailedFile, FileSpec, Malformed, Placed, Push, SentValue,
+    ServiceFiles, Unreadable, Welcome,
 };
 
 /// A set as it is pushed, with its digest.
@@ -57,8 +58,6 @@ pub fn write_placed(state: &State, id: ServiceId) -> Option<api::PlacedService> 
 
 /// The highest mode a file may have: no set-uid, set-gid or sticky bit.
 const MODE_MAX: u32 = 0o777;
-/// What `chown` takes for "leave it as it is": never a user or a group.
-const NOBODY_AT_ALL: u32 = u32::MAX;
 
 /// Checks a welcome.
 ///
@@ -163,10 +162,14 @@ pub fn write_held(
 /// The answer to a push.
 #[must_use]
 pub fn write_ack(ack: Ack) -> api::Ack {
+    let file =
+        |file: FailedFile| api::FailedFile { target: file.target.to_string(), why: file.why };
     let failed = ack.failed.into_iter().map(|failed| api::Failed {
         service: failed.service.as_bytes().to_vec(),
+        has: failed.has.map(|versions| write_held(failed.service, None, &versions)),
         why: failed.why,
         r#final: failed.last,
+        files: failed.files.into_iter().take(FAILED_FILES).map(file).collect(),
     });
     let unchanged = ack.unchanged.iter().map(|service| service.as_bytes().to_vec());
     api::Ack { push: ack.push, failed: failed.collect(), unchanged: unchanged.collect() }
@@ -234,7 +237,7 @@ fn file_spec(file: &api::File) -> Result<FileSpec, BadSet> {
 }
 
 fn id_of_owner(id: u32) -> Result<u32, BadSet> {
-    if id == NOBODY_AT_ALL { Err(BadSet::Owner) } else { Ok(id) }
+    if id == NO_ONE { Err(BadSet::Owner) } else { Ok(id) }
 }
 
 #[cfg(test)]

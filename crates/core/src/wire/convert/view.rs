@@ -147,7 +147,7 @@ fn pending_pair(
 }
 
 /// Who may hold a secret, by node and service, at most `limit` of those behind `after`, and
-/// whether there are more; `why` is empty, for the leader alone knows it.
+/// whether there are more; files, versions and `why` are empty, for the leader alone knows them.
 #[must_use]
 pub fn holders(
     state: &State,
@@ -161,7 +161,7 @@ pub fn holders(
         service: service.as_bytes().to_vec(),
         service_name: service_name(state, service),
         state: if taken { api::HolderState::Pending } else { api::HolderState::Held }.into(),
-        why: String::new(),
+        ..api::HolderView::default()
     };
     let all = crate::domain::holders(state, secret);
     let from = after.map_or(Bound::Unbounded, Bound::Excluded);

@@ -80,8 +80,8 @@ fn full_spec() -> ServiceSpec {
         },
         mount: MountKind::Fuse,
         activation: Activation::Placed,
-        owner: Owner { uid: u32::MAX, gid: u32::MAX },
-        offline: OfflinePolicy::MaxAge(u64::MAX),
+        owner: Owner { uid: u32::MAX - 1, gid: u32::MAX - 1 },
+        offline: OfflinePolicy::MaxAge(limits::OFFLINE_S),
         labels: full_labels(),
     }
 }
@@ -125,8 +125,8 @@ fn the_largest_of_every_kind_is_read_as_written() {
         let grant = Grant {
             secret: secret_id(2),
             target: format!("{n:0255}").parse().expect("a target"),
-            uid: u32::MAX,
-            gid: u32::MAX,
+            uid: u32::MAX - 1,
+            gid: u32::MAX - 1,
             mode: 0o777,
             pin: Some(1),
         };

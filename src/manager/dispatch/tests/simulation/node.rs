@@ -382,7 +382,7 @@ fn ids(services: &BTreeSet<ServiceId>) -> Vec<Vec<u8>> {
 }
 
 fn fail(service: ServiceId, last: bool) -> Failed {
-    Failed { service, why: "it does not fit".to_owned(), last }
+    Failed::whole(service, "it does not fit".to_owned(), last)
 }
 
 /// A version that a push needs, and neither brings nor finds: it may use what a service has
