@@ -3,7 +3,7 @@
 use crate::consensus::{Behind, Standing};
 use crate::manager::life::lifecycle::Lifecycle;
 use crate::manager::members::moves;
-use crate::manager::problem::warning::{Certificate, Warning};
+use crate::manager::problem::warning::{self, Certificate, Warning};
 use crate::manager::running::Running;
 use crate::manager::steady::Doubt;
 use crate::manager::word::Word;
@@ -61,7 +61,7 @@ fn of_workers(reply: &api::StatusReply, found: &mut Vec<Warning>) {
     let more = reply.down_count.saturating_sub(count(reply.down.len()));
     found.extend((more > 0).then_some(Warning::MoreWorkersDown(more)));
     for lagging in reply.lagging.iter().take(TOLD) {
-        let (what, why) = (what(lagging), lagging.why.clone());
+        let (what, why) = (warning::what_lags(lagging), lagging.why.clone());
         found.push(if lagging.failed {
             Warning::DeliveryFailed(what, why)
         } else {
@@ -70,21 +70,6 @@ fn of_workers(reply: &api::StatusReply, found: &mut Vec<Warning>) {
     }
     let more = reply.lagging_count.saturating_sub(count(reply.lagging.len()));
     found.extend((more > 0).then_some(Warning::MoreDeliveriesLag(more)));
-}
-
-/// `node db3 has version 1 of file db-password of service web, and should have 2`
-fn what(lagging: &api::Lagging) -> String {
-    let (node, service, file) = (&lagging.node_name, &lagging.service_name, &lagging.file);
-    match (lagging.version, lagging.wanted) {
-        (_, 0) => format!("node {node} has not the set of service {service} that is due"),
-        (0, wanted) => {
-            format!("node {node} has not file {file} of service {service}, version {wanted}")
-        }
-        (version, wanted) => format!(
-            "node {node} has version {version} of file {file} of service {service}, and should \
-             have {wanted}"
-        ),
-    }
 }
 
 fn quorum(word: Word, reply: &api::StatusReply, found: &mut Vec<Warning>) {

@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 
 use super::Hub;
 use super::ledger::Standing;
-use skep_core::base::{NodeId, Revision, SecretId, ServiceId, Stamp};
+use crate::manager::problem::delivery::{away, being_confirmed, waiting};
+use skep_core::base::{NodeId, Revision, SecretId, ServiceId};
 use skep_core::domain::{Activation, Availability, NodeRole, State, holders, is_due};
 use skep_core::wire::api;
 
@@ -222,9 +223,7 @@ impl Hub {
         }
         match standing {
             Standing::InPlace if !behind => None,
-            Standing::InPlace | Standing::Waiting => {
-                Some(("waiting for its agent".to_owned(), false))
-            }
+            Standing::InPlace | Standing::Waiting => Some((waiting(), false)),
             Standing::Failed { why, last } => Some((why, last)),
         }
     }
@@ -321,31 +320,8 @@ pub(super) fn why_pending(hub: &Hub, node: NodeId, service: ServiceId) -> String
     let revision = hub.core.consensus.read(|state| state.revision);
     let standing = live.ledger.lock().standing(service, revision);
     match standing {
-        Standing::InPlace => "being confirmed".to_owned(),
-        Standing::Waiting => "waiting for its agent".to_owned(),
+        Standing::InPlace => being_confirmed(),
+        Standing::Waiting => waiting(),
         Standing::Failed { why, .. } => why,
-    }
-}
-
-/// Why a node without a session is behind.
-pub(super) fn away(last_seen: Option<Stamp>) -> String {
-    let time = last_seen
-        .and_then(|stamp| i64::try_from(stamp.0).ok())
-        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    match time {
-        Some(time) => format!("down since {}", time.strftime("%Y-%m-%d %H:%M:%S UTC")),
-        None => "not connected".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn since_when_a_node_is_away_has_a_date_and_a_zone() {
-        let since = Some(Stamp(1_780_000_000_000));
-        assert_eq!(away(since), "down since 2026-05-28 20:26:40 UTC");
-        assert_eq!(away(None), "not connected");
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::consensus::{Listing, listing};
 use crate::manager::end::End;
 use crate::manager::peers::PeerClient;
+use crate::manager::problem;
 use crate::manager::running::Running;
 use futures_util::future::join_all;
 use skep_client::ca::Leaf;
@@ -70,9 +71,7 @@ pub(in crate::manager) async fn watch(running: Arc<Running>) {
 pub(in crate::manager) fn ended(running: &Running) {
     running.removed();
     if !running.is_leaving() {
-        let why = "this manager was removed from the cluster; to let the machine join again, \
-                   start it and call `skep leave --force`";
-        running.ends.say(End::Failed(Exit::IdentityEnded, why.to_owned()));
+        running.ends.say(End::Failed(Exit::IdentityEnded, problem::life::was_removed()));
     }
 }
 

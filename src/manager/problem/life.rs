@@ -169,3 +169,10 @@ pub(in crate::manager) fn not_left(code: Code, problem: Problem) -> Problem {
         _ => Problem::refused(problem.text).hint(hint),
     }
 }
+
+/// The last words of a manager that finds itself removed.
+pub(in crate::manager) fn was_removed() -> String {
+    "this manager was removed from the cluster; to let the machine join again, start it and call \
+     `skep leave`"
+        .to_owned()
+}

@@ -2,6 +2,7 @@
 //! that says what is wrong, and one that says what to do.
 
 pub(in crate::manager) mod access;
+pub(in crate::manager) mod delivery;
 pub(in crate::manager) mod life;
 pub(in crate::manager) mod members;
 pub(in crate::manager) mod request;

@@ -239,3 +239,18 @@ fn words(of: Certificate) -> &'static str {
         Certificate::Root => "root CA",
     }
 }
+
+/// `node db3 has version 1 of file db-password of service web, and should have 2`
+pub(in crate::manager) fn what_lags(lagging: &api::Lagging) -> String {
+    let (node, service, file) = (&lagging.node_name, &lagging.service_name, &lagging.file);
+    match (lagging.version, lagging.wanted) {
+        (_, 0) => format!("node {node} has not the set of service {service} that is due"),
+        (0, wanted) => {
+            format!("node {node} has not file {file} of service {service}, version {wanted}")
+        }
+        (version, wanted) => format!(
+            "node {node} has version {version} of file {file} of service {service}, and should \
+             have {wanted}"
+        ),
+    }
+}

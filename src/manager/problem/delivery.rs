@@ -1,0 +1,36 @@
+//! Why a delivery is not done yet, in words.
+
+use skep_core::base::Stamp;
+
+/// Why a node without a session is behind.
+pub(in crate::manager) fn away(last_seen: Option<Stamp>) -> String {
+    let time = last_seen
+        .and_then(|stamp| i64::try_from(stamp.0).ok())
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    match time {
+        Some(time) => format!("down since {}", time.strftime("%Y-%m-%d %H:%M:%S UTC")),
+        None => "not connected".to_owned(),
+    }
+}
+
+/// Its agent has said that all is gone or in place, and the cluster has not written it down.
+pub(in crate::manager) fn being_confirmed() -> String {
+    "being confirmed".to_owned()
+}
+
+/// Its agent was told, and has said nothing yet.
+pub(in crate::manager) fn waiting() -> String {
+    "waiting for its agent".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_when_a_node_is_away_has_a_date_and_a_zone() {
+        let since = Some(Stamp(1_780_000_000_000));
+        assert_eq!(away(since), "down since 2026-05-28 20:26:40 UTC");
+        assert_eq!(away(None), "not connected");
+    }
+}
