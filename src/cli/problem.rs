@@ -120,10 +120,11 @@ pub(super) fn of_clap(error: &clap::Error, words: &[std::ffi::OsString]) -> Fail
     if speaks_of_secrets && quotes_a_word(error) {
         "unexpected argument (not shown: it could be a value)".clone_into(&mut text);
     }
-    let hint = rest.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map_or_else(
-        || format!("see `{} --help`", command_of(words)),
-        |tip| tip.split_whitespace().collect::<Vec<_>>().join(" "),
-    );
+    let tip = rest.lines().find_map(|line| line.trim().strip_prefix("tip: "));
+    let (path, command) = command_of(words);
+    let hint = family(error, &command)
+        .or_else(|| tip.map(|tip| tip.split_whitespace().collect::<Vec<_>>().join(" ")));
+    let hint = hint.unwrap_or_else(|| format!("see `{path} --help`"));
     Failure::new(Exit::Usage, text).hint(hint)
 }
 
@@ -133,8 +134,22 @@ fn quotes_a_word(error: &clap::Error) -> bool {
     of_kind && !quoted.is_some_and(|word| word.starts_with("--"))
 }
 
+/// The flags of which the first part was typed, where there are some: `--node` is none, and
+/// `--node-add` and `--node-rm` are.
+fn family(error: &clap::Error, command: &clap::Command) -> Option<String> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let typed = error.get(ContextKind::InvalidArg)?.to_string();
+    let begin = format!("{}-", typed.strip_prefix("--")?);
+    let flags = command.get_arguments().filter_map(|flag| flag.get_long());
+    let family = flags.filter(|flag| flag.starts_with(&begin)).map(|flag| format!("--{flag}"));
+    let family: Vec<_> = family.collect();
+    (family.len() > 1).then(|| format!("there are {}", family.join(" and ")))
+}
+
 /// `skep secret create`: the words typed as far as they name a command.
-fn command_of(words: &[std::ffi::OsString]) -> String {
+fn command_of(words: &[std::ffi::OsString]) -> (String, clap::Command) {
     let mut command = super::args::Words::command();
     let mut path = "skep".to_owned();
     for word in words.iter().skip(1).map_while(|word| word.to_str()) {
@@ -142,5 +157,30 @@ fn command_of(words: &[std::ffi::OsString]) -> String {
         path = format!("{path} {}", next.get_name());
         command = next;
     }
-    path
+    (path, command)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::Words;
+
+    #[test]
+    fn a_flag_of_which_there_are_two_is_told_by_both() {
+        let hint = |words: &[&str]| {
+            let words: Vec<std::ffi::OsString> = words.iter().map(Into::into).collect();
+            let error = Words::try_parse_from(&words).expect_err("not a command");
+            of_clap(&error, &words).hint.unwrap_or_default()
+        };
+        let update = ["skep", "service", "update", "web", "--node", "n1"];
+        assert_eq!(hint(&update), "there are --node-add and --node-rm");
+        let label = ["skep", "service", "update", "web", "--label", "a=b"];
+        assert_eq!(hint(&label), "there are --label-add and --label-rm");
+        let one = ["skep", "service", "create", "web", "--nod", "n1"];
+        assert_eq!(hint(&one), "a similar argument exists: '--node'");
+        let none = ["skep", "service", "ls", "--zzz"];
+        assert_eq!(hint(&none), "see `skep service ls --help`");
+    }
 }

@@ -41,7 +41,7 @@ async fn a_grant_a_rotation_and_a_revoke_reach_the_node() {
     let progress = soon(waiting.recv()).await.expect("progress");
     assert_eq!((progress.nodes, progress.delivered, progress.done), (1, 0, false));
     assert_eq!(progress.laggards[0].name, "db1");
-    assert_eq!(progress.laggards[0].why, "waiting for its agent");
+    assert_eq!(progress.laggards[0].why, "its agent has not answered");
     session.ack(push.number, Vec::new()).await;
     let progress = cluster.delivered(granted, web).await;
     assert_eq!((progress.nodes, progress.delivered, progress.done), (1, 1, true));
@@ -56,7 +56,7 @@ async fn a_grant_a_rotation_and_a_revoke_reach_the_node() {
     let revoked = cluster.change(Change::Revoke { service: web, secret, target: None }).await;
     let (push, values) = session.push().await.expect("a push");
     agent.apply(&push, values);
-    assert_eq!(cluster.dispatch.why_pending(machine.node, web), "waiting for its agent");
+    assert_eq!(cluster.dispatch.why_pending(machine.node, web), "its agent has not answered");
     session.ack(push.number, Vec::new()).await;
     let progress = cluster.delivered(revoked, web).await;
     assert_eq!((progress.nodes, progress.delivered, progress.done), (1, 1, true));

@@ -76,6 +76,8 @@ const ROWS: &[Row] = &[
     ("service update", &["web", "--owner", "1:4294967295"], b"", 2, "error: owner: 4294967295 is no user or group"),
     ("service update", &["web"], b"", 2, "error: nothing to change"),
     ("service update", &["web", "--node-rm", "missing"], b"", 2, "error: nothing to change"),
+    ("service update", &["web", "--node", "x"], b"", 2, "error: unexpected argument '--node' found"),
+    ("service update", &["web", "--label", "x=y"], b"", 2, "error: unexpected argument '--label' found"),
     ("service update", &["web", "--everywhere=perhaps"], b"", 2, "error: invalid value 'perhaps' for '--everywhere[=<BOOL>]' [possible values: true, false]"),
     ("service ls", &["--filter", "driver=x"], b"", 2, "error: --filter: is none of name=TEXT, id=PREFIX and label=KEY[=VALUE]"),
     ("service inspect", &["missing"], b"", 1, "error: service missing not found"),

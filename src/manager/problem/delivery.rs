@@ -20,7 +20,7 @@ pub(in crate::manager) fn being_confirmed() -> String {
 
 /// Its agent was told, and has said nothing yet.
 pub(in crate::manager) fn waiting() -> String {
-    "waiting for its agent".to_owned()
+    "its agent has not answered".to_owned()
 }
 
 #[cfg(test)]

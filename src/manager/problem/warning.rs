@@ -175,8 +175,8 @@ impl Warning {
             ),
             Self::Pending(pairs) => (
                 format!(
-                    "{pairs} pairs of node and service have not confirmed what was taken from \
-                     them"
+                    "{pairs} {} of node and service did not confirm what was taken",
+                    if *pairs == 1 { "pair" } else { "pairs" }
                 ),
                 "`skep node ls` shows them; one that is gone for good: `skep node rm NAME --force`",
             ),
