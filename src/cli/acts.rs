@@ -35,7 +35,9 @@ pub(super) async fn apply_all(
         }
         parts.done();
         if echo {
-            act.iter().try_for_each(|named| shell.screen.data(&named.name))?;
+            for named in act {
+                shell.screen.echo(&named.name);
+            }
         }
     }
     parts.told(shell);

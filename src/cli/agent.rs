@@ -172,7 +172,8 @@ pub(super) async fn service(
             let request = local::ServiceUpRequest { name, timeout_ms };
             let within = timeout.saturating_add(GRACE);
             let reply = call(within, client.service_up(request)).await?;
-            shell.screen.data(&reply.path)
+            shell.screen.echo(&reply.path);
+            Ok(())
         }
         AgentServiceCommand::Down { name, socket } => {
             let mut client = connect(&agent_socket(socket)?).await?;

@@ -19,16 +19,14 @@ pub(super) fn run(shell: &mut Shell, args: DevArgs) -> Result<(), Trouble> {
         let shutdown = Shutdown::on_terminal().map_err(|error| {
             Failure::new(Exit::MachineLimit, format!("cannot listen to signals: {error}"))
         })?;
-        let mut printed = Ok(());
         let screen = &mut shell.screen;
         let mut tell = |event: Event<'_>| {
             if let Event::Up(plan) = &event {
-                printed = screen.data(&plan.export());
+                screen.echo(&plan.export());
             }
             tell(screen, &event);
         };
-        dev::run(&config, &launcher, &shutdown, &mut tell).await?;
-        printed
+        Ok(dev::run(&config, &launcher, &shutdown, &mut tell).await?)
     })
 }
 

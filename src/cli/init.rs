@@ -75,17 +75,19 @@ pub(super) async fn run(shell: &mut Shell, args: InitArgs) -> Result<(), Trouble
     }
     let cluster = founding.name.clone();
     let fingerprint = founding.fingerprint;
-    let identity = identity_of(&*shell.clock, founding, &mut committed)?;
-    identity_out.write(&identity.to_text()).map_err(|error| without_identity(&cluster, &error))?;
-    identity_out.keep();
+    let written = identity_of(&*shell.clock, founding, &mut committed)
+        .and_then(|identity| identity_out.write(&identity.to_text()));
 
     let node = &committed.node_name;
     shell.screen.say(&format!("cluster {cluster} founded on {node}, fingerprint {fingerprint}"));
-    shell.screen.say(&format!("the admin's identity: {}", args.identity_out.display()));
+    if written.is_ok() {
+        identity_out.keep();
+        shell.screen.say(&format!("the admin's identity: {}", args.identity_out.display()));
+    }
     let key = args.unlock_key_out.as_ref();
     let place = key.map_or_else(|| "printed above".to_owned(), |path| path.display().to_string());
     shell.screen.say(&format!("the unlock key: {place}; keep it apart from the managers' disks"));
-    Ok(())
+    written.map_err(|error| without_identity(&cluster, &error))
 }
 
 /// The cluster is there, and nobody has an identity for it.
@@ -94,9 +96,10 @@ fn without_identity(cluster: &Name, error: &Trouble) -> Trouble {
         Trouble::Failed(failure) => failure.text.clone(),
         Trouble::Told(_) => "it was not written".to_owned(),
     };
-    let text = format!("cluster {cluster} is founded, but not its admin's identity: {why}");
-    let hint = "stop the manager, empty its data directory, start it, and found the cluster again";
-    Failure::new(Exit::Refused, text).hint(hint).into()
+    let text = format!("cluster {cluster} is founded, without its admin's identity: {why}");
+    let hint = "every command works here without one, by the manager's control socket; or found \
+                it anew: `skep leave --force --yes`, start the manager again, then `skep init`";
+    Failure::new(Exit::NotConfirmed, text).hint(hint).into()
 }
 
 /// Makes root, unlock key and admin key, and what the manager is asked for.
@@ -147,10 +150,7 @@ fn identity_of(
     committed: &mut api::CommitInitReply,
 ) -> Result<Identity, Trouble> {
     let broken = |why: String| {
-        Trouble::from(
-            Failure::new(Exit::Refused, format!("the cluster is founded, but the identity {why}"))
-                .hint("the unlock key is good; use this machine's control socket as root"),
-        )
+        Trouble::from(Failure::new(Exit::Refused, format!("what the manager answered {why}")))
     };
     let leaf = verify_chain(&committed.operator_chain, founding.fingerprint, clock.now())
         .map_err(|error| broken(error.to_string()))?;

@@ -87,7 +87,12 @@ pub fn run(shell: &mut Shell, words: &[OsString]) -> Exit {
 
 /// Does it; what went wrong is told.
 fn answered(shell: &mut Shell, act: impl FnOnce(&mut Shell) -> Result<(), Trouble>) -> Exit {
-    let Err(trouble) = act(shell) else { return Exit::Done };
+    let done = act(shell);
+    let lost = shell.screen.take_lost();
+    if let Some(lost) = &lost {
+        shell.screen.failure(lost);
+    }
+    let Err(trouble) = done else { return lost.map_or(Exit::Done, |lost| lost.exit) };
     if let Trouble::Failed(failure) = &trouble {
         shell.screen.failure(failure);
     }

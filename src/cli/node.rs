@@ -113,7 +113,7 @@ async fn update(shell: &mut Shell, args: NodeUpdateArgs) -> Result<(), Trouble> 
     let look = format!("skep node inspect {}", args.node);
     let changes = [Change::UpdateNode { id, put, gone, availability }];
     let reply = apply(&mut link, &mut *shell.dice, &look, &changes).await?;
-    shell.screen.data(&args.node)?;
+    shell.screen.echo(&args.node);
     let removal = availability == Some(Availability::Drain);
     let concerned = Concerned { nodes: vec![node.id], removal, ..Concerned::default() };
     wait::delivered(shell, &mut link, args.wait, Revision(reply.revision), concerned).await

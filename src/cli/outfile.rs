@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use skep_core::base::{Exit, Failure, SecretBytes};
@@ -32,7 +32,7 @@ impl OutFile {
     /// Takes the room for 32 KiB now, more than a key or an identity has, so that a full disk
     /// is found before anything depends on the file.
     pub(super) fn reserve(&mut self) -> Result<(), Trouble> {
-        let reserved = self.file.write_all(&vec![b' '; ROOM]).and_then(|()| self.file.sync_all());
+        let reserved = self.file.write_all(&vec![b' '; ROOM]).and_then(|()| self.lasts());
         reserved.map_err(|error| cannot(&self.path, &error))
     }
 
@@ -45,10 +45,23 @@ impl OutFile {
             }
             let length = self.file.stream_position()?;
             self.file.set_len(length)?;
-            self.file.sync_all()?;
-            File::open(folder_of(&self.path))?.sync_all()
+            self.lasts()
         });
         written.map_err(|error| cannot(&self.path, &error))
+    }
+
+    /// Makes it last, with the folder's entry. One that was taken away or replaced meanwhile
+    /// would be lost.
+    fn lasts(&self) -> io::Result<()> {
+        self.file.sync_all()?;
+        File::open(folder_of(&self.path))?.sync_all()?;
+        if self.is_there()? { Ok(()) } else { Err(io::Error::other("it was replaced meanwhile")) }
+    }
+
+    /// Whether the path still names it.
+    fn is_there(&self) -> io::Result<bool> {
+        let (own, there) = (self.file.metadata()?, std::fs::symlink_metadata(&self.path)?);
+        Ok((own.dev(), own.ino()) == (there.dev(), there.ino()))
     }
 
     /// From now on something depends on it.
@@ -59,7 +72,10 @@ impl OutFile {
 
 impl Drop for OutFile {
     fn drop(&mut self) {
-        if !self.kept && std::fs::remove_file(&self.path).is_err() {
+        if self.kept || !self.is_there().unwrap_or(false) {
+            return;
+        }
+        if std::fs::remove_file(&self.path).is_err() {
             tracing::debug!(event = "file_not_removed");
         }
     }
@@ -72,6 +88,7 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// Nothing depends on the file yet: where something does, the caller has words of its own.
 fn cannot(path: &Path, error: &io::Error) -> Trouble {
     let shown = path.display();
     if error.kind() == io::ErrorKind::AlreadyExists {
@@ -104,6 +121,20 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         let Err(Trouble::Failed(failure)) = OutFile::create(&path) else { panic!("made again") };
         assert_eq!(failure.exit, Exit::Refused);
+    }
+
+    #[test]
+    fn one_that_is_not_there_any_more_is_not_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        let mut file = OutFile::create(&path).expect("made");
+        file.reserve().expect("room");
+        std::fs::remove_file(&path).expect("removed");
+        assert!(file.write(&SecretBytes::copy_of(b"k")).is_err());
+        OutFile::create(&path).expect("another").keep();
+        assert!(file.write(&SecretBytes::copy_of(b"k")).is_err());
+        drop(file);
+        assert!(path.exists(), "another's file stays");
     }
 
     #[test]

@@ -100,7 +100,8 @@ async fn create(shell: &mut Shell, args: SecretCreateArgs) -> Result<(), Trouble
         versions.into_iter().map(create).collect()
     };
     apply_sealed(&mut link, &mut *shell.dice, &look, &drafts, change).await?;
-    shell.screen.data(&id.to_string())
+    shell.screen.echo(&id.to_string());
+    Ok(())
 }
 
 /// What `update` means: which secrets get their values from where.
@@ -187,9 +188,9 @@ async fn update(shell: &mut Shell, args: SecretUpdateArgs) -> Result<(), Trouble
         for (name, changed) in names.iter().zip(&reply.changed) {
             match &changed.of {
                 Some(api::changed::Of::Version(added)) => {
-                    shell.screen.data(&format!("{name} {}", added.number))?;
+                    shell.screen.echo(&format!("{name} {}", added.number));
                 }
-                _ => shell.screen.data(name)?,
+                _ => shell.screen.echo(name),
             }
         }
     }

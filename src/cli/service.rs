@@ -71,7 +71,7 @@ async fn create(shell: &mut Shell, args: ServiceCreateArgs) -> Result<(), Troubl
     let look = format!("skep service inspect {name}");
     let changes = [Change::CreateService { id, name, spec }];
     apply(&mut link, &mut *shell.dice, &look, &changes).await?;
-    shell.screen.data(&id.to_string())?;
+    shell.screen.echo(&id.to_string());
     say_placed(shell, &mut link, &id.to_string()).await;
     Ok(())
 }
@@ -140,7 +140,7 @@ async fn update(shell: &mut Shell, args: ServiceUpdateArgs) -> Result<(), Troubl
     let reply =
         apply(&mut link, &mut *shell.dice, &look, &[Change::UpdateService { id, expect, spec }])
             .await?;
-    shell.screen.data(&args.service)?;
+    shell.screen.echo(&args.service);
     say_placed(shell, &mut link, &id.to_string()).await;
     wait_for(shell, &mut link, args.wait, reply.revision, vec![view.id]).await
 }

@@ -3,6 +3,7 @@
 
 use std::io::{IsTerminal, Write};
 
+use rustix::io::Errno;
 use skep_client::harmless;
 use skep_client::machine::{OsDice, SystemClock};
 use skep_core::base::{Clock, Dice, Exit, Failure, SecretBytes};
@@ -24,6 +25,8 @@ pub struct Screen {
     closed: bool,
     /// Standard output is `/dev/null`, or was closed when the process began: nobody ever does.
     nowhere: bool,
+    /// What was done is done, and could not be printed.
+    lost: Option<std::io::Error>,
 }
 
 impl std::fmt::Debug for Screen {
@@ -44,6 +47,7 @@ impl Screen {
             colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
             closed: false,
             nowhere: is_null(std::io::stdout()),
+            lost: None,
         }
     }
 
@@ -52,37 +56,56 @@ impl Screen {
     pub fn captured(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
         let (out_is_terminal, err_is_terminal) = (false, false);
         let (colours, closed, nowhere) = (false, false, false);
-        Self { out, err, out_is_terminal, err_is_terminal, colours, closed, nowhere }
+        let lost = None;
+        Self { out, err, out_is_terminal, err_is_terminal, colours, closed, nowhere, lost }
     }
 
-    /// Prints a line of data. That nobody reads it any more is no failure.
+    /// Prints a line of data before anything was changed. That nobody reads it any more is no
+    /// failure.
     pub(super) fn data(&mut self, line: &str) -> Result<(), Trouble> {
-        let line = harmless(line) + "\n";
-        self.write(line.as_bytes())
+        self.put((harmless(line) + "\n").as_bytes()).map_err(|error| cannot_write(&error))
     }
 
-    /// Prints data as it is, with a line end: the one way for a secret to
-    /// standard output, without a buffer that keeps a copy.
-    pub(super) fn secret_line(&mut self, secret: &SecretBytes) -> Result<(), Trouble> {
-        self.write(secret.expose())?;
-        self.write(b"\n")?;
-        if self.closed {
-            return Err(cannot_write(&std::io::ErrorKind::BrokenPipe.into()));
+    /// Prints a line of what was done, which goes on whether that can be printed or not:
+    /// [`Self::take_lost`] is told at the end.
+    pub(super) fn echo(&mut self, line: &str) {
+        if let Err(error) = self.put((harmless(line) + "\n").as_bytes()) {
+            self.lost = Some(error);
         }
-        Ok(())
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+    /// That what was done could not be printed.
+    pub(super) fn take_lost(&mut self) -> Option<Failure> {
+        let error = self.lost.take()?;
+        let text = format!("standard output: {error}: it is done, and what it printed is lost");
+        let hint = "do not repeat it: look at what is there now";
+        Some(Failure::new(Exit::NotConfirmed, text).hint(hint))
+    }
+
+    /// Prints data as it is, with a line end, and makes it last where it is a file: the one way
+    /// for a secret to standard output, without a buffer that keeps a copy.
+    pub(super) fn secret_line(&mut self, secret: &SecretBytes) -> Result<(), Trouble> {
+        self.arrives(secret).map_err(|error| cannot_write(&error))
+    }
+
+    /// [`Self::secret_line`] where the caller knows what its failure means.
+    pub(super) fn arrives(&mut self, secret: &SecretBytes) -> std::io::Result<()> {
+        self.put(secret.expose())?;
+        self.put(b"\n")?;
+        self.out.flush()?;
+        if self.closed { Err(std::io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         if self.closed {
             return Ok(());
         }
-        match self.out.write_all(bytes).and_then(|()| self.out.flush()) {
-            Ok(()) => Ok(()),
+        match self.out.write_all(bytes) {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
                 self.closed = true;
                 Ok(())
             }
-            Err(error) => Err(cannot_write(&error)),
+            written => written,
         }
     }
 
@@ -147,13 +170,14 @@ impl Screen {
 
     /// Goes back to the first line of a terminal, for what is shown again.
     pub(super) fn restart(&mut self) -> Result<(), Trouble> {
-        if self.out_is_terminal { self.write(b"\x1b[H\x1b[2J") } else { Ok(()) }
+        let bytes: &[u8] = if self.out_is_terminal { b"\x1b[H\x1b[2J" } else { b"" };
+        self.put(bytes).map_err(|error| cannot_write(&error))
     }
 }
 
 fn cannot_write(error: &std::io::Error) -> Trouble {
     Failure::new(Exit::Refused, format!("standard output: {error}"))
-        .hint("what the command does may be done: look before you repeat it")
+        .hint("choose a place that can be written to; nothing was changed")
         .into()
 }
 
@@ -174,8 +198,12 @@ impl Write for Unbuffered {
         Ok(rustix::io::write(std::io::stdout(), bytes)?)
     }
 
+    /// A file is on its disk then; what is no file has none.
     fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+        match rustix::fs::fsync(std::io::stdout()) {
+            Err(Errno::INVAL | Errno::NOTSUP | Errno::ROFS) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -264,7 +292,10 @@ pub(super) mod tests {
         assert!(screen.is_closed());
         assert!(screen.secret_line(&SecretBytes::copy_of(b"k")).is_err(), "a key must arrive");
         let full = Box::new(Broken(std::io::ErrorKind::StorageFull));
-        assert!(Screen::captured(full, Box::new(err)).data("x").is_err());
+        let mut screen = Screen::captured(full, Box::new(err));
+        assert!(screen.data("x").is_err() && screen.take_lost().is_none());
+        screen.echo("x");
+        assert_eq!(screen.take_lost().map(|lost| lost.exit), Some(Exit::NotConfirmed));
     }
 
     #[test]

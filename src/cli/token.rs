@@ -15,8 +15,8 @@ use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
 use super::words;
-use skep_client::{CallKind, Change, Control, lookup};
-use skep_core::base::{Labels, TokenId};
+use skep_client::{CallKind, Change, Control, Link, apply, lookup};
+use skep_core::base::{Exit, Failure, Labels, SecretBytes, TokenId};
 use skep_core::wire::api::{self, LabelPair, NodeRole, TokenView};
 use skep_core::wire::convert;
 
@@ -29,6 +29,9 @@ const COLUMNS: [Column; 7] = [
     ("CREATED", Cell::Ago("created_at")),
     ("ENDS", Cell::Ago("ends_at")),
 ];
+
+/// What shows the tokens that there are.
+const LOOK: &str = "skep join-token ls";
 
 /// Runs it.
 pub(super) async fn run(shell: &mut Shell, command: TokenCommand) -> Result<(), Trouble> {
@@ -65,11 +68,25 @@ async fn create(
         labels,
         rotate: args.rotate,
     };
+    if shell.screen.leads_nowhere() {
+        let text = "standard output leads nowhere: the token would be lost";
+        return Err(Failure::new(Exit::Refused, text)
+            .hint("write it to a file that only you may read; nothing was changed")
+            .into());
+    }
     let mut link = link(shell, args.client)?;
-    let kind = CallKind::Once("skep join-token ls".to_owned());
+    let kind = CallKind::Once(LOOK.to_owned());
     let send = async |mut client: Control, request| client.create_token(request).await;
-    let reply = link.call(kind, request, send).await?;
-    shell.screen.data(&reply.token)?;
+    let mut reply = link.call(kind, request, send).await?;
+    let token = SecretBytes::take(std::mem::take(&mut reply.token).into_bytes());
+    if !token.expose().iter().all(u8::is_ascii_graphic) {
+        return Err(
+            Failure::new(Exit::Refused, "the manager's answer has a malformed token").into()
+        );
+    }
+    if let Err(error) = shell.screen.arrives(&token) {
+        return Err(unread(shell, &mut link, (&reply.id, args.rotate), &error).await);
+    }
     let first = reply.addresses.first().map_or("MANAGER:4440", String::as_str);
     if !args.quiet && role == NodeRole::Manager {
         shell.screen.say("To join as a manager, with the token above in a file, run there:");
@@ -81,6 +98,33 @@ async fn create(
         shell.screen.say(&format!("  skep agent run --manager {first} --token-file FILE"));
     }
     Ok(())
+}
+
+/// A token that nobody has read is removed again.
+async fn unread(
+    shell: &mut Shell,
+    link: &mut Link,
+    (id, rotated): (&[u8], bool),
+    error: &std::io::Error,
+) -> Trouble {
+    let shown = render::id(id);
+    let text = format!("standard output: {error}: the token {shown} was made, and nobody read it");
+    let removed = match lookup::id(id) {
+        Ok(id) => apply(link, &mut *shell.dice, LOOK, &[Change::RemoveToken { id }]).await.is_ok(),
+        Err(_malformed) => false,
+    };
+    let failure = match (removed, rotated) {
+        (true, false) => Failure::new(Exit::Refused, format!("{text}; it is removed again"))
+            .hint("choose a place that can be written to; all is as before"),
+        (true, true) => Failure::new(
+            Exit::NotConfirmed,
+            format!("{text}; it is removed again, and those before it are, as --rotate says"),
+        )
+        .hint("choose a place that can be written to, and make one anew"),
+        (false, _) => Failure::new(Exit::NotConfirmed, format!("{text}; it could not be removed"))
+            .hint(format!("remove it: `skep join-token rm {shown}`")),
+    };
+    failure.into()
 }
 
 async fn ls(shell: &mut Shell, args: &ListArgs, client: ClientArgs) -> Result<(), Trouble> {
@@ -117,6 +161,6 @@ async fn rm(shell: &mut Shell, typed: &[String], client: ClientArgs) -> Result<(
         let id: TokenId = lookup::id(&token.id)?;
         changes.push(Named { name: what.clone(), change: Change::RemoveToken { id } });
     }
-    acts::apply_all(shell, &mut link, "skep join-token ls", &changes, true).await?;
+    acts::apply_all(shell, &mut link, LOOK, &changes, true).await?;
     Ok(())
 }

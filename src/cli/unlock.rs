@@ -103,9 +103,10 @@ pub(super) async fn keys(shell: &mut Shell, command: UnlockKeyCommand) -> Result
             };
             let key = UnlockKey::draw(&mut *shell.dice, fingerprint);
             file.write(&key.text())?;
-            file.keep();
             let public = data_encoding::HEXLOWER.encode(key.recipient().as_bytes());
+            // Until here the file goes again, and nothing was changed.
             shell.screen.data(&public)?;
+            file.keep();
             shell.screen.say(&format!("the unlock key: {}", out.display()));
             Ok(())
         }
