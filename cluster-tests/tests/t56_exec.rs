@@ -264,3 +264,25 @@ fn where_the_agents_files_do_not_show_that_is_said() {
         assert!(ran.err.contains("hint: the agent's files don't show here"), "{}", ran.err);
     }
 }
+
+#[test]
+fn why_a_service_cannot_be_had_here_is_told_truly() {
+    let cluster = cluster("tmpfs");
+    let refused = |service: &str| {
+        let ran = run(&mut cluster.agents[0].exec(service, &["true"]), b"");
+        assert_eq!(ran.status, 125, "{service}: {}", ran.out);
+        ran.err
+    };
+    let unknown = refused("nothing");
+    assert!(unknown.contains("`skep service ls` shows whether there is one"), "{unknown}");
+    let _ = cluster.ok(&["node", "update", "node-1", "--availability", "drain"]);
+    let drained = until("the drained node's word", || {
+        let said = refused("web");
+        said.contains("the node is drained").then_some(said)
+    });
+    assert!(drained.contains("`skep node update NODE --availability active`"), "{drained}");
+    let _ = cluster.ok(&["node", "update", "node-1", "--availability", "active"]);
+    until("it to be placed again", || {
+        (run(&mut cluster.agents[0].exec("web", &["true"]), b"").status == 0).then_some(())
+    });
+}

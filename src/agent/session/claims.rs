@@ -222,7 +222,7 @@ impl Session {
         let Some(placed) = self.placed(&name).cloned() else {
             let known = self.memory.placed.is_some();
             return match (known && !unsure && (self.is_synced() || self.tried), late) {
-                (true, _) => Verdict::Refused(problem::not_placed(&name)),
+                (true, _) => Verdict::Refused(problem::not_placed(&name, self.drained)),
                 (false, true) => Verdict::Refused(problem::not_known(&name, &self.why)),
                 (false, false) => Verdict::Waits,
             };

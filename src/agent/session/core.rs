@@ -17,6 +17,8 @@ pub struct Session {
     pub(super) memory: Memory,
     /// Where in `memory.placed` each service stands, by its name in small letters.
     pub(super) names: BTreeMap<String, usize>,
+    /// Whether a leader said that the node is drained.
+    pub(super) drained: bool,
     pub(super) link: Link,
     pub(super) shelf: Shelf,
     pub(super) failed: BTreeMap<ServiceId, Failed>,
@@ -101,6 +103,7 @@ impl Session {
         Self {
             memory,
             names,
+            drained: false,
             link: Link::Idle,
             shelf,
             failed: BTreeMap::new(),

@@ -53,6 +53,7 @@ impl Session {
         push.values = values;
         if let Some(placed) = push.placed.take() {
             self.names = names_of(Some(&placed));
+            self.drained = push.drained;
             self.memory.placed = Some(placed);
         }
         self.queue.push_back(Job::Deliver(push));

@@ -55,12 +55,18 @@ pub(super) fn not_up(name: &str) -> Refused {
 }
 
 /// Nothing of that name is placed here: what an agent is told of others' services is nothing.
-pub(super) fn not_placed(name: &str) -> Refused {
+pub(super) fn not_placed(name: &str, drained: bool) -> Refused {
+    if drained {
+        return no(
+            format!("service {name} is not placed on this node: the node is drained"),
+            "`skep node update NODE --availability active` lets services be placed on it again",
+        );
+    }
     no(
         format!("service {name} is not placed on this node"),
         format!(
-            "`skep service ls` shows whether there is one, `skep node ls` whether this node is \
-             drained; `skep service update {name} --node-add NODE` places it"
+            "`skep service ls` shows whether there is one of that name; \
+             `skep service update {name} --node-add NODE` places it"
         ),
     )
 }

@@ -34,7 +34,8 @@ pub(super) fn frames(
     let mut push = api::Push {
         number,
         revision: delta.revision.0,
-        placed: delta.placed.as_ref().map(|placed| placed.to_vec()).unwrap_or_default(),
+        placed: delta.placed.as_ref().map(|placed| placed.services.clone()).unwrap_or_default(),
+        drained: delta.placed.as_ref().is_some_and(|placed| placed.drained),
         placed_changed: delta.placed.is_some(),
         sets: delta.sets.iter().map(|due| write_set(&due.set)).collect(),
         gone: delta.gone.iter().map(|service| service.as_bytes().to_vec()).collect(),

@@ -15,11 +15,20 @@ pub(super) struct Has {
     pub versions: BTreeSet<VersionId>,
 }
 
+/// What may run on one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Placed {
+    /// In the order of the ids.
+    pub services: Vec<api::PlacedService>,
+    /// Nothing may, whatever its placement.
+    pub drained: bool,
+}
+
 /// What an agent is known to have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
     /// By service; a service that is not in it left nothing behind.
     pub sets: BTreeMap<ServiceId, Has>,
     /// The list of placed services that it was sent; `None`: none in this session.
-    pub placed: Option<Arc<[api::PlacedService]>>,
+    pub placed: Option<Arc<Placed>>,
 }

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::known::Known;
+use super::known::{Known, Placed};
 use super::wanted::{Due, Wanted};
 use skep_core::base::{Revision, SecretId, ServiceId};
 use skep_core::domain::Version;
-use skep_core::wire::api;
 
 /// Bytes of values in one push, unless its one service alone brings more: the
 /// agent keeps them until the push is whole.
@@ -35,7 +34,7 @@ pub(super) struct Delta {
     /// What was due then.
     pub revision: Revision,
     /// The whole list, where it changed.
-    pub placed: Option<Arc<[api::PlacedService]>>,
+    pub placed: Option<Arc<Placed>>,
     /// New or changed sets, those that take something away first.
     pub sets: Vec<Arc<Due>>,
     /// Services of which nothing may stay.

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::known::Known;
+use super::known::{Known, Placed};
 use skep_core::base::{NodeId, Revision, ServiceId, VersionId};
 use skep_core::domain::{Availability, FileAssignment, ServiceSet, State, assignments, placed};
-use skep_core::wire::api;
 use skep_core::wire::convert::write_placed;
 
 /// One service's set with what is derived from it.
@@ -38,8 +37,8 @@ impl Due {
 pub(super) struct Wanted {
     /// When.
     pub revision: Revision,
-    /// What is placed there, in the order of the ids.
-    pub placed: Arc<[api::PlacedService]>,
+    /// What is placed there.
+    pub placed: Arc<Placed>,
     /// What must be in place.
     pub sets: BTreeMap<ServiceId, Arc<Due>>,
 }
@@ -59,7 +58,9 @@ pub(super) fn wanted(
         let due = if paused { paused_set(state, set, known) } else { Some(Due::new(set)) };
         sets.extend(due.map(|due| (service, Arc::new(due))));
     }
-    let placed = placed(state, node).into_iter().filter_map(|id| write_placed(state, id)).collect();
+    let services = placed(state, node).into_iter().filter_map(|id| write_placed(state, id));
+    let drained = state.nodes.get(&node).map(|node| node.availability) == Some(Availability::Drain);
+    let placed = Arc::new(Placed { services: services.collect(), drained });
     Wanted { revision: state.revision, placed, sets }
 }
 

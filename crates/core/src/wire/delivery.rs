@@ -66,6 +66,8 @@ pub struct Push {
     pub revision: Revision,
     /// The whole list of what is placed on the node; `None`: as before.
     pub placed: Option<Vec<Placed>>,
+    /// Whether nothing is placed there because the node is drained. With [`Self::placed`].
+    pub drained: bool,
     /// Nothing may stay of these.
     pub gone: Vec<ServiceId>,
     /// New or changed.

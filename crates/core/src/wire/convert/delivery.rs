@@ -113,7 +113,8 @@ pub fn read_push(push: api::Push) -> Result<Push, Malformed> {
     }
     let (number, revision) = (push.number, Revision(push.revision));
     let values = read_values(push.values)?;
-    Ok(Push { number, revision, placed, gone, sets, unreadable, values })
+    let drained = push.drained;
+    Ok(Push { number, revision, placed, drained, gone, sets, unreadable, values })
 }
 
 fn read_placed(placed: &api::PlacedService) -> Result<Placed, Malformed> {
