@@ -75,8 +75,8 @@ impl Manager {
         let fingerprint = application.token.fingerprint;
         let member = application.accepted(&self, &reply)?;
         let node = member.node;
-        let hint = "the cluster lists this manager: `skep node rm NAME` there, then join again";
-        let (header, body) = member.files.write(&self.0, Makes::Whole, hint).await?;
+        let (header, body) =
+            member.files.write(&self.0, Makes::Whole, problem::life::LISTED_THERE).await?;
         let started = match begin(&self.0, &header, body, fingerprint).await {
             Ok(started) => started,
             Err(error) => {

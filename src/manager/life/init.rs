@@ -108,8 +108,7 @@ impl Lifecycle {
         actor: Actor,
     ) -> Result<Started, Problem> {
         let Founding { files, fingerprint, genesis, .. } = founding;
-        let hint = "see that the disk works and has room, then run `skep init` again";
-        let (header, body) = files.write(self, Makes::Beginning, hint).await?;
+        let (header, body) = files.write(self, Makes::Beginning, problem::life::INIT_AGAIN).await?;
         let started = begin(self, &header, body, fingerprint).await.map_err(Explain::explain)?;
         if let Err(problem) = first_command(&started, genesis, actor).await {
             started.core.consensus.shutdown().await;

@@ -82,8 +82,7 @@ impl Manager {
         }
         tracing::info!(event = "leaving", force);
         let failed = |error: std::io::Error| {
-            let hint = "this manager's data is not erased: stop it and remove the folder";
-            problem::life::not_written(self.0.folder.path(), &error, hint)
+            problem::life::not_written(self.0.folder.path(), &error, problem::life::STILL_THERE)
         };
         self.0.on_disk(|life| life.folder.erase_key()).await.map_err(failed)?;
         if let Some(running) = running {

@@ -135,8 +135,7 @@ impl Manager {
         let _turn = self.0.turn.lock().await;
         self.phase().admits(Needs::Initialised)?;
         self.0.on_disk(|life| life.folder.stay_locked()).await.map_err(|error| {
-            let hint = "the manager is still unlocked; stop its process to lock it";
-            problem::life::not_written(self.0.folder.path(), &error, hint)
+            problem::life::not_written(self.0.folder.path(), &error, problem::life::STILL_UNLOCKED)
         })?;
         if matches!(self.phase(), Phase::Running | Phase::RolledBack) {
             tracing::info!(event = "locking");

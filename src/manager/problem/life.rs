@@ -12,6 +12,19 @@ use super::{locked, unknown};
 use skep_client::transport::Problem;
 use skep_core::base::Exit;
 
+/// What to do where a manager was admitted and could not write its key file.
+pub(in crate::manager) const LISTED_THERE: &str =
+    "the cluster lists this manager: `skep node rm NAME` there, then join again";
+/// What to do where `init` could not write.
+pub(in crate::manager) const INIT_AGAIN: &str =
+    "see that the disk works and has room, then run `skep init` again";
+/// What to do where `leave` could not erase.
+pub(in crate::manager) const STILL_THERE: &str =
+    "this manager's data is not erased: stop it and remove the folder";
+/// What to do where `lock` could not write down that it was said.
+pub(in crate::manager) const STILL_UNLOCKED: &str =
+    "the manager is still unlocked; stop its process to lock it";
+
 /// Nothing was founded or joined here.
 pub(in crate::manager) fn not_initialised() -> Problem {
     Problem::refused("this manager is not initialised").hint("skep init")
