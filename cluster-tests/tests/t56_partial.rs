@@ -167,6 +167,42 @@ fn a_name_or_an_owner_that_a_node_cannot_show_holds_up_no_file() {
 }
 
 #[test]
+fn p4_one_name_is_revoked_though_the_secret_stays_under_another() {
+    let mut cluster = Cluster::start(1);
+    cluster.secret("k", b"one");
+    place(&cluster, "web", &[]);
+    let _ = cluster.ok(&["service", "grant", "web", "k:a", "k:b", "--uid", USER]);
+    let bound = Bound::start(&mut cluster.agents[0]);
+    let agent = &cluster.agents[0];
+    assert_eq!((content(agent, "web", "a"), content(agent, "web", "b")), both("one"));
+    let mut open = std::fs::File::open(agent.file("web", "a")).expect("a file");
+
+    let revoked = cluster.skep(&["service", "revoke", "web", "k:a"]).status(0);
+    assert!(revoked.err.contains("removed from 1/1 nodes"), "{}", revoked.err);
+    assert_eq!(content(agent, "web", "a"), "gone");
+    assert_eq!(content(agent, "web", "b"), "one", "the other name stays");
+    let mut left = Vec::new();
+    let read = std::io::Read::read_to_end(&mut open, &mut left);
+    assert!(read.is_err() || left.is_empty(), "an open file still reads");
+
+    // The next agent takes over what is left of it, and no more.
+    drop(bound);
+    let _bound = Bound::start(&mut cluster.agents[0]);
+    let agent = &cluster.agents[0];
+    assert_eq!(content(agent, "web", "a"), "gone");
+    let updated = ["secret", "update", "k", "-", "--timeout", "3s"];
+    let failed = cluster.skep_with(&updated, b"two").status(5);
+    assert!(failed.err.contains("node-1 (b: cannot set the owner"), "{}", failed.err);
+    let revoked = cluster.skep(&["service", "revoke", "web", "k:b"]).status(0);
+    assert!(revoked.err.contains("removed from 1/1 nodes"), "{}", revoked.err);
+    assert_eq!(content(agent, "web", "b"), "gone");
+}
+
+fn both(value: &str) -> (String, String) {
+    (value.to_owned(), value.to_owned())
+}
+
+#[test]
 fn managers_refuse_what_no_node_can_give() {
     let cluster = Cluster::start(0);
     let mut client = cluster.client(std::time::Duration::from_secs(20));

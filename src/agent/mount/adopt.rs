@@ -5,7 +5,7 @@
 //! again. So what is there is taken over, after `..data` and the files themselves
 //! were asked whether the manifest is right.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -16,11 +16,12 @@ use rustix::fs::{FlockOperation, flock};
 use super::backend::Backend;
 use super::calls::{run, run_io};
 use super::error::{MountError, MountWarning};
+use super::kept::Kept;
 use super::record::Record;
 use super::service::{HEADROOM, Mounted};
 use super::slot::{Keeping, Owes, Place, Slot, Strange};
 use super::system::{self, FileSystem, Listed};
-use super::{Adopted, Mounts, brute, files, look};
+use super::{Adopted, Mounts, brute, files};
 use crate::agent::vault::layout::{DATA, LIVE_VIEW, MANIFEST, MOUNTS, SERVED};
 use skep_core::base::{BootTime, ServiceId};
 use skep_core::domain::{OfflinePolicy, Owner};
@@ -145,7 +146,7 @@ impl Mounts {
         if let Err(error) = mounted.hold_all() {
             // Its files stay; until they are held, what is here is not told.
             tracing::warn!(event = "not_held_yet", %service, %error);
-            place.owes = Some(Owes::first(Some(look::kept_by(&mounted.record)), now));
+            place.owes = Some(Owes::first(Some(Kept::in_place(&mounted.record)), now));
         }
         let found = mounted.record.current().map(|current| Adopted {
             service,
@@ -238,11 +239,7 @@ impl Mounted {
         }
         self.record.next = self.record.next.max(number.unwrap_or(0).saturating_add(1));
         let sound = self.drop_missing_files()?;
-        let kept: BTreeSet<_> = self
-            .record
-            .current()
-            .map(|current| current.files.iter().map(|file| file.secret).collect())
-            .unwrap_or_default();
+        let kept = Kept::in_place(&self.record);
         self.empty_others_than(&kept)?;
         Ok(sound)
     }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use super::error::MountError;
 use super::files;
-use super::record::Record;
 use super::service::Mounted;
 use crate::agent::vault::layout::{DATA, MANIFEST, MANIFEST_NEW};
 use skep_core::base::{SecretId, VersionId};
@@ -104,9 +103,4 @@ fn collect(path: &Path, deep: usize, lies: &mut BTreeMap<PathBuf, u64>) -> Resul
         }
     }
     Ok(())
-}
-
-/// The secrets that stay with a record's set in place.
-pub(super) fn kept_by(record: &Record) -> BTreeSet<SecretId> {
-    record.current().map(secrets_of).unwrap_or_default()
 }

@@ -16,6 +16,7 @@ mod error;
 mod files;
 mod fuse;
 mod holds;
+mod kept;
 mod look;
 mod mounts;
 mod notice;

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::backend::Backend;
 use super::error::{MountError, MountWarning};
+use super::kept::Kept;
 use super::record::Record;
 use super::service::{self, Mounted};
 use super::slot::{Keeping, Owes, Place, Slot};
 use super::{Applied, Mounts, files, system};
-use crate::agent::vault::{FileSpec, ServiceFiles};
+use crate::agent::vault::ServiceFiles;
 use skep_core::base::{BootTime, SecretBytes, VersionId};
 use skep_core::domain::MountKind;
 
@@ -45,7 +46,7 @@ impl Mounts {
         let mut place = slot.place.lock();
         let done = self.apply_in(&slot, &mut place, set, &mut source, now);
         borrowed.clear();
-        place.owes = done.is_err().then(|| Owes::first(Some(set.secrets()), now));
+        place.owes = done.is_err().then(|| Owes::first(Some(Kept::of_set(set)), now));
         self.publish(&slot, &place);
         done
     }
@@ -71,10 +72,10 @@ impl Mounts {
         let mut slots = self.all().into_iter().filter(|other| other.service != set.service);
         let namesake = slots.find(|other| other.is_shown_as(&set.name));
         if mounted.backend.kind() != set.mount {
-            mounted.remove_others_than(&set.secrets())?;
+            mounted.remove_others_than(&Kept::of_set(set))?;
             Err(MountError::Kind)
         } else if let Some(other) = namesake {
-            mounted.remove_others_than(&set.secrets())?;
+            mounted.remove_others_than(&Kept::of_set(set))?;
             Err(MountError::NameInUse(other.service))
         } else {
             mounted.apply(set, source, now)
@@ -93,13 +94,8 @@ impl Mounts {
             Keeping::Strange(_) => None,
             Keeping::Mounted(mounted) => {
                 let found = mounted.look().ok()?;
-                let known = |there: &FileSpec| {
-                    let mut files = set.files.iter();
-                    files.any(|file| file.target == there.target && file.secret == there.secret)
-                };
-                let named = mounted.record.current().is_none_or(|now| now.files.iter().all(known));
-                let others = mounted.has_others_than(&set.secrets());
-                let only = named && found.surplus.is_none() && !others;
+                let others = mounted.has_others_than(&Kept::of_set(set));
+                let only = found.surplus.is_none() && !others;
                 only.then_some(found.versions)
             }
         }

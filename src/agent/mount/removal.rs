@@ -1,29 +1,24 @@
 //! How everything gets out of a service's mount. A removal or wipe doesn't stop at the
 //! first failure: what can be emptied is emptied, then the failure is told.
 
-use std::collections::BTreeSet;
-
 use super::error::MountError;
+use super::kept::Kept;
 use super::record::Generation;
 use super::service::Mounted;
 use super::{brute, files};
 use crate::agent::vault::layout::{DATA, HOST, LIVE, MANIFEST, OLD};
-use skep_core::base::{BootTime, SecretId, Target};
+use skep_core::base::{BootTime, Target};
 
 impl Mounted {
-    /// Takes every other secret out of every generation, where no set can be put in place.
-    pub(super) fn remove_others_than(
-        &mut self,
-        kept: &BTreeSet<SecretId>,
-    ) -> Result<(), MountError> {
+    /// Takes every other file away, where no set can be put in place.
+    pub(super) fn remove_others_than(&mut self, kept: &Kept) -> Result<(), MountError> {
         let from_current = self.take_from_current(kept);
         self.empty_others_than(kept).and(from_current)
     }
 
-    /// Whether some generation has a file of a secret that isn't kept.
-    pub(super) fn has_others_than(&self, kept: &BTreeSet<SecretId>) -> bool {
-        let mut all = self.record.generations.iter().flat_map(|generation| &generation.files);
-        all.any(|file| !kept.contains(&file.secret))
+    /// Whether some generation has a file that isn't kept.
+    pub(super) fn has_others_than(&self, kept: &Kept) -> bool {
+        !self.record.generations.iter().all(|generation| kept.allows(generation))
     }
 
     /// Empties one generation and forgets it.
@@ -67,16 +62,13 @@ impl Mounted {
 
     /// Empties the files of every other secret in every generation that is replaced. One
     /// file that can't be emptied doesn't keep the next one.
-    pub(super) fn empty_others_than(
-        &mut self,
-        kept: &BTreeSet<SecretId>,
-    ) -> Result<(), MountError> {
+    pub(super) fn empty_others_than(&mut self, kept: &Kept) -> Result<(), MountError> {
         let mut failed = None;
         let mut generations = std::mem::take(&mut self.record.generations);
         for generation in generations.iter_mut().filter(|one| one.replaced.is_some()) {
             let number = generation.number;
             generation.files.retain(|file| {
-                if kept.contains(&file.secret) {
+                if kept.has(file.secret) {
                     return true;
                 }
                 match self.empty_file(number, &file.target) {
@@ -92,13 +84,13 @@ impl Mounted {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Takes the other secrets out of the generation in place, where no other can be built.
-    fn take_from_current(&mut self, kept: &BTreeSet<SecretId>) -> Result<(), MountError> {
+    /// Takes the other files out of the generation in place, where no other can be built.
+    fn take_from_current(&mut self, kept: &Kept) -> Result<(), MountError> {
         let (live, host) = (self.live(), self.host());
         let Some(current) = self.record.current_mut() else { return Ok(()) };
         let number = current.number;
         let (stay, go): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut current.files).into_iter().partition(|f| kept.contains(&f.secret));
+            std::mem::take(&mut current.files).into_iter().partition(|file| kept.shows(file));
         if !go.is_empty() {
             current.digest = None;
         }

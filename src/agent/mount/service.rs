@@ -28,8 +28,9 @@ use super::backend::Backend;
 use super::build::{Short, is_full};
 use super::error::MountError;
 use super::holds::{Holds, Which};
+use super::kept::Kept;
 use super::record::{Generation, Record};
-use super::{Applied, brute, files, look, notice, same};
+use super::{Applied, brute, files, notice, same};
 use crate::agent::vault::layout::{
     DATA, DATA_NEW, HOST, LIVE, LIVE_VIEW, MANIFEST, MANIFEST_NEW, OLD,
 };
@@ -149,7 +150,7 @@ impl Mounted {
         source: &mut Source<'_>,
         now: BootTime,
     ) -> Result<Applied, MountError> {
-        let kept = set.secrets();
+        let kept = Kept::of_set(set);
         if self.record.current().is_some_and(|current| current.digest == Some(set.digest)) {
             // Nothing is rewritten; but what couldn't be done then is tried again.
             let emptied = self.empty_others_than(&kept);
@@ -174,7 +175,7 @@ impl Mounted {
         }
         // A secret without a file in place has none in former generations either.
         let short = done.as_ref().is_ok_and(|short| !short.is_whole());
-        let kept = if short { look::kept_by(&self.record) } else { kept };
+        let kept = if short { Kept::in_place(&self.record) } else { kept };
         let emptied = self.empty_others_than(&kept);
         self.tidy();
         // A removal that failed is the graver news.

@@ -8,12 +8,13 @@ use parking_lot::Mutex;
 
 use super::error::MountError;
 use super::holds::{Holds, Room};
+use super::kept::Kept;
 use super::service::Mounted;
 use super::{brute, files, system};
 use crate::agent::machine::Workload;
 use crate::agent::vault::Held;
 use crate::agent::vault::layout::LIVE_VIEW;
-use skep_core::base::{BootTime, Name, SecretId, ServiceId};
+use skep_core::base::{BootTime, Name, ServiceId};
 
 /// How long a failed act of [`Mounts::tick`] waits for the next try, at first.
 pub(super) const RETRY_MS: u64 = 1_000;
@@ -70,8 +71,8 @@ pub(super) struct Strange {
 /// What is still to be taken away, and when that is tried again.
 #[derive(Clone, Debug)]
 pub(super) struct Owes {
-    /// These secrets may stay; `None`: nothing may.
-    pub(super) kept: Option<BTreeSet<SecretId>>,
+    /// These files may stay; `None`: nothing may.
+    pub(super) kept: Option<Kept>,
     /// Not before.
     pub(super) at: BootTime,
     /// How often it was tried.
@@ -88,7 +89,7 @@ pub(super) struct Shown {
 }
 
 impl Owes {
-    pub(super) fn first(kept: Option<BTreeSet<SecretId>>, now: BootTime) -> Self {
+    pub(super) fn first(kept: Option<Kept>, now: BootTime) -> Self {
         let at = if now.0 == 0 { now } else { BootTime(now.0.saturating_add(RETRY_MS)) };
         Self { kept, at, times: 1 }
     }

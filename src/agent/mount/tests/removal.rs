@@ -206,6 +206,23 @@ fn a_removal_is_carried_out_though_the_rest_is_missing(kind: MountKind) {
     assert_eq!(fixture.read("a"), content(1, 9000));
 }
 
+fn a_name_is_taken_away_though_its_secret_stays(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
+    fixture.put(&set(1, vec![file("a", 1, 1, 9000), file("b", 1, 1, 9000)]));
+    let mut open = File::open(fixture.root.join("web/a")).unwrap();
+    // Of a file with another mode the former version can't stand in: no generation is built.
+    let next = set(2, vec![FileSpec { mode: 0o400, ..file("b", 1, 7, 10) }]);
+    let error = fixture.apply(&next, &mut |_| None, START).unwrap_err();
+    assert_eq!(lacking(&error), ["b"], "{error}");
+    assert_eq!(rest(&mut open), b"");
+    assert!(fs::symlink_metadata(fixture.root.join("web/a")).is_err());
+    assert_eq!(fixture.read("b"), content(1, 9000));
+    assert_eq!(fixture.m().nothing_but(&next), Some([version(1)].into()));
+    assert_eq!(fixture.m().held_of(WEB).and_then(|held| held.digest), None);
+    fixture.put(&set(3, vec![file("a", 1, 1, 9000), file("b", 1, 1, 9000)]));
+    assert_eq!(fixture.read("a"), content(1, 9000));
+}
+
 #[test]
 fn where_the_root_is_shared_nothing_is_mounted_twice() {
     let mut fixture = Fixture::new();
@@ -255,5 +272,6 @@ on_both! {
     an_empty_set_is_a_set,
     old_generations_make_room_for_a_new_one,
     a_removal_is_carried_out_though_the_rest_is_missing,
+    a_name_is_taken_away_though_its_secret_stays,
     a_storm_of_changes_is_bounded,
 }
