@@ -19,8 +19,8 @@ use skep_core::base::{
 };
 use skep_core::domain::{
     Act, Actor, Availability, Change, Cluster as ClusterRecord, ClusterKey as ClusterKeyRecord,
-    Command, Genesis, Grant, Join, NewVersion, Node, NodeRole, Operator, OperatorRole, Outcome,
-    Placement, Recipient, ServiceSpec, Token,
+    Command, Genesis, Grant, Issuers, Join, NewVersion, Node, NodeRole, Operator, OperatorRole,
+    Outcome, Placement, Recipient, Renewal, ServiceSpec, Token,
 };
 use skep_core::seal::{
     BoxKey, ClusterKey, DataKey, Dek, ValueContext, box_cluster_key, seal_value,
@@ -122,6 +122,8 @@ impl Cluster {
     async fn genesis(&mut self, cluster_key: ClusterKeyRecord, box_key: [u8; 32]) {
         let now = self.core.clock.now();
         let recipient = Recipient { public: [9; 32], label: "first".to_owned(), only: None };
+        let issuer = self.issuer.begins();
+        let renewal = Renewal { issuer, ..Renewal::default() };
         let cluster = ClusterRecord {
             removed_managers: BTreeMap::new(),
             id: self.core.cluster,
@@ -134,6 +136,8 @@ impl Cluster {
             issuing_key: WrappedKey { number: 1, bytes: Vec::new() },
             recipients: BTreeMap::from([(RecipientId::draw(&mut OsDice), recipient)]),
             cluster_key,
+            issuers: Issuers { current: issuer, oldest: issuer, rotating: None },
+            recovered: None,
         };
         let node = Node {
             name: name("manager-1"),
@@ -145,6 +149,8 @@ impl Cluster {
             addresses: vec![self.address.clone()],
             joined: now,
             certificate_ends: now.plus_ms(YEAR_MS),
+            renewal,
+            learner: false,
         };
         let admin = Operator {
             name: name("admin"),
@@ -152,6 +158,8 @@ impl Cluster {
             key: [2; 32],
             created: now,
             certificate_ends: now.plus_ms(YEAR_MS),
+            renewal,
+            suspended: false,
         };
         let operator = OperatorId::draw(&mut OsDice);
         let genesis = Genesis { cluster, manager: self.core.node, node, operator, admin };
@@ -233,6 +241,8 @@ impl Cluster {
             cluster_key_box: None,
             addresses: Vec::new(),
             certificate_ends: self.core.clock.now().plus_ms(YEAR_MS / 12),
+            issuer: self.issuer.begins(),
+            learner: false,
         };
         self.propose(Act::Join(Box::new(join))).await;
         Machine { node, tls: self.client(&credentials) }

@@ -229,7 +229,7 @@ mod tests {
 
     /// What stands in a mount.
     const FIRST: &str = concat!(
-        r#"{"marker":"skep agent mount 3","service":"aeaqcaibaeaqcaibaeaqcaibae","name":"web","#,
+        r#"{"marker":"skep agent mount 4","service":"aeaqcaibaeaqcaibaeaqcaibae","name":"web","#,
         r#""owner_uid":10,"owner_gid":20,"offline_max_age_s":60,"offline_since_ms":5,"next":4,"#,
         r#""generations":[{"number":3,"digest":"07070707070707070707070707070707"#,
         r#"07070707070707070707070707070707","replaced_ms":null,"files":[{"target":"password","#,
@@ -247,8 +247,8 @@ mod tests {
     fn another_marker_or_a_bad_target_is_no_record() {
         let json = String::from_utf8(record().to_json()).unwrap();
         for (ours, theirs) in [
-            ("skep agent mount 3", "skep agent mount 4"),
-            ("skep agent mount 3", "skep agent mount 1"),
+            ("skep agent mount 4", "skep agent mount 5"),
+            ("skep agent mount 4", "skep agent mount 1"),
             ("\"password\"", "\"../../etc/shadow\""),
             ("\"next\"", "\"more\":1,\"next\""),
             ("0707", "07"),
@@ -258,9 +258,9 @@ mod tests {
             assert_eq!(Record::from_json(changed.as_bytes()), None, "{theirs}");
         }
         assert_eq!(Record::from_json(b""), None);
-        let of = |number| Record::format(json.replacen("mount 3", number, 1).as_bytes());
+        let of = |number| Record::format(json.replacen("mount 4", number, 1).as_bytes());
         assert_eq!(of("mount 1"), Err(OtherFormat::Older(1)));
-        assert_eq!(of("mount 4"), Err(OtherFormat::Newer(4)));
-        assert_eq!((of("mount 3"), of("mount x"), Record::format(b"{")), (Ok(()), Ok(()), Ok(())));
+        assert_eq!(of("mount 5"), Err(OtherFormat::Newer(5)));
+        assert_eq!((of("mount 4"), of("mount x"), Record::format(b"{")), (Ok(()), Ok(()), Ok(())));
     }
 }

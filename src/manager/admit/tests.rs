@@ -30,7 +30,7 @@ use skep_client::ca::{CertificateRole, Leaf, Subject};
 use skep_client::machine::{OsDice, SystemClock, os_dice};
 use skep_client::transport::Caller;
 use skep_core::base::{ClusterId, NodeId, OperatorId, Stamp};
-use skep_core::domain::{Operator, OperatorRole, State};
+use skep_core::domain::{Operator, OperatorRole, Renewal, State};
 use skep_core::seal::{BoxKey, Dek};
 
 const QUICK: Times =
@@ -214,6 +214,8 @@ pub(super) fn state() -> State {
         key: [7; 32],
         created: Stamp(0),
         certificate_ends: NOW,
+        renewal: Renewal::default(),
+        suspended: false,
     };
     state.operators.insert(OPERATOR, Arc::new(operator));
     state

@@ -9,7 +9,7 @@ use crate::manager::problem::Explain;
 use crate::manager::running::Running;
 use skep_client::transport::Problem;
 use skep_core::base::{NodeId, RequestId, limits};
-use skep_core::domain::{Act, Change, Outcome, Refusal, State};
+use skep_core::domain::{Act, Change, Member, Outcome, Refusal, State};
 use skep_core::wire::api;
 use skep_core::wire::convert::{read_change, read_id, write_changed};
 
@@ -89,7 +89,11 @@ fn concerns<'a, K>(state: &'a State, change: &'a Change<K>) -> (Method, Resource
         Change::CreateToken { .. } | Change::RemoveToken { .. } => {
             (Method::WriteTokens, ResourceKind::Token, None)
         }
+        Change::Readmit { member: Member::Operator(_) } => {
+            (Method::WriteNodes, ResourceKind::Node, None)
+        }
         Change::UpdateNode { id, .. }
+        | Change::Readmit { member: Member::Node(id) }
         | Change::RemoveNode { id, .. }
         | Change::RemoveManager { id, .. } => {
             (Method::WriteNodes, ResourceKind::Node, state.nodes.get(id).map(|node| &node.name))

@@ -25,10 +25,13 @@ use crate::manager::life::phase::Needs;
 use crate::manager::life::prepared::Prepared;
 use crate::manager::running::Started;
 use crate::manager::task::to_the_end;
-use skep_client::ca::{CertificateRole, Issuer, PrivateKey, Subject, key_digest, verify_chain};
+use skep_client::ca::{
+    CertificateRole, Issuer, PrivateKey, Subject, issuer_begins, key_digest, verify_chain,
+};
 use skep_client::transport::Problem;
 use skep_core::domain::{
-    Act, Actor, Availability, Cluster, Genesis, Node, NodeRole, Operator, OperatorRole, Recipient,
+    Act, Actor, Availability, Cluster, Genesis, Issuers, Node, NodeRole, Operator, OperatorRole,
+    Recipient, Renewal,
 };
 use skep_core::seal::{BoxKey, ClusterKey, HelloPlace, HelloSecret, RecipientKey, box_cluster_key};
 use skep_core::wire::{api, convert::read_id};
@@ -183,6 +186,10 @@ impl Founding {
         let files = KeyFiles::seal(dice, (asked.cluster, node), &recipients, keys, node_file);
         let files = files.map_err(sealing)?;
 
+        let begins = issuer_begins(&request.issuing)
+            .map_err(|error| problem::request::bad("the issuing CA", error))?;
+        let issuers = Issuers { current: begins, oldest: begins, rotating: None };
+        let renewal = Renewal { issuer: begins, ..Renewal::default() };
         let cluster = Cluster {
             id: asked.cluster,
             name: asked.name.clone(),
@@ -207,6 +214,8 @@ impl Founding {
                 boxes: BTreeMap::from([(node, boxed)]),
             },
             removed_managers: BTreeMap::new(),
+            issuers,
+            recovered: None,
         };
         let addresses = life.addresses();
         let genesis = Genesis {
@@ -222,6 +231,8 @@ impl Founding {
                 addresses: addresses.clone(),
                 joined: now,
                 certificate_ends: ends,
+                renewal,
+                learner: false,
             },
             operator: leaves.operator,
             admin: Operator {
@@ -230,6 +241,8 @@ impl Founding {
                 key: key_digest(&request.operator_public),
                 created: now,
                 certificate_ends: ends,
+                renewal,
+                suspended: false,
             },
         };
         let reply = api::CommitInitReply {

@@ -83,6 +83,8 @@ pub(in crate::manager) async fn join(
         cluster_key_box,
         addresses,
         certificate_ends: ends,
+        issuer: issuer.begins(),
+        learner: false,
     }));
     let (_, outcome) = running.propose(request, Actor::Token(token), act).await?;
     let Outcome::Joined(admitted) = outcome else {

@@ -93,6 +93,12 @@ impl Issuer {
         Ok(Self { certificate, key, cluster, starts, ends })
     }
 
+    /// When the issuing certificate begins: what tells it from others of its cluster.
+    #[must_use]
+    pub fn begins(&self) -> Stamp {
+        self.starts
+    }
+
     /// When the issuing certificate ends: no leaf outlives it.
     #[must_use]
     pub fn ends(&self) -> Stamp {

@@ -55,6 +55,14 @@ pub fn read_leaf(der: &[u8]) -> Result<Leaf, CaError> {
     leaf_of(&certificate).ok_or(CaError::Malformed("leaf certificate"))
 }
 
+/// When an issuing CA's certificate (DER) begins: what tells it from others of its cluster.
+///
+/// # Errors
+/// [`CaError::Malformed`].
+pub fn issuer_begins(der: &[u8]) -> Result<Stamp, CaError> {
+    read_authority(der, ISSUING).map(|read| read.starts)
+}
+
 /// When a certificate (DER) of any kind ends; `None` where it is none.
 #[must_use]
 pub fn certificate_ends(der: &[u8]) -> Option<Stamp> {

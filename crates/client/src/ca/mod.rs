@@ -22,7 +22,9 @@ mod tests;
 mod token;
 
 pub use authority::{Issuer, Root};
-pub use chain::{Leaf, START_TOLERANCE_MS, certificate_ends, read_leaf, verify_chain};
+pub use chain::{
+    Leaf, START_TOLERANCE_MS, certificate_ends, issuer_begins, read_leaf, verify_chain,
+};
 pub use error::CaError;
 pub(crate) use identity::{ADDRESSES, is_address};
 pub use identity::{Identity, IdentityError};

@@ -53,6 +53,10 @@ pub const REMOVED: usize = 64;
 /// Milliseconds that a manager is remembered as removed: longer than a member may
 /// take a young certificate for that of somebody it does not know yet.
 pub const REMOVED_MS: u64 = 600_000;
+/// Milliseconds for which a certificate may be renewed after it has ended.
+pub const GRACE_MS: u64 = 30 * 24 * 3_600_000;
+/// Milliseconds for which a readmitted member may renew a certificate whose grace is over.
+pub const READMITTED_MS: u64 = 24 * 3_600_000;
 /// Recipients of the key files.
 pub const RECIPIENTS: usize = 16;
 /// Constraints of one service.

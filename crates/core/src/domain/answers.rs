@@ -18,8 +18,20 @@ use crate::base::limits;
 pub(super) fn is_remembered(act: &Act) -> bool {
     match act {
         // Asked again, the time is not set back again.
-        Act::Genesis(_) | Act::Change(_) | Act::Join(_) | Act::ResetTime => true,
-        Act::Expose(_) | Act::Confirm(_) | Act::Opened(_) | Act::Move { .. } => false,
+        Act::Genesis(_)
+        | Act::Change(_)
+        | Act::Join(_)
+        | Act::ResetTime
+        | Act::RotateIssuer { .. }
+        | Act::Recover(_)
+        | Act::Resume => true,
+        Act::Expose(_)
+        | Act::Confirm(_)
+        | Act::Opened(_)
+        | Act::Move { .. }
+        | Act::Renew { .. }
+        | Act::Renewed { .. }
+        | Act::RetireIssuers { .. } => false,
     }
 }
 
@@ -97,7 +109,8 @@ fn only_takes(act: &Act) -> bool {
         | Change::UpdateService { .. }
         | Change::Grant { .. }
         | Change::CreateToken { .. }
-        | Change::UpdateNode { .. } => false,
+        | Change::UpdateNode { .. }
+        | Change::Readmit { .. } => false,
     })
 }
 
@@ -114,7 +127,13 @@ pub fn always_admitted(act: &Act) -> bool {
         | Act::Expose(_)
         | Act::Confirm(_)
         | Act::ResetTime
-        | Act::Move { .. } => return true,
+        | Act::Move { .. }
+        | Act::Renew { .. }
+        | Act::Renewed { .. }
+        | Act::RotateIssuer { .. }
+        | Act::RetireIssuers { .. }
+        | Act::Recover(_)
+        | Act::Resume => return true,
     };
     list.iter().all(|change| match change {
         Change::RemoveSecret { .. }
@@ -125,6 +144,7 @@ pub fn always_admitted(act: &Act) -> bool {
         | Change::UpdateNode { .. }
         | Change::RemoveNode { .. }
         | Change::RemoveManager { .. }
+        | Change::Readmit { .. }
         | Change::CreateToken { .. } => true,
         Change::CreateSecret { .. }
         | Change::UpdateSecret { .. }

@@ -161,6 +161,16 @@ fn act(draft: &mut Draft<'_>, act: &Act) -> Result<Outcome, Refusal> {
         // Where the time was ahead, it was set back before.
         Act::ResetTime => Ok(Outcome::Done),
         Act::Move { manager, addresses } => changes::moved(draft, *manager, addresses),
+        Act::Renew { member, key, certificate_ends, issuer } => {
+            changes::renew(draft, *member, *key, *certificate_ends, *issuer)
+        }
+        Act::Renewed { member, key } => changes::renewed(draft, *member, *key),
+        Act::RotateIssuer { issuing, issuing_key, begins } => {
+            changes::rotate(draft, issuing, issuing_key, *begins)
+        }
+        Act::RetireIssuers { begins } => changes::retire(draft, *begins),
+        Act::Recover(recover) => changes::recover(draft, recover),
+        Act::Resume => changes::resume(draft),
     }
 }
 
@@ -181,7 +191,13 @@ fn fits(state: &State, before: &Before, act: &Act) -> Result<(), Refusal> {
         | Act::Confirm(_)
         | Act::Opened(_)
         | Act::ResetTime
-        | Act::Move { .. } => limits::STATE_FULL_PERCENT,
+        | Act::Move { .. }
+        | Act::Renew { .. }
+        | Act::Renewed { .. }
+        | Act::RotateIssuer { .. }
+        | Act::RetireIssuers { .. }
+        | Act::Recover(_)
+        | Act::Resume => limits::STATE_FULL_PERCENT,
     };
     let most = limits::STATE_BYTES / 100 * percent;
     if state.bytes <= most || state.bytes <= before.bytes {

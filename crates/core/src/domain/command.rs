@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::opened::OpenedList;
 use super::spec::{GrantAsked, ServiceSpec};
-use super::state::{Availability, Cluster, Node, NodeRole, Operator, Token};
+use super::state::{Availability, Cluster, Member, Node, NodeRole, Operator, Token};
 use crate::base::{
-    Label, Labels, Name, NodeId, OperatorId, RequestId, Revision, SealedValue, SecretId, ServiceId,
-    Stamp, Target, TokenId, VersionId, WrappedKey, limits,
+    Epoch, Label, Labels, Name, NodeId, OperatorId, RequestId, Revision, SealedValue, SecretId,
+    ServiceId, Stamp, Target, TokenId, VersionId, WrappedKey, limits,
 };
 
 /// One entry of the replicated log. Time, ids, nonces and sealed keys were made
@@ -72,6 +72,57 @@ pub enum Act {
         /// Where, 1 to 16 of `host:port`.
         addresses: Vec<String>,
     },
+    /// A member gets another certificate.
+    Renew {
+        /// Who.
+        member: Member,
+        /// BLAKE3 of the public key (SPKI DER) that it holds: the one listed, or another, which
+        /// is listed beside it from now on.
+        key: [u8; 32],
+        /// When it ends.
+        certificate_ends: Stamp,
+        /// The beginning of the issuing CA that signs it: refused unless it is the one in use.
+        issuer: Stamp,
+    },
+    /// A member was seen with the key to which it renews: the one before is listed no more.
+    Renewed {
+        /// Who.
+        member: Member,
+        /// BLAKE3 of that key.
+        key: [u8; 32],
+    },
+    /// Another issuing CA takes the place of the one in use.
+    RotateIssuer {
+        /// Its certificate, DER.
+        issuing: Arc<[u8]>,
+        /// Its private key (PKCS#8 DER), wrapped under the wrap key.
+        issuing_key: WrappedKey,
+        /// Its beginning, later than that of the one in use.
+        begins: Stamp,
+    },
+    /// The certificates of all issuing CAs but the one in use, which begins here, are refused
+    /// from now on.
+    RetireIssuers {
+        /// Its beginning.
+        begins: Stamp,
+    },
+    /// A manager goes on alone after the majority was lost.
+    Recover(Box<Recover>),
+    /// Operators have seen what a recovery left behind: all goes on.
+    Resume,
+}
+
+/// A manager goes on alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recover {
+    /// Which manager.
+    pub survivor: NodeId,
+    /// The history that begins here: its counter is the next one.
+    pub epoch: Epoch,
+    /// The operator that is not suspended, if one is known.
+    pub operator: Option<OperatorId>,
+    /// The next cluster key, for the survivor alone; `None` where it was alone already.
+    pub rekey: Option<Rekey>,
 }
 
 /// The first command.
@@ -112,6 +163,10 @@ pub struct Join {
     pub addresses: Vec<String>,
     /// When the certificate about to be signed ends.
     pub certificate_ends: Stamp,
+    /// The beginning of the issuing CA that signs it: refused unless it is the one in use.
+    pub issuer: Stamp,
+    /// For managers: it never votes.
+    pub learner: bool,
 }
 
 /// A node has confirmed a pair up to a revision.
@@ -256,6 +311,11 @@ pub enum Change<K = WrappedKey> {
         /// The next cluster key, for those that stay.
         rekey: Box<Rekey>,
     },
+    /// A member whose certificate's grace is over may renew it for a day.
+    Readmit {
+        /// Who.
+        member: Member,
+    },
 }
 
 /// The next cluster key, made by the leader.
@@ -308,6 +368,7 @@ impl<K> Change<K> {
             }
             Self::RemoveNode { id, force } => Change::RemoveNode { id, force },
             Self::RemoveManager { id, rekey } => Change::RemoveManager { id, rekey },
+            Self::Readmit { member } => Change::Readmit { member },
         })
     }
 }
@@ -389,6 +450,8 @@ pub enum Changed {
 pub enum Fact {
     /// The cluster began.
     Founded,
+    /// What holds for the cluster as a whole changed: its issuing CAs, or a recovery.
+    ClusterRevised,
     /// Values or versions of a secret changed.
     SecretRevised(SecretId),
     /// A service was created, changed, granted or removed.

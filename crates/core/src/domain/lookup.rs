@@ -109,7 +109,7 @@ where
 #[must_use]
 pub fn nodes_touched(state: &State, fact: &Fact) -> Nodes {
     match fact {
-        Fact::Founded | Fact::TokensRevised => Nodes::new(),
+        Fact::Founded | Fact::ClusterRevised | Fact::TokensRevised => Nodes::new(),
         Fact::SecretRevised(secret) => {
             let services = state.indexes.granted.get(secret).into_iter().flatten();
             services.flat_map(|(service, _)| reached(state, *service)).collect()

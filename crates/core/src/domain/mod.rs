@@ -35,7 +35,7 @@ pub use apply::{Applied, LEVEL, apply};
 pub use assignment::{FileAssignment, ServiceSet, assignments, is_due, nodes_of, placed, set_of};
 pub use command::{
     Act, Actor, Change, Changed, ChangedList, Command, Confirmation, Fact, Genesis, Join,
-    NewVersion, Outcome, Rekey,
+    NewVersion, Outcome, Recover, Rekey,
 };
 pub use indexes::Indexes;
 pub use lookup::{
@@ -51,6 +51,7 @@ pub use spec::{
     Pin, Placement, ServiceSpec,
 };
 pub use state::{
-    Answer, Availability, Cluster, ClusterKey, Exposure, NameIndex, Node, NodeRole, Nodes,
-    Operator, OperatorRole, Recipient, Secret, Service, State, Token, Version,
+    Answer, Availability, Cluster, ClusterKey, Exposure, Issuers, Member, NameIndex, Node,
+    NodeRole, Nodes, Operator, OperatorRole, Recipient, Recovered, Renewal, Secret, Service, State,
+    Token, Version,
 };

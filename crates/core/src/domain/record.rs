@@ -1,13 +1,16 @@
 //! A command and its outcome as the audit chain sees them: every field, in a
 //! form of its own that no change of the stored layout or of a text alters.
 
+mod opened;
+
 use super::command::{
     Act, Actor, Change, Changed, Command, Genesis, Join, NewVersion, Outcome, Rekey,
 };
-use super::opened::{Opened, OpenedList, Reader};
 use super::refusal::Refusal;
 use super::spec::{Activation, Attribute, GrantAsked, MountKind, OfflinePolicy, Pin, ServiceSpec};
-use super::state::{Availability, Cluster, Node, NodeRole, Operator, OperatorRole, Token};
+use super::state::{
+    Availability, Cluster, Member, Node, NodeRole, Operator, OperatorRole, Renewal, Token,
+};
 use crate::audit::Digest;
 use crate::base::{Labels, Name, Target};
 
@@ -109,7 +112,7 @@ fn act(hash: &mut Digest, of: &Act) {
         }
         Act::Opened(of) => {
             hash.number(6);
-            opened_list(hash, of);
+            opened::list(hash, of);
         }
         Act::ResetTime => hash.number(7),
         Act::Move { manager, addresses } => {
@@ -120,39 +123,61 @@ fn act(hash: &mut Digest, of: &Act) {
                 hash.bytes(address.as_bytes());
             }
         }
-    }
-}
-
-fn opened_list(hash: &mut Digest, of: &OpenedList) {
-    hash.bytes(of.node.as_bytes());
-    hash.bytes(&of.origin);
-    hash.number(of.first);
-    hash.number(of.dropped);
-    hash.count(of.list.len());
-    for one in &of.list {
-        opened(hash, one);
-    }
-}
-
-fn opened(hash: &mut Digest, of: &Opened) {
-    hash.number(of.at.0);
-    hash.bytes(of.service.as_bytes());
-    hash.bytes(of.secret.as_bytes());
-    hash.bytes(of.version.as_bytes());
-    hash.number(of.number.into());
-    match of.reader {
-        Reader::Workload { pid, started } => {
-            hash.number(1);
-            hash.number(pid.into());
-            hash.number(started);
+        Act::Renew { member: of, key, certificate_ends, issuer } => {
+            hash.number(9);
+            member(hash, *of);
+            hash.bytes(key);
+            hash.number(certificate_ends.0);
+            hash.number(issuer.0);
         }
-        Reader::Host => hash.number(2),
-        Reader::ByHand => hash.number(3),
-        Reader::Stranger => hash.number(4),
+        Act::Renewed { member: of, key } => {
+            hash.number(10);
+            member(hash, *of);
+            hash.bytes(key);
+        }
+        Act::RotateIssuer { issuing, issuing_key, begins } => {
+            hash.number(11);
+            hash.bytes(issuing);
+            hash.number(issuing_key.number);
+            hash.bytes(&issuing_key.bytes);
+            hash.number(begins.0);
+        }
+        Act::RetireIssuers { begins } => {
+            hash.number(12);
+            hash.number(begins.0);
+        }
+        Act::Recover(of) => {
+            hash.number(13);
+            hash.bytes(of.survivor.as_bytes());
+            hash.number(of.epoch.counter);
+            hash.bytes(&of.epoch.tail);
+            hash.bytes(of.operator.as_ref().map_or(&[][..], |id| id.as_bytes()));
+            hash.number(of.rekey.is_some().into());
+            if let Some(of) = &of.rekey {
+                rekey(hash, of);
+            }
+        }
+        Act::Resume => hash.number(14),
     }
-    hash.number(of.uid.into());
-    hash.number(of.pid.into());
-    hash.bytes(of.executable.as_bytes());
+}
+
+fn member(hash: &mut Digest, of: Member) {
+    match of {
+        Member::Node(id) => {
+            hash.number(1);
+            hash.bytes(id.as_bytes());
+        }
+        Member::Operator(id) => {
+            hash.number(2);
+            hash.bytes(id.as_bytes());
+        }
+    }
+}
+
+fn renewal(hash: &mut Digest, of: &Renewal) {
+    hash.bytes(of.next_key.as_ref().map_or(&[][..], |key| key));
+    hash.number(of.issuer.0);
+    hash.option(of.readmitted_until.map(|until| until.0));
 }
 
 fn genesis(hash: &mut Digest, of: &Genesis) {
@@ -188,6 +213,7 @@ fn cluster(hash: &mut Digest, of: &Cluster) {
         hash.bytes(id.as_bytes());
         hash.bytes(boxed);
     }
+    hash.number(of.issuers.current.0);
 }
 
 fn join(hash: &mut Digest, of: &Join) {
@@ -202,6 +228,8 @@ fn join(hash: &mut Digest, of: &Join) {
     hash.bytes(of.cluster_key_box.as_ref().map_or(&[][..], |(_, boxed)| boxed));
     texts(hash, &of.addresses);
     hash.number(of.certificate_ends.0);
+    hash.number(of.issuer.0);
+    hash.number(of.learner.into());
 }
 
 fn change(hash: &mut Digest, of: &Change) {
@@ -284,6 +312,10 @@ fn change(hash: &mut Digest, of: &Change) {
             hash.number(14);
             hash.bytes(id.as_bytes());
             rekey(hash, of);
+        }
+        Change::Readmit { member: of } => {
+            hash.number(15);
+            member(hash, *of);
         }
     }
 }
@@ -392,6 +424,8 @@ fn node(hash: &mut Digest, of: &Node) {
     texts(hash, &of.addresses);
     hash.number(of.joined.0);
     hash.number(of.certificate_ends.0);
+    renewal(hash, &of.renewal);
+    hash.number(of.learner.into());
 }
 
 fn operator(hash: &mut Digest, of: &Operator) {
@@ -405,6 +439,8 @@ fn operator(hash: &mut Digest, of: &Operator) {
     hash.bytes(&of.key);
     hash.number(of.created.0);
     hash.number(of.certificate_ends.0);
+    renewal(hash, &of.renewal);
+    hash.number(of.suspended.into());
 }
 
 fn role(of: NodeRole) -> u64 {

@@ -77,6 +77,57 @@ pub struct Cluster {
     /// Managers removed lately, and when: a member that is behind would take the
     /// young certificate of one of them for that of a manager it does not know yet.
     pub removed_managers: BTreeMap<NodeId, Stamp>,
+    /// From when on the issuing CA in use is valid, and with it the oldest one whose
+    /// certificates are accepted.
+    pub issuers: Issuers,
+    /// How the cluster came out of a loss of its majority, until operators have seen it.
+    pub recovered: Option<Arc<Recovered>>,
+}
+
+/// Which issuing CAs there are. One is told from another by the beginning of its validity: a
+/// later one begins later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Issuers {
+    /// That in use begins here.
+    pub current: Stamp,
+    /// Certificates of those that begin earlier are refused.
+    pub oldest: Stamp,
+    /// Since when all leaves are being renewed under the one in use; `None`: they are.
+    pub rotating: Option<Stamp>,
+}
+
+/// What a recovery left behind. Nothing is delivered as long as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// When it was.
+    pub at: Stamp,
+    /// The newest revision that the survivor had: what was acknowledged later is lost.
+    pub revision: Revision,
+    /// The managers that were dropped.
+    pub managers: Vec<Name>,
+    /// The ids of the join tokens that ended with it.
+    pub tokens: Vec<TokenId>,
+}
+
+/// How a member's certificate is renewed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Renewal {
+    /// BLAKE3 of the public key (SPKI DER) that it renews to, until it was seen with it; both
+    /// are listed until then.
+    pub next_key: Option<[u8; 32]>,
+    /// The beginning of the issuing CA that signed its newest certificate.
+    pub issuer: Stamp,
+    /// Until when it may renew a certificate whose grace is over.
+    pub readmitted_until: Option<Stamp>,
+}
+
+/// Whoever has a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Member {
+    /// A manager or an agent.
+    Node(NodeId),
+    /// An operator.
+    Operator(OperatorId),
 }
 
 impl Cluster {
@@ -152,8 +203,12 @@ pub struct Node {
     pub addresses: Vec<String>,
     /// When it joined.
     pub joined: Stamp,
-    /// When its certificate ends.
+    /// When its certificate ends: the newest that was signed.
     pub certificate_ends: Stamp,
+    /// How that is renewed.
+    pub renewal: Renewal,
+    /// A manager that never votes.
+    pub learner: bool,
 }
 
 /// What an operator may do (the table is in `manager::admit::policy`).
@@ -180,8 +235,12 @@ pub struct Operator {
     pub key: [u8; 32],
     /// When it was created.
     pub created: Stamp,
-    /// When its certificate ends.
+    /// When its certificate ends: the newest that was signed.
     pub certificate_ends: Stamp,
+    /// How that is renewed.
+    pub renewal: Renewal,
+    /// It may do nothing until a recovery is resumed.
+    pub suspended: bool,
 }
 
 /// A join token: what a machine gives once to get its certificate.

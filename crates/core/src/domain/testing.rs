@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use super::{
     Act, Actor, Applied, Availability, Change, Changed, Cluster, ClusterKey, Command, Genesis,
-    Grant, Join, NewVersion, Node, NodeRole, Opened, OpenedList, Operator, OperatorRole, Outcome,
-    Placement, Reader, Recipient, Refusal, Rekey, ServiceSpec, State, Token, apply, invariant,
+    Grant, Issuers, Join, NewVersion, Node, NodeRole, Opened, OpenedList, Operator, OperatorRole,
+    Outcome, Placement, Reader, Recipient, Recover, Refusal, Rekey, Renewal, ServiceSpec, State,
+    Token, apply, invariant,
 };
 use crate::base::{
     ClusterId, Epoch, Labels, Name, NodeId, OperatorId, RecipientId, RequestId, Revision,
@@ -56,6 +57,8 @@ pub fn worker(called: &str) -> Node {
         addresses: Vec::new(),
         joined: Stamp(1),
         certificate_ends: Stamp(2),
+        renewal: Renewal::default(),
+        learner: false,
     }
 }
 
@@ -118,6 +121,8 @@ pub fn genesis() -> Genesis {
             previous: BTreeMap::new(),
         },
         removed_managers: BTreeMap::new(),
+        issuers: Issuers::default(),
+        recovered: None,
     };
     let admin = Operator {
         name: name("admin"),
@@ -125,6 +130,8 @@ pub fn genesis() -> Genesis {
         key: [14; 32],
         created: Stamp(1_000),
         certificate_ends: Stamp(9_000_000),
+        renewal: Renewal::default(),
+        suspended: false,
     };
     let operator = OperatorId::from_bytes([15; 16]);
     Genesis { cluster, manager: MANAGER, node, operator, admin }
@@ -140,6 +147,12 @@ pub fn rekey(number: u64, staying: impl IntoIterator<Item = NodeId>) -> Rekey {
         previous: WrappedKey { number, bytes: vec![byte; 120] },
         issuing_key: WrappedKey { number, bytes: vec![byte; 120] },
     }
+}
+
+/// The first recovery of a cluster, by this manager.
+pub fn recovery(survivor: NodeId) -> Recover {
+    let epoch = Epoch { counter: 2, tail: [7; 16] };
+    Recover { survivor, epoch, operator: None, rekey: Some(rekey(2, [survivor])) }
 }
 
 /// A manager's join, by a token with that id and digest 16.
@@ -178,6 +191,8 @@ pub fn join(n: u8, called: &str) -> Join {
         cluster_key_box: None,
         addresses: Vec::new(),
         certificate_ends: Stamp(5_000_000),
+        issuer: Stamp(0),
+        learner: false,
     }
 }
 

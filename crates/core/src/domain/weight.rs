@@ -7,7 +7,9 @@ use super::named::{Stays, Unfit};
 use super::opened::Opened;
 use super::refusal::{Few, Refusal};
 use super::spec::{Attribute, ServiceSpec};
-use super::state::{Answer, Cluster, Node, Operator, Secret, Service, State, Token, Version};
+use super::state::{
+    Answer, Cluster, Node, Operator, Recovered, Secret, Service, State, Token, Version,
+};
 use crate::base::{Labels, Name, WrappedKey};
 
 /// Flat bytes of one thing with a name, a version, a grant, a token.
@@ -105,6 +107,12 @@ pub(super) fn cluster(of: &Cluster) -> u64 {
         + boxes.sum::<u64>()
         + previous.sum::<u64>()
         + PAIR * long(of.removed_managers.len())
+        + of.recovered.as_deref().map_or(0, recovered)
+}
+
+fn recovered(of: &Recovered) -> u64 {
+    let managers = of.managers.iter().map(|of| PART + name(of));
+    THING + managers.sum::<u64>() + PART * long(of.tokens.len())
 }
 
 pub(super) fn node(of: &Node) -> u64 {
@@ -166,7 +174,8 @@ pub(super) fn change(of: &Change) -> u64 {
         | Change::RemoveService { .. }
         | Change::Revoke { .. }
         | Change::RemoveToken { .. }
-        | Change::RemoveNode { .. } => 0,
+        | Change::RemoveNode { .. }
+        | Change::Readmit { .. } => 0,
         Change::RemoveManager { rekey, .. } => {
             let boxes = rekey.boxes.values().map(|boxed| long(boxed.len()));
             let wrapped = [&rekey.previous, &rekey.issuing_key].map(|key| long(key.bytes.len()));

@@ -45,6 +45,11 @@ pub(in crate::domain) fn genesis(
     if !cluster.cluster_key.previous.is_empty() || !cluster.removed_managers.is_empty() {
         return invalid("a new cluster has no older keys and has removed nobody");
     }
+    let issuers = cluster.issuers;
+    let first = issuers.rotating.is_none() && issuers.oldest == issuers.current;
+    if !first || cluster.recovered.is_some() || genesis.node.learner || genesis.admin.suspended {
+        return invalid("a new cluster has one issuing CA, a voter and an operator");
+    }
     if cluster.recipients.is_empty() {
         return invalid("a cluster needs a recipient of its key files");
     }

@@ -4,19 +4,25 @@
 mod bytes;
 mod founding;
 mod grant;
+mod issuer;
 mod names;
 mod node;
 mod opened;
 mod pair;
+mod recover;
+mod renewal;
 mod secret;
 mod service;
 mod time;
 mod token;
 
 pub(super) use founding::genesis;
+pub(super) use issuer::{retire, rotate};
 pub(super) use node::{join, moved};
 pub(super) use opened::opened;
 pub(super) use pair::{confirm, expose};
+pub(super) use recover::{recover, resume};
+pub(super) use renewal::{renew, renewed};
 pub(super) use time::reset as reset_time;
 
 use super::command::{Change, Changed};
@@ -48,5 +54,6 @@ pub(super) fn change(draft: &mut Draft<'_>, change: &Change) -> Result<Changed, 
         }
         Change::RemoveNode { id, force } => node::remove(draft, *id, *force),
         Change::RemoveManager { id, rekey } => node::remove_manager(draft, *id, rekey),
+        Change::Readmit { member } => renewal::readmit(draft, *member),
     }
 }

@@ -1,6 +1,6 @@
 //! Members: how they join, change and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
@@ -12,7 +12,9 @@ use crate::domain::command::{Changed, Join, Outcome, Rekey};
 use crate::domain::draft::Draft;
 use crate::domain::named::{Counted, Thing, Unfit};
 use crate::domain::refusal::{Few, Refusal};
-use crate::domain::state::{Availability, Cluster, ClusterKey, Node, NodeRole, State, Token};
+use crate::domain::state::{
+    Availability, Cluster, ClusterKey, Node, NodeRole, Renewal, State, Token,
+};
 
 /// What a manager's addresses must be.
 const ADDRESSED: &str = "a manager has 1 to 16 addresses of at most 260 bytes";
@@ -38,6 +40,9 @@ pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outc
     if state.nodes.contains_key(&join.node) || state.cluster.as_deref().is_some_and(removed) {
         return Err(Refusal::id_taken());
     }
+    if state.cluster.as_deref().is_some_and(|cluster| cluster.issuers.current != join.issuer) {
+        return Err(Refusal::Invalid("the issuing CA has changed: join again".to_owned()));
+    }
     if state.nodes.len() >= limits::NODES {
         return Err(Refusal::limit(Counted::Nodes, limits::NODES));
     }
@@ -53,6 +58,8 @@ pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outc
         addresses: Vec::new(),
         joined: draft.now(),
         certificate_ends: join.certificate_ends,
+        renewal: Renewal { issuer: join.issuer, ..Renewal::default() },
+        learner: join.role == NodeRole::Manager && join.learner,
     };
     if join.role == NodeRole::Manager {
         let cluster = with_manager(state, join)?;
@@ -191,7 +198,7 @@ pub(super) fn remove_manager(
     }
     let Some(cluster) = state.cluster.as_deref() else { return Err(Refusal::NotInitialised) };
     let mut cluster = cluster.clone();
-    cluster.cluster_key = rekeyed(state, &cluster, id, rekey)?;
+    cluster.cluster_key = rekeyed(state, &cluster, &BTreeSet::from([id]), rekey)?;
     cluster.issuing_key = rekey.issuing_key.clone();
     remember(&mut cluster.removed_managers, id, draft.now());
     for pair in draft.pairs_of_node(id) {
@@ -202,11 +209,11 @@ pub(super) fn remove_manager(
     Ok(Changed::Done)
 }
 
-/// The next cluster key as it stands once `gone` is removed.
-fn rekeyed(
+/// The next cluster key as it stands once `gone` are removed.
+pub(super) fn rekeyed(
     state: &State,
     cluster: &Cluster,
-    gone: NodeId,
+    gone: &BTreeSet<NodeId>,
     rekey: &Rekey,
 ) -> Result<ClusterKey, Refusal> {
     let old = &cluster.cluster_key;
@@ -216,7 +223,7 @@ fn rekeyed(
         return Err(Refusal::Retired { found, wanted });
     }
     // Whoever is a manager has a box.
-    let staying = old.boxes.keys().filter(|id| **id != gone);
+    let staying = old.boxes.keys().filter(|id| !gone.contains(id));
     if !staying.eq(rekey.boxes.keys()) {
         return Err(Refusal::Invalid("the managers have changed meanwhile: repeat it".to_owned()));
     }
@@ -241,7 +248,7 @@ fn oldest_in_use(state: &State) -> Option<u64> {
 }
 
 /// Remembers who was removed for as long as it matters.
-fn remember(removed: &mut BTreeMap<NodeId, Stamp>, id: NodeId, now: Stamp) {
+pub(super) fn remember(removed: &mut BTreeMap<NodeId, Stamp>, id: NodeId, now: Stamp) {
     removed.retain(|_, at| at.plus_ms(limits::REMOVED_MS) >= now);
     while removed.len() >= limits::REMOVED
         && let Some(oldest) = removed.iter().min_by_key(|(_, at)| **at).map(|(id, _)| *id)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::base::Stamp;
 use crate::domain::command::Fact;
 use crate::domain::keep;
-use crate::domain::state::{Cluster, Node, Operator, Secret, Service, State, Token};
+use crate::domain::state::{Cluster, Node, Operator, Recovered, Secret, Service, State, Token};
 
 /// Sets the state's time back to `now`, which must be before it: every remembered answer
 /// goes, since its deadline lies in the false time.
@@ -28,12 +28,20 @@ pub(in crate::domain) fn reset(state: &mut State, now: Stamp) -> Vec<Fact> {
 
 fn cluster(state: &mut State, now: Stamp) {
     let Some(found) = state.cluster.as_deref() else { return };
-    let late = found.created > now || found.removed_managers.values().any(|at| *at > now);
+    let recovered = found.recovered.as_deref().filter(|recovered| recovered.at > now);
+    let late = found.created > now
+        || found.issuers.rotating.is_some_and(|since| since > now)
+        || recovered.is_some()
+        || found.removed_managers.values().any(|at| *at > now);
     if late {
         let mut cluster = Cluster::clone(found);
         cluster.created = cluster.created.min(now);
         for at in cluster.removed_managers.values_mut() {
             *at = now.min(*at);
+        }
+        cluster.issuers.rotating = cluster.issuers.rotating.map(|since| since.min(now));
+        if let Some(recovered) = recovered {
+            cluster.recovered = Some(Arc::new(Recovered { at: now, ..recovered.clone() }));
         }
         keep::cluster(state, Some(Arc::new(cluster)));
     }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod grants;
+mod identities;
 mod model;
 mod names;
 mod opened;

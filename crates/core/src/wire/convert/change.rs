@@ -8,7 +8,7 @@ use super::parts::{
 };
 use super::{BadMessage, read_id, read_text, there};
 use crate::base::{BoxedKey, Label, Revision, SealedValue, limits};
-use crate::domain::{Change, Changed, GrantAsked, NewVersion, Pin};
+use crate::domain::{Change, Changed, GrantAsked, Member, NewVersion, Pin};
 use crate::wire::api::{self, change::Of};
 
 /// Bytes of a boxed data key: far more than any that `seal` makes.
@@ -71,6 +71,13 @@ pub fn read_change(sent: api::Change) -> Result<Change<BoxedKey>, BadMessage> {
         Of::RemoveNode(sent) => {
             Change::RemoveNode { id: read_id("id", &sent.id)?, force: sent.force }
         }
+        Of::Readmit(sent) => Change::Readmit {
+            member: match (sent.node.is_empty(), sent.operator.is_empty()) {
+                (false, true) => Member::Node(read_id("node", &sent.node)?),
+                (true, false) => Member::Operator(read_id("operator", &sent.operator)?),
+                _ => return Err(BadMessage::new("readmit", "not one id")),
+            },
+        },
     })
 }
 
@@ -173,6 +180,14 @@ pub fn write_change(change: &Change<BoxedKey>) -> Option<api::Change> {
         Change::RemoveNode { id, force } => {
             Of::RemoveNode(api::RemoveNode { id: id.as_bytes().to_vec(), force: *force })
         }
+        Change::Readmit { member } => Of::Readmit(match member {
+            Member::Node(id) => {
+                api::Readmit { node: id.as_bytes().to_vec(), ..api::Readmit::default() }
+            }
+            Member::Operator(id) => {
+                api::Readmit { operator: id.as_bytes().to_vec(), ..api::Readmit::default() }
+            }
+        }),
     };
     Some(api::Change { of: Some(of) })
 }

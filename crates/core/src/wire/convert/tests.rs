@@ -1,8 +1,8 @@
 //! What is sent is read as it was meant, and what is unsound is named.
 
-use crate::base::{BoxedKey, Labels};
+use crate::base::{BoxedKey, Labels, OperatorId};
 use crate::domain::testing::{World, everywhere, grant, name, secret_id, service_id, version};
-use crate::domain::{Availability, Change, Changed, Placement, ServiceSpec};
+use crate::domain::{Availability, Change, Changed, Member, Placement, ServiceSpec};
 use crate::wire::api;
 
 use super::{
@@ -40,6 +40,8 @@ fn changes_are_read_as_written() {
             availability: Some(Availability::Pause),
         },
         Change::RemoveNode { id: node, force: true },
+        Change::Readmit { member: Member::Node(node) },
+        Change::Readmit { member: Member::Operator(OperatorId::from_bytes([4; 16])) },
     ];
     for change in list.map(boxed) {
         let sent = write_change(&change).expect("sent by operators");

@@ -12,13 +12,13 @@ use crate::base::{
     Stamp, Target, TokenId, VersionId, WrappedKey, limits,
 };
 use crate::domain::testing::{
-    MANAGER, TOKEN, World, genesis, join, join_manager, name, node_id, opens, rekey, remember,
-    secret_id, service_id, token, version,
+    MANAGER, TOKEN, World, genesis, join, join_manager, name, node_id, opens, recovery, rekey,
+    remember, secret_id, service_id, token, version,
 };
 use crate::domain::{
     Act, Activation, Actor, Answer, Applied, Availability, Change, Changed, Command, Confirmation,
-    Counted, Few, Grant, MountKind, NewVersion, NodeRole, OfflinePolicy, Outcome, Owner, Placement,
-    Refusal, ServiceSpec, State, Token, apply,
+    Counted, Few, Grant, Member, MountKind, NewVersion, NodeRole, OfflinePolicy, Outcome, Owner,
+    Placement, Recover, Refusal, ServiceSpec, State, Token, apply,
 };
 
 fn raw(world: &mut World, act: Act) -> Applied {
@@ -390,6 +390,14 @@ fn changes() -> impl Strategy<Value = Change> {
             id: node_id(n),
             rekey: Box::new(rekey(number, [MANAGER])),
         }),
+        members().prop_map(|member| Change::Readmit { member }),
+    ]
+}
+
+fn members() -> impl Strategy<Value = Member> {
+    prop_oneof![
+        (0..5_u8).prop_map(|n| Member::Node(node_id(n))),
+        Just(Member::Operator(OperatorId::from_bytes([15; 16]))),
     ]
 }
 
@@ -407,6 +415,26 @@ fn acts() -> impl Strategy<Value = Act> {
         2 => (1..4_u8, names()).prop_map(|(n, name)| {
             Act::Join(Box::new(crate::domain::Join { name, ..join(n, "x") }))
         }),
+        1 => (members(), 0..4_u8, 0..3_u64).prop_map(|(member, key, issuer)| Act::Renew {
+            member,
+            key: [key; 32],
+            certificate_ends: Stamp(9),
+            issuer: Stamp(issuer),
+        }),
+        1 => (members(), 0..4_u8)
+            .prop_map(|(member, key)| Act::Renewed { member, key: [key; 32] }),
+        1 => (0..3_u64, 0..3_u64).prop_map(|(number, begins)| Act::RotateIssuer {
+            issuing: Arc::from([1; 9]),
+            issuing_key: WrappedKey { number, bytes: vec![2; 80] },
+            begins: Stamp(begins),
+        }),
+        1 => (0..3_u64).prop_map(|begins| Act::RetireIssuers { begins: Stamp(begins) }),
+        1 => (0..3_u8, 0..4_u64).prop_map(|(n, number)| {
+            let survivor = if n == 0 { MANAGER } else { node_id(n) };
+            let rekey = (number > 0).then(|| rekey(number, [survivor]));
+            Act::Recover(Box::new(Recover { rekey, ..recovery(survivor) }))
+        }),
+        1 => Just(Act::Resume),
         1 => prop::collection::vec(pairs(), 0..4).prop_map(Act::Expose),
         1 => prop::collection::vec(confirmation, 0..4).prop_map(Act::Confirm),
         1 => prop::collection::vec("[a-z0-9.:]{0,20}", 0..4)

@@ -4,17 +4,17 @@ use prost::Message;
 
 use super::opened::{opened, write_opened};
 use super::parts::{
-    actor, availability, boxes, cluster, fixed, id, label_list, labels, node, operator, role,
-    sealed, spec, text, there, token, wrapped, write_actor, write_availability, write_boxes,
-    write_cluster, write_labels, write_node, write_operator, write_role, write_spec, write_token,
-    write_wrapped,
+    actor, availability, cluster, fixed, id, label_list, labels, member, node, operator, rekey,
+    role, sealed, spec, text, there, token, wrapped, write_actor, write_availability,
+    write_cluster, write_labels, write_member, write_node, write_operator, write_rekey, write_role,
+    write_spec, write_token, write_wrapped,
 };
 use super::shape::{self, change, command};
 use super::{Bad, BadStored, Read, of_this_format};
-use crate::base::{FORMAT, Label, Revision, Stamp, limits};
+use crate::base::{Epoch, FORMAT, Label, Revision, Stamp, limits};
 use crate::domain::{
     Act, Change, Command, Confirmation, Genesis, GrantAsked, Join, NewVersion, OpenedList, Pin,
-    Rekey,
+    Recover,
 };
 
 /// A command's stored bytes.
@@ -101,6 +101,28 @@ fn read_act(act: command::Act) -> Read<Act> {
         command::Act::Move(of) => {
             Act::Move { manager: id("manager", &of.manager)?, addresses: of.addresses }
         }
+        command::Act::Renew(of) => Act::Renew {
+            member: member(of.member)?,
+            key: fixed("key", &of.key)?,
+            certificate_ends: Stamp(of.certificate_ends),
+            issuer: Stamp(of.issuer),
+        },
+        command::Act::Renewed(of) => {
+            Act::Renewed { member: member(of.member)?, key: fixed("key", &of.key)? }
+        }
+        command::Act::RotateIssuer(of) => Act::RotateIssuer {
+            issuing: of.issuing.into(),
+            issuing_key: wrapped(of.issuing_key)?,
+            begins: Stamp(of.begins),
+        },
+        command::Act::RetireIssuers(of) => Act::RetireIssuers { begins: Stamp(of.begins) },
+        command::Act::Recover(of) => Act::Recover(Box::new(Recover {
+            survivor: id("manager", &of.survivor)?,
+            epoch: Epoch { counter: of.epoch_counter, tail: fixed("epoch", &of.epoch_tail)? },
+            operator: of.operator.map(|of| id("operator", &of)).transpose()?,
+            rekey: of.rekey.map(|of| rekey(Some(of))).transpose()?,
+        })),
+        command::Act::Resume(shape::Resume {}) => Act::Resume,
     })
 }
 
@@ -146,6 +168,34 @@ fn write_act(act: &Act) -> command::Act {
             manager: manager.as_bytes().to_vec(),
             addresses: addresses.clone(),
         }),
+        Act::Renew { member, key, certificate_ends, issuer } => command::Act::Renew(shape::Renew {
+            member: Some(write_member(*member)),
+            key: key.to_vec(),
+            certificate_ends: certificate_ends.0,
+            issuer: issuer.0,
+        }),
+        Act::Renewed { member, key } => command::Act::Renewed(shape::Renewed {
+            member: Some(write_member(*member)),
+            key: key.to_vec(),
+        }),
+        Act::RotateIssuer { issuing, issuing_key, begins } => {
+            command::Act::RotateIssuer(shape::RotateIssuer {
+                issuing: issuing.to_vec(),
+                issuing_key: Some(write_wrapped(issuing_key)),
+                begins: begins.0,
+            })
+        }
+        Act::RetireIssuers { begins } => {
+            command::Act::RetireIssuers(shape::RetireIssuers { begins: begins.0 })
+        }
+        Act::Recover(of) => command::Act::Recover(shape::Recover {
+            survivor: of.survivor.as_bytes().to_vec(),
+            epoch_counter: of.epoch.counter,
+            epoch_tail: of.epoch.tail.to_vec(),
+            operator: of.operator.map(|id| id.as_bytes().to_vec()),
+            rekey: of.rekey.as_ref().map(write_rekey),
+        }),
+        Act::Resume => command::Act::Resume(shape::Resume {}),
     }
 }
 
@@ -161,6 +211,8 @@ fn read_join(of: shape::Join) -> Read<Join> {
         cluster_key_box: of.cluster_key_box.map(|of| (of.number, of.boxed)),
         addresses: of.addresses,
         certificate_ends: Stamp(of.certificate_ends),
+        issuer: Stamp(of.issuer),
+        learner: of.learner,
     })
 }
 
@@ -177,6 +229,8 @@ fn write_join(of: &Join) -> shape::Join {
         cluster_key_box: boxed.map(|(number, boxed)| shape::ClusterKeyBox { number, boxed }),
         addresses: of.addresses.clone(),
         certificate_ends: of.certificate_ends.0,
+        issuer: of.issuer.0,
+        learner: of.learner,
     }
 }
 
@@ -237,16 +291,10 @@ fn read_change(shape: shape::Change) -> Read<Change> {
             availability: of.availability.map(availability).transpose()?,
         },
         Of::RemoveNode(of) => Change::RemoveNode { id: id("node", &of.id)?, force: of.force },
-        Of::RemoveManager(of) => Change::RemoveManager {
-            id: id("node", &of.id)?,
-            rekey: Box::new(Rekey {
-                number: of.number,
-                intake: fixed("intake", &of.intake)?,
-                boxes: boxes(of.boxes)?,
-                previous: wrapped(of.previous)?,
-                issuing_key: wrapped(of.issuing_key)?,
-            }),
-        },
+        Of::RemoveManager(of) => {
+            Change::RemoveManager { id: id("node", &of.id)?, rekey: Box::new(rekey(of.rekey)?) }
+        }
+        Of::Readmit(of) => Change::Readmit { member: member(Some(of))? },
     })
 }
 
@@ -312,12 +360,9 @@ fn write_change(of: &Change) -> shape::Change {
         }
         Change::RemoveManager { id, rekey } => Of::RemoveManager(shape::RemoveManager {
             id: id.as_bytes().to_vec(),
-            number: rekey.number,
-            intake: rekey.intake.to_vec(),
-            boxes: write_boxes(&rekey.boxes),
-            previous: Some(write_wrapped(&rekey.previous)),
-            issuing_key: Some(write_wrapped(&rekey.issuing_key)),
+            rekey: Some(write_rekey(rekey)),
         }),
+        Change::Readmit { member } => Of::Readmit(write_member(*member)),
     };
     shape::Change { of: Some(of) }
 }

@@ -6,11 +6,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::{Bad, Read, shape};
-use crate::base::{BadId, Epoch, Label, Labels, Name, NodeId, Stamp, WrappedKey};
+use crate::base::{BadId, Epoch, Label, Labels, Name, NodeId, Revision, Stamp, WrappedKey};
 use crate::domain::{
-    Activation, Actor, Attribute, Availability, Cluster, ClusterKey, Constraint, Grant, MountKind,
-    Node, NodeRole, OfflinePolicy, Operator, OperatorRole, Owner, Placement, Recipient,
-    ServiceSpec, Token,
+    Activation, Actor, Attribute, Availability, Cluster, ClusterKey, Constraint, Grant, Issuers,
+    Member, MountKind, Node, NodeRole, OfflinePolicy, Operator, OperatorRole, Owner, Placement,
+    Recipient, Recovered, Rekey, Renewal, ServiceSpec, Token,
 };
 
 pub(super) fn id<T>(field: &str, bytes: &[u8]) -> Read<T>
@@ -244,7 +244,77 @@ pub(super) fn cluster(of: shape::Cluster) -> Read<Cluster> {
             previous: previous.collect::<Read<_>>()?,
         },
         removed_managers: removed.collect::<Read<_>>()?,
+        issuers: Issuers {
+            current: Stamp(of.issuer),
+            oldest: Stamp(of.oldest_issuer),
+            rotating: of.rotating.map(Stamp),
+        },
+        recovered: of.recovered.as_ref().map(recovered).transpose()?.map(Arc::new),
     })
+}
+
+fn recovered(of: &shape::Recovered) -> Read<Recovered> {
+    Ok(Recovered {
+        at: Stamp(of.at),
+        revision: Revision(of.revision),
+        managers: of.managers.iter().map(|of| text("manager", of)).collect::<Read<_>>()?,
+        tokens: of.tokens.iter().map(|of| id("token", of)).collect::<Read<_>>()?,
+    })
+}
+
+fn renewal(of: Option<shape::Renewal>) -> Read<Renewal> {
+    let of = there("renewal", of)?;
+    Ok(Renewal {
+        next_key: of.next_key.map(|key| fixed("next key", &key)).transpose()?,
+        issuer: Stamp(of.issuer),
+        readmitted_until: of.readmitted_until.map(Stamp),
+    })
+}
+
+fn write_renewal(of: &Renewal) -> shape::Renewal {
+    shape::Renewal {
+        next_key: of.next_key.map(|key| key.to_vec()),
+        issuer: of.issuer.0,
+        readmitted_until: of.readmitted_until.map(|until| until.0),
+    }
+}
+
+pub(super) fn member(of: Option<shape::Member>) -> Read<Member> {
+    use shape::member::Of;
+    Ok(match there("member", of.and_then(|of| of.of))? {
+        Of::Node(of) => Member::Node(id("node", &of)?),
+        Of::Operator(of) => Member::Operator(id("operator", &of)?),
+    })
+}
+
+pub(super) fn write_member(of: Member) -> shape::Member {
+    use shape::member::Of;
+    let of = match of {
+        Member::Node(id) => Of::Node(id.as_bytes().to_vec()),
+        Member::Operator(id) => Of::Operator(id.as_bytes().to_vec()),
+    };
+    shape::Member { of: Some(of) }
+}
+
+pub(super) fn rekey(of: Option<shape::Rekey>) -> Read<Rekey> {
+    let of = there("rekey", of)?;
+    Ok(Rekey {
+        number: of.number,
+        intake: fixed("intake", &of.intake)?,
+        boxes: boxes(of.boxes)?,
+        previous: wrapped(of.previous)?,
+        issuing_key: wrapped(of.issuing_key)?,
+    })
+}
+
+pub(super) fn write_rekey(of: &Rekey) -> shape::Rekey {
+    shape::Rekey {
+        number: of.number,
+        intake: of.intake.to_vec(),
+        boxes: write_boxes(&of.boxes),
+        previous: Some(write_wrapped(&of.previous)),
+        issuing_key: Some(write_wrapped(&of.issuing_key)),
+    }
 }
 
 pub(super) fn write_cluster(of: &Cluster) -> shape::Cluster {
@@ -279,6 +349,15 @@ pub(super) fn write_cluster(of: &Cluster) -> shape::Cluster {
         boxes: write_boxes(&of.cluster_key.boxes),
         previous: previous.collect(),
         removed_managers: removed.collect(),
+        issuer: of.issuers.current.0,
+        oldest_issuer: of.issuers.oldest.0,
+        rotating: of.issuers.rotating.map(|since| since.0),
+        recovered: of.recovered.as_deref().map(|of| shape::Recovered {
+            at: of.at.0,
+            revision: of.revision.0,
+            managers: of.managers.iter().map(ToString::to_string).collect(),
+            tokens: of.tokens.iter().map(|id| id.as_bytes().to_vec()).collect(),
+        }),
     }
 }
 
@@ -294,6 +373,8 @@ pub(super) fn node(of: Option<shape::Node>) -> Read<Node> {
         addresses: of.addresses,
         joined: Stamp(of.joined),
         certificate_ends: Stamp(of.certificate_ends),
+        renewal: renewal(of.renewal)?,
+        learner: of.learner,
     })
 }
 
@@ -308,6 +389,8 @@ pub(super) fn write_node(of: &Node) -> shape::Node {
         addresses: of.addresses.clone(),
         joined: of.joined.0,
         certificate_ends: of.certificate_ends.0,
+        renewal: Some(write_renewal(&of.renewal)),
+        learner: of.learner,
     }
 }
 
@@ -325,6 +408,8 @@ pub(super) fn operator(of: Option<shape::Operator>) -> Read<Operator> {
         key: fixed("operator key", &of.key)?,
         created: Stamp(of.created),
         certificate_ends: Stamp(of.certificate_ends),
+        renewal: renewal(of.renewal)?,
+        suspended: of.suspended,
     })
 }
 
@@ -340,6 +425,8 @@ pub(super) fn write_operator(of: &Operator) -> shape::Operator {
         key: of.key.to_vec(),
         created: of.created.0,
         certificate_ends: of.certificate_ends.0,
+        renewal: Some(write_renewal(&of.renewal)),
+        suspended: of.suspended,
     }
 }
 

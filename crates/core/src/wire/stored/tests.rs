@@ -7,15 +7,15 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::{BadStored, StateReader, decode_command, decode_state, encode_command, encode_state};
-use crate::base::{FORMAT, Labels, OperatorId, RequestId, Revision, Stamp, TokenId};
+use crate::base::{FORMAT, Labels, OperatorId, RequestId, Revision, Stamp, TokenId, WrappedKey};
 use crate::domain::testing::{
-    MANAGER, World, everywhere, genesis, grant, join, join_manager, name, node_id, opens, rekey,
-    remember, secret_id, service_id, token, version,
+    MANAGER, World, everywhere, genesis, grant, join, join_manager, name, node_id, opens, recovery,
+    rekey, remember, secret_id, service_id, token, version,
 };
 use crate::domain::{
-    Act, Actor, Answer, Availability, Change, Command, Confirmation, Counted, Few, Grant, NodeRole,
-    OfflinePolicy, OpenedList, Outcome, Placement, Reader, Refusal, ServiceSpec, State, Stays,
-    Thing, Token, Unfit,
+    Act, Actor, Answer, Availability, Change, Command, Confirmation, Counted, Few, Grant, Member,
+    NodeRole, OfflinePolicy, OpenedList, Outcome, Placement, Reader, Refusal, ServiceSpec, State,
+    Stays, Thing, Token, Unfit,
 };
 
 fn command(actor: Actor, act: Act) -> Command {
@@ -56,6 +56,7 @@ fn changes() -> Vec<Change> {
             availability: Some(Availability::Drain),
         },
         Change::RemoveNode { id: node_id(3), force: true },
+        Change::Readmit { member: Member::Node(node_id(3)) },
     ]
 }
 
@@ -132,6 +133,36 @@ fn commands() -> Vec<Command> {
             Actor::Node(MANAGER),
             Act::Move { manager: MANAGER, addresses: vec!["m9:4440".to_owned()] },
         ),
+        command(
+            Actor::Node(node),
+            Act::Renew {
+                member: Member::Node(node),
+                key: [8; 32],
+                certificate_ends: Stamp(9),
+                issuer: Stamp(10),
+            },
+        ),
+        command(
+            Actor::Leader(MANAGER),
+            Act::Renewed {
+                member: Member::Operator(OperatorId::from_bytes([6; 16])),
+                key: [8; 32],
+            },
+        ),
+        command(
+            Actor::Operator(OperatorId::from_bytes([6; 16])),
+            Act::RotateIssuer {
+                issuing: Arc::from([9; 10]),
+                issuing_key: WrappedKey { number: 1, bytes: vec![10; 80] },
+                begins: Stamp(11),
+            },
+        ),
+        command(Actor::Leader(MANAGER), Act::RetireIssuers { begins: Stamp(11) }),
+        command(
+            Actor::Local { uid: 0, manager: MANAGER },
+            Act::Recover(Box::new(recovery(MANAGER))),
+        ),
+        command(Actor::Local { uid: 0, manager: MANAGER }, Act::Resume),
     ]
 }
 
@@ -201,6 +232,35 @@ fn rekeyed() -> State {
     world.state
 }
 
+/// While a node renews under a new issuing CA and another is readmitted.
+fn renewed() -> State {
+    let mut world = World::with_workers(2);
+    let issuing_key = WrappedKey { number: 1, bytes: vec![10; 80] };
+    let rotate = Act::RotateIssuer { issuing: Arc::from([9; 10]), issuing_key, begins: Stamp(11) };
+    assert!(world.act(rotate).outcome.is_ok());
+    let renew = Act::Renew {
+        member: Member::Node(node_id(1)),
+        key: [8; 32],
+        certificate_ends: Stamp(9_000),
+        issuer: Stamp(11),
+    };
+    assert!(world.act(renew).outcome.is_ok());
+    world.one(Change::Readmit { member: Member::Node(node_id(2)) }).expect("readmitted");
+    world.state
+}
+
+/// A manager goes on alone.
+fn recovered() -> State {
+    let mut world = World::founded();
+    let id = TokenId::from_bytes([4; 16]);
+    let token = Token { role: NodeRole::Manager, uses_left: Some(2), ..token() };
+    world.one(Change::CreateToken { id, token }).expect("a token");
+    let learner = crate::domain::Join { learner: true, ..join_manager(2, id, 1) };
+    assert!(world.act(Act::Join(Box::new(learner))).outcome.is_ok());
+    assert!(world.act(Act::Recover(Box::new(recovery(node_id(2))))).outcome.is_ok());
+    world.state
+}
+
 /// What is compared of two states: everything.
 fn written(state: &State) -> String {
     format!("{state:?}")
@@ -266,6 +326,12 @@ fn what_this_format_writes_is_held_by_golden_files() {
         "opened",
         "reset-time",
         "move",
+        "renew",
+        "renewed",
+        "rotate-issuer",
+        "retire-issuers",
+        "recover",
+        "resume",
     ];
     for (file, command) in files.into_iter().zip(commands()) {
         let written = written_command(&command);
@@ -273,8 +339,14 @@ fn what_this_format_writes_is_held_by_golden_files() {
         assert_eq!(written, bytes, "{file}");
         assert_eq!(decode_command(&bytes), Ok(command), "{file}");
     }
-    let states =
-        [("", state()), ("-opened", opened()), ("-taken", taken()), ("-rekeyed", rekeyed())];
+    let states = [
+        ("", state()),
+        ("-opened", opened()),
+        ("-taken", taken()),
+        ("-rekeyed", rekeyed()),
+        ("-renewed", renewed()),
+        ("-recovered", recovered()),
+    ];
     for (file, state) in states {
         let encoded: Vec<u8> = encode_state(&state).flatten().collect();
         let bytes = golden.bytes(&format!("state-{FORMAT}{file}.bin"), &encoded);
@@ -290,9 +362,9 @@ fn what_this_format_writes_is_held_by_golden_files() {
 #[test]
 fn another_format_is_not_damaged() {
     let mut bytes = written_command(&commands()[0]);
-    assert_eq!(bytes[..2], [0x08, 3], "the version comes first");
-    bytes[1] = 4;
-    assert_eq!(decode_command(&bytes), Err(BadStored::Newer { version: 4, level: 0 }));
+    assert_eq!(bytes[..2], [0x08, 4], "the version comes first");
+    bytes[1] = 5;
+    assert_eq!(decode_command(&bytes), Err(BadStored::Newer { version: 5, level: 0 }));
     bytes[1] = 1;
     assert_eq!(decode_command(&bytes), Err(BadStored::Older { version: 1 }));
     bytes[1] = 0;
@@ -300,10 +372,10 @@ fn another_format_is_not_damaged() {
     let mut state = state();
     state.level = 2;
     let mut bytes: Vec<u8> = encode_state(&state).flatten().collect();
-    assert_eq!(decode_state(&bytes).err(), Some(BadStored::Newer { version: 3, level: 2 }));
+    assert_eq!(decode_state(&bytes).err(), Some(BadStored::Newer { version: 4, level: 2 }));
     state.level = 1;
     bytes = encode_state(&state).flatten().collect();
-    let head = bytes.windows(2).position(|two| two == [0x08, 3]).expect("the version");
+    let head = bytes.windows(2).position(|two| two == [0x08, 4]).expect("the version");
     assert!(head < 10, "the first field of the first record");
     bytes[head + 1] = 1;
     assert_eq!(decode_state(&bytes).err(), Some(BadStored::Older { version: 1 }));
