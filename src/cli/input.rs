@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use subtle::ConstantTimeEq;
 
+use skep_client::Generate;
 use skep_client::machine::{read_all, read_file};
-use skep_core::base::{Exit, Failure, SecretBytes, limits};
+use skep_core::base::{Dice, Exit, Failure, SecretBytes, limits};
 
 use super::problem::{Trouble, usage};
 use super::prompt;
@@ -29,6 +30,8 @@ pub(super) enum Source {
     Stdin,
     /// A hidden prompt, twice.
     Prompt,
+    /// Nowhere: it is drawn.
+    Generate(Generate),
 }
 
 impl Source {
@@ -44,13 +47,19 @@ impl Source {
 }
 
 /// A secret's value, of a size that is allowed. `name` is for the prompt.
-pub(super) fn value(source: &Source, name: &str, strip: bool) -> Result<SecretBytes, Trouble> {
+pub(super) fn value(
+    dice: &mut dyn Dice,
+    source: &Source,
+    name: &str,
+    strip: bool,
+) -> Result<SecretBytes, Trouble> {
     // One byte more than a line end, so that a value of the greatest size has room for one.
     let most = limits::VALUE_BYTES + 2;
     let read = match source {
         Source::File(path) => read_file(path, most),
         Source::Stdin => read_all(io::stdin(), most),
         Source::Prompt => twice(name, most),
+        Source::Generate(kind) => kind.draw(dice).map_err(io::Error::other),
     };
     let value = read.map_err(|error| no_value(source, &error))?;
     let value = if strip { stripped(value) } else { value };
@@ -105,7 +114,9 @@ fn no_value(source: &Source, error: &io::Error) -> Trouble {
             "give a file that can be read, or pipe the value in with -",
         ),
         Source::Stdin => usage(format!("standard input: {error}"), "pipe the value in"),
-        Source::Prompt => usage(error.to_string(), "pipe the value in with -, or give a file"),
+        Source::Prompt | Source::Generate(_) => {
+            usage(error.to_string(), "pipe the value in with -, or give a file")
+        }
     }
 }
 
@@ -140,7 +151,7 @@ pub(super) fn unlock_key(file: Option<PathBuf>) -> Result<SecretBytes, Trouble> 
         Source::File(path) => read_file(path, KEY_BYTES)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
         Source::Stdin => read_all(io::stdin(), KEY_BYTES),
-        Source::Prompt => prompt::hidden("Unlock key: ", KEY_BYTES),
+        Source::Prompt | Source::Generate(_) => prompt::hidden("Unlock key: ", KEY_BYTES),
     };
     read.map_err(|error| match error.kind() {
         io::ErrorKind::FileTooLarge => {
@@ -157,7 +168,7 @@ pub(super) fn join_token(file: PathBuf) -> Result<SecretBytes, Trouble> {
     let read = match &Source::of(Some(file)) {
         Source::File(path) => read_file(path, KEY_BYTES)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
-        Source::Stdin | Source::Prompt => read_all(io::stdin(), KEY_BYTES),
+        Source::Stdin | Source::Prompt | Source::Generate(_) => read_all(io::stdin(), KEY_BYTES),
     };
     read.map_err(|error| usage(error, "give --token-file FILE, or pipe the token in"))
 }
@@ -165,6 +176,7 @@ pub(super) fn join_token(file: PathBuf) -> Result<SecretBytes, Trouble> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skep_client::machine::OsDice;
     use std::io::Write;
 
     fn file_of(length: usize, end: &[u8]) -> tempfile::NamedTempFile {
@@ -175,7 +187,7 @@ mod tests {
     }
 
     fn read(file: &tempfile::NamedTempFile, strip: bool) -> Result<usize, String> {
-        match value(&Source::File(file.path().into()), "a", strip) {
+        match value(&mut OsDice, &Source::File(file.path().into()), "a", strip) {
             Ok(value) => Ok(value.len()),
             Err(Trouble::Failed(failure)) => {
                 assert_eq!(failure.exit, Exit::Usage);
@@ -208,7 +220,9 @@ mod tests {
     #[test]
     fn a_value_typed_as_a_file_is_not_repeated() {
         let source = Source::File("hunter2-is-no-file".into());
-        let Err(Trouble::Failed(failure)) = value(&source, "a", false) else { panic!("read") };
+        let Err(Trouble::Failed(failure)) = value(&mut OsDice, &source, "a", false) else {
+            panic!("read")
+        };
         assert!(!failure.to_string().contains("hunter2"));
         assert!(failure.hint.is_some_and(|hint| hint.contains("never an argument")));
     }
@@ -216,6 +230,6 @@ mod tests {
     #[test]
     fn a_folder_is_no_value() {
         let source = Source::File(std::env::temp_dir());
-        assert!(value(&source, "a", false).is_err());
+        assert!(value(&mut OsDice, &source, "a", false).is_err());
     }
 }

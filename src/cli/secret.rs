@@ -20,7 +20,7 @@ use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
 use super::wait::{self, Concerned};
 use super::words;
-use skep_client::{Change, Draft, Link, apply_sealed, lookup};
+use skep_client::{Change, Draft, Generate, Link, apply_sealed, lookup};
 use skep_core::base::{Name, Revision, SecretBytes, SecretId, limits};
 use skep_core::wire::api::{self, SecretView, ServiceView, VersionView};
 
@@ -49,6 +49,8 @@ const HOLDER_COLUMNS: [Column; 7] = [
     ("WANTED", Cell::Field("wanted")),
     ("WHY", Cell::Field("why")),
 ];
+/// How a value is drawn.
+const GENERATED: &str = "for example: `skep secret update db-password --generate password`";
 /// Services looked up one by one; of more, the whole list is asked for.
 const FEW: usize = 8;
 
@@ -84,7 +86,8 @@ fn warn_of(shell: &mut Shell, name: &Name, value: &SecretBytes) {
 async fn create(shell: &mut Shell, args: SecretCreateArgs) -> Result<(), Trouble> {
     let name = name(&args.name)?;
     let labels = all_labels(&args.labels)?;
-    let value = input::value(&Source::of(args.file), name.as_str(), args.strip_newline)?;
+    let source = args.generate.map_or_else(|| Source::of(args.file), Source::Generate);
+    let value = input::value(&mut *shell.dice, &source, name.as_str(), args.strip_newline)?;
     warn_of(shell, &name, &value);
     let mut link = link(shell, args.client)?;
     let id = SecretId::draw(&mut *shell.dice);
@@ -109,9 +112,16 @@ async fn create(shell: &mut Shell, args: SecretCreateArgs) -> Result<(), Trouble
 struct Sets(Vec<(Name, Source)>);
 
 impl Sets {
-    fn of(typed: Vec<OsString>) -> Result<Self, Trouble> {
+    fn of(typed: Vec<OsString>, generate: Option<Generate>) -> Result<Self, Trouble> {
         let several = "NAME and a file, or NAME=FILE several times";
         let text = |word: &OsString| word.to_str().map(str::to_owned);
+        if let Some(kind) = generate {
+            let [word] = typed.as_slice() else {
+                return Err(usage("--generate is for one secret, and reads no file", GENERATED));
+            };
+            let word = text(word).unwrap_or_default();
+            return Ok(Self(vec![(name(&word)?, Source::Generate(kind))]));
+        }
         let first = typed.first().and_then(&text);
         if !first.is_some_and(|first| first.contains('=')) {
             let mut words = typed.into_iter();
@@ -149,7 +159,7 @@ impl Sets {
 }
 
 async fn update(shell: &mut Shell, args: SecretUpdateArgs) -> Result<(), Trouble> {
-    let Sets(sets) = Sets::of(args.what)?;
+    let Sets(sets) = Sets::of(args.what, args.generate)?;
     let expect = args.expect;
     if expect.is_some() && sets.len() > 1 {
         return Err(usage("--expect is for one secret", "update the secrets one by one with it"));
@@ -158,7 +168,7 @@ async fn update(shell: &mut Shell, args: SecretUpdateArgs) -> Result<(), Trouble
     let (mut secrets, mut drafts) = (Vec::new(), Vec::new());
     for (name, source) in &sets {
         let secret: SecretView = lookup::exact(&mut link, name.as_str()).await?;
-        let value = input::value(source, name.as_str(), args.strip_newline)?;
+        let value = input::value(&mut *shell.dice, source, name.as_str(), args.strip_newline)?;
         warn_of(shell, name, &value);
         drafts.push(Draft { secret: lookup::id(&secret.id)?, value });
         secrets.push(secret);
@@ -396,7 +406,7 @@ mod tests {
     use super::*;
 
     fn sets(words: &[&str]) -> Result<Vec<(String, Source)>, Trouble> {
-        let sets = Sets::of(words.iter().map(OsString::from).collect())?;
+        let sets = Sets::of(words.iter().map(OsString::from).collect(), None)?;
         Ok(sets.0.into_iter().map(|(name, source)| (name.to_string(), source)).collect())
     }
 
@@ -422,6 +432,10 @@ mod tests {
             &["a b", "f"],
         ] {
             assert!(sets(words).is_err(), "{words:?}");
+        }
+        for words in [&["a", "f"][..], &["a=f"], &["a", "b"]] {
+            let words = words.iter().map(OsString::from).collect();
+            assert!(Sets::of(words, Some(Generate::P256)).is_err());
         }
     }
 }

@@ -29,7 +29,7 @@ const RINGS: &[&[&str]] = &[
     // What a client has of the way to the managers; managers and agents don't need it.
     &["answer", "error"],
     &["link"],
-    &["acts", "join", "lookup", "watch"],
+    &["acts", "generate", "join", "lookup", "watch"],
     &["manager", "agent", "operator"],
     &["host", "daemon"],
     &["cli"],

@@ -32,6 +32,7 @@ mod acts;
 mod answer;
 pub mod ca;
 mod error;
+mod generate;
 pub mod join;
 mod link;
 pub mod lookup;
@@ -43,6 +44,7 @@ mod watch;
 pub use acts::{Change, Draft, NewVersion, apply, apply_sealed};
 pub use answer::{Answer, harmless};
 pub use error::CallError;
+pub use generate::{BadKind, Generate};
 pub use link::{
     BadAddress, BadIdentityFile, CallKind, Control, IdentityFile, Link, Managers, PORT,
     read_address, read_own_address,

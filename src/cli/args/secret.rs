@@ -6,17 +6,20 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{ClientArgs, ListArgs, ShowArgs, WaitArgs};
+use skep_client::Generate;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretCommand {
     /// Create a secret from a file, standard input or a hidden prompt
     #[command(after_help = "Examples:
   skep secret create db-password            # asks twice, without echo
+  skep secret create db-password --generate password:24
   openssl rand -base64 32 | skep secret create --strip-newline -l team=db api-key -")]
     Create(SecretCreateArgs),
     /// Give secrets new values, several of them as one act
     #[command(after_help = "Examples:
   skep secret update db-password new-password.txt
+  skep secret update db-password --generate password
   skep secret update tls-key=key.pem tls-certificate=chain.pem")]
     Update(SecretUpdateArgs),
     /// List secrets
@@ -106,6 +109,9 @@ pub(crate) struct SecretCreateArgs {
     pub(crate) name: String,
     /// Where the value is read from; - is standard input [default: standard input, or a prompt]
     pub(crate) file: Option<PathBuf>,
+    /// Draw a value and show it to nobody: password[:CHARACTERS], hex[:BYTES], p256 or ed25519
+    #[arg(long, value_name = "KIND", conflicts_with_all = ["file", "strip_newline"])]
+    pub(crate) generate: Option<Generate>,
     /// A label, KEY=VALUE (repeatable)
     #[arg(short, long = "label", value_name = "LABEL")]
     pub(crate) labels: Vec<String>,
@@ -121,6 +127,9 @@ pub(crate) struct SecretUpdateArgs {
     /// A name, then a file or - (or neither: a prompt); or NAME=FILE several times
     #[arg(required = true, value_name = "NAME [FILE] | NAME=FILE")]
     pub(crate) what: Vec<OsString>,
+    /// Draw a value and show it to nobody: password[:CHARACTERS], hex[:BYTES], p256 or ed25519
+    #[arg(long, value_name = "KIND", conflicts_with = "strip_newline")]
+    pub(crate) generate: Option<Generate>,
     /// Only if this is the current version's number
     #[arg(long, value_name = "NUMBER")]
     pub(crate) expect: Option<u32>,

@@ -29,5 +29,6 @@ pub use error::CaError;
 pub(crate) use identity::{ADDRESSES, is_address};
 pub use identity::{Identity, IdentityError};
 pub use key::{PrivateKey, certificate_request, key_digest, public_key_of_request};
+pub(crate) use pem::key_block;
 pub use subject::{CertificateRole, Subject};
 pub use token::{JoinToken, TokenError};

@@ -34,6 +34,14 @@ pub(super) fn push(text: &mut String, label: &str, bytes: &[u8]) {
     }
 }
 
+/// A private key (PKCS#8 DER) as a text of its own.
+pub(crate) fn key_block(pkcs8: &[u8]) -> SecretBytes {
+    const LABEL: &str = "PRIVATE KEY";
+    let mut text = Zeroizing::new(String::with_capacity(size(LABEL, pkcs8.len())));
+    push(&mut text, LABEL, pkcs8);
+    SecretBytes::copy_of(text.as_bytes())
+}
+
 /// Takes the block with this label from the front of `lines`. Only what
 /// [`push`] writes is sure to be accepted; the caller compares.
 pub(super) fn take<'a>(
