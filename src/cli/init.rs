@@ -3,7 +3,7 @@
 
 use skep_client::ca::{CaError, Identity, PrivateKey, Root, key_digest, verify_chain};
 use skep_client::{CallKind, Control};
-use skep_core::base::{Clock, ClusterId, Exit, Failure, Fingerprint, Name, SecretBytes};
+use skep_core::base::{Clock, ClusterId, Exit, Failure, Fingerprint, Name, SecretBytes, Stamp};
 use skep_core::seal::{HelloKey, SealError, SealedToRecipients, UnlockKey};
 use skep_core::wire::api;
 
@@ -164,6 +164,8 @@ fn identity_of(
         cluster: founding.name,
         fingerprint: founding.fingerprint,
         addresses: committed.addresses.clone(),
+        // The first one: there is nothing older.
+        oldest_issuer: Stamp(0),
         chain: committed.operator_chain.clone(),
         key: founding.admin,
         hello,

@@ -150,6 +150,7 @@ impl Application {
             cluster: reply.cluster_name.parse().map_err(|_| odd("cluster name"))?,
             fingerprint: self.token.fingerprint,
             addresses,
+            oldest_issuer: Stamp(reply.oldest_issuer),
             chain: reply.chain,
             key,
             hello,

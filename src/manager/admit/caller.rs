@@ -213,7 +213,10 @@ mod tests {
 
     fn extensions(leaf: Leaf, behalf: Option<Behalf>) -> Extensions {
         let mut extensions = Extensions::default();
-        extensions.insert(Caller::Peer(skep_client::transport::Peer::stand_in(leaf)));
+        extensions.insert(Caller::Peer(skep_client::transport::Peer::stand_in(
+            leaf,
+            skep_core::base::Stamp(0),
+        )));
         if let Some(behalf) = behalf {
             extensions.insert(behalf);
         }

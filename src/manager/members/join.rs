@@ -216,5 +216,6 @@ fn reply(
         recipients: Vec::new(),
         hello_key: Vec::new(),
         hello_secret: Vec::new(),
+        oldest_issuer: cluster.issuers.oldest.0,
     }
 }

@@ -12,6 +12,8 @@ use super::subject::{authority_name, root_name};
 use super::{CaError, CertificateRole, PrivateKey, Subject};
 use skep_core::base::{ClusterId, Name, Stamp};
 
+/// What certificates count in.
+const SECOND_MS: u64 = 1000;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// How long a root lives: longer than the machines.
 const ROOT_MS: u64 = 20 * 365 * DAY_MS;
@@ -47,7 +49,18 @@ impl Root {
         Ok(Self { certificate: certificate.der().to_vec(), key })
     }
 
-    /// Signs an issuing CA for this public key, 5 years, path length 0.
+    /// The root with this certificate (DER) and key.
+    ///
+    /// # Errors
+    /// [`CaError::Malformed`] where they do not belong together.
+    pub fn new(certificate: Vec<u8>, key: PrivateKey) -> Result<Self, CaError> {
+        if chain::read_authority(&certificate, ROOT)?.spki != key.public() {
+            return Err(CaError::Malformed("key of this root certificate"));
+        }
+        Ok(Self { certificate, key })
+    }
+
+    /// Signs the first issuing CA for this public key, 5 years, path length 0.
     ///
     /// # Errors
     /// [`CaError::Malformed`] for a bad public key or another cluster than the
@@ -58,12 +71,42 @@ impl Root {
         cluster: ClusterId,
         now: Stamp,
     ) -> Result<Vec<u8>, CaError> {
+        self.sign_issuing_from(issuing_spki, cluster, now, Stamp(0))
+    }
+
+    /// Signs the issuing CA that takes the place of the one that begins at `after`: it begins
+    /// later, for that tells them apart.
+    ///
+    /// # Errors
+    /// As [`Self::sign_issuing`]; [`CaError::Expired`] too where it would begin more than a
+    /// clock can be ahead after `now`.
+    pub fn sign_issuing_after(
+        &self,
+        issuing_spki: &[u8],
+        cluster: ClusterId,
+        now: Stamp,
+        after: Stamp,
+    ) -> Result<Vec<u8>, CaError> {
+        let earliest = after.plus_ms(SECOND_MS);
+        if now.plus_ms(chain::START_TOLERANCE_MS) < earliest {
+            return Err(CaError::Expired);
+        }
+        self.sign_issuing_from(issuing_spki, cluster, now, earliest)
+    }
+
+    fn sign_issuing_from(
+        &self,
+        issuing_spki: &[u8],
+        cluster: ClusterId,
+        now: Stamp,
+        earliest: Stamp,
+    ) -> Result<Vec<u8>, CaError> {
         let root = chain::read_authority(&self.certificate, ROOT)?;
         if root.cluster != cluster {
             return Err(CaError::Malformed("root of that cluster"));
         }
         let mut validity = Validity::authority(now, ISSUING_MS, root.ends)?;
-        validity.starts = validity.starts.max(root.starts);
+        validity.starts = validity.starts.max(root.starts).max(earliest);
         let params = authority(authority_name(cluster, ISSUING), 0, issuing_spki, validity)?;
         sign(&self.certificate, &self.key, &params, issuing_spki)
     }

@@ -38,6 +38,15 @@ pub struct Leaf {
     pub ends: Stamp,
 }
 
+/// What a verified chain says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    /// What the leaf says.
+    pub leaf: Leaf,
+    /// When the issuing CA that signed it begins: what tells it from others of its cluster.
+    pub issuer: Stamp,
+}
+
 /// What a root or issuing CA says.
 pub(super) struct Authority {
     pub(super) cluster: ClusterId,
@@ -87,20 +96,32 @@ pub fn verify_chain(
     fingerprint: Fingerprint,
     now: Stamp,
 ) -> Result<Leaf, CaError> {
+    verify_issued(chain, fingerprint, now).map(|issued| issued.leaf)
+}
+
+/// The same for who wants to know by which issuing CA the leaf was signed.
+///
+/// # Errors
+/// As [`verify_chain`].
+pub fn verify_issued(
+    chain: &[Vec<u8>],
+    fingerprint: Fingerprint,
+    now: Stamp,
+) -> Result<Issued, CaError> {
     let [leaf, issuing, root] = chain else {
         return Err(CaError::Malformed("chain of three certificates"));
     };
     verify(leaf, issuing, root, fingerprint, now)
 }
 
-/// [`verify_chain`] without its list.
+/// [`verify_issued`] without its list.
 fn verify(
     leaf: &[u8],
     issuing: &[u8],
     root: &[u8],
     fingerprint: Fingerprint,
     now: Stamp,
-) -> Result<Leaf, CaError> {
+) -> Result<Issued, CaError> {
     if Fingerprint::of_root(root) != fingerprint {
         return Err(CaError::OtherCluster { expected: fingerprint });
     }
@@ -125,7 +146,7 @@ fn verify(
     if now >= leaf.ends || now.plus_ms(START_TOLERANCE_MS) < leaf.starts {
         return Err(CaError::Expired);
     }
-    Ok(leaf)
+    Ok(Issued { leaf, issuer: issuing.starts })
 }
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CaError> {

@@ -55,6 +55,19 @@ impl Authority {
         Self { cluster, root, issuing, issuer }
     }
 
+    /// The same cluster's with the issuing CA that comes after this one.
+    #[must_use]
+    pub fn rotated(&self) -> Self {
+        let key = PrivateKey::from_pkcs8(SecretBytes::copy_of(self.root.key.expose()));
+        let root = Root::new(self.root.certificate.clone(), key.expect("a key")).expect("a root");
+        let key = PrivateKey::generate().expect("a key");
+        let after = self.issuer.begins();
+        let issuing = root.sign_issuing_after(&key.public(), self.cluster, NOW, after);
+        let issuing = issuing.expect("an issuing CA");
+        let issuer = Issuer::new(issuing.clone(), key).expect("an issuer");
+        Self { cluster: self.cluster, root, issuing, issuer }
+    }
+
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of_root(&self.root.certificate)
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{CaError, PrivateKey, pem, read_leaf, verify_chain};
-use skep_core::base::{FORMAT, Fingerprint, Name, OtherFormat, SecretBytes};
+use skep_core::base::{FORMAT, Fingerprint, Name, OtherFormat, SecretBytes, Stamp};
 use skep_core::seal::HelloKey;
 
 /// Bytes of a file that are read: three certificates, a key and
@@ -50,6 +50,8 @@ pub struct Identity {
     pub fingerprint: Fingerprint,
     /// Managers (`host:port`).
     pub addresses: Vec<String>,
+    /// The oldest issuing CA (by when it begins) that a manager's certificate may be of.
+    pub oldest_issuer: Stamp,
     /// Leaf, issuing CA, root, DER.
     pub chain: Vec<Vec<u8>>,
     /// The private key.
@@ -65,12 +67,13 @@ struct Head {
     checksum: String,
     cluster: String,
     fingerprint: String,
+    oldest_issuer: u64,
     addresses: Vec<String>,
 }
 
 impl Identity {
     /// The file's text: a TOML head (version, checksum, cluster, fingerprint,
-    /// addresses) and PEM blocks. Of the addresses the first 32 that can be
+    /// the oldest issuing CA, addresses) and PEM blocks. Of the addresses the first 32 that can be
     /// one (`host:port`) are written.
     #[must_use]
     pub fn to_text(&self) -> SecretBytes {
@@ -96,7 +99,9 @@ impl Identity {
         let fingerprint = self.fingerprint.to_string();
         let head = ["cluster = \"", self.cluster.as_str(), "\"\nfingerprint = \"", &fingerprint];
         text.extend(head);
-        text.push_str("\"\naddresses = [\n");
+        text.push_str("\"\noldest_issuer = ");
+        text.push_str(&self.oldest_issuer.0.to_string());
+        text.push_str("\naddresses = [\n");
         for address in self.addresses.iter().filter(|text| is_address(text)).take(ADDRESSES) {
             text.push_str("    \"");
             text.push_str(address);
@@ -129,7 +134,9 @@ impl Identity {
 
     fn read(text: &str) -> Result<Self, IdentityError> {
         let (head, blocks) = text.split_once("\n\n").ok_or(IdentityError::Not("it has no head"))?;
-        let Head { checksum: found, cluster, fingerprint, addresses, .. } = read_head(head)?;
+        let Head { checksum: found, cluster, fingerprint, addresses, oldest_issuer, .. } =
+            read_head(head)?;
+        let oldest_issuer = Stamp(oldest_issuer);
         let cluster = cluster.parse().map_err(|_| DAMAGED)?;
         let fingerprint = fingerprint.parse().map_err(|_| DAMAGED)?;
         let rest = text.splitn(3, '\n').nth(2).ok_or(DAMAGED)?;
@@ -152,7 +159,7 @@ impl Identity {
         if lines.next().is_some() {
             return Err(IdentityError::Not("something follows the hello key"));
         }
-        let identity = Self { cluster, fingerprint, addresses, chain, key, hello };
+        let identity = Self { cluster, fingerprint, addresses, oldest_issuer, chain, key, hello };
         identity.check()?;
         Ok(identity)
     }
@@ -210,7 +217,7 @@ mod tests {
 
     use super::*;
     use crate::ca::{CertificateRole, Issuer, Root, Subject};
-    use skep_core::base::{ClusterId, OperatorId, Stamp};
+    use skep_core::base::{ClusterId, OperatorId};
 
     const NOW: Stamp = Stamp(1_800_000_000_000);
 
@@ -229,6 +236,7 @@ mod tests {
             cluster: name,
             fingerprint: Fingerprint::of_root(&root.certificate),
             addresses: vec!["manager-1:4440".to_owned(), "[2001:db8::1]:4440".to_owned()],
+            oldest_issuer: Stamp(1_700_000_000_000),
             chain: vec![leaf.expect("a leaf"), issuing, root.certificate],
             key,
             hello: hello(),
@@ -249,6 +257,7 @@ mod tests {
         assert_eq!(read.cluster, made.cluster);
         assert_eq!(read.fingerprint, made.fingerprint);
         assert_eq!(read.addresses, made.addresses);
+        assert_eq!(read.oldest_issuer, made.oldest_issuer);
         assert_eq!(read.chain, made.chain);
         assert_eq!(read.key.public(), made.key.public());
         assert_eq!(read.hello.to_bytes().expose(), made.hello.to_bytes().expose());

@@ -12,6 +12,7 @@ mod chain;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod fixtures;
+mod floor;
 mod identity;
 mod key;
 mod pem;
@@ -23,9 +24,11 @@ mod token;
 
 pub use authority::{Issuer, Root};
 pub use chain::{
-    Leaf, START_TOLERANCE_MS, certificate_ends, issuer_begins, read_leaf, verify_chain,
+    Issued, Leaf, START_TOLERANCE_MS, certificate_ends, issuer_begins, read_leaf, verify_chain,
+    verify_issued,
 };
 pub use error::CaError;
+pub use floor::IssuerFloor;
 pub(crate) use identity::{ADDRESSES, is_address};
 pub use identity::{Identity, IdentityError};
 pub use key::{PrivateKey, certificate_request, key_digest, public_key_of_request};

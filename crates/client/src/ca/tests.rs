@@ -8,7 +8,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::fixtures::{Authority, LEAF_MS, NOW, manager, operator, worker};
 use super::*;
-use skep_core::base::{ClusterId, Fingerprint, Stamp};
+use skep_core::base::{ClusterId, Fingerprint, SecretBytes, Stamp};
 
 const DAY: u64 = 24 * 60 * 60 * 1000;
 
@@ -328,6 +328,40 @@ fn every_byte_of_a_chain_counts() {
             assert!(verified(&authority, &changed).is_err(), "certificate {at}, byte {byte}");
         }
     }
+}
+
+#[test]
+fn an_issuing_ca_begins_after_the_one_whose_place_it_takes() {
+    let first = Authority::new(1);
+    let second = first.rotated();
+    let third = second.rotated();
+    let begins = [&first, &second, &third].map(|authority| authority.issuer.begins());
+    assert_eq!(begins[1].0 - begins[0].0, 1000, "within the second");
+    assert_eq!(begins[2].0 - begins[1].0, 1000);
+    for authority in [&first, &second, &third] {
+        let holder = authority.holder(worker(1));
+        let issued = verify_issued(&holder.chain, first.fingerprint(), NOW).expect("verifies");
+        assert_eq!(issued.issuer, authority.issuer.begins());
+        assert_eq!(issuer_begins(&holder.chain[1]), Ok(issued.issuer));
+    }
+    let (public, cluster) = (PrivateKey::generate().expect("a key").public(), first.cluster);
+    let after = |after| first.root.sign_issuing_after(&public, cluster, NOW, after);
+    // Later than now by the hour that an authority begins before it is made.
+    let read = |der: Vec<u8>| issuer_begins(&der).expect("an issuing CA");
+    let long_ago = after(Stamp(0)).map(read).expect("signed");
+    assert_eq!(long_ago, begins[0]);
+    assert_eq!(after(NOW).map(read), Ok(Stamp(NOW.0 + 1000)));
+    assert_eq!(after(NOW.plus_ms(START_TOLERANCE_MS)), Err(CaError::Expired), "a clock is wrong");
+}
+
+#[test]
+fn a_root_is_opened_with_its_own_key_only() {
+    let authority = Authority::new(1);
+    let certificate = authority.root.certificate.clone();
+    let foreign = PrivateKey::generate().expect("a key");
+    assert!(Root::new(certificate, foreign).is_err());
+    let own = PrivateKey::from_pkcs8(SecretBytes::copy_of(authority.root.key.expose()));
+    assert!(Root::new(authority.issuing.clone(), own.expect("a key")).is_err(), "no root");
 }
 
 proptest! {

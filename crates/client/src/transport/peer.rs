@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::net::UnixStream;
 
-use crate::ca::{CertificateRole, Leaf};
-use skep_core::base::NodeId;
+use crate::ca::{CertificateRole, Issued, Leaf};
+use skep_core::base::{NodeId, Stamp};
 
 /// The server name that stands for any manager; ids have 26 characters.
 pub(super) const ANY_MANAGER: &str = "manager.skep.internal";
@@ -33,24 +33,30 @@ impl Expect {
 /// A peer whose chain verified. Only this module's verifier makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    leaf: Leaf,
+    issued: Issued,
 }
 
 impl Peer {
     /// What its certificate says.
     #[must_use]
     pub fn leaf(&self) -> &Leaf {
-        &self.leaf
+        &self.issued.leaf
+    }
+
+    /// When the issuing CA that signed it begins.
+    #[must_use]
+    pub fn issuer(&self) -> Stamp {
+        self.issued.issuer
     }
 
     /// A peer for tests of what stands above.
     #[cfg(any(test, feature = "testing"))]
-    pub fn stand_in(leaf: Leaf) -> Self {
-        Self { leaf }
+    pub fn stand_in(leaf: Leaf, issuer: Stamp) -> Self {
+        Self { issued: Issued { leaf, issuer } }
     }
 
-    pub(super) fn verified(leaf: Leaf) -> Self {
-        Self { leaf }
+    pub(super) fn verified(issued: Issued) -> Self {
+        Self { issued }
     }
 }
 

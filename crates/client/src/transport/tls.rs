@@ -20,7 +20,7 @@ use super::cuts::Cuts;
 use super::hello::{Greeting, Recognition};
 use super::peer::{ANY_MANAGER, Expect};
 use super::verify::{Expecting, Verifier};
-use crate::ca::{CaError, Identity, PrivateKey, key_digest, read_leaf};
+use crate::ca::{CaError, Identity, IssuerFloor, PrivateKey, key_digest, read_leaf};
 use skep_core::base::{Clock, Dice, Fingerprint, SecretBytes};
 use skep_core::seal::HelloKey;
 
@@ -153,6 +153,13 @@ impl ClientTls {
         Self::build(Some(credentials), fingerprint, clock)
     }
 
+    /// Which servers are refused for their issuing CA: raised, it holds for all of its clones
+    /// and from the next handshake on.
+    #[must_use]
+    pub fn floor(&self) -> &IssuerFloor {
+        self.verifier.floor()
+    }
+
     /// With all that an identity file holds.
     ///
     /// # Errors
@@ -170,6 +177,7 @@ impl ClientTls {
             .map_err(|_| CaError::Malformed("hello key"))?;
         let own = Credentials::new(&identity.chain, &key)?;
         let tls = Self::new(&own, identity.fingerprint, clock);
+        tls.floor().raise(identity.oldest_issuer);
         Ok(tls.greeting(Greeting::new(hello, role, dice)))
     }
 

@@ -13,7 +13,9 @@ use rustls::{
 };
 
 use super::peer::{ANY_MANAGER, Caller, Peer};
-use crate::ca::{CaError, CertificateRole, Leaf, read_leaf, verify_chain};
+use crate::ca::{
+    CaError, CertificateRole, Issued, IssuerFloor, Leaf, issuer_begins, read_leaf, verify_issued,
+};
 use skep_core::base::{Clock, Fingerprint, Stamp};
 
 /// Why a peer was not accepted.
@@ -28,6 +30,9 @@ pub(super) enum NotAccepted {
     /// A worker or operator in a manager's place.
     #[error("its certificate is not a manager's")]
     NotAManager,
+    /// Its issuing CA was replaced, and whoever has its key could make such a chain.
+    #[error("its certificate was made by an issuing CA that is in use no more")]
+    Retired,
     /// A manager, but another one.
     #[error("it is another manager: {found}")]
     OtherManager {
@@ -41,6 +46,7 @@ pub(super) struct Verifier {
     algorithms: WebPkiSupportedAlgorithms,
     fingerprint: Fingerprint,
     clock: Arc<dyn Clock>,
+    floor: IssuerFloor,
 }
 
 impl Verifier {
@@ -49,7 +55,14 @@ impl Verifier {
         fingerprint: Fingerprint,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { algorithms: provider.signature_verification_algorithms, fingerprint, clock }
+        let algorithms = provider.signature_verification_algorithms;
+        Self { algorithms, fingerprint, clock, floor: IssuerFloor::default() }
+    }
+
+    /// The issuing CAs that servers may not show any more. Clients may: they must be able to
+    /// ask for another certificate, and what else they may not is said call by call.
+    pub(super) fn floor(&self) -> &IssuerFloor {
+        &self.floor
     }
 
     /// What time it is for certificates.
@@ -68,14 +81,20 @@ impl Verifier {
         // One more than a chain has is enough to see that it is too long.
         let chain: Vec<Vec<u8>> = chain.take(4).map(|der| der.to_vec()).collect();
         let now = self.clock.now();
-        match verify_chain(&chain, self.fingerprint, now) {
-            Ok(leaf) => Ok(Caller::Peer(Peer::verified(leaf))),
+        match verify_issued(&chain, self.fingerprint, now) {
+            Ok(issued) => Ok(Caller::Peer(Peer::verified(issued))),
             Err(CaError::Expired) => {
                 // All else is right. What has not begun is nobody's yet.
-                let leaf = chain.first().and_then(|der| read_leaf(der).ok());
-                leaf.filter(|leaf| leaf.ends <= now)
-                    .map(|leaf| Caller::Expired(Peer::verified(leaf)))
-                    .ok_or(NotAccepted::Expired)
+                let [leaf, issuing, _] = chain.as_slice() else {
+                    return Err(NotAccepted::Expired);
+                };
+                let (Ok(leaf), Ok(issuer)) = (read_leaf(leaf), issuer_begins(issuing)) else {
+                    return Err(NotAccepted::Expired);
+                };
+                if leaf.ends > now {
+                    return Err(NotAccepted::Expired);
+                }
+                Ok(Caller::Expired(Peer::verified(Issued { leaf, issuer })))
             }
             Err(error) => Err(NotAccepted::Chain(error)),
         }
@@ -94,6 +113,9 @@ impl Verifier {
                 return Err(NotAccepted::Chain(CaError::Malformed("certificate")));
             }
         };
+        if self.floor.refuses(peer.issuer()) {
+            return Err(NotAccepted::Retired);
+        }
         let Leaf { subject, .. } = peer.leaf();
         if !matches!(subject.role, CertificateRole::Manager(_)) {
             return Err(NotAccepted::NotAManager);

@@ -7,8 +7,10 @@ use tokio_rustls::client::TlsStream;
 
 use super::*;
 use crate::ca::fixtures::{LEAF_MS, operator, worker};
-use crate::ca::{START_TOLERANCE_MS, read_leaf};
-use skep_core::base::NodeId;
+use crate::ca::{Identity, START_TOLERANCE_MS, read_leaf};
+use crate::machine::os_dice;
+use skep_core::base::{NodeId, SecretBytes};
+use skep_core::seal::HelloKey;
 
 #[tokio::test]
 async fn both_sides_recognise_each_other() {
@@ -21,7 +23,10 @@ async fn both_sides_recognise_each_other() {
         let (channel, peer) = rig.connect(&tls, expect).await.expect("a connection");
         assert_eq!(peer.leaf().subject, authority.subject(manager(1)));
         let leaf = read_leaf(&holder.chain[0]).expect("a leaf");
-        assert_eq!(who(channel).await, format!("{:?}", Caller::Peer(Peer::stand_in(leaf))));
+        assert_eq!(
+            who(channel).await,
+            format!("{:?}", Caller::Peer(Peer::stand_in(leaf, authority.issuer.begins())))
+        );
     }
 }
 
@@ -85,7 +90,10 @@ async fn an_expired_certificate_is_recognised_as_such() {
     let holder = authority.holder(worker(5));
     let client = ClientTls::new(&holder.credentials(), authority.fingerprint(), clock.clone());
     let leaf = read_leaf(&holder.chain[0]).expect("a leaf");
-    assert_eq!(rig.who(&client).await, format!("{:?}", Caller::Expired(Peer::stand_in(leaf))));
+    assert_eq!(
+        rig.who(&client).await,
+        format!("{:?}", Caller::Expired(Peer::stand_in(leaf, authority.issuer.begins())))
+    );
 
     // An expired server is no server, and a certificate from the future is nobody's.
     *clock.0.lock() = NOW.plus_ms(2 * LEAF_MS);
@@ -97,6 +105,44 @@ async fn an_expired_certificate_is_recognised_as_such() {
     let client = ClientTls::new(&holder.credentials(), authority.fingerprint(), clock);
     let error = rig.connect(&client, Expect::AnyManager).await.expect_err("refused");
     assert!(matches!(error, ConnectError::Refused { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_of_an_issuing_ca_that_is_in_use_no_more_is_refused() {
+    let authority = Authority::new(1);
+    let next = authority.rotated();
+    assert_eq!(authority.fingerprint(), next.fingerprint());
+    let server = authority.holder(manager(1)).credentials();
+    let tls = ServerTls::new(&server, authority.fingerprint(), clock_at(NOW));
+    let rig = Rig::with(Bounds::default(), tls).await;
+    let holder = authority.holder(worker(5));
+    let client = holder.client(&authority);
+    let (_open, peer) = rig.connect(&client, Expect::AnyManager).await.expect("a connection");
+    assert_eq!(peer.issuer(), authority.issuer.begins());
+
+    // Whoever has the old key could make such a server.
+    assert!(client.clone().floor().raise(next.issuer.begins()));
+    let error = rig.connect(&client, Expect::AnyManager).await.expect_err("refused");
+    assert!(matches!(error, ConnectError::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("an issuing CA that is in use no more"), "{error}");
+
+    // A client with an old one is recognised: it is to ask for a new one.
+    let renewed = next.holder(manager(1));
+    server.swap(&renewed.chain, &renewed.secret()).expect("its key");
+    let leaf = read_leaf(&holder.chain[0]).expect("a leaf");
+    let old = Peer::stand_in(leaf, authority.issuer.begins());
+    assert_eq!(rig.who(&client).await, format!("{:?}", Caller::Peer(old)));
+    let identity = Identity {
+        cluster: "prod".parse().expect("a name"),
+        fingerprint: authority.fingerprint(),
+        addresses: Vec::new(),
+        oldest_issuer: next.issuer.begins(),
+        chain: holder.chain,
+        key: holder.key,
+        hello: HelloKey::parse(&SecretBytes::copy_of(&[7; 64])).expect("a hello key"),
+    };
+    let kept = ClientTls::of(&identity, clock_at(NOW), os_dice).expect("sound");
+    assert!(kept.floor().refuses(authority.issuer.begins()));
 }
 
 #[tokio::test]
@@ -116,7 +162,10 @@ async fn swapped_certificates_are_used_by_the_next_handshake() {
     server.swap(&next_server.chain, &next_server.secret()).expect("its key");
     let (after, peer_after) = rig.connect(&tls, Expect::AnyManager).await.expect("a connection");
     let leaf = read_leaf(&next.chain[0]).expect("a leaf");
-    assert_eq!(who(after).await, format!("{:?}", Caller::Peer(Peer::stand_in(leaf))));
+    assert_eq!(
+        who(after).await,
+        format!("{:?}", Caller::Peer(Peer::stand_in(leaf, authority.issuer.begins())))
+    );
     assert_ne!(peer_before.leaf().key, peer_after.leaf().key);
     assert_eq!(who(before).await, who_before, "a live connection stays as it is");
 
