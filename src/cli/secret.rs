@@ -14,14 +14,14 @@ use super::filter::Filter;
 use super::input::{self, Source};
 use super::inspect::inspect;
 use super::link::link;
-use super::names::{all_labels, name};
+use super::names::{all_labels, labels, name};
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
 use super::wait::{self, Concerned};
 use super::words;
-use skep_client::{Change, Draft, Generate, Link, apply_sealed, lookup};
-use skep_core::base::{Name, Revision, SecretBytes, SecretId, limits};
+use skep_client::{Change, Draft, Generate, Link, apply, apply_sealed, lookup};
+use skep_core::base::{Label, Name, Revision, SecretBytes, SecretId, limits};
 use skep_core::wire::api::{self, SecretView, ServiceView, VersionView};
 
 const COLUMNS: [Column; 6] = [
@@ -112,6 +112,12 @@ async fn create(shell: &mut Shell, args: SecretCreateArgs) -> Result<(), Trouble
 struct Sets(Vec<(Name, Source)>);
 
 impl Sets {
+    /// Whether one secret is named, and nothing to read.
+    fn is_name_alone(typed: &[OsString]) -> bool {
+        let [word] = typed else { return false };
+        word.to_str().is_some_and(|word| !word.contains('='))
+    }
+
     fn of(typed: Vec<OsString>, generate: Option<Generate>) -> Result<Self, Trouble> {
         let several = "NAME and a file, or NAME=FILE several times";
         let text = |word: &OsString| word.to_str().map(str::to_owned);
@@ -158,8 +164,53 @@ impl Sets {
     }
 }
 
+/// Which labels come and go.
+struct Relabelling {
+    put: Vec<Label>,
+    gone: Vec<String>,
+}
+
+impl Relabelling {
+    fn of(args: &SecretUpdateArgs) -> Result<Option<Self>, Trouble> {
+        let (put, gone) = (labels(&args.label_add)?, args.label_rm.clone());
+        Ok((!put.is_empty() || !gone.is_empty()).then_some(Self { put, gone }))
+    }
+
+    fn of_secret(&self, id: SecretId) -> Change {
+        Change::LabelSecret { id, put: self.put.clone(), gone: self.gone.clone() }
+    }
+}
+
+/// Changes the labels of a secret, and no value.
+async fn relabel(
+    shell: &mut Shell,
+    args: SecretUpdateArgs,
+    labels: &Relabelling,
+) -> Result<(), Trouble> {
+    let Sets(sets) = Sets::of(args.what, None)?;
+    let Some((name, _)) = sets.first() else { return Ok(()) };
+    if args.expect.is_some() {
+        return Err(usage("--expect is for a new value", "leave it out, or give a file"));
+    }
+    let mut link = link(shell, args.client)?;
+    let secret: SecretView = lookup::exact(&mut link, name.as_str()).await?;
+    let look = format!("skep secret inspect {name}");
+    let changes = [labels.of_secret(lookup::id(&secret.id)?)];
+    apply(&mut link, &mut *shell.dice, &look, &changes).await?;
+    shell.screen.echo(name.as_str());
+    Ok(())
+}
+
 async fn update(shell: &mut Shell, args: SecretUpdateArgs) -> Result<(), Trouble> {
+    let labels = Relabelling::of(&args)?;
+    let only_named = args.generate.is_none() && Sets::is_name_alone(&args.what);
+    if let Some(labels) = labels.as_ref().filter(|_| only_named) {
+        return relabel(shell, args, labels).await;
+    }
     let Sets(sets) = Sets::of(args.what, args.generate)?;
+    if labels.is_some() && sets.len() > 1 {
+        return Err(usage("labels are changed of one secret", "change those of the others alone"));
+    }
     let expect = args.expect;
     if expect.is_some() && sets.len() > 1 {
         return Err(usage("--expect is for one secret", "update the secrets one by one with it"));
@@ -186,7 +237,10 @@ async fn update(shell: &mut Shell, args: SecretUpdateArgs) -> Result<(), Trouble
                 expect,
                 version,
             };
-            act.iter().zip(versions).map(update).collect()
+            let relabelled = act
+                .iter()
+                .filter_map(|draft| labels.as_ref().map(|labels| labels.of_secret(draft.secret)));
+            act.iter().zip(versions).map(update).chain(relabelled).collect()
         };
         let names: Vec<&String> = names.by_ref().take(size).collect();
         let first = names.first().map_or("", |name| name.as_str());

@@ -20,7 +20,8 @@ pub(crate) enum SecretCommand {
     #[command(after_help = "Examples:
   skep secret update db-password new-password.txt
   skep secret update db-password --generate password
-  skep secret update tls-key=key.pem tls-certificate=chain.pem")]
+  skep secret update tls-key=key.pem tls-certificate=chain.pem
+  skep secret update --label-add team=db --label-rm old db-password   # the value stays")]
     Update(SecretUpdateArgs),
     /// List secrets
     #[command(
@@ -133,6 +134,12 @@ pub(crate) struct SecretUpdateArgs {
     /// Only if this is the current version's number
     #[arg(long, value_name = "NUMBER")]
     pub(crate) expect: Option<u32>,
+    /// A label more, KEY=VALUE (repeatable); without a file the value stays
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) label_add: Vec<String>,
+    /// A label less (repeatable); without a file the value stays
+    #[arg(long, value_name = "KEY")]
+    pub(crate) label_rm: Vec<String>,
     /// Leave out one line end at the end of each value
     #[arg(long)]
     pub(crate) strip_newline: bool,

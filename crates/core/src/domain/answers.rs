@@ -105,6 +105,7 @@ fn only_takes(act: &Act) -> bool {
         | Change::RemoveManager { .. } => true,
         Change::CreateSecret { .. }
         | Change::UpdateSecret { .. }
+        | Change::LabelSecret { .. }
         | Change::CreateService { .. }
         | Change::UpdateService { .. }
         | Change::Grant { .. }
@@ -148,6 +149,7 @@ pub fn always_admitted(act: &Act) -> bool {
         | Change::CreateToken { .. } => true,
         Change::CreateSecret { .. }
         | Change::UpdateSecret { .. }
+        | Change::LabelSecret { .. }
         | Change::CreateService { .. }
         | Change::UpdateService { .. }
         | Change::Grant { .. } => false,

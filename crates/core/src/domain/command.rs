@@ -219,6 +219,15 @@ pub enum Change<K = WrappedKey> {
         /// The new value.
         version: NewVersion<K>,
     },
+    /// What operators wrote of a secret changes, and no version of it.
+    LabelSecret {
+        /// Which secret.
+        id: SecretId,
+        /// Labels to set.
+        put: Vec<Label>,
+        /// Labels to remove.
+        gone: Vec<String>,
+    },
     /// A secret goes, with all its versions; refused while it is granted.
     RemoveSecret {
         /// Which secret.
@@ -354,6 +363,7 @@ impl<K> Change<K> {
             Self::UpdateSecret { id, expect, version: new } => {
                 Change::UpdateSecret { id, expect, version: version(id, new)? }
             }
+            Self::LabelSecret { id, put, gone } => Change::LabelSecret { id, put, gone },
             Self::RemoveSecret { id } => Change::RemoveSecret { id },
             Self::RemoveVersion { id, number } => Change::RemoveVersion { id, number },
             Self::CreateService { id, name, spec } => Change::CreateService { id, name, spec },

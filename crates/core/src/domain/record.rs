@@ -12,7 +12,7 @@ use super::state::{
     Availability, Cluster, Member, Node, NodeRole, Operator, OperatorRole, Renewal, Token,
 };
 use crate::audit::Digest;
-use crate::base::{Labels, Name, Target};
+use crate::base::{Label, Labels, Name, Target};
 
 /// The hash of a command.
 pub(super) fn command(command: &Command) -> [u8; 32] {
@@ -295,12 +295,7 @@ fn change(hash: &mut Digest, of: &Change) {
         Change::UpdateNode { id, put, gone, availability: of } => {
             hash.number(12);
             hash.bytes(id.as_bytes());
-            hash.count(put.len());
-            for label in put {
-                hash.bytes(label.key.as_bytes());
-                hash.bytes(label.value.as_bytes());
-            }
-            texts(hash, gone);
+            relabelled(hash, put, gone);
             hash.option(of.map(availability));
         }
         Change::RemoveNode { id, force } => {
@@ -313,11 +308,25 @@ fn change(hash: &mut Digest, of: &Change) {
             hash.bytes(id.as_bytes());
             rekey(hash, of);
         }
+        Change::LabelSecret { id, put, gone } => {
+            hash.number(16);
+            hash.bytes(id.as_bytes());
+            relabelled(hash, put, gone);
+        }
         Change::Readmit { member: of } => {
             hash.number(15);
             member(hash, *of);
         }
     }
+}
+
+fn relabelled(hash: &mut Digest, put: &[Label], gone: &[String]) {
+    hash.count(put.len());
+    for label in put {
+        hash.bytes(label.key.as_bytes());
+        hash.bytes(label.value.as_bytes());
+    }
+    texts(hash, gone);
 }
 
 fn rekey(hash: &mut Digest, of: &Rekey) {

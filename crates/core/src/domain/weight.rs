@@ -165,7 +165,7 @@ pub(super) fn change(of: &Change) -> u64 {
         Change::UpdateService { spec: of, .. } => spec(of),
         Change::Grant { grant, .. } => long(grant.target.as_str().len()),
         Change::CreateToken { token: of, .. } => token(of),
-        Change::UpdateNode { put, gone, .. } => {
+        Change::UpdateNode { put, gone, .. } | Change::LabelSecret { put, gone, .. } => {
             let put = put.iter().map(|label| PART + long(label.key.len() + label.value.len()));
             put.sum::<u64>() + gone.iter().map(|key| PART + long(key.len())).sum::<u64>()
         }

@@ -38,6 +38,7 @@ pub(super) fn change(draft: &mut Draft<'_>, change: &Change) -> Result<Changed, 
         Change::UpdateSecret { id, expect, version } => {
             secret::update(draft, *id, *expect, version)
         }
+        Change::LabelSecret { id, put, gone } => secret::label(draft, *id, put, gone),
         Change::RemoveSecret { id } => secret::remove(draft, *id),
         Change::RemoveVersion { id, number } => secret::remove_version(draft, *id, *number),
         Change::CreateService { id, name, spec } => service::create(draft, *id, name, spec),

@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use super::token::is_good;
-use crate::base::{Name, NameKey, NodeId};
-use crate::domain::named::Thing;
+use crate::base::{Label, Labels, Name, NameKey, NodeId, limits};
+use crate::domain::named::{Counted, Thing};
 use crate::domain::refusal::Refusal;
 use crate::domain::spec::{Attribute, Placement};
 use crate::domain::state::{NodeRole, State, Token};
@@ -101,4 +101,16 @@ fn mentions(of: &Placement) -> impl Iterator<Item = (Mention, &str)> {
         Some((mention.unwrap_or_else(|| Mention::Nobody(text.to_owned())), text))
     });
     nodes.chain(constraints)
+}
+
+/// Labels with some more and some less.
+pub(super) fn relabelled(
+    labels: &Labels,
+    put: &[Label],
+    gone: &[String],
+) -> Result<Labels, Refusal> {
+    if put.len() > limits::LABELS || gone.len() > limits::LABELS {
+        return Err(Refusal::limit(Counted::Labels, limits::LABELS));
+    }
+    labels.changed(put, gone).map_err(|bad| Refusal::Invalid(bad.to_string()))
 }

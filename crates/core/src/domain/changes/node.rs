@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use subtle::ConstantTimeEq;
 
-use super::names::{is_free, may_have};
+use super::names::{is_free, may_have, relabelled};
 use super::token::{has_ended, matches};
 use crate::base::{Label, Name, NodeId, Stamp, limits};
 use crate::domain::command::{Changed, Join, Outcome, Rekey};
@@ -124,11 +124,7 @@ pub(super) fn update(
     availability: Option<Availability>,
 ) -> Result<Changed, Refusal> {
     let found = find(draft.state(), id)?;
-    if put.len() > limits::LABELS || gone.len() > limits::LABELS {
-        return Err(Refusal::limit(Counted::Labels, limits::LABELS));
-    }
-    let labels =
-        found.labels.changed(put, gone).map_err(|bad| Refusal::Invalid(bad.to_string()))?;
+    let labels = relabelled(&found.labels, put, gone)?;
     let availability = availability.unwrap_or(found.availability);
     if labels == found.labels && availability == found.availability {
         return Ok(Changed::Already);

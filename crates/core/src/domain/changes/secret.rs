@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::bytes::within_service_bytes;
-use super::names::is_free;
-use crate::base::{Labels, Name, SecretId, Stamp, limits};
+use super::names::{is_free, relabelled};
+use crate::base::{Label, Labels, Name, SecretId, Stamp, limits};
 use crate::domain::command::{Changed, NewVersion};
 use crate::domain::draft::Draft;
 use crate::domain::named::{Counted, Stays, Thing};
@@ -43,6 +43,23 @@ pub(super) fn create(
     };
     draft.put_secret(id, Some(secret));
     Ok(Changed::Version { secret: id, number: 1 })
+}
+
+pub(super) fn label(
+    draft: &mut Draft<'_>,
+    id: SecretId,
+    put: &[Label],
+    gone: &[String],
+) -> Result<Changed, Refusal> {
+    let found = find(draft.state(), id)?;
+    let labels = relabelled(&found.labels, put, gone)?;
+    if labels == found.labels {
+        return Ok(Changed::Already);
+    }
+    let secret =
+        Secret { labels, updated: draft.now(), revision: draft.revision(), ..found.clone() };
+    draft.put_secret(id, Some(secret));
+    Ok(Changed::Done)
 }
 
 pub(super) fn update(

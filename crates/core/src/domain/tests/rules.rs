@@ -459,3 +459,33 @@ fn things_are_found_by_id_name_and_beginning() {
         Err(NotOne::NotFound { thing: Thing::Node, what: "n9".to_owned() })
     );
 }
+
+#[test]
+fn labels_of_a_secret_change_and_its_versions_stay() {
+    let mut world = World::founded();
+    world.secret(1, "db");
+    let label = |put: &[&str], gone: &[&str]| Change::LabelSecret {
+        id: secret_id(1),
+        put: put.iter().map(|text| text.parse().expect("a label")).collect(),
+        gone: gone.iter().map(ToString::to_string).collect(),
+    };
+    let before = world.state.secrets[&secret_id(1)].clone();
+    assert_eq!(world.one(label(&["team=db", "x=y"], &[])), Ok(Changed::Done));
+    assert_eq!(world.one(label(&["team=db"], &["z"])), Ok(Changed::Already));
+    assert_eq!(world.one(label(&["team=web"], &["x"])), Ok(Changed::Done));
+    let now = world.state.secrets[&secret_id(1)].clone();
+    let labels: Vec<_> = now.labels.iter().collect();
+    assert_eq!(labels, [("team", "web")]);
+    assert_eq!((now.current, &now.versions), (before.current, &before.versions));
+    assert!(now.revision > before.revision);
+    // Together with a new value they are one act: refused whole, or done whole.
+    let update = |expect| Change::UpdateSecret { id: secret_id(1), expect, version: version(9) };
+    let refused = world.act(Act::Change(vec![label(&["a=b"], &[]), update(Some(7))]));
+    assert!(refused.outcome.is_err());
+    assert_eq!(world.state.secrets[&secret_id(1)].labels, now.labels);
+    assert!(world.act(Act::Change(vec![update(Some(1)), label(&["a=b"], &[])])).outcome.is_ok());
+    assert_eq!(world.state.secrets[&secret_id(1)].current, 2);
+    assert_eq!(world.state.secrets[&secret_id(1)].labels.iter().count(), 2);
+    let missing = Change::LabelSecret { id: secret_id(9), put: Vec::new(), gone: Vec::new() };
+    assert!(matches!(world.one(missing), Err(Refusal::NotFound { .. })));
+}

@@ -31,6 +31,10 @@ pub fn read_change(sent: api::Change) -> Result<Change<BoxedKey>, BadMessage> {
             expect: sent.expect,
             version: read_version(there("version", sent.version)?)?,
         },
+        Of::LabelSecret(sent) => {
+            let (put, gone) = read_relabelled(&sent.put, sent.gone)?;
+            Change::LabelSecret { id: read_id("id", &sent.id)?, put, gone }
+        }
         Of::RemoveSecret(sent) => Change::RemoveSecret { id: read_id("id", &sent.id)? },
         Of::RemoveVersion(sent) => {
             Change::RemoveVersion { id: read_id("id", &sent.id)?, number: sent.number }
@@ -82,15 +86,23 @@ pub fn read_change(sent: api::Change) -> Result<Change<BoxedKey>, BadMessage> {
 }
 
 fn read_update_node(sent: api::UpdateNode) -> Result<Change<BoxedKey>, BadMessage> {
-    if sent.gone.len() > limits::LABELS {
-        return Err(BadMessage::new("gone", "more than a node may have"));
-    }
+    let (put, gone) = read_relabelled(&sent.put, sent.gone)?;
     Ok(Change::UpdateNode {
         id: read_id("id", &sent.id)?,
-        put: read_label_list(&sent.put)?,
-        gone: sent.gone,
+        put,
+        gone,
         availability: read_availability(sent.availability)?,
     })
+}
+
+fn read_relabelled(
+    put: &[api::LabelPair],
+    gone: Vec<String>,
+) -> Result<(Vec<Label>, Vec<String>), BadMessage> {
+    if gone.len() > limits::LABELS {
+        return Err(BadMessage::new("gone", "more than a thing may have"));
+    }
+    Ok((read_label_list(put)?, gone))
 }
 
 fn read_version(sent: api::NewVersion) -> Result<NewVersion<BoxedKey>, BadMessage> {
@@ -130,6 +142,11 @@ pub fn write_change(change: &Change<BoxedKey>) -> Option<api::Change> {
             id: id.as_bytes().to_vec(),
             expect: *expect,
             version: Some(write_version(version)),
+        }),
+        Change::LabelSecret { id, put, gone } => Of::LabelSecret(api::LabelSecret {
+            id: id.as_bytes().to_vec(),
+            put: put.iter().map(write_label).collect(),
+            gone: gone.clone(),
         }),
         Change::RemoveSecret { id } => {
             Of::RemoveSecret(api::RemoveSecret { id: id.as_bytes().to_vec() })

@@ -25,6 +25,11 @@ fn changes_are_read_as_written() {
     let list = [
         Change::CreateSecret { id: secret, name: name("db"), labels, version: version(1) },
         Change::UpdateSecret { id: secret, expect: Some(1), version: version(2) },
+        Change::LabelSecret {
+            id: secret,
+            put: vec!["x=y".parse().expect("a label")],
+            gone: vec!["z".to_owned()],
+        },
         Change::RemoveSecret { id: secret },
         Change::RemoveVersion { id: secret, number: 1 },
         Change::CreateService { id: service, name: name("web"), spec: everywhere() },

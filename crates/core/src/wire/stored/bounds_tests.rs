@@ -355,7 +355,7 @@ fn changes() -> impl Strategy<Value = Change> {
         });
     let takes =
         prop::sample::select(&[Availability::Active, Availability::Pause, Availability::Drain][..]);
-    let gone = prop::collection::vec("[a-z]{0,9}", 0..3);
+    let gone = || prop::collection::vec("[a-z]{0,9}", 0..3);
     prop_oneof![
         (secrets(), names(), label_lists(), new_versions()).prop_map(
             |(id, name, labels, version)| {
@@ -365,6 +365,11 @@ fn changes() -> impl Strategy<Value = Change> {
         ),
         (secrets(), any::<Option<u32>>(), new_versions())
             .prop_map(|(id, expect, version)| Change::UpdateSecret { id, expect, version }),
+        (secrets(), label_lists(), gone()).prop_map(|(id, put, gone)| Change::LabelSecret {
+            id,
+            put,
+            gone
+        }),
         secrets().prop_map(|id| Change::RemoveSecret { id }),
         (secrets(), any::<u32>()).prop_map(|(id, number)| Change::RemoveVersion { id, number }),
         (services(), names(), specs()).prop_map(|(id, name, spec)| Change::CreateService {
@@ -382,7 +387,7 @@ fn changes() -> impl Strategy<Value = Change> {
         (any::<[u8; 16]>(), tokens)
             .prop_map(|(id, token)| Change::CreateToken { id: TokenId::from_bytes(id), token }),
         any::<[u8; 16]>().prop_map(|id| Change::RemoveToken { id: TokenId::from_bytes(id) }),
-        (nodes(), label_lists(), gone, prop::option::of(takes)).prop_map(
+        (nodes(), label_lists(), gone(), prop::option::of(takes)).prop_map(
             |(id, put, gone, availability)| Change::UpdateNode { id, put, gone, availability }
         ),
         (nodes(), any::<bool>()).prop_map(|(id, force)| Change::RemoveNode { id, force }),

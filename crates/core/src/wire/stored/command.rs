@@ -248,6 +248,11 @@ fn read_change(shape: shape::Change) -> Read<Change> {
             expect: of.expect,
             version: read_version(of.version)?,
         },
+        Of::LabelSecret(of) => Change::LabelSecret {
+            id: id("secret", &of.id)?,
+            put: label_list(&of.put)?,
+            gone: of.gone,
+        },
         Of::RemoveSecret(secret) => Change::RemoveSecret { id: id("secret", &secret)? },
         Of::RemoveVersion(of) => {
             Change::RemoveVersion { id: id("secret", &of.id)?, number: of.number }
@@ -313,6 +318,11 @@ fn write_change(of: &Change) -> shape::Change {
             id: id.as_bytes().to_vec(),
             expect: *expect,
             version: Some(write_version(version)),
+        }),
+        Change::LabelSecret { id, put, gone } => Of::LabelSecret(shape::LabelSecret {
+            id: id.as_bytes().to_vec(),
+            put: put.iter().map(write_label).collect(),
+            gone: gone.clone(),
         }),
         Change::RemoveSecret { id } => Of::RemoveSecret(id.as_bytes().to_vec()),
         Change::RemoveVersion { id, number } => {

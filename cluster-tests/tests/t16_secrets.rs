@@ -1,4 +1,5 @@
-//! Values that nobody thinks of: drawn by the command, shown to nobody, and on the nodes whole.
+//! Values that nobody thinks of: drawn by the command, shown to nobody, and on the nodes whole. Labels
+//! beside them.
 
 use std::process::{Command, Stdio};
 
@@ -68,4 +69,34 @@ fn what_cannot_be_drawn_is_refused_and_nothing_is_made() {
     let _ = cluster.skep(&["secret", "update", "x", "y", "--generate", "hex"]).status(2);
     let _ = cluster.skep(&["secret", "update", "x", "--generate", "hex"]).status(1);
     assert_eq!(cluster.ok(&["secret", "ls", "-q"]), "");
+}
+
+#[test]
+fn labels_change_with_a_value_or_without() {
+    let cluster = Cluster::start(0);
+    let _ = cluster.skep_with(&["secret", "create", "-l", "old=1", "db", "-"], b"one").status(0);
+    let shown = |what: &str| cluster.ok(&["secret", "inspect", "db", "--format", what]);
+    // Nothing is read, though standard input is a pipe.
+    let words = ["secret", "update", "db", "--label-add", "team=db", "--label-rm", "old"];
+    let _ = cluster.skep_with(&words, b"two").status(0);
+    assert_eq!((shown("{{.Version}}"), shown("{{.Labels.team}}")), ("1".into(), "db".into()));
+    assert!(!shown("{{.Labels}}").contains("old"));
+    let words = ["secret", "update", "db", "-", "--expect", "1", "--label-add", "team=web"];
+    let _ = cluster.skep_with(&words, b"two").status(0);
+    assert_eq!((shown("{{.Version}}"), shown("{{.Labels.team}}")), ("2".into(), "web".into()));
+    // One act: where the value is refused, the label stays as it was.
+    let words = ["secret", "update", "db", "-", "--expect", "1", "--label-add", "team=x"];
+    let _ = cluster.skep_with(&words, b"three").status(1);
+    assert_eq!(shown("{{.Labels.team}}"), "web");
+    let words = ["secret", "update", "db", "--generate", "hex", "--label-rm", "team"];
+    let _ = cluster.skep(&words).status(0);
+    assert_eq!((shown("{{.Version}}"), shown("{{.Labels}}").contains("team")), ("3".into(), false));
+    for words in [
+        &["db", "--label-add", "nothing"][..],
+        &["db", "--label-rm", "x", "--expect", "1"],
+        &["db=f", "db2=f", "--label-rm", "x"],
+    ] {
+        let _ = cluster.skep(&[&["secret", "update"], words].concat()).status(2);
+    }
+    let _ = cluster.skep(&["secret", "update", "none", "--label-rm", "x"]).status(1);
 }
