@@ -10,6 +10,7 @@ use skep_core::wire::api;
 use super::args::InitArgs;
 use super::link;
 use super::names::name;
+use super::next;
 use super::outfile::OutFile;
 use super::problem::Trouble;
 use super::shell::Shell;
@@ -35,6 +36,7 @@ pub(super) async fn run(shell: &mut Shell, args: InitArgs) -> Result<(), Trouble
             .hint("`skep init --unlock-key-out FILE` writes it to a file; nothing was changed")
             .into());
     }
+    let socket = args.local.socket.clone();
     let mut link = link::local(shell, args.local)?;
     let mut identity_out = OutFile::create(&args.identity_out)?;
     // It is written when the cluster exists: there must be room for it then.
@@ -87,15 +89,14 @@ pub(super) async fn run(shell: &mut Shell, args: InitArgs) -> Result<(), Trouble
     let key = args.unlock_key_out.as_ref();
     let place = key.map_or_else(|| "printed above".to_owned(), |path| path.display().to_string());
     shell.screen.say(&format!("the unlock key: {place}; keep it apart from the managers' disks"));
-    written.map_err(|error| without_identity(&cluster, &error))
+    written.map_err(|error| without_identity(&cluster, &error))?;
+    next::after_init(&mut shell.screen, socket.as_deref());
+    Ok(())
 }
 
 /// The cluster is there, and nobody has an identity for it.
 fn without_identity(cluster: &Name, error: &Trouble) -> Trouble {
-    let why = match error {
-        Trouble::Failed(failure) => failure.text.clone(),
-        Trouble::Told(_) => "it was not written".to_owned(),
-    };
+    let why = error.text();
     let text = format!("cluster {cluster} is founded, without its admin's identity: {why}");
     let hint = "every command works here without one, by the manager's control socket; or found \
                 it anew: `skep leave --force --yes`, start the manager again, then `skep init`";

@@ -5,6 +5,7 @@ use super::confirm::Sure;
 use super::input;
 use super::link::{self, link};
 use super::names::name;
+use super::next;
 use super::problem::Trouble;
 use super::settings;
 use super::shell::Shell;
@@ -17,6 +18,7 @@ pub(super) async fn run(shell: &mut Shell, args: JoinArgs) -> Result<(), Trouble
     let given = args.name.as_deref().map(name).transpose()?;
     let addresses = settings::addresses(&args.managers)?;
     let token = input::join_token(args.token_file)?;
+    let socket = args.local.socket.clone();
     let mut link = link::local(shell, args.local)?;
     let request = api::JoinClusterRequest {
         token: token.expose().to_vec(),
@@ -29,7 +31,7 @@ pub(super) async fn run(shell: &mut Shell, args: JoinArgs) -> Result<(), Trouble
     let (cluster, node, state) =
         (&joined.cluster_name, &joined.node_name, words::manager_state(joined.state()));
     shell.screen.say(&format!("{node} joined {cluster}: {state}"));
-    shell.screen.say("after a restart it is locked; the cluster's unlock key unlocks it");
+    next::after_join(&mut shell.screen, socket.as_deref());
     Ok(())
 }
 

@@ -22,6 +22,7 @@ mod join;
 mod link;
 mod man;
 mod names;
+mod next;
 mod node;
 mod outfile;
 mod parse;

@@ -29,6 +29,14 @@ impl Trouble {
             Self::Told(exit) => *exit,
         }
     }
+
+    /// What is wrong, for a sentence that says more.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Failed(failure) => failure.text.clone(),
+            Self::Told(_) => "it was not written".to_owned(),
+        }
+    }
 }
 
 /// Bad input: status 2.

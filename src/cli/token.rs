@@ -11,6 +11,8 @@ use super::args::{
 use super::filter::Filter;
 use super::link::link;
 use super::names::labels;
+use super::next;
+use super::outfile::OutFile;
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
@@ -68,15 +70,20 @@ async fn create(
         labels,
         rotate: args.rotate,
     };
-    if shell.screen.leads_nowhere() {
+    let mut out = args.out.as_deref().map(OutFile::create).transpose()?;
+    if let Some(file) = &mut out {
+        // It is written when the token exists: there must be room for it then.
+        file.reserve()?;
+    } else if shell.screen.leads_nowhere() {
         let text = "standard output leads nowhere: the token would be lost";
         return Err(Failure::new(Exit::Refused, text)
-            .hint("write it to a file that only you may read; nothing was changed")
+            .hint("--out FILE writes it to a file that only you may read; nothing was changed")
             .into());
     }
     let mut link = link(shell, args.client)?;
     let kind = CallKind::Once(LOOK.to_owned());
     let send = async |mut client: Control, request| client.create_token(request).await;
+    let names = request.name_pattern.clone();
     let mut reply = link.call(kind, request, send).await?;
     let token = SecretBytes::take(std::mem::take(&mut reply.token).into_bytes());
     if !token.expose().iter().all(u8::is_ascii_graphic) {
@@ -84,18 +91,19 @@ async fn create(
             Failure::new(Exit::Refused, "the manager's answer has a malformed token").into()
         );
     }
-    if let Err(error) = shell.screen.arrives(&token) {
+    let arrived = match &mut out {
+        Some(file) => file.write(&token).map_err(|trouble| trouble.text()),
+        None => shell.screen.arrives(&token).map_err(|error| format!("standard output: {error}")),
+    };
+    if let Err(error) = arrived {
         return Err(unread(shell, &mut link, (&reply.id, args.rotate), &error).await);
     }
-    let first = reply.addresses.first().map_or("MANAGER:4440", String::as_str);
-    if !args.quiet && role == NodeRole::Manager {
-        shell.screen.say("To join as a manager, with the token above in a file, run there:");
-        shell.screen.say("  skep manager run --advertise ADDRESS:4440");
-        shell.screen.say(&format!("  skep join --token-file FILE {first}"));
+    if let Some(file) = &mut out {
+        file.keep();
     }
-    if !args.quiet && role == NodeRole::Worker {
-        shell.screen.say("To join as a worker, with the token above in a file, run there as root:");
-        shell.screen.say(&format!("  skep agent run --manager {first} --token-file FILE"));
+    if !args.quiet {
+        let (file, addresses) = (args.out.as_deref(), reply.addresses.as_slice());
+        next::Token { role, names: &names, file, addresses }.say(&mut shell.screen);
     }
     Ok(())
 }
@@ -105,10 +113,10 @@ async fn unread(
     shell: &mut Shell,
     link: &mut Link,
     (id, rotated): (&[u8], bool),
-    error: &std::io::Error,
+    error: &str,
 ) -> Trouble {
     let shown = render::id(id);
-    let text = format!("standard output: {error}: the token {shown} was made, and nobody read it");
+    let text = format!("{error}: the token {shown} was made, and nobody read it");
     let removed = match lookup::id(id) {
         Ok(id) => apply(link, &mut *shell.dice, LOOK, &[Change::RemoveToken { id }]).await.is_ok(),
         Err(_malformed) => false,

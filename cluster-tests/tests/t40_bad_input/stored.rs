@@ -299,7 +299,7 @@ fn every_file_of_an_agent_damaged_in_every_way() {
         // The byte cut off is the last line's end.
         ("identity", &[Cut], None, ""),
         // Without an identity it is an agent that has not joined.
-        ("identity", &[Gone], Some(24), "not admitted: the join token is used up"),
+        ("identity", &[Gone], Some(24), "not admitted: the join token was not accepted"),
         ("state.toml", &LOST, Some(20), "/data/state.toml"),
         // What the leader tells again.
         ("state.toml", &[Cut, Gone], None, ""),

@@ -165,11 +165,15 @@ pub(crate) enum TokenCommand {
     /// Make a token with which a machine joins as a worker
     #[command(after_help = "Examples:
   skep join-token worker -q > token
-  skep join-token worker --ttl 1h --uses 1 --name 'web*' --label tier=web")]
+  skep join-token worker --out worker.token
+  skep join-token worker --ttl 1h --uses 1 --name 'web*' --label tier=web
+
+A name that services are placed by goes only to a token for that very name, without a *.")]
     Worker(WorkerTokenArgs),
     /// Make a token with which a machine joins as a manager
     #[command(after_help = "Examples:
   skep join-token manager -q > token
+  skep join-token manager --out manager.token
   skep join-token manager --ttl 10m --name m2
   skep join-token manager --uses 2 -q > token
 
@@ -241,7 +245,10 @@ pub(crate) struct TokenArgs {
     /// A label that the node gets, KEY=VALUE (repeatable)
     #[arg(short, long = "label", value_name = "LABEL")]
     pub(crate) labels: Vec<String>,
-    /// Print the token, say nothing else
+    /// Write the token to this file, which must not exist, instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Say nothing but the token
     #[arg(short, long)]
     pub(crate) quiet: bool,
     #[command(flatten)]

@@ -8,17 +8,16 @@ use tonic::{Extensions, Request, Response, Status};
 use crate::manager::admit::caller::{Admitted, source};
 use crate::manager::admit::policy::Method;
 use crate::manager::life::lifecycle::Manager;
-use crate::manager::members::join::{self, Known};
-use crate::manager::problem::{self, Explain};
+use crate::manager::members::join::{self, Asked, Known};
+use crate::manager::problem;
 use crate::manager::running::Running;
 use crate::manager::task::to_the_end;
 use skep_client::transport::rpc::api::membership_server::{Membership, MembershipServer};
 use skep_client::transport::{KeepSeat, Problem, Rate};
-use skep_core::base::limits;
+use skep_core::base::{Exit, limits};
 use skep_core::wire::api;
-use skep_core::wire::convert::{read_id, read_role};
 
-/// Tokens that are not known which an address may show at once.
+/// Tokens that admit nobody which an address may show at once.
 const BAD_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 /// The same each second after that.
 const BAD_A_SECOND: NonZeroU32 = NonZeroU32::MIN;
@@ -27,7 +26,7 @@ const BAD_A_SECOND: NonZeroU32 = NonZeroU32::MIN;
 #[derive(Debug)]
 pub(in crate::manager) struct MembershipService {
     manager: Manager,
-    /// How often an address may show a join token that is not known.
+    /// How often an address may show a join token that doesn't admit it.
     bad_tokens: Rate,
 }
 
@@ -40,7 +39,7 @@ impl MembershipService {
         MembershipServer::new(service).max_decoding_message_size(limits::JOIN_BYTES)
     }
     /// A running manager that leads, and a token that is good.
-    fn known(
+    async fn known(
         &self,
         extensions: &Extensions,
         asked: &api::JoinRequest,
@@ -48,11 +47,12 @@ impl MembershipService {
         Admitted::of(extensions, Method::Join)?;
         let running = self.manager.0.running()?;
         running.core.leads()?;
-        let token = read_id("token_id", &asked.token_id).map_err(Explain::explain)?;
-        let role = read_role(asked.role()).map_err(Explain::explain)?;
-        match join::known(&running, role, token, &asked.token_secret) {
+        let asked = Asked::read(asked, source(extensions))?;
+        match join::judge(&running, asked).await {
             Ok(known) => Ok((running, known)),
-            Err(unknown) => Err(self.counted(extensions, unknown)),
+            // Whatever the reason is, or which one it is would be told by what is counted.
+            Err(refused) if refused.exit == Exit::Refused => Err(self.counted(extensions, refused)),
+            Err(problem) => Err(problem),
         }
     }
     /// Whoever shows bad tokens too often is told that alone.
@@ -70,7 +70,7 @@ impl Membership for MembershipService {
         &self,
         request: Request<api::JoinRequest>,
     ) -> Result<Response<api::JoinReply>, Status> {
-        let (running, known) = self.known(request.extensions(), request.get_ref())?;
+        let (running, known) = self.known(request.extensions(), request.get_ref()).await?;
         // From here on nobody else takes this connection's place.
         let kept = request.extensions().get::<KeepSeat>().and_then(KeepSeat::keep);
         let asked = request.into_inner();

@@ -1,37 +1,129 @@
 //! Membership: a machine with a join token becomes a node.
 //!
-//! The one call without a certificate. Nothing of it is believed: the token's
-//! digest is compared before anything else is done, and of the request for a
-//! certificate only the public key is taken. The node stands in the state before
-//! its certificate is signed. A token that is good is never "too often", however many
-//! machines come from one address; bad ones are counted.
+//! The one call without a certificate. Nothing of it is believed: the token is judged
+//! before anything else is done ([`Bid`]), and of the request for a certificate only the
+//! public key is taken. The node stands in the state before its certificate is signed.
+//!
+//! Whoever shows a token that doesn't admit it hears that alone, with the same words
+//! whatever the reason is; the reason stands in this manager's log. A token that is good is
+//! never "too often", however many machines come from one address; others are counted.
 
-use subtle::ConstantTimeEq;
+use std::net::IpAddr;
 
 use crate::manager::LEAF_MS;
 use crate::manager::problem::{self, Explain};
 use crate::manager::running::Running;
 use skep_client::ca::{CertificateRole, Subject, key_digest, public_key_of_request};
 use skep_client::transport::Problem;
-use skep_core::base::{Name, NodeId, RequestId, Stamp, TokenId};
-use skep_core::domain::{Act, Actor, Cluster, Join, NodeRole, Outcome, Refusal, Unfit};
+use skep_core::base::{Name, NodeId, RequestId, TokenId};
+use skep_core::domain::{
+    Act, Actor, Bid, Cluster, Join, NodeRole, Outcome, Refusal, Unfit, admitting,
+};
 use skep_core::seal::{HelloPlace, SealError};
 use skep_core::wire::api;
-use skep_core::wire::convert::read_role;
+use skep_core::wire::convert::{read_id, read_role};
 
-/// A token that stands, and whose secret part was shown. Only [`known`] makes one.
-pub(in crate::manager) struct Known {
+/// What a machine shows and asks for.
+pub(in crate::manager) struct Asked {
     token: TokenId,
     digest: [u8; 32],
+    role: NodeRole,
+    name: Name,
+    key: [u8; 32],
+    from: Option<IpAddr>,
 }
 
-/// Makes a node of whoever showed a token that stands.
+/// Of a machine whose token admits it. Only [`judge`] makes one.
+pub(in crate::manager) struct Known(Asked);
+
+impl Asked {
+    /// Reads it, as far as it doesn't take arithmetic.
+    ///
+    /// # Errors
+    /// What the machine is told whatever its token is.
+    pub(in crate::manager) fn read(
+        asked: &api::JoinRequest,
+        from: Option<IpAddr>,
+    ) -> Result<Self, Problem> {
+        let bad_name = |error| problem::request::bad_name("the node's name", error);
+        Ok(Self {
+            token: read_id("token_id", &asked.token_id).map_err(Explain::explain)?,
+            digest: *blake3::hash(&asked.token_secret).as_bytes(),
+            role: read_role(asked.role()).map_err(Explain::explain)?,
+            name: asked.name.parse().map_err(bad_name)?,
+            key: key_digest(&asked.public_key),
+            from,
+        })
+    }
+
+    fn bid(&self) -> Bid<'_> {
+        let Self { token, ref digest, role, ref name, key, .. } = *self;
+        Bid { token, digest, role, name, key }
+    }
+
+    /// Says in the log why it is refused: whoever asks doesn't hear it.
+    fn refused(&self, rule: &str, why: &Refusal) {
+        let (token, name, role) = (self.token, &self.name, word(self.role));
+        let from = self.from.map_or_else(|| "unknown".to_owned(), |from| from.to_string());
+        tracing::info!(event = "join_refused", rule, peer = %from, token = %token, name = %name, role, %why);
+    }
+}
+
+/// Whether the token admits this machine. What does not writes nothing to the log of
+/// commands either, and all of it is decided at one place, so that no reason takes longer than
+/// another.
+///
+/// # Errors
+/// What the machine is told.
+pub(in crate::manager) async fn judge(running: &Running, asked: Asked) -> Result<Known, Problem> {
+    let core = &running.core;
+    // Whether a token has ended is judged by the cluster's time.
+    let reading = core.fresh_reading().await.map_err(problem::clock_doubted)?;
+    let now = core.stamp(reading);
+    let unfit = core.consensus.read(|state| admitting(state, &asked.bid(), now).err());
+    match unfit {
+        None => Ok(Known(asked)),
+        Some(why) => Err(refusal(&asked, Refusal::Token { role: asked.role, why })),
+    }
+}
+
+/// What a machine is told of a refusal: of its token only that it is not accepted.
+fn refusal(asked: &Asked, refusal: Refusal) -> Problem {
+    let rule = match &refusal {
+        Refusal::Token { why, .. } => rule(why),
+        Refusal::Exists { .. } => "name-taken",
+        Refusal::Reserved { .. } => "name-reserved",
+        _ => "other",
+    };
+    asked.refused(rule, &refusal);
+    refusal.explain()
+}
+
+/// What the log calls a reason.
+fn rule(why: &Unfit) -> &'static str {
+    match why {
+        Unfit::NotKnown => "not-known",
+        Unfit::Ended => "ended",
+        Unfit::UsedUp => "used-up",
+        Unfit::ForRole(_) => "other-role",
+        Unfit::NotForName(_) => "other-name",
+    }
+}
+
+fn word(role: NodeRole) -> &'static str {
+    match role {
+        NodeRole::Worker => "worker",
+        NodeRole::Manager => "manager",
+    }
+}
+
+/// Makes a node of whoever showed a token that admits it.
 ///
 /// # Errors
 /// What the machine is told.
 pub(in crate::manager) async fn join(
     running: &Running,
-    Known { token, digest }: Known,
+    Known(bid): Known,
     asked: &api::JoinRequest,
 ) -> Result<api::JoinReply, Problem> {
     let bad_key = |error: skep_client::ca::CaError| problem::request::bad("the proof", error);
@@ -39,9 +131,7 @@ pub(in crate::manager) async fn join(
     if public != asked.public_key {
         return Err(problem::request::other_proof());
     }
-    let name: Name =
-        asked.name.parse().map_err(|error| problem::request::bad_name("the node's name", error))?;
-    let role = read_role(asked.role()).map_err(Explain::explain)?;
+    let (token, digest, role, name) = (bid.token, bid.digest, bid.role, bid.name.clone());
 
     let core = &running.core;
     // A removal meanwhile would change the cluster key under its feet.
@@ -59,9 +149,6 @@ pub(in crate::manager) async fn join(
     let reading = core.fresh_reading().await.map_err(problem::clock_doubted)?;
     let now = reading.clock();
     let ends = now.plus_ms(LEAF_MS);
-    let used = Used { token, role };
-    lasts(running, used, core.stamp(reading))?;
-    is_left(running, used, &name, &public)?;
     let (node, request) = {
         let dice = &mut *(core.dice)();
         (NodeId::draw(dice), RequestId::draw(dice))
@@ -78,7 +165,7 @@ pub(in crate::manager) async fn join(
         node,
         name: name.clone(),
         role,
-        key: key_digest(&public),
+        key: bid.key,
         box_key,
         cluster_key_box,
         addresses,
@@ -86,7 +173,8 @@ pub(in crate::manager) async fn join(
         issuer: issuer.begins(),
         learner: false,
     }));
-    let (_, outcome) = running.propose(request, Actor::Token(token), act).await?;
+    let outcome = running.propose_refusable(request, Actor::Token(token), act).await?;
+    let (_, outcome) = outcome.map_err(|why| refusal(&bid, why))?;
     let Outcome::Joined(admitted) = outcome else {
         return Err(problem::bug("a join was answered otherwise"));
     };
@@ -142,61 +230,6 @@ pub(in crate::manager) fn recipient_views(
         label: recipient.label.clone(),
         only: recipient.only.map(|node| node.as_bytes().to_vec()).unwrap_or_default(),
     })
-}
-
-/// Whether the token stands and the secret part is its own. Whoever guesses does
-/// not learn which of the two was wrong, and writes nothing to the log.
-///
-/// # Errors
-/// It is not known.
-pub(in crate::manager) fn known(
-    running: &Running,
-    role: NodeRole,
-    token: TokenId,
-    secret: &[u8],
-) -> Result<Known, Problem> {
-    let digest = *blake3::hash(secret).as_bytes();
-    let stands = running.core.consensus.read(|state| state.tokens.get(&token).cloned());
-    let right = stands.is_some_and(|token| bool::from(token.digest.ct_eq(&digest)));
-    if right {
-        return Ok(Known { token, digest });
-    }
-    Err(Refusal::Token { role, why: Unfit::NotKnown }.explain())
-}
-
-/// A token, and as what a machine wants to join with it.
-#[derive(Clone, Copy)]
-struct Used {
-    token: TokenId,
-    role: NodeRole,
-}
-
-/// Whether the token has not ended: one that has writes nothing to the log either.
-fn lasts(running: &Running, Used { token, role }: Used, now: Stamp) -> Result<(), Problem> {
-    let ends = running.core.consensus.read(|state| state.tokens.get(&token).map(|of| of.ends));
-    if ends.is_some_and(|ends| ends <= now) {
-        return Err(Refusal::Token { role, why: Unfit::Ended }.explain());
-    }
-    Ok(())
-}
-
-/// Whether the token is not used up, or was used by this very machine, which asks again. One
-/// that is used up writes nothing to the log either.
-fn is_left(
-    running: &Running,
-    Used { token, role }: Used,
-    name: &Name,
-    key: &[u8],
-) -> Result<(), Problem> {
-    let (left, again) = running.core.consensus.read(|state| {
-        let left = state.tokens.get(&token).and_then(|of| of.uses_left) != Some(0);
-        let named = state.indexes.nodes.get(&name.key()).and_then(|id| state.nodes.get(id));
-        (left, named.is_some_and(|node| node.key == key_digest(key)))
-    });
-    if left || again {
-        return Ok(());
-    }
-    Err(Refusal::Token { role, why: Unfit::UsedUp }.explain())
 }
 
 fn reply(

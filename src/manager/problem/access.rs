@@ -101,9 +101,9 @@ pub(in crate::manager) fn too_many(what: &str) -> Problem {
         .hint("nothing was done; repeat it in a few seconds")
 }
 
-/// An address from which too many made-up join tokens came.
+/// An address from which too many join tokens came that admit nobody.
 pub(in crate::manager) fn too_many_bad_tokens() -> Problem {
-    Problem::too_often("too many join tokens that are not known come from this address")
+    Problem::too_often("too many join tokens that are not accepted come from this address")
         .hint("nothing was done; repeat it in a few seconds")
 }
 

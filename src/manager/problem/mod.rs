@@ -20,7 +20,7 @@ use crate::manager::unproposed::Unproposed;
 use skep_client::join::NotAdmitted;
 use skep_client::transport::Problem;
 use skep_core::base::NodeId;
-use skep_core::domain::{NodeRole, NotOne, Refusal, Thing};
+use skep_core::domain::{NotOne, Refusal, Thing};
 use skep_core::seal::SealError;
 use skep_core::wire::convert::BadMessage;
 
@@ -265,10 +265,11 @@ impl Explain for Refusal {
                 "make a token for this name on a manager: `skep join-token worker --name {name}`"
             )),
             Refusal::Limit { .. } => Problem::refused(text).hint("remove what is not needed any more"),
-            Refusal::Token { role, .. } => Problem::refused(text).hint(match role {
-                NodeRole::Worker => "make another on a manager: `skep join-token worker`",
-                NodeRole::Manager => "make another on a manager: `skep join-token manager`",
-            }),
+            // The same words whatever the reason is: a stranger learns nothing of tokens.
+            Refusal::Token { .. } => Problem::refused("the join token was not accepted").hint(
+                "ask an operator: `skep join-token ls` shows the tokens there are, and the \
+                 leader's log has a line join_refused that says why",
+            ),
             Refusal::Holds { node, .. } => Problem::refused(text).hint(format!(
                 "drain it first (`skep node update {node} --availability drain`), or write off what it holds with --force"
             )),

@@ -33,6 +33,7 @@ mod weight;
 pub use answers::always_admitted;
 pub use apply::{Applied, LEVEL, apply};
 pub use assignment::{FileAssignment, ServiceSet, assignments, is_due, nodes_of, placed, set_of};
+pub use changes::{Bid, admitting};
 pub use command::{
     Act, Actor, Change, Changed, ChangedList, Command, Confirmation, Fact, Genesis, Join,
     NewVersion, Outcome, Recover, Rekey,

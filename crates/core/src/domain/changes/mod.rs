@@ -24,6 +24,7 @@ pub(super) use pair::{confirm, expose};
 pub(super) use recover::{recover, resume};
 pub(super) use renewal::{renew, renewed};
 pub(super) use time::reset as reset_time;
+pub use token::{Bid, admitting};
 
 use super::command::{Change, Changed};
 use super::draft::Draft;

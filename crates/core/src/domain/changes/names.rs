@@ -1,12 +1,13 @@
 //! Names stand for one thing: which ones may be given, and to whom.
 //!
 //! Placement is by name, so a name that a service is placed by is worth what the service is
-//! granted. A machine gets such a name only by a token that was made for it: who makes one says
-//! which machine is meant, and the name of a node that was removed is nobody's until then.
+//! granted. A machine gets such a name only by a token that was made for it alone: who makes one
+//! says which machine is meant, and the name of a node that was removed is nobody's until then.
+//! A pattern that many names fit is no such token: whoever holds it could choose among them.
 
 use std::collections::BTreeSet;
 
-use super::token::is_good;
+use super::token::{is_good, is_one_name};
 use crate::base::{Label, Labels, Name, NameKey, NodeId, limits};
 use crate::domain::named::{Counted, Thing};
 use crate::domain::refusal::Refusal;
@@ -28,8 +29,7 @@ pub(super) fn is_no_id(name: &Name) -> Result<(), Refusal> {
 
 /// Whether a worker may join under a name by a token that admits it.
 pub(super) fn may_have(state: &State, token: &Token, name: &Name) -> Result<(), Refusal> {
-    let is_for_names = |pattern: &str| pattern.bytes().any(|byte| byte != b'*');
-    if token.name_pattern.as_deref().is_some_and(is_for_names) {
+    if token.name_pattern.as_deref().is_some_and(is_one_name) {
         return Ok(());
     }
     let key = name.key();

@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use subtle::ConstantTimeEq;
-
 use super::names::{is_free, may_have, relabelled};
-use super::token::{has_ended, matches};
+use super::token::{Bid, admitting, forget_those_of};
 use crate::base::{Label, Name, NodeId, Stamp, limits};
 use crate::domain::command::{Changed, Join, Outcome, Rekey};
 use crate::domain::draft::Draft;
@@ -21,7 +19,15 @@ const ADDRESSED: &str = "a manager has 1 to 16 addresses of at most 260 bytes";
 
 pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outcome, Refusal> {
     let state = draft.state();
-    let token = admitting(state, join)?;
+    let bid = Bid {
+        token: join.token,
+        digest: &join.digest,
+        role: join.role,
+        name: &join.name,
+        key: join.key,
+    };
+    let token = admitting(state, &bid, state.stamp)
+        .map_err(|why| Refusal::Token { role: join.role, why })?;
     let named = state.indexes.nodes.get(&join.name.key()).and_then(|id| state.nodes.get(id));
     if let Some(node) = named
         && (node.role, node.key, node.box_key) == (join.role, join.key, join.box_key)
@@ -70,29 +76,6 @@ pub(in crate::domain) fn join(draft: &mut Draft<'_>, join: &Join) -> Result<Outc
     draft.put_token(join.token, Some(used));
     draft.put_node(join.node, Some(node.clone()));
     Ok(Outcome::Joined(Arc::new(node)))
-}
-
-/// The token, if it admits such a machine.
-fn admitting<'a>(state: &'a State, join: &Join) -> Result<&'a Token, Refusal> {
-    let refuse = |why| Err(Refusal::Token { role: join.role, why });
-    // An unknown token and one with another secret read alike.
-    let Some(token) = state.tokens.get(&join.token) else {
-        return refuse(Unfit::NotKnown);
-    };
-    if !bool::from(token.digest.ct_eq(&join.digest)) {
-        return refuse(Unfit::NotKnown);
-    }
-    if has_ended(token, state.stamp) {
-        return refuse(Unfit::Ended);
-    }
-    if token.role != join.role {
-        return refuse(Unfit::ForRole(token.role));
-    }
-    let pattern = token.name_pattern.as_deref();
-    if !pattern.is_none_or(|pattern| matches(pattern, join.name.as_str())) {
-        return refuse(Unfit::NotForName(join.name.clone()));
-    }
-    Ok(token)
 }
 
 /// The cluster with its key boxed to the manager that joins.
@@ -153,7 +136,7 @@ pub(in crate::domain) fn moved(
 
 pub(super) fn remove(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<Changed, Refusal> {
     let state = draft.state();
-    let found = find(state, id)?;
+    let found = find(state, id)?.clone();
     if found.role == NodeRole::Manager {
         return Err(Refusal::Invalid("a manager goes with its cluster key".to_owned()));
     }
@@ -174,6 +157,7 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: NodeId, force: bool) -> Result<C
     if draft.state().reporters.contains_key(&id) {
         draft.put_reporter(id, None);
     }
+    forget_those_of(draft, &found);
     draft.put_node(id, None);
     Ok(Changed::Done)
 }
@@ -185,7 +169,7 @@ pub(super) fn remove_manager(
     rekey: &Rekey,
 ) -> Result<Changed, Refusal> {
     let state = draft.state();
-    let found = find(state, id)?;
+    let found = find(state, id)?.clone();
     if found.role != NodeRole::Manager {
         return Err(Refusal::Invalid("a worker goes without a cluster key".to_owned()));
     }
@@ -201,6 +185,7 @@ pub(super) fn remove_manager(
         draft.put_exposure(pair, None);
     }
     draft.put_cluster(cluster);
+    forget_those_of(draft, &found);
     draft.put_node(id, None);
     Ok(Changed::Done)
 }

@@ -1,11 +1,13 @@
 //! Join tokens.
 
-use crate::base::{Stamp, TokenId, limits};
+use subtle::ConstantTimeEq;
+
+use crate::base::{Name, Stamp, TokenId, limits};
 use crate::domain::command::Changed;
 use crate::domain::draft::Draft;
-use crate::domain::named::{Counted, Thing};
+use crate::domain::named::{Counted, Thing, Unfit};
 use crate::domain::refusal::Refusal;
-use crate::domain::state::Token;
+use crate::domain::state::{Node, NodeRole, State, Token};
 
 pub(super) fn create(
     draft: &mut Draft<'_>,
@@ -53,6 +55,20 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: TokenId) -> Result<Changed, Refu
     Ok(Changed::Done)
 }
 
+/// A worker goes: the tokens for its name alone that it may have joined by go with it, for they
+/// may still lie on its disk. One that was made after it joined is for whoever comes next.
+pub(super) fn forget_those_of(draft: &mut Draft<'_>, node: &Node) {
+    let state = draft.state();
+    let old = |id: &TokenId| {
+        let token = state.tokens.get(id);
+        token.is_some_and(|token| token.role == node.role && token.created <= node.joined)
+    };
+    let own: Vec<TokenId> = state.indexes.bound_to(&node.name.key()).filter(old).collect();
+    for id in own {
+        draft.put_token(id, None);
+    }
+}
+
 /// Whether a machine may yet join by it.
 pub(super) fn is_good(token: &Token, now: Stamp) -> bool {
     !has_ended(token, now) && token.uses_left != Some(0)
@@ -65,6 +81,55 @@ pub(super) fn has_ended(token: &Token, now: Stamp) -> bool {
 fn is_pattern(text: &str) -> bool {
     (1..=limits::NAME_CHARS).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.*".contains(&byte))
+}
+
+/// Whether a pattern fits one name alone.
+pub(super) fn is_one_name(pattern: &str) -> bool {
+    !pattern.contains('*')
+}
+
+/// What a machine shows that wants to join, as far as its token decides about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bid<'a> {
+    /// The token given.
+    pub token: TokenId,
+    /// BLAKE3 of the secret part given.
+    pub digest: &'a [u8; 32],
+    /// The role asked for.
+    pub role: NodeRole,
+    /// The name asked for.
+    pub name: &'a Name,
+    /// BLAKE3 of its public key: a machine that asks again finds no token used up.
+    pub key: [u8; 32],
+}
+
+/// The token of a machine that wants to join, where it admits it.
+///
+/// # Errors
+/// Why it doesn't. An unknown token and one with another secret part read alike.
+pub fn admitting<'a>(state: &'a State, bid: &Bid<'_>, now: Stamp) -> Result<&'a Token, Unfit> {
+    let token = state.tokens.get(&bid.token).ok_or(Unfit::NotKnown)?;
+    if !bool::from(token.digest.ct_eq(bid.digest)) {
+        return Err(Unfit::NotKnown);
+    }
+    if has_ended(token, now) {
+        return Err(Unfit::Ended);
+    }
+    if token.role != bid.role {
+        return Err(Unfit::ForRole(token.role));
+    }
+    let pattern = token.name_pattern.as_deref();
+    if !pattern.is_none_or(|pattern| matches(pattern, bid.name.as_str())) {
+        return Err(Unfit::NotForName(bid.name.clone()));
+    }
+    let asks_again = || {
+        let named = state.indexes.nodes.get(&bid.name.key()).and_then(|id| state.nodes.get(id));
+        named.is_some_and(|node| (node.role, node.key) == (bid.role, bid.key))
+    };
+    if token.uses_left == Some(0) && !asks_again() {
+        return Err(Unfit::UsedUp);
+    }
+    Ok(token)
 }
 
 /// Whether a name is one of a pattern's, ignoring case; `*` stands for any

@@ -124,12 +124,14 @@ fn a_name_that_services_are_placed_by_is_given_by_a_token_for_it() {
     let some = bind(&mut world, 8, "n*", token());
     for n in 1..=2 {
         let called = format!("N{n}");
-        for token in [join(10 + n, &called), Join { token: all, ..join(10 + n, &called) }] {
-            let refused = joined(&mut world, token).expect_err("by a token for any name");
+        let by = |token| Join { token, ..join(10 + n, &called) };
+        for token in [join(10 + n, &called), by(all), by(some)] {
+            let refused = joined(&mut world, token).expect_err("by a token for many names");
             assert_eq!(refused, Refusal::Reserved { name: name(&called) });
         }
         assert_eq!(nodes_of(&world.state, service_id(n)).len(), 0, "nobody's");
-        joined(&mut world, Join { token: some, ..join(10 + n, &called) }).expect("a token for it");
+        let its = bind(&mut world, 20 + n, &called, token());
+        joined(&mut world, by(its)).expect("a token for it");
         assert!(nodes_of(&world.state, service_id(n)).contains(&node_id(10 + n)));
     }
     joined(&mut world, join(13, "n3")).expect("who is not to run a service gets nothing");
@@ -141,6 +143,24 @@ fn a_name_that_services_are_placed_by_is_given_by_a_token_for_it() {
     world.one(Change::RemoveService { id: service_id(1) }).expect("gone");
     world.one(Change::RemoveNode { id: node_id(11), force: true }).expect("gone");
     joined(&mut world, join(16, "n1")).expect("no service is placed by it any more");
+}
+
+#[test]
+fn a_token_for_a_name_goes_with_the_node_that_had_it() {
+    let mut world = World::with_workers(1);
+    let (its, other) = (bind(&mut world, 7, "n9", token()), bind(&mut world, 8, "n8", token()));
+    world.service(1, "a", on(&["n9"], &[]));
+    joined(&mut world, Join { token: its, ..join(9, "n9") }).expect("joined");
+    let stamp = world.state.stamp;
+    let later = Token { created: Stamp(stamp.0 + 60_000), ..token() };
+    world.state.stamp = later.created;
+    let next = bind(&mut world, 9, "N9", Token { ends: Stamp(stamp.0 + 90_000), ..later });
+    world.one(Change::RemoveNode { id: node_id(9), force: true }).expect("gone");
+    let stand = [its, other, next].map(|id| world.state.tokens.contains_key(&id));
+    assert_eq!(stand, [false, true, true]);
+    joined(&mut world, Join { token: its, ..join(10, "n9") })
+        .expect_err("by what lies on its disk");
+    joined(&mut world, Join { token: next, ..join(10, "n9") }).expect("who comes next");
 }
 
 #[test]

@@ -243,7 +243,9 @@ impl Model {
             Op::Unbind(name) => ok(self.bound.remove(&name))?,
             Op::RemoveNode(id, force) => {
                 ok(force || self.exposed.keys().all(|(node, _)| *node != id))?;
-                self.nodes.remove(&id).ok_or(No)?;
+                let gone = self.nodes.remove(&id).ok_or(No)?;
+                // It may have the token; all of them are made before anybody joins.
+                self.bound.remove(&gone.name);
                 self.exposed.retain(|(node, _), _| *node != id);
             }
         }
