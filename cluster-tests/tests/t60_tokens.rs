@@ -70,9 +70,8 @@ fn every_refusal_reads_alike_to_whoever_asks_and_the_log_tells_them_apart() {
     assert_eq!(first.shows(&cluster, &once), None, "admitted");
     let short = make(&["worker", "--ttl", "1s"]);
     let gone = make(&["worker"]);
-    let id = |token: &str| {
-        JoinToken::parse(token.trim().as_bytes()).expect("a token").id.to_string()
-    };
+    let id =
+        |token: &str| JoinToken::parse(token.trim().as_bytes()).expect("a token").id.to_string();
     let _ = cluster.ok(&["join-token", "rm", &id(&gone)]);
     let any = make(&["worker"]);
     let some = make(&["worker", "--name", "web*"]);
@@ -152,8 +151,7 @@ fn a_token_is_written_to_a_new_private_file_and_the_next_command_names_it() {
     assert_eq!(made.out, "");
     assert_eq!(fs::metadata(&path).expect("a file").permissions().mode() & 0o7777, 0o600);
     let address = cluster.manager.address();
-    let next =
-        format!("\n  skep agent run --manager {address} --token-file '{out}' --name web1\n");
+    let next = format!("\n  skep agent run --manager {address} --token-file '{out}' --name web1\n");
     assert!(made.err.contains(&next), "{}", made.err);
     let token = fs::read_to_string(&path).expect("the token");
     assert!(!made.err.contains(token.trim()), "{}", made.err);
@@ -193,8 +191,7 @@ fn each_command_ends_with_the_next_one_to_type() {
     cluster.join_manager("manager-2");
     let two = cluster.skep(&["join-token", "worker"]).status(0);
     let both = cluster.others.first().expect("the second").address();
-    let either =
-        [format!("--manager {address},{both} "), format!("--manager {both},{address} ")];
+    let either = [format!("--manager {address},{both} "), format!("--manager {both},{address} ")];
     assert!(either.iter().any(|both| two.err.contains(both)), "{}", two.err);
 }
 
