@@ -18,6 +18,7 @@ mod rack;
 pub mod rpc;
 mod scan;
 mod site;
+mod stolen;
 pub mod terminal;
 mod wait;
 
@@ -34,4 +35,5 @@ pub use process::{Ran, binary, run, run_until};
 pub use rack::rack;
 pub use scan::{Canary, Copies, processes_of};
 pub use site::{Member, Site};
+pub use stolen::{KeyFileOpened, StolenIssuer};
 pub use wait::{DEADLINE, until};

@@ -1,6 +1,6 @@
 //! Managers go: by `node rm`, by `leave`, while they are away; the rest goes on.
 
-use cluster_tests::{Cluster, until};
+use cluster_tests::{Cluster, KeyFileOpened, until};
 
 #[test]
 fn a_follower_is_removed_and_ends() {
@@ -186,22 +186,6 @@ fn secrets_of_before_and_after_are_delivered_under_each_leader() {
     until("the new value", || (third.read("old") == "newer").then_some(()));
 }
 
-/// The credentials of a manager, as whoever has its disk and the unlock key.
-fn stolen(cluster: &Cluster, number: usize) -> skep_client::transport::ClientTls {
-    use skep_core::seal::{KeyFile, UnlockKey};
-    let manager = cluster.managers().nth(number).expect("so many managers");
-    let text = std::fs::read(cluster.unlock_key()).expect("an unlock key");
-    let key = UnlockKey::parse(&text).expect("an unlock key");
-    let bytes = std::fs::read(manager.data().join("manager.key")).expect("a key file");
-    let file = KeyFile::parse(&bytes).expect("a key file");
-    let opened = file.header().open_file_key(&key).expect("its box");
-    let body = file.open(&opened).expect("its body");
-    let credentials =
-        skep_client::transport::Credentials::new(&body.chain, &body.tls_key).expect("credentials");
-    let clock = std::sync::Arc::new(skep_client::machine::SystemClock);
-    skep_client::transport::ClientTls::new(&credentials, key.fingerprint(), clock)
-}
-
 #[test]
 fn p8_the_certificate_of_a_removed_manager_is_refused_by_all() {
     use skep_client::transport::rpc::api::control_client::ControlClient;
@@ -211,7 +195,8 @@ fn p8_the_certificate_of_a_removed_manager_is_refused_by_all() {
 
     let mut cluster = Cluster::start_with(3, 0);
     let gone = cluster.managers_as("follower").pop().expect("a follower");
-    let tls = stolen(&cluster, number_of(&gone));
+    let manager = cluster.managers().nth(number_of(&gone)).expect("so many managers");
+    let tls = KeyFileOpened::of(manager, &cluster.unlock_key()).tls();
     let staying: Vec<String> = cluster
         .managers()
         .enumerate()

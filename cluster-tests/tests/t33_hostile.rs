@@ -74,6 +74,7 @@ const TABLE: &[(&str, &str)] = &[
     ("Raft/Snapshot", "           - - -"),
     ("Raft/Remember", "           - - -"),
     ("Raft/Release", "            - - -"),
+    ("Raft/Vouch", "              - - -"),
 ];
 
 #[test]

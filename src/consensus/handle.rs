@@ -25,6 +25,7 @@ use super::service::RaftService;
 use super::standing::Standing;
 use super::start::{Parts, RaftRuntime, Running, Tuning};
 use super::types::{Addresses, Proposal, TypeConfig};
+use super::vouching::Vouching;
 use crate::store::Log;
 use skep_client::transport::rpc::raft::raft_server::RaftServer;
 use skep_core::base::limits::DEADLINE_MS;
@@ -360,7 +361,8 @@ impl Consensus {
     pub fn service(&self) -> RaftServer<RaftService> {
         let (raft, shared) = (self.inner.raft.clone(), Arc::clone(&self.inner.shared));
         let peers = Arc::clone(&self.inner.gate.peers);
-        let service = RaftService::new(self.inner.node, raft, shared, peers);
+        let vouching = Vouching::new(self.inner.gate.clone(), Arc::clone(&shared));
+        let service = RaftService::new(self.inner.node, raft, shared, peers, vouching);
         RaftServer::new(service)
             .max_decoding_message_size(MOST_MESSAGE)
             .max_encoding_message_size(MOST_MESSAGE)

@@ -20,6 +20,7 @@ mod service;
 mod standing;
 mod start;
 mod types;
+mod vouching;
 
 pub use errors::{ProposeError, StartError};
 pub use given::Start;
@@ -27,8 +28,9 @@ pub use handle::Consensus;
 pub use progress::Leadership;
 pub use progress::Member;
 pub use release::ReleaseError;
-pub use service::{Listing, RaftService, listing};
+pub use service::RaftService;
 pub use standing::{Behind, Lacks, Standing};
+pub use vouching::{Listing, listing};
 
 #[cfg(test)]
 mod convert_tests;

@@ -131,6 +131,7 @@ fn garbled(why: convert::BadMessage) -> Failed {
 /// Connects to the first address at which a manager answers.
 async fn open(
     tls: Option<ClientTls>,
+    peers: Arc<Peers>,
     expect: Expect,
     addresses: Vec<String>,
 ) -> Result<PeerClient, Failed> {
@@ -143,6 +144,11 @@ async fn open(
                     last = unreachable("not a manager");
                     continue;
                 };
+                // A certificate is necessary and not enough: the key is the one on record.
+                if !peers.may_show(node, &peer.leaf().key) {
+                    last = unreachable("it shows another key than the cluster lists");
+                    continue;
+                }
                 let client = RaftClient::new(channel)
                     .max_decoding_message_size(MOST_MESSAGE)
                     .max_encoding_message_size(MOST_MESSAGE);
@@ -164,7 +170,7 @@ impl Client {
                     addresses.retain(|address| !now.contains(address));
                     addresses.splice(0..0, now);
                 }
-                tokio::spawn(open(tls, self.expect, addresses))
+                tokio::spawn(open(tls, Arc::clone(&self.peers), self.expect, addresses))
             });
             let made = making.await;
             self.making = None;
@@ -263,6 +269,18 @@ impl Client {
         tokio::time::timeout(limit, attempt)
             .await
             .unwrap_or_else(|_| Err(unreachable("no answer in time")))
+    }
+
+    /// Asks whether the peer knows somebody as a manager.
+    pub(super) async fn vouch(
+        &mut self,
+        limit: Duration,
+        of: proto::VouchRequest,
+    ) -> Result<bool, Failed> {
+        let ask =
+            |mut client: RaftClient<Channel>, request| async move { client.vouch(request).await };
+        // Also of a member that is still comparing: it asks for itself.
+        Ok(self.call_anyhow(limit, of, ask).await?.message.known)
     }
 
     /// Asks for a vote over the connection that is kept for that, before whoever asks gives

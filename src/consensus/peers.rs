@@ -15,7 +15,7 @@ use super::machine::Replica;
 use super::standing::{Behind, Own, Reverted, Standing, Table, lacks};
 use crate::store::{Done, Incarnation, Log, LogId, Memory, StoreError};
 use skep_core::base::{Dice, NodeId, draw};
-use skep_core::domain::State;
+use skep_core::domain::{NodeRole, State};
 use skep_core::wire::raft as proto;
 
 /// The header that carries a [`proto::Standing`].
@@ -81,6 +81,15 @@ impl Peers {
     pub(super) fn addresses_of(&self, peer: NodeId) -> Vec<String> {
         let at = |state: &State| state.nodes.get(&peer).map(|node| node.addresses.clone());
         self.machine.read(at).unwrap_or_default()
+    }
+
+    /// Whether a manager that shows this key may be `peer`, as far as what is applied here says.
+    pub(super) fn may_show(&self, peer: NodeId, key: &[u8; 32]) -> bool {
+        let shows = |state: &State| {
+            let listed = state.nodes.get(&peer);
+            listed.is_none_or(|node| node.role == NodeRole::Manager && node.shows(key))
+        };
+        self.machine.read(shows)
     }
 
     pub(super) fn standing(&self) -> watch::Receiver<Standing> {
@@ -165,6 +174,20 @@ impl Peers {
         let said = from.get_bin(HEADER).and_then(|value| value.to_bytes().ok())?;
         let said = proto::Standing::decode(said).ok()?;
         (said.audited > 0).then_some((said.audited, said.audit_head))
+    }
+
+    /// Compares with what `peer` remembers of us, and takes nothing else of it in: it is not
+    /// known as a manager.
+    pub(super) fn compare_with(&self, peer: NodeId, from: &MetadataMap) -> Result<(), Untaken> {
+        let said = from.get_bin(HEADER).and_then(|value| value.to_bytes().ok());
+        let said = said.and_then(|bytes| proto::Standing::decode(bytes).ok()).unwrap_or_default();
+        if let Some(remembered) = said.of_you.as_ref().and_then(|of| memory_from(peer, of)) {
+            self.compare(peer, &remembered);
+        }
+        match &*self.standing.borrow() {
+            Standing::Behind(_) => Err(Untaken::OwnBehind),
+            Standing::Comparing | Standing::Sound => Ok(()),
+        }
     }
 
     fn compare(&self, peer: NodeId, remembered: &Memory) {

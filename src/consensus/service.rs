@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use openraft::Raft;
 use openraft::raft::AppendEntriesResponse;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::convert::{self, BadMessage};
 use super::machine::{Machine, Replica};
@@ -13,11 +13,11 @@ use super::peers::{Peers, Untaken};
 use super::problem;
 use super::release;
 use super::types::{Snapshot, TypeConfig};
+use super::vouching::{Decision, Vouching};
 use crate::store::Incarnation;
 use skep_client::ca::{CertificateRole, Leaf};
 use skep_client::transport::{Caller, rpc::raft::raft_server};
 use skep_core::base::{NodeId, limits};
-use skep_core::domain::{NodeRole, State};
 use skep_core::wire::raft as proto;
 
 /// Answers managers that the state lists, and nobody else.
@@ -25,6 +25,7 @@ pub struct RaftService {
     raft: Raft<TypeConfig, Machine>,
     shared: Arc<Replica>,
     peers: Arc<Peers>,
+    vouching: Vouching,
     node: NodeId,
 }
 
@@ -41,44 +42,6 @@ impl std::fmt::Debug for RaftService {
     }
 }
 
-/// How long before its act of joining a manager's certificate may start: what the
-/// issuer puts it back by, and the longest that the act may be under way.
-const ISSUED_BEFORE_MS: u64 = 2 * 60_000;
-
-/// A manager may call if the state lists it with the key it showed. A member that
-/// is behind does not know who joined since: it takes entries from a manager whose
-/// certificate is younger than what it knows. The certificate of one that was
-/// removed is older than its removal.
-fn allowed(state: &State, node: NodeId, leaf: &Leaf) -> bool {
-    matches!(listing(state, node, leaf), Listing::Listed | Listing::Unknown)
-}
-
-/// How a manager stands by its certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listing {
-    /// The state lists it.
-    Listed,
-    /// The state may be behind and not know it yet.
-    Unknown,
-    /// It was removed: ids are never used again.
-    Removed,
-    /// That id is somebody else's.
-    Another,
-}
-
-/// How the manager with this certificate stands, as this state knows.
-#[must_use]
-pub fn listing(state: &State, node: NodeId, leaf: &Leaf) -> Listing {
-    if let Some(listed) = state.nodes.get(&node) {
-        let same = listed.role == NodeRole::Manager && listed.key == leaf.key;
-        return if same { Listing::Listed } else { Listing::Another };
-    }
-    let cluster = state.cluster.as_deref();
-    let removed = cluster.is_some_and(|cluster| cluster.removed_managers.contains_key(&node));
-    let young = leaf.starts.plus_ms(ISSUED_BEFORE_MS) >= state.stamp;
-    if young && !removed { Listing::Unknown } else { Listing::Removed }
-}
-
 fn stopped(error: impl std::fmt::Display) -> Status {
     problem::not_now(error).into()
 }
@@ -93,21 +56,33 @@ impl RaftService {
         raft: Raft<TypeConfig, Machine>,
         shared: Arc<Replica>,
         peers: Arc<Peers>,
+        vouching: Vouching,
     ) -> Self {
-        Self { raft, shared, peers, node }
+        Self { raft, shared, peers, vouching, node }
     }
 
     /// The manager that calls, once what it remembers of us was compared.
-    fn heard<T>(&self, request: &Request<T>) -> Result<Calling, Status> {
-        let node = self.peer(request)?;
+    async fn heard<T>(&self, request: &Request<T>) -> Result<Calling, Status> {
+        let denied = || Status::from(problem::no_member());
+        let (node, leaf) = caller(request.extensions()).ok_or_else(denied)?;
+        match self.vouching.decide(node, leaf).await {
+            Decision::Heard => {}
+            Decision::Compared => {
+                let compared = self.peers.compare_with(node, request.metadata());
+                compared.map_err(|untaken| self.untaken(node, untaken))?;
+                return Err(denied());
+            }
+            Decision::Removed => return Err(problem::removed().into()),
+            Decision::Denied => return Err(denied()),
+        }
         let start = self.peers.hear(node, request.metadata());
         let start = start.map_err(|untaken| self.untaken(node, untaken))?;
         Ok(Calling { node, start })
     }
 
     /// The same, for messages of Raft: they wait until we are sound.
-    fn calling<T>(&self, request: &Request<T>) -> Result<Calling, Status> {
-        let calling = self.heard(request)?;
+    async fn calling<T>(&self, request: &Request<T>) -> Result<Calling, Status> {
+        let calling = self.heard(request).await?;
         self.peers.sound().map_err(|untaken| self.untaken(calling.node, untaken))?;
         Ok(calling)
     }
@@ -123,30 +98,6 @@ impl RaftService {
         let mut response = Response::new(message);
         self.peers.say(peer, response.metadata_mut());
         response
-    }
-
-    /// The manager that calls.
-    fn peer<T>(&self, request: &Request<T>) -> Result<NodeId, Status> {
-        let denied = || problem::no_member().into();
-        let Some(Caller::Peer(peer)) = request.extensions().get::<Caller>() else {
-            return Err(denied());
-        };
-        let leaf = peer.leaf();
-        match leaf.subject.role {
-            CertificateRole::Manager(node)
-                if self.shared.read(|state| allowed(state, node, leaf)) =>
-            {
-                Ok(node)
-            }
-            CertificateRole::Manager(node)
-                if self.shared.read(|state| listing(state, node, leaf)) == Listing::Removed =>
-            {
-                Err(problem::removed().into())
-            }
-            CertificateRole::Manager(_)
-            | CertificateRole::Worker(_)
-            | CertificateRole::Operator(_) => Err(denied()),
-        }
     }
 
     /// Who speaks in a vote's name must be whom the vote is for.
@@ -199,7 +150,7 @@ impl raft_server::Raft for RaftService {
         &self,
         request: Request<proto::AppendRequest>,
     ) -> Result<Response<proto::AppendReply>, Status> {
-        let calling = self.calling(&request)?;
+        let calling = self.calling(&request).await?;
         let audited = Peers::audited(request.metadata());
         let message = request.into_inner();
         Self::speaks_for(calling.node, message.vote.as_ref())?;
@@ -219,7 +170,7 @@ impl raft_server::Raft for RaftService {
         &self,
         request: Request<proto::VoteRequest>,
     ) -> Result<Response<proto::VoteReply>, Status> {
-        let calling = self.calling(&request)?;
+        let calling = self.calling(&request).await?;
         let message = request.into_inner();
         Self::speaks_for(calling.node, message.vote.as_ref())?;
         let request = convert::ask_from(&message).map_err(bad)?;
@@ -237,7 +188,7 @@ impl raft_server::Raft for RaftService {
         &self,
         request: Request<proto::TransferLeaderRequest>,
     ) -> Result<Response<proto::TransferLeaderReply>, Status> {
-        let calling = self.calling(&request)?;
+        let calling = self.calling(&request).await?;
         let message = request.into_inner();
         Self::speaks_for(calling.node, message.from.as_ref())?;
         let request = convert::transfer_from(&message).map_err(bad)?;
@@ -250,7 +201,7 @@ impl raft_server::Raft for RaftService {
         &self,
         request: Request<Streaming<proto::SnapshotChunk>>,
     ) -> Result<Response<proto::SnapshotReply>, Status> {
-        let calling = self.calling(&request)?;
+        let calling = self.calling(&request).await?;
         let reply = self.receive(calling, request.into_inner()).await?;
         Ok(self.answer(calling.node, reply))
     }
@@ -259,7 +210,7 @@ impl raft_server::Raft for RaftService {
         &self,
         request: Request<proto::RememberRequest>,
     ) -> Result<Response<proto::RememberReply>, Status> {
-        let calling = self.heard(&request)?;
+        let calling = self.heard(&request).await?;
         Ok(self.answer(calling.node, proto::RememberReply {}))
     }
 
@@ -267,49 +218,30 @@ impl raft_server::Raft for RaftService {
         &self,
         request: Request<proto::ReleaseRequest>,
     ) -> Result<Response<proto::ReleaseReply>, Status> {
-        let calling = self.calling(&request)?;
+        let calling = self.calling(&request).await?;
         let reply = release::release(self.node, &self.raft, calling.node).await?;
         Ok(self.answer(calling.node, reply))
     }
+
+    async fn vouch(
+        &self,
+        request: Request<proto::VouchRequest>,
+    ) -> Result<Response<proto::VouchReply>, Status> {
+        // One that is not known itself is told nothing, and nobody is asked about it.
+        let (node, leaf) = caller(request.extensions()).ok_or_else(problem::no_member)?;
+        if !self.vouching.lists(node, leaf) {
+            return Err(problem::no_member().into());
+        }
+        let known = self.vouching.knows(node, request.get_ref()).map_err(bad)?;
+        Ok(self.answer(node, proto::VouchReply { known }))
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use skep_client::ca::Subject;
-    use skep_core::base::{ClusterId, Stamp};
-    use skep_core::domain::testing::worker;
-
-    #[test]
-    fn a_member_that_is_behind_hears_managers_younger_than_what_it_knows() {
-        let node = NodeId::from_bytes([1; 16]);
-        let leaf = |starts| Leaf {
-            subject: Subject {
-                cluster: ClusterId::from_bytes([2; 16]),
-                role: CertificateRole::Manager(node),
-                name: "m".parse().expect("a name"),
-            },
-            key: [1; 32],
-            starts: Stamp(starts),
-            ends: Stamp(u64::MAX),
-        };
-        let mut state = State::default();
-        assert!(allowed(&state, node, &leaf(0)), "it knows nobody yet");
-        state.stamp = Stamp(1_000_000);
-        assert!(allowed(&state, node, &leaf(1_000_000 - ISSUED_BEFORE_MS)));
-        assert!(!allowed(&state, node, &leaf(1_000_000 - ISSUED_BEFORE_MS - 1)), "removed");
-        let mut cluster = skep_core::domain::testing::genesis().cluster;
-        cluster.removed_managers.insert(node, Stamp(999_999));
-        state.cluster = Some(Arc::new(cluster));
-        assert_eq!(listing(&state, node, &leaf(1_000_000)), Listing::Removed, "a young one");
-        state.cluster = None;
-        let mut listed = worker("m");
-        listed.role = NodeRole::Manager;
-        listed.key = [1; 32];
-        state.nodes.insert(node, Arc::new(listed.clone()));
-        assert!(allowed(&state, node, &leaf(0)), "listed");
-        listed.key = [2; 32];
-        state.nodes.insert(node, Arc::new(listed));
-        assert!(!allowed(&state, node, &leaf(1_000_000)), "another key");
+/// The manager whose certificate was shown.
+fn caller(extensions: &Extensions) -> Option<(NodeId, &Leaf)> {
+    let Some(Caller::Peer(peer)) = extensions.get::<Caller>() else { return None };
+    match peer.leaf().subject.role {
+        CertificateRole::Manager(node) => Some((node, peer.leaf())),
+        CertificateRole::Worker(_) | CertificateRole::Operator(_) => None,
     }
 }

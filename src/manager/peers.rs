@@ -3,16 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
+use crate::manager::core::Core;
 use crate::manager::problem;
 use skep_client::transport::rpc::api::control_client::ControlClient;
 use skep_client::transport::{ClientTls, Expect, Problem, connect};
 use skep_core::base::{BootTime, NodeId};
+use skep_core::domain::NodeRole;
 
 /// How long one address may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -31,18 +34,29 @@ pub(in crate::manager) struct Heard {
     pub version: String,
 }
 
+/// Whether a manager that shows this key may be the one of this id.
+type Listed = dyn Fn(NodeId, &[u8; 32]) -> bool + Send + Sync;
+
 /// Connections to the other managers. They do not reconnect: whoever sees one fail
 /// says so, and the next call makes a new one.
 pub(in crate::manager) struct Peers {
     tls: ClientTls,
+    listed: Arc<Listed>,
     open: Mutex<BTreeMap<NodeId, Channel>>,
     heard: Mutex<BTreeMap<NodeId, Heard>>,
 }
 
 impl Peers {
-    /// With this manager's own certificate.
-    pub(in crate::manager) fn new(tls: ClientTls) -> Self {
-        Self { tls, open: Mutex::default(), heard: Mutex::default() }
+    /// With this manager's own certificate, to managers whose key is the one that is listed
+    /// as far as the state knows them.
+    pub(in crate::manager) fn new(tls: ClientTls, core: Arc<Core>) -> Self {
+        let listed = move |node: NodeId, key: &[u8; 32]| {
+            core.consensus.read(|state| {
+                let listed = state.nodes.get(&node);
+                listed.is_none_or(|node| node.role == NodeRole::Manager && node.shows(key))
+            })
+        };
+        Self { tls, listed: Arc::new(listed), open: Mutex::default(), heard: Mutex::default() }
     }
     /// A client for `node`, which must show its own certificate.
     ///
@@ -60,6 +74,10 @@ impl Peers {
         let mut why = "no address of it is known".to_owned();
         for address in addresses {
             match connect(address, &self.tls, Expect::Manager(node), CONNECT).await {
+                // A certificate is necessary and not enough.
+                Ok((_, peer)) if !(self.listed)(node, &peer.leaf().key) => {
+                    why = format!("{address}: it shows another key than the cluster lists");
+                }
                 Ok((channel, _)) => {
                     self.open.lock().insert(node, channel.clone());
                     return Ok(ControlClient::new(channel));

@@ -96,7 +96,7 @@ impl Running {
         reached_at: Vec<String>,
     ) -> Self {
         Self {
-            peers: Peers::new(identity.client.clone()),
+            peers: Peers::new(identity.client.clone(), core.clone()),
             cuts: identity.server.cuts(),
             core,
             identity,

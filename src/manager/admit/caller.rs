@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use tonic::Extensions;
 
+use crate::consensus::{Listing, listing};
 use crate::manager::admit::behalf::Behalf;
 use crate::manager::admit::listed::listed;
 use crate::manager::admit::local::{LocalRules, LocalUser};
@@ -92,14 +93,25 @@ impl Admitted {
             Some(Caller::Anonymous | Caller::Expired(_)) | None => false,
         }
     }
-    /// A manager by its certificate, for Raft: the members' state may be behind.
+    /// A manager by its certificate, for what managers ask of each other: the state may be
+    /// behind and not know it yet. Where the state lists its id, the key is the listed one.
     ///
     /// # Errors
     /// What another caller is told.
-    pub(super) fn raft(extensions: &Extensions, cluster: ClusterId) -> Result<Self, Problem> {
+    pub(super) fn raft(
+        extensions: &Extensions,
+        cluster: ClusterId,
+        state: &State,
+    ) -> Result<Self, Problem> {
         let who = match caller(extensions) {
             Some(Caller::Peer(peer)) if peer.leaf().subject.cluster == cluster => {
-                match peer.leaf().subject.role {
+                let leaf = peer.leaf();
+                match leaf.subject.role {
+                    CertificateRole::Manager(node)
+                        if listing(state, node, leaf) == Listing::Another =>
+                    {
+                        return Err(problem::access::not_listed());
+                    }
                     CertificateRole::Manager(_) => Who::Manager,
                     CertificateRole::Worker(_) => Who::Worker,
                     // Which role, the state says; none takes part.

@@ -38,7 +38,7 @@ pub(super) fn listed(
 }
 
 fn node(state: &State, id: NodeId, role: NodeRole, key: &[u8; 32]) -> bool {
-    state.nodes.get(&id).is_some_and(|node| node.role == role && node.key == *key)
+    state.nodes.get(&id).is_some_and(|node| node.role == role && node.shows(key))
 }
 
 fn operator(state: &State, id: OperatorId, key: &[u8; 32]) -> Option<OperatorRole> {

@@ -50,6 +50,7 @@ use crate::manager::dispatch::{Dispatch, addresses};
 use crate::manager::problem;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::{Caller, caller, local_caller, name_managers};
+use skep_core::domain::State;
 
 pub(in crate::manager) use self::table::{ACT as ACT_BYTES, AGENT as AGENT_BYTES};
 
@@ -171,7 +172,11 @@ impl Inner {
         let admitted = match &self.asked {
             Asked::Socket(rules) => Admitted::on_socket(rules, extensions, row.method)?,
             Asked::Port(dispatch) => match row.by {
-                By::Certificate => Admitted::raft(extensions, dispatch.core().cluster)?,
+                By::Certificate => {
+                    let core = dispatch.core();
+                    let admit = |state: &State| Admitted::raft(extensions, core.cluster, state);
+                    core.consensus.read(admit)?
+                }
                 By::State => port::admit(dispatch, extensions, row.method).await?,
             },
         };

@@ -95,6 +95,7 @@ pub(super) const TABLE: &[Row] = &[
     stream(raft("/skep.raft.v1.Raft/Snapshot", RAFT)),
     raft("/skep.raft.v1.Raft/Remember", SMALL),
     raft("/skep.raft.v1.Raft/Release", SMALL),
+    raft("/skep.raft.v1.Raft/Vouch", SMALL),
 ];
 
 /// The method of this path.

@@ -211,6 +211,15 @@ pub struct Node {
     pub learner: bool,
 }
 
+impl Node {
+    /// Whether it is known by this key: the one of its certificate, or the one that it
+    /// renews to.
+    #[must_use]
+    pub fn shows(&self, key: &[u8; 32]) -> bool {
+        self.key == *key || self.renewal.next_key.as_ref() == Some(key)
+    }
+}
+
 /// What an operator may do (the table is in `manager::admit::policy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OperatorRole {
