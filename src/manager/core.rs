@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::consensus::{Consensus, ProposeError};
 use crate::manager::keys::KeyHolder;
+use crate::manager::renewing::Renewing;
 use crate::manager::steady::{Doubt, Evidence, Steady};
 use crate::manager::unproposed::Unproposed;
 use skep_core::base::{BootTime, Clock, ClusterId, Dice, NodeId, RequestId, Stamp, limits};
@@ -41,6 +42,8 @@ pub struct Core {
     time: Time,
     /// Milliseconds by which the median of the voters' clocks is ahead of this manager's.
     pub(in crate::manager) off_ms: AtomicI64,
+    /// Members that renew their certificates.
+    pub(in crate::manager) renewing: Renewing,
 }
 
 /// How this manager knows what time it is.
@@ -83,6 +86,7 @@ impl Core {
             cluster,
             time: Time::default(),
             off_ms: AtomicI64::new(0),
+            renewing: Renewing::default(),
         }
     }
 

@@ -8,11 +8,11 @@
 //!   life       from an empty folder to a running manager, and to its end
 //!   changes    what the leader changes when it is asked
 //!   forward    asked on a follower's socket, answered by the leader
-//!   members    who belongs: join, vote, remove; where renewal will be
+//!   members    who belongs: join, renew, vote, remove
 //!   admit      who asks, and whether that one may
 //!   running    what an unlocked manager has at hand
 //!   dispatch   what reaches the nodes
-//!   core keys peers problem and other leaves
+//!   core keys peers problem renewing and other leaves
 //! ```
 //!
 //! It deliberately holds no value: it moves 32-byte keys between boxes.
@@ -30,6 +30,7 @@ mod life;
 mod members;
 mod peers;
 mod problem;
+mod renewing;
 mod reserve;
 mod running;
 mod start;

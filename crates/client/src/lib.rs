@@ -38,6 +38,7 @@ mod link;
 pub mod lookup;
 pub mod machine;
 mod operator;
+pub mod renew;
 pub mod transport;
 mod watch;
 

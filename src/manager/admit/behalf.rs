@@ -68,7 +68,7 @@ fn role_of(who: Who) -> LocalRole {
         Who::Operator(OperatorRole::Editor) => LocalRole::Editor,
         Who::Operator(OperatorRole::Viewer) => LocalRole::Viewer,
         Who::Operator(OperatorRole::Auditor) => LocalRole::Auditor,
-        Who::Anonymous | Who::Worker | Who::Manager => LocalRole::Unspecified,
+        Who::Anonymous | Who::Expired | Who::Worker | Who::Manager => LocalRole::Unspecified,
     }
 }
 
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn only_local_users_are_spoken_for() {
-        for who in [Who::Anonymous, Who::Worker, Who::Manager] {
+        for who in [Who::Anonymous, Who::Expired, Who::Worker, Who::Manager] {
             let mut metadata = MetadataMap::new();
             Behalf { who, uid: 7 }.write(&mut metadata);
             assert!(Behalf::take(&mut parts(metadata)).is_err(), "{who:?}");

@@ -12,8 +12,8 @@ use crate::manager::admit::policy::{Method, Policy, Resource, Who};
 use crate::manager::problem;
 use skep_client::ca::{CertificateRole, Leaf};
 use skep_client::transport::{Caller, Problem, caller};
-use skep_core::base::{ClusterId, NodeId};
-use skep_core::domain::{Actor, OperatorRole, State};
+use skep_core::base::{ClusterId, NodeId, Stamp};
+use skep_core::domain::{Actor, Member, OperatorRole, State};
 
 /// Somebody the state knows, a user of the control socket, or nobody in particular,
 /// allowed to call one method. Only this module makes one, and only the gate
@@ -24,6 +24,8 @@ pub(in crate::manager) struct Admitted {
     method: Method,
     actor: Option<Actor>,
     local: Option<LocalUser>,
+    /// The key with which it came, where that is the one to which it renews.
+    next: Option<[u8; 32]>,
 }
 
 impl LocalUser {
@@ -31,7 +33,7 @@ impl LocalUser {
     #[must_use]
     pub(in crate::manager) fn acting(self, manager: NodeId) -> Admitted {
         let actor = Some(Actor::Local { uid: self.uid, manager });
-        Admitted { who: self.who, method: Method::Intake, actor, local: Some(self) }
+        Admitted { who: self.who, method: Method::Intake, actor, local: Some(self), next: None }
     }
 }
 
@@ -47,10 +49,10 @@ impl Admitted {
     ) -> Result<Self, Problem> {
         let user = rules.user(extensions)?;
         check(user.who, method, None)?;
-        Ok(Self { who: user.who, method, actor: None, local: Some(user) })
+        Ok(Self { who: user.who, method, actor: None, local: Some(user), next: None })
     }
     /// Whoever made this request over mTLS, if the state knows it and the policy
-    /// allows the method.
+    /// allows the method. By `now` it is judged whether its certificate has ended.
     ///
     /// # Errors
     /// What the caller is told.
@@ -59,16 +61,27 @@ impl Admitted {
         cluster: ClusterId,
         state: &State,
         method: Method,
+        now: Stamp,
     ) -> Result<Self, Problem> {
         if method.is_local() {
             // Whoever it is, and for whomever a manager asks.
             return Err(problem::access::for_the_socket());
         }
+        let mut next = None;
         let (who, actor) = match caller(extensions) {
             None => return Err(problem::access::no_caller()),
             Some(Caller::Anonymous) => (Who::Anonymous, None),
-            Some(Caller::Expired(peer)) => return Err(expired(peer.leaf())),
-            Some(Caller::Peer(peer)) => listed(peer.leaf(), cluster, state)?,
+            Some(Caller::Expired(peer) | Caller::Peer(peer)) => {
+                let Leaf { key, ends, .. } = *peer.leaf();
+                let found = listed(peer.leaf(), cluster, state)?;
+                let who = if now < ends {
+                    found.who
+                } else {
+                    found.after(ends, now, now.max(state.stamp), method)?
+                };
+                next = found.next.then_some(key);
+                (who, Some(found.actor()))
+            }
         };
         let (who, actor) = match (extensions.get::<Behalf>(), actor) {
             (Some(behalf), Some(Actor::Node(manager))) => {
@@ -82,15 +95,17 @@ impl Admitted {
             (None, actor) => (who, actor),
         };
         check(who, method, None)?;
-        Ok(Self { who, method, actor, local: None })
+        Ok(Self { who, method, actor, local: None, next })
     }
     /// Whether this request shows a certificate that the state does not list. Only
     /// whoever leads knows for sure that nobody has it.
     #[must_use]
     pub(super) fn unlisted(extensions: &Extensions, cluster: ClusterId, state: &State) -> bool {
         match caller(extensions) {
-            Some(Caller::Peer(peer)) => listed(peer.leaf(), cluster, state).is_err(),
-            Some(Caller::Anonymous | Caller::Expired(_)) | None => false,
+            Some(Caller::Expired(peer) | Caller::Peer(peer)) => {
+                listed(peer.leaf(), cluster, state).is_err()
+            }
+            Some(Caller::Anonymous) | None => false,
         }
     }
     /// A manager by its certificate, for what managers ask of each other: the state may be
@@ -121,7 +136,7 @@ impl Admitted {
             Some(Caller::Peer(_) | Caller::Anonymous | Caller::Expired(_)) | None => Who::Anonymous,
         };
         check(who, Method::Raft, None)?;
-        Ok(Self { who, method: Method::Raft, actor: None, local: None })
+        Ok(Self { who, method: Method::Raft, actor: None, local: None, next: None })
     }
     /// Whom the gate admitted, for a handler of this method.
     ///
@@ -162,6 +177,23 @@ impl Admitted {
             (None, None) => String::new(),
         }
     }
+    /// The member that it is by its certificate.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(in crate::manager) fn member(&self) -> Result<Member, Problem> {
+        match self.actor {
+            Some(Actor::Node(id)) => Ok(Member::Node(id)),
+            Some(Actor::Operator(id)) => Ok(Member::Operator(id)),
+            Some(Actor::Leader(_) | Actor::Local { .. } | Actor::Token(_)) | None => {
+                Err(problem::access::no_identity())
+            }
+        }
+    }
+    /// The same, and its key, where that is the one to which it renews.
+    pub(super) fn renewed(&self) -> Option<(Member, [u8; 32])> {
+        Some((self.member().ok()?, self.next?))
+    }
     /// Checks one change that the call makes, once it is known to what.
     ///
     /// # Errors
@@ -198,16 +230,6 @@ fn check(who: Who, method: Method, on: Option<&Resource<'_>>) -> Result<(), Prob
     Err(problem::access::may_not(who.text(), method.text()))
 }
 
-/// What the holder of a certificate that has expired is told. An agent ends then.
-fn expired(leaf: &Leaf) -> Problem {
-    match leaf.subject.role {
-        CertificateRole::Worker(_) => problem::access::agent_expired(),
-        CertificateRole::Manager(_) | CertificateRole::Operator(_) => {
-            problem::access::caller_expired()
-        }
-    }
-}
-
 /// From where a request came; `None` over a local socket.
 #[must_use]
 pub(in crate::manager) fn source(extensions: &Extensions) -> Option<IpAddr> {
@@ -222,6 +244,9 @@ mod tests {
     use skep_core::base::Exit;
     use skep_core::domain::NodeRole;
     use std::sync::Arc;
+
+    /// No certificate of these tests has ended by then.
+    const BEFORE: Stamp = Stamp(0);
 
     fn extensions(leaf: Leaf, behalf: Option<Behalf>) -> Extensions {
         let mut extensions = Extensions::default();
@@ -244,7 +269,7 @@ mod tests {
         state.nodes.insert(manager, Arc::new(listed));
         let of = |who| Some(Behalf { who, uid: 1000 });
         let ask = |role, key, behalf, method| {
-            Admitted::remote(&extensions(leaf(role, key), behalf), CLUSTER, &state, method)
+            Admitted::remote(&extensions(leaf(role, key), behalf), CLUSTER, &state, method, BEFORE)
         };
         let as_manager = CertificateRole::Manager(manager);
         let admitted = ask(as_manager, [1; 32], of(Who::Local), Method::WriteTokens);
@@ -270,7 +295,7 @@ mod tests {
         state.nodes.insert(manager, Arc::new(listed));
         let behalf = Some(Behalf { who: Who::Local, uid: 0 });
         let extensions = extensions(leaf(CertificateRole::Manager(manager), [1; 32]), behalf);
-        let ask = |method| Admitted::remote(&extensions, CLUSTER, &state, method);
+        let ask = |method| Admitted::remote(&extensions, CLUSTER, &state, method, BEFORE);
         assert!(ask(Method::Lock).is_ok());
         for method in [Method::Init, Method::Enter, Method::Leave, Method::Unlock, Method::Repair] {
             assert!(ask(method).is_err(), "{method:?}");
@@ -280,7 +305,7 @@ mod tests {
     #[test]
     fn a_request_without_a_caller_is_refused() {
         let extensions = Extensions::default();
-        let refused = Admitted::remote(&extensions, CLUSTER, &state(), Method::Join);
+        let refused = Admitted::remote(&extensions, CLUSTER, &state(), Method::Join, BEFORE);
         assert_eq!(refused.expect_err("refused").exit, Exit::Refused);
         assert!(LocalRules::default().user(&extensions).is_err());
         let handled = Admitted::of(&extensions, Method::Join);
@@ -290,7 +315,7 @@ mod tests {
     #[test]
     fn a_handler_serves_only_what_was_admitted_as_its_own() {
         let mut found = extensions(leaf(CertificateRole::Worker(NODE), [1; 32]), None);
-        let admitted = Admitted::remote(&found, CLUSTER, &state(), Method::Session);
+        let admitted = Admitted::remote(&found, CLUSTER, &state(), Method::Session, BEFORE);
         found.insert(admitted.expect("admitted"));
         assert!(Admitted::of(&found, Method::Session).is_ok());
         assert!(Admitted::of(&found, Method::Read).is_err());

@@ -2,61 +2,114 @@
 //!
 //! A chain that ends in the root is necessary and not enough: on every call the
 //! id *and* the public key must be those that the state lists, so that a removed
-//! identity is refused from that revision on (P8).
+//! identity is refused from that revision on (P8). A member that renews has two keys
+//! until it was seen with the next one.
 
-use crate::manager::admit::policy::Who;
+use crate::manager::admit::policy::{Method, Who};
 use crate::manager::problem;
 use skep_client::ca::{CertificateRole, Leaf};
 use skep_client::transport::Problem;
-use skep_core::base::{ClusterId, NodeId, OperatorId};
-use skep_core::domain::{Actor, NodeRole, OperatorRole, State};
+use skep_core::base::{ClusterId, Name, Stamp, limits};
+use skep_core::domain::{Actor, Member, NodeRole, Renewal, State};
+
+/// A member that the state lists with the key of its certificate.
+#[derive(Debug)]
+pub(super) struct Listed<'a> {
+    /// What it may be.
+    pub(super) who: Who,
+    /// Which one.
+    pub(super) member: Member,
+    /// Whether its key is the one to which it renews.
+    pub(super) next: bool,
+    name: &'a Name,
+    renewal: Renewal,
+}
 
 /// What the state says of the holder of a verified certificate.
 ///
 /// # Errors
 /// What the caller is told whom it does not list.
-pub(super) fn listed(
+pub(super) fn listed<'a>(
     leaf: &Leaf,
     cluster: ClusterId,
-    state: &State,
-) -> Result<(Who, Option<Actor>), Problem> {
-    let removed = problem::access::not_listed;
-    if leaf.subject.cluster != cluster {
-        return Err(removed());
+    state: &'a State,
+) -> Result<Listed<'a>, Problem> {
+    let found = match leaf.subject.role {
+        _ if leaf.subject.cluster != cluster => None,
+        CertificateRole::Manager(id) => node(state, Member::Node(id), NodeRole::Manager),
+        CertificateRole::Worker(id) => node(state, Member::Node(id), NodeRole::Worker),
+        CertificateRole::Operator(id) => state.operators.get(&id).map(|operator| {
+            let who = Who::Operator(operator.role);
+            (who, Member::Operator(id), operator.key, &operator.name, operator.renewal)
+        }),
+    };
+    let (who, member, key, name, renewal) = found.ok_or_else(problem::access::not_listed)?;
+    let next = renewal.next_key == Some(leaf.key);
+    if key != leaf.key && !next {
+        return Err(problem::access::not_listed());
     }
-    let found =
-        match leaf.subject.role {
-            CertificateRole::Manager(id) => node(state, id, NodeRole::Manager, &leaf.key)
-                .then_some((Who::Manager, Actor::Node(id))),
-            CertificateRole::Worker(id) => node(state, id, NodeRole::Worker, &leaf.key)
-                .then_some((Who::Worker, Actor::Node(id))),
-            CertificateRole::Operator(id) => operator(state, id, &leaf.key)
-                .map(|role| (Who::Operator(role), Actor::Operator(id))),
-        };
-    let (who, actor) = found.ok_or_else(removed)?;
-    Ok((who, Some(actor)))
+    Ok(Listed { who, member, next, name, renewal })
 }
 
-fn node(state: &State, id: NodeId, role: NodeRole, key: &[u8; 32]) -> bool {
-    state.nodes.get(&id).is_some_and(|node| node.role == role && node.shows(key))
+type Found<'a> = (Who, Member, [u8; 32], &'a Name, Renewal);
+
+fn node(state: &State, member: Member, role: NodeRole) -> Option<Found<'_>> {
+    let Member::Node(id) = member else { return None };
+    let node = state.nodes.get(&id).filter(|node| node.role == role)?;
+    let who = match role {
+        NodeRole::Manager => Who::Manager,
+        NodeRole::Worker => Who::Worker,
+    };
+    Some((who, member, node.key, &node.name, node.renewal))
 }
 
-fn operator(state: &State, id: OperatorId, key: &[u8; 32]) -> Option<OperatorRole> {
-    state.operators.get(&id).filter(|operator| operator.key == *key).map(|operator| operator.role)
+impl Listed<'_> {
+    /// As whom it acts.
+    pub(super) fn actor(&self) -> Actor {
+        match self.member {
+            Member::Node(id) => Actor::Node(id),
+            Member::Operator(id) => Actor::Operator(id),
+        }
+    }
+    /// What it may be with a certificate that ended at `ends`: `now` by the clock of this
+    /// manager, and `stamp` by the cluster's.
+    ///
+    /// # Errors
+    /// What it is told that may not call this method any more.
+    pub(super) fn after(
+        &self,
+        ends: Stamp,
+        now: Stamp,
+        stamp: Stamp,
+        method: Method,
+    ) -> Result<Who, Problem> {
+        let readmitted = self.renewal.readmitted_until.is_some_and(|until| stamp < until);
+        if now >= ends.plus_ms(limits::GRACE_MS) && !readmitted {
+            return Err(problem::access::ended(self.member, self.who == Who::Manager, self.name));
+        }
+        if method != Method::Renew {
+            return Err(problem::access::renews_first());
+        }
+        Ok(Who::Expired)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::manager::admit::tests::{CLUSTER, NODE, OPERATOR, leaf, state};
+    use skep_core::base::{Exit, NodeId};
+    use std::sync::Arc;
 
     #[test]
     fn id_and_key_must_be_those_of_the_state() {
         let state = state();
-        let worker = listed(&leaf(CertificateRole::Worker(NODE), [1; 32]), CLUSTER, &state);
-        assert_eq!(worker.expect("listed").0, Who::Worker);
-        let editor = listed(&leaf(CertificateRole::Operator(OPERATOR), [7; 32]), CLUSTER, &state);
-        assert_eq!(editor.expect("listed").1, Some(Actor::Operator(OPERATOR)));
+        let worker = leaf(CertificateRole::Worker(NODE), [1; 32]);
+        let worker = listed(&worker, CLUSTER, &state).expect("listed");
+        assert_eq!((worker.who, worker.next), (Who::Worker, false));
+        let editor = leaf(CertificateRole::Operator(OPERATOR), [7; 32]);
+        let editor = listed(&editor, CLUSTER, &state).expect("listed");
+        assert_eq!(editor.actor(), Actor::Operator(OPERATOR));
 
         let refused = [
             leaf(CertificateRole::Worker(NODE), [9; 32]),
@@ -71,5 +124,42 @@ mod tests {
         let leaf = leaf(CertificateRole::Worker(NODE), [1; 32]);
         assert!(listed(&leaf, elsewhere, &state).is_err());
         assert!(listed(&leaf, CLUSTER, &State::default()).is_err(), "removed");
+    }
+
+    #[test]
+    fn who_renews_is_listed_with_both_keys() {
+        let mut state = state();
+        let mut node = state.nodes[&NODE].as_ref().clone();
+        node.renewal.next_key = Some([2; 32]);
+        state.nodes.insert(NODE, Arc::new(node));
+        let next = |key| {
+            let leaf = leaf(CertificateRole::Worker(NODE), [key; 32]);
+            listed(&leaf, CLUSTER, &state).ok().map(|listed| listed.next)
+        };
+        assert_eq!([next(1), next(2), next(3)], [Some(false), Some(true), None]);
+    }
+
+    #[test]
+    fn a_certificate_that_has_ended_is_good_for_its_renewal_alone() {
+        let mut state = state();
+        let found = leaf(CertificateRole::Worker(NODE), [1; 32]);
+        let ends = found.ends;
+        let ask = |state: &State, now: Stamp, method| {
+            listed(&found, CLUSTER, state).expect("listed").after(ends, now, now, method)
+        };
+        let last = Stamp(ends.plus_ms(limits::GRACE_MS).0 - 1);
+        assert_eq!(ask(&state, ends, Method::Renew).as_ref(), Ok(&Who::Expired));
+        assert_eq!(ask(&state, last, Method::Renew).as_ref(), Ok(&Who::Expired));
+        let other = ask(&state, last, Method::Session).expect_err("refused");
+        assert_eq!(other.exit, Exit::Refused, "it may still renew");
+        let over = ask(&state, last.plus_ms(1), Method::Renew).expect_err("refused");
+        assert_eq!(over.exit, Exit::IdentityEnded);
+
+        let mut node = state.nodes[&NODE].as_ref().clone();
+        node.renewal.readmitted_until = Some(last.plus_ms(10));
+        state.nodes.insert(NODE, Arc::new(node));
+        assert_eq!(ask(&state, last.plus_ms(9), Method::Renew).as_ref(), Ok(&Who::Expired));
+        assert!(ask(&state, last.plus_ms(9), Method::Session).is_err());
+        assert!(ask(&state, last.plus_ms(10), Method::Renew).is_err());
     }
 }

@@ -244,7 +244,7 @@ impl Inner {
             }
             // Of those whom nobody knows it is only said how many there were.
             (None, Some(Caller::Peer(_))) => ("an identity that is not listed", String::new()),
-            (None, Some(Caller::Expired(_))) => ("an expired identity", String::new()),
+            (None, Some(Caller::Expired(_))) => (Who::Expired.text(), String::new()),
             (None, Some(Caller::Anonymous)) => (Who::Anonymous.text(), String::new()),
             (None, None) => {
                 let user = local_caller(extensions).map(|user| user.uid().to_string());

@@ -8,6 +8,8 @@ use skep_core::domain::OperatorRole;
 pub enum Who {
     /// No certificate.
     Anonymous,
+    /// A member whose certificate has ended.
+    Expired,
     /// An agent's certificate.
     Worker,
     /// A manager's certificate.
@@ -59,6 +61,8 @@ pub enum Method {
     Recipients,
     /// Becoming a node.
     Join,
+    /// The next certificate of a member.
+    Renew,
     /// An agent's session, and its leaving.
     Session,
     /// Raft.
@@ -90,7 +94,7 @@ pub struct Resource<'a> {
 }
 
 use OperatorRole::{Admin, Auditor, Editor, Viewer};
-use Who::{Anonymous, Local, Manager, Operator, Worker};
+use Who::{Anonymous, Expired, Local, Manager, Operator, Worker};
 
 const OWNERS: &[Who] = &[Operator(Admin), Local];
 const WRITERS: &[Who] = &[Operator(Admin), Operator(Editor), Local];
@@ -122,6 +126,9 @@ impl Policy {
             Method::Intake | Method::WriteSecrets | Method::WriteServices => WRITERS,
             Method::Watch | Method::Read | Method::ReadTokens | Method::Recipients => READERS,
             Method::Join => &[Anonymous],
+            Method::Renew => {
+                return matches!(who, Expired | Worker | Manager | Operator(_));
+            }
             Method::Session => &[Worker],
             Method::Raft | Method::Forward => &[Manager],
         };
@@ -152,6 +159,7 @@ impl Policy {
             | Method::ReadTokens
             | Method::Recipients
             | Method::Join
+            | Method::Renew
             | Method::Session
             | Method::Raft
             | Method::Forward => false,
@@ -166,6 +174,7 @@ impl Who {
     pub fn text(self) -> &'static str {
         match self {
             Anonymous => "a caller without a certificate",
+            Expired => "an expired identity",
             Worker => "a worker",
             Manager => "a manager",
             Operator(Admin) => "an admin",
@@ -206,6 +215,7 @@ impl Method {
             Self::ReadTokens => "list join tokens",
             Self::Recipients => "list unlock keys",
             Self::Join => "join",
+            Self::Renew => "renew a certificate",
             Self::Session => "receive secrets",
             Self::Raft => "take part in consensus",
             Self::Forward => "ask on behalf of others",
@@ -217,8 +227,9 @@ impl Method {
 mod tests {
     use super::*;
 
-    const COLUMNS: [Who; 8] = [
+    const COLUMNS: [Who; 9] = [
         Anonymous,
+        Expired,
         Worker,
         Manager,
         Operator(Viewer),
@@ -229,36 +240,38 @@ mod tests {
     ];
 
     /// The table as people read it: `x` is allowed.
-    const ROWS: [(Method, &str); 21] = [
+    const ROWS: [(Method, &str); 22] = [
         //                       anonymous
-        //                       | worker
-        //                       | | manager
-        //                       | | | viewer
-        //                       | | | | auditor
-        //                       | | | | | editor
-        //                       | | | | | | admin
-        //                       | | | | | | | local
-        (Method::Status, "       - - x x x x x x"),
-        (Method::Init, "         - - - - - - - x"),
-        (Method::Enter, "        - - - - - - - x"),
-        (Method::Leave, "        - - - - - - - x"),
-        (Method::StepDown, "     - - - - - - x x"),
-        (Method::ResetTime, "    - - - - - - x x"),
-        (Method::Unlock, "       - - - - - - - x"),
-        (Method::Lock, "         - - - - - - x x"),
-        (Method::Intake, "       - - - - - x x x"),
-        (Method::WriteSecrets, " - - - - - x x x"),
-        (Method::WriteServices, "- - - - - x x x"),
-        (Method::WriteTokens, "  - - - - - - x x"),
-        (Method::WriteNodes, "   - - - - - - x x"),
-        (Method::Watch, "        - - - x x x x x"),
-        (Method::Read, "         - - - x x x x x"),
-        (Method::ReadTokens, "   - - - x x x x x"),
-        (Method::Recipients, "   - - - x x x x x"),
-        (Method::Join, "         x - - - - - - -"),
-        (Method::Session, "      - x - - - - - -"),
-        (Method::Raft, "         - - x - - - - -"),
-        (Method::Forward, "      - - x - - - - -"),
+        //                       | expired
+        //                       | | worker
+        //                       | | | manager
+        //                       | | | | viewer
+        //                       | | | | | auditor
+        //                       | | | | | | editor
+        //                       | | | | | | | admin
+        //                       | | | | | | | | local
+        (Method::Status, "       - - - x x x x x x"),
+        (Method::Init, "         - - - - - - - - x"),
+        (Method::Enter, "        - - - - - - - - x"),
+        (Method::Leave, "        - - - - - - - - x"),
+        (Method::StepDown, "     - - - - - - - x x"),
+        (Method::ResetTime, "    - - - - - - - x x"),
+        (Method::Unlock, "       - - - - - - - - x"),
+        (Method::Lock, "         - - - - - - - x x"),
+        (Method::Intake, "       - - - - - - x x x"),
+        (Method::WriteSecrets, " - - - - - - x x x"),
+        (Method::WriteServices, "- - - - - - x x x"),
+        (Method::WriteTokens, "  - - - - - - - x x"),
+        (Method::WriteNodes, "   - - - - - - - x x"),
+        (Method::Watch, "        - - - - x x x x x"),
+        (Method::Read, "         - - - - x x x x x"),
+        (Method::ReadTokens, "   - - - - x x x x x"),
+        (Method::Recipients, "   - - - - x x x x x"),
+        (Method::Join, "         x - - - - - - - -"),
+        (Method::Renew, "        - x x x x x x x -"),
+        (Method::Session, "      - - x - - - - - -"),
+        (Method::Raft, "         - - - x - - - - -"),
+        (Method::Forward, "      - - - x - - - - -"),
     ];
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A manager that is behind may not know somebody who was admitted lately. Nobody is told by
 //! such a one that they are not listed, and an agent, for which that is the end, only by a
-//! leader that has made sure.
+//! leader that has made sure. So it is with a certificate that may not even be renewed.
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::manager::dispatch::Dispatch;
 use crate::manager::problem;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::{Caller, Problem, caller};
+use skep_core::base::Stamp;
 use skep_core::domain::State;
 
 /// How long it may take to be sure that a node is not listed.
@@ -30,29 +31,57 @@ pub(super) async fn admit(
     method: Method,
 ) -> Result<Admitted, Problem> {
     let core = dispatch.core();
-    if let Some(Caller::Expired(peer)) = caller(extensions) {
-        // Only by this manager's clock, which may be wrong, or was when the connection was
-        // made; for a node it is the end.
-        core.sure_of_time()?;
-        core.reading().map_err(problem::clock_doubted)?;
-        if core.clock.now() <= peer.leaf().ends {
-            return Err(problem::connected_in_doubt());
-        }
-    }
+    let now = now_for(core, extensions)?;
+    let ask = |state: &State| Admitted::remote(extensions, core.cluster, state, method, now);
     // Of one state: somebody may be admitted at any moment.
-    let (admitted, listed) = core.consensus.read(|state| {
-        let admitted = Admitted::remote(extensions, core.cluster, state, method);
-        (admitted, !Admitted::unlisted(extensions, core.cluster, state))
-    });
-    if method == Method::Session && (admitted.is_ok() || is_agent(extensions) && !listed) {
-        agent_by_leader(dispatch, extensions).await?;
-        let ask = |state: &State| Admitted::remote(extensions, core.cluster, state, method);
-        return core.consensus.read(ask);
+    let (admitted, listed) = core
+        .consensus
+        .read(|state| (ask(state), !Admitted::unlisted(extensions, core.cluster, state)));
+    let admitted = match method {
+        Method::Session if admitted.is_ok() || is_agent(extensions) && !listed => {
+            agent_by_leader(dispatch, extensions).await?;
+            core.consensus.read(ask)
+        }
+        Method::Renew if !matches!(caller(extensions), Some(Caller::Anonymous) | None) => {
+            core.consensus.led_soon().await;
+            core.leads()?;
+            if admitted.is_err() {
+                core.consensus.linearize(SURE).await.map_err(|error| core.problem(error))?;
+            }
+            if is_agent(extensions) && !lists(core, extensions) {
+                return Err(problem::node_removed());
+            }
+            core.consensus.read(ask)
+        }
+        _ if listed => admitted,
+        _ => core.leads().and(admitted),
+    }?;
+    if let Some((member, key)) = admitted.renewed()
+        && method != Method::Renew
+        && dispatch.leads()
+    {
+        core.seen_in_passing(member, key);
     }
-    if !listed {
-        core.leads()?;
+    Ok(admitted)
+}
+
+/// By which time it is judged whether the caller's certificate has ended: only by this
+/// manager's clock, which may be wrong, or was when the connection was made.
+fn now_for(core: &Core, extensions: &Extensions) -> Result<Stamp, Problem> {
+    let now = core.clock.now();
+    match caller(extensions) {
+        Some(Caller::Expired(peer)) => {
+            core.sure_of_time()?;
+            core.reading().map_err(problem::clock_doubted)?;
+            if now < peer.leaf().ends { Err(problem::connected_in_doubt()) } else { Ok(now) }
+        }
+        // It ended while the connection was there; a clock in doubt ends none.
+        Some(Caller::Peer(peer)) if peer.leaf().ends <= now => {
+            let sure = core.sure_of_time().is_ok() && core.reading().is_ok();
+            Ok(if sure { now } else { Stamp::default() })
+        }
+        Some(Caller::Peer(_) | Caller::Anonymous) | None => Ok(now),
     }
-    admitted
 }
 
 /// Whether the state lists whoever called over mTLS.
@@ -61,7 +90,7 @@ pub(super) fn lists(core: &Core, extensions: &Extensions) -> bool {
 }
 
 fn is_agent(extensions: &Extensions) -> bool {
-    matches!(caller(extensions), Some(Caller::Peer(peer))
+    matches!(caller(extensions), Some(Caller::Peer(peer) | Caller::Expired(peer))
         if matches!(peer.leaf().subject.role, CertificateRole::Worker(_)))
 }
 

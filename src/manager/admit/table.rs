@@ -86,6 +86,8 @@ pub(super) const TABLE: &[Row] = &[
     row("/skep.api.v1.Control/ListReads", Method::Read, SMALL, PAGE),
     row("/skep.api.v1.Control/Recipients", Method::Recipients, SMALL, MIDDLE),
     row("/skep.api.v1.Membership/Join", Method::Join, limits::JOIN_BYTES, 16 * KIB),
+    row("/skep.api.v1.Membership/Renew", Method::Renew, SMALL, 16 * KIB),
+    row("/skep.api.v1.Membership/Renewed", Method::Renew, SMALL, SMALL),
     stream(row("/skep.api.v1.Delivery/Session", Method::Session, AGENT, 0)),
     row("/skep.api.v1.Delivery/ReportOpened", Method::Session, AGENT, SMALL),
     row("/skep.api.v1.Delivery/Leave", Method::Session, SMALL, SMALL),
@@ -124,9 +126,9 @@ mod tests {
     fn every_method_has_room_in_the_share_of_one_caller() {
         for row in TABLE {
             for lane in Lane::ALL {
-                // Guests join, and ask nothing else; Raft is asked for in its own lane.
+                // Guests join or renew, and ask nothing else; Raft is asked for in its own lane.
                 let asked = match lane {
-                    Lane::Guests => row.method == Method::Join,
+                    Lane::Guests => matches!(row.method, Method::Join | Method::Renew),
                     Lane::Raft => row.by == By::Certificate,
                     _ => row.by == By::State,
                 };

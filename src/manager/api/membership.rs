@@ -1,4 +1,5 @@
-//! The Membership service: the one call without a certificate.
+//! The Membership service: the one call without a certificate, and those of certificates that
+//! are renewed.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -9,12 +10,14 @@ use crate::manager::admit::caller::{Admitted, source};
 use crate::manager::admit::policy::Method;
 use crate::manager::life::lifecycle::Manager;
 use crate::manager::members::join::{self, Asked, Known};
+use crate::manager::members::renew;
 use crate::manager::problem;
 use crate::manager::running::Running;
 use crate::manager::task::to_the_end;
 use skep_client::transport::rpc::api::membership_server::{Membership, MembershipServer};
-use skep_client::transport::{KeepSeat, Problem, Rate};
+use skep_client::transport::{Caller, KeepSeat, Problem, Rate, caller};
 use skep_core::base::{Exit, limits};
+use skep_core::domain::Member;
 use skep_core::wire::api;
 
 /// Tokens that admit nobody which an address may show at once.
@@ -22,7 +25,10 @@ const BAD_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 /// The same each second after that.
 const BAD_A_SECOND: NonZeroU32 = NonZeroU32::MIN;
 
-/// Answers machines that want to join.
+/// BLAKE3 of a public key.
+type Key = [u8; 32];
+
+/// Answers machines that want to join, and members that renew.
 #[derive(Debug)]
 pub(in crate::manager) struct MembershipService {
     manager: Manager,
@@ -55,6 +61,19 @@ impl MembershipService {
             Err(problem) => Err(problem),
         }
     }
+    /// A running manager that leads, and the member that asks it for its next certificate, with
+    /// the key of the one that it shows.
+    fn renewing(&self, extensions: &Extensions) -> Result<(Arc<Running>, Member, Key), Problem> {
+        let member = Admitted::of(extensions, Method::Renew)?.member()?;
+        let running = self.manager.0.running()?;
+        running.core.leads()?;
+        match caller(extensions) {
+            Some(Caller::Peer(peer) | Caller::Expired(peer)) => {
+                Ok((running, member, peer.leaf().key))
+            }
+            Some(Caller::Anonymous) | None => Err(problem::access::no_identity()),
+        }
+    }
     /// Whoever shows bad tokens too often is told that alone.
     fn counted(&self, extensions: &Extensions, unknown: Problem) -> Problem {
         if source(extensions).is_none_or(|from| self.bad_tokens.passes(from)) {
@@ -79,5 +98,30 @@ impl Membership for MembershipService {
             join::join(&running, known, &asked).await
         };
         Ok(Response::new(to_the_end("join", joining).await?))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<api::RenewRequest>,
+    ) -> Result<Response<api::RenewReply>, Status> {
+        let (running, member, shown) = self.renewing(request.extensions())?;
+        let turn = running.core.renewing.enter(member)?;
+        // One whose certificate has ended is a guest, and its place is kept from here on.
+        let kept = request.extensions().get::<KeepSeat>().and_then(KeepSeat::keep);
+        let asked = request.into_inner();
+        let renewing = async move {
+            let _kept = kept;
+            renew::renew(&running, &turn, shown, &asked).await
+        };
+        Ok(Response::new(to_the_end("renew", renewing).await?))
+    }
+
+    async fn renewed(
+        &self,
+        request: Request<api::RenewedRequest>,
+    ) -> Result<Response<api::RenewedReply>, Status> {
+        let (running, member, shown) = self.renewing(request.extensions())?;
+        running.core.seen(member, shown).await?;
+        Ok(Response::new(api::RenewedReply {}))
     }
 }

@@ -10,10 +10,10 @@
 
 use std::net::IpAddr;
 
-use crate::manager::LEAF_MS;
+use crate::manager::members::sign::{Signing, checked_key};
 use crate::manager::problem::{self, Explain};
 use crate::manager::running::Running;
-use skep_client::ca::{CertificateRole, Subject, key_digest, public_key_of_request};
+use skep_client::ca::{CertificateRole, Subject, key_digest};
 use skep_client::transport::Problem;
 use skep_core::base::{Name, NodeId, RequestId, TokenId};
 use skep_core::domain::{
@@ -126,11 +126,7 @@ pub(in crate::manager) async fn join(
     Known(bid): Known,
     asked: &api::JoinRequest,
 ) -> Result<api::JoinReply, Problem> {
-    let bad_key = |error: skep_client::ca::CaError| problem::request::bad("the proof", error);
-    let public = public_key_of_request(&asked.proof).map_err(bad_key)?;
-    if public != asked.public_key {
-        return Err(problem::request::other_proof());
-    }
+    let public = checked_key(&asked.public_key, &asked.proof)?;
     let (token, digest, role, name) = (bid.token, bid.digest, bid.role, bid.name.clone());
 
     let core = &running.core;
@@ -139,16 +135,8 @@ pub(in crate::manager) async fn join(
         NodeRole::Manager => Some(running.voting.lock().await),
         NodeRole::Worker => None,
     };
-    core.open_key();
-    let cluster = core.consensus.read(|state| state.cluster.clone());
-    let cluster = cluster.ok_or(Refusal::NotInitialised).map_err(Explain::explain)?;
-    // Opened before the node is admitted: a leader that can't sign admits nobody.
-    let issuer = core.keys.issuer(&cluster).map_err(Explain::explain)?;
-    // A certificate is judged by clocks, not by the cluster's time: where that is ahead,
-    // nobody gets a longer one.
-    let reading = core.fresh_reading().await.map_err(problem::clock_doubted)?;
-    let now = reading.clock();
-    let ends = now.plus_ms(LEAF_MS);
+    // Ready before the node is admitted: a leader that can't sign admits nobody.
+    let signing = Signing::ready(core).await?;
     let (node, request) = {
         let dice = &mut *(core.dice)();
         (NodeId::draw(dice), RequestId::draw(dice))
@@ -169,8 +157,8 @@ pub(in crate::manager) async fn join(
         box_key,
         cluster_key_box,
         addresses,
-        certificate_ends: ends,
-        issuer: issuer.begins(),
+        certificate_ends: signing.ends(),
+        issuer: signing.begins(),
         learner: false,
     }));
     let outcome = running.propose_refusable(request, Actor::Token(token), act).await?;
@@ -187,16 +175,16 @@ pub(in crate::manager) async fn join(
         NodeRole::Worker => CertificateRole::Worker(node),
     };
     let subject = Subject { cluster: core.cluster, role: certified, name: name.clone() };
-    let leaf = issuer.sign_leaf(&public, &subject, now, ends).map_err(bad_key)?;
+    let chain = signing.chain(&public, &subject, ends)?;
     tracing::info!(event = "node_joined", node = %node, name = %name);
-    let mut reply = reply(running, &cluster, node, &name, leaf);
+    let mut reply = reply(running, &signing.cluster, node, &name, chain);
     let hello = &running.identity.hello;
     let unsealed = |error: SealError| problem::bug(format!("the hello key {error}"));
     if let Some(public) = box_key {
         let dice = &mut *(core.dice)();
         let boxed = hello.box_to(dice, core.cluster, node, &public);
         reply.hello_secret = boxed.map_err(unsealed)?;
-        reply.recipients = recipient_views(&cluster).collect();
+        reply.recipients = recipient_views(&signing.cluster).collect();
     } else {
         let key = hello.key_of(HelloPlace::Node, node.as_bytes()).map_err(unsealed)?;
         reply.hello_key = key.to_bytes().expose().to_vec();
@@ -237,12 +225,12 @@ fn reply(
     cluster: &Cluster,
     node: NodeId,
     name: &Name,
-    leaf: Vec<u8>,
+    chain: Vec<Vec<u8>>,
 ) -> api::JoinReply {
     api::JoinReply {
         node_id: node.as_bytes().to_vec(),
         node_name: name.to_string(),
-        chain: vec![leaf, cluster.issuing.to_vec(), cluster.root.to_vec()],
+        chain,
         cluster_id: cluster.id.as_bytes().to_vec(),
         cluster_name: cluster.name.to_string(),
         addresses: running.manager_addresses(),

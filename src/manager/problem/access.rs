@@ -3,6 +3,8 @@
 use std::fmt;
 
 use skep_client::transport::Problem;
+use skep_core::base::Name;
+use skep_core::domain::Member;
 
 /// A connection that no caller stands behind.
 pub(in crate::manager) fn no_caller() -> Problem {
@@ -62,16 +64,35 @@ pub(in crate::manager) fn not_listed() -> Problem {
         .hint("it may have been removed: `skep node ls` on a manager shows it")
 }
 
-/// The certificate of an agent has expired: it ends.
-pub(in crate::manager) fn agent_expired() -> Problem {
-    Problem::identity_ended("this node's certificate has expired")
-        .hint("join it again with a new token")
+/// The certificate of this member ended so long ago that it may not even be renewed.
+pub(in crate::manager) fn ended(member: Member, is_manager: bool, name: &Name) -> Problem {
+    let long = "the certificate ended more than 30 days ago";
+    match member {
+        Member::Node(_) => {
+            let what = if is_manager { "manager" } else { "node" };
+            Problem::identity_ended(format!("{long}: this {what} is {name}"))
+                .hint("join it again with a new token")
+        }
+        Member::Operator(_) => Problem::not_allowed(long).hint("have an admin make a new identity"),
+    }
 }
 
-/// The certificate of an operator or of another manager has expired.
-pub(in crate::manager) fn caller_expired() -> Problem {
-    Problem::not_allowed("the certificate has expired")
-        .hint("join again, or have an admin make a new identity")
+/// A certificate that has ended is good for nothing but its renewal.
+pub(in crate::manager) fn renews_first() -> Problem {
+    Problem::not_allowed("the certificate has ended: it has to be renewed first")
+        .hint("nothing was done; agents, managers and the command line renew it by themselves")
+}
+
+/// A member whose renewal is under way already.
+pub(in crate::manager) fn renews_already() -> Problem {
+    Problem::too_often("this certificate is being renewed already")
+        .hint("nothing was done; repeat it in a few seconds")
+}
+
+/// A member that asks for certificates faster than anything needs them.
+pub(in crate::manager) fn renews_too_often() -> Problem {
+    Problem::too_often("this member asks for certificates too often")
+        .hint("nothing was done; repeat it in a minute")
 }
 
 /// A method that no row of the table has.

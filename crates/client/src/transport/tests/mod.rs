@@ -24,7 +24,9 @@ use super::server::serve_within;
 use super::*;
 use crate::ca::fixtures::{Authority, Holder, NOW, manager};
 use skep_core::base::{BootTime, Clock, Stamp};
-use skep_core::wire::api::{JoinReply, JoinRequest};
+use skep_core::wire::api::{
+    JoinReply, JoinRequest, RenewReply, RenewRequest, RenewedReply, RenewedRequest,
+};
 
 /// How long a test waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,6 +74,14 @@ impl Membership for Who {
             std::future::pending::<()>().await;
         }
         Err(Problem::replaced(text).into())
+    }
+
+    async fn renew(&self, _: Request<RenewRequest>) -> Result<Response<RenewReply>, Status> {
+        Err(Problem::not_served("not here").into())
+    }
+
+    async fn renewed(&self, _: Request<RenewedRequest>) -> Result<Response<RenewedReply>, Status> {
+        Err(Problem::not_served("not here").into())
     }
 }
 
