@@ -13,13 +13,14 @@ use super::link::link;
 use super::names::labels;
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
+use super::settings;
 use super::shell::Shell;
 use super::wait::{self, Concerned};
 use super::words;
-use skep_client::{Change, Link, apply, lookup};
+use skep_client::{CallKind, Change, Control, Link, apply, lookup};
 use skep_core::base::{Exit, NodeId, Revision};
 use skep_core::domain::Availability;
-use skep_core::wire::api::{NodeRole, NodeState, NodeView};
+use skep_core::wire::api::{self, NodeRole, NodeState, NodeView};
 
 /// How a person finds out what came of a removal.
 const LOOK: &str = "skep node ls";
@@ -101,15 +102,24 @@ async fn update(shell: &mut Shell, args: NodeUpdateArgs) -> Result<(), Trouble> 
         Some("drain") => Some(Availability::Drain),
         _ => None,
     };
-    if put.is_empty() && gone.is_empty() && availability.is_none() {
+    let changes_it = !put.is_empty() || !gone.is_empty() || availability.is_some();
+    let addresses = settings::addresses(&args.addresses)?;
+    if !changes_it && addresses.is_empty() {
         return Err(usage(
             "nothing to change",
-            "--label-add, --label-rm or --availability says what",
+            "--label-add, --label-rm, --availability or --address says what",
         ));
     }
     let mut link = link(shell, args.client)?;
     let node: NodeView = lookup::exact(&mut link, &args.node).await?;
     let id: NodeId = lookup::id(&node.id)?;
+    if !addresses.is_empty() {
+        moves(shell, &mut link, &node, addresses).await?;
+    }
+    if !changes_it {
+        shell.screen.echo(&args.node);
+        return Ok(());
+    }
     let look = format!("skep node inspect {}", args.node);
     let changes = [Change::UpdateNode { id, put, gone, availability }];
     let reply = apply(&mut link, &mut *shell.dice, &look, &changes).await?;
@@ -117,6 +127,29 @@ async fn update(shell: &mut Shell, args: NodeUpdateArgs) -> Result<(), Trouble> 
     let removal = availability == Some(Availability::Drain);
     let concerned = Concerned { nodes: vec![node.id], removal, ..Concerned::default() };
     wait::delivered(shell, &mut link, args.wait, Revision(reply.revision), concerned).await
+}
+
+/// A manager is reached elsewhere.
+async fn moves(
+    shell: &mut Shell,
+    link: &mut Link,
+    node: &NodeView,
+    addresses: Vec<String>,
+) -> Result<(), Trouble> {
+    let (name, shown) = (&node.name, addresses.join(", "));
+    // What was done once may be done again.
+    let kind = CallKind::Once(LOOK.to_owned());
+    let request = api::MoveManagerRequest { node_id: node.id.clone(), addresses };
+    let send = async |mut client: Control, request| client.move_manager(request).await;
+    let reply = link.call(kind, request, send).await?;
+    shell.screen.say(&format!("{name} is on record at {shown}"));
+    if !reply.reached {
+        shell.screen.warn(&format!("{name} does not answer there yet"));
+        shell
+            .screen
+            .hint("start it there; one whose --advertise is the old address keeps this one");
+    }
+    Ok(())
 }
 
 /// Which nodes, and how.

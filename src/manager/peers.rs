@@ -87,6 +87,15 @@ impl Peers {
         }
         Err(problem::members::peer_silent(why))
     }
+    /// Whether `node` answers at one of these addresses now, whatever connection to it is open.
+    pub(in crate::manager) async fn reaches(&self, node: NodeId, addresses: &[String]) -> bool {
+        for address in addresses {
+            if connect(address, &self.tls, Expect::Manager(node), CONNECT).await.is_ok() {
+                return true;
+            }
+        }
+        false
+    }
     /// Asks `node` one thing, connecting included for `limit` at most. `None`: it did not
     /// answer, or not in time; its connection is given up, and the next call makes a new one.
     pub(in crate::manager) async fn ask<T, F>(

@@ -69,6 +69,8 @@ pub(in crate::manager) struct Running {
     pub peers: Peers,
     /// Where others reach this manager, as it was told when it was started.
     pub reached_at: Vec<String>,
+    /// The cluster was told so: what is on record since then is an operator's word.
+    told: AtomicBool,
     /// Ends streams that would go on for ever.
     pub stop: CancellationToken,
     /// Where whatever ends this manager says so.
@@ -93,7 +95,7 @@ impl Running {
         dispatch: Dispatch,
         reserve: Reserve,
         ends: Ends,
-        reached_at: Vec<String>,
+        (reached_at, told): (Vec<String>, bool),
     ) -> Self {
         Self {
             peers: Peers::new(identity.client.clone(), core.clone()),
@@ -104,6 +106,7 @@ impl Running {
             reserve,
             ends,
             reached_at,
+            told: AtomicBool::new(told),
             stop: CancellationToken::new(),
             voting: tokio::sync::Mutex::new(()),
             removed: AtomicBool::new(false),
@@ -213,6 +216,14 @@ impl Running {
         let applied = self.core.propose(request, actor, act).await;
         let applied = applied.map_err(|error| self.core.problem(error))?;
         Ok(applied.outcome.map(|outcome| (applied.revision, outcome)))
+    }
+    /// Whether the cluster was told where this manager is.
+    pub(in crate::manager) fn has_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
+    }
+    /// The cluster was told where this manager is.
+    pub(in crate::manager) fn tells(&self) {
+        self.told.store(true, Ordering::Relaxed);
     }
     /// Hands leadership over, ends streams, then the listener and the tasks, then
     /// consensus.

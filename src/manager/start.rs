@@ -63,12 +63,16 @@ fn bring_up(manager: &Manager, started: Started, listener: TcpListener) -> Arc<R
     let dispatch = Dispatch::start(started.core.clone());
     let reserve = Reserve::new(manager.0.folder.path());
     let (ends, at) = (manager.0.ends.clone(), manager.0.addresses());
-    let running = Arc::new(Running::new(started, dispatch, reserve, ends, at));
+    let told = manager.0.folder.has_told(&at);
+    let running = Arc::new(Running::new(started, dispatch, reserve, ends, (at, told)));
     let mut tasks = JoinSet::new();
     tasks.spawn(facts::follow(running.clone()));
     tasks.spawn(voters::keep(running.clone()));
     tasks.spawn(belonging::watch(running.clone()));
-    tasks.spawn(moves::keep(running.clone()));
+    let life = manager.0.clone();
+    let told = running.reached_at.clone();
+    let tells = async move { life.on_disk(move |life| life.folder.tells(&told)).await };
+    tasks.spawn(moves::keep(running.clone(), tells));
     tasks.spawn(clocks::keep(running.clone()));
     tasks.spawn(disk::keep(running.clone()));
     tasks.spawn(consensus::watch(running.clone()));

@@ -143,6 +143,8 @@ const ROWS: &[Row] = &[
     ("node inspect", &["missing"], b"", 1, "error: node missing not found"),
     ("node update", &["missing", "--availability", "drain"], b"", 1, "error: node missing not found"),
     ("node update", &["node-1"], b"", 2, "error: nothing to change"),
+    ("node update", &["node-1", "--address", "127.0.0.1:1"], b"", 1, "error: node-1 is a worker: it comes to the managers, from wherever it is"),
+    ("node update", &["manager-1", "--address", "127.0.0.1:0"], b"", 2, "error: 127.0.0.1:0: a port has a number from 1 to 65535"),
     ("node update", &["node-1", "--availability", "lazy"], b"", 2, "error: invalid value 'lazy' for '--availability <WHAT>' [possible values: active, pause, drain]"),
     ("node update", &["node-1", "--label-add", "novalue"], b"", 2, "error: invalid label: written key=value, with a key of 1 to 128 characters"),
     ("node rm", &["--force", "node-1"], b"node-1", 2, NOT_SURE),

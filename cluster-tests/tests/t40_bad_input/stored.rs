@@ -241,6 +241,8 @@ fn every_file_of_a_manager_damaged_in_every_way() {
         ("lock", &[Folder], Some(23), "/data/lock: Is a directory"),
         // For display, and nothing believes it.
         ("node", &[Garbage, Folder, Gone], None, ""),
+        // Then it tells the cluster once more where it is.
+        ("advertised", &[Empty, Garbage, Folder, Pipe, Gone], None, ""),
         // It holds room, and is never read.
         ("reserve", &[Empty, Pipe, Folder], None, ""),
         ("lock", &[Gone], None, ""),

@@ -32,10 +32,15 @@ pub(crate) enum NodeCommand {
         #[command(flatten)]
         client: ClientArgs,
     },
-    /// Label, pause or drain a node
+    /// Label, pause or drain a node; say where a manager is reached
     #[command(after_help = "Examples:
   skep node update --label-add tier=db --label-rm old db3
-  skep node update --availability drain db3")]
+  skep node update --availability drain db3
+  skep node update --address m2.example.org:4440 m2
+
+A manager that is started with another --advertise tells the cluster by itself. --address is
+for one that runs and is reached elsewhere, or that is down and will be; it must answer there
+if it answers where it is on record. Managers, agents and identity files follow.")]
     Update(NodeUpdateArgs),
     /// Remove nodes, and wait until they hold nothing
     #[command(
@@ -77,6 +82,9 @@ pub(crate) struct NodeUpdateArgs {
     /// pause: nothing new arrives; drain: everything is wiped
     #[arg(long, value_name = "WHAT", value_parser = ["active", "pause", "drain"])]
     pub(crate) availability: Option<String>,
+    /// Where a manager is reached from now on (repeatable)
+    #[arg(long = "address", value_name = "HOST:PORT", value_delimiter = ',')]
+    pub(crate) addresses: Vec<String>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
     #[command(flatten)]

@@ -19,11 +19,12 @@ use skep_core::wire::api::{
     CreateTokenReply, CreateTokenRequest, DeliveryProgress, IntakeReply, IntakeRequest,
     JoinClusterReply, JoinClusterRequest, LeaveClusterReply, LeaveClusterRequest, ListHoldersReply,
     ListHoldersRequest, ListNodesReply, ListReadsReply, ListReadsRequest, ListRequest,
-    ListSecretsReply, ListServicesReply, ListTokensReply, LockReply, LockRequest, MoveReply,
-    MoveRequest, PrepareInitReply, PrepareInitRequest, RecipientsReply, RecipientsRequest,
-    RepairReply, RepairRequest, ResetTimeReply, ResetTimeRequest, SecretView, ServiceView,
-    StatusReply, StatusRequest, StepDownReply, StepDownRequest, UnlockHeaderReply,
-    UnlockHeaderRequest, UnlockReply, UnlockRequest, WatchDeliveryRequest,
+    ListSecretsReply, ListServicesReply, ListTokensReply, LockReply, LockRequest, MoveManagerReply,
+    MoveManagerRequest, MoveReply, MoveRequest, PrepareInitReply, PrepareInitRequest,
+    RecipientsReply, RecipientsRequest, RepairReply, RepairRequest, ResetTimeReply,
+    ResetTimeRequest, SecretView, ServiceView, StatusReply, StatusRequest, StepDownReply,
+    StepDownRequest, UnlockHeaderReply, UnlockHeaderRequest, UnlockReply, UnlockRequest,
+    WatchDeliveryRequest,
 };
 
 /// What the manager answers and what it was asked.
@@ -167,6 +168,7 @@ impl Control for Fake {
         belonging: BelongingRequest -> BelongingReply,
         r#move: MoveRequest -> MoveReply,
         step_down: StepDownRequest -> StepDownReply,
+        move_manager: MoveManagerRequest -> MoveManagerReply,
         reset_time: ResetTimeRequest -> ResetTimeReply,
         repair: RepairRequest -> RepairReply,
         create_token: CreateTokenRequest -> CreateTokenReply,

@@ -70,6 +70,7 @@ pub(super) const TABLE: &[Row] = &[
     row("/skep.api.v1.Control/Unlock", Method::Unlock, SMALL, SMALL),
     row("/skep.api.v1.Control/Lock", Method::Lock, SMALL, SMALL),
     row("/skep.api.v1.Control/Repair", Method::Repair, MIDDLE, SMALL),
+    row("/skep.api.v1.Control/MoveManager", Method::WriteNodes, MIDDLE, SMALL),
     row("/skep.api.v1.Control/StepDown", Method::StepDown, SMALL, SMALL),
     row("/skep.api.v1.Control/ResetTime", Method::ResetTime, SMALL, SMALL),
     row("/skep.api.v1.Control/Intake", Method::Intake, SMALL, SMALL),

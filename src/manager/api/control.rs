@@ -152,6 +152,20 @@ impl Control for ControlService {
             .await
     }
 
+    async fn move_manager(
+        &self,
+        request: Request<api::MoveManagerRequest>,
+    ) -> Answer<api::MoveManagerReply> {
+        self.led(request, Method::WriteNodes, Broken::Unknown)?
+            .answer(
+                |mut leader, request| async move { leader.move_manager(request).await },
+                |running, admitted, request| async move {
+                    moves::by_an_operator(&running, &admitted, request).await
+                },
+            )
+            .await
+    }
+
     async fn reset_time(
         &self,
         request: Request<api::ResetTimeRequest>,

@@ -26,6 +26,10 @@ const NODE_FILE: &str = "node";
 /// What `store` keeps beside the log.
 const REACHED: &str = "log.reached";
 const UNFINISHED: &str = "init-unfinished";
+/// What this manager told the cluster of where it is.
+const TOLD: &str = "advertised";
+/// Bytes of it: the most addresses there may be.
+const TOLD_BYTES: u64 = 16 * 1024;
 const STAY_LOCKED: &str = "stay-locked";
 const REMOVED: &str = "removed";
 
@@ -202,7 +206,7 @@ impl Folder {
         for below in ["log", "snapshots"] {
             absent(std::fs::remove_dir_all(self.path.join(below)))?;
         }
-        for file in [REACHED, NODE_FILE, KEY_FILE] {
+        for file in [REACHED, TOLD, NODE_FILE, KEY_FILE] {
             absent(self.disk.0.remove(&self.path.join(file)))?;
         }
         self.disk.0.sync_folder(&self.path)?;
@@ -225,7 +229,7 @@ impl Folder {
         for below in ["log", "snapshots"] {
             absent(std::fs::remove_dir_all(self.path.join(below)))?;
         }
-        for file in [REACHED, NODE_FILE, STAY_LOCKED, REMOVED, UNFINISHED, reserve::NAME] {
+        for file in [REACHED, TOLD, NODE_FILE, STAY_LOCKED, REMOVED, UNFINISHED, reserve::NAME] {
             absent(self.disk.0.remove(&self.path.join(file)))?;
         }
         self.disk.0.sync_folder(&self.path)
@@ -245,6 +249,19 @@ impl Folder {
             Some(file) => OtherFormat::check(file.version.max(1)),
             None => Ok(()),
         }
+    }
+    /// Whether these addresses are what this manager told the cluster last. A file that can't be
+    /// read says no: then it is told once more.
+    pub(in crate::manager) fn has_told(&self, addresses: &[String]) -> bool {
+        let told = self.disk.0.read(&self.path.join(TOLD), TOLD_BYTES);
+        told.is_ok_and(|told| told == lines(addresses))
+    }
+    /// The cluster knows these addresses from this manager.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(in crate::manager) fn tells(&self, addresses: &[String]) -> io::Result<()> {
+        self.disk.0.replace(&self.path.join(TOLD), &lines(addresses))
     }
     /// An operator locked it: an unlock key on this machine doesn't open it again.
     ///
@@ -293,6 +310,11 @@ impl Folder {
         rustix::fs::statvfs(&self.path)
             .map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize))
     }
+}
+
+/// One address a line.
+fn lines(addresses: &[String]) -> Vec<u8> {
+    addresses.iter().flat_map(|address| [address.as_bytes(), b"\n"].concat()).collect()
 }
 
 /// Nothing there is an answer; every other failure is one.

@@ -58,6 +58,21 @@ pub(in crate::manager) fn moved_nowhere(why: impl fmt::Display) -> Problem {
     Problem::bad_input(why.to_string())
 }
 
+/// An operator said where a worker is.
+pub(in crate::manager) fn no_address(name: impl fmt::Display) -> Problem {
+    Problem::refused(format!("{name} is a worker: it comes to the managers, from wherever it is"))
+        .hint("`skep node ls` shows which nodes are managers")
+}
+
+/// An operator said that a manager is where it isn't.
+pub(in crate::manager) fn not_there(
+    name: impl fmt::Display,
+    address: impl fmt::Display,
+) -> Problem {
+    Problem::refused(format!("{name} does not answer at {address}, and does where it is on record"))
+        .hint("nothing was changed; it must be reachable there before, or be stopped")
+}
+
 /// A node was removed while it joined.
 pub(in crate::manager) fn removed_meanwhile() -> Problem {
     Problem::refused("this node was removed meanwhile")

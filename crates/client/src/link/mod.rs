@@ -11,11 +11,13 @@ mod identity;
 mod refresh;
 mod tries;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
@@ -36,6 +38,8 @@ use tries::{Patience, Tries};
 
 /// How long one manager may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(2);
+/// How long one may be silent before the next is tried beside it.
+const SILENCE: Duration = Duration::from_millis(250);
 
 /// The service that managers answer.
 pub type Control = ControlClient<Channel>;
@@ -297,20 +301,39 @@ impl Link {
     }
 }
 
-/// The first manager that answers, and which of the addresses it has.
+/// The first manager that answers, and which of the addresses it has. Each is tried once the
+/// one before has failed, or is silent for a moment: addresses that swallow what is sent to them
+/// are waited for together.
 async fn first_of(addresses: &[String], tls: &ClientTls) -> Result<(Channel, usize), CallError> {
-    let (mut tried, mut locked) = (Vec::new(), false);
-    for (at, address) in addresses.iter().enumerate() {
-        match timeout(CONNECT, connect(address, tls, Expect::AnyManager, CONNECT)).await {
-            Ok(Ok((channel, _peer))) => return Ok((channel, at)),
-            Ok(Err(error)) => {
-                locked |= matches!(error, ConnectError::Locked { .. });
-                tried.push(error.to_string());
+    let mut trying = JoinSet::new();
+    let mut left = addresses.iter().cloned().enumerate();
+    let (mut tried, mut locked) = (BTreeMap::new(), false);
+    loop {
+        match left.next() {
+            Some((at, address)) => {
+                let tls = tls.clone();
+                // It ends with the set, at the latest.
+                trying.spawn(async move {
+                    let connected = connect(&address, &tls, Expect::AnyManager, CONNECT).await;
+                    (at, connected)
+                });
             }
-            Err(_elapsed) => tried.push(format!("{address}: no answer within {CONNECT:?}")),
+            None if trying.is_empty() => break,
+            None => {}
+        }
+        let silence = if left.len() == 0 { CONNECT * 2 } else { SILENCE };
+        match timeout(silence, trying.join_next()).await {
+            Ok(Some(Ok((at, Ok((channel, _peer)))))) => return Ok((channel, at)),
+            Ok(Some(Ok((at, Err(error))))) => {
+                locked |= matches!(error, ConnectError::Locked { .. });
+                tried.insert(at, error.to_string());
+            }
+            Ok(Some(Err(_panicked))) => return Err(CallError::Bug("a try to connect ended")),
+            Ok(None) => {}
+            Err(_elapsed) => {}
         }
     }
-    Err(CallError::NotReached { tried, locked })
+    Err(CallError::NotReached { tried: tried.into_values().collect(), locked })
 }
 
 async fn local(socket: &Path) -> Result<Channel, CallError> {
