@@ -41,19 +41,19 @@ fn a_running_manager_is_moved_by_one_command_and_stays_there() {
     names(&cluster.others[0].data().join("advertised"), &cluster.others[0].address());
     let at: std::net::SocketAddr = cluster.others[0].address().parse().expect("an address");
     let way = ways.block_on(crossing(at, Ipv4Addr::LOCALHOST)).to_string();
-    let moves = |to: &str| cluster.skep(&["node", "update", "--address", to, "manager-2"]);
+    let goes = |to: &str| cluster.skep(&["node", "update", "--address", to, "manager-2"]);
 
     // One that answers where it is goes nowhere where it doesn't: nor where another one is.
     let closed = format!("127.0.0.1:{}", dev::free_ports(1).expect("a port")[0]);
     for nowhere in [closed, cluster.manager.address()] {
-        let refused = moves(&nowhere).status(1);
+        let refused = goes(&nowhere).status(1);
         assert!(refused.err.contains("manager-2 does not answer at"), "{}", refused.err);
     }
     let _ = cluster.skep(&["node", "update", "--address", &way, "node-1"]).status(1);
-    let _ = moves("0.0.0.0:4440").status(2);
+    let _ = goes("0.0.0.0:4440").status(2);
     assert_eq!(on_record(&cluster, "manager-2"), at.to_string());
 
-    let moved = moves(&way).status(0);
+    let moved = goes(&way).status(0);
     assert!(!moved.err.contains("warning"), "{}", moved.err);
     assert_eq!(on_record(&cluster, "manager-2"), way);
     names(&cluster.agents[0].data().join("state.toml"), &way);
