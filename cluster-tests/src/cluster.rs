@@ -82,6 +82,32 @@ impl Cluster {
         self.others.last_mut().expect("just pushed")
     }
 
+    /// Lets one more manager join that never votes, and waits until it follows.
+    pub fn join_learner(&mut self, name: &str) -> &mut Manager {
+        let token = self.ok(&["join-token", "manager", "-q"]);
+        let manager = Manager::start(self.folder.path().join(name));
+        let words = ["join", "--learner", "--name", name, &self.manager.address()];
+        let joined = manager.skep_with(&words, token.as_bytes());
+        assert!(joined.err.contains("learner"), "{}", joined.err);
+        let _ = joined.ok();
+        until("a learner", || {
+            self.managers_as("learner").iter().any(|one| one == name).then_some(())
+        });
+        self.others.push(manager);
+        self.others.last_mut().expect("just pushed")
+    }
+
+    /// Starts a manager that has nothing and joins nobody yet.
+    pub fn new_manager(&self, name: &str) -> Manager {
+        Manager::start(self.folder.path().join(name))
+    }
+
+    /// Starts an agent on a copy of another one's data.
+    pub fn copy_agent(&self, number: usize, name: &str) -> Agent {
+        let managers = self.managers().map(Manager::address).collect();
+        self.agents[number].copied(self.folder.path().join(name), managers)
+    }
+
     /// Names of the managers with this status in `node ls`, as any that answers says.
     #[must_use]
     pub fn managers_as(&self, status: &str) -> Vec<String> {

@@ -236,6 +236,27 @@ impl Agent {
         agent.ended()
     }
 
+    /// Another one with a copy of its data, as of a copied machine.
+    pub(crate) fn copied(&self, folder: PathBuf, managers: Vec<String>) -> Self {
+        let member = Member::agent(folder, managers);
+        dev::make(&member, true).expect("a folder");
+        drop(std::fs::remove_dir(member.data()));
+        let copy = Command::new("cp").arg("-a").arg(self.data()).arg(member.data()).status();
+        assert!(copy.expect("cp").success(), "a copy of its data");
+        let mut copy = Self { name: member.name.clone(), member, daemon: None };
+        copy.start_again();
+        copy
+    }
+
+    /// Starts it on an empty data directory, with another token.
+    ///
+    /// # Panics
+    /// Where the token can't be written.
+    pub fn join_anew(&mut self, token: &str) {
+        dev::give_token(&self.member, token.as_bytes()).expect("a token file");
+        self.start_again();
+    }
+
     /// Starts it on what it left, and waits for its socket.
     pub fn start_again(&mut self) {
         drop(self.daemon.take());

@@ -45,6 +45,7 @@ fn join_request(token: &JoinToken, key: &PrivateKey, name: String) -> api::JoinR
         proof: certificate_request(key).expect("a request"),
         box_key: Vec::new(),
         addresses: Vec::new(),
+        learner: false,
     }
 }
 

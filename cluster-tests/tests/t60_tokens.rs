@@ -35,6 +35,7 @@ impl Machine {
             name: &self.name.parse().expect("a name"),
             key: &self.key,
             box_key: (self.role == NodeRole::Manager).then_some([9; 32]),
+            learner: false,
             addresses: vec!["127.0.0.1:9".to_owned()],
         };
         let managers = [cluster.manager.address()];

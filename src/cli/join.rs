@@ -24,6 +24,7 @@ pub(super) async fn run(shell: &mut Shell, args: JoinArgs) -> Result<(), Trouble
         token: token.expose().to_vec(),
         addresses,
         name: given.map(|name| name.to_string()).unwrap_or_default(),
+        learner: args.learner,
     };
     let send = async |mut client: Control, request| client.join_cluster(request).await;
     let kind = CallKind::Once("skep status".to_owned());

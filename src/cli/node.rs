@@ -90,6 +90,7 @@ fn shown(node: &NodeView) -> Value {
         "running": node.running,
         "pending": pending.collect::<Vec<_>>(),
         "refused_reads": node.refused_reads,
+        "copied": (!node.copied.is_empty()).then_some(&node.copied),
     })
 }
 

@@ -65,7 +65,7 @@ fn exit_of(reply: &StatusReply) -> Exit {
     match reply.state() {
         ManagerState::Locked => Exit::Locked,
         ManagerState::New | ManagerState::Joining | ManagerState::NoQuorum => Exit::Unreachable,
-        ManagerState::Leader | ManagerState::Follower => {
+        ManagerState::Leader | ManagerState::Follower | ManagerState::Learner => {
             let unreachable =
                 reply.voters.iter().any(|voter| voter.state() == ManagerStanding::Unreachable);
             if reply.leader_id.is_empty() {
@@ -449,6 +449,7 @@ mod tests {
                 why: "down since 2026-05-28 02:11:07 UTC".into(),
             }],
             down_count: 1,
+            copied: Vec::new(),
             level: 1,
             state_bytes: 77,
             secrets: 1,

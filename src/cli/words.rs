@@ -105,6 +105,7 @@ pub(super) fn manager_state(of: ManagerState) -> &'static str {
         ManagerState::Locked => "locked",
         ManagerState::Joining => "joining",
         ManagerState::Follower => "follower",
+        ManagerState::Learner => "learner",
         ManagerState::Leader => "leader",
         ManagerState::NoQuorum => "no-quorum",
         ManagerState::RolledBack => "rolled-back",
@@ -128,6 +129,8 @@ pub(super) fn warning(of: WarningCode) -> &'static str {
     match of {
         WarningCode::Unspecified => "unknown",
         WarningCode::NoQuorum => "no-quorum",
+        WarningCode::EvenVoters => "even-voters",
+        WarningCode::IdentityCopied => "identity-copied",
         WarningCode::ManagerUnreachable => "manager-unreachable",
         WarningCode::NoLossToSpare => "no-loss-to-spare",
         WarningCode::ClockOff => "clock-off",

@@ -125,7 +125,7 @@ async fn serve(
     let (ended, ends) = mpsc::unbounded_channel();
     let workloads = Workloads::new(worker.clone(), notes, guests, places.workloads, ended);
     let alive = workloads.adopt(roster, &adopted);
-    let links = links(&member, machinery, &boot, reads)?;
+    let links = links(&member, machinery, (&boot, &config.data_dir), reads)?;
     let clock = Arc::clone(&machinery.clock);
     let (driver, handle) = Driver::new(session, links, (worker, reports), (workloads, ends), clock);
 
@@ -268,18 +268,29 @@ fn name_from(host: &str) -> Option<Name> {
 fn links(
     member: &Member,
     machinery: &Machinery,
-    boot: &str,
+    (boot, folder): (&str, &Path),
     reads: Reads,
 ) -> Result<Links, Failure> {
     let identity = &member.identity;
     let tls = ClientTls::of(identity, Arc::clone(&machinery.clock), os_dice).map_err(|error| {
         Failure::new(Exit::Damaged, format!("the identity's certificate {error}"))
     })?;
-    let boot_id = data_encoding::HEXLOWER.decode(boot.replace('-', "").as_bytes());
+    let boot_id = start_here(boot, folder).map_err(|error| machine("data directory", &error))?;
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let machine = Machine { boot_id: boot_id.unwrap_or_default(), hostname };
+    let machine = Machine { boot_id, hostname };
     let (clock, ends) = (Arc::clone(&machinery.clock), member.ends);
     Ok(Links { tls, node: member.node, machine, dice: os_dice, ends, clock, reads })
+}
+
+/// What tells this agent from another one with a copy of its identity, for as long as the
+/// machine is up: the machine's start, and the folder as the machine counts it. A copy lies
+/// elsewhere, also on the same machine.
+fn start_here(boot: &str, folder: &Path) -> std::io::Result<Vec<u8>> {
+    use std::os::unix::fs::MetadataExt;
+    let boot = data_encoding::HEXLOWER.decode(boot.replace('-', "").as_bytes());
+    let folder = std::fs::metadata(folder)?;
+    let place = [folder.dev().to_be_bytes(), folder.ino().to_be_bytes()].concat();
+    Ok([boot.unwrap_or_default(), place].concat())
 }
 
 // ---- what goes wrong -----------------------------------------------------

@@ -134,16 +134,25 @@ impl Running {
             return Word::RolledBack;
         }
         let seen = self.core.consensus.leadership().borrow().clone();
-        let known = self.core.consensus.read(|state| state.nodes.contains_key(&self.core.node));
+        let learns = self.core.consensus.read(|state| {
+            let own = state.nodes.get(&self.core.node);
+            own.map(|node| node.learner)
+        });
         // After a start the state lags: the members stand in the log.
-        let listed =
-            known || self.core.members().iter().any(|member| member.node == self.core.node);
+        let listed = learns.is_some()
+            || self.core.members().iter().any(|member| member.node == self.core.node);
         match seen.leader {
             _ if self.removed.load(Ordering::Relaxed) => Word::Removed,
             _ if !listed => Word::Joining,
             // One that lost its majority goes on leading nobody for a while.
             _ if seen.own && seen.quorum => Word::Leader,
-            Some(leader) if leader != self.core.node && seen.quorum => Word::Follower,
+            Some(leader) if leader != self.core.node && seen.quorum => {
+                if learns == Some(true) {
+                    Word::Learner
+                } else {
+                    Word::Follower
+                }
+            }
             _ => Word::NoQuorum,
         }
     }

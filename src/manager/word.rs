@@ -15,6 +15,8 @@ pub enum Word {
     Joining,
     /// Another manager leads.
     Follower,
+    /// Another manager leads, and this one never votes.
+    Learner,
     /// It leads.
     Leader,
     /// It reaches no majority.
@@ -34,6 +36,7 @@ impl fmt::Display for Word {
             Self::Locked => "locked",
             Self::Joining => "joining",
             Self::Follower => "follower",
+            Self::Learner => "learner",
             Self::Leader => "leader",
             Self::NoQuorum => "no-quorum",
             Self::Expired => "expired",
@@ -50,6 +53,7 @@ impl From<Word> for api::ManagerState {
             Word::Locked => Self::Locked,
             Word::Joining => Self::Joining,
             Word::Follower => Self::Follower,
+            Word::Learner => Self::Learner,
             Word::Leader => Self::Leader,
             Word::NoQuorum => Self::NoQuorum,
             Word::Expired => Self::Expired,

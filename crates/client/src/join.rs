@@ -34,6 +34,8 @@ pub struct Application<'a> {
     pub box_key: Option<[u8; 32]>,
     /// Where a manager will be reached, each `host:port`.
     pub addresses: Vec<String>,
+    /// Whether it is a manager that never votes.
+    pub learner: bool,
 }
 
 /// Why nobody admitted the caller.
@@ -147,6 +149,7 @@ impl Application<'_> {
             proof: proof.map_err(|error| no(NotAdmitted::NoProof(error)))?,
             box_key: self.box_key.map(|key| key.to_vec()).unwrap_or_default(),
             addresses: self.addresses.clone(),
+            learner: self.learner,
         };
         let mut client = MembershipClient::new(channel);
         match tokio::time::timeout(ANSWER, client.join(request)).await {

@@ -123,6 +123,7 @@ impl Application {
             key: &self.key,
             box_key: None,
             addresses: Vec::new(),
+            learner: false,
         };
         match application.ask_round(&self.managers, clock).await {
             Ok(reply) => self.member(reply, clock.now()),

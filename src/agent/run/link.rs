@@ -397,6 +397,8 @@ pub(super) fn cause_of(status: &Status) -> Cause {
         tonic::Code::PermissionDenied | tonic::Code::Unauthenticated => {
             Cause::Refused(problem.text)
         }
+        // Another machine has this identity: what to do is all that helps.
+        tonic::Code::AlreadyExists => Cause::Refused(format!("{}; {}", problem.text, problem.hint)),
         _ => Cause::Lost(problem.text),
     }
 }
@@ -416,6 +418,8 @@ mod tests {
         assert_eq!(of(Problem::unavailable("none")), Cause::Lost("none".to_owned()));
         let removed = of(Problem::identity_ended("removed").hint("join again"));
         assert!(matches!(removed, Cause::Removed(refused) if refused.hint == "join again"));
+        let taken = of(Problem::taken("taken").hint("join"));
+        assert_eq!(taken, Cause::Refused("taken; join".to_owned()));
         assert_eq!(of(Problem::not_allowed("no")), Cause::Refused("no".to_owned()));
         assert!(matches!(cause_of(&Status::unavailable("reset")), Cause::Lost(_)));
     }

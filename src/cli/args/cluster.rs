@@ -28,7 +28,11 @@ pub(crate) struct InitArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   skep join --token-file token m1.example.org:4440
-  skep join --token-file - m1:4440 m2:4440 < token")]
+  skep join --token-file - m1:4440 m2:4440 < token
+  skep join --learner --token-file token m1.example.org:4440
+
+A learner follows all changes and never votes: for reads with --stale and for backups far
+from the others. To have it vote, remove it, and let it join anew without --learner.")]
 pub(crate) struct JoinArgs {
     /// Managers of the cluster to ask, in turn
     #[arg(required = true, value_name = "HOST:PORT")]
@@ -39,6 +43,9 @@ pub(crate) struct JoinArgs {
     /// What this manager is called in the cluster [default: this machine's name]
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Follow and never vote
+    #[arg(long)]
+    pub(crate) learner: bool,
     #[command(flatten)]
     pub(crate) local: LocalArgs,
 }

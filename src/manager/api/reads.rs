@@ -16,7 +16,7 @@ use crate::manager::members::standing;
 use crate::manager::problem::{self, Explain};
 use crate::manager::running::Running;
 use skep_client::transport::Problem;
-use skep_core::base::{BadId, NodeId, Revision, ServiceId, limits};
+use skep_core::base::{BadId, NodeId, Revision, ServiceId, Stamp, limits};
 use skep_core::domain::{
     NotOne, Refusal, State, node_by, nodes_of, secret_by, service_by, token_by,
 };
@@ -212,6 +212,7 @@ fn said(view: &mut api::NodeView, seen: Seen, now: u64, down: bool) {
         view.set_state(api::NodeState::Down);
     }
     view.last_seen = if seen.connected { now } else { seen.last_seen.map_or(0, |stamp| stamp.0) };
+    view.copied = seen.copied(Stamp(now)).unwrap_or_default();
     view.version = seen.version;
     view.address = seen.address;
     view.said_hostname = seen.hostname;

@@ -45,7 +45,8 @@ pub(super) async fn status(life: &Lifecycle, ask: bool) -> api::StatusReply {
             found.extend(running.core.consensus.read(warnings::of_size));
             let leader = running.core.other_leader().filter(|_| ask);
             let word = running.word();
-            if let Some(leader) = leader.filter(|_| word == Word::Follower) {
+            if let Some(leader) = leader.filter(|_| matches!(word, Word::Follower | Word::Learner))
+            {
                 match others::status_of(&running, leader, LEADER).await {
                     Some(told) => by_leader(&mut reply, told),
                     None => found.push(Warning::LeaderSilent),
@@ -71,6 +72,7 @@ fn by_leader(reply: &mut api::StatusReply, (told, leader_ahead_ms): (api::Status
         reply.lagging_count = told.lagging_count;
         reply.down = told.down;
         reply.down_count = told.down_count;
+        reply.copied = told.copied;
         reply.clock_ahead_ms = Some(leader_ahead_ms.saturating_neg());
     }
 }
@@ -152,6 +154,7 @@ fn unlocked(running: &Running, reply: &mut api::StatusReply) -> Vec<(Certificate
     reply.lagging_count = lags.count;
     reply.down = lags.down;
     reply.down_count = lags.down_count;
+    reply.copied = lags.copied;
     let (issuing, root) = authorities.unwrap_or_default();
     let ends = [
         (Certificate::Manager, Some(running.identity.certificate_ends)),

@@ -32,7 +32,11 @@ pub(super) fn of_running(
     ends: &[(Certificate, Stamp)],
     found: &mut Vec<Warning>,
 ) {
-    quorum(word, reply, found);
+    let voters = running.core.members().iter().filter(|member| member.voter).count();
+    quorum(word, reply, voters, found);
+    found.extend(even(voters));
+    let copied = reply.copied.iter().take(TOLD);
+    found.extend(copied.map(|of| Warning::IdentityCopied(of.name.clone(), of.why.clone())));
     if let Some(from) = moves::on_record(running) {
         found.push(Warning::Moved(from.join(", "), running.reached_at.join(", ")));
     }
@@ -72,7 +76,7 @@ fn of_workers(reply: &api::StatusReply, found: &mut Vec<Warning>) {
     found.extend((more > 0).then_some(Warning::MoreDeliveriesLag(more)));
 }
 
-fn quorum(word: Word, reply: &api::StatusReply, found: &mut Vec<Warning>) {
+fn quorum(word: Word, reply: &api::StatusReply, voters: usize, found: &mut Vec<Warning>) {
     if word == Word::NoQuorum {
         found.push(Warning::NoQuorum);
     }
@@ -81,9 +85,14 @@ fn quorum(word: Word, reply: &api::StatusReply, found: &mut Vec<Warning>) {
         reply.voters.iter().filter(|voter| voter.state() == api::ManagerStanding::Unreachable);
     found.extend(away.map(|voter| Warning::ManagerUnreachable(voter.name.clone())));
     // One manager alone never tolerates a loss: that was its operator's choice.
-    if reply.tolerates_losses == 0 && reply.voters.len() > 1 {
+    if reply.tolerates_losses == 0 && voters > 1 {
         found.push(Warning::NoLossToSpare);
     }
+}
+
+/// An even number bears no more losses than one less. Of two it is said that they bear none.
+fn even(voters: usize) -> Option<Warning> {
+    (voters > 2 && voters.is_multiple_of(2)).then_some(Warning::EvenVoters(voters))
 }
 
 fn clock(running: &Running, reply: &api::StatusReply, found: &mut Vec<Warning>) {
@@ -166,6 +175,17 @@ mod tests {
     }
 
     #[test]
+    fn an_even_number_of_voters_is_warned_about() {
+        for odd in [0, 1, 2, 3, 5, 7] {
+            assert_eq!(even(odd), None, "{odd}");
+        }
+        let four = even(4).expect("a warning");
+        assert_eq!(four.tell().code(), api::WarningCode::EvenVoters);
+        assert!(four.tell().text.contains("no more losses than 3 do"), "{}", four.tell().text);
+        assert!(even(6).is_some());
+    }
+
+    #[test]
     fn a_time_ahead_of_the_clock_is_warned_about() {
         let now = Stamp(1_000_000);
         assert_eq!(time(Stamp(1_000_000 + CLOCK_MS), now), None);
@@ -184,7 +204,7 @@ mod tests {
         };
         let found = |reply: &api::StatusReply| {
             let mut found = Vec::new();
-            quorum(Word::Leader, reply, &mut found);
+            quorum(Word::Leader, reply, reply.voters.len(), &mut found);
             found
         };
         let mut reply = api::StatusReply { tolerates_losses: 0, ..Default::default() };

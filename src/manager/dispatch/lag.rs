@@ -42,6 +42,8 @@ pub(in crate::manager) struct Lags {
     pub down: Vec<api::DownWorker>,
     /// How many there are.
     pub down_count: u64,
+    /// Workers whose identity another machine used lately, the first ones.
+    pub copied: Vec<api::DownWorker>,
 }
 
 impl Hub {
@@ -80,7 +82,14 @@ impl Hub {
             workers.map(|(id, node)| (*id, node.name.to_string())).collect()
         });
         let mut compared = 0;
+        let now = self.core.clock.now();
         for (node, name) in workers {
+            if lags.copied.len() < most
+                && let Some(why) = self.table.seen(node).copied(now)
+            {
+                let (node, name) = (node.as_bytes().to_vec(), name.clone());
+                lags.copied.push(api::DownWorker { node, name, why });
+            }
             if let Some(live) = self.table.live(node) {
                 self.late_on(&live, &name, most, &mut lags);
                 continue;

@@ -43,6 +43,7 @@ pub use self::watchers::TooMany;
 pub(in crate::manager) use self::whereabouts::addresses;
 use crate::consensus::Leadership;
 use crate::manager::core::Core;
+use crate::manager::problem::delivery::refused_from;
 use skep_core::base::{NodeId, Revision, ServiceId, Stamp};
 use skep_core::domain::{Actor, Fact, nodes_touched};
 use skep_core::wire::api;
@@ -57,6 +58,10 @@ const BACKLOG: NonZeroU32 = NonZeroU32::MIN.saturating_add(79);
 pub struct Dispatch {
     hub: Arc<Hub>,
 }
+
+/// Milliseconds for which a machine that used another's identity is told of. Its agent tries
+/// again far more often.
+const COPIED_MS: u64 = 5 * 60_000;
 
 /// What the leader knows of a node by its session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,7 +84,26 @@ pub struct Seen {
     pub running: BTreeSet<ServiceId>,
     /// When another machine with this node's identity was refused last: somebody
     /// has copied it.
-    pub rival: Option<Stamp>,
+    pub rival: Option<Rival>,
+}
+
+/// An agent with the identity of another one that has a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rival {
+    /// When it was refused last.
+    pub at: Stamp,
+    /// Where it connected from.
+    pub address: String,
+}
+
+impl Seen {
+    /// What is told of a machine that used this node's identity within the last minutes.
+    #[must_use]
+    pub fn copied(&self, now: Stamp) -> Option<String> {
+        let rival = self.rival.as_ref()?;
+        (now.0.saturating_sub(rival.at.0) < COPIED_MS)
+            .then(|| refused_from(&rival.address, rival.at))
+    }
 }
 
 /// What all parts of the delivery share.

@@ -145,7 +145,10 @@ fn enter(
     let live = hub.table.enter(agent.node, hello.boot_id, ledger, seen, now);
     let live = live.map_err(|full| match full {
         Full::NotLeading => Ending::Deposed,
-        Full::Taken => Ending::Taken,
+        Full::Taken => {
+            tracing::warn!(event = "identity_copied", node = %agent.node, peer = %agent.address);
+            Ending::Taken
+        }
     })?;
     Ok((live, key, welcome))
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use super::Seen;
 use super::ledger::Ledger;
+use super::{Rival, Seen};
 use skep_core::base::{NodeId, Revision, ServiceId, Stamp};
 
 /// Pairs that ended lately and are remembered for those who wait for that.
@@ -34,7 +34,7 @@ pub(super) struct Live {
     pub node: NodeId,
     /// Which of this manager's sessions.
     pub serial: u64,
-    /// Of the machine's start, as the agent says.
+    /// Of the machine's start and the agent's folder there, as the agent says.
     pub boot: Vec<u8>,
     /// What is known.
     pub ledger: Mutex<Ledger>,
@@ -130,7 +130,7 @@ impl Table {
         self.lead(false, Stamp::default());
     }
 
-    /// Takes a session in. One of the same boot is replaced by it.
+    /// Takes a session in. One of the same boot and folder is replaced by it.
     pub(super) fn enter(
         &self,
         node: NodeId,
@@ -140,12 +140,13 @@ impl Table {
         now: Stamp,
     ) -> Result<Arc<Live>, Full> {
         let mut inner = self.inner.lock();
+        let from = seen.address.clone();
         if !inner.leading {
             return Err(Full::NotLeading);
         }
         if inner.live.get(&node).is_some_and(|live| live.boot != boot) {
             if let Some(seen) = inner.seen.get_mut(&node) {
-                seen.rival = Some(now);
+                seen.rival = Some(Rival { at: now, address: from });
             }
             return Err(Full::Taken);
         }
@@ -158,7 +159,7 @@ impl Table {
             wake: Notify::new(),
             cut: watch::Sender::new(None),
         });
-        let rival = inner.seen.get(&node).and_then(|seen| seen.rival);
+        let rival = inner.seen.get(&node).and_then(|seen| seen.rival.clone());
         inner.seen.insert(node, Seen { rival, ..seen });
         let before = inner.live.insert(node, Arc::clone(&live));
         inner.last.remove(&node);

@@ -39,6 +39,7 @@ struct Application {
     tls: PrivateKey,
     box_key: BoxKey,
     addresses: Vec<String>,
+    learner: bool,
 }
 
 impl Manager {
@@ -131,6 +132,7 @@ impl Application {
             tls: PrivateKey::generate().map_err(problem::life::no_key_pair)?,
             box_key: BoxKey::draw(&mut *manager.0.dice()),
             addresses: manager.0.addresses(),
+            learner: request.learner,
         })
     }
 
@@ -148,6 +150,7 @@ impl Application {
             key: &self.tls,
             box_key: Some(self.box_key.public()),
             addresses: self.addresses.clone(),
+            learner: self.learner,
         };
         let until = tokio::time::Instant::now() + PATIENCE;
         let mut maybe_done = false;

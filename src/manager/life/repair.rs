@@ -19,6 +19,7 @@ use crate::manager::life::phase::Needs;
 use crate::manager::running::{Running, Started};
 use crate::manager::task::to_the_end;
 use skep_client::transport::Problem;
+use skep_core::domain::State;
 use skep_core::wire::api;
 
 /// How long calls under way may take to end.
@@ -95,7 +96,7 @@ async fn renew(
     Ok(Ok(Started { core: Arc::new(core), identity: running.identity.clone() }))
 }
 
-/// Waits until this manager votes and knows who leads.
+/// Waits until this manager votes, or follows where it never votes, and knows who leads.
 pub(in crate::manager) async fn votes(running: &Running) {
     let own = running.core.node;
     let voting = async {
@@ -104,8 +105,8 @@ pub(in crate::manager) async fn votes(running: &Running) {
             look.tick().await;
             let votes =
                 running.core.members().iter().any(|member| member.node == own && member.voter);
-            let known = running.core.consensus.read(|state| state.nodes.contains_key(&own));
-            if votes && known {
+            let listed = |state: &State| state.nodes.get(&own).map(|node| node.learner);
+            if running.core.consensus.read(listed).is_some_and(|learner| learner || votes) {
                 return;
             }
         }

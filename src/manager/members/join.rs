@@ -159,7 +159,7 @@ pub(in crate::manager) async fn join(
         addresses,
         certificate_ends: signing.ends(),
         issuer: signing.begins(),
-        learner: false,
+        learner: asked.learner,
     }));
     let outcome = running.propose_refusable(request, Actor::Token(token), act).await?;
     let (_, outcome) = outcome.map_err(|why| refusal(&bid, why))?;

@@ -89,14 +89,16 @@ pub(in crate::manager) fn rekey(
 ) -> Result<(), Problem> {
     let core = &running.core;
     core.open_key();
-    let (cluster, staying) = core.consensus.read(|state| {
+    let (cluster, staying, voters) = core.consensus.read(|state| {
         let others = state.nodes.iter().filter(|(id, _)| **id != manager);
         let staying: BTreeMap<_, _> =
             others.filter_map(|(id, node)| Some((*id, node.box_key?))).collect();
-        (state.cluster.clone(), staying)
+        let votes = |id: &NodeId| state.nodes.get(id).is_some_and(|node| !node.learner);
+        let voters = staying.keys().filter(|id| votes(id)).count();
+        (state.cluster.clone(), staying, voters)
     });
     let cluster = cluster.ok_or(Refusal::NotInitialised).map_err(Explain::explain)?;
-    if staying.is_empty() {
+    if voters == 0 {
         return Err(last_manager(running, manager));
     }
     let rekey = core.keys.rekey(&mut *(core.dice)(), &cluster, &staying);

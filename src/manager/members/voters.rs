@@ -2,7 +2,7 @@
 //! managers is what the members become, one step at a time.
 //!
 //! A manager first follows as a learner and votes once it has caught up, so that
-//! one that never comes costs the cluster nothing.
+//! one that never comes costs the cluster nothing. One that joined as a learner stays one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::consensus::{Member, ProposeError};
 use crate::manager::running::Running;
 use skep_core::base::NodeId;
-use skep_core::domain::{Fact, NodeRole, State};
+use skep_core::domain::{Fact, Node, NodeRole, State};
 
 /// How often learners are looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -41,11 +41,20 @@ enum Step {
     Move(NodeId, Vec<String>),
 }
 
-type Managers = BTreeMap<NodeId, Vec<String>>;
+/// What the state lists of a manager.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    addresses: Vec<String>,
+    /// It never votes.
+    learner: bool,
+}
+
+type Managers = BTreeMap<NodeId, Wanted>;
 
 fn managers(state: &State) -> Managers {
     let listed = state.nodes.iter().filter(|(_, node)| node.role == NodeRole::Manager);
-    listed.map(|(id, node)| (*id, node.addresses.clone())).collect()
+    let wanted = |node: &Node| Wanted { addresses: node.addresses.clone(), learner: node.learner };
+    listed.map(|(id, node)| (*id, wanted(node))).collect()
 }
 
 /// The next step, if there is one now.
@@ -55,8 +64,8 @@ fn step(wanted: &Managers, members: &[Member]) -> Option<Step> {
         same.map(|member| member.node).collect::<BTreeSet<_>>()
     };
     let (voters, learners) = (ids(true), ids(false));
-    let staying: BTreeSet<NodeId> =
-        voters.iter().filter(|id| wanted.contains_key(id)).copied().collect();
+    let votes = |id: &NodeId| wanted.get(id).is_some_and(|wanted| !wanted.learner);
+    let staying: BTreeSet<NodeId> = voters.iter().filter(|id| votes(id)).copied().collect();
     if staying.is_empty() {
         // The state is behind the members: nobody is taken away for that.
         return None;
@@ -70,17 +79,18 @@ fn step(wanted: &Managers, members: &[Member]) -> Option<Step> {
         return Some(Step::Forget(gone));
     }
     let moved = members.iter().find_map(|member| {
-        let now = wanted.get(&member.node).filter(|now| **now != member.addresses)?;
-        Some(Step::Move(member.node, now.clone()))
+        let now = &wanted.get(&member.node)?.addresses;
+        (*now != member.addresses).then(|| Step::Move(member.node, now.clone()))
     });
     if moved.is_some() {
         return moved;
     }
     let new = wanted.iter().find(|(id, _)| !voters.contains(id) && !learners.contains(id));
-    if let Some((id, addresses)) = new {
-        return Some(Step::Admit(*id, addresses.clone()));
+    if let Some((id, new)) = new {
+        return Some(Step::Admit(*id, new.addresses.clone()));
     }
-    let ready = members.iter().find(|member| !member.voter && caught_up(member))?;
+    let ready =
+        members.iter().find(|member| !member.voter && votes(&member.node) && caught_up(member))?;
     Some(Step::Vote(voters.iter().copied().chain([ready.node]).collect()))
 }
 
@@ -94,7 +104,9 @@ fn caught_up(member: &Member) -> bool {
 fn settled(wanted: &Managers, members: &[Member]) -> bool {
     members.len() == wanted.len()
         && members.iter().all(|member| {
-            member.voter && wanted.get(&member.node).is_some_and(|at| *at == member.addresses)
+            wanted.get(&member.node).is_some_and(|wanted| {
+                member.voter != wanted.learner && wanted.addresses == member.addresses
+            })
         })
 }
 
@@ -205,7 +217,8 @@ mod tests {
     }
 
     fn wanted(ids: &[u8]) -> Managers {
-        ids.iter().map(|n| (id(*n), vec![format!("m{n}:4440")])).collect()
+        let one = |n| Wanted { addresses: vec![format!("m{n}:4440")], learner: false };
+        ids.iter().map(|n| (id(*n), one(n))).collect()
     }
 
     fn member(n: u8, voter: bool, behind: Option<u64>) -> Member {
@@ -239,6 +252,20 @@ mod tests {
         let whole = [one, two(true, Some(0))];
         assert_eq!(step(&wanted(&[1, 2]), &whole), None);
         assert!(settled(&wanted(&[1, 2]), &whole));
+    }
+
+    #[test]
+    fn one_that_joined_as_a_learner_stays_one() {
+        let mut all = wanted(&[1, 2]);
+        all.get_mut(&id(2)).expect("listed").learner = true;
+        let (one, two) = (member(1, true, Some(0)), member(2, false, Some(0)));
+        let admitted = step(&all, std::slice::from_ref(&one));
+        assert_eq!(admitted, Some(Step::Admit(id(2), vec!["m2:4440".to_owned()])));
+        assert_eq!(step(&all, &[one.clone(), two.clone()]), None, "it has caught up");
+        assert!(settled(&all, &[one.clone(), two.clone()]));
+        assert!(!settled(&wanted(&[1, 2]), &[one.clone(), two.clone()]));
+        let voting = Member { voter: true, ..two };
+        assert_eq!(step(&all, &[one, voting]), Some(Step::Vote(BTreeSet::from([id(1)]))));
     }
 
     #[test]

@@ -4,13 +4,21 @@ use skep_core::base::Stamp;
 
 /// Why a node without a session is behind.
 pub(in crate::manager) fn away(last_seen: Option<Stamp>) -> String {
-    let time = last_seen
-        .and_then(|stamp| i64::try_from(stamp.0).ok())
-        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    match time {
-        Some(time) => format!("down since {}", time.strftime("%Y-%m-%d %H:%M:%S UTC")),
-        None => "not connected".to_owned(),
+    let down = |time| format!("down since {time}");
+    last_seen.and_then(written).map_or_else(|| "not connected".to_owned(), down)
+}
+
+/// When and from where somebody was refused who has the identity of a node.
+pub(in crate::manager) fn refused_from(address: &str, at: Stamp) -> String {
+    match written(at) {
+        Some(time) => format!("refused from {address}, last at {time}"),
+        None => format!("refused from {address}"),
     }
+}
+
+fn written(at: Stamp) -> Option<String> {
+    let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).ok()?).ok()?;
+    Some(at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
 /// Its agent has said that all is gone or in place, and the cluster has not written it down.

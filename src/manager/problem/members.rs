@@ -91,8 +91,11 @@ pub(in crate::manager) fn session_replaced(why: impl fmt::Display) -> Problem {
 
 /// An agent's identity is in use on another machine.
 pub(in crate::manager) fn identity_taken(why: impl fmt::Display) -> Problem {
-    Problem::taken(why.to_string())
-        .hint("an identity belongs to one machine: join the other one by itself")
+    Problem::taken(why.to_string()).hint(
+        "an identity belongs to one machine: stop this agent, remove its data directory \
+             (/var/lib/skep/agent by default), and let it join by a token of \
+             `skep join-token worker`: `skep agent run --token-file FILE --manager HOST:PORT`",
+    )
 }
 
 /// An agent ended its session.

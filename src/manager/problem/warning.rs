@@ -21,6 +21,10 @@ pub(in crate::manager) enum Warning {
     Moved(String, String),
     /// One more loss stops all changes.
     NoLossToSpare,
+    /// So many managers vote, which is an even number.
+    EvenVoters(usize),
+    /// Another machine uses the identity of the worker of this name: when and from where.
+    IdentityCopied(String, String),
     /// Milliseconds by which the majority's clocks are ahead of this manager's.
     ClockOff(i64),
     /// This manager's clock was set.
@@ -93,6 +97,8 @@ impl Warning {
             Self::ManagerUnreachable(_) => WarningCode::ManagerUnreachable,
             Self::Moved(..) => WarningCode::AddressNotOnRecord,
             Self::NoLossToSpare => WarningCode::NoLossToSpare,
+            Self::EvenVoters(_) => WarningCode::EvenVoters,
+            Self::IdentityCopied(..) => WarningCode::IdentityCopied,
             Self::ClockOff(_) => WarningCode::ClockOff,
             Self::ClockStepped(_) => WarningCode::ClockStepped,
             Self::ClockDrifts(_) => WarningCode::ClockDrifts,
@@ -140,6 +146,16 @@ impl Warning {
             Self::NoLossToSpare => (
                 "the loss of one more manager stops all changes".to_owned(),
                 "bring managers back, or `skep join --token-file FILE HOST:PORT`",
+            ),
+            Self::EvenVoters(voters) => (
+                format!("{voters} managers vote, and bear no more losses than {} do", voters - 1),
+                "let one more join, or remove one; one that is to read alone: `skep join --learner \
+                 --token-file FILE HOST:PORT`",
+            ),
+            Self::IdentityCopied(name, told) => (
+                format!("another machine uses the identity of worker {name}: {told}"),
+                "it is refused; give it its own: stop its agent, remove that agent's data \
+                 directory, and start it with a token of `skep join-token worker`",
             ),
             Self::ClockOff(off) => return of(problem::clock_off(*off)),
             Self::ClockStepped(doubt) => return of(problem::clock_doubted(*doubt)),

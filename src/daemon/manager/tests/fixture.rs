@@ -117,6 +117,7 @@ impl Fixture {
             token: token.into_inner().token.into_bytes(),
             addresses: vec![address],
             name: name.to_owned(),
+            learner: false,
         };
         self.control().await.join_cluster(request).await.expect("enters");
     }
@@ -319,6 +320,7 @@ pub(super) fn join_request(token: &JoinToken, key: &PrivateKey, name: &str) -> a
         proof: certificate_request(key).expect("a request"),
         box_key: Vec::new(),
         addresses: Vec::new(),
+        learner: false,
     }
 }
 

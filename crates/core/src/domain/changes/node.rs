@@ -173,7 +173,7 @@ pub(super) fn remove_manager(
     if found.role != NodeRole::Manager {
         return Err(Refusal::Invalid("a worker goes without a cluster key".to_owned()));
     }
-    if managers(state) <= 1 {
+    if !found.learner && voters(state) <= 1 {
         return Err(Refusal::LastManager { node: found.name.clone() });
     }
     let Some(cluster) = state.cluster.as_deref() else { return Err(Refusal::NotInitialised) };
@@ -242,6 +242,12 @@ pub(super) fn remember(removed: &mut BTreeMap<NodeId, Stamp>, id: NodeId, now: S
 /// How many there are: each has a box of the cluster key.
 fn managers(state: &State) -> usize {
     state.cluster.as_deref().map_or(0, |cluster| cluster.cluster_key.boxes.len())
+}
+
+/// How many of them vote, or will.
+fn voters(state: &State) -> usize {
+    let votes = |node: &Arc<Node>| node.role == NodeRole::Manager && !node.learner;
+    state.nodes.values().filter(|node| votes(node)).count()
 }
 
 /// Whether these can be a manager's addresses.

@@ -9,7 +9,7 @@ use crate::domain::command::{Fact, Outcome, Recover};
 use crate::domain::draft::Draft;
 use crate::domain::named::Thing;
 use crate::domain::refusal::Refusal;
-use crate::domain::state::{Cluster, NodeRole, Operator, Recovered};
+use crate::domain::state::{Cluster, Node, NodeRole, Operator, Recovered};
 
 /// Drops every other manager, every join token, and what other operators may do; nothing is
 /// delivered until [`resume`].
@@ -69,6 +69,10 @@ pub(in crate::domain) fn recover(
             draft.put_exposure(pair, None);
         }
         draft.put_node(id, None);
+    }
+    let learner = draft.state().nodes.get(&recover.survivor).filter(|node| node.learner);
+    if let Some(votes) = learner.map(|node| Node { learner: false, ..Node::clone(node) }) {
+        draft.put_node(recover.survivor, Some(votes));
     }
     for id in tokens {
         draft.put_token(id, None);

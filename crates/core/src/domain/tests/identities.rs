@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::{OperatorId, Stamp, TokenId, WrappedKey, limits};
+use crate::domain::Refusal;
 use crate::domain::testing::{MANAGER, World, join, join_manager, node_id, recovery, rekey, token};
 use crate::domain::{Act, Change, Join, Member, NodeRole, Recover, Token};
 
@@ -80,12 +81,7 @@ fn a_later_issuing_ca_takes_the_place_of_an_earlier_one() {
 
 #[test]
 fn a_survivor_goes_on_alone_and_operators_see_it_first() {
-    let mut world = World::with_workers(1);
-    let manager = Token { role: NodeRole::Manager, uses_left: Some(2), ..token() };
-    world.one(Change::CreateToken { id: TOKEN, token: manager }).expect("a token");
-    let learner = Join { learner: true, ..join_manager(2, TOKEN, 1) };
-    assert!(world.act(Act::Join(Box::new(learner))).outcome.is_ok());
-    assert!(world.state.nodes[&node_id(2)].learner);
+    let mut world = with_learner();
 
     let unsound = [
         Recover { survivor: node_id(9), ..recovery(MANAGER) },
@@ -114,4 +110,27 @@ fn a_survivor_goes_on_alone_and_operators_see_it_first() {
     assert!(world.state.operators.values().all(|operator| !operator.suspended));
     assert!(world.state.cluster.as_deref().expect("a cluster").recovered.is_none());
     assert!(world.act(Act::Resume).facts.is_empty(), "there is nothing to see");
+}
+
+/// A manager that votes, one that learns, and a worker.
+fn with_learner() -> World {
+    let mut world = World::with_workers(1);
+    let manager = Token { role: NodeRole::Manager, uses_left: Some(2), ..token() };
+    world.one(Change::CreateToken { id: TOKEN, token: manager }).expect("a token");
+    let learner = Join { learner: true, ..join_manager(2, TOKEN, 1) };
+    assert!(world.act(Act::Join(Box::new(learner))).outcome.is_ok());
+    assert!(world.state.nodes[&node_id(2)].learner);
+    world
+}
+
+#[test]
+fn a_learner_goes_and_never_stays_alone_unless_it_survives() {
+    let mut world = with_learner();
+    let remove = |id, rekey| Change::RemoveManager { id, rekey: Box::new(rekey) };
+    let last = world.one(remove(MANAGER, rekey(2, [node_id(2)])));
+    assert!(matches!(last, Err(Refusal::LastManager { .. })), "nobody would vote");
+    world.one(remove(node_id(2), rekey(2, [MANAGER]))).expect("a learner goes");
+    let mut world = with_learner();
+    assert!(world.act(Act::Recover(Box::new(recovery(node_id(2))))).outcome.is_ok());
+    assert!(!world.state.nodes[&node_id(2)].learner, "who survives votes");
 }
