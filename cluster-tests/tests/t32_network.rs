@@ -180,3 +180,24 @@ fn p3_a_leader_that_nobody_hears_is_replaced() {
     assert_eq!(site.managers[next].state(), "leader");
     assert_eq!(site.ok(&["secret", "ls", "--format", "{{.Name}}"]), "kept");
 }
+
+#[test]
+fn p8_a_manager_removed_while_it_was_cut_off_comes_back_and_disturbs_nobody() {
+    let site = Site::start(0);
+    let leader = site.leader_of(&[0, 1, 2]);
+    let gone = others(leader)[0];
+    let cut = &site.managers[gone];
+    site.net.cut(&cut.host);
+    until("it to be alone", || (cut.state() == "no-quorum").then_some(()));
+    let name = format!("manager-{}", gone + 1);
+    until("its removal", || (site.skep(&["node", "rm", &name], b"").status == 0).then_some(()));
+    let leader = site.leader_of(&[leader, others(leader)[1]]);
+    let term = site.managers[leader].status()["term"].as_u64().expect("a term");
+    site.net.heal(&cut.host);
+    // It asks how it stands with them, hears it, and ends.
+    until("its end", || (cut.state() != "no-quorum").then_some(()));
+    let _ = site.skep(&["secret", "create", "after", "-"], b"v").ok();
+    let after = site.managers[leader].status()["term"].as_u64();
+    assert_eq!(after, Some(term), "its return caused an election");
+    assert_eq!(site.managers[leader].state(), "leader");
+}
