@@ -61,7 +61,7 @@ fn every_example_in_the_help_does_what_it_says() {
     }
     let mut net = Net::new();
     let mut machines: BTreeMap<String, Machine> = BTreeMap::new();
-    for name in ["m1", "m2", "m3", "web1", "db3", "lone"] {
+    for name in ["m1", "m2", "m3", "far", "web1", "db3", "lone"] {
         machines.insert(name.to_owned(), Machine::new(&mut net, &folder, name));
     }
     let line =
