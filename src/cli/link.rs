@@ -10,6 +10,7 @@ use super::refresh::Used;
 use super::settings::ClientSettings;
 use super::shell::{Screen, Shell};
 use skep_client::ca::{CaError, Identity};
+use skep_client::transport::require_post_quantum;
 use skep_client::{CallError, IdentityFile, Link, harmless};
 
 /// A way to the managers for these arguments.
@@ -23,6 +24,9 @@ pub(super) fn local(shell: &mut Shell, local: LocalArgs) -> Result<Link, Trouble
 }
 
 fn of(settings: ClientSettings, shell: &mut Shell) -> Result<Link, Trouble> {
+    if settings.require_pq {
+        require_post_quantum();
+    }
     let identity = match settings.identity.as_deref().map(|path| identity(path, &mut shell.screen))
     {
         Some(Ok(identity)) => Some(identity),

@@ -76,6 +76,7 @@ fn shown(node: &NodeView) -> Value {
         "manager_status": words::manager_standing(node.manager_status()),
         "last_seen": render::time(node.last_seen),
         "version": node.version,
+        "key_exchange": (!node.key_exchange.is_empty()).then_some(&node.key_exchange),
         "address": node.address,
         "labels": render::labels(&node.labels),
         "availability": words::availability(node.availability()),

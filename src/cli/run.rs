@@ -8,6 +8,7 @@ use crate::daemon::config::ManagerConfig;
 use crate::daemon::logging::{self, LogFormat};
 use crate::daemon::{self, Shutdown};
 use crate::host::RealDisk;
+use skep_client::transport::require_post_quantum;
 use skep_core::base::{Disk, Exit, Failure};
 use skep_core::seal::KeyFile;
 
@@ -27,6 +28,9 @@ pub(super) fn manager(shell: &mut Shell, args: ManagerRunArgs) -> Result<(), Tro
         return check(shell, &config, &log);
     }
     start_log(&log)?;
+    if config.require_pq {
+        require_post_quantum();
+    }
     // What the log says comes before what is printed last.
     match daemon::manager::run(config).inspect_err(|_| logging::flush())? {
         Exit::Done => Ok(()),
@@ -39,6 +43,9 @@ pub(super) fn manager(shell: &mut Shell, args: ManagerRunArgs) -> Result<(), Tro
 pub(super) fn agent(args: AgentRunArgs) -> Result<(), Trouble> {
     let (config, log) = settings::agent(args)?;
     start_log(&log)?;
+    if config.require_pq {
+        require_post_quantum();
+    }
     let places = daemon::agent::places()?;
     let limit = |error: std::io::Error| {
         Failure::new(Exit::MachineLimit, format!("no threads or signals: {error}"))

@@ -34,6 +34,7 @@ struct CliFile {
     socket: Option<PathBuf>,
     agent_socket: Option<PathBuf>,
     timeout: Option<String>,
+    require_pq: bool,
 }
 
 /// `manager.toml`.
@@ -47,6 +48,7 @@ struct ManagerFile {
     socket: Option<PathBuf>,
     unlock_key_file: Option<PathBuf>,
     socket_role: Vec<String>,
+    require_pq: bool,
     log_format: Option<String>,
     log_level: Option<String>,
 }
@@ -62,6 +64,7 @@ struct AgentFile {
     root: Option<PathBuf>,
     socket: Option<PathBuf>,
     wipe_on_stop: bool,
+    require_pq: bool,
     log_format: Option<String>,
     log_level: Option<String>,
 }
@@ -77,6 +80,8 @@ pub(super) struct ClientSettings {
     /// The socket was asked for by hand: an identity does not outdo it.
     pub(super) local: bool,
     pub(super) timeout: Duration,
+    /// No connection is made without ML-KEM-768.
+    pub(super) require_pq: bool,
 }
 
 /// How a daemon logs, decided.
@@ -158,6 +163,7 @@ impl ClientSettings {
             local: typed_socket.is_some(),
             socket: typed_socket.or(file.socket).unwrap_or_else(|| MANAGER_SOCKET.into()),
             timeout,
+            require_pq: args.require_pq || file.require_pq,
         })
     }
 
@@ -220,6 +226,7 @@ pub(super) fn manager(args: ManagerRunArgs) -> Result<(ManagerConfig, LogSetting
         socket: args.socket.or(file.socket).unwrap_or_else(|| MANAGER_SOCKET.into()),
         unlock_key_file: args.unlock_key_file.or(file.unlock_key_file),
         socket_roles: roles.iter().map(|role| socket_role(role)).collect::<Result<_, _>>()?,
+        require_pq: args.require_pq || file.require_pq,
     };
     Ok((config, LogSettings::of(args.log, file.log_format, file.log_level)?))
 }
@@ -240,6 +247,7 @@ pub(super) fn agent(args: AgentRunArgs) -> Result<(AgentConfig, LogSettings), Fa
         root: args.root.or(file.root).unwrap_or_else(|| AGENT_ROOT.into()),
         socket: args.socket.or(file.socket).unwrap_or_else(|| AGENT_SOCKET.into()),
         wipe_on_stop: args.wipe_on_stop || file.wipe_on_stop,
+        require_pq: args.require_pq || file.require_pq,
     };
     Ok((config, LogSettings::of(args.log, file.log_format, file.log_level)?))
 }

@@ -10,6 +10,7 @@ use super::problem::Trouble;
 use super::render::{self, Format};
 use super::shell::Shell;
 use super::words;
+use skep_client::transport::KeyExchange;
 use skep_client::{CallKind, Control, Link};
 use skep_core::base::{Exit, Failure};
 use skep_core::wire::api::{self, StatusReply};
@@ -47,12 +48,13 @@ async fn once(
 ) -> Result<(), Trouble> {
     let send = async |mut client: Control, request| client.status(request).await;
     let reply = link.call(CallKind::Read, api::StatusRequest {}, send).await?;
+    let exchange = link.key_exchange().map(KeyExchange::name);
     if watch && *format == Format::Table {
         shell.screen.restart()?;
     }
     match format {
-        Format::Table => text(shell, &reply)?,
-        other => render::list(shell, other, &[], &[shown(&reply)])?,
+        Format::Table => text(shell, &reply, exchange)?,
+        other => render::list(shell, other, &[], &[shown(&reply, exchange)])?,
     }
     match exit_of(&reply) {
         Exit::Done => Ok(()),
@@ -87,7 +89,7 @@ fn exit_of(reply: &StatusReply) -> Exit {
     }
 }
 
-fn shown(reply: &StatusReply) -> Value {
+fn shown(reply: &StatusReply, exchange: Option<&str>) -> Value {
     let voters = reply.voters.iter().map(|voter| {
         json!({
             "id": render::id(&voter.id),
@@ -97,6 +99,7 @@ fn shown(reply: &StatusReply) -> Value {
             "last_contact_ms": voter.last_contact_ms,
             "records_behind": voter.records_behind,
             "version": (!voter.version.is_empty()).then_some(&voter.version),
+            "key_exchange": (!voter.key_exchange.is_empty()).then_some(&voter.key_exchange),
         })
     });
     let pending = reply.pending.iter().map(|pair| {
@@ -142,6 +145,7 @@ fn shown(reply: &StatusReply) -> Value {
         "id": some_id(&reply.node_id),
         "name": reply.node_name,
         "state": words::manager_state(reply.state()),
+        "key_exchange": exchange,
         "leader": some_id(&reply.leader_id),
         "term": reply.term,
         "epoch": reply.epoch_counter,
@@ -169,8 +173,10 @@ fn shown(reply: &StatusReply) -> Value {
     })
 }
 
-fn text(shell: &mut Shell, reply: &StatusReply) -> Result<(), Trouble> {
-    for (head, row) in rows(reply) {
+fn text(shell: &mut Shell, reply: &StatusReply, exchange: Option<&str>) -> Result<(), Trouble> {
+    let by = exchange.map(|exchange| ("connection", format!("keys by {exchange}")));
+    let by = by.into_iter().chain(words::peers(reply));
+    for (head, row) in rows(reply).into_iter().chain(by) {
         shell.screen.data(format!("{:<12} {}", format!("{head}:"), row.trim_end()).as_str())?;
     }
     tables(shell, reply)?;
@@ -228,7 +234,7 @@ fn rows(reply: &StatusReply) -> Vec<(&'static str, String)> {
         rows.push(("keys", format!("key file generation {generation}")));
     }
     if let Some(ahead) = reply.clock_ahead_ms.filter(|_| reply.leader_id != reply.node_id) {
-        rows.push(("clock", clock(ahead)));
+        rows.push(("clock", words::clock(ahead)));
     }
     if reply.disk_free_bytes > 0 {
         rows.push(("disk free", format!("{} MiB", reply.disk_free_bytes / (1024 * 1024))));
@@ -252,22 +258,6 @@ fn stand(reply: &StatusReply) -> String {
     format!("{} of {leader}", words::manager_state(reply.state()))
 }
 
-/// `12 ms ahead of the leader's`
-fn clock(ahead_ms: i64) -> String {
-    let which = if ahead_ms < 0 { "behind" } else { "ahead of" };
-    format!("{} {which} the leader's", span(ahead_ms.unsigned_abs()))
-}
-
-/// Milliseconds, as short as they can be read.
-fn span(ms: u64) -> String {
-    match ms {
-        0..10_000 => format!("{ms} ms"),
-        10_000..120_000 => format!("{} s", ms / 1_000),
-        120_000..7_200_000 => format!("{} min", ms / 60_000),
-        _ => format!("{} h", ms / 3_600_000),
-    }
-}
-
 fn locked() -> Failure {
     Failure::new(Exit::Locked, "this manager is locked").hint("`skep unlock` on this machine")
 }
@@ -281,7 +271,9 @@ fn tables(shell: &mut Shell, reply: &StatusReply) -> Result<(), Trouble> {
                 voter.name.clone(),
                 voter.address.clone(),
                 words::manager_standing(voter.state()).to_owned(),
-                voter.last_contact_ms.map_or_else(unknown, |ago| format!("{} ago", span(ago))),
+                voter
+                    .last_contact_ms
+                    .map_or_else(unknown, |ago| format!("{} ago", words::span(ago))),
                 voter.records_behind.map_or_else(unknown, |behind| behind.to_string()),
                 if voter.version.is_empty() { unknown() } else { voter.version.clone() },
             ]
@@ -391,6 +383,7 @@ mod tests {
             last_contact_ms: contact,
             records_behind: contact.map(|_| 2),
             version: contact.map(|_| "0.1.0".to_owned()).unwrap_or_default(),
+            key_exchange: contact.map(|_| "X25519MLKEM768".to_owned()).unwrap_or_default(),
         };
         StatusReply {
             version: "0.1.0".into(),
@@ -463,14 +456,15 @@ mod tests {
 
     #[test]
     fn the_json_is_stable() {
-        let shown = serde_json::to_string_pretty(&shown(&whole())).expect("JSON");
+        let shown =
+            serde_json::to_string_pretty(&shown(&whole(), Some("X25519MLKEM768"))).expect("JSON");
         insta::assert_snapshot!(shown);
     }
 
     #[test]
     fn the_text_fits_a_terminal() {
         let (mut shell, printed, _) = crate::cli::shell::tests::captured();
-        text(&mut shell, &whole()).expect("printed");
+        text(&mut shell, &whole(), Some("X25519MLKEM768")).expect("printed");
         let printed = printed.text();
         for line in printed.lines() {
             assert!(line.chars().count() <= 80, "{line}");
@@ -480,16 +474,9 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_null() {
-        let shown = shown(&StatusReply::default());
+        let shown = shown(&StatusReply::default(), None);
         for name in ["id", "cluster_id", "leader", "clock_ahead_ms"] {
             assert_eq!(shown.get(name), Some(&Value::Null), "{name}");
         }
-    }
-
-    #[test]
-    fn spans_are_short() {
-        let all = [0, 9_999, 10_000, 119_999, 120_000, 7_200_000].map(span);
-        assert_eq!(all, ["0 ms", "9999 ms", "10 s", "119 s", "2 min", "2 h"]);
-        assert_eq!(clock(-30_000), "30 s behind the leader's");
     }
 }

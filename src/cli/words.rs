@@ -1,8 +1,10 @@
 //! The words for states and roles, in tables and in JSON: scripts compare them.
 
+use std::collections::BTreeMap;
+
 use skep_core::wire::api::{
     Activation, Availability, CertificateHolder, HolderState, ManagerStanding, ManagerState, Mount,
-    NodeRole, NodeState, Reader, WarningCode,
+    NodeRole, NodeState, Reader, StatusReply, WarningCode,
 };
 use skep_core::wire::local::{AgentState, ServiceState};
 
@@ -167,6 +169,32 @@ pub(super) fn manager_standing(of: ManagerStanding) -> &'static str {
     }
 }
 
+/// How the keys of the connections to managers were agreed on, a line for each way.
+pub(super) fn peers(reply: &StatusReply) -> Vec<(&'static str, String)> {
+    let mut by: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for voter in reply.voters.iter().filter(|voter| !voter.key_exchange.is_empty()) {
+        by.entry(&voter.key_exchange).or_default().push(&voter.name);
+    }
+    let line = |(by, names): (&str, Vec<&str>)| format!("keys by {by}: {}", names.join(", "));
+    by.into_iter().map(|by| ("peers", line(by))).collect()
+}
+
+/// `12 ms ahead of the leader's`
+pub(super) fn clock(ahead_ms: i64) -> String {
+    let which = if ahead_ms < 0 { "behind" } else { "ahead of" };
+    format!("{} {which} the leader's", span(ahead_ms.unsigned_abs()))
+}
+
+/// Milliseconds, as short as they can be read.
+pub(super) fn span(ms: u64) -> String {
+    match ms {
+        0..10_000 => format!("{ms} ms"),
+        10_000..120_000 => format!("{} s", ms / 1_000),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        _ => format!("{} h", ms / 3_600_000),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,5 +208,12 @@ mod tests {
             let row = format!("| `{}` |", warning(code));
             assert!(docs.contains(&row), "no row for {row}");
         }
+    }
+
+    #[test]
+    fn spans_are_short() {
+        let all = [0, 9_999, 10_000, 119_999, 120_000, 7_200_000].map(span);
+        assert_eq!(all, ["0 ms", "9999 ms", "10 s", "119 s", "2 min", "2 h"]);
+        assert_eq!(clock(-30_000), "30 s behind the leader's");
     }
 }

@@ -39,6 +39,8 @@ pub struct ManagerConfig {
     pub unlock_key_file: Option<PathBuf>,
     /// What groups may do over the control socket, beside uid 0 and the daemon's own.
     pub socket_roles: Vec<SocketRole>,
+    /// No connection is made or taken without ML-KEM-768.
+    pub require_pq: bool,
 }
 
 /// Members of a group act over the control socket with this role.
@@ -67,4 +69,6 @@ pub struct AgentConfig {
     pub socket: PathBuf,
     /// Whether a clean stop wipes the mounts of live workloads too.
     pub wipe_on_stop: bool,
+    /// No connection is made without ML-KEM-768.
+    pub require_pq: bool,
 }

@@ -13,7 +13,7 @@ use tonic::{Response, Status};
 use crate::manager::core::Core;
 use crate::manager::problem;
 use skep_client::transport::rpc::api::control_client::ControlClient;
-use skep_client::transport::{ClientTls, Expect, Problem, connect};
+use skep_client::transport::{ClientTls, Expect, KeyExchange, Problem, connect};
 use skep_core::base::{BootTime, NodeId};
 use skep_core::domain::NodeRole;
 
@@ -42,7 +42,7 @@ type Listed = dyn Fn(NodeId, &[u8; 32]) -> bool + Send + Sync;
 pub(in crate::manager) struct Peers {
     tls: ClientTls,
     listed: Arc<Listed>,
-    open: Mutex<BTreeMap<NodeId, Channel>>,
+    open: Mutex<BTreeMap<NodeId, (Channel, Option<KeyExchange>)>>,
     heard: Mutex<BTreeMap<NodeId, Heard>>,
 }
 
@@ -68,7 +68,7 @@ impl Peers {
         addresses: &[String],
     ) -> Result<PeerClient, Problem> {
         let open = self.open.lock().get(&node).cloned();
-        if let Some(channel) = open {
+        if let Some((channel, _)) = open {
             return Ok(ControlClient::new(channel));
         }
         let mut why = "no address of it is known".to_owned();
@@ -78,8 +78,9 @@ impl Peers {
                 Ok((_, peer)) if !(self.listed)(node, &peer.leaf().key) => {
                     why = format!("{address}: it shows another key than the cluster lists");
                 }
-                Ok((channel, _)) => {
-                    self.open.lock().insert(node, channel.clone());
+                Ok((channel, peer)) => {
+                    let opened = (channel.clone(), peer.key_exchange());
+                    self.open.lock().insert(node, opened);
                     return Ok(ControlClient::new(channel));
                 }
                 Err(error) => why = error.to_string(),
@@ -117,6 +118,12 @@ impl Peers {
             self.lost(node);
         }
         answer.map(Response::into_inner)
+    }
+    /// How the keys of the connection to `node` were agreed on, where one is open; empty where
+    /// none is.
+    pub(in crate::manager) fn key_exchange(&self, node: NodeId) -> String {
+        let exchange = self.open.lock().get(&node).and_then(|(_, exchange)| *exchange);
+        exchange.map(|exchange| exchange.to_string()).unwrap_or_default()
     }
     /// The connection to `node` has failed.
     pub(in crate::manager) fn lost(&self, node: NodeId) {

@@ -76,6 +76,10 @@ pub(crate) struct ManagerRunArgs {
     #[arg(long = "socket-role", value_name = "GID=ROLE", env = "SKEP_SOCKET_ROLE")]
     #[arg(hide_env_values = true, value_delimiter = ',')]
     pub(crate) socket_roles: Vec<String>,
+    /// Take and make no connection without X25519MLKEM768
+    #[arg(long, env = "SKEP_REQUIRE_PQ", hide_env_values = true)]
+    #[arg(value_parser = FalseyValueParser::new())]
+    pub(crate) require_pq: bool,
     /// Check the settings and the key file's form, and end
     #[arg(long)]
     pub(crate) check: bool,
@@ -111,6 +115,10 @@ pub(crate) struct AgentRunArgs {
     #[arg(long, env = "SKEP_WIPE_ON_STOP", hide_env_values = true)]
     #[arg(value_parser = FalseyValueParser::new())]
     pub(crate) wipe_on_stop: bool,
+    /// Make no connection without X25519MLKEM768
+    #[arg(long, env = "SKEP_REQUIRE_PQ", hide_env_values = true)]
+    #[arg(value_parser = FalseyValueParser::new())]
+    pub(crate) require_pq: bool,
     /// Settings for all of these [default: /etc/skep/agent.toml]
     #[arg(long, value_name = "FILE", env = "SKEP_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,

@@ -11,6 +11,7 @@ mod service;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 use skep_core::domain::NO_ONE;
 
@@ -160,6 +161,10 @@ pub(super) struct ClientArgs {
     #[arg(long, value_name = "TIME", env = "SKEP_TIMEOUT", hide_env_values = true)]
     #[arg(value_parser = duration, help_heading = "Connection")]
     pub(super) timeout: Option<Duration>,
+    /// Make no connection without X25519MLKEM768
+    #[arg(long, env = "SKEP_REQUIRE_PQ", hide_env_values = true)]
+    #[arg(value_parser = FalseyValueParser::new(), help_heading = "Connection")]
+    pub(super) require_pq: bool,
     #[command(flatten)]
     pub(super) local: LocalArgs,
 }

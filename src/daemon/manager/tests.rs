@@ -417,6 +417,7 @@ fn config(folder: &Path, unlock_key_file: Option<std::path::PathBuf>) -> Manager
         socket: folder.join("control.sock"),
         unlock_key_file,
         socket_roles: Vec::new(),
+        require_pq: false,
     }
 }
 

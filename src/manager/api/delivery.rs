@@ -37,7 +37,8 @@ impl DeliveryService {
         let Some(Caller::Peer(peer)) = caller(request.extensions()) else { return Err(nobody()) };
         let Actor::Node(node) = admitted.actor()? else { return Err(nobody()) };
         let address = request.remote_addr().map(|address| address.to_string());
-        Ok(Agent { node, key: peer.leaf().key, address: address.unwrap_or_default() })
+        let (key, exchange) = (peer.leaf().key, peer.key_exchange());
+        Ok(Agent { node, key, address: address.unwrap_or_default(), exchange })
     }
 }
 

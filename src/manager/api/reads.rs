@@ -177,6 +177,7 @@ pub(super) async fn nodes(
             view.set_manager_status(standing);
             let ago = member.and_then(|member| member.last_contact_ms);
             view.last_seen = ago.map_or(0, |ago| now.saturating_sub(ago));
+            view.key_exchange = running.peers.key_exchange(id);
             if id == running.core.node {
                 view.last_seen = now;
                 env!("CARGO_PKG_VERSION").clone_into(&mut view.version);
@@ -214,6 +215,7 @@ fn said(view: &mut api::NodeView, seen: Seen, now: u64, down: bool) {
     view.last_seen = if seen.connected { now } else { seen.last_seen.map_or(0, |stamp| stamp.0) };
     view.copied = seen.copied(Stamp(now)).unwrap_or_default();
     view.version = seen.version;
+    view.key_exchange = seen.key_exchange;
     view.address = seen.address;
     view.said_hostname = seen.hostname;
     view.said_os = seen.os;

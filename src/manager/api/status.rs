@@ -146,6 +146,9 @@ fn unlocked(running: &Running, reply: &mut api::StatusReply) -> Vec<(Certificate
             running.peers.said(member.node).map(|heard| heard.version).unwrap_or_default()
         };
     }
+    for (voter, member) in reply.voters.iter_mut().zip(&members) {
+        voter.key_exchange = running.peers.key_exchange(member.node);
+    }
     for pair in &mut reply.pending {
         pair.why = why(running, pair);
     }
@@ -199,6 +202,7 @@ fn voter(state: &State, member: &Member, leader: Option<NodeId>) -> api::Voter {
         last_contact_ms: member.last_contact_ms,
         records_behind: member.behind,
         version: String::new(),
+        key_exchange: String::new(),
     }
 }
 

@@ -80,6 +80,8 @@ pub struct Seen {
     pub arch: String,
     /// Where it connects from.
     pub address: String,
+    /// How the keys of its connection were agreed on.
+    pub key_exchange: String,
     /// What it says it runs (placed there or not).
     pub running: BTreeSet<ServiceId>,
     /// When another machine with this node's identity was refused last: somebody

@@ -18,6 +18,7 @@ use super::whereabouts;
 use super::{Seen, pairs_of};
 use crate::consensus::Leadership;
 use crate::manager::keys::NoKey;
+use skep_client::transport::KeyExchange;
 use skep_core::base::{BootTime, Dice, NodeId, SecretId, ServiceId, VersionId, limits};
 use skep_core::domain::{Exposure, NodeRole, State, Version};
 use skep_core::seal::{SessionHalf, SessionKey, ValueContext};
@@ -50,6 +51,8 @@ pub(in crate::manager) struct Agent {
     pub key: [u8; 32],
     /// Where it connects from.
     pub address: String,
+    /// How the keys of its connection were agreed on.
+    pub exchange: Option<KeyExchange>,
 }
 
 /// Runs a session to its end, and says why it ended.
@@ -139,6 +142,7 @@ fn enter(
         os: said(&hello.os),
         arch: said(&hello.arch),
         address: agent.address.clone(),
+        key_exchange: agent.exchange.map(|of| of.to_string()).unwrap_or_default(),
         running,
         rival: None,
     };

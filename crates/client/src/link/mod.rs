@@ -28,7 +28,9 @@ use crate::ca::{CaError, Identity};
 use crate::error::CallError;
 use crate::machine::{SystemClock, os_dice};
 use crate::transport::rpc::api::control_client::ControlClient;
-use crate::transport::{ClientTls, ConnectError, Expect, connect, connect_local, managers_named};
+use crate::transport::{
+    ClientTls, ConnectError, Expect, KeyExchange, connect, connect_local, managers_named,
+};
 use skep_core::base::{ClusterId, Fingerprint};
 
 pub use address::{BadAddress, PORT, read_address, read_own_address};
@@ -99,6 +101,8 @@ pub struct Link {
     /// The leader, as a manager named it: tried before the route.
     leader: Vec<String>,
     channel: Option<Channel>,
+    /// How the keys of the connection in use were agreed on.
+    exchange: Option<KeyExchange>,
     /// Where all managers are, as one that answered last said.
     managers: Managers,
     /// To what values were sealed last.
@@ -145,6 +149,7 @@ impl Link {
             fingerprint: identity.map(|identity| identity.fingerprint),
             leader: Vec::new(),
             channel: None,
+            exchange: None,
             managers: Managers::default(),
             intake: None,
             timeout,
@@ -163,6 +168,13 @@ impl Link {
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// How the keys of the connection in use, or of the last one, were agreed on; none over a
+    /// control socket.
+    #[must_use]
+    pub fn key_exchange(&self) -> Option<KeyExchange> {
+        self.exchange
     }
 
     /// The fingerprint that the identity names, if there is one.
@@ -275,18 +287,25 @@ impl Link {
         let leader = std::mem::take(&mut self.leader);
         if let (Some(tls), false) = (&self.tls, leader.is_empty()) {
             match first_of(&leader, tls).await {
-                Ok((channel, _)) => return Ok(channel),
+                Ok((channel, exchange, _)) => {
+                    self.exchange = exchange;
+                    return Ok(channel);
+                }
                 // What one manager has on record may be old: another one is asked, or leads.
                 Err(_not_there) => self.turn(1),
             }
         }
-        let (channel, at) = match (&self.route, &self.tls) {
-            (Route::Local(socket), _) => return local(socket).await,
+        let (channel, exchange, at) = match (&self.route, &self.tls) {
+            (Route::Local(socket), _) => {
+                self.exchange = None;
+                return local(socket).await;
+            }
             (Route::Remote(addresses), Some(tls)) => first_of(addresses, tls).await?,
             (Route::Remote(_), None) => return Err(CallError::NoIdentity),
         };
         // Whoever is asked now stands first, so that the next turn goes on behind it.
         self.turn(at);
+        self.exchange = exchange;
         Ok(channel)
     }
 
@@ -304,7 +323,10 @@ impl Link {
 /// The first manager that answers, and which of the addresses it has. Each is tried once the
 /// one before has failed, or is silent for a moment: addresses that swallow what is sent to them
 /// are waited for together.
-async fn first_of(addresses: &[String], tls: &ClientTls) -> Result<(Channel, usize), CallError> {
+async fn first_of(
+    addresses: &[String],
+    tls: &ClientTls,
+) -> Result<(Channel, Option<KeyExchange>, usize), CallError> {
     let mut trying = JoinSet::new();
     let mut left = addresses.iter().cloned().enumerate();
     let (mut tried, mut locked) = (BTreeMap::new(), false);
@@ -323,7 +345,9 @@ async fn first_of(addresses: &[String], tls: &ClientTls) -> Result<(Channel, usi
         }
         let silence = if left.len() == 0 { CONNECT * 2 } else { SILENCE };
         match timeout(silence, trying.join_next()).await {
-            Ok(Some(Ok((at, Ok((channel, _peer)))))) => return Ok((channel, at)),
+            Ok(Some(Ok((at, Ok((channel, peer)))))) => {
+                return Ok((channel, peer.key_exchange(), at));
+            }
             Ok(Some(Ok((at, Err(error))))) => {
                 locked |= matches!(error, ConnectError::Locked { .. });
                 tried.insert(at, error.to_string());

@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
+use super::exchange::KeyExchange;
 use super::peer::Expect;
 use super::served::{HEADER_BYTES, KEEP_ALIVE, KEEP_ALIVE_ANSWER};
 use super::verify::NotAccepted;
@@ -119,6 +120,12 @@ fn reason(error: &rustls::Error) -> String {
                 None => "its certificate is not right".to_owned(),
             }
         }
+        // Certificates come later: here they have no group, or no suite, in common.
+        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            "no key exchange that both ends take: one of them requires X25519MLKEM768, and the \
+             other doesn't have it"
+                .to_owned()
+        }
         rustls::Error::AlertReceived(alert) => {
             format!("it does not accept our certificate or protocol (TLS alert {alert:?})")
         }
@@ -154,7 +161,8 @@ async fn handshake(
         .verifier
         .manager(chain.iter(), &expect.name())
         .map_err(|refused| Failure::Refused(format!("not the expected manager: {refused}")))?;
-    Ok((channel(stream).await?, peer))
+    let exchange = KeyExchange::of(connection.negotiated_key_exchange_group());
+    Ok((channel(stream).await?, peer.over(exchange)))
 }
 
 /// Waits for the server's first bytes. In TLS 1.3 a client is done before the

@@ -30,6 +30,7 @@ use tracing::debug;
 
 use super::bounds::{Bounds, Counts, Place};
 use super::crowd::{Crowd, Seat};
+use super::exchange::KeyExchange;
 use super::hello::id_of;
 use super::served::{Arrived, Ready, Served};
 use super::{Caller, ServerTls};
@@ -323,6 +324,7 @@ impl Door {
         let chain = connection.peer_certificates().unwrap_or_default();
         let caller =
             self.tls.verifier.caller(chain.iter()).map_err(|_| "its certificate is not right")?;
+        let caller = caller.over(KeyExchange::of(connection.negotiated_key_exchange_group()));
         let may_be = |role| self.tls.recognition.as_ref().is_none_or(|known| known.may_be(role));
         let member = match &caller {
             Caller::Peer(peer) => Some(peer.leaf().subject.role).filter(|role| may_be(*role)),

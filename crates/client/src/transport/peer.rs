@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::net::UnixStream;
 
+use super::exchange::KeyExchange;
 use crate::ca::{CertificateRole, Issued, Leaf};
 use skep_core::base::{NodeId, Stamp};
 
@@ -34,6 +35,7 @@ impl Expect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     issued: Issued,
+    exchange: Option<KeyExchange>,
 }
 
 impl Peer {
@@ -49,14 +51,25 @@ impl Peer {
         self.issued.issuer
     }
 
+    /// How the keys of the connection to it were agreed on.
+    #[must_use]
+    pub fn key_exchange(&self) -> Option<KeyExchange> {
+        self.exchange
+    }
+
     /// A peer for tests of what stands above.
     #[cfg(any(test, feature = "testing"))]
     pub fn stand_in(leaf: Leaf, issuer: Stamp) -> Self {
-        Self { issued: Issued { leaf, issuer } }
+        Self { issued: Issued { leaf, issuer }, exchange: Some(KeyExchange::Hybrid) }
     }
 
     pub(super) fn verified(issued: Issued) -> Self {
-        Self { issued }
+        Self { issued, exchange: None }
+    }
+
+    /// The same over this connection.
+    pub(super) fn over(self, exchange: Option<KeyExchange>) -> Self {
+        Self { exchange, ..self }
     }
 }
 
@@ -69,6 +82,17 @@ pub enum Caller {
     Expired(Peer),
     /// A chain of this cluster's.
     Peer(Peer),
+}
+
+impl Caller {
+    /// The same over this connection.
+    pub(super) fn over(self, exchange: Option<KeyExchange>) -> Self {
+        match self {
+            Self::Anonymous => Self::Anonymous,
+            Self::Expired(peer) => Self::Expired(peer.over(exchange)),
+            Self::Peer(peer) => Self::Peer(peer.over(exchange)),
+        }
+    }
 }
 
 /// Who called over mTLS. None where a request came another way.

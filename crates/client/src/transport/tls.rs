@@ -10,13 +10,14 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{self, cipher_suite, kx_group};
+use rustls::crypto::aws_lc_rs::{self, cipher_suite};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme, version::TLS13};
 
 use super::cuts::Cuts;
+use super::exchange::{Groups, groups};
 use super::hello::{Greeting, Recognition};
 use super::peer::{ANY_MANAGER, Expect};
 use super::verify::{Expecting, Verifier};
@@ -120,7 +121,17 @@ impl ServerTls {
     /// Builds the configuration.
     #[must_use]
     pub fn new(credentials: &Credentials, fingerprint: Fingerprint, clock: Arc<dyn Clock>) -> Self {
-        let provider = provider();
+        Self::with(groups(), credentials, fingerprint, clock)
+    }
+
+    /// The same with other groups.
+    pub(super) fn with(
+        groups: Groups,
+        credentials: &Credentials,
+        fingerprint: Fingerprint,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let provider = provider(groups);
         let verifier = Arc::new(Verifier::new(&provider, fingerprint, clock));
         let config = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[&TLS13])
@@ -150,7 +161,7 @@ impl ClientTls {
     /// With a client certificate.
     #[must_use]
     pub fn new(credentials: &Credentials, fingerprint: Fingerprint, clock: Arc<dyn Clock>) -> Self {
-        Self::build(Some(credentials), fingerprint, clock)
+        Self::build(groups(), Some(credentials), fingerprint, clock)
     }
 
     /// Which servers are refused for their issuing CA: raised, it holds for all of its clones
@@ -184,7 +195,7 @@ impl ClientTls {
     /// Without one: for `join`.
     #[must_use]
     pub fn anonymous(fingerprint: Fingerprint, clock: Arc<dyn Clock>) -> Self {
-        Self::build(None, fingerprint, clock)
+        Self::build(groups(), None, fingerprint, clock)
     }
 
     /// The same for a member, whose connections managers tell from strangers'.
@@ -218,12 +229,13 @@ impl ClientTls {
         Ok((Arc::new(config), name))
     }
 
-    fn build(
+    pub(super) fn build(
+        groups: Groups,
         credentials: Option<&Credentials>,
         fingerprint: Fingerprint,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let provider = provider();
+        let provider = provider(groups);
         let verifier = Arc::new(Verifier::new(&provider, fingerprint, clock));
         let config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[&TLS13])
@@ -246,13 +258,13 @@ impl ClientTls {
 }
 
 /// aws-lc-rs with what both ends of this product speak, and no more.
-fn provider() -> CryptoProvider {
+fn provider(groups: Groups) -> CryptoProvider {
     CryptoProvider {
         cipher_suites: vec![
             cipher_suite::TLS13_AES_256_GCM_SHA384,
             cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
         ],
-        kx_groups: vec![kx_group::X25519MLKEM768, kx_group::X25519],
+        kx_groups: groups.to_vec(),
         ..aws_lc_rs::default_provider()
     }
 }

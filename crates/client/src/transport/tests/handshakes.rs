@@ -5,6 +5,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::super::exchange::{CLASSICAL, KeyExchange, REQUIRED};
 use super::*;
 use crate::ca::fixtures::{LEAF_MS, operator, worker};
 use crate::ca::{Identity, START_TOLERANCE_MS, read_leaf};
@@ -197,5 +198,35 @@ async fn handshakes_are_full_and_post_quantum() {
         assert_eq!(group.name(), rustls::NamedGroup::X25519MLKEM768);
         assert_eq!(connection.alpn_protocol(), Some(&b"h2"[..]));
         assert_eq!(connection.tls13_tickets_received(), 0);
+    }
+}
+
+#[tokio::test]
+async fn who_requires_ml_kem_has_no_connection_without_it() {
+    let authority = Authority::new(1);
+    let server = authority.holder(manager(1)).credentials();
+    let own = authority.holder(worker(1)).credentials();
+    let rig = async |groups| {
+        let tls = ServerTls::with(groups, &server, authority.fingerprint(), clock_at(NOW));
+        Rig::with(Bounds::default(), tls).await
+    };
+    let client =
+        |groups, own| ClientTls::build(groups, own, authority.fingerprint(), clock_at(NOW));
+    let any = Expect::AnyManager;
+    for (served, asked) in [(REQUIRED, CLASSICAL), (CLASSICAL, REQUIRED)] {
+        let rig = rig(served).await;
+        for own in [Some(&own), None] {
+            let error = rig.connect(&client(asked, own), any).await.expect_err("refused");
+            assert!(matches!(error, ConnectError::Refused { .. }), "{error}");
+            assert!(error.to_string().contains("requires X25519MLKEM768"), "{error}");
+            assert!(!error.to_string().contains('\n'), "{error}");
+        }
+    }
+    let rows =
+        [(REQUIRED, REQUIRED, KeyExchange::Hybrid), (CLASSICAL, CLASSICAL, KeyExchange::Classical)];
+    for (served, asked, wanted) in rows {
+        let rig = rig(served).await;
+        let (_, peer) = rig.connect(&client(asked, Some(&own)), any).await.expect("a connection");
+        assert_eq!(peer.key_exchange(), Some(wanted));
     }
 }
