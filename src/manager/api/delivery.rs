@@ -8,8 +8,8 @@ use crate::manager::admit::caller::Admitted;
 use crate::manager::admit::policy::Method;
 use crate::manager::dispatch::{Agent, Dispatch};
 use crate::manager::problem;
+use skep_client::transport::Problem;
 use skep_client::transport::rpc::api::delivery_server::{Delivery, DeliveryServer};
-use skep_client::transport::{Caller, Problem, caller};
 use skep_core::domain::Actor;
 use skep_core::wire::api;
 
@@ -34,10 +34,9 @@ impl DeliveryService {
     fn agent<T>(request: &Request<T>) -> Result<Agent, Problem> {
         let admitted = Admitted::of(request.extensions(), Method::Session)?;
         let nobody = problem::access::no_agent;
-        let Some(Caller::Peer(peer)) = caller(request.extensions()) else { return Err(nobody()) };
         let Actor::Node(node) = admitted.actor()? else { return Err(nobody()) };
         let address = request.remote_addr().map(|address| address.to_string());
-        Ok(Agent { node, key: peer.leaf().key, address: address.unwrap_or_default() })
+        Ok(Agent { node, address: address.unwrap_or_default() })
     }
 }
 
