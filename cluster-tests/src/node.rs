@@ -244,7 +244,12 @@ impl Agent {
         drop(std::fs::remove_dir(member.data()));
         let copy = Command::new("cp").arg("-a").arg(self.data()).arg(member.data()).status();
         assert!(copy.expect("cp").success(), "a copy of its data");
-        let mut copy = Self { name: member.name.clone(), member, daemon: None };
+        let mut copy = Self {
+            name: member.name.clone(),
+            member,
+            launcher: self.launcher.clone(),
+            daemon: None,
+        };
         copy.start_again();
         copy
     }
