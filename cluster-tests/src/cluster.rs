@@ -62,7 +62,8 @@ impl Cluster {
         let manager = managers.next().expect("a manager");
         let others = managers.collect();
         let agents = plan.agents.into_iter().zip(started.agents);
-        let agents = agents.map(|(member, process)| Agent::of(member, process)).collect();
+        let agents =
+            agents.map(|(member, process)| Agent::of(member, launcher.clone(), process)).collect();
         Self { agents, manager, others, folder }
     }
 

@@ -205,13 +205,14 @@ pub struct Agent {
     /// Its node name.
     pub name: String,
     member: Member,
+    launcher: Launcher,
     daemon: Option<Process>,
 }
 
 impl Agent {
     /// One that runs.
-    pub(crate) fn of(member: Member, process: Process) -> Self {
-        Self { name: member.name.clone(), member, daemon: Some(process) }
+    pub(crate) fn of(member: Member, launcher: Launcher, process: Process) -> Self {
+        Self { name: member.name.clone(), member, launcher, daemon: Some(process) }
     }
 
     /// Makes its folder with the token in it.
@@ -219,7 +220,7 @@ impl Agent {
         let member = Member::agent(folder, managers);
         dev::make(&member, true).expect("a folder");
         dev::give_token(&member, token.as_bytes()).expect("a token file");
-        Self { name: member.name.clone(), member, daemon: None }
+        Self { name: member.name.clone(), member, launcher: launcher(), daemon: None }
     }
 
     /// Makes its folder with the token in it, and starts it.
@@ -243,7 +244,12 @@ impl Agent {
         drop(std::fs::remove_dir(member.data()));
         let copy = Command::new("cp").arg("-a").arg(self.data()).arg(member.data()).status();
         assert!(copy.expect("cp").success(), "a copy of its data");
-        let mut copy = Self { name: member.name.clone(), member, daemon: None };
+        let mut copy = Self {
+            name: member.name.clone(),
+            member,
+            launcher: self.launcher.clone(),
+            daemon: None,
+        };
         copy.start_again();
         copy
     }
@@ -260,13 +266,20 @@ impl Agent {
     /// Starts it on what it left, and waits for its socket.
     pub fn start_again(&mut self) {
         drop(self.daemon.take());
-        self.daemon = Some(started(&self.member, &launcher()));
+        self.daemon = Some(started(&self.member, &self.launcher));
+    }
+
+    /// Starts it on what it left, and answers the status with which it ends by itself.
+    pub fn start_refused(&mut self) -> i32 {
+        drop(self.daemon.take());
+        self.daemon = Some(now(async { self.launcher.start(&self.member) }));
+        self.ended()
     }
 
     /// The command that runs it.
     #[must_use]
     pub fn command(&self) -> Command {
-        launcher().daemon(&self.member)
+        self.launcher.daemon(&self.member)
     }
 
     /// Where it shows secrets.

@@ -29,6 +29,7 @@ mod parse;
 mod placed;
 mod problem;
 mod prompt;
+mod readmit;
 mod reads;
 mod refresh;
 mod render;

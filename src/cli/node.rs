@@ -12,6 +12,7 @@ use super::inspect::inspect;
 use super::link::link;
 use super::names::labels;
 use super::problem::{Trouble, usage};
+use super::readmit::{self, Which};
 use super::render::{self, Cell, Column, Format};
 use super::settings;
 use super::shell::Shell;
@@ -44,6 +45,9 @@ pub(super) async fn run(shell: &mut Shell, command: NodeCommand) -> Result<(), T
             inspect(shell, &nodes, &show, client, shown).await
         }
         NodeCommand::Update(args) => update(shell, args).await,
+        NodeCommand::Readmit { nodes, label, all, client } => {
+            readmit::run(shell, Which::of(nodes, label, all)?, client).await
+        }
         NodeCommand::Rm { nodes: typed, force, yes, wait, client } => {
             rm(shell, Removal { typed, force, yes }, wait, client).await
         }

@@ -13,7 +13,7 @@ use super::{Shutdown, too_few_descriptors};
 use crate::agent::doors::{LocalService, Stage};
 use crate::agent::machine::boot_id;
 use crate::agent::member::{
-    Application, BadIdentity, BadJoining, JoinError, Member, forget_joining, joining_key,
+    Application, BadIdentity, BadJoining, JoinError, Member, Own, forget_joining, joining_key,
 };
 use crate::agent::mount::{Adopted, MountError, Mounts, Needs, Options};
 use crate::agent::run::{Book, BookError, Broken, Driver, Links, Machine, Worker, Workloads};
@@ -22,7 +22,7 @@ use crate::agent::vault::{Guests, Reads};
 use crate::host::{RealDisk, raise_open_files};
 use skep_client::ca::{IdentityError, JoinToken};
 use skep_client::machine::{SystemClock, os_dice};
-use skep_client::transport::{ClientTls, serve_local_behind};
+use skep_client::transport::serve_local_behind;
 use skep_core::base::{AgentPlaces, Clock, Disk, Exit, Failure, Name, OtherFormat, draw};
 
 /// Everybody may connect: who may do what is decided call by call.
@@ -118,24 +118,20 @@ async fn serve(
     // What an operator gave comes first, and what was heard last before what was heard once.
     let known = config.managers.iter().chain(&memory.managers).chain(&member.identity.addresses);
     let managers: Vec<String> = known.cloned().collect();
+    let (node, name, cluster) = (member.node, member.name.clone(), member.cluster);
+    let links = links(member, machinery, (&boot, &config.data_dir), reads)?;
     let session = Session::new(memory, mounts.held(), &managers);
-    let (worker, reports) =
-        Worker::start(mounts, book, Arc::clone(&machinery.clock), member.cluster)
-            .map_err(|error| machine("a thread", &error))?;
+    let (worker, reports) = Worker::start(mounts, book, Arc::clone(&machinery.clock), cluster)
+        .map_err(|error| machine("a thread", &error))?;
     let (ended, ends) = mpsc::unbounded_channel();
     let workloads = Workloads::new(worker.clone(), notes, guests, places.workloads, ended);
     let alive = workloads.adopt(roster, &adopted);
-    let links = links(&member, machinery, (&boot, &config.data_dir), reads)?;
     let clock = Arc::clone(&machinery.clock);
     let (driver, handle) = Driver::new(session, links, (worker, reports), (workloads, ends), clock);
 
-    stage.send_replace(Stage::Serving {
-        node: member.node,
-        name: member.name.clone(),
-        handle: handle.clone(),
-    });
+    stage.send_replace(Stage::Serving { node, name: name.clone(), handle: handle.clone() });
     notify(&[sd_notify::NotifyState::Ready]);
-    tracing::info!(event = "agent_started", node = %member.node, name = %member.name);
+    tracing::info!(event = "agent_started", %node, %name);
 
     let driving = driver.run(alive);
     tokio::pin!(driving);
@@ -163,6 +159,11 @@ fn end(
             tracing::info!(event = "agent_left");
             Member::forget(machinery.disk.as_ref(), &config.data_dir)
                 .map_err(|error| Failure::new(Exit::WriteFailed, format!("identity: {error}")))
+        }
+        Ok(Ending::Over(refused)) => {
+            let failure = Failure::new(Exit::IdentityEnded, format!("refused: {}", refused.text));
+            let again = "let an admin run `skep node readmit NAME`, then start this agent again";
+            Err(failure.hint(if refused.hint.is_empty() { again } else { &refused.hint }))
         }
         Ok(Ending::Removed(refused)) => {
             let failure = Failure::new(Exit::IdentityEnded, refused.text);
@@ -266,20 +267,18 @@ fn name_from(host: &str) -> Option<Name> {
 }
 
 fn links(
-    member: &Member,
+    member: Member,
     machinery: &Machinery,
     (boot, folder): (&str, &Path),
     reads: Reads,
 ) -> Result<Links, Failure> {
-    let identity = &member.identity;
-    let tls = ClientTls::of(identity, Arc::clone(&machinery.clock), os_dice).map_err(|error| {
-        Failure::new(Exit::Damaged, format!("the identity's certificate {error}"))
-    })?;
+    let (disk, clock) = (Arc::clone(&machinery.disk), Arc::clone(&machinery.clock));
+    let own = Own::new(disk, folder, member.identity, clock, os_dice);
+    let own = own.map_err(|error| identity_failure(folder, &error))?;
     let boot_id = start_here(boot, folder).map_err(|error| machine("data directory", &error))?;
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let machine = Machine { boot_id, hostname };
-    let (clock, ends) = (Arc::clone(&machinery.clock), member.ends);
-    Ok(Links { tls, node: member.node, machine, dice: os_dice, ends, clock, reads })
+    Ok(Links { own, node: member.node, machine, dice: os_dice, reads })
 }
 
 /// What tells this agent from another one with a copy of its identity, for as long as the
@@ -304,8 +303,8 @@ fn identity_failure(folder: &Path, error: &BadIdentity) -> Failure {
         BadIdentity::Text(_) | BadIdentity::Chain(_) | BadIdentity::Role => {
             Failure::new(Exit::Damaged, text).hint(again)
         }
-        BadIdentity::Expired => Failure::new(Exit::IdentityEnded, text)
-            .hint("remove the data directory and join again with a new token"),
+        BadIdentity::NotBegun => Failure::new(Exit::Configuration, text)
+            .hint("set the clock of this machine, and start the agent again"),
     }
 }
 

@@ -33,6 +33,7 @@ mod problem;
 mod renewing;
 mod reserve;
 mod running;
+mod seen;
 mod start;
 mod steady;
 mod task;

@@ -29,7 +29,7 @@ const RINGS: &[&[&str]] = &[
     // What a client has of the way to the managers; managers and agents don't need it.
     &["answer", "error"],
     &["link"],
-    &["acts", "generate", "join", "lookup", "watch"],
+    &["acts", "generate", "join", "lookup", "renew", "watch"],
     &["manager", "agent", "operator"],
     &["host", "daemon"],
     &["cli"],
@@ -57,7 +57,9 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
                 "leader",
                 "peers",
                 "problem",
+                "renewing",
                 "reserve",
+                "seen",
                 "steady",
                 "task",
                 "unproposed",

@@ -37,6 +37,8 @@ pub struct Next {
     pub leaf: Leaf,
     /// Where managers are, each `host:port`.
     pub addresses: Vec<String>,
+    /// The oldest issuing CA (by when it begins) that a manager's certificate may be of.
+    pub oldest_issuer: Stamp,
 }
 
 /// Why there is no next certificate.
@@ -96,7 +98,8 @@ pub async fn ask(
     if leaf.subject != shown.subject || leaf.key != digest {
         return Err(NotRenewed::Answer(CaError::Malformed("certificate of this member")));
     }
-    Ok(Next { chain: reply.chain, leaf, addresses: read_managers(reply.addresses) })
+    let (addresses, oldest_issuer) = (read_managers(reply.addresses), Stamp(reply.oldest_issuer));
+    Ok(Next { chain: reply.chain, leaf, addresses, oldest_issuer })
 }
 
 /// Shows the next certificate, over a connection that was made with it: the key before it is

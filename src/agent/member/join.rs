@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::identity::{BadIdentity, IDENTITY, IDENTITY_BYTES, KEY_BYTES, forget, leaf_of};
 use skep_client::ca::{
-    CaError, CertificateRole, Identity, IdentityError, JoinToken, PrivateKey, key_digest,
-    verify_chain,
+    CaError, CertificateRole, Identity, JoinToken, PrivateKey, key_digest, verify_chain,
 };
 use skep_client::join::{self, NotAdmitted};
 use skep_client::transport::ConnectError;
@@ -14,15 +14,8 @@ use skep_core::domain::NodeRole;
 use skep_core::seal::HelloKey;
 use skep_core::wire::api;
 
-/// Bytes of an identity file.
-const IDENTITY_BYTES: u64 = 64 * 1024;
-/// The file's name in the data directory.
-const IDENTITY: &str = "identity";
 /// The key of a join that was not answered yet: PKCS#8 DER.
 const JOINING: &str = "joining";
-/// Bytes of that.
-const KEY_BYTES: u64 = 1024;
-
 /// Why the agent is no member (yet).
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
@@ -72,8 +65,6 @@ pub struct Member {
     pub name: Name,
     /// Its cluster.
     pub cluster: ClusterId,
-    /// When its certificate ends.
-    pub ends: Stamp,
 }
 
 /// A key of a join that is of no use.
@@ -88,26 +79,6 @@ pub enum BadJoining {
     /// Not a key, or none could be made.
     #[error("{0}")]
     Key(#[from] CaError),
-}
-
-/// An identity on disk that is of no use.
-#[derive(Debug, thiserror::Error)]
-pub enum BadIdentity {
-    /// The system says.
-    #[error("cannot be read: {0}")]
-    Unreadable(#[from] std::io::Error),
-    /// Not an identity.
-    #[error("{0}")]
-    Text(#[from] IdentityError),
-    /// Its certificate.
-    #[error("its certificate {0}")]
-    Chain(CaError),
-    /// Past its end.
-    #[error("its certificate has expired")]
-    Expired,
-    /// Not an agent's.
-    #[error("is not an agent's")]
-    Role,
 }
 
 impl Application {
@@ -157,7 +128,7 @@ impl Application {
             hello,
         };
         let (name, cluster) = (leaf.subject.name, leaf.subject.cluster);
-        Ok(Member { identity, node, name, cluster, ends: leaf.ends })
+        Ok(Member { identity, node, name, cluster })
     }
 }
 
@@ -221,14 +192,12 @@ impl Member {
             Err(error) => return Err(error.into()),
         };
         let identity = Identity::parse(&text)?;
-        let leaf = verify_chain(&identity.chain, identity.fingerprint, now).map_err(|error| {
-            if error == CaError::Expired { BadIdentity::Expired } else { BadIdentity::Chain(error) }
-        })?;
+        let leaf = leaf_of(&identity, now)?;
         let CertificateRole::Worker(node) = leaf.subject.role else {
             return Err(BadIdentity::Role);
         };
         let (name, cluster) = (leaf.subject.name, leaf.subject.cluster);
-        Ok(Some(Self { identity, node, name, cluster, ends: leaf.ends }))
+        Ok(Some(Self { identity, node, name, cluster }))
     }
 
     /// Keeps the identity, mode 0600.
@@ -245,6 +214,6 @@ impl Member {
     /// What the disk says.
     pub fn forget(disk: &dyn Disk, folder: &Path) -> std::io::Result<()> {
         disk.remove(&folder.join(IDENTITY))?;
-        disk.sync_folder(folder)
+        forget(disk, folder)
     }
 }

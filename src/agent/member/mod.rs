@@ -2,8 +2,10 @@
 //!
 //! It deliberately takes no part in what a member does: see `session` and `run`.
 
+mod identity;
 mod join;
+mod renew;
 
-pub use join::{
-    Application, BadIdentity, BadJoining, JoinError, Member, forget_joining, joining_key,
-};
+pub use identity::BadIdentity;
+pub use join::{Application, BadJoining, JoinError, Member, forget_joining, joining_key};
+pub use renew::{NotKept, Own};

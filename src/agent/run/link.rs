@@ -1,22 +1,25 @@
-//! One connection to a manager at a time, each a task of its own.
+//! One session with a manager at a time, each a task of its own.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use crate::agent::member::Own;
+use crate::agent::run::cause::{Never, RENEW, cause_of, refused_of};
+use crate::agent::run::renew::{Renewer, reach};
 use crate::agent::session::problem;
 use crate::agent::session::{Cause, Hello, Refused};
 use crate::agent::vault::Reads;
 use skep_client::ca::CertificateRole;
+use skep_client::transport::Peer;
 use skep_client::transport::rpc::api::delivery_client::DeliveryClient;
-use skep_client::transport::{ClientTls, ConnectError, Expect, Peer, connect, read_problem};
-use skep_core::base::{Clock, Dice, Exit, NodeId, ServiceId, Stamp};
+use skep_core::base::{Dice, NodeId, ServiceId};
 use skep_core::seal::{SessionHalf, SessionKey};
 use skep_core::wire::api;
 use skep_core::wire::convert::{
@@ -24,8 +27,6 @@ use skep_core::wire::convert::{
 };
 use skep_core::wire::delivery::{Ack, Malformed, Push, SentValue, Welcome};
 
-/// One try to connect.
-const CONNECT: Duration = Duration::from_secs(2);
 /// From the hello to the welcome.
 const GREETING: Duration = Duration::from_secs(10);
 /// The answer to a leave.
@@ -51,17 +52,13 @@ pub struct Machine {
 /// Makes connections.
 pub struct Links {
     /// Own certificate, and whom to accept.
-    pub tls: ClientTls,
+    pub own: Own,
     /// This node.
     pub node: NodeId,
     /// What it says of itself.
     pub machine: Machine,
     /// Makes dice.
     pub dice: fn() -> Box<dyn Dice>,
-    /// When its certificate ends: after that, being turned away is no removal.
-    pub ends: Stamp,
-    /// The machine's clock.
-    pub clock: Arc<dyn Clock>,
     /// What was opened here, to be handed in.
     pub reads: Reads,
 }
@@ -137,7 +134,7 @@ impl Links {
         let (outgoing, said) = mpsc::channel(WAITING);
         let (tell, incoming) = mpsc::channel(WAITING);
         let connection = Connection {
-            tls: self.tls.clone(),
+            own: self.own.clone(),
             node: self.node,
             machine: self.machine.clone(),
             dice: self.dice,
@@ -145,13 +142,10 @@ impl Links {
             tell: tell.clone(),
             reads: self.reads.clone(),
         };
-        let (ends, clock) = (self.ends, Arc::clone(&self.clock));
         let task = tokio::spawn(async move {
             tokio::time::sleep(after).await;
-            let cause = match connection.run(address).await {
+            let cause = match Box::pin(connection.run(address)).await {
                 Ok(never) => match never {},
-                // Whoever's certificate has merely expired keeps what it was given.
-                Err(Cause::Removed(refused)) if clock.now() >= ends => Cause::Refused(refused.text),
                 Err(cause) => cause,
             };
             // Nobody listens any more where the link was dropped.
@@ -201,7 +195,7 @@ impl Link {
 }
 
 struct Connection {
-    tls: ClientTls,
+    own: Own,
     node: NodeId,
     machine: Machine,
     dice: fn() -> Box<dyn Dice>,
@@ -210,37 +204,42 @@ struct Connection {
     reads: Reads,
 }
 
-/// There is no value of it: a connection only ever ends with a cause.
-enum Never {}
-
 impl Connection {
     async fn run(mut self, address: String) -> Result<Never, Cause> {
-        let connected = connect(&address, &self.tls, Expect::AnyManager, CONNECT).await;
-        let (channel, peer) = connected.map_err(|error| match error {
-            ConnectError::Unreachable { .. } | ConnectError::Locked { .. } => {
-                Cause::Lost(error.to_string())
-            }
-            ConnectError::Refused { .. } => Cause::Refused(error.to_string()),
-        })?;
-        self.tell(LinkEvent::Reached { address }).await?;
+        let (channel, peer) = reach(&self.own, &address).await?;
+        self.tell(LinkEvent::Reached { address: address.clone() }).await?;
         let Some(Outgoing::Hello(hello)) = self.said.recv().await else {
             return Err(dropped());
         };
-        let (mut stream, sender) = self.greet(channel.clone(), &peer, hello).await?;
-        let handing_in = hand_in(channel.clone(), self.node, self.reads.clone());
-        tokio::pin!(handing_in);
+        let greeted = self.greet(channel.clone(), &peer, hello).await;
+        let (mut stream, sender) = greeted.inspect_err(|cause| {
+            if *cause == Cause::Refused(RENEW.to_owned()) {
+                self.own.want();
+            }
+        })?;
+        // The stream goes on over the connection on which it began; what is asked beside it
+        // shows the newest certificate.
+        let (newest, calls) = watch::channel(channel);
+        let renewer = Renewer::new(self.own.clone(), address, self.dice, newest);
+        let renewing = renewer.keep();
+        let handing_in = hand_in(calls.clone(), self.node, self.reads.clone());
+        tokio::pin!(handing_in, renewing);
         loop {
             tokio::select! {
                 never = &mut handing_in => match never {},
+                never = &mut renewing => match never {},
                 message = stream.message() => {
                     let message = message.map_err(|status| cause_of(&status))?;
-                    self.incoming(message.and_then(|message| message.of)).await?;
+                    match message.and_then(|message| message.of) {
+                        Some(api::from_leader::Of::Renew(api::Renew {})) => renewer.asked(),
+                        of => self.incoming(of).await?,
+                    }
                 }
                 said = self.said.recv() => match said {
                     Some(Outgoing::Message(message)) => {
                         sender.send(message).await.map_err(|_| dropped())?;
                     }
-                    Some(Outgoing::Leave) => self.leave(channel.clone()),
+                    Some(Outgoing::Leave) => self.leave(calls.borrow().clone()),
                     Some(Outgoing::Hello(_)) | None => return Err(dropped()),
                 },
             }
@@ -313,6 +312,7 @@ impl Connection {
             Some(api::from_leader::Of::Welcome(_)) => {
                 Err(Cause::Lost("the manager welcomed twice".to_owned()))
             }
+            Some(api::from_leader::Of::Renew(_)) => Ok(()),
             None => Err(Cause::Lost("the manager ended the session".to_owned())),
         }
     }
@@ -340,9 +340,9 @@ impl Connection {
 
 /// Hands in what is opened, as long as the connection lasts. What isn't acknowledged stays,
 /// and is handed in again: to this leader, or to the next one.
-async fn hand_in(channel: Channel, node: NodeId, reads: Reads) -> Never {
-    let mut client = DeliveryClient::new(channel);
+async fn hand_in(calls: watch::Receiver<Channel>, node: NodeId, reads: Reads) -> Never {
     loop {
+        let mut client = DeliveryClient::new(calls.borrow().clone());
         let Some(list) = reads.first(node) else {
             tokio::time::sleep(GATHER).await;
             continue;
@@ -368,59 +368,4 @@ fn malformed(bad: &Malformed) -> Cause {
 
 fn dropped() -> Cause {
     Cause::Lost("the connection was given up".to_owned())
-}
-
-fn refused_of(status: &Status) -> Refused {
-    match read_problem(status) {
-        Some(problem) => problem::of_manager(problem.text, problem.hint),
-        None => problem::of_another(status.message()),
-    }
-}
-
-/// What a status of the session's call means.
-pub(super) fn cause_of(status: &Status) -> Cause {
-    let Some(problem) = read_problem(status) else {
-        return match status.code() {
-            tonic::Code::PermissionDenied | tonic::Code::Unauthenticated => {
-                Cause::Refused(status.message().to_owned())
-            }
-            _ => Cause::Lost(format!("the session ended: {}", status.message())),
-        };
-    };
-    if problem.exit == Exit::IdentityEnded {
-        return Cause::Removed(refused_of(status));
-    }
-    if problem.is_elsewhere() {
-        return Cause::NotLeader(problem.leader_addresses);
-    }
-    match status.code() {
-        tonic::Code::PermissionDenied | tonic::Code::Unauthenticated => {
-            Cause::Refused(problem.text)
-        }
-        // Another machine has this identity: what to do is all that helps.
-        tonic::Code::AlreadyExists => Cause::Refused(format!("{}; {}", problem.text, problem.hint)),
-        _ => Cause::Lost(problem.text),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use skep_client::transport::Problem;
-
-    #[test]
-    fn statuses_are_told_apart() {
-        let of = |problem: Problem| cause_of(&problem.into());
-        let leader = vec!["b:1".to_owned()];
-        let id = NodeId::from_bytes([1; 16]);
-        let not_leader = Problem::unavailable("not the leader").led_by(id, leader.clone());
-        assert_eq!(of(not_leader), Cause::NotLeader(leader));
-        assert_eq!(of(Problem::unavailable("none")), Cause::Lost("none".to_owned()));
-        let removed = of(Problem::identity_ended("removed").hint("join again"));
-        assert!(matches!(removed, Cause::Removed(refused) if refused.hint == "join again"));
-        let taken = of(Problem::taken("taken").hint("join"));
-        assert_eq!(taken, Cause::Refused("taken; join".to_owned()));
-        assert_eq!(of(Problem::not_allowed("no")), Cause::Refused("no".to_owned()));
-        assert!(matches!(cause_of(&Status::unavailable("reset")), Cause::Lost(_)));
-    }
 }

@@ -6,11 +6,13 @@
 //! agent which workloads there are. It deliberately decides nothing: `session` does.
 
 mod book;
+mod cause;
 mod driver;
 mod hands;
 mod lanes;
 mod link;
 mod notes;
+mod renew;
 mod worker;
 mod workloads;
 

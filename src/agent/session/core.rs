@@ -34,6 +34,8 @@ pub struct Session {
     /// No manager could be had since: what was last told is all there is.
     pub(super) tried: bool,
     pub(super) refused: bool,
+    /// There was a session since the agent's start.
+    pub(super) welcomed: bool,
     pub(super) why: String,
     pub(super) reconnect: Reconnect,
     pub(super) phase: Phase,
@@ -116,6 +118,7 @@ impl Session {
             missed: false,
             tried: false,
             refused: false,
+            welcomed: false,
             why: String::from("not connected yet"),
             reconnect,
             phase: Phase::Serving,
@@ -271,6 +274,7 @@ impl Session {
         if welcome.epoch != known {
             self.memory.revision = skep_core::base::Revision(0);
         }
+        self.welcomed = true;
         self.memory.epoch = welcome.epoch;
         self.memory.cluster = welcome.cluster;
         if !welcome.addresses.is_empty() {
@@ -335,6 +339,21 @@ impl Session {
                 self.refused = true;
                 self.why = why;
                 self.connect(jitter, acts);
+            }
+            // Whoever serves goes on, and is a member again as soon as it is readmitted; one
+            // that was just started has nothing to lose.
+            Cause::Over(refused) => {
+                self.refused = true;
+                self.why.clone_from(&refused.text);
+                if !refused.hint.is_empty() {
+                    self.why = format!("{} ({})", self.why, refused.hint);
+                }
+                if self.welcomed {
+                    self.connect(jitter, acts);
+                } else {
+                    let kept = self.shelf.keys().copied().collect();
+                    self.end_with(Ending::Over(refused), kept, acts);
+                }
             }
             Cause::Removed(refused) => {
                 self.refused = true;

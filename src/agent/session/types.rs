@@ -93,6 +93,8 @@ pub enum Cause {
     Refused(String),
     /// This node is no member any more, says the leader.
     Removed(Refused),
+    /// Its certificate ended so long ago that it is not renewed, says the leader.
+    Over(Refused),
 }
 
 /// Why a caller does not get what it asked for: what is wrong and what to do.
@@ -193,6 +195,8 @@ pub enum Ending {
     Left,
     /// Its identity was removed.
     Removed(Refused),
+    /// Its certificate is good for nothing any more; what is here stays.
+    Over(Refused),
 }
 
 /// What the core puts into a hello.
@@ -256,6 +260,7 @@ impl std::fmt::Display for Cause {
             Self::NotLeader(_) => f.write_str("that manager does not lead"),
             Self::Refused(why) => write!(f, "refused: {why}"),
             Self::Removed(refused) => write!(f, "removed: {}", refused.text),
+            Self::Over(refused) => write!(f, "refused: {}", refused.text),
         }
     }
 }

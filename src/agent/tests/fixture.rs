@@ -20,7 +20,7 @@ use crate::host::RealDisk;
 use skep_client::ca::{CertificateRole, Issuer, PrivateKey, Root, Subject};
 use skep_client::machine::{SystemClock, os_dice};
 use skep_client::transport::rpc::api::delivery_server::{Delivery, DeliveryServer};
-use skep_client::transport::{ClientTls, Credentials, ServerTls, serve, serve_local_behind};
+use skep_client::transport::{Credentials, ServerTls, serve, serve_local_behind};
 use skep_core::base::{
     Clock, ClusterId, Fingerprint, Name, NodeId, SecretBytes, SecretId, ServiceId, Stamp, VersionId,
 };
@@ -204,13 +204,33 @@ impl Pki {
     }
 
     pub(super) fn credentials(&self, role: CertificateRole) -> Credentials {
+        let (chain, key) = self.signed(role);
+        Credentials::new(&chain, &SecretBytes::copy_of(key.expose())).expect("fits")
+    }
+
+    fn own(&self, folder: &std::path::Path, clock: Arc<dyn Clock>) -> crate::agent::member::Own {
+        let (chain, key) = self.signed(CertificateRole::Worker(NODE));
+        let identity = skep_client::ca::Identity {
+            cluster: "prod".parse().expect("a name"),
+            fingerprint: self.fingerprint,
+            addresses: Vec::new(),
+            oldest_issuer: Stamp(0),
+            chain,
+            key,
+            hello: skep_core::seal::HelloKey::parse(&SecretBytes::zeroed(64)).expect("a key"),
+        };
+        let own =
+            crate::agent::member::Own::new(Arc::new(RealDisk), folder, identity, clock, os_dice);
+        own.expect("sound")
+    }
+
+    fn signed(&self, role: CertificateRole) -> (Vec<Vec<u8>>, PrivateKey) {
         let key = PrivateKey::generate().expect("made");
         let name = "x".parse().expect("a name");
         let subject = Subject { cluster: CLUSTER, role, name };
         let ends = self.now.plus_ms(3_600_000);
         let leaf = self.issuer.sign_leaf(&key.public(), &subject, self.now, ends).expect("signed");
-        let chain = [leaf, self.issuing.clone(), self.root.clone()];
-        Credentials::new(&chain, &SecretBytes::copy_of(key.expose())).expect("fits")
+        (vec![leaf, self.issuing.clone(), self.root.clone()], key)
     }
 }
 
@@ -293,14 +313,11 @@ impl Case {
             ended,
         );
         let alive = workloads.adopt(roster, &adopted);
-        let credentials = self.pki.credentials(CertificateRole::Worker(NODE));
         let links = Links {
-            tls: ClientTls::new(&credentials, self.pki.fingerprint, Arc::clone(&clock)),
+            own: self.pki.own(self.folder.path(), Arc::clone(&clock)),
             node: NODE,
             machine: Machine::default(),
             dice: os_dice,
-            ends: self.pki.now.plus_ms(3_600_000),
-            clock: Arc::clone(&clock),
             reads: crate::agent::vault::Reads::default(),
         };
         let (driver, handle) =

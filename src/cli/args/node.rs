@@ -42,6 +42,28 @@ A manager that is started with another --advertise tells the cluster by itself. 
 for one that runs and is reached elsewhere, or that is down and will be; it must answer there
 if it answers where it is on record. Managers, agents and identity files follow.")]
     Update(NodeUpdateArgs),
+    /// Let nodes renew certificates that ended more than 30 days ago
+    #[command(after_help = "Examples:
+  skep node readmit db3
+  skep node readmit --label tier=db
+  skep node readmit --all
+
+A readmitted node keeps its id, its name and what is placed on it. Within a day its agent or
+manager has to be started again: it renews its certificate by itself. --label and --all choose
+those nodes alone whose certificate has ended.")]
+    Readmit {
+        /// Full names or ids
+        #[arg(required_unless_present_any = ["label", "all"], value_name = "NODE")]
+        nodes: Vec<String>,
+        /// All with this label, KEY=VALUE or KEY, whose certificate has ended
+        #[arg(long, value_name = "LABEL", conflicts_with_all = ["nodes", "all"])]
+        label: Option<String>,
+        /// All whose certificate has ended
+        #[arg(long, conflicts_with = "nodes")]
+        all: bool,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
     /// Remove nodes, and wait until they hold nothing
     #[command(
         visible_alias = "remove",

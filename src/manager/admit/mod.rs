@@ -230,8 +230,7 @@ impl Inner {
 
     /// Counts a call that was not allowed, whoever has said so.
     fn note<R>(&self, extensions: &Extensions, path: &str, answer: &Response<R>) {
-        if Status::from_header_map(answer.headers())
-            .is_none_or(|status| status.code() != Code::PermissionDenied)
+        if Status::from_header_map(answer.headers()).is_none_or(|status| !is_refusal(status.code()))
         {
             return;
         }
@@ -253,6 +252,11 @@ impl Inner {
         };
         self.refusals.count(who, what, &id);
     }
+}
+
+/// Whether it was said that somebody may not ask, or not with this certificate.
+fn is_refusal(code: Code) -> bool {
+    matches!(code, Code::PermissionDenied | Code::Unauthenticated)
 }
 
 /// What a certificate says alone. Which role an operator has, the state says.

@@ -34,11 +34,13 @@ impl DeliveryService {
     fn agent<T>(request: &Request<T>) -> Result<Agent, Problem> {
         let admitted = Admitted::of(request.extensions(), Method::Session)?;
         let nobody = problem::access::no_agent;
-        let Some(Caller::Peer(peer)) = caller(request.extensions()) else { return Err(nobody()) };
         let Actor::Node(node) = admitted.actor()? else { return Err(nobody()) };
         let address = request.remote_addr().map(|address| address.to_string());
-        let (key, exchange) = (peer.leaf().key, peer.key_exchange());
-        Ok(Agent { node, key, address: address.unwrap_or_default(), exchange })
+        let exchange = match caller(request.extensions()) {
+            Some(Caller::Peer(peer)) => peer.key_exchange(),
+            _ => None,
+        };
+        Ok(Agent { node, address: address.unwrap_or_default(), exchange })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::manager::problem::warning::{self, Certificate, Warning};
 use crate::manager::running::Running;
 use crate::manager::steady::Doubt;
 use crate::manager::word::Word;
-use skep_core::base::{Stamp, limits};
+use skep_core::base::{Name, Stamp, limits};
 use skep_core::domain::State;
 use skep_core::wire::api;
 
@@ -18,6 +18,8 @@ const TOLD: usize = 20;
 const DAY_MS: u64 = 86_400_000;
 /// Days before its end at which a leaf is warned about.
 const LEAF_DAYS: u64 = 30;
+/// Days before its end at which another member's is warned about: it renews at 80 % of its life.
+const MEMBER_DAYS: u64 = 10;
 /// Days before its end at which a CA is warned about.
 const CA_DAYS: u64 = 365;
 /// Milliseconds by which a clock may be from the leader's: more deserves attention, long
@@ -43,6 +45,7 @@ pub(super) fn of_running(
     clock(running, reply, found);
     let now = Stamp(reply.now);
     found.extend(ends.iter().filter_map(|(which, ends)| of_certificate(*which, *ends, now)));
+    of_members(running, now, found);
     if reply.pending_pairs > 0 {
         found.push(Warning::Pending(reply.pending_pairs));
     }
@@ -54,6 +57,30 @@ pub(super) fn of_running(
     if running.reserve.is_full() {
         found.push(Warning::DiskFull);
     }
+}
+
+/// Each other member whose certificate ends soon or has ended, as far as they are told.
+fn of_members(running: &Running, now: Stamp, found: &mut Vec<Warning>) {
+    let soon = now.plus_ms(MEMBER_DAYS * DAY_MS);
+    let members = running.core.consensus.read(|state| {
+        let nodes = state.nodes.iter().filter(|(id, _)| **id != running.core.node);
+        let nodes = nodes.map(|(_, node)| ("node", &node.name, node.certificate_ends));
+        let operators = state.operators.values();
+        let operators =
+            operators.map(|operator| ("operator", &operator.name, operator.certificate_ends));
+        let ending = nodes.chain(operators).filter(|(.., ends)| *ends < soon);
+        let named = |(what, name, ends): (&str, &Name, Stamp)| (format!("{what} {name}"), ends);
+        ending.map(named).collect::<Vec<_>>()
+    });
+    let more = u64::try_from(members.len().saturating_sub(TOLD)).unwrap_or(u64::MAX);
+    found.extend(members.into_iter().take(TOLD).map(|(who, ends)| {
+        if ends <= now {
+            Warning::MemberEnded(who)
+        } else {
+            Warning::MemberEnds(who, ends.0.saturating_sub(now.0) / DAY_MS)
+        }
+    }));
+    found.extend((more > 0).then_some(Warning::MoreMembersEnd(more)));
 }
 
 /// Each worker that is down and each delivery that is not done, as far as they are told.

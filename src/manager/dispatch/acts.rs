@@ -52,7 +52,7 @@ impl Dispatch {
         }
         let opened = read_opened(node, report).map_err(Explain::explain)?;
         let proposed = self.hub.propose(Actor::Node(node), Act::Opened(opened)).await;
-        let applied = proposed.map_err(|error| self.hub.unproposed(&error))?;
+        let applied = proposed.map_err(|error| self.hub.unproposed(node, &error))?;
         applied.outcome.map_err(Explain::explain)?;
         Ok(())
     }
@@ -66,7 +66,7 @@ impl Dispatch {
         for force in [false, true] {
             let act = Act::Change(vec![Change::RemoveNode { id, force }]);
             let proposed = self.hub.propose(Actor::Node(id), act).await;
-            match proposed.map_err(|error| self.hub.unproposed(&error))?.outcome {
+            match proposed.map_err(|error| self.hub.unproposed(id, &error))?.outcome {
                 Ok(_) | Err(Refusal::NotFound { .. }) => break,
                 Err(Refusal::Holds { .. }) if !force => {}
                 Err(refusal) => return Err(refusal.explain().into()),
@@ -81,9 +81,11 @@ impl Dispatch {
 
 impl Hub {
     /// How a proposal's failure is told to an agent.
-    fn unproposed(&self, error: &Unproposed) -> Status {
+    fn unproposed(&self, node: NodeId, error: &Unproposed) -> Status {
         match error {
-            Unproposed::Consensus(ProposeError::NotLeader(_)) => self.status(&Ending::Deposed),
+            Unproposed::Consensus(ProposeError::NotLeader(_)) => {
+                self.status(node, &Ending::Deposed)
+            }
             other => problem::of_proposal(other.clone(), |_| Vec::new()).into(),
         }
     }

@@ -6,6 +6,8 @@ use super::Hub;
 use super::ledger::Misbehaved;
 use super::table::Cut;
 use crate::manager::problem;
+use skep_core::base::NodeId;
+use skep_core::domain::{Member, State};
 
 /// Why a session did not begin, or ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +18,9 @@ pub(super) enum Ending {
     /// The state does not list it.
     #[error("the node was removed")]
     Removed,
+    /// The grace of its certificate is over.
+    #[error("the certificate of the node ended more than 30 days ago")]
+    Over,
     /// The same agent has a newer session.
     #[error("a newer session of this agent has taken its place")]
     Replaced,
@@ -48,10 +53,17 @@ impl From<Misbehaved> for Ending {
 
 impl Hub {
     /// How an ending is told to the agent.
-    pub(super) fn status(&self, end: &Ending) -> Status {
+    pub(super) fn status(&self, node: NodeId, end: &Ending) -> Status {
         let problem = match end {
             Ending::Left => problem::members::session_left(end),
             Ending::Removed => problem::node_removed(),
+            Ending::Over => {
+                let name = |state: &State| state.nodes.get(&node).map(|node| node.name.clone());
+                match self.core.consensus.read(name) {
+                    Some(name) => problem::access::ended(Member::Node(node), false, &name),
+                    None => problem::node_removed(),
+                }
+            }
             Ending::Replaced => problem::members::session_replaced(end),
             Ending::Taken => problem::members::identity_taken(end),
             Ending::Deposed => problem::delivered_elsewhere(self.core.leader()),

@@ -9,6 +9,7 @@
 //! admits nobody: whoever calls was let in by `admit`.
 
 mod acts;
+mod certificate;
 mod confirm;
 mod ending;
 mod frames;
@@ -241,6 +242,10 @@ impl Hub {
         let members = |fact: &Fact| matches!(fact, Fact::NodeRevised(_) | Fact::NodeRemoved(_));
         if facts.is_empty() || facts.iter().any(members) {
             self.managers.look(&self.core);
+        }
+        if facts.contains(&Fact::ClusterRevised) {
+            // Another issuing CA may be in use: that concerns every node's certificate.
+            self.look_everywhere();
         }
         let mut nodes = BTreeSet::new();
         let mut ended = Vec::new();

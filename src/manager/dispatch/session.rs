@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
 use super::Hub;
+use super::certificate::Due;
 use super::ending::Ending;
 use super::frames::{NoValue, frames, message};
 use super::known::Has;
@@ -36,6 +37,8 @@ const HELD_VERSIONS: usize = 2 * limits::GRANTS;
 const SAID_CHARS: usize = 128;
 /// Characters of a reason, with a path and a hint in it.
 const REASON_CHARS: usize = 400;
+/// Between two looks at the certificate of a session in which nothing happens.
+const CERTIFICATE: Duration = Duration::from_mins(1);
 /// Bytes of a boot id.
 const BOOT_BYTES: usize = 64;
 
@@ -47,8 +50,6 @@ pub(super) type Out = mpsc::Sender<Result<api::FromLeader, Status>>;
 pub(in crate::manager) struct Agent {
     /// Which.
     pub node: NodeId,
-    /// BLAKE3 of its public key.
-    pub key: [u8; 32],
     /// Where it connects from.
     pub address: String,
     /// How the keys of its connection were agreed on.
@@ -65,7 +66,7 @@ where
     if end == Ending::Left {
         return;
     }
-    let status = hub.status(&end);
+    let status = hub.status(agent.node, &end);
     if tokio::time::timeout(LAST_WORD, out.send(Err(status))).await.is_err() {
         tracing::debug!(event = "session_cut_unheard", node = %agent.node);
     }
@@ -91,7 +92,7 @@ where
         cut = live.ends() => Ending::from(cut),
         () = out.closed() => Ending::Left,
         end = read(hub, &live, incoming) => end,
-        end = write(hub, &live, agent, &key, welcome, out) => end,
+        end = write(hub, &live, &key, welcome, out) => end,
     };
     hub.table.leave(&live, hub.core.clock.now());
     end
@@ -206,7 +207,6 @@ fn take(hub: &Hub, live: &Live, said: api::FromAgent) -> Result<(), Ending> {
 async fn write(
     hub: &Hub,
     live: &Live,
-    agent: &Agent,
     key: &SessionKey,
     welcome: api::Welcome,
     out: &Out,
@@ -216,7 +216,7 @@ async fn write(
     if out.send(Ok(message(api::from_leader::Of::Welcome(welcome)))).await.is_err() {
         return Ending::Left;
     }
-    let mut dice = (hub.core.dice)();
+    let (mut dice, mut asked) = ((hub.core.dice)(), None);
     loop {
         let now = managers.borrow_and_update().clone();
         if !now.is_empty() && now != told {
@@ -226,7 +226,20 @@ async fn write(
                 return Ending::Left;
             }
         }
-        let Some(look) = hub.look(live, agent.key) else { return Ending::Removed };
+        let now = hub.core.clock.now();
+        match hub.certificate(live.node) {
+            Due::Nothing => asked = None,
+            Due::Over => return Ending::Over,
+            Due::Asking if Hub::asks_again(asked, now) => {
+                asked = Some(now);
+                let renew = message(api::from_leader::Of::Renew(api::Renew {}));
+                if out.send(Ok(renew)).await.is_err() {
+                    return Ending::Left;
+                }
+            }
+            Due::Asking => {}
+        }
+        let Some(look) = hub.look(live) else { return Ending::Removed };
         if let Some((number, delta)) = look.push {
             let seal = |secret: SecretId, version: &Version| {
                 seal_key(hub, dice.as_mut(), key, secret, version)
@@ -251,6 +264,7 @@ async fn write(
             // Its sender lives as long as the hub.
             Ok(()) = managers.changed() => {}
             () = until(hub, look.again) => {}
+            () = tokio::time::sleep(CERTIFICATE) => {}
         }
     }
 }
@@ -297,15 +311,15 @@ fn seal_key(
 
 impl Hub {
     /// One look at a session: what is due, what it has, what to do. `None`: the
-    /// state does not list the node (with this key) any more.
-    fn look(&self, live: &Live, key: [u8; 32]) -> Option<Look> {
+    /// state does not list the node any more. Its key may have changed: the session goes on.
+    fn look(&self, live: &Live) -> Option<Look> {
         let node = live.node;
         let now = self.core.clock.boot();
         let mut ledger = live.ledger.lock();
         // Before the state is read: what is settled after this is in the state.
         let unsure = self.table.unsure(node);
         let (wanted, exposed) = self.core.consensus.read(|state| {
-            listed(state, node, key).then(|| {
+            listed(state, node).then(|| {
                 let wanted = super::wanted::wanted(state, node, ledger.running(), ledger.known());
                 (wanted, exposed_of(state, node))
             })
@@ -321,9 +335,9 @@ impl Hub {
     }
 }
 
-/// Whether the state lists this worker with this key.
-fn listed(state: &State, node: NodeId, key: [u8; 32]) -> bool {
-    state.nodes.get(&node).is_some_and(|node| node.role == NodeRole::Worker && node.key == key)
+/// Whether the state lists this worker. Ids are never used again.
+fn listed(state: &State, node: NodeId) -> bool {
+    state.nodes.get(&node).is_some_and(|node| node.role == NodeRole::Worker)
 }
 
 /// What the state records of a node's pairs.

@@ -43,7 +43,12 @@ pub(in crate::manager) async fn renew(
     running.propose(request, actor, act).await?;
     let chain = signing.chain(&public, &subject, ends)?;
     tracing::info!(event = "certificate_signed", ?member, same_key = key == shown, ends = ends.0);
-    Ok(api::RenewReply { chain, ends: ends.0, addresses: running.manager_addresses() })
+    Ok(api::RenewReply {
+        chain,
+        ends: ends.0,
+        addresses: running.manager_addresses(),
+        oldest_issuer: signing.cluster.issuers.oldest.0,
+    })
 }
 
 /// Whom its certificate names.

@@ -70,16 +70,19 @@ pub(in crate::manager) fn ended(member: Member, is_manager: bool, name: &Name) -
     match member {
         Member::Node(_) => {
             let what = if is_manager { "manager" } else { "node" };
-            Problem::identity_ended(format!("{long}: this {what} is {name}"))
-                .hint("join it again with a new token")
+            Problem::certificate_over(format!("{long}: this {what} is {name}")).hint(format!(
+                "let an admin run `skep node readmit {name}` within a day before this {what} is started again"
+            ))
         }
-        Member::Operator(_) => Problem::not_allowed(long).hint("have an admin make a new identity"),
+        Member::Operator(_) => {
+            Problem::certificate_over(long).hint("have an admin make a new identity")
+        }
     }
 }
 
 /// A certificate that has ended is good for nothing but its renewal.
 pub(in crate::manager) fn renews_first() -> Problem {
-    Problem::not_allowed("the certificate has ended: it has to be renewed first")
+    Problem::certificate_ended("the certificate has ended: it has to be renewed first")
         .hint("nothing was done; agents, managers and the command line renew it by themselves")
 }
 

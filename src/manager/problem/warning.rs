@@ -37,6 +37,12 @@ pub(in crate::manager) enum Warning {
     CertificateEnds(Certificate, u64),
     /// This manager's certificate is past its end.
     CertificateEnded,
+    /// The certificate of another member ends in so many days, and it has not renewed it.
+    MemberEnds(String, u64),
+    /// The certificate of another member is past its end.
+    MemberEnded(String),
+    /// More members whose certificates end soon or have ended.
+    MoreMembersEnd(u64),
     /// The cluster key of this number is not open here.
     ClusterKeyClosed(u64),
     /// Pairs of node and service that have not confirmed what was taken from them.
@@ -103,8 +109,10 @@ impl Warning {
             Self::ClockStepped(_) => WarningCode::ClockStepped,
             Self::ClockDrifts(_) => WarningCode::ClockDrifts,
             Self::TimeAhead(_) => WarningCode::TimeAhead,
-            Self::CertificateEnds(..) => WarningCode::CertificateEnds,
-            Self::CertificateEnded => WarningCode::CertificateEnded,
+            Self::CertificateEnds(..) | Self::MemberEnds(..) | Self::MoreMembersEnd(_) => {
+                WarningCode::CertificateEnds
+            }
+            Self::CertificateEnded | Self::MemberEnded(_) => WarningCode::CertificateEnded,
             Self::ClusterKeyClosed(_) => WarningCode::ClusterKeyClosed,
             Self::Pending(_) => WarningCode::Pending,
             Self::WorkerDown(..) | Self::MoreWorkersDown(_) => WarningCode::WorkerDown,
@@ -185,6 +193,19 @@ impl Warning {
                 },
             ),
             Self::CertificateEnded => return of(problem::expired()),
+            Self::MemberEnds(who, days) => (
+                format!("the certificate of {who} ends in {days} days, and was not renewed"),
+                "it is renewed as soon as it is in touch with the leader: see its log",
+            ),
+            Self::MemberEnded(who) => (
+                format!("the certificate of {who} has ended"),
+                "bring it in touch with the leader: it renews it by itself within 30 days of its \
+                 end; after that: `skep node readmit NAME`",
+            ),
+            Self::MoreMembersEnd(more) => (
+                format!("the certificates of {more} more members end soon or have ended"),
+                "`skep node ls --format json` shows when each ends",
+            ),
             Self::ClusterKeyClosed(number) => (
                 format!("cluster key {number} is not open on this manager"),
                 "its log says why; it can't lead a write until then",

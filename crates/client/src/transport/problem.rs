@@ -59,6 +59,19 @@ impl Problem {
         Self::new(Code::PermissionDenied, Exit::IdentityEnded, text)
     }
 
+    /// The certificate of whoever asks has ended, and can be renewed.
+    #[must_use]
+    pub fn certificate_ended(text: impl Into<String>) -> Self {
+        Self::new(Code::Unauthenticated, Exit::Refused, text)
+    }
+
+    /// The certificate of whoever asks ended so long ago that it can't be renewed. A daemon
+    /// ends for it; what it has is not taken away.
+    #[must_use]
+    pub fn certificate_over(text: impl Into<String>) -> Self {
+        Self::new(Code::Unauthenticated, Exit::IdentityEnded, text)
+    }
+
     /// Another session with the same identity took this one's place.
     #[must_use]
     pub fn replaced(text: impl Into<String>) -> Self {
@@ -176,6 +189,18 @@ impl Problem {
     pub fn led_by(mut self, leader: NodeId, addresses: Vec<String>) -> Self {
         (self.leader, self.leader_addresses) = (Some(leader), addresses);
         self
+    }
+
+    /// Whether it is [`Self::certificate_ended`].
+    #[must_use]
+    pub fn wants_renewal(&self) -> bool {
+        self.code == Code::Unauthenticated && self.exit == Exit::Refused
+    }
+
+    /// Whether it is [`Self::certificate_over`].
+    #[must_use]
+    pub fn is_certificate_over(&self) -> bool {
+        self.code == Code::Unauthenticated && self.exit == Exit::IdentityEnded
     }
 
     /// Whether another manager leads, and is named.

@@ -180,6 +180,18 @@ impl ClientTls {
         clock: Arc<dyn Clock>,
         dice: fn() -> Box<dyn Dice>,
     ) -> Result<Self, CaError> {
+        Self::renewable(identity, clock, dice).map(|(tls, _own)| tls)
+    }
+
+    /// The same, and what is swapped where the certificate is renewed.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn renewable(
+        identity: &Identity,
+        clock: Arc<dyn Clock>,
+        dice: fn() -> Box<dyn Dice>,
+    ) -> Result<(Self, Credentials), CaError> {
         let leaf = identity.chain.first().ok_or(CaError::Malformed("chain of three"))?;
         let role = read_leaf(leaf)?.subject.role;
         // Copies of their own: the identity's stay with the identity.
@@ -189,7 +201,7 @@ impl ClientTls {
         let own = Credentials::new(&identity.chain, &key)?;
         let tls = Self::new(&own, identity.fingerprint, clock);
         tls.floor().raise(identity.oldest_issuer);
-        Ok(tls.greeting(Greeting::new(hello, role, dice)))
+        Ok((tls.greeting(Greeting::new(hello, role, dice)), own))
     }
 
     /// Without one: for `join`.

@@ -95,6 +95,7 @@ impl Simulation {
             api::from_leader::Of::Managers(managers) => {
                 Event::Managers(read_managers(managers.addresses))
             }
+            api::from_leader::Of::Renew(api::Renew {}) => return,
             api::from_leader::Of::Values(ahead) => {
                 let values = read_values(ahead.values).expect("sound");
                 Event::Values { number: ahead.push, values }
