@@ -35,8 +35,10 @@ pub(in crate::manager) enum Warning {
     TimeAhead(u64),
     /// A certificate ends in so many days.
     CertificateEnds(Certificate, u64),
-    /// This manager's certificate is past its end.
+    /// This manager's certificate is past its end, and there is no other for it.
     CertificateEnded,
+    /// The same of one that is locked: once it is unlocked it has another.
+    EndedWhileLocked,
     /// The cluster key of this number is not open here.
     ClusterKeyClosed(u64),
     /// Pairs of node and service that have not confirmed what was taken from them.
@@ -104,7 +106,7 @@ impl Warning {
             Self::ClockDrifts(_) => WarningCode::ClockDrifts,
             Self::TimeAhead(_) => WarningCode::TimeAhead,
             Self::CertificateEnds(..) => WarningCode::CertificateEnds,
-            Self::CertificateEnded => WarningCode::CertificateEnded,
+            Self::CertificateEnded | Self::EndedWhileLocked => WarningCode::CertificateEnded,
             Self::ClusterKeyClosed(_) => WarningCode::ClusterKeyClosed,
             Self::Pending(_) => WarningCode::Pending,
             Self::WorkerDown(..) | Self::MoreWorkersDown(_) => WarningCode::WorkerDown,
@@ -176,8 +178,7 @@ impl Warning {
                 format!("the certificate of the {} ends in {days} days", words(*which)),
                 match which {
                     Certificate::Manager => {
-                        "remove this manager and let it join anew in time: its certificate isn't \
-                         renewed"
+                        "it should have been renewed by now: this manager's log says why it wasn't"
                     }
                     Certificate::Issuing | Certificate::Root => {
                         "a new cluster must take this one's place in time: a CA isn't renewed"
@@ -185,6 +186,11 @@ impl Warning {
                 },
             ),
             Self::CertificateEnded => return of(problem::expired()),
+            Self::EndedWhileLocked => (
+                "this manager's certificate has ended: it is renewed when the manager is unlocked"
+                    .to_owned(),
+                "skep unlock",
+            ),
             Self::ClusterKeyClosed(number) => (
                 format!("cluster key {number} is not open on this manager"),
                 "its log says why; it can't lead a write until then",
