@@ -181,13 +181,10 @@ impl Client {
         self.renew().await;
         if self.open.is_none() {
             let shows = self.swapped();
-            let making = match &mut self.making {
-                Some(making) => making,
-                None => {
-                    let begun = self.begin();
-                    self.making.insert(begun)
-                }
-            };
+            if self.making.is_none() {
+                self.making = Some(self.begin());
+            }
+            let Some(making) = &mut self.making else { return Err(unreachable("not connected")) };
             let made = making.await;
             self.making = None;
             self.shows = shows;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::manager::own::NotRenewed;
 use crate::manager::problem::Explain;
 use crate::manager::running::Running;
 use skep_client::ca::key_digest;
@@ -90,20 +89,16 @@ async fn next(running: &Running, age: Age, now: Stamp) -> Result<(), String> {
         match ask_leader(running, now).await {
             Ok(chain) => chain,
             Err(why) if age.is_good() => return Err(why),
-            Err(_silent) => own.sign(core, now).map_err(text)?,
+            Err(_silent) => own.sign(core, now).map_err(|error| error.to_string())?,
         }
     };
-    own.replace(chain).await.map_err(text)
-}
-
-fn text(error: NotRenewed) -> String {
-    error.to_string()
+    own.replace(chain).await.map_err(|error| error.to_string())
 }
 
 /// Signs, and has the state say so before it is shown.
 async fn sign_as_leader(running: &Running, now: Stamp) -> Result<Vec<Vec<u8>>, String> {
     let (core, own) = (&running.core, &running.identity.own);
-    let chain = own.sign(core, now).map_err(text)?;
+    let chain = own.sign(core, now).map_err(|error| error.to_string())?;
     let signed = crate::manager::own::read_chain(&chain, own.fingerprint());
     let signed = signed.map_err(|error| error.to_string())?;
     let act = Act::Renew {
