@@ -4,6 +4,7 @@
 //! what a killed test leaves ends by the kernel's parent-death signal.
 
 mod client;
+mod clocks;
 mod cluster;
 mod commands;
 mod crossing;
@@ -23,6 +24,7 @@ pub mod terminal;
 mod wait;
 
 pub use client::{Client, Outcome, secret_id};
+pub use clocks::{clocked, set_clock, with_clock};
 pub use cluster::{Cluster, Exec};
 pub use commands::{commands, help};
 pub use crossing::crossing;

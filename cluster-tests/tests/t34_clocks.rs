@@ -2,63 +2,20 @@
 //! clusters reads its wall clock through libfaketime, which a file beside it sets; boot time
 //! and all waiting go on as they are.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use cluster_tests::{Cluster, Manager, Ran, clocked, set_clock, until};
 
-use cluster_tests::{Cluster, Manager, Ran, binary, until};
-use skep::daemon::dev::Launcher;
-
-/// Where Debian puts the library (package `faketime`, which `scripts/test` installs).
-const LIBRARY: [&str; 2] = [
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
-];
 /// Forwards and into a time in which no certificate and no token is good.
 const DECADE: &str = "+3650d";
 /// Forwards, and certificates are still good.
 const DAYS: &str = "+20d";
 
-/// A launcher whose managers have clocks of their own.
-fn launcher(folder: &tempfile::TempDir) -> Launcher {
-    let library = LIBRARY.into_iter().find(|path| fs::exists(path).unwrap_or(false));
-    let library = library.expect("libfaketime: apt-get install faketime");
-    let script = folder.path().join("skep");
-    let text = format!(
-        "#!/bin/sh\n\
-         for word in \"$@\"; do case $word in */manager.toml) folder=${{word%/*}};; esac; done\n\
-         if [ \"$1 $2\" = 'manager run' ]; then\n\
-         [ -e \"$folder/clock\" ] || echo +0 > \"$folder/clock\"\n\
-         export LD_PRELOAD={library} FAKETIME_TIMESTAMP_FILE=\"$folder/clock\"\n\
-         export FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1\n\
-         fi\n\
-         exec {} \"$@\"\n",
-        binary().display()
-    );
-    fs::write(&script, text).expect("a script");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("a mode");
-    Launcher::strict(script)
-}
-
-fn clock_file(manager: &Manager) -> PathBuf {
-    manager.data().parent().expect("its folder").join("clock")
-}
-
 /// Sets a manager's clock, all at once.
 fn set(manager: &Manager, offset: &str) {
-    let file = clock_file(manager);
-    let new = file.with_extension("new");
-    fs::write(&new, format!("{offset}\n")).expect("a file");
-    fs::rename(new, file).expect("in its place");
+    set_clock(&manager.data(), offset);
 }
 
-/// The codes of what a manager warns about.
 fn warnings(manager: &Manager) -> Vec<String> {
-    let status = manager.skep(&["status", "--format", "json"]);
-    let status: serde_json::Value = serde_json::from_str(&status.out).unwrap_or_default();
-    let listed = status["warnings"].as_array().cloned().unwrap_or_default();
-    let code = |warning: serde_json::Value| warning["code"].as_str().map(str::to_owned);
-    listed.into_iter().filter_map(code).collect()
+    manager.warnings()
 }
 
 fn warns(manager: &Manager, code: &str) -> bool {
@@ -86,7 +43,7 @@ fn create(manager: &Manager, name: &str, timeout: &str) -> Ran {
 #[test]
 fn p11_a_leaders_clock_that_jumps_for_a_moment_poisons_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut cluster = Cluster::start_by(&launcher(&folder), 3, 0);
+    let mut cluster = Cluster::start_by(&clocked(folder.path()), 3, 0);
     let token = cluster.ok(&["join-token", "worker", "-q"]);
     let leader = cluster.leader();
     let before = today();
@@ -135,7 +92,7 @@ fn p11_a_leaders_clock_that_jumps_for_a_moment_poisons_nothing() {
 #[test]
 fn p11_a_time_that_all_managers_share_is_taken_and_set_back_once_they_agree() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut cluster = Cluster::start_by(&launcher(&folder), 3, 0);
+    let mut cluster = Cluster::start_by(&clocked(folder.path()), 3, 0);
     let token = cluster.ok(&["join-token", "worker", "-q"]);
     for manager in cluster.managers() {
         set(manager, DAYS);
@@ -188,7 +145,7 @@ fn p11_a_time_that_all_managers_share_is_taken_and_set_back_once_they_agree() {
 #[test]
 fn p11_a_manager_alone_proposes_nothing_while_its_clock_has_just_been_set() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut cluster = Cluster::start_by(&launcher(&folder), 1, 0);
+    let mut cluster = Cluster::start_by(&clocked(folder.path()), 1, 0);
     cluster.secret("first", b"v");
     let token = cluster.ok(&["join-token", "worker", "-q"]);
     for (offset, way) in [(DECADE, "3650 days forwards"), ("-1d", "24 hours backwards")] {

@@ -65,7 +65,19 @@ impl Network {
     pub(super) fn client(&self, expect: Expect, addresses: Vec<String>) -> Client {
         let (tls, peers) = (self.tls.clone(), Arc::clone(&self.peers));
         let (open, making, answered) = (None, None, Instant::now());
-        Client { tls, peers, expect, addresses, open, making, answered, voting: None }
+        let (shows, renewing) = (0, None);
+        Client {
+            tls,
+            peers,
+            expect,
+            addresses,
+            open,
+            shows,
+            making,
+            renewing,
+            answered,
+            voting: None,
+        }
     }
 
     /// That for votes; another one if the peer has moved.
@@ -99,9 +111,13 @@ pub(super) struct Client {
     expect: Expect,
     addresses: Vec<String>,
     open: Option<PeerClient>,
+    /// How often our certificate had been swapped when that was made.
+    shows: u64,
     /// One that is being made, also while no call waits for it: a heartbeat's time
     /// is shorter than a handshake over a long line.
     making: Option<JoinHandle<Result<PeerClient, Failed>>>,
+    /// One with our next certificate, made while the one that is open serves on.
+    renewing: Option<(u64, JoinHandle<Result<PeerClient, Failed>>)>,
     /// When an answer came last over the one that is open.
     answered: Instant,
     /// Over which votes are asked for; `None`: over this one.
@@ -162,24 +178,62 @@ async fn open(
 
 impl Client {
     async fn client(&mut self) -> Result<PeerClient, Failed> {
+        self.renew().await;
         if self.open.is_none() {
-            let making = self.making.get_or_insert_with(|| {
-                let (tls, mut addresses) = (self.tls.clone(), self.addresses.clone());
-                if let Expect::Manager(peer) = self.expect {
-                    let now = self.peers.addresses_of(peer);
-                    addresses.retain(|address| !now.contains(address));
-                    addresses.splice(0..0, now);
-                }
-                tokio::spawn(open(tls, Arc::clone(&self.peers), self.expect, addresses))
-            });
+            let shows = self.swapped();
+            if self.making.is_none() {
+                self.making = Some(self.begin());
+            }
+            let Some(making) = &mut self.making else { return Err(unreachable("not connected")) };
             let made = making.await;
             self.making = None;
+            self.shows = shows;
             let made = made.map_err(unreachable).flatten();
             self.tell(&made);
             self.open = Some(made?);
             self.answered = Instant::now();
         }
         self.open.clone().ok_or_else(|| unreachable("not connected"))
+    }
+
+    fn swapped(&self) -> u64 {
+        self.tls.as_ref().map_or(0, ClientTls::swapped)
+    }
+
+    /// Begins to make a connection.
+    fn begin(&self) -> JoinHandle<Result<PeerClient, Failed>> {
+        let (tls, mut addresses) = (self.tls.clone(), self.addresses.clone());
+        if let Expect::Manager(peer) = self.expect {
+            let now = self.peers.addresses_of(peer);
+            addresses.retain(|address| !now.contains(address));
+            addresses.splice(0..0, now);
+        }
+        tokio::spawn(open(tls, Arc::clone(&self.peers), self.expect, addresses))
+    }
+
+    /// Takes a connection that shows our next certificate in the place of the one that is open,
+    /// once it is there: no call waits for it, so that no vote and no heartbeat is late.
+    async fn renew(&mut self) {
+        let shows = self.swapped();
+        if self.open.is_none() || self.shows == shows {
+            self.renewing = None;
+            return;
+        }
+        let (of, made) = match self.renewing.take() {
+            Some((of, making)) if of == shows && making.is_finished() => (of, making.await),
+            Some(making) if making.0 == shows => {
+                self.renewing = Some(making);
+                return;
+            }
+            _ => {
+                self.renewing = Some((shows, self.begin()));
+                return;
+            }
+        };
+        // One that failed is begun again by the next call.
+        if let Ok(Ok(next)) = made {
+            (self.open, self.shows) = (Some(next), of);
+        }
     }
 
     /// Says that the peer is away, or back.

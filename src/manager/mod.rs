@@ -12,7 +12,7 @@
 //!   admit      who asks, and whether that one may
 //!   running    what an unlocked manager has at hand
 //!   dispatch   what reaches the nodes
-//!   core keys peers problem renewing and other leaves
+//!   core keys own peers problem renewing and other leaves
 //! ```
 //!
 //! It deliberately holds no value: it moves 32-byte keys between boxes.
@@ -28,6 +28,7 @@ mod keys;
 mod leader;
 mod life;
 mod members;
+mod own;
 mod peers;
 mod problem;
 mod renewing;

@@ -67,9 +67,20 @@ impl Peers {
         node: NodeId,
         addresses: &[String],
     ) -> Result<PeerClient, Problem> {
+        self.channel(node, addresses).await.map(ControlClient::new)
+    }
+    /// The connection to `node`, for another service than the one that most calls are for.
+    ///
+    /// # Errors
+    /// It is not reached; nothing was sent.
+    pub(in crate::manager) async fn channel(
+        &self,
+        node: NodeId,
+        addresses: &[String],
+    ) -> Result<Channel, Problem> {
         let open = self.open.lock().get(&node).cloned();
         if let Some((channel, _)) = open {
-            return Ok(ControlClient::new(channel));
+            return Ok(channel);
         }
         let mut why = "no address of it is known".to_owned();
         for address in addresses {
@@ -81,7 +92,7 @@ impl Peers {
                 Ok((channel, peer)) => {
                     let opened = (channel.clone(), peer.key_exchange());
                     self.open.lock().insert(node, opened);
-                    return Ok(ControlClient::new(channel));
+                    return Ok(channel);
                 }
                 Err(error) => why = error.to_string(),
             }
@@ -128,6 +139,11 @@ impl Peers {
     /// The connection to `node` has failed.
     pub(in crate::manager) fn lost(&self, node: NodeId) {
         self.open.lock().remove(&node);
+    }
+    /// The next call to each of them goes over a new connection: this manager has another
+    /// certificate to show. Calls under way go on.
+    pub(in crate::manager) fn connect_anew(&self) {
+        self.open.lock().clear();
     }
     /// `node` said this of itself.
     pub(in crate::manager) fn heard(&self, node: NodeId, heard: Heard) {

@@ -15,12 +15,13 @@ use crate::consensus::Standing;
 use crate::manager::core::Core;
 use crate::manager::dispatch::Dispatch;
 use crate::manager::end::Ends;
+use crate::manager::own::Own;
 use crate::manager::peers::Peers;
 use crate::manager::problem::{self, Explain};
 use crate::manager::reserve::Reserve;
 use crate::manager::word::Word;
 use skep_client::transport::{ClientTls, Cuts, Problem, ServerTls};
-use skep_core::base::{Fingerprint, RequestId, Revision, Stamp};
+use skep_core::base::{Fingerprint, RequestId, Revision};
 use skep_core::domain::{Act, Actor, Outcome, Refusal, node_by};
 use skep_core::seal::HelloSecret;
 
@@ -39,8 +40,8 @@ pub(in crate::manager) struct Identity {
     pub fingerprint: Fingerprint,
     /// How often the key file was replaced: its number.
     pub generation: u64,
-    /// When this manager's own certificate ends.
-    pub certificate_ends: Stamp,
+    /// This manager's own certificate.
+    pub own: Arc<Own>,
     /// What its listener shows.
     pub server: ServerTls,
     /// What it shows to other managers.

@@ -17,7 +17,7 @@ use crate::manager::life::lifecycle::{Manager, OpenError, Setup};
 use crate::manager::members::{belonging, moves, recognise, voters};
 use crate::manager::reserve::Reserve;
 use crate::manager::running::{Running, Started};
-use crate::manager::upkeep::{clocks, consensus, disk, facts};
+use crate::manager::upkeep::{certificate, clocks, consensus, disk, facts};
 use skep_client::transport::serve;
 use skep_core::base::{Exit, ManagerPlaces};
 
@@ -73,6 +73,7 @@ fn bring_up(manager: &Manager, started: Started, listener: TcpListener) -> Arc<R
     let told = running.reached_at.clone();
     let tells = async move { life.on_disk(move |life| life.folder.tells(&told)).await };
     tasks.spawn(moves::keep(running.clone(), tells));
+    tasks.spawn(certificate::keep(running.clone()));
     tasks.spawn(clocks::keep(running.clone()));
     tasks.spawn(disk::keep(running.clone()));
     tasks.spawn(consensus::watch(running.clone()));

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::ca::{CaError, Leaf, PrivateKey, certificate_request, key_digest, verify_chain};
+use crate::ca::{
+    CaError, Leaf, PrivateKey, START_TOLERANCE_MS, certificate_request, key_digest, verify_chain,
+};
 use crate::transport::rpc::api::membership_client::MembershipClient;
 use crate::transport::{Problem, read_problem};
 use skep_core::base::{Fingerprint, Stamp};
@@ -26,6 +28,51 @@ pub fn due(starts: Stamp, ends: Stamp, drawn: u16) -> Stamp {
     let part = u128::from(u16::MAX) * 5 + 3 * u128::from(drawn);
     let after = life * part / (u128::from(u16::MAX) * 10);
     starts.plus_ms(u64::try_from(after).unwrap_or(u64::MAX))
+}
+
+/// The same for a certificate that says by itself when: whoever reads it, and how often, finds
+/// the same moment, and there is nothing to be kept.
+#[must_use]
+pub fn due_of(leaf: &Leaf) -> Stamp {
+    let mut hash = blake3::Hasher::new();
+    hash.update(&leaf.key).update(&leaf.starts.0.to_le_bytes());
+    let mut drawn = [0; 2];
+    hash.finalize_xof().fill(&mut drawn);
+    due(leaf.starts, leaf.ends, u16::from_le_bytes(drawn))
+}
+
+/// How a certificate stands in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// It is good, and its next is not due.
+    Young,
+    /// It is good, and it is time for the next.
+    Due,
+    /// It has ended.
+    Ended,
+    /// It begins later than a clock of the cluster's may be ahead.
+    NotBegun,
+}
+
+impl Age {
+    /// At `now`.
+    #[must_use]
+    pub fn of(leaf: &Leaf, now: Stamp) -> Self {
+        if now >= leaf.ends {
+            Self::Ended
+        } else if now.plus_ms(START_TOLERANCE_MS) < leaf.starts {
+            Self::NotBegun
+        } else if now >= due_of(leaf) {
+            Self::Due
+        } else {
+            Self::Young
+        }
+    }
+    /// Whether it opens anything.
+    #[must_use]
+    pub fn is_good(self) -> bool {
+        matches!(self, Self::Young | Self::Due)
+    }
 }
 
 /// What the leader answered, checked: it is for whom it was asked, and for its key.

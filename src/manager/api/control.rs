@@ -129,7 +129,7 @@ impl Control for ControlService {
         let CertificateRole::Manager(node) = peer.leaf().subject.role else {
             return Err(problem::access::no_manager().into());
         };
-        Ok(Response::new(belonging::answer(&running, node, peer.leaf())))
+        Ok(Response::new(belonging::answer(&running, node, peer.leaf()).await))
     }
 
     async fn r#move(&self, request: Request<api::MoveRequest>) -> Answer<api::MoveReply> {

@@ -94,6 +94,11 @@ fn closed(life: &Lifecycle, reply: &mut api::StatusReply, found: &mut Vec<Warnin
     if let Some(ended) = ended {
         found.push(Warning::CertificateEnded);
         reply.certificates.push(certificate_end(Certificate::Manager, ended));
+    } else if names.ends > 0 {
+        reply.certificates.push(certificate_end(Certificate::Manager, Stamp(names.ends)));
+        if names.ends <= reply.now && !life.folder.was_removed() {
+            found.push(Warning::EndedWhileLocked);
+        }
     }
     if life.folder.was_removed() {
         found.push(Warning::Removed);
@@ -113,7 +118,7 @@ fn rolled_back(life: &Lifecycle, running: &Running, reply: &mut api::StatusReply
     reply.node_name = names.name;
     reply.key_generation = running.identity.generation;
     reply.fingerprint = running.identity.fingerprint.0.to_vec();
-    let ends = running.identity.certificate_ends;
+    let ends = running.identity.own.leaf().ends;
     reply.certificates.push(certificate_end(Certificate::Manager, ends));
 }
 
@@ -160,7 +165,7 @@ fn unlocked(running: &Running, reply: &mut api::StatusReply) -> Vec<(Certificate
     reply.copied = lags.copied;
     let (issuing, root) = authorities.unwrap_or_default();
     let ends = [
-        (Certificate::Manager, Some(running.identity.certificate_ends)),
+        (Certificate::Manager, Some(running.identity.own.leaf().ends)),
         (Certificate::Issuing, issuing),
         (Certificate::Root, root),
     ];

@@ -16,8 +16,8 @@ const DISK_LOW_BYTES: u64 = 512 * 1024 * 1024;
 /// Workers that are down, and deliveries that are not done, that are warned about one by one.
 const TOLD: usize = 20;
 const DAY_MS: u64 = 86_400_000;
-/// Days before its end at which a leaf is warned about.
-const LEAF_DAYS: u64 = 30;
+/// Days before its end at which a leaf is warned about: it should have been renewed before.
+const LEAF_DAYS: u64 = 14;
 /// Days before its end at which another member's is warned about: it renews at 80 % of its life.
 const MEMBER_DAYS: u64 = 10;
 /// Days before its end at which a CA is warned about.
@@ -191,10 +191,10 @@ mod tests {
     #[test]
     fn a_certificate_near_its_end_is_warned_about() {
         let of = |which, days: u64| of_certificate(which, Stamp(days * DAY_MS), Stamp(0));
-        assert_eq!(of(Certificate::Manager, 40), None);
+        assert_eq!(of(Certificate::Manager, 18), None);
         assert_eq!(of(Certificate::Issuing, 400), None);
-        let manager = of(Certificate::Manager, 29).expect("a warning");
-        assert_eq!(manager, Warning::CertificateEnds(Certificate::Manager, 29));
+        let manager = of(Certificate::Manager, 13).expect("a warning");
+        assert_eq!(manager, Warning::CertificateEnds(Certificate::Manager, 13));
         assert_eq!(manager.tell().code(), api::WarningCode::CertificateEnds);
         let issuing = of(Certificate::Issuing, 364).expect("a warning");
         assert_eq!(issuing, Warning::CertificateEnds(Certificate::Issuing, 364));

@@ -6,13 +6,15 @@ use crate::consensus::{Consensus, Start, StartError};
 use crate::manager::core::Core;
 use crate::manager::end::exit_of;
 use crate::manager::keys::KeyHolder;
+use crate::manager::life::key_file;
 use crate::manager::life::lifecycle::Lifecycle;
+use crate::manager::own::Own;
 use crate::manager::problem::{self, Explain};
 use crate::manager::running::{Identity, Started};
-use skep_client::ca::{CaError, CertificateRole, verify_chain};
-use skep_client::transport::{ClientTls, Credentials, Greeting, Problem, ServerTls};
+use skep_client::ca::{CaError, CertificateRole};
+use skep_client::transport::{ClientTls, Greeting, Problem, ServerTls};
 use skep_core::base::Fingerprint;
-use skep_core::seal::{BoxKey, HelloPlace, KeyFileBody, KeyFileHeader};
+use skep_core::seal::{BoxKey, FileKey, HelloPlace, KeyFileBody, KeyFileHeader};
 
 /// Why consensus does not run.
 pub(in crate::manager) enum NotStarted {
@@ -45,19 +47,20 @@ impl Explain for NotStarted {
 /// # Errors
 /// [`NotStarted`].
 pub(in crate::manager) async fn begin(
-    life: &Lifecycle,
+    life: &Arc<Lifecycle>,
     header: &KeyFileHeader,
     body: KeyFileBody,
+    file_key: FileKey,
     fingerprint: Fingerprint,
 ) -> Result<Started, NotStarted> {
     let (clock, dice) = (life.setup.clock.clone(), life.setup.dice);
-    let leaf = verify_chain(&body.chain, fingerprint, clock.now())?;
-    let credentials = Credentials::new(&body.chain, &body.tls_key)?;
-    let (hello, own) = (Arc::new(body.hello), CertificateRole::Manager(header.node));
+    let writes = key_file::chain_writer(life, file_key);
+    let own = Arc::new(Own::new(&body.chain, &body.tls_key, fingerprint, writes)?);
+    let (hello, role) = (Arc::new(body.hello), CertificateRole::Manager(header.node));
     let key = hello.key_of(HelloPlace::Manager, header.node.as_bytes());
     let key = key.map_err(|_| CaError::Malformed("hello secret"))?;
-    let client = ClientTls::new(&credentials, fingerprint, clock.clone());
-    let client = client.greeting(Greeting::new(key, own, dice));
+    let client = ClientTls::new(own.credentials(), fingerprint, clock.clone());
+    let client = client.greeting(Greeting::new(key, role, dice));
     let start = Start {
         cluster: header.cluster,
         node: header.node,
@@ -73,8 +76,8 @@ pub(in crate::manager) async fn begin(
     let identity = Identity {
         fingerprint,
         generation: header.generation,
-        certificate_ends: leaf.ends,
-        server: ServerTls::new(&credentials, fingerprint, clock.clone()),
+        server: ServerTls::new(own.credentials(), fingerprint, clock.clone()),
+        own,
         client,
         hello,
     };

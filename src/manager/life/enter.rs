@@ -76,9 +76,9 @@ impl Manager {
         let fingerprint = application.token.fingerprint;
         let member = application.accepted(&self, &reply)?;
         let node = member.node;
-        let (header, body) =
+        let (header, body, file_key) =
             member.files.write(&self.0, Makes::Whole, problem::life::LISTED_THERE).await?;
-        let started = match begin(&self.0, &header, body, fingerprint).await {
+        let started = match begin(&self.0, &header, body, file_key, fingerprint).await {
             Ok(started) => started,
             Err(error) => {
                 let problem = error.explain();

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::manager::reserve;
+use skep_client::ca::certificate_ends;
 use skep_core::base::{Disk, FORMAT, Name, NodeId, OtherFormat};
 
 /// Bytes of a key file: 16 recipients, a chain and keys need less than a tenth.
@@ -69,6 +70,9 @@ pub(in crate::manager) struct NodeFile {
     pub name: String,
     /// The cluster's name.
     pub cluster: String,
+    /// When its certificate ends, in milliseconds since 1970; 0: it is not known.
+    #[serde(default)]
+    pub ends: u64,
 }
 
 impl NodeFile {
@@ -79,7 +83,14 @@ impl NodeFile {
             node: node.to_string(),
             name: name.to_string(),
             cluster: cluster.to_owned(),
+            ends: 0,
         }
+    }
+    /// The same with the end of this certificate (DER).
+    #[must_use]
+    pub(in crate::manager) fn until(self, leaf: Option<&Vec<u8>>) -> Self {
+        let ends = leaf.and_then(|leaf| certificate_ends(leaf)).map_or(0, |ends| ends.0);
+        Self { ends, ..self }
     }
 }
 
@@ -181,9 +192,23 @@ impl Folder {
         key_file: &[u8],
         node: &NodeFile,
     ) -> io::Result<()> {
-        let text = toml::to_string(node).map_err(io::Error::other)?;
-        self.disk.0.replace(&self.path.join(NODE_FILE), text.as_bytes())?;
+        self.write_node(node)?;
+        self.replace_key_file(key_file)
+    }
+    /// Replaces the key file, whole and durably.
+    ///
+    /// # Errors
+    /// What the system says: the one before stands, or this one.
+    pub(in crate::manager) fn replace_key_file(&self, key_file: &[u8]) -> io::Result<()> {
         self.disk.0.replace(&self.path.join(KEY_FILE), key_file)
+    }
+    /// Writes the `node` file.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(in crate::manager) fn write_node(&self, node: &NodeFile) -> io::Result<()> {
+        let text = toml::to_string(node).map_err(io::Error::other)?;
+        self.disk.0.replace(&self.path.join(NODE_FILE), text.as_bytes())
     }
     /// The first command is applied: the manager is whole.
     ///

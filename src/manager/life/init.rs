@@ -111,8 +111,10 @@ impl Lifecycle {
         actor: Actor,
     ) -> Result<Started, Problem> {
         let Founding { files, fingerprint, genesis, .. } = founding;
-        let (header, body) = files.write(self, Makes::Beginning, problem::life::INIT_AGAIN).await?;
-        let started = begin(self, &header, body, fingerprint).await.map_err(Explain::explain)?;
+        let (header, body, file_key) =
+            files.write(self, Makes::Beginning, problem::life::INIT_AGAIN).await?;
+        let started =
+            begin(self, &header, body, file_key, fingerprint).await.map_err(Explain::explain)?;
         if let Err(problem) = first_command(&started, genesis, actor).await {
             started.core.consensus.shutdown().await;
             return Err(problem);

@@ -1,18 +1,20 @@
 //! What makes a data folder a manager's: its key file, and the names beside it.
 //!
-//! It is sealed and written here alone, by `init` and by `join`. A key file that is to be
-//! replaced (other recipients, another certificate) will be written here too.
+//! It is sealed and written here alone: by `init`, by `join`, and where this manager has another
+//! certificate.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::manager::life::folder::NodeFile;
 use crate::manager::life::lifecycle::Lifecycle;
+use crate::manager::own::Write;
 use crate::manager::problem;
 use skep_client::ca::PrivateKey;
 use skep_client::transport::Problem;
 use skep_core::base::{ClusterId, Dice, Key32, NodeId, SecretBytes};
 use skep_core::seal::{
-    BoxKey, Dek, HelloSecret, KeyFile, KeyFileBody, KeyFileHeader, RecipientKey, SealError,
+    BoxKey, Dek, FileKey, HelloSecret, KeyFile, KeyFileBody, KeyFileHeader, RecipientKey, SealError,
 };
 
 /// The number of a manager's first key file.
@@ -34,9 +36,13 @@ pub(in crate::manager) struct OwnKeys<'a> {
 pub(in crate::manager) struct KeyFiles {
     key_file: KeyFile,
     node_file: NodeFile,
+    file_key: FileKey,
     /// What is in the key file.
     pub body: KeyFileBody,
 }
+
+/// What was written, opened.
+pub(in crate::manager) type Written = (KeyFileHeader, KeyFileBody, FileKey);
 
 /// Whether what is written is a whole manager already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +72,10 @@ impl KeyFiles {
             hello: keys.hello,
             deks: vec![Dek::draw(dice)],
         };
-        let key_file = KeyFile::seal(dice, cluster, node, FIRST, recipients, &body)?;
-        Ok(Self { key_file, node_file, body })
+        let sealed = KeyFile::seal_keeping(dice, cluster, node, FIRST, recipients, &body)?;
+        let (key_file, file_key) = sealed;
+        let node_file = node_file.until(body.chain.first());
+        Ok(Self { key_file, node_file, file_key, body })
     }
 
     /// Writes both into the data folder: what was written, opened. `hint` says what is to be
@@ -80,8 +88,8 @@ impl KeyFiles {
         life: &Arc<Lifecycle>,
         makes: Makes,
         hint: &str,
-    ) -> Result<(KeyFileHeader, KeyFileBody), Problem> {
-        let Self { key_file, node_file, body } = self;
+    ) -> Result<Written, Problem> {
+        let Self { key_file, node_file, file_key, body } = self;
         let bytes = key_file.to_bytes();
         let writing = move |life: &Lifecycle| {
             if makes == Makes::Beginning {
@@ -92,6 +100,26 @@ impl KeyFiles {
         life.on_disk(writing)
             .await
             .map_err(|error| problem::life::not_written(life.folder.path(), &error, hint))?;
-        Ok((key_file.header().clone(), body))
+        Ok((key_file.header().clone(), body, file_key))
     }
+}
+
+/// Writes another certificate into the key file, as long as the manager is there. The boxes of
+/// those who may unlock it stay as they are.
+pub(in crate::manager) fn chain_writer(life: &Arc<Lifecycle>, file_key: FileKey) -> Box<Write> {
+    let life = Arc::downgrade(life);
+    Box::new(move |chain| {
+        let life = life.upgrade().ok_or(io::ErrorKind::NotConnected)?;
+        let bytes = life.folder.key_file()?.ok_or(io::ErrorKind::NotFound)?;
+        let replaced = KeyFile::parse(&bytes)
+            .and_then(|file| file.with_chain(&mut *life.dice(), &file_key, chain.to_vec()));
+        let replaced = replaced.map_err(io::Error::other)?;
+        life.folder.replace_key_file(&replaced.to_bytes())?;
+        // For display alone: what fails here is shown late.
+        let node = life.folder.node_file().until(chain.first());
+        life.folder.write_node(&node).or_else(|error| {
+            tracing::warn!(event = "node_file_stays", why = %error);
+            Ok(())
+        })
+    })
 }

@@ -86,11 +86,12 @@ mod tests {
         const YES: Exit = Exit::Done;
         const NO: Exit = Exit::Refused;
         const LOCKED: Exit = Exit::Locked;
+        const ENDED: Exit = Exit::IdentityEnded;
         // What a caller's process ends with.
         let table = [
             (Phase::New, [YES, YES, NO, NO, NO, NO]),
             (Phase::Locked, [YES, NO, YES, LOCKED, YES, LOCKED]),
-            (Phase::Expired, [YES, NO, YES, NO, YES, NO]),
+            (Phase::Expired, [YES, NO, YES, ENDED, YES, ENDED]),
             (Phase::Running, [YES, NO, NO, YES, YES, NO]),
             (Phase::RolledBack, [YES, NO, NO, NO, YES, YES]),
         ];

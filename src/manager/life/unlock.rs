@@ -8,9 +8,10 @@ use std::time::Duration;
 use crate::consensus::{Leadership, Standing};
 use crate::manager::end::End;
 use crate::manager::life::begin::{NotStarted, begin};
-use crate::manager::life::identity::{NotOurs, identity};
+use crate::manager::life::identity::identity;
 use crate::manager::life::lifecycle::{Lifecycle, Manager};
 use crate::manager::life::phase::{Needs, Phase};
+use crate::manager::life::renewal::at_start;
 use crate::manager::running::{Running, Started};
 use crate::manager::task::to_the_end;
 use crate::manager::word::Word;
@@ -99,17 +100,9 @@ impl Manager {
             return Err(problem::life::removed());
         }
         let (header, body) = self.0.open_key_file(&file_key, generation, of_header)?;
-        drop(file_key);
-        match identity(&header, &body, fingerprint, self.0.setup.clock.now()) {
-            Ok(_) => {}
-            Err(NotOurs::Expired(leaf)) => {
-                self.0.become_expired(header, leaf.ends);
-                return Err(problem::expired());
-            }
-            Err(NotOurs::Refused(problem)) => return Err(problem),
-        }
+        identity(&header, &body, fingerprint)?;
         let listener = self.0.listen()?;
-        let started = match begin(&self.0, &header, body, fingerprint).await {
+        let started = match begin(&self.0, &header, body, file_key, fingerprint).await {
             Ok(started) => started,
             Err(NotStarted::Consensus(error)) => {
                 tracing::error!(event = "consensus_not_started", why = %error);
@@ -119,6 +112,13 @@ impl Manager {
             Err(other) => return Err(other.explain()),
         };
         self.0.see_genesis(&started).await?;
+        if let Err(problem) = at_start(&started).await {
+            let ended = started.identity.own.leaf().ends;
+            started.core.consensus.shutdown().await;
+            drop(listener);
+            self.0.become_expired(header, ended);
+            return Err(problem);
+        }
         if let Err(error) = self.0.on_disk(|life| life.folder.may_unlock()).await {
             tracing::warn!(event = "lock_mark_stays", why = %error);
         }

@@ -26,6 +26,9 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 /// How long one of the others may take.
 const ANSWER: Duration = Duration::from_secs(2);
 
+/// How long it may take to know everything that was committed.
+const LOOK_UP: Duration = Duration::from_secs(1);
+
 /// What one of the others said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Said {
@@ -36,15 +39,26 @@ struct Said {
 }
 
 /// How the manager that asks stands here, as its certificate says who it is.
-pub(in crate::manager) fn answer(
+///
+/// One that was removed long ago may show a young certificate, which it signed by its own old
+/// state. So what is not known here is looked up where everything is that was committed: a
+/// manager that was admitted stands there before it has a certificate.
+pub(in crate::manager) async fn answer(
     running: &Running,
     node: NodeId,
     leaf: &Leaf,
 ) -> api::BelongingReply {
+    let consensus = &running.core.consensus;
+    let unknown = consensus.read(|state| listing(state, node, leaf)) == Listing::Unknown;
+    let all_known = unknown && consensus.linearize(LOOK_UP).await.is_ok();
     running.core.consensus.read(|state| {
         let managers = state.nodes.iter().filter(|(_, node)| node.role == NodeRole::Manager);
         api::BelongingReply {
-            removed: listing(state, node, leaf) == Listing::Removed,
+            removed: match listing(state, node, leaf) {
+                Listing::Removed => true,
+                Listing::Unknown => all_known,
+                Listing::Listed | Listing::Another => false,
+            },
             revision: state.revision.0,
             managers: managers.map(|(id, _)| id.as_bytes().to_vec()).collect(),
         }

@@ -34,10 +34,10 @@ pub(crate) fn locked() -> Problem {
     Problem::locked("this manager is locked").hint("skep unlock")
 }
 
-/// This manager's certificate is past its end.
+/// This manager's certificate is past its end, and nobody has signed another.
 pub(crate) fn expired() -> Problem {
-    Problem::refused("this manager's certificate has expired").hint(
-        "check the machine's clock, then `skep unlock`; else let another manager admit it anew",
+    Problem::identity_ended("this manager's certificate has ended and can't be renewed").hint(
+        "check the machine's clock, and see that other managers are reached; then `skep unlock`",
     )
 }
 

@@ -35,7 +35,7 @@ pub(in crate::manager) enum Warning {
     TimeAhead(u64),
     /// A certificate ends in so many days.
     CertificateEnds(Certificate, u64),
-    /// This manager's certificate is past its end.
+    /// This manager's certificate is past its end, and there is no other for it.
     CertificateEnded,
     /// The certificate of another member ends in so many days, and it has not renewed it.
     MemberEnds(String, u64),
@@ -43,6 +43,8 @@ pub(in crate::manager) enum Warning {
     MemberEnded(String),
     /// More members whose certificates end soon or have ended.
     MoreMembersEnd(u64),
+    /// The same of one that is locked: once it is unlocked it has another.
+    EndedWhileLocked,
     /// The cluster key of this number is not open here.
     ClusterKeyClosed(u64),
     /// Pairs of node and service that have not confirmed what was taken from them.
@@ -112,7 +114,9 @@ impl Warning {
             Self::CertificateEnds(..) | Self::MemberEnds(..) | Self::MoreMembersEnd(_) => {
                 WarningCode::CertificateEnds
             }
-            Self::CertificateEnded | Self::MemberEnded(_) => WarningCode::CertificateEnded,
+            Self::CertificateEnded | Self::EndedWhileLocked | Self::MemberEnded(_) => {
+                WarningCode::CertificateEnded
+            }
             Self::ClusterKeyClosed(_) => WarningCode::ClusterKeyClosed,
             Self::Pending(_) => WarningCode::Pending,
             Self::WorkerDown(..) | Self::MoreWorkersDown(_) => WarningCode::WorkerDown,
@@ -184,8 +188,7 @@ impl Warning {
                 format!("the certificate of the {} ends in {days} days", words(*which)),
                 match which {
                     Certificate::Manager => {
-                        "remove this manager and let it join anew in time: its certificate isn't \
-                         renewed"
+                        "it should have been renewed by now: this manager's log says why it wasn't"
                     }
                     Certificate::Issuing | Certificate::Root => {
                         "a new cluster must take this one's place in time: a CA isn't renewed"
@@ -205,6 +208,11 @@ impl Warning {
             Self::MoreMembersEnd(more) => (
                 format!("the certificates of {more} more members end soon or have ended"),
                 "`skep node ls --format json` shows when each ends",
+            ),
+            Self::EndedWhileLocked => (
+                "this manager's certificate has ended: it is renewed when the manager is unlocked"
+                    .to_owned(),
+                "skep unlock",
             ),
             Self::ClusterKeyClosed(number) => (
                 format!("cluster key {number} is not open on this manager"),

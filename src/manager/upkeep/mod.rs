@@ -2,6 +2,7 @@
 //!
 //! It deliberately answers nobody: what it finds out stands in the running manager.
 
+pub(in crate::manager) mod certificate;
 pub(in crate::manager) mod clocks;
 pub(in crate::manager) mod consensus;
 pub(in crate::manager) mod disk;

@@ -6,7 +6,16 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-type OpenConnections = HashMap<[u8; 16], BTreeMap<u64, CancellationToken>>;
+use skep_core::base::Stamp;
+
+type OpenConnections = HashMap<[u8; 16], BTreeMap<u64, Entry>>;
+
+/// One connection: when the certificate ends with which it was made, and what ends it.
+#[derive(Debug)]
+struct Entry {
+    certificate_ends: Stamp,
+    token: CancellationToken,
+}
 
 /// The open connections of each peer, by the id in its certificate. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -16,16 +25,34 @@ impl Cuts {
     /// Ends every connection that this peer has open now.
     pub fn cut(&self, peer: [u8; 16]) {
         if let Some(open) = self.0.lock().1.get(&peer) {
-            open.values().for_each(CancellationToken::cancel);
+            for entry in open.values() {
+                entry.token.cancel();
+            }
         }
     }
 
-    /// A connection of this peer, which `all` ends too. It is forgotten with the entry.
-    pub(super) fn enter(&self, peer: [u8; 16], all: &CancellationToken) -> CutPlace {
+    /// Ends every connection that was made with a certificate which ended by then.
+    pub fn cut_ended(&self, by: Stamp) {
+        for entry in self.0.lock().1.values().flat_map(BTreeMap::values) {
+            if entry.certificate_ends <= by {
+                entry.token.cancel();
+            }
+        }
+    }
+
+    /// A connection of this peer, made with a certificate that ends then; `all` ends it too. It
+    /// is forgotten with the entry.
+    pub(super) fn enter(
+        &self,
+        peer: [u8; 16],
+        certificate_ends: Stamp,
+        all: &CancellationToken,
+    ) -> CutPlace {
         let token = all.child_token();
         let (next, open) = &mut *self.0.lock();
         *next = next.wrapping_add(1);
-        open.entry(peer).or_default().insert(*next, token.clone());
+        let entry = Entry { certificate_ends, token: token.clone() };
+        open.entry(peer).or_default().insert(*next, entry);
         CutPlace { cuts: self.clone(), peer, number: *next, token }
     }
 }
@@ -58,13 +85,18 @@ mod tests {
     #[test]
     fn one_peer_is_cut_and_nobody_else() {
         let (cuts, all) = (Cuts::default(), CancellationToken::new());
-        let (first, second) = (cuts.enter([1; 16], &all), cuts.enter([1; 16], &all));
-        let other = cuts.enter([2; 16], &all);
+        let (first, second) =
+            (cuts.enter([1; 16], Stamp(5), &all), cuts.enter([1; 16], Stamp(5), &all));
+        let other = cuts.enter([2; 16], Stamp(6), &all);
         cuts.cut([1; 16]);
         assert!(first.token.is_cancelled() && second.token.is_cancelled());
         assert!(!other.token.is_cancelled() && !all.is_cancelled());
-        let again = cuts.enter([1; 16], &all);
+        let again = cuts.enter([1; 16], Stamp(5), &all);
         assert!(!again.token.is_cancelled(), "what comes later is refused by others");
+        cuts.cut_ended(Stamp(4));
+        assert!(!again.token.is_cancelled() && !other.token.is_cancelled());
+        cuts.cut_ended(Stamp(5));
+        assert!(again.token.is_cancelled() && !other.token.is_cancelled(), "its time is over");
         drop((first, second, again, other));
         assert!(cuts.0.lock().1.is_empty(), "nothing is kept");
     }

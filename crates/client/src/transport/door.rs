@@ -327,16 +327,19 @@ impl Door {
         let caller = caller.over(KeyExchange::of(connection.negotiated_key_exchange_group()));
         let may_be = |role| self.tls.recognition.as_ref().is_none_or(|known| known.may_be(role));
         let member = match &caller {
-            Caller::Peer(peer) => Some(peer.leaf().subject.role).filter(|role| may_be(*role)),
+            Caller::Peer(peer) => {
+                let leaf = peer.leaf();
+                Some((leaf.subject.role, leaf.ends)).filter(|(role, _)| may_be(*role))
+            }
             Caller::Anonymous | Caller::Expired(_) => None,
         };
         let (members, guests) = &self.serving;
-        let (ready, served) = if let Some(role) = member {
+        let (ready, served) = if let Some((role, ends)) = member {
             let places = match said.filter(|said| said.role == role) {
                 Some(said) => said.places,
                 None => self.lane(role).take(id_of(role))?,
             };
-            let entry = self.tls.cuts.enter(id_of(role), &self.cut);
+            let entry = self.tls.cuts.enter(id_of(role), ends, &self.cut);
             let cut = entry.token.clone();
             let arrived = Arrived { caller, address, seat: None };
             (members, Served::new(stream, arrived, &cut, None, Box::new((places, entry))))

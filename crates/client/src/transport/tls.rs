@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use rustls::client::{ResolvesClientCert, Resumption};
@@ -30,7 +31,13 @@ const ALPN: &[u8] = b"h2";
 
 /// A chain and its key, swappable: the next handshake uses what stands then.
 #[derive(Clone)]
-pub struct Credentials(Arc<RwLock<Arc<CertifiedKey>>>);
+pub struct Credentials(Arc<Inner>);
+
+struct Inner {
+    shown: RwLock<Arc<CertifiedKey>>,
+    /// How often others were put in their place.
+    swapped: AtomicU64,
+}
 
 impl Credentials {
     /// From leaf, issuing CA, root (DER) and the key (PKCS#8 DER).
@@ -38,7 +45,8 @@ impl Credentials {
     /// # Errors
     /// [`CaError`] where the key is not the leaf's.
     pub fn new(chain: &[Vec<u8>], key: &SecretBytes) -> Result<Self, CaError> {
-        Ok(Self(Arc::new(RwLock::new(certified(chain, key)?))))
+        let shown = RwLock::new(certified(chain, key)?);
+        Ok(Self(Arc::new(Inner { shown, swapped: AtomicU64::new(0) })))
     }
 
     /// Puts others in their place.
@@ -47,12 +55,13 @@ impl Credentials {
     /// [`CaError`] where the key is not the leaf's; nothing changes then.
     pub fn swap(&self, chain: &[Vec<u8>], key: &SecretBytes) -> Result<(), CaError> {
         let next = certified(chain, key)?;
-        *self.0.write() = next;
+        *self.0.shown.write() = next;
+        self.0.swapped.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
     fn current(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.0.read())
+        Arc::clone(&self.0.shown.read())
     }
 }
 
@@ -155,6 +164,7 @@ pub struct ClientTls {
     config: Result<Arc<ClientConfig>, rustls::Error>,
     pub(super) verifier: Arc<Verifier>,
     greeting: Option<Greeting>,
+    credentials: Option<Credentials>,
 }
 
 impl ClientTls {
@@ -162,6 +172,13 @@ impl ClientTls {
     #[must_use]
     pub fn new(credentials: &Credentials, fingerprint: Fingerprint, clock: Arc<dyn Clock>) -> Self {
         Self::build(groups(), Some(credentials), fingerprint, clock)
+    }
+
+    /// How often the certificate that is shown was swapped: a connection that was made before
+    /// shows the one before.
+    #[must_use]
+    pub fn swapped(&self) -> u64 {
+        self.credentials.as_ref().map_or(0, |own| own.0.swapped.load(Ordering::Acquire))
     }
 
     /// Which servers are refused for their issuing CA: raised, it holds for all of its clones
@@ -265,7 +282,7 @@ impl ClientTls {
                 config.enable_early_data = false;
                 Arc::new(config)
             });
-        Self { config, verifier, greeting: None }
+        Self { config, verifier, greeting: None, credentials: credentials.cloned() }
     }
 }
 

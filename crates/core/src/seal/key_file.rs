@@ -73,6 +73,21 @@ impl KeyFile {
         recipients: &[RecipientKey],
         body: &KeyFileBody,
     ) -> Result<Self, SealError> {
+        Self::seal_keeping(dice, cluster, node, generation, recipients, body).map(|(file, _)| file)
+    }
+
+    /// The same for who will put another body in its place: with the file key.
+    ///
+    /// # Errors
+    /// As [`Self::seal`].
+    pub fn seal_keeping(
+        dice: &mut dyn Dice,
+        cluster: ClusterId,
+        node: NodeId,
+        generation: u64,
+        recipients: &[RecipientKey],
+        body: &KeyFileBody,
+    ) -> Result<(Self, FileKey), SealError> {
         if !(1..=limits::RECIPIENTS).contains(&recipients.len()) {
             return Err(SealError::Malformed);
         }
@@ -86,6 +101,23 @@ impl KeyFile {
         let box_public = super::BoxKey::new(copy(&body.box_private)?).public();
         let header = KeyFileHeader { cluster, node, generation, box_public, boxes };
         let sealed_body = seal(dice, &header.body_key(&key), body.to_bytes()?.expose())?;
+        Ok((Self { header, sealed_body }, key))
+    }
+
+    /// The same file with another chain: its head, and with it every recipient's box, stays as
+    /// it is, and the body is sealed anew under the same key with a fresh nonce.
+    ///
+    /// # Errors
+    /// [`SealError::DoesNotOpen`], [`SealError::Malformed`].
+    pub fn with_chain(
+        &self,
+        dice: &mut dyn Dice,
+        key: &FileKey,
+        chain: Vec<Vec<u8>>,
+    ) -> Result<Self, SealError> {
+        let body = KeyFileBody { chain, ..self.open(key)? };
+        let header = self.header.clone();
+        let sealed_body = seal(dice, &header.body_key(key), body.to_bytes()?.expose())?;
         Ok(Self { header, sealed_body })
     }
 
@@ -362,6 +394,24 @@ mod tests {
             assert_eq!(opened.deks.len(), 2);
         }
         assert_eq!(header.open_file_key(&other).err(), Some(SealError::NotARecipient));
+    }
+
+    #[test]
+    fn another_chain_leaves_the_boxes_and_the_rest_of_the_body_as_they_are() {
+        let (key, other) = (unlock_key(1), unlock_key(2));
+        let before = file(&[&key, &other]);
+        let file_key = before.header().open_file_key(&key).unwrap();
+        let dice = &mut Seeded::new(9);
+        let after = before.with_chain(dice, &file_key, vec![b"next".to_vec()]).unwrap();
+        assert_eq!(after.header(), before.header());
+        assert_ne!(after.sealed_body, before.sealed_body);
+        let opened = after.open(&after.header().open_file_key(&other).unwrap()).unwrap();
+        let old = before.open(&file_key).unwrap();
+        assert_eq!(opened.chain, [b"next".to_vec()]);
+        assert_eq!(opened.tls_key.expose(), old.tls_key.expose());
+        assert_eq!(opened.box_private.expose(), old.box_private.expose());
+        let wrong = FileKey(Key32::draw(dice));
+        assert!(before.with_chain(dice, &wrong, Vec::new()).is_err());
     }
 
     #[test]
