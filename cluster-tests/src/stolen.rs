@@ -9,7 +9,7 @@ use skep::manager::KeyHolder;
 use skep::store::{Keys, Log, Options};
 use skep_client::ca::{CertificateRole, Issuer, PrivateKey, Subject};
 use skep_client::machine::{SystemClock, os_dice};
-use skep_client::transport::{ClientTls, Credentials};
+use skep_client::transport::{ClientTls, Credentials, ServerTls};
 use skep_core::base::{Clock as _, ClusterId, Fingerprint, NodeId, SecretBytes};
 use skep_core::domain::Act;
 use skep_core::seal::{BoxKey, KeyFile, KeyFileBody, UnlockKey};
@@ -117,6 +117,27 @@ impl StolenIssuer {
     /// Where it can't be signed.
     #[must_use]
     pub fn tls(&self, role: CertificateRole, name: &str, key: Option<&SecretBytes>) -> ClientTls {
+        let (chain, key) = self.mint(role, name, key);
+        tls(&chain, &key, self.fingerprint)
+    }
+
+    /// Serves as somebody of that role.
+    ///
+    /// # Panics
+    /// Where its certificate can't be signed.
+    #[must_use]
+    pub fn server(&self, role: CertificateRole, name: &str, key: &SecretBytes) -> ServerTls {
+        let (chain, key) = self.mint(role, name, Some(key));
+        let credentials = Credentials::new(&chain, &key).expect("credentials");
+        ServerTls::new(&credentials, self.fingerprint, Arc::new(SystemClock))
+    }
+
+    fn mint(
+        &self,
+        role: CertificateRole,
+        name: &str,
+        key: Option<&SecretBytes>,
+    ) -> (Vec<Vec<u8>>, SecretBytes) {
         let key = match key {
             Some(key) => PrivateKey::from_pkcs8(SecretBytes::copy_of(key.expose())),
             None => PrivateKey::generate(),
@@ -128,6 +149,6 @@ impl StolenIssuer {
         let leaf = self.issuer.sign_leaf(&key.public(), &subject, now, now.plus_ms(LIFE_MS));
         let mut chain = vec![leaf.expect("a certificate")];
         chain.extend(self.above.iter().cloned());
-        tls(&chain, &SecretBytes::copy_of(key.expose()), self.fingerprint)
+        (chain, SecretBytes::copy_of(key.expose()))
     }
 }

@@ -8,6 +8,7 @@
 mod acts;
 mod agent;
 mod args;
+mod ca;
 mod cluster;
 mod completion;
 mod confirm;
@@ -169,6 +170,7 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::Lock(args) => unlock::lock(shell, args).await,
         Command::UnlockKey(command) => unlock::keys(shell, command).await,
         Command::Status(args) => status::run(shell, args).await,
+        Command::Ca(command) => ca::run(shell, command).await,
         Command::Cluster(command) => cluster::run(shell, command).await,
         Command::Agent(AgentCommand::Status { format, socket }) => {
             agent::status(shell, &format, socket).await

@@ -21,8 +21,7 @@ pub(super) struct Used {
 /// be, they stay as they are: they are good without.
 pub(super) fn all(used: Vec<Used>) {
     for used in used {
-        let managers = used.managers.addresses();
-        match IdentityFile::refresh(&used.path, &used.identity, &managers) {
+        match IdentityFile::refresh(&used.path, &used.identity, &used.managers) {
             Ok(replaced) => tracing::debug!(event = "identity_refreshed", replaced),
             Err(error) => tracing::debug!(event = "identity_not_refreshed", %error),
         }

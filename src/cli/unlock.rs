@@ -183,7 +183,8 @@ async fn header_of(link: &mut Link) -> Result<(api::UnlockHeaderReply, KeyFileHe
     Ok((reply, header))
 }
 
-fn read_key(file: Option<std::path::PathBuf>) -> Result<UnlockKey, Trouble> {
+/// An unlock key, from a file, standard input or a prompt.
+pub(super) fn read_key(file: Option<std::path::PathBuf>) -> Result<UnlockKey, Trouble> {
     let text = input::unlock_key(file)?;
     UnlockKey::parse(text.expose()).map_err(|error| {
         let hint = match error {
@@ -207,6 +208,7 @@ fn wrong_key(error: SealError) -> Trouble {
         .into()
 }
 
-fn wrong(text: &str, hint: &str) -> Trouble {
+/// The unlock key is not the right one.
+pub(super) fn wrong(text: &str, hint: &str) -> Trouble {
     Failure::new(Exit::WrongUnlockKey, text).hint(hint).into()
 }

@@ -1,18 +1,27 @@
 //! Waiting until nodes confirm a change. The terminal decides only about the
 //! progress bar; a time-out undoes nothing, and says so.
 
+use std::time::Duration;
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use skep_core::base::{Exit, Failure, Revision};
-use skep_core::wire::api::{DeliveryProgress, WatchDeliveryRequest};
+use skep_core::wire::api::{
+    DeliveryProgress, Laggard, ShowCaReply, ShowCaRequest, WatchDeliveryRequest,
+};
 
 use super::args::WaitArgs;
 use super::problem::Trouble;
 use super::shell::Shell;
-use skep_client::{Link, NotConfirmed, harmless, until_delivered};
+use skep_client::{CallKind, Control, Link, NotConfirmed, harmless, until_delivered};
 
 const GOES_ON: &str = "nothing is undone, delivery goes on: `skep status` lists what is not done";
+/// What goes on where the issuing CA was replaced.
+const RENEWAL_GOES_ON: &str =
+    "nothing is undone, renewal goes on: `skep ca show` names who has not renewed";
 const NOBODY: &str = "no node holds or runs it now";
+/// Between two looks at who has renewed.
+const RENEWAL_LOOK: Duration = Duration::from_millis(300);
 /// Nodes named in one line.
 const NAMED: usize = 10;
 
@@ -84,6 +93,104 @@ pub(super) async fn delivered(
     shell.screen.failure(&failure);
     shell.screen.say(&told);
     Err(Trouble::Told(failure.exit))
+}
+
+/// Waits until every node in touch has renewed under the issuing CA that begins at `issuer`,
+/// unless detached.
+pub(super) async fn renewed(
+    shell: &mut Shell,
+    link: &mut Link,
+    args: WaitArgs,
+    issuer: u64,
+) -> Result<(), Trouble> {
+    if args.detach {
+        return Ok(());
+    }
+    let (most, mut last) = (link.timeout(), None);
+    let end = {
+        let waiting = tokio::time::timeout(most, renewing(shell, link, issuer, &mut last));
+        tokio::select! {
+            end = waiting => match end {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(trouble)) => Err(not_renewed(&why_of(trouble))),
+                Err(_elapsed) => Err(not_renewed(&format!("not every node has renewed within {most:?}"))),
+            },
+            _ = tokio::signal::ctrl_c() => Err(interrupted().hint(RENEWAL_GOES_ON)),
+        }
+    };
+    if let Err(failure) = &end {
+        shell.screen.failure(failure);
+    }
+    if let Some(last) = &last {
+        shell.screen.say(&renewal_line(last));
+    }
+    end.map_err(|failure| Trouble::Told(failure.exit))
+}
+
+/// Looks until the older issuing CAs are retired; what was told last is in `last`.
+async fn renewing(
+    shell: &Shell,
+    link: &mut Link,
+    issuer: u64,
+    last: &mut Option<ShowCaReply>,
+) -> Result<(), Trouble> {
+    let bar = Cleared(bar(shell.screen.shows_progress()));
+    loop {
+        let reply = authority(link, false).await?;
+        bar.0.set_length(reply.nodes);
+        bar.0.set_position(reply.renewed);
+        bar.0.set_message(names_of(&reply, true));
+        let done = reply.oldest_issuer >= issuer;
+        *last = Some(reply);
+        if done {
+            return Ok(());
+        }
+        tokio::time::sleep(RENEWAL_LOOK).await;
+    }
+}
+
+/// What managers know of the CA.
+pub(super) async fn authority(link: &mut Link, stale: bool) -> Result<ShowCaReply, Trouble> {
+    let send = async |mut client: Control, request| client.show_ca(request).await;
+    Ok(link.call(CallKind::Read, ShowCaRequest { stale }, send).await?)
+}
+
+fn why_of(trouble: Trouble) -> String {
+    match trouble {
+        Trouble::Failed(failure) => failure.text,
+        Trouble::Told(_) => "how far it is, is not known".to_owned(),
+    }
+}
+
+fn not_renewed(why: &str) -> Failure {
+    Failure::new(Exit::NotConfirmed, format!("committed, but {why}")).hint(RENEWAL_GOES_ON)
+}
+
+/// `renewed 5/7 nodes; waiting for db3; passed over: db6 (down since ...)`.
+fn renewal_line(reply: &ShowCaReply) -> String {
+    let mut line = format!("renewed {}/{} nodes", reply.renewed, reply.nodes);
+    for (head, waited_for) in [("; waiting for ", true), ("; passed over: ", false)] {
+        let names = names_of(reply, waited_for);
+        if !names.is_empty() {
+            line += head;
+            line += &names;
+        }
+    }
+    line
+}
+
+/// The nodes that have not renewed.
+fn names_of(reply: &ShowCaReply, waited_for: bool) -> String {
+    let nodes = reply.not_renewed.iter();
+    let nodes = nodes.filter(|one| !one.node.is_empty() && one.waited_for == waited_for);
+    let laggards: Vec<Laggard> = nodes
+        .map(|one| Laggard {
+            node: one.node.clone(),
+            name: one.name.clone(),
+            why: if waited_for { String::new() } else { one.why.clone() },
+        })
+        .collect();
+    laggards_of(&laggards)
 }
 
 /// Ctrl-C after the commit.
@@ -161,12 +268,16 @@ fn line_of(progress: &DeliveryProgress, removal: bool) -> String {
 }
 
 fn laggards(progress: &DeliveryProgress) -> String {
-    let named = progress.laggards.iter().take(NAMED).map(|laggard| {
+    laggards_of(&progress.laggards)
+}
+
+fn laggards_of(laggards: &[Laggard]) -> String {
+    let named = laggards.iter().take(NAMED).map(|laggard| {
         let (name, why) = (harmless(&laggard.name), harmless(&laggard.why));
         if why.is_empty() { name } else { format!("{name} ({why})") }
     });
     let text = named.collect::<Vec<_>>().join(", ");
-    if let Some(more) = progress.laggards.len().checked_sub(NAMED).filter(|more| *more > 0) {
+    if let Some(more) = laggards.len().checked_sub(NAMED).filter(|more| *more > 0) {
         return format!("{text} and {more} more");
     }
     text

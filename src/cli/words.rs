@@ -155,6 +155,7 @@ pub(super) fn warning(of: WarningCode) -> &'static str {
         WarningCode::WorkerDown => "worker-down",
         WarningCode::DeliveryLags => "delivery-lags",
         WarningCode::DeliveryFailed => "delivery-failed",
+        WarningCode::IssuerRotating => "issuer-rotating",
     }
 }
 

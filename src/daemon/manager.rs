@@ -190,6 +190,8 @@ fn not_opened(error: OpenError) -> Failure {
             _ => Failure::new(Exit::WriteFailed, text)
                 .hint("see what the system logs of that disk"),
         },
+        OpenError::Folder(FolderError::Floor(_)) => Failure::new(Exit::Damaged, text)
+            .hint("remove that file: it is written anew as soon as this manager is in touch"),
         OpenError::KeyFile(..) => {
             Failure::new(Exit::Damaged, text).hint("put manager.key back from a copy")
         }

@@ -11,6 +11,7 @@ use crate::manager::keys::KeyHolder;
 use crate::manager::renewing::Renewing;
 use crate::manager::steady::{Doubt, Evidence, Steady};
 use crate::manager::unproposed::Unproposed;
+use skep_client::ca::IssuerFloor;
 use skep_core::base::{BootTime, Clock, ClusterId, Dice, NodeId, RequestId, Stamp, limits};
 use skep_core::domain::{Act, Actor, Applied, Command};
 
@@ -40,6 +41,8 @@ pub struct Core {
     /// Its cluster.
     pub cluster: ClusterId,
     time: Time,
+    /// Which issuing CAs are in use no more, as far as was ever known here.
+    pub(in crate::manager) floor: IssuerFloor,
     /// Milliseconds by which the median of the voters' clocks is ahead of this manager's.
     pub(in crate::manager) off_ms: AtomicI64,
     /// Members that renew their certificates.
@@ -85,9 +88,15 @@ impl Core {
             node,
             cluster,
             time: Time::default(),
+            floor: IssuerFloor::default(),
             off_ms: AtomicI64::new(0),
             renewing: Renewing::default(),
         }
+    }
+
+    /// The same with what is refused of issuing CAs.
+    pub(in crate::manager) fn refusing(self, floor: IssuerFloor) -> Self {
+        Self { floor, ..self }
     }
 
     /// Opens this manager's box of the cluster key in use. What fails is written to the log.

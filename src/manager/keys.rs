@@ -137,6 +137,21 @@ impl KeyHolder {
         let open = self.opened(number)?;
         Ok(open.wrap(number)?.open_secret(ISSUING_KEY, &cluster.issuing_key)?)
     }
+    /// Wraps another issuing key for the state.
+    ///
+    /// # Errors
+    /// [`NoKey`].
+    pub fn wrap_issuing(
+        &self,
+        dice: &mut dyn Dice,
+        cluster: &domain::Cluster,
+        key: &PrivateKey,
+    ) -> Result<WrappedKey, NoKey> {
+        let number = cluster.cluster_key.number;
+        let open = self.opened(number)?;
+        let secret = SecretBytes::copy_of(key.expose());
+        Ok(open.wrap(number)?.wrap_secret(dice, ISSUING_KEY, &secret)?)
+    }
     /// Draws the next cluster key for the managers that stay (id and box key), with
     /// the key in use and the issuing key wrapped under it.
     ///

@@ -28,6 +28,7 @@ mod keys;
 mod leader;
 mod life;
 mod members;
+mod offer;
 mod own;
 mod peers;
 mod problem;

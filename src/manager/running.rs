@@ -15,6 +15,7 @@ use crate::consensus::Standing;
 use crate::manager::core::Core;
 use crate::manager::dispatch::Dispatch;
 use crate::manager::end::Ends;
+use crate::manager::offer::Offer;
 use crate::manager::own::Own;
 use crate::manager::peers::Peers;
 use crate::manager::problem::{self, Explain};
@@ -80,6 +81,8 @@ pub(in crate::manager) struct Running {
     pub reserve: Reserve,
     /// Held by whoever changes who votes.
     pub voting: tokio::sync::Mutex<()>,
+    /// The key of the next issuing CA, for which a certificate is awaited.
+    pub offer: Offer,
     /// Cuts off peers that were removed.
     pub cuts: Cuts,
     /// It belongs to the cluster no more.
@@ -110,6 +113,7 @@ impl Running {
             told: AtomicBool::new(told),
             stop: CancellationToken::new(),
             voting: tokio::sync::Mutex::new(()),
+            offer: Offer::default(),
             removed: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             tasks: Mutex::new(JoinSet::new()),

@@ -17,7 +17,7 @@ use crate::manager::life::lifecycle::{Manager, OpenError, Setup};
 use crate::manager::members::{belonging, moves, recognise, voters};
 use crate::manager::reserve::Reserve;
 use crate::manager::running::{Running, Started};
-use crate::manager::upkeep::{certificate, clocks, consensus, disk, facts};
+use crate::manager::upkeep::{certificate, clocks, consensus, disk, facts, issuers};
 use skep_client::transport::serve;
 use skep_core::base::{Exit, ManagerPlaces};
 
@@ -75,6 +75,7 @@ fn bring_up(manager: &Manager, started: Started, listener: TcpListener) -> Arc<R
     tasks.spawn(moves::keep(running.clone(), tells));
     tasks.spawn(certificate::keep(running.clone()));
     tasks.spawn(clocks::keep(running.clone()));
+    tasks.spawn(issuers::keep(manager.clone(), running.clone()));
     tasks.spawn(disk::keep(running.clone()));
     tasks.spawn(consensus::watch(running.clone()));
     tasks.spawn(consensus::watch_standing(running.clone()));

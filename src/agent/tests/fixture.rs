@@ -78,6 +78,7 @@ impl Delivery for FakeLeader {
                 epoch_counter: 1,
                 epoch_tail: vec![6; 16],
                 revision: hello.revision.max(5),
+                ..api::Welcome::default()
             };
             let theirs = hello.session_public.as_slice().try_into().expect("32 bytes");
             let key = half.agree(true, LEADER, NODE, theirs).expect("agreed");

@@ -2,6 +2,7 @@
 //! is a name, and what is meant, is decided in the file of each command.
 
 mod agent;
+mod ca;
 mod cluster;
 mod daemon;
 mod node;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use skep_core::domain::NO_ONE;
 
 pub(super) use agent::{AgentCommand, AgentServiceCommand, AgentSocketArgs, ExecArgs};
+pub(super) use ca::{CaCommand, CaRotateArgs};
 pub(super) use cluster::{
     ClusterCommand, InitArgs, JoinArgs, LeaveArgs, LockArgs, ManagerTokenArgs, StatusArgs,
     TokenArgs, TokenCommand, UnlockArgs, UnlockKeyCommand, WorkerTokenArgs,
@@ -49,6 +51,7 @@ Cluster:
   join-token   Make, list and remove join tokens
   node         List, label, drain and remove nodes
   cluster      Set the cluster's time back
+  ca           Show the CA, replace the issuing CA
 
 Daemons:
   manager      Run a manager, hand leadership over, repair one that was put back
@@ -115,6 +118,9 @@ pub(super) enum Command {
     /// Set the cluster's time back
     #[command(subcommand, arg_required_else_help = true)]
     Cluster(ClusterCommand),
+    /// Show the CA, replace the issuing CA
+    #[command(subcommand, arg_required_else_help = true)]
+    Ca(CaCommand),
     /// Run a manager, hand leadership over
     #[command(subcommand, arg_required_else_help = true)]
     Manager(ManagerCommand),

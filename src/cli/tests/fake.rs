@@ -16,13 +16,14 @@ use skep_core::base::{ClusterId, Dice, Exit};
 use skep_core::seal::ClusterKey;
 use skep_core::wire::api::{
     ApplyReply, ApplyRequest, BelongingReply, BelongingRequest, CommitInitReply, CommitInitRequest,
-    CreateTokenReply, CreateTokenRequest, DeliveryProgress, IntakeReply, IntakeRequest,
-    JoinClusterReply, JoinClusterRequest, LeaveClusterReply, LeaveClusterRequest, ListHoldersReply,
-    ListHoldersRequest, ListNodesReply, ListReadsReply, ListReadsRequest, ListRequest,
-    ListSecretsReply, ListServicesReply, ListTokensReply, LockReply, LockRequest, MoveManagerReply,
-    MoveManagerRequest, MoveReply, MoveRequest, PrepareInitReply, PrepareInitRequest,
-    RecipientsReply, RecipientsRequest, RepairReply, RepairRequest, ResetTimeReply,
-    ResetTimeRequest, SecretView, ServiceView, StatusReply, StatusRequest, StepDownReply,
+    CommitIssuerReply, CommitIssuerRequest, CreateTokenReply, CreateTokenRequest, DeliveryProgress,
+    IntakeReply, IntakeRequest, JoinClusterReply, JoinClusterRequest, LeaveClusterReply,
+    LeaveClusterRequest, ListHoldersReply, ListHoldersRequest, ListNodesReply, ListReadsReply,
+    ListReadsRequest, ListRequest, ListSecretsReply, ListServicesReply, ListTokensReply, LockReply,
+    LockRequest, MoveManagerReply, MoveManagerRequest, MoveReply, MoveRequest, PrepareInitReply,
+    PrepareInitRequest, PrepareIssuerReply, PrepareIssuerRequest, RecipientsReply,
+    RecipientsRequest, RepairReply, RepairRequest, ResetTimeReply, ResetTimeRequest, SecretView,
+    ServiceView, ShowCaReply, ShowCaRequest, StatusReply, StatusRequest, StepDownReply,
     StepDownRequest, UnlockHeaderReply, UnlockHeaderRequest, UnlockReply, UnlockRequest,
     WatchDeliveryRequest,
 };
@@ -177,6 +178,9 @@ impl Control for Fake {
         list_holders: ListHoldersRequest -> ListHoldersReply,
         list_reads: ListReadsRequest -> ListReadsReply,
         recipients: RecipientsRequest -> RecipientsReply,
+        prepare_issuer: PrepareIssuerRequest -> PrepareIssuerReply,
+        commit_issuer: CommitIssuerRequest -> CommitIssuerReply,
+        show_ca: ShowCaRequest -> ShowCaReply,
     }
 }
 

@@ -19,6 +19,7 @@ pub(in crate::manager) mod local;
 pub(in crate::manager) mod policy;
 mod port;
 mod refusals;
+mod retired;
 mod table;
 #[cfg(test)]
 pub(in crate::manager) mod tests;
@@ -46,7 +47,7 @@ use crate::manager::admit::behalf::Behalf;
 use crate::manager::admit::caller::{Admitted, source};
 use crate::manager::admit::local::LocalRules;
 use crate::manager::admit::policy::Who;
-use crate::manager::dispatch::{Dispatch, addresses};
+use crate::manager::dispatch::{Dispatch, told};
 use crate::manager::problem;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::{Caller, caller, local_caller, name_managers};
@@ -169,6 +170,9 @@ impl Inner {
         let extensions = &parts.extensions;
         let (lane, key) = self.lane(extensions, row);
         let ticket = self.budget.enter(lane, key)?;
+        if let Asked::Port(dispatch) = &self.asked {
+            retired::refuse(dispatch.core(), extensions, row.method)?;
+        }
         let admitted = match &self.asked {
             Asked::Socket(rules) => Admitted::on_socket(rules, extensions, row.method)?,
             Asked::Port(dispatch) => match row.by {
@@ -224,7 +228,7 @@ impl Inner {
         if let Asked::Port(dispatch) = &self.asked
             && extensions.get::<Admitted>().is_some_and(operator)
         {
-            name_managers(dispatch.core().consensus.read(addresses), headers);
+            name_managers(dispatch.core().consensus.read(told), headers);
         }
     }
 

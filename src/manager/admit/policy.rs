@@ -35,6 +35,8 @@ pub enum Method {
     StepDown,
     /// Setting the cluster's time back.
     ResetTime,
+    /// Replacing the issuing CA.
+    RotateIssuer,
     /// Unlocking this manager.
     Unlock,
     /// Locking this manager.
@@ -121,6 +123,7 @@ impl Policy {
             Method::Lock
             | Method::StepDown
             | Method::ResetTime
+            | Method::RotateIssuer
             | Method::WriteTokens
             | Method::WriteNodes => OWNERS,
             Method::Intake | Method::WriteSecrets | Method::WriteServices => WRITERS,
@@ -150,6 +153,7 @@ impl Policy {
             | Method::Leave
             | Method::StepDown
             | Method::ResetTime
+            | Method::RotateIssuer
             | Method::Unlock
             | Method::Lock
             | Method::Repair
@@ -203,6 +207,7 @@ impl Method {
             Self::Leave => "let a manager leave its cluster",
             Self::StepDown => "hand leadership over",
             Self::ResetTime => "set the cluster's time back",
+            Self::RotateIssuer => "replace the issuing CA",
             Self::Unlock => "unlock a manager",
             Self::Lock => "lock a manager",
             Self::Repair => "repair a manager",
@@ -240,7 +245,7 @@ mod tests {
     ];
 
     /// The table as people read it: `x` is allowed.
-    const ROWS: [(Method, &str); 22] = [
+    const ROWS: [(Method, &str); 23] = [
         //                       anonymous
         //                       | expired
         //                       | | worker
@@ -256,6 +261,7 @@ mod tests {
         (Method::Leave, "        - - - - - - - - x"),
         (Method::StepDown, "     - - - - - - - x x"),
         (Method::ResetTime, "    - - - - - - - x x"),
+        (Method::RotateIssuer, " - - - - - - - x x"),
         (Method::Unlock, "       - - - - - - - - x"),
         (Method::Lock, "         - - - - - - - x x"),
         (Method::Intake, "       - - - - - - x x x"),

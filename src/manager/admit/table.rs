@@ -73,6 +73,9 @@ pub(super) const TABLE: &[Row] = &[
     row("/skep.api.v1.Control/MoveManager", Method::WriteNodes, MIDDLE, SMALL),
     row("/skep.api.v1.Control/StepDown", Method::StepDown, SMALL, SMALL),
     row("/skep.api.v1.Control/ResetTime", Method::ResetTime, SMALL, SMALL),
+    row("/skep.api.v1.Control/PrepareIssuer", Method::RotateIssuer, SMALL, MIDDLE),
+    row("/skep.api.v1.Control/CommitIssuer", Method::RotateIssuer, MIDDLE, SMALL),
+    row("/skep.api.v1.Control/ShowCa", Method::Read, SMALL, MIDDLE),
     row("/skep.api.v1.Control/Intake", Method::Intake, SMALL, SMALL),
     // Whoever may write nothing at all is refused here; each change is asked for once
     // it is read.

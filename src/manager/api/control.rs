@@ -7,12 +7,12 @@ use std::sync::Arc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Request, Response, Status};
 
-use super::{holders, opened, reads, status};
+use super::{authority, holders, opened, reads, status};
 use crate::manager::admit;
 use crate::manager::admit::caller::Admitted;
 use crate::manager::admit::local::LocalUser;
 use crate::manager::admit::policy::Method;
-use crate::manager::changes::{apply, time, tokens};
+use crate::manager::changes::{apply, issuer, time, tokens};
 use crate::manager::forward::{Broken, Led};
 use crate::manager::life::leave;
 use crate::manager::life::lifecycle::Manager;
@@ -176,6 +176,42 @@ impl Control for ControlService {
                 |running, admitted, request| async move {
                     time::reset(&running, &admitted, request).await
                 },
+            )
+            .await
+    }
+
+    async fn prepare_issuer(
+        &self,
+        request: Request<api::PrepareIssuerRequest>,
+    ) -> Answer<api::PrepareIssuerReply> {
+        self.led(request, Method::RotateIssuer, Broken::NothingDone)?
+            .answer(
+                |mut leader, request| async move { leader.prepare_issuer(request).await },
+                |running, _, _| async move { issuer::prepare(&running).await },
+            )
+            .await
+    }
+
+    async fn commit_issuer(
+        &self,
+        request: Request<api::CommitIssuerRequest>,
+    ) -> Answer<api::CommitIssuerReply> {
+        self.led(request, Method::RotateIssuer, Broken::Unknown)?
+            .answer(
+                |mut leader, request| async move { leader.commit_issuer(request).await },
+                |running, admitted, request| async move {
+                    issuer::commit(running, admitted, request).await
+                },
+            )
+            .await
+    }
+
+    async fn show_ca(&self, request: Request<api::ShowCaRequest>) -> Answer<api::ShowCaReply> {
+        let stale = request.get_ref().stale;
+        self.read(request, Method::Read, stale)?
+            .answer(
+                |mut leader, request| async move { leader.show_ca(request).await },
+                |running, _, request| async move { authority::show(&running, request.stale).await },
             )
             .await
     }

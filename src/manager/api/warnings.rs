@@ -2,6 +2,7 @@
 
 use crate::consensus::{Behind, Standing};
 use crate::manager::life::lifecycle::Lifecycle;
+use crate::manager::members::issuers::Progress;
 use crate::manager::members::moves;
 use crate::manager::problem::warning::{self, Certificate, Warning};
 use crate::manager::running::Running;
@@ -22,6 +23,8 @@ const LEAF_DAYS: u64 = 14;
 const MEMBER_DAYS: u64 = 10;
 /// Days before its end at which a CA is warned about.
 const CA_DAYS: u64 = 365;
+/// Milliseconds after which an issuing CA should have taken the place of another.
+const ROTATION_MS: u64 = 60 * 60_000;
 /// Milliseconds by which a clock may be from the leader's: more deserves attention, long
 /// before certificates and deadlines suffer.
 const CLOCK_MS: u64 = 10_000;
@@ -46,6 +49,7 @@ pub(super) fn of_running(
     let now = Stamp(reply.now);
     found.extend(ends.iter().filter_map(|(which, ends)| of_certificate(*which, *ends, now)));
     of_members(running, now, found);
+    rotation(running, now, found);
     if reply.pending_pairs > 0 {
         found.push(Warning::Pending(reply.pending_pairs));
     }
@@ -143,6 +147,16 @@ fn clock(running: &Running, reply: &api::StatusReply, found: &mut Vec<Warning>) 
 fn time(stamp: Stamp, now: Stamp) -> Option<Warning> {
     let ahead = stamp.0.saturating_sub(now.0);
     (ahead > CLOCK_MS).then_some(Warning::TimeAhead(ahead))
+}
+
+/// The issuing CA is being replaced, and that takes long. Only the leader knows who is down.
+fn rotation(running: &Running, now: Stamp, found: &mut Vec<Warning>) {
+    let rotating = |state: &State| state.cluster.as_ref()?.issuers.rotating;
+    let Some(since) = running.core.consensus.read(rotating) else { return };
+    let lasts = now.0.saturating_sub(since.0);
+    if lasts >= ROTATION_MS {
+        found.push(Warning::IssuerRotating(lasts, Progress::of(running).waited_for()));
+    }
 }
 
 /// A certificate that ends soon.

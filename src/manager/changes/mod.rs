@@ -5,6 +5,7 @@
 //! change, now that it is read.
 
 pub(in crate::manager) mod apply;
+pub(in crate::manager) mod issuer;
 pub(in crate::manager) mod rewrap;
 pub(in crate::manager) mod time;
 pub(in crate::manager) mod tokens;

@@ -41,7 +41,7 @@ pub(in crate::manager) use self::session::Agent;
 use self::table::{Cut, Table};
 pub use self::watch::Asked as WatchAsked;
 pub use self::watchers::TooMany;
-pub(in crate::manager) use self::whereabouts::addresses;
+pub(in crate::manager) use self::whereabouts::told;
 use crate::consensus::Leadership;
 use crate::manager::core::Core;
 use crate::manager::problem::delivery::refused_from;

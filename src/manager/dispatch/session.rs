@@ -19,8 +19,8 @@ use super::whereabouts;
 use super::{Seen, pairs_of};
 use crate::consensus::Leadership;
 use crate::manager::keys::NoKey;
-use skep_client::transport::KeyExchange;
-use skep_core::base::{BootTime, Dice, NodeId, SecretId, ServiceId, VersionId, limits};
+use skep_client::transport::{KeyExchange, Told};
+use skep_core::base::{BootTime, Dice, NodeId, SecretId, ServiceId, Stamp, VersionId, limits};
 use skep_core::domain::{Exposure, NodeRole, State, Version};
 use skep_core::seal::{SessionHalf, SessionKey, ValueContext};
 use skep_core::wire::api;
@@ -123,14 +123,17 @@ fn enter(
 
     let welcome = core.consensus.read(|state| {
         let cluster = state.cluster.as_ref()?;
+        let told = whereabouts::told(state);
         Some(api::Welcome {
             session_public,
             leader: core.node.as_bytes().to_vec(),
             cluster_name: cluster.name.as_str().to_owned(),
-            addresses: whereabouts::addresses(state),
+            addresses: told.addresses,
             epoch_counter: cluster.epoch.counter,
             epoch_tail: cluster.epoch.tail.to_vec(),
             revision: state.revision.0,
+            issuer: told.issuer.0,
+            oldest_issuer: told.oldest_issuer.0,
         })
     });
     let welcome = welcome.ok_or(Ending::Deposed)?;
@@ -212,16 +215,21 @@ async fn write(
     out: &Out,
 ) -> Ending {
     let mut leadership = hub.core.consensus.leadership();
-    let (mut managers, mut told) = (hub.managers.told(), welcome.addresses.clone());
+    let mut managers = hub.managers.told();
+    let mut told = Told {
+        addresses: welcome.addresses.clone(),
+        issuer: Stamp(welcome.issuer),
+        oldest_issuer: Stamp(welcome.oldest_issuer),
+    };
     if out.send(Ok(message(api::from_leader::Of::Welcome(welcome)))).await.is_err() {
         return Ending::Left;
     }
     let (mut dice, mut asked) = ((hub.core.dice)(), None);
     loop {
         let now = managers.borrow_and_update().clone();
-        if !now.is_empty() && now != told {
+        if !now.addresses.is_empty() && now != told {
             told.clone_from(&now);
-            let moved = message(api::from_leader::Of::Managers(api::Managers { addresses: now }));
+            let moved = message(api::from_leader::Of::Managers(now.into()));
             if out.send(Ok(moved)).await.is_err() {
                 return Ending::Left;
             }

@@ -6,6 +6,7 @@ use crate::consensus::{Consensus, Start, StartError};
 use crate::manager::core::Core;
 use crate::manager::end::exit_of;
 use crate::manager::keys::KeyHolder;
+use crate::manager::life::folder::FolderError;
 use crate::manager::life::key_file;
 use crate::manager::life::lifecycle::Lifecycle;
 use crate::manager::own::Own;
@@ -20,6 +21,8 @@ use skep_core::seal::{BoxKey, FileKey, HelloPlace, KeyFileBody, KeyFileHeader};
 pub(in crate::manager) enum NotStarted {
     /// The key file's chain or key is not sound.
     Identity(CaError),
+    /// What is kept of issuing CAs that are in use no more.
+    Floor(FolderError),
     /// Log or snapshots.
     Consensus(StartError),
 }
@@ -30,12 +33,19 @@ impl From<CaError> for NotStarted {
     }
 }
 
+impl From<FolderError> for NotStarted {
+    fn from(error: FolderError) -> Self {
+        Self::Floor(error)
+    }
+}
+
 impl Explain for NotStarted {
     fn explain(self) -> Problem {
         match self {
             NotStarted::Identity(error) => {
                 problem::life::not_own(format!("this manager's certificate {error}"))
             }
+            NotStarted::Floor(error) => problem::life::floor_damaged(error),
             NotStarted::Consensus(error) => problem::life::not_started(exit_of(&error), error),
         }
     }
@@ -61,6 +71,8 @@ pub(in crate::manager) async fn begin(
     let key = key.map_err(|_| CaError::Malformed("hello secret"))?;
     let client = ClientTls::new(own.credentials(), fingerprint, clock.clone());
     let client = client.greeting(Greeting::new(key, role, dice));
+    let floor = client.floor().clone();
+    floor.raise(life.folder.floor()?);
     let start = Start {
         cluster: header.cluster,
         node: header.node,
@@ -82,5 +94,6 @@ pub(in crate::manager) async fn begin(
         hello,
     };
     let core = Core::new(consensus, Arc::new(keys), clock, dice, header.node, header.cluster);
+    let core = core.refusing(floor);
     Ok(Started { core: Arc::new(core), identity })
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::manager::reserve;
 use skep_client::ca::certificate_ends;
-use skep_core::base::{Disk, FORMAT, Name, NodeId, OtherFormat};
+use skep_core::base::{Disk, FORMAT, Name, NodeId, OtherFormat, Stamp};
 
 /// Bytes of a key file: 16 recipients, a chain and keys need less than a tenth.
 const KEY_FILE_BYTES: u64 = 256 * 1024;
@@ -33,6 +33,10 @@ const TOLD: &str = "advertised";
 const TOLD_BYTES: u64 = 16 * 1024;
 const STAY_LOCKED: &str = "stay-locked";
 const REMOVED: &str = "removed";
+/// When the oldest issuing CA begins whose certificates are accepted, in milliseconds.
+const FLOOR: &str = "oldest-issuer";
+/// Bytes of it: the digits of the largest number, and a line's end.
+const FLOOR_BYTES: u64 = 21;
 
 /// Why a data folder can't be used. Says the daemon's exit status.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +53,9 @@ pub enum FolderError {
     /// The `node` file is of another format: status 23 or 25.
     #[error("{0} was {1}")]
     Format(PathBuf, OtherFormat),
+    /// What it says of issuing CAs is not what is written there: status 20.
+    #[error("{0} is damaged")]
+    Floor(PathBuf),
     /// It can't be made or entered: status 23.
     #[error("{0}: {1}")]
     Unusable(PathBuf, io::Error),
@@ -231,7 +238,7 @@ impl Folder {
         for below in ["log", "snapshots"] {
             absent(std::fs::remove_dir_all(self.path.join(below)))?;
         }
-        for file in [REACHED, TOLD, NODE_FILE, KEY_FILE] {
+        for file in [REACHED, TOLD, NODE_FILE, FLOOR, KEY_FILE] {
             absent(self.disk.0.remove(&self.path.join(file)))?;
         }
         self.disk.0.sync_folder(&self.path)?;
@@ -254,7 +261,9 @@ impl Folder {
         for below in ["log", "snapshots"] {
             absent(std::fs::remove_dir_all(self.path.join(below)))?;
         }
-        for file in [REACHED, TOLD, NODE_FILE, STAY_LOCKED, REMOVED, UNFINISHED, reserve::NAME] {
+        for file in
+            [REACHED, TOLD, NODE_FILE, STAY_LOCKED, REMOVED, FLOOR, UNFINISHED, reserve::NAME]
+        {
             absent(self.disk.0.remove(&self.path.join(file)))?;
         }
         self.disk.0.sync_folder(&self.path)
@@ -319,6 +328,28 @@ impl Folder {
     #[must_use]
     pub(in crate::manager) fn was_removed(&self) -> bool {
         self.has_mark(REMOVED)
+    }
+    /// The oldest issuing CA whose certificates are accepted, as far as was written down;
+    /// damaged is never taken for absent.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub(in crate::manager) fn floor(&self) -> Result<Stamp, FolderError> {
+        let path = self.path.join(FLOOR);
+        let found = absent(self.disk.0.read(&path, FLOOR_BYTES));
+        let Some(bytes) = found.map_err(|error| FolderError::Disk(path.clone(), error))? else {
+            return Ok(Stamp(0));
+        };
+        let read = str::from_utf8(&bytes).ok().and_then(|text| text.strip_suffix('\n'));
+        let read = read.and_then(|digits| digits.parse().ok()).map(Stamp);
+        read.ok_or(FolderError::Floor(path))
+    }
+    /// Writes it down. It only rises: whoever calls has seen to that.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(in crate::manager) fn keep_floor(&self, oldest: Stamp) -> io::Result<()> {
+        self.disk.0.replace(&self.path.join(FLOOR), format!("{}\n", oldest.0).as_bytes())
     }
     fn has_mark(&self, mark: &str) -> bool {
         self.disk.0.len(&self.path.join(mark)).is_ok()

@@ -16,7 +16,8 @@ pub(in crate::manager) fn refused_from(address: &str, at: Stamp) -> String {
     }
 }
 
-fn written(at: Stamp) -> Option<String> {
+/// A time as people read it; `None` where it is out of all bounds.
+pub(super) fn written(at: Stamp) -> Option<String> {
     let at = jiff::Timestamp::from_millisecond(i64::try_from(at.0).ok()?).ok()?;
     Some(at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }

@@ -137,6 +137,12 @@ pub(in crate::manager) fn wrong_file_key(error: impl fmt::Display) -> Problem {
         .hint("`skep unlock-key ls` shows which unlock keys there are")
 }
 
+/// What is kept of the issuing CAs in use is not as it was written.
+pub(in crate::manager) fn floor_damaged(error: impl fmt::Display) -> Problem {
+    Problem::fatal(Exit::Damaged, error.to_string())
+        .hint("remove that file: it is written anew as soon as this manager is in touch")
+}
+
 /// Consensus didn't start with what the disk holds.
 pub(in crate::manager) fn not_started(exit: Exit, error: impl fmt::Display) -> Problem {
     Problem::fatal(exit, error.to_string()).hint("the manager's log says more")

@@ -3,6 +3,7 @@
 
 pub(in crate::manager) mod access;
 pub(in crate::manager) mod delivery;
+pub(in crate::manager) mod issuer;
 pub(in crate::manager) mod life;
 pub(in crate::manager) mod members;
 pub(in crate::manager) mod request;

@@ -35,6 +35,9 @@ pub(in crate::manager) enum Warning {
     TimeAhead(u64),
     /// A certificate ends in so many days.
     CertificateEnds(Certificate, u64),
+    /// Milliseconds for which the issuing CA has been being replaced, and nodes in touch that
+    /// have not renewed.
+    IssuerRotating(u64, usize),
     /// This manager's certificate is past its end, and there is no other for it.
     CertificateEnded,
     /// The certificate of another member ends in so many days, and it has not renewed it.
@@ -114,6 +117,7 @@ impl Warning {
             Self::CertificateEnds(..) | Self::MemberEnds(..) | Self::MoreMembersEnd(_) => {
                 WarningCode::CertificateEnds
             }
+            Self::IssuerRotating(..) => WarningCode::IssuerRotating,
             Self::CertificateEnded | Self::EndedWhileLocked | Self::MemberEnded(_) => {
                 WarningCode::CertificateEnded
             }
@@ -190,10 +194,19 @@ impl Warning {
                     Certificate::Manager => {
                         "it should have been renewed by now: this manager's log says why it wasn't"
                     }
-                    Certificate::Issuing | Certificate::Root => {
-                        "a new cluster must take this one's place in time: a CA isn't renewed"
+                    Certificate::Issuing => "`skep ca rotate` puts another in its place",
+                    Certificate::Root => {
+                        "a new cluster must take this one's place in time: a root isn't replaced"
                     }
                 },
+            ),
+            Self::IssuerRotating(ms, nodes) => (
+                format!(
+                    "the issuing CA has been being replaced for {}: {nodes} nodes in touch have \
+                     not renewed",
+                    span(*ms)
+                ),
+                "`skep ca show` names them; see their logs",
             ),
             Self::CertificateEnded => return of(problem::expired()),
             Self::MemberEnds(who, days) => (

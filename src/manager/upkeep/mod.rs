@@ -7,3 +7,4 @@ pub(in crate::manager) mod clocks;
 pub(in crate::manager) mod consensus;
 pub(in crate::manager) mod disk;
 pub(in crate::manager) mod facts;
+pub(in crate::manager) mod issuers;

@@ -72,6 +72,12 @@ pub fn issuer_begins(der: &[u8]) -> Result<Stamp, CaError> {
     read_authority(der, ISSUING).map(|read| read.starts)
 }
 
+/// From when to when a root or issuing CA's certificate (DER) lasts; `None` where it is none.
+#[must_use]
+pub fn authority_lasts(der: &[u8]) -> Option<(Stamp, Stamp)> {
+    times(&parse(der).ok()?)
+}
+
 /// When a certificate (DER) of any kind ends; `None` where it is none.
 #[must_use]
 pub fn certificate_ends(der: &[u8]) -> Option<Stamp> {

@@ -24,8 +24,8 @@ mod token;
 
 pub use authority::{Issuer, Root};
 pub use chain::{
-    Issued, Leaf, START_TOLERANCE_MS, certificate_ends, issuer_begins, read_leaf, verify_chain,
-    verify_issued,
+    Issued, Leaf, START_TOLERANCE_MS, authority_lasts, certificate_ends, issuer_begins, read_leaf,
+    verify_chain, verify_issued,
 };
 pub use error::CaError;
 pub use floor::IssuerFloor;

@@ -4,7 +4,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::refresh::{IDENTITY_BYTES, merged, refresh};
+use super::Managers;
+use super::refresh::{IDENTITY_BYTES, refresh, says_all};
 use crate::ca::{Identity, IdentityError};
 use crate::machine::read_file;
 
@@ -40,16 +41,13 @@ impl IdentityFile {
         Ok(Self { identity, readable_by_others: mode & 0o077 != 0 })
     }
 
-    /// Writes where managers are, as [`super::Link::managers`] says, into the identity file
-    /// that `identity` was read from. A file that is not plainly somebody's own to write
+    /// Writes what [`super::Link::managers`] says (where they are, and the oldest issuing CA
+    /// of which a manager's certificate may be) into the identity file that `identity` was read from. A file that is not plainly somebody's own to write
     /// stays as it is, and one that is replaced is whole at every moment. Whether it was.
     ///
     /// # Errors
     /// What the system says: the file is as it was.
-    pub fn refresh(path: &Path, identity: &Identity, managers: &[String]) -> io::Result<bool> {
-        if merged(&identity.addresses, managers).is_none() {
-            return Ok(false);
-        }
-        refresh(path, managers)
+    pub fn refresh(path: &Path, identity: &Identity, managers: &Managers) -> io::Result<bool> {
+        if says_all(identity, managers) { Ok(false) } else { refresh(path, managers) }
     }
 }

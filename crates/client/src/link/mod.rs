@@ -9,6 +9,7 @@
 mod address;
 mod identity;
 mod refresh;
+mod renewal;
 mod tries;
 
 use std::collections::BTreeMap;
@@ -29,13 +30,15 @@ use crate::error::CallError;
 use crate::machine::{SystemClock, os_dice};
 use crate::transport::rpc::api::control_client::ControlClient;
 use crate::transport::{
-    ClientTls, ConnectError, Expect, KeyExchange, connect, connect_local, managers_named,
+    ClientTls, ConnectError, Expect, KeyExchange, Peer, Told, connect, connect_local,
+    managers_named, read_problem,
 };
-use skep_core::base::{ClusterId, Fingerprint};
+use skep_core::base::{ClusterId, Fingerprint, Stamp};
 
 pub use address::{BadAddress, PORT, read_address, read_own_address};
 pub use identity::{BadIdentityFile, IdentityFile};
 
+use renewal::Own;
 use tries::{Patience, Tries};
 
 /// How long one manager may take to accept a connection.
@@ -73,21 +76,66 @@ enum Route {
     Remote(Vec<String>),
 }
 
-/// Where managers are, as they say. Clones are the same.
+/// What managers say of themselves. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Managers(Arc<Mutex<Vec<String>>>);
+pub struct Managers(Arc<Mutex<Heard>>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    told: Told,
+    /// Another chain for the identity's key: leaf, issuing CA, root.
+    renewed: Option<Vec<Vec<u8>>>,
+}
+
+impl Route {
+    fn addresses(&self) -> &[String] {
+        match self {
+            Self::Local(_) => &[],
+            Self::Remote(addresses) => addresses,
+        }
+    }
+}
 
 impl Managers {
     /// Each `host:port`.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
-        self.0.lock().clone()
+        self.0.lock().told.addresses.clone()
     }
 
-    fn hear(&self, answer: &MetadataMap) {
-        let named = managers_named(answer);
-        if !named.is_empty() {
-            *self.0.lock() = named;
+    /// When the issuing CA in use begins; 0: nobody said so.
+    #[must_use]
+    pub fn issuer(&self) -> Stamp {
+        self.0.lock().told.issuer
+    }
+
+    /// The oldest issuing CA whose certificates are accepted.
+    #[must_use]
+    pub fn oldest_issuer(&self) -> Stamp {
+        self.0.lock().told.oldest_issuer
+    }
+
+    /// Another chain for the identity's key, if it was renewed.
+    #[must_use]
+    pub fn chain(&self) -> Option<Vec<Vec<u8>>> {
+        self.0.lock().renewed.clone()
+    }
+
+    fn renewed(&self, chain: Vec<Vec<u8>>) {
+        self.0.lock().renewed = Some(chain);
+    }
+
+    /// `known` is the newest issuing CA that a verified chain has shown: no floor above it is
+    /// believed.
+    fn hear(&self, answer: &MetadataMap, known: Stamp) {
+        let told = managers_named(answer);
+        let all = &mut self.0.lock().told;
+        if !told.addresses.is_empty() {
+            all.addresses = told.addresses;
+        }
+        all.issuer = all.issuer.max(told.issuer);
+        if told.oldest_issuer <= known {
+            all.oldest_issuer = all.oldest_issuer.max(told.oldest_issuer);
         }
     }
 }
@@ -97,6 +145,8 @@ impl Managers {
 pub struct Link {
     route: Route,
     tls: Option<ClientTls>,
+    /// By what the certificate is renewed.
+    own: Option<Own>,
     fingerprint: Option<Fingerprint>,
     /// The leader, as a manager named it: tried before the route.
     leader: Vec<String>,
@@ -105,6 +155,8 @@ pub struct Link {
     exchange: Option<KeyExchange>,
     /// Where all managers are, as one that answered last said.
     managers: Managers,
+    /// The newest issuing CA of a chain that verified: the identity's own, or a manager's.
+    known_issuer: Stamp,
     /// To what values were sealed last.
     intake: Option<Intake>,
     timeout: Duration,
@@ -142,10 +194,16 @@ impl Link {
     }
 
     fn new(route: Route, identity: Option<&Identity>, timeout: Duration) -> Result<Self, CaError> {
-        let tls = |identity| ClientTls::of(identity, Arc::new(SystemClock), os_dice);
+        let with = |identity: &Identity| {
+            let (tls, own) = ClientTls::renewable(identity, Arc::new(SystemClock), os_dice)?;
+            Ok::<_, CaError>((tls, Own::new(identity, own)?))
+        };
+        let (tls, own) = identity.map(with).transpose()?.unzip();
         Ok(Self {
             route,
-            tls: identity.map(tls).transpose()?,
+            tls,
+            known_issuer: own.as_ref().map(|own| own.issuer).unwrap_or_default(),
+            own,
             fingerprint: identity.map(|identity| identity.fingerprint),
             leader: Vec::new(),
             channel: None,
@@ -230,8 +288,20 @@ impl Link {
             let attempt = tries.attempt();
             match timeout_at(attempt, send(client, request.clone())).await {
                 Ok(Ok(response)) => {
-                    self.managers.hear(response.metadata());
+                    self.managers.hear(response.metadata(), self.known_issuer);
+                    if let Some(tls) = &self.tls {
+                        tls.floor().raise(self.managers.oldest_issuer());
+                    }
+                    if self.is_replaced() {
+                        self.renew().await;
+                    }
                     return Ok(response.into_inner());
+                }
+                // It was refused before it was read.
+                Ok(Err(status)) if self.may_renew() && wants_renewal(&status) => {
+                    if !self.renew().await {
+                        tries.answered(Answer::read(&status)).await?;
+                    }
                 }
                 Ok(Err(status)) => {
                     let answer = Answer::read(&status);
@@ -287,15 +357,16 @@ impl Link {
         let leader = std::mem::take(&mut self.leader);
         if let (Some(tls), false) = (&self.tls, leader.is_empty()) {
             match first_of(&leader, tls).await {
-                Ok((channel, exchange, _)) => {
-                    self.exchange = exchange;
+                Ok((channel, peer, _)) => {
+                    self.exchange = peer.key_exchange();
+                    self.known_issuer = self.known_issuer.max(peer.issuer());
                     return Ok(channel);
                 }
                 // What one manager has on record may be old: another one is asked, or leads.
                 Err(_not_there) => self.turn(1),
             }
         }
-        let (channel, exchange, at) = match (&self.route, &self.tls) {
+        let (channel, peer, at) = match (&self.route, &self.tls) {
             (Route::Local(socket), _) => {
                 self.exchange = None;
                 return local(socket).await;
@@ -303,9 +374,10 @@ impl Link {
             (Route::Remote(addresses), Some(tls)) => first_of(addresses, tls).await?,
             (Route::Remote(_), None) => return Err(CallError::NoIdentity),
         };
+        self.known_issuer = self.known_issuer.max(peer.issuer());
         // Whoever is asked now stands first, so that the next turn goes on behind it.
         self.turn(at);
-        self.exchange = exchange;
+        self.exchange = peer.key_exchange();
         Ok(channel)
     }
 
@@ -320,13 +392,18 @@ impl Link {
     }
 }
 
-/// The first manager that answers, and which of the addresses it has. Each is tried once the
+/// Whether nothing is open to the certificate that was shown but its renewal.
+fn wants_renewal(status: &Status) -> bool {
+    read_problem(status).is_some_and(|problem| problem.wants_renewal())
+}
+
+/// The first manager that answers, which of the addresses it has, and who it is. Each is tried once the
 /// one before has failed, or is silent for a moment: addresses that swallow what is sent to them
 /// are waited for together.
 async fn first_of(
     addresses: &[String],
     tls: &ClientTls,
-) -> Result<(Channel, Option<KeyExchange>, usize), CallError> {
+) -> Result<(Channel, Peer, usize), CallError> {
     let mut trying = JoinSet::new();
     let mut left = addresses.iter().cloned().enumerate();
     let (mut tried, mut locked) = (BTreeMap::new(), false);
@@ -345,9 +422,7 @@ async fn first_of(
         }
         let silence = if left.len() == 0 { CONNECT * 2 } else { SILENCE };
         match timeout(silence, trying.join_next()).await {
-            Ok(Some(Ok((at, Ok((channel, peer)))))) => {
-                return Ok((channel, peer.key_exchange(), at));
-            }
+            Ok(Some(Ok((at, Ok((channel, peer)))))) => return Ok((channel, peer, at)),
             Ok(Some(Ok((at, Err(error))))) => {
                 locked |= matches!(error, ConnectError::Locked { .. });
                 tried.insert(at, error.to_string());

@@ -9,7 +9,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::ca::{ADDRESSES, Identity, is_address};
+use super::Managers;
+use crate::ca::{ADDRESSES, Identity, is_address, issuer_begins, read_leaf};
 use crate::machine::read_all;
 
 /// Bytes of an identity file: a few certificates.
@@ -22,7 +23,7 @@ const ATTRIBUTES: usize = 4096;
 /// What an identity's addresses become where managers are at `managers`: these first, then
 /// what else was known, for one may be reached where it doesn't know of. `None`: they are
 /// known.
-pub(super) fn merged(known: &[String], managers: &[String]) -> Option<Vec<String>> {
+fn merged(known: &[String], managers: &[String]) -> Option<Vec<String>> {
     let managers = || managers.iter().filter(|address| is_address(address));
     if managers().all(|address| known.contains(address)) {
         return None;
@@ -36,12 +37,45 @@ pub(super) fn merged(known: &[String], managers: &[String]) -> Option<Vec<String
     Some(all)
 }
 
-/// Writes where managers are into the identity file, if it doesn't say so and may be written.
+/// Whether an identity says all that was heard.
+pub(super) fn says_all(identity: &Identity, heard: &Managers) -> bool {
+    merged(&identity.addresses, &heard.addresses()).is_none()
+        && heard.oldest_issuer() <= identity.oldest_issuer
+        && heard.chain().is_none_or(|chain| !follows(&chain, &identity.chain))
+}
+
+/// Has an identity say all that was heard.
+fn tell(identity: &mut Identity, heard: &Managers) {
+    if let Some(addresses) = merged(&identity.addresses, &heard.addresses()) {
+        identity.addresses = addresses;
+    }
+    identity.oldest_issuer = identity.oldest_issuer.max(heard.oldest_issuer());
+    if let Some(chain) = heard.chain().filter(|chain| follows(chain, &identity.chain)) {
+        identity.chain = chain;
+    }
+}
+
+/// Whether a chain is for the same member and key as another one, and newer: a copy of the file
+/// may have been renewed meanwhile.
+fn follows(chain: &[Vec<u8>], before: &[Vec<u8>]) -> bool {
+    let read = |chain: &[Vec<u8>]| {
+        let [leaf, issuing, _] = chain else { return None };
+        Some((read_leaf(leaf).ok()?, issuer_begins(issuing).ok()?))
+    };
+    let (Some((next, issuer)), Some((old, old_issuer))) = (read(chain), read(before)) else {
+        return false;
+    };
+    let same = next.subject == old.subject && next.key == old.key;
+    same && (issuer, next.ends) > (old_issuer, old.ends)
+}
+
+/// Writes where managers are and which issuing CA is the oldest in use into the identity file,
+/// if it doesn't say so and may be written.
 /// Whether it was replaced.
 ///
 /// # Errors
 /// What the system says: the file is as it was.
-pub(super) fn refresh(path: &Path, managers: &[String]) -> io::Result<bool> {
+pub(super) fn refresh(path: &Path, heard: &Managers) -> io::Result<bool> {
     // Of a symbolic link the file that it names is replaced.
     let path = path.canonicalize()?;
     let found = std::fs::symlink_metadata(&path)?;
@@ -62,8 +96,10 @@ pub(super) fn refresh(path: &Path, managers: &[String]) -> io::Result<bool> {
     }
     let text = read_all(&file, IDENTITY_BYTES)?;
     let Ok(mut identity) = Identity::parse(text.expose()) else { return Ok(false) };
-    let Some(addresses) = merged(&identity.addresses, managers) else { return Ok(false) };
-    identity.addresses = addresses;
+    if says_all(&identity, heard) {
+        return Ok(false);
+    }
+    tell(&mut identity, heard);
     let new = beside(&path);
     let replaced = replace(&identity, &held, &new, &path);
     if replaced.is_err() {
@@ -127,6 +163,28 @@ mod tests {
 
     fn list(addresses: &[&str]) -> Vec<String> {
         addresses.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_chain_takes_the_place_of_an_older_one_of_the_same_key() {
+        use crate::ca::fixtures::{Authority, operator};
+        let authority = Authority::new(1);
+        let next = authority.rotated();
+        let old = authority.holder(operator(1));
+        let subject = authority.subject(operator(1));
+        let now = crate::ca::fixtures::NOW;
+        let of = |authority: &Authority, ends| {
+            let leaf = authority.issuer.sign_leaf(&old.key.public(), &subject, now, ends);
+            let (issuing, root) = (authority.issuing.clone(), authority.root.certificate.clone());
+            vec![leaf.expect("a leaf"), issuing, root]
+        };
+        let ends = now.plus_ms(crate::ca::fixtures::LEAF_MS);
+        assert!(follows(&of(&next, ends), &old.chain), "of the issuing CA in use");
+        assert!(!follows(&old.chain, &of(&next, ends)));
+        assert!(follows(&of(&authority, ends.plus_ms(1000)), &old.chain), "it ends later");
+        assert!(!follows(&of(&authority, ends), &old.chain), "the same");
+        assert!(!follows(&next.holder(operator(1)).chain, &old.chain), "another key");
+        assert!(!follows(&old.chain[..2], &old.chain));
     }
 
     #[test]

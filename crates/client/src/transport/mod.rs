@@ -40,4 +40,4 @@ pub use problem::{Problem, read_problem};
 pub use server::serve;
 pub use shares::{Most, Share, Shares};
 pub use tls::{ClientTls, Credentials, ServerTls};
-pub use whereabouts::{managers_named, name_managers};
+pub use whereabouts::{Told, managers_named, name_managers};

@@ -1,9 +1,11 @@
-//! Where all managers are: told to operators with every answer, as a header.
+//! Where all managers are, and which issuing CAs are in use: told to operators with every
+//! answer, as a header.
 
 use prost::Message;
 use tonic::codegen::http::HeaderMap;
 use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 
+use skep_core::base::Stamp;
 use skep_core::wire::api;
 use skep_core::wire::convert::read_managers;
 
@@ -13,9 +15,37 @@ const HEADER: &str = "skep-managers-bin";
 /// are left out.
 const MOST: usize = 4 * 1024;
 
-/// Puts where managers are into an answer's headers.
-pub fn name_managers(addresses: Vec<String>, headers: &mut HeaderMap) {
-    let mut managers = api::Managers { addresses: read_managers(addresses) };
+/// What managers tell of themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Where they all are.
+    pub addresses: Vec<String>,
+    /// When the issuing CA in use begins; 0: it was not said.
+    pub issuer: Stamp,
+    /// When the oldest one begins whose certificates are accepted.
+    pub oldest_issuer: Stamp,
+}
+
+impl From<api::Managers> for Told {
+    fn from(sent: api::Managers) -> Self {
+        Self {
+            addresses: read_managers(sent.addresses),
+            issuer: Stamp(sent.issuer),
+            oldest_issuer: Stamp(sent.oldest_issuer),
+        }
+    }
+}
+
+impl From<Told> for api::Managers {
+    fn from(told: Told) -> Self {
+        let (issuer, oldest_issuer) = (told.issuer.0, told.oldest_issuer.0);
+        Self { addresses: read_managers(told.addresses), issuer, oldest_issuer }
+    }
+}
+
+/// Puts what managers tell of themselves into an answer's headers.
+pub fn name_managers(told: Told, headers: &mut HeaderMap) {
+    let mut managers = api::Managers::from(told);
     while managers.encoded_len() > MOST / 4 * 3 {
         managers.addresses.pop();
     }
@@ -24,12 +54,12 @@ pub fn name_managers(addresses: Vec<String>, headers: &mut HeaderMap) {
     headers.extend(metadata.into_headers());
 }
 
-/// Where managers are, as an answer says; empty where it doesn't.
+/// What managers tell of themselves in an answer; nothing where it doesn't say.
 #[must_use]
-pub fn managers_named(answer: &MetadataMap) -> Vec<String> {
+pub fn managers_named(answer: &MetadataMap) -> Told {
     let bytes = answer.get_bin(HEADER).and_then(|value| value.to_bytes().ok());
     let managers = bytes.filter(|bytes| bytes.len() <= MOST).map(api::Managers::decode);
-    managers.and_then(Result::ok).map(|of| read_managers(of.addresses)).unwrap_or_default()
+    managers.and_then(Result::ok).map(Told::from).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -40,8 +70,11 @@ mod tests {
     fn what_is_named_is_read_and_not_too_much_of_it() {
         let named = |addresses: Vec<String>| {
             let mut headers = HeaderMap::new();
-            name_managers(addresses, &mut headers);
-            managers_named(&MetadataMap::from_headers(headers))
+            let (issuer, oldest_issuer) = (Stamp(9), Stamp(8));
+            name_managers(Told { addresses, issuer, oldest_issuer }, &mut headers);
+            let told = managers_named(&MetadataMap::from_headers(headers));
+            assert_eq!((told.issuer, told.oldest_issuer), (Stamp(9), Stamp(8)));
+            told.addresses
         };
         let two = vec!["m1:4440".to_owned(), "m2:4440".to_owned()];
         assert_eq!(named(two.clone()), two);
@@ -50,6 +83,6 @@ mod tests {
         assert_eq!(named(vec![String::new()]), Vec::<String>::new());
         let mut hostile = MetadataMap::new();
         hostile.insert_bin(HEADER, BinaryMetadataValue::from_bytes(&[255; 9]));
-        assert_eq!(managers_named(&hostile), Vec::<String>::new());
+        assert_eq!(managers_named(&hostile), Told::default());
     }
 }

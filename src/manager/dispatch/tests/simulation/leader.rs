@@ -66,6 +66,7 @@ impl Simulation {
             epoch_counter: cluster.epoch.counter,
             epoch_tail: cluster.epoch.tail.to_vec(),
             revision: self.world.state.revision.0,
+            ..api::Welcome::default()
         };
         self.send(node, serial, vec![message(api::from_leader::Of::Welcome(welcome))]);
     }
