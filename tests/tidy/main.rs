@@ -27,7 +27,7 @@ const RINGS: &[&[&str]] = &[
     &["machine", "store", "ca"],
     &["consensus", "transport"],
     // What a client has of the way to the managers; managers and agents don't need it.
-    &["answer", "error"],
+    &["answer", "error", "renew"],
     &["link"],
     &["acts", "generate", "join", "lookup", "renew", "watch"],
     &["manager", "agent", "operator"],
@@ -55,6 +55,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
                 "end",
                 "keys",
                 "leader",
+                "offer",
                 "peers",
                 "problem",
                 "renewing",
