@@ -192,7 +192,7 @@ fn one_rotation_at_a_time_and_only_with_the_right_key() {
 
 #[test]
 fn a_leader_that_is_killed_between_the_steps_leaves_nothing_behind() {
-    let mut cluster = Cluster::start_with(3, 1);
+    let mut cluster = Cluster::start_with(3, 0);
     let tls = tls(&identity(&cluster.identity()));
     let leader = cluster.leader();
     let runtime = runtime();

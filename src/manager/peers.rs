@@ -12,9 +12,10 @@ use tonic::{Response, Status};
 
 use crate::manager::core::Core;
 use crate::manager::problem;
+use skep_client::ca::IssuerFloor;
 use skep_client::transport::rpc::api::control_client::ControlClient;
 use skep_client::transport::{ClientTls, Expect, KeyExchange, Problem, connect};
-use skep_core::base::{BootTime, NodeId};
+use skep_core::base::{BootTime, NodeId, Stamp};
 use skep_core::domain::NodeRole;
 
 /// How long one address may take to accept a connection.
@@ -43,6 +44,8 @@ pub(in crate::manager) struct Peers {
     tls: ClientTls,
     listed: Arc<Listed>,
     open: Mutex<BTreeMap<NodeId, (Channel, Option<KeyExchange>)>>,
+    /// The newest issuing CA of a certificate that one of them has shown: it only rises.
+    newest_issuer: IssuerFloor,
     heard: Mutex<BTreeMap<NodeId, Heard>>,
 }
 
@@ -56,7 +59,13 @@ impl Peers {
                 listed.is_none_or(|node| node.role == NodeRole::Manager && node.shows(key))
             })
         };
-        Self { tls, listed: Arc::new(listed), open: Mutex::default(), heard: Mutex::default() }
+        Self {
+            tls,
+            listed: Arc::new(listed),
+            open: Mutex::default(),
+            heard: Mutex::default(),
+            newest_issuer: IssuerFloor::default(),
+        }
     }
     /// A client for `node`, which must show its own certificate.
     ///
@@ -68,6 +77,10 @@ impl Peers {
         addresses: &[String],
     ) -> Result<PeerClient, Problem> {
         self.channel(node, addresses).await.map(ControlClient::new)
+    }
+    /// When the newest issuing CA begins of which one of them has shown a certificate.
+    pub(in crate::manager) fn newest_issuer(&self) -> Stamp {
+        self.newest_issuer.oldest()
     }
     /// The connection to `node`, for another service than the one that most calls are for.
     ///
@@ -90,6 +103,7 @@ impl Peers {
                     why = format!("{address}: it shows another key than the cluster lists");
                 }
                 Ok((channel, peer)) => {
+                    self.newest_issuer.raise(peer.issuer());
                     let opened = (channel.clone(), peer.key_exchange());
                     self.open.lock().insert(node, opened);
                     return Ok(channel);

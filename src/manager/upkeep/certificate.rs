@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::manager::members::belonging;
 use crate::manager::problem::Explain;
 use crate::manager::running::Running;
 use skep_client::ca::key_digest;
 use skep_client::renew::{self, Age};
-use skep_core::base::{RequestId, Stamp, limits};
+use skep_core::base::{NodeId, RequestId, Stamp, limits};
 use skep_core::domain::{Act, Actor, Member};
 
 /// How often it is looked at.
@@ -65,7 +66,7 @@ fn wanted(running: &Running) -> Option<(Age, Stamp)> {
     let own = &running.identity.own;
     let (leaf, issuer) = (own.leaf(), own.issuer());
     let age = Age::of(&leaf, now);
-    if age != Age::Young {
+    if age != Age::Young || is_replaced(running) {
         return Some((age, now));
     }
     let in_touch = core.consensus.leadership().borrow().quorum;
@@ -80,6 +81,13 @@ fn wanted(running: &Running) -> Option<(Age, Stamp)> {
     (in_touch && differs).then_some((age, now))
 }
 
+/// Whether others show that a newer issuing CA is in use, or this manager's own is in use no
+/// more: nothing but its renewal may be open to it.
+fn is_replaced(running: &Running) -> bool {
+    let issuer = running.identity.own.issuer();
+    issuer < running.peers.newest_issuer() || running.core.floor.refuses(issuer)
+}
+
 /// The next certificate, in place of the one that is shown.
 async fn next(running: &Running, age: Age, now: Stamp) -> Result<(), String> {
     let (core, own) = (&running.core, &running.identity.own);
@@ -88,7 +96,9 @@ async fn next(running: &Running, age: Age, now: Stamp) -> Result<(), String> {
     } else {
         match ask_leader(running, now).await {
             Ok(chain) => chain,
-            Err(why) if age.is_good() => return Err(why),
+            Err(why) if age.is_good() && !is_replaced(running) => return Err(why),
+            // Nobody whose certificate is retired hears who leads.
+            Err(_) if age.is_good() => ask_all(running, now).await?,
             Err(_silent) => own.sign(core, now).map_err(|error| error.to_string())?,
         }
     };
@@ -115,8 +125,24 @@ async fn sign_as_leader(running: &Running, now: Stamp) -> Result<Vec<Vec<u8>>, S
 }
 
 async fn ask_leader(running: &Running, now: Stamp) -> Result<Vec<Vec<u8>>, String> {
+    let leader = running.core.other_leader().ok_or("nobody leads")?;
+    ask(running, leader, now).await
+}
+
+/// Asks one after the other, until the one that leads answers.
+async fn ask_all(running: &Running, now: Stamp) -> Result<Vec<Vec<u8>>, String> {
+    let mut why = "no other manager is known".to_owned();
+    for node in belonging::others(running).into_keys() {
+        match ask(running, node, now).await {
+            Ok(chain) => return Ok(chain),
+            Err(said) => why = said,
+        }
+    }
+    Err(why)
+}
+
+async fn ask(running: &Running, leader: NodeId, now: Stamp) -> Result<Vec<Vec<u8>>, String> {
     let (core, own) = (&running.core, &running.identity.own);
-    let leader = core.other_leader().ok_or("nobody leads")?;
     let channel = running.peers.channel(leader, &core.addresses_of(leader)).await;
     let channel = channel.map_err(|problem| problem.to_string())?;
     let asked = renew::ask(channel, &own.leaf(), own.key(), own.fingerprint(), now).await;
