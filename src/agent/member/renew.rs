@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::identity::{
     BadIdentity, IDENTITY, IDENTITY_BYTES, KEY_BYTES, PREVIOUS, RENEWING, forget, leaf_of,
 };
-use skep_client::ca::{CaError, Identity, Leaf, PrivateKey};
+use skep_client::ca::{CaError, Identity, Leaf, PrivateKey, issuer_begins};
 use skep_client::renew::{Next, due};
 use skep_client::transport::{ClientTls, Credentials};
 use skep_core::base::{Clock, Dice, Disk, Fingerprint, SecretBytes, Stamp, draw};
@@ -45,6 +45,8 @@ struct Inner {
     tls: ClientTls,
     credentials: Credentials,
     now: Mutex<Now>,
+    /// Held by whoever replaces the identity on the disk.
+    writing: Mutex<()>,
 }
 
 struct Now {
@@ -91,7 +93,16 @@ impl Own {
         now.unseen = previous.is_some_and(|previous| previous.chain != now.identity.chain);
         let folder = folder.to_owned();
         let now = Mutex::new(now);
-        Ok(Self(Arc::new(Inner { disk, folder, clock, dice, tls, credentials, now })))
+        Ok(Self(Arc::new(Inner {
+            disk,
+            folder,
+            clock,
+            dice,
+            tls,
+            credentials,
+            now,
+            writing: Mutex::new(()),
+        })))
     }
 
     /// What connections are made with.
@@ -167,6 +178,7 @@ impl Own {
     /// # Errors
     /// [`NotKept`]; the one before is in use then.
     pub fn adopt(&self, next: Next, key: PrivateKey) -> Result<(), NotKept> {
+        let _writing = self.0.writing.lock();
         let (before, identity) = {
             let now = self.0.now.lock();
             let mut addresses = next.addresses;
@@ -195,6 +207,28 @@ impl Own {
         Ok(())
     }
 
+    /// Issuing CAs that begin before `oldest` are in use no more, says a manager whose own
+    /// certificate is of the one that begins at `shown`: servers with older ones are refused
+    /// from now on, also after a restart. No floor above what a verified chain has shown is
+    /// believed. Whether it rose.
+    ///
+    /// # Errors
+    /// The disk: it holds as long as this agent runs.
+    pub fn refuse_before(&self, oldest: Stamp, shown: Stamp) -> io::Result<bool> {
+        let _writing = self.0.writing.lock();
+        let text = {
+            let mut now = self.0.now.lock();
+            let own = now.identity.chain.get(1).and_then(|der| issuer_begins(der).ok());
+            if oldest > shown.max(own.unwrap_or_default()) || oldest <= now.identity.oldest_issuer {
+                return Ok(false);
+            }
+            now.identity.oldest_issuer = oldest;
+            now.identity.to_text()
+        };
+        self.0.tls.floor().raise(oldest);
+        self.0.disk.replace(&self.0.folder.join(IDENTITY), text.expose()).map(|()| true)
+    }
+
     /// The leader knows its key: what was kept for the case that it does not goes.
     ///
     /// # Errors
@@ -210,6 +244,7 @@ impl Own {
     /// # Errors
     /// [`BadIdentity`].
     pub fn go_back(&self) -> Result<bool, BadIdentity> {
+        let _writing = self.0.writing.lock();
         let Some(previous) = read_previous(self.0.disk.as_ref(), &self.0.folder)? else {
             return Ok(false);
         };

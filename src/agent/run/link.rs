@@ -232,7 +232,7 @@ impl Connection {
                     let message = message.map_err(|status| cause_of(&status))?;
                     match message.and_then(|message| message.of) {
                         Some(api::from_leader::Of::Renew(api::Renew {})) => renewer.asked(),
-                        of => self.incoming(of).await?,
+                        of => self.incoming(&peer, of).await?,
                     }
                 }
                 said = self.said.recv() => match said {
@@ -284,6 +284,7 @@ impl Connection {
         let Some(api::from_leader::Of::Welcome(welcome)) = first.and_then(|first| first.of) else {
             return Err(Cause::Lost("the manager did not welcome".to_owned()));
         };
+        self.refuse_before(peer, Stamp(welcome.oldest_issuer));
         let welcome = read_welcome(welcome).map_err(|bad| malformed(&bad))?;
         // The key is for whom the certificate names, not for whom the message does.
         if peer.leaf().subject.role != CertificateRole::Manager(welcome.leader) {
@@ -296,7 +297,21 @@ impl Connection {
         Ok((stream, sender))
     }
 
-    async fn incoming(&self, message: Option<api::from_leader::Of>) -> Result<(), Cause> {
+    /// Which issuing CAs are in use no more, as a manager says: kept beside the identity.
+    fn refuse_before(&self, peer: &Peer, oldest: Stamp) {
+        let (own, shown) = (self.own.clone(), peer.issuer());
+        tokio::task::spawn_blocking(move || match own.refuse_before(oldest, shown) {
+            Ok(true) => tracing::info!(event = "issuers_refused", oldest = oldest.0),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(event = "issuer_floor_not_kept", why = %error),
+        });
+    }
+
+    async fn incoming(
+        &self,
+        peer: &Peer,
+        message: Option<api::from_leader::Of>,
+    ) -> Result<(), Cause> {
         match message {
             Some(api::from_leader::Of::Push(push)) => {
                 let push = read_push(push).map_err(|bad| malformed(&bad))?;
@@ -307,6 +322,7 @@ impl Connection {
                 self.tell(LinkEvent::Values { number: ahead.push, values }).await
             }
             Some(api::from_leader::Of::Managers(managers)) => {
+                self.refuse_before(peer, Stamp(managers.oldest_issuer));
                 self.tell(LinkEvent::Managers(read_managers(managers.addresses))).await
             }
             Some(api::from_leader::Of::Welcome(_)) => {
