@@ -19,7 +19,7 @@ use crate::agent::vault::Reads;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::Peer;
 use skep_client::transport::rpc::api::delivery_client::DeliveryClient;
-use skep_core::base::{Dice, NodeId, ServiceId};
+use skep_core::base::{Dice, NodeId, ServiceId, Stamp};
 use skep_core::seal::{SessionHalf, SessionKey};
 use skep_core::wire::api;
 use skep_core::wire::convert::{
