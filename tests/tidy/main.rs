@@ -29,7 +29,7 @@ const RINGS: &[&[&str]] = &[
     // What a client has of the way to the managers; managers and agents don't need it.
     &["answer", "error", "renew"],
     &["link"],
-    &["acts", "generate", "join", "lookup", "renew", "watch"],
+    &["acts", "generate", "join", "lookup", "watch"],
     &["manager", "agent", "operator"],
     &["host", "daemon"],
     &["cli"],
@@ -56,6 +56,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
                 "keys",
                 "leader",
                 "offer",
+                "own",
                 "peers",
                 "problem",
                 "renewing",

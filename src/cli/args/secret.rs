@@ -13,7 +13,7 @@ pub(crate) enum SecretCommand {
     /// Create a secret from a file, standard input or a hidden prompt
     #[command(after_help = "Examples:
   skep secret create db-password            # asks twice, without echo
-  skep secret create db-password --generate password:24
+  skep secret create session-key --generate hex:16
   openssl rand -base64 32 | skep secret create --strip-newline -l team=db api-key -")]
     Create(SecretCreateArgs),
     /// Give secrets new values, several of them as one act

@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use skep_core::base::Stamp;
 
-type OpenConnections = HashMap<[u8; 16], BTreeMap<u64, Entry>>;
+type OpenConnections = HashMap<[u8; 16], BTreeMap<u64, CutEntry>>;
 
 /// One connection: when the certificate ends with which it was made, and what ends it.
 #[derive(Debug)]
-struct Entry {
+struct CutEntry {
     certificate_ends: Stamp,
     token: CancellationToken,
 }
@@ -51,7 +51,7 @@ impl Cuts {
         let token = all.child_token();
         let (next, open) = &mut *self.0.lock();
         *next = next.wrapping_add(1);
-        let entry = Entry { certificate_ends, token: token.clone() };
+        let entry = CutEntry { certificate_ends, token: token.clone() };
         open.entry(peer).or_default().insert(*next, entry);
         CutPlace { cuts: self.clone(), peer, number: *next, token }
     }

@@ -5,11 +5,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::super::exchange::{CLASSICAL, KeyExchange, REQUIRED};
 use super::*;
 use crate::ca::fixtures::{LEAF_MS, operator, worker};
 use crate::ca::{Identity, START_TOLERANCE_MS, read_leaf};
 use crate::machine::os_dice;
+use crate::transport::exchange::{CLASSICAL, KeyExchange, REQUIRED};
 use skep_core::base::{NodeId, SecretBytes};
 use skep_core::seal::HelloKey;
 
