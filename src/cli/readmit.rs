@@ -8,7 +8,7 @@ use super::problem::Trouble;
 use super::shell::Shell;
 use skep_client::{Change, lookup};
 use skep_core::domain::Member;
-use skep_core::wire::api::NodeView;
+use skep_core::wire::api::{ManagerStanding, NodeRole, NodeView};
 
 /// How a person finds out what came of it.
 const LOOK: &str = "skep node ls";
@@ -61,7 +61,12 @@ pub(super) async fn run(
                 Which::Fit(filter) => filter.fits(node),
                 Which::All | Which::Named(_) => true,
             };
-            let ended = |node: &NodeView| node.certificate_ends <= now;
+            // A manager that is in touch renews by itself, and is about to say so.
+            let away = |node: &NodeView| {
+                let away = node.manager_status() == ManagerStanding::Unreachable;
+                node.role() != NodeRole::Manager || away
+            };
+            let ended = |node: &NodeView| node.certificate_ends <= now && away(node);
             let chosen = all.into_iter().filter(|node| ended(node) && fits(node));
             nodes.extend(chosen.map(|node| (node.name.clone(), node)));
             if nodes.is_empty() {
