@@ -153,6 +153,7 @@ const ROWS: &[Row] = &[
     ("node update", &["manager-1", "--address", "127.0.0.1:0"], b"", 2, "error: 127.0.0.1:0: a port has a number from 1 to 65535"),
     ("node update", &["node-1", "--availability", "lazy"], b"", 2, "error: invalid value 'lazy' for '--availability <WHAT>' [possible values: active, pause, drain]"),
     ("node update", &["node-1", "--label-add", "novalue"], b"", 2, "error: invalid label: written key=value, with a key of 1 to 128 characters"),
+    ("node readmit", &["missing"], b"", 1, "error: node missing not found"),
     ("node rm", &["--force", "node-1"], b"node-1", 2, NOT_SURE),
     ("node rm", &["missing"], b"", 1, "error: node missing not found"),
     ("node rm", &["manager-1"], b"", 1, "error: node manager-1 is the last manager"),

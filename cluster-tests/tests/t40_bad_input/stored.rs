@@ -243,6 +243,7 @@ fn every_file_of_a_manager_damaged_in_every_way() {
         ("node", &[Garbage, Folder, Gone], None, ""),
         // Then it tells the cluster once more where it is.
         ("advertised", &[Empty, Garbage, Folder, Pipe, Gone], None, ""),
+        ("oldest-issuer", &[Empty, Garbage], Some(20), "oldest-issuer"),
         // It holds room, and is never read.
         ("reserve", &[Empty, Pipe, Folder], None, ""),
         ("lock", &[Gone], None, ""),
