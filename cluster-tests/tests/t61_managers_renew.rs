@@ -43,7 +43,15 @@ fn all_young(cluster: &Cluster, ahead: i64) {
             let young = days_left(manager, ahead).is_some_and(|days| days >= LIFE_DAYS - 1);
             (takes_part && young).then_some(())
         });
-        assert!(!manager.warnings().iter().any(|code| code.starts_with("certificate-")));
+        let status = manager.status();
+        let warnings = status["warnings"].as_array().expect("a list");
+        // Those of other members have not renewed: nobody runs them.
+        let own = warnings.iter().find(|one| {
+            let says =
+                |field: &str, start| one[field].as_str().is_some_and(|of| of.starts_with(start));
+            says("code", "certificate-") && !says("text", "the certificate of")
+        });
+        assert!(own.is_none(), "{own:?}");
     }
 }
 
