@@ -180,6 +180,7 @@ impl KeyHolder {
             boxes,
             previous: next.wrap_previous(dice, &open.key)?,
             issuing_key: next.wrap_key().wrap_secret(dice, ISSUING_KEY, &issuing)?,
+            issuer: cluster.issuers.current,
         })
     }
     /// The cluster key in use, boxed to a manager that joins.

@@ -340,6 +340,8 @@ pub struct Rekey {
     pub previous: WrappedKey,
     /// The issuing CA's private key, under the next one's wrap key.
     pub issuing_key: WrappedKey,
+    /// The beginning of that issuing CA: refused unless it is the one in use.
+    pub issuer: Stamp,
 }
 
 impl<K> Change<K> {

@@ -341,6 +341,7 @@ fn rekey(hash: &mut Digest, of: &Rekey) {
         hash.number(key.number);
         hash.bytes(&key.bytes);
     }
+    hash.number(of.issuer.0);
 }
 
 fn changed(hash: &mut Digest, of: &Changed) {

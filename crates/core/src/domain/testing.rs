@@ -146,6 +146,7 @@ pub fn rekey(number: u64, staying: impl IntoIterator<Item = NodeId>) -> Rekey {
         boxes: staying.into_iter().map(|id| (id, vec![byte; 72])).collect(),
         previous: WrappedKey { number, bytes: vec![byte; 120] },
         issuing_key: WrappedKey { number, bytes: vec![byte; 120] },
+        issuer: Stamp(0),
     }
 }
 

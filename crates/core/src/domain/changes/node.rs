@@ -203,6 +203,9 @@ pub(super) fn rekeyed(
     if let Some(found) = numbers.into_iter().find(|number| *number != wanted) {
         return Err(Refusal::Retired { found, wanted });
     }
+    if rekey.issuer != cluster.issuers.current {
+        return Err(Refusal::Invalid("the issuing CA has changed meanwhile: repeat it".to_owned()));
+    }
     // Whoever is a manager has a box.
     let staying = old.boxes.keys().filter(|id| !gone.contains(id));
     if !staying.eq(rekey.boxes.keys()) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::{OperatorId, Stamp, TokenId, WrappedKey, limits};
 use crate::domain::Refusal;
 use crate::domain::testing::{MANAGER, World, join, join_manager, node_id, recovery, rekey, token};
-use crate::domain::{Act, Change, Join, Member, NodeRole, Recover, Token};
+use crate::domain::{Act, Change, Join, Member, NodeRole, Recover, Rekey, Token};
 
 const ADMIN: OperatorId = OperatorId::from_bytes([15; 16]);
 const TOKEN: TokenId = TokenId::from_bytes([4; 16]);
@@ -77,6 +77,25 @@ fn a_later_issuing_ca_takes_the_place_of_an_earlier_one() {
     assert!(world.act(Act::RetireIssuers { begins: Stamp(7) }).outcome.is_ok());
     assert_eq!((issuers(&world).oldest, issuers(&world).rotating), (Stamp(7), None));
     assert!(world.act(Act::RetireIssuers { begins: Stamp(7) }).facts.is_empty(), "once");
+}
+
+#[test]
+fn a_removal_that_knows_an_earlier_issuing_ca_is_refused() {
+    let mut world = World::founded();
+    let manager = Token { role: NodeRole::Manager, ..token() };
+    world.one(Change::CreateToken { id: TOKEN, token: manager }).expect("a token");
+    assert!(world.act(Act::Join(Box::new(join_manager(2, TOKEN, 1)))).outcome.is_ok());
+    assert!(world.act(rotate(7)).outcome.is_ok());
+    let key = |world: &World| world.state.cluster.as_deref().expect("one").issuing_key.clone();
+    let before = key(&world);
+    let remove = |issuer| Change::RemoveManager {
+        id: node_id(2),
+        rekey: Box::new(Rekey { issuer: Stamp(issuer), ..rekey(2, [MANAGER]) }),
+    };
+    assert!(world.one(remove(0)).is_err(), "its key isn't that of the certificate in use");
+    assert_eq!(key(&world), before);
+    assert!(world.one(remove(7)).is_ok());
+    assert_eq!(key(&world).number, 2);
 }
 
 #[test]

@@ -304,6 +304,7 @@ pub(super) fn rekey(of: Option<shape::Rekey>) -> Read<Rekey> {
         boxes: boxes(of.boxes)?,
         previous: wrapped(of.previous)?,
         issuing_key: wrapped(of.issuing_key)?,
+        issuer: Stamp(of.issuer),
     })
 }
 
@@ -314,6 +315,7 @@ pub(super) fn write_rekey(of: &Rekey) -> shape::Rekey {
         boxes: write_boxes(&of.boxes),
         previous: Some(write_wrapped(&of.previous)),
         issuing_key: Some(write_wrapped(&of.issuing_key)),
+        issuer: of.issuer.0,
     }
 }
 
