@@ -94,7 +94,7 @@ fn cannot(path: &Path, error: &io::Error) -> Trouble {
     if error.kind() == io::ErrorKind::AlreadyExists {
         return Failure::new(
             Exit::Refused,
-            format!("{shown} exists; a key is not written over it"),
+            format!("{shown} exists; nothing is written over it"),
         )
         .hint("choose another file, or move that one away")
         .into();

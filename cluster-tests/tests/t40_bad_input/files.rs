@@ -118,10 +118,10 @@ const ROWS: &[Row] = &[
     ("agent run", &["--config", "{}/missing"], b"", 23, "error: {}/missing: No such file…"),
     ("agent run", &["--config", "{}/number.toml"], b"", 23, "error: {}/number.toml, line 1: …"),
     // Places to write to.
-    ("unlock-key generate", &["--out", "{}/dir"], b"", 1, "error: {}/dir exists; a key is not written over it"),
-    ("unlock-key generate", &["--out", "{}/garbage"], b"", 1, "error: {}/garbage exists; a key is not written over it"),
+    ("unlock-key generate", &["--out", "{}/dir"], b"", 1, "error: {}/dir exists; nothing is written over it"),
+    ("unlock-key generate", &["--out", "{}/garbage"], b"", 1, "error: {}/garbage exists; nothing is written over it"),
     ("unlock-key generate", &["--out", "{}/garbage/key"], b"", 1, "error: {}/garbage/key: Not a directory…"),
-    ("init", &["--socket", "/none/socket", "--identity-out", "{}/garbage"], b"", 1, "error: {}/garbage exists; a key is not written over it"),
+    ("init", &["--socket", "/none/socket", "--identity-out", "{}/garbage"], b"", 1, "error: {}/garbage exists; nothing is written over it"),
     ("manager run", &["--listen", "127.0.0.1:0", "--data-dir", "{}/garbage"], b"", 23, "error: {}/garbage: File exists…"),
     ("agent run", &["--data-dir", "{}/garbage"], b"", 23, "error: data directory {}/garbage: File exists…"),
     ("agent run", &["--socket", "{}/garbage"], b"", 23, "error: socket {}/garbage: something stands there that is no socket"),
