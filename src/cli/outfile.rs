@@ -92,12 +92,9 @@ fn folder_of(path: &Path) -> &Path {
 fn cannot(path: &Path, error: &io::Error) -> Trouble {
     let shown = path.display();
     if error.kind() == io::ErrorKind::AlreadyExists {
-        return Failure::new(
-            Exit::Refused,
-            format!("{shown} exists; nothing is written over it"),
-        )
-        .hint("choose another file, or move that one away")
-        .into();
+        return Failure::new(Exit::Refused, format!("{shown} exists; nothing is written over it"))
+            .hint("choose another file, or move that one away")
+            .into();
     }
     Failure::new(Exit::Refused, format!("{shown}: {error}"))
         .hint("choose a place that can be written to; nothing was changed")
