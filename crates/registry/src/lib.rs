@@ -4,3 +4,5 @@
 //! `proto` (what the wire carries), `work` (the service), `words` (commands and texts).
 
 #![forbid(unsafe_code)]
+
+pub mod rules;

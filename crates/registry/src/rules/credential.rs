@@ -1,0 +1,307 @@
+//! What `user.SLUG` and `rights.SLUG` hold (docs/registry/formats.md): how an account proves
+//! itself, and what bounds it. Neither says whose it is; that is the file's name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use argon2::password_hash::PasswordHash;
+use argon2::{Argon2, PasswordVerifier as _};
+use data_encoding::HEXLOWER;
+use ipnet::IpNet;
+use serde::Deserialize;
+use std::net::IpAddr;
+use subtle::ConstantTimeEq as _;
+
+use super::grant::GrantedScope;
+use super::password::robot_verifier;
+
+/// The number that stands in every file.
+pub(crate) const VERSION: u32 = 1;
+/// Seconds of the longest overlap.
+const OVERLAP_S: u32 = 3_600;
+/// KiB that one argon2id hash may take.
+const ARGON2_KIB: u32 = 64 * 1024;
+/// Passes over that memory, and lanes.
+const ARGON2_PASSES: u32 = 4;
+/// What a bcrypt hash may cost.
+const BCRYPT_COST: std::ops::RangeInclusive<u32> = 4..=14;
+/// What an account without any slow credential beside it is compared with: argon2id of 19 MiB
+/// and two passes, as RFC 9106's second choice is often taken.
+const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2tlcC1kZWNveS1zYWx0$kfIUVwUHc5QGVsdWNbPk22bCNH0G46QB25ZEcxhz/6k";
+/// Entries of each list and keys of labels.
+const ENTRIES: usize = 64;
+
+/// Sixteen random bytes that name an account, or one of its credentials.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag([u8; 16]);
+
+impl Tag {
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// One of these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
+        bytes.try_into().ok().map(Self)
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why a file of an account is not taken. It holds nothing of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadCredential {
+    /// No JSON, another key, a value of another kind.
+    #[error("doesn't read, at line {line}, column {column}")]
+    Shape {
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+    },
+    /// Another version.
+    #[error("has another version than 1")]
+    Version,
+    /// `id` or `gen`.
+    #[error("`{0}` is not 32 lower-case hexadecimal digits")]
+    Tag(&'static str),
+    /// `kind`.
+    #[error("`kind` is none of argon2id, bcrypt and sha256")]
+    Kind,
+    /// `hash`.
+    #[error("`hash` is none of its kind, or out of bounds")]
+    Hash,
+    /// A number or a list.
+    #[error("`{0}` is out of bounds, or doesn't read")]
+    Field(&'static str),
+}
+
+impl From<serde_json::Error> for BadCredential {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Shape { line: error.line(), column: error.column() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UserFile {
+    version: u32,
+    id: String,
+    #[serde(rename = "gen")]
+    generation: String,
+    kind: String,
+    hash: String,
+    #[serde(default)]
+    overlap_s: u32,
+}
+
+/// How a password is compared. Its content is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Verifier {
+    /// A PHC text whose parameters are within bounds.
+    Argon2id(String),
+    /// A modular-crypt text whose cost is within bounds.
+    Bcrypt(String),
+    /// SHA-256 of 256 drawn bits: a robot's.
+    Sha256(String),
+}
+
+impl Verifier {
+    /// What stands in for an account that is none, where no other does.
+    #[must_use]
+    pub fn decoy() -> Self {
+        Self::Argon2id(DECOY.to_owned())
+    }
+
+    fn read(kind: &str, hash: String) -> Result<Self, BadCredential> {
+        let (sound, made): (bool, fn(String) -> Self) = match kind {
+            "argon2id" => (is_argon2id(&hash), Self::Argon2id),
+            "bcrypt" => (is_bcrypt(&hash), Self::Bcrypt),
+            "sha256" => (is_sha256(&hash), Self::Sha256),
+            _ => return Err(BadCredential::Kind),
+        };
+        if sound { Ok(made(hash)) } else { Err(BadCredential::Hash) }
+    }
+
+    /// Whether it is a robot's, for which no slow hash is needed.
+    #[must_use]
+    pub fn is_robot(&self) -> bool {
+        matches!(self, Self::Sha256(_))
+    }
+
+    /// Whether this is the password. It takes as long as the kind and its cost say.
+    #[must_use]
+    pub fn verify(&self, password: &[u8]) -> bool {
+        match self {
+            Self::Argon2id(hash) => PasswordHash::new(hash)
+                .is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok()),
+            Self::Bcrypt(hash) => bcrypt::non_truncating_verify(password, hash).unwrap_or(false),
+            Self::Sha256(hash) => robot_verifier(password).as_bytes().ct_eq(hash.as_bytes()).into(),
+        }
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Argon2id(_) => "argon2id",
+            Self::Bcrypt(_) => "bcrypt",
+            Self::Sha256(_) => "sha256",
+        })
+    }
+}
+
+fn is_argon2id(text: &str) -> bool {
+    let Ok(hash) = PasswordHash::new(text) else { return false };
+    let Ok(params) = argon2::Params::try_from(&hash) else { return false };
+    let lanes = params.p_cost();
+    let salt = hash.salt.is_some_and(|salt| salt.as_str().len() <= 64);
+    hash.algorithm == argon2::ARGON2ID_IDENT
+        && hash.version == Some(19)
+        && (8 * lanes..=ARGON2_KIB).contains(&params.m_cost())
+        && (1..=ARGON2_PASSES).contains(&params.t_cost())
+        && (1..=ARGON2_PASSES).contains(&lanes)
+        && salt
+        && hash.hash.is_some_and(|out| (16..=64).contains(&out.len()))
+}
+
+fn is_bcrypt(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('$').collect();
+    let [_, version, _, rest] = parts.as_slice() else { return false };
+    let cost = text.parse::<bcrypt::HashParts>().map(|parts| parts.get_cost());
+    text.len() == 60
+        && ["2a", "2b", "2x", "2y"].contains(version)
+        && rest.len() == 53
+        && cost.is_ok_and(|cost| BCRYPT_COST.contains(&cost))
+}
+
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && HEXLOWER.decode(text.as_bytes()).is_ok()
+}
+
+/// One credential of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// The account's, from its creation to its end.
+    pub id: Tag,
+    /// This credential's.
+    pub generation: Tag,
+    /// How a password is compared.
+    pub verifier: Verifier,
+    /// Seconds for which the credential before this one is still taken.
+    pub overlap_s: u32,
+}
+
+impl Credential {
+    /// Reads a `user.SLUG`.
+    ///
+    /// # Errors
+    /// Where anything in it is not as documented.
+    pub fn read(text: &str) -> Result<Self, BadCredential> {
+        let file: UserFile = serde_json::from_str(text)?;
+        if file.version != VERSION {
+            return Err(BadCredential::Version);
+        }
+        let id = Tag::read(&file.id).ok_or(BadCredential::Tag("id"))?;
+        let generation = Tag::read(&file.generation).ok_or(BadCredential::Tag("gen"))?;
+        let verifier = Verifier::read(&file.kind, file.hash)?;
+        if file.overlap_s > OVERLAP_S {
+            return Err(BadCredential::Field("overlap_s"));
+        }
+        Ok(Self { id, generation, verifier, overlap_s: file.overlap_s })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RightsFile {
+    version: u32,
+    labels: BTreeMap<String, Vec<String>>,
+    scopes: Option<Vec<String>>,
+    from: Option<Vec<String>>,
+    not_after: Option<u64>,
+}
+
+/// What bounds an account, beside the rules.
+#[derive(Clone, Debug, Default)]
+pub struct Rights {
+    /// What rules ask for.
+    pub labels: BTreeMap<String, Vec<String>>,
+    scopes: Option<Vec<GrantedScope>>,
+    from: Option<Vec<IpNet>>,
+    not_after: Option<u64>,
+}
+
+impl Rights {
+    /// Reads a `rights.SLUG`.
+    ///
+    /// # Errors
+    /// Where anything in it is not as documented.
+    pub fn read(text: &str) -> Result<Self, BadCredential> {
+        let file: RightsFile = serde_json::from_str(text)?;
+        if file.version != VERSION {
+            return Err(BadCredential::Version);
+        }
+        let labels = file.labels;
+        if labels.len() > ENTRIES || labels.values().any(|values| values.len() > ENTRIES) {
+            return Err(BadCredential::Field("labels"));
+        }
+        let scopes = each(file.scopes, "scopes", |text| text.parse().ok())?;
+        let from = each(file.from, "from", network)?;
+        Ok(Self { labels, scopes, from, not_after: file.not_after })
+    }
+
+    /// Whether anything is allowed from this address at this second.
+    #[must_use]
+    pub fn holds(&self, address: IpAddr, now_s: u64) -> bool {
+        let within = |nets: &Vec<IpNet>| nets.iter().any(|net| net.contains(&address));
+        self.from.as_ref().is_none_or(within) && self.not_after.is_none_or(|end| now_s <= end)
+    }
+
+    /// Whether this action on this resource is left after the cut.
+    #[must_use]
+    pub fn leaves(&self, kind: &str, name: &str, action: &str) -> bool {
+        let allows = |scope: &GrantedScope| scope.allows(kind, name, action);
+        self.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(allows))
+    }
+}
+
+/// A network, or one address; one of IPv4 within IPv6 is IPv4.
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| IpNet::from(ip.to_canonical()))).ok()
+}
+
+fn each<T>(
+    texts: Option<Vec<String>>,
+    field: &'static str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Option<Vec<T>>, BadCredential> {
+    let Some(texts) = texts else { return Ok(None) };
+    if texts.len() > ENTRIES {
+        return Err(BadCredential::Field(field));
+    }
+    let read: Option<Vec<T>> = texts.iter().map(|text| read(text)).collect();
+    read.map(Some).ok_or(BadCredential::Field(field))
+}
+
+#[cfg(test)]
+#[path = "credential_tests.rs"]
+mod tests;
