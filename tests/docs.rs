@@ -30,6 +30,7 @@ const NO_FILES: &[(&str, &str)] = &[
     ("registry", "a type of a scope"),
     ("security.", "what names of extended attributes begin with"),
     ("skep-agent", "what a mount is listed as"),
+    ("skep-as-of-bin", "a header of an answer"),
     ("skep-managers-bin", "a header of an answer"),
     ("skep-on-behalf-bin", "a header of a call"),
     ("skep-standing-bin", "a header of a call"),

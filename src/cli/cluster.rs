@@ -4,15 +4,25 @@ use skep_client::{CallKind, Control};
 use skep_core::base::RequestId;
 use skep_core::wire::api;
 
-use super::args::ClusterCommand;
+use super::args::{ClientArgs, ClusterCommand};
 use super::link::link;
 use super::problem::Trouble;
+use super::recovery;
 use super::render;
 use super::shell::Shell;
 
 /// Runs it.
 pub(super) async fn run(shell: &mut Shell, command: ClusterCommand) -> Result<(), Trouble> {
-    let ClusterCommand::ResetTime { client } = command;
+    match command {
+        ClusterCommand::ResetTime { client } => reset_time(shell, client).await,
+        ClusterCommand::Recover { from, key_file, identity, yes } => {
+            recovery::recover(shell, &from, key_file, identity.as_deref(), yes).await
+        }
+        ClusterCommand::Resume { yes, client } => recovery::resume(shell, yes, client).await,
+    }
+}
+
+async fn reset_time(shell: &mut Shell, client: ClientArgs) -> Result<(), Trouble> {
     let mut link = link(shell, client)?;
     let request_id = RequestId::draw(&mut *shell.dice).as_bytes().to_vec();
     let request = api::ResetTimeRequest { request_id };

@@ -44,6 +44,7 @@ fn of(settings: ClientSettings, shell: &mut Shell) -> Result<Link, Trouble> {
     let unsound =
         |error: CaError| usage(format!("the identity {error}"), "take a copy that was not changed");
     let mut link = link.map_err(unsound)?;
+    shell.ages.push(link.ages());
     let most = settings.timeout;
     link.tell_of_tries(move |why| still_trying(most, why));
     if let (Some(path), Some(identity)) = (settings.identity, identity) {

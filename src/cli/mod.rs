@@ -6,6 +6,7 @@
 //! checked here, so that a mistake costs nothing.
 
 mod acts;
+mod age;
 mod agent;
 mod args;
 mod ca;
@@ -26,12 +27,14 @@ mod names;
 mod next;
 mod node;
 mod outfile;
+mod overview;
 mod parse;
 mod placed;
 mod problem;
 mod prompt;
 mod readmit;
 mod reads;
+mod recovery;
 mod refresh;
 mod render;
 mod run;
@@ -147,6 +150,11 @@ fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
         other => other,
     };
     let done = runtime()?.block_on(over_sockets(shell, command));
+    for ages in std::mem::take(&mut shell.ages) {
+        if let Some(as_of) = ages.oldest() {
+            shell.screen.say(&age::line(&as_of));
+        }
+    }
     refresh::all(std::mem::take(&mut shell.used));
     done
 }

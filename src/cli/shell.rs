@@ -4,8 +4,8 @@
 use std::io::{IsTerminal, Write};
 
 use rustix::io::Errno;
-use skep_client::harmless;
 use skep_client::machine::{OsDice, SystemClock};
+use skep_client::{Ages, harmless};
 use skep_core::base::{Clock, Dice, Exit, Failure, SecretBytes};
 
 use super::problem::Trouble;
@@ -217,6 +217,8 @@ pub struct Shell {
     pub dice: Box<dyn Dice>,
     /// Identities that a command used.
     pub(super) used: Vec<Used>,
+    /// How old what its links showed may be.
+    pub(super) ages: Vec<Ages>,
 }
 
 impl std::fmt::Debug for Shell {
@@ -230,7 +232,7 @@ impl Shell {
     #[must_use]
     pub fn with(screen: Screen) -> Self {
         let (clock, dice) = (Box::new(SystemClock), Box::new(OsDice));
-        Self { screen, clock, dice, used: Vec::new() }
+        Self { screen, clock, dice, used: Vec::new(), ages: Vec::new() }
     }
 
     /// This process's.

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::age;
 use super::args::StatusArgs;
 use super::link::link;
+use super::overview;
 use super::problem::Trouble;
+use super::recovery;
 use super::render::{self, Format};
 use super::shell::Shell;
 use super::words;
@@ -17,8 +20,6 @@ use skep_core::wire::api::{self, StatusReply};
 use skep_core::wire::api::{ManagerStanding, ManagerState};
 
 const AGAIN: Duration = Duration::from_secs(1);
-/// Pending pairs and late deliveries shown in the text; the JSON has more.
-const PENDING_SHOWN: usize = 20;
 
 /// Runs it.
 pub(super) async fn run(shell: &mut Shell, args: StatusArgs) -> Result<(), Trouble> {
@@ -150,6 +151,8 @@ fn shown(reply: &StatusReply, exchange: Option<&str>) -> Value {
         "term": reply.term,
         "epoch": reply.epoch_counter,
         "revision": reply.revision,
+        "as_of": reply.as_of.as_ref().map(age::shown),
+        "recovered": reply.recovered.as_ref().map(recovery::shown),
         "level": reply.level,
         "started_at": render::time(reply.started),
         "clock_ahead_ms": reply.clock_ahead_ms,
@@ -179,7 +182,7 @@ fn text(shell: &mut Shell, reply: &StatusReply, exchange: Option<&str>) -> Resul
     for (head, row) in rows(reply).into_iter().chain(by) {
         shell.screen.data(format!("{:<12} {}", format!("{head}:"), row.trim_end()).as_str())?;
     }
-    tables(shell, reply)?;
+    overview::tables(shell, reply)?;
     if !reply.warnings.is_empty() {
         shell.screen.data("")?;
     }
@@ -223,6 +226,12 @@ fn rows(reply: &StatusReply) -> Vec<(&'static str, String)> {
         let (term, revision, epoch) = (reply.term, reply.revision, reply.epoch_counter);
         rows.push(("raft", format!("term {term}, revision {revision}, epoch {epoch}")));
         rows.push(("quorum", losses(reply.tolerates_losses)));
+        if let Some(as_of) = reply.as_of.as_ref().filter(|as_of| !as_of.led) {
+            rows.push(("as of", format!("revision {}, {}", as_of.revision, age::age(as_of))));
+        }
+        if let Some(recovered) = &reply.recovered {
+            rows.push(("recovered", recovery::summary(recovered)));
+        }
         let [secrets, services, nodes] = [
             counted(reply.secrets, "secret"),
             counted(reply.services, "service"),
@@ -260,75 +269,6 @@ fn stand(reply: &StatusReply) -> String {
 
 fn locked() -> Failure {
     Failure::new(Exit::Locked, "this manager is locked").hint("`skep unlock` on this machine")
-}
-
-fn tables(shell: &mut Shell, reply: &StatusReply) -> Result<(), Trouble> {
-    let heads = |all: &[&str]| all.iter().map(|head| (*head).to_owned()).collect::<Vec<_>>();
-    if !reply.voters.is_empty() {
-        let unknown = || "-".to_owned();
-        let row = |voter: &api::Voter| {
-            vec![
-                voter.name.clone(),
-                voter.address.clone(),
-                words::manager_standing(voter.state()).to_owned(),
-                voter
-                    .last_contact_ms
-                    .map_or_else(unknown, |ago| format!("{} ago", words::span(ago))),
-                voter.records_behind.map_or_else(unknown, |behind| behind.to_string()),
-                if voter.version.is_empty() { unknown() } else { voter.version.clone() },
-            ]
-        };
-        let rows = reply.voters.iter().map(row).collect();
-        shell.screen.data("")?;
-        let heads = heads(&["MANAGER", "ADDRESS", "STATE", "LAST CONTACT", "BEHIND", "VERSION"]);
-        render::table(&mut shell.screen, heads, rows)?;
-    }
-    if !reply.pending.is_empty() {
-        let row = |pair: &api::PendingPair| {
-            vec![
-                pair.node_name.clone(),
-                pair.service_name.clone(),
-                pair.behind.to_string(),
-                pair.why.clone(),
-            ]
-        };
-        let rows = reply.pending.iter().take(PENDING_SHOWN).map(row).collect();
-        shell.screen.data("")?;
-        let heads = heads(&["PENDING ON", "SERVICE", "SINCE REVISION", "WHY"]);
-        render::table(&mut shell.screen, heads, rows)?;
-        let shown = u64::try_from(reply.pending.len().min(PENDING_SHOWN)).unwrap_or(u64::MAX);
-        if let Some(more) = reply.pending_pairs.checked_sub(shown).filter(|more| *more > 0) {
-            shell.screen.data(&format!("and {more} more (`skep node ls` names all nodes)"))?;
-        }
-    }
-    late(shell, reply)
-}
-
-/// Which file is where in which version, and should be in another.
-fn late(shell: &mut Shell, reply: &StatusReply) -> Result<(), Trouble> {
-    if reply.lagging.is_empty() {
-        return Ok(());
-    }
-    let number = |number: u32| if number == 0 { "-".to_owned() } else { number.to_string() };
-    let row = |lagging: &api::Lagging| {
-        vec![
-            lagging.node_name.clone(),
-            lagging.service_name.clone(),
-            if lagging.file.is_empty() { "-".to_owned() } else { lagging.file.clone() },
-            number(lagging.version),
-            number(lagging.wanted),
-            lagging.why.clone(),
-        ]
-    };
-    let rows: Vec<_> = reply.lagging.iter().take(PENDING_SHOWN).map(row).collect();
-    let shown = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-    let heads = ["LATE ON", "SERVICE", "FILE", "VERSION", "WANTED", "WHY"].map(str::to_owned);
-    shell.screen.data("")?;
-    render::table(&mut shell.screen, heads.to_vec(), rows)?;
-    match reply.lagging_count.saturating_sub(shown) {
-        0 => Ok(()),
-        more => shell.screen.data(&format!("and {more} more (`skep secret holders NAME`)")),
-    }
 }
 
 fn hidden_if_empty(id: &[u8]) -> String {
@@ -451,6 +391,8 @@ mod tests {
             started: 1_770_000_000_000,
             now: 1_770_000_100_000,
             clock_ahead_ms: Some(-12),
+            recovered: None,
+            as_of: Some(api::AsOf { revision: 120, age_ms: 42, led: true, since_start: false }),
         }
     }
 

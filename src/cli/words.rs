@@ -136,6 +136,8 @@ pub(super) fn warning(of: WarningCode) -> &'static str {
         WarningCode::ManagerUnreachable => "manager-unreachable",
         WarningCode::NoLossToSpare => "no-loss-to-spare",
         WarningCode::ClockOff => "clock-off",
+        WarningCode::Recovered => "recovered",
+        WarningCode::OtherHistory => "other-history",
         WarningCode::ClockStepped => "clock-stepped",
         WarningCode::ClockDrifts => "clock-drifts",
         WarningCode::TimeAhead => "time-ahead",

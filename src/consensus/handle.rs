@@ -19,7 +19,7 @@ use super::gate::{self, Gate};
 use super::given::Start;
 use super::machine::{Machine, Replica};
 use super::network::MOST_MESSAGE;
-use super::progress::{self, Leadership, Member};
+use super::progress::{self, Contact, Leadership, Member};
 use super::release::{self, ReleaseError};
 use super::service::RaftService;
 use super::standing::Standing;
@@ -261,6 +261,14 @@ impl Consensus {
     #[must_use]
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.leadership.clone()
+    }
+
+    /// How old what is read here may be.
+    #[must_use]
+    pub fn contact(&self) -> Contact {
+        let (ago, seen) = (self.inner.shared.led_ago(), self.leadership().borrow().clone());
+        let age = ago.unwrap_or_else(|| self.inner.shared.age());
+        Contact { age, led: seen.quorum && seen.leader.is_some(), known: ago.is_some() }
     }
 
     /// Voters and learners with milliseconds since the last contact (as the leader

@@ -50,7 +50,7 @@ fn entry_to(entry: &LogEntry) -> store::LogEntry {
     store::LogEntry { id: id_to(&entry.log_id()), payload: message.encode_to_vec().into() }
 }
 
-fn entry_from(entry: store::LogEntry) -> io::Result<LogEntry> {
+pub(super) fn entry_from(entry: store::LogEntry) -> io::Result<LogEntry> {
     let message = proto::Entry::decode(entry.payload).map_err(io::Error::other)?;
     convert::entry_at(id_from(entry.id), message).map_err(io::Error::other)
 }

@@ -71,6 +71,9 @@ pub(super) struct Replica {
     pub(super) cause: watch::Sender<Option<Cause>>,
     /// When a leader's entries or heartbeats came last.
     heard: Mutex<Option<Instant>>,
+    /// When a leader with a majority was known of last, and since when this is looked at.
+    contact: Mutex<Option<Instant>>,
+    begun: Instant,
 }
 
 impl Replica {
@@ -84,7 +87,25 @@ impl Replica {
             snapshot_due: Notify::new(),
             cause: watch::channel(None).0,
             heard: Mutex::default(),
+            contact: Mutex::default(),
+            begun: Instant::now(),
         }
+    }
+
+    /// A leader had a majority then.
+    pub(super) fn led_at(&self, at: Instant) {
+        let mut contact = self.contact.lock();
+        *contact = (*contact).max(Some(at));
+    }
+
+    /// How long ago a leader with a majority was known of last, if one was.
+    pub(super) fn led_ago(&self) -> Option<Duration> {
+        self.contact.lock().map(|at| at.elapsed())
+    }
+
+    /// Since when that is known.
+    pub(super) fn age(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     /// A leader has spoken.

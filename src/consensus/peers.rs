@@ -137,6 +137,7 @@ impl Peers {
             of_you: self.table.lock().get(peer).map(memory_to),
             audited,
             audit_head: head.to_vec(),
+            led_ago_ms: self.machine.led_ago().map(milliseconds),
         };
         let value = BinaryMetadataValue::from_bytes(&said.encode_to_vec());
         into.insert_bin(HEADER, value);
@@ -188,6 +189,12 @@ impl Peers {
             Standing::Behind(_) => Err(Untaken::OwnBehind),
             Standing::Comparing | Standing::Sound => Ok(()),
         }
+    }
+
+    /// How long ago the peer knew of a leader with a majority, if it ever did.
+    pub(super) fn led_ago(from: &MetadataMap) -> Option<Duration> {
+        let said = from.get_bin(HEADER).and_then(|value| value.to_bytes().ok())?;
+        proto::Standing::decode(said).ok()?.led_ago_ms.map(Duration::from_millis)
     }
 
     fn compare(&self, peer: NodeId, remembered: &Memory) {
@@ -271,6 +278,10 @@ where
     });
     write(done).await?;
     receive.await.unwrap_or(Err(StoreError::Closed))
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn start_to(start: Incarnation) -> proto::Start {

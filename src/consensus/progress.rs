@@ -73,6 +73,29 @@ fn leadership(node: NodeId, metrics: &RaftMetrics<TypeConfig>, led: bool) -> Lea
     }
 }
 
+/// When a majority answered this member last, if it leads; the only voter is its own.
+fn majority_at(node: NodeId, metrics: &RaftMetrics<TypeConfig>) -> Option<tokio::time::Instant> {
+    if !metrics.state.is_leader() {
+        return None;
+    }
+    let now = tokio::time::Instant::now();
+    if metrics.membership_config.membership().voter_ids().all(|voter| voter == node) {
+        return Some(now);
+    }
+    now.checked_sub(metrics.last_quorum_acked?.elapsed())
+}
+
+/// How sure it is that what a member knows is what the cluster knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// Since it last knew of a leader with a majority; where it never has, since it began.
+    pub age: Duration,
+    /// It knows of one now.
+    pub led: bool,
+    /// It has known of one since it began.
+    pub known: bool,
+}
+
 /// Keeps `into` up to date until Raft is gone.
 pub(super) async fn follow(
     node: NodeId,
@@ -83,7 +106,13 @@ pub(super) async fn follow(
     let mut metrics = raft.metrics();
     loop {
         let led = shared.heard_within(SILENCE);
-        let now = leadership(node, &metrics.borrow_watched(), led);
+        let (now, acked) = {
+            let metrics = metrics.borrow_watched();
+            (leadership(node, &metrics, led), majority_at(node, &metrics))
+        };
+        if let Some(at) = acked {
+            shared.led_at(at);
+        }
         into.send_if_modified(|before| {
             let changed = *before != now;
             *before = now;

@@ -152,6 +152,7 @@ impl raft_server::Raft for RaftService {
     ) -> Result<Response<proto::AppendReply>, Status> {
         let calling = self.calling(&request).await?;
         let audited = Peers::audited(request.metadata());
+        let led_ago = Peers::led_ago(request.metadata());
         let message = request.into_inner();
         Self::speaks_for(calling.node, message.vote.as_ref())?;
         if let Some((index, head)) = audited {
@@ -162,6 +163,10 @@ impl raft_server::Raft for RaftService {
         let reply = self.raft.append_entries(request).await.map_err(stopped)?;
         if !matches!(reply, AppendEntriesResponse::HigherVote(_)) {
             self.shared.hear();
+            let led_at = led_ago.and_then(|ago| tokio::time::Instant::now().checked_sub(ago));
+            if let Some(at) = led_at {
+                self.shared.led_at(at);
+            }
         }
         Ok(self.answer(calling.node, convert::appended_to(&reply)))
     }

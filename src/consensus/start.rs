@@ -104,13 +104,18 @@ impl Parts {
         })
     }
 
-    fn options(&self, folder: &str) -> Options {
+    pub(super) fn options(&self, folder: &str) -> Options {
         let (disk, keys) = (Arc::clone(&self.disk), Arc::clone(&self.keys));
         let mut options = Options::new(disk, self.data.join(folder), keys, self.dice);
         if let Some(bytes) = self.tuning.segment_bytes {
             options.segment_bytes = bytes;
         }
         options
+    }
+
+    /// The same in another folder.
+    pub(super) fn below(&self, data: &std::path::Path) -> Self {
+        Self { data: data.to_owned(), ..self.clone() }
     }
 
     /// Decides that log and snapshots are given up at the next start, which is

@@ -165,7 +165,7 @@ fn machine_name() -> Result<Name, Failure> {
     })
 }
 
-fn not_opened(error: OpenError) -> Failure {
+pub(super) fn not_opened(error: OpenError) -> Failure {
     let text = error.to_string();
     match error {
         OpenError::Folder(FolderError::InUse(_)) => Failure::new(Exit::InUse, text)

@@ -8,6 +8,7 @@ pub mod exec;
 pub mod guard;
 pub mod logging;
 pub mod manager;
+pub mod recover;
 mod signals;
 
 pub use data_dir::{DataDir, bind};

@@ -54,6 +54,7 @@ pub use keys::{ISSUING_KEY, KeyHolder, NoKey};
 pub use life::folder::FolderError;
 pub use life::lifecycle::{Manager, OpenError, Setup};
 pub use life::phase::Phase;
+pub use life::recover::{Dropped, NotRecovered, Offline, Opened};
 pub use start::control;
 pub use word::Word;
 

@@ -4,7 +4,7 @@
 //! them to it to be waited for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -25,6 +25,7 @@ use skep_client::transport::{ClientTls, Cuts, Problem, ServerTls};
 use skep_core::base::{Fingerprint, RequestId, Revision};
 use skep_core::domain::{Act, Actor, Outcome, Refusal, node_by};
 use skep_core::seal::HelloSecret;
+use skep_core::wire::api;
 
 /// How long another manager may take to take the lead.
 const STEP_DOWN: Duration = Duration::from_secs(5);
@@ -89,6 +90,8 @@ pub(in crate::manager) struct Running {
     removed: AtomicBool,
     /// It is leaving: then its removal is no failure.
     leaving: AtomicBool,
+    /// The epoch of a later history of the cluster, which has no place for it; 0: none.
+    other_history: AtomicU64,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -116,6 +119,7 @@ impl Running {
             offer: Offer::default(),
             removed: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
+            other_history: AtomicU64::new(0),
             tasks: Mutex::new(JoinSet::new()),
         }
     }
@@ -169,6 +173,14 @@ impl Running {
     pub(in crate::manager) fn removed(&self) {
         self.removed.store(true, Ordering::Relaxed);
     }
+    /// Another manager is of a later history, or none is.
+    pub(in crate::manager) fn sees_history(&self, epoch: Option<u64>) {
+        self.other_history.store(epoch.unwrap_or_default(), Ordering::Relaxed);
+    }
+    /// The epoch of that history, where there is one.
+    pub(in crate::manager) fn other_history(&self) -> Option<u64> {
+        Some(self.other_history.load(Ordering::Relaxed)).filter(|epoch| *epoch > 0)
+    }
     /// Whether it is leaving.
     pub(in crate::manager) fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed)
@@ -200,6 +212,16 @@ impl Running {
         }
         let waited = self.core.consensus.linearize(READ_WAIT).await;
         waited.map(|_: Revision| ()).map_err(|error| self.core.problem(error))
+    }
+    /// How old what this manager knows may be.
+    pub(in crate::manager) fn as_of(&self) -> api::AsOf {
+        let contact = self.core.consensus.contact();
+        api::AsOf {
+            revision: self.core.consensus.read(|state| state.revision.0),
+            age_ms: u64::try_from(contact.age.as_millis()).unwrap_or(u64::MAX),
+            led: contact.led,
+            since_start: !contact.known,
+        }
     }
     /// Where the managers are, this one first.
     pub(in crate::manager) fn manager_addresses(&self) -> Vec<String> {

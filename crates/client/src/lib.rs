@@ -47,7 +47,7 @@ pub use answer::{Answer, harmless};
 pub use error::CallError;
 pub use generate::{BadKind, Generate};
 pub use link::{
-    BadAddress, BadIdentityFile, CallKind, Control, IdentityFile, Link, Managers, PORT,
+    Ages, BadAddress, BadIdentityFile, CallKind, Control, IdentityFile, Link, Managers, PORT,
     read_address, read_own_address,
 };
 pub use lookup::Listed;

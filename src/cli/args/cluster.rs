@@ -165,6 +165,46 @@ as made now: what ends keeps its length. Where the time is not ahead nothing is 
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Make a cluster of one manager, after the majority of them was lost for good
+    #[command(after_help = "Examples:
+  skep cluster recover --from /var/lib/skep/manager --key-file /media/safe/prod.key
+  skep cluster recover --from /var/lib/skep/manager --identity admin.skepid --yes
+
+Only where the majority never comes back: what it acknowledged and this manager never got
+is lost. Stop the manager first; of several survivors take the one with the newest
+revision (`skep status` shows it). Call it as the user that runs the manager. It lists what
+is dropped: the other managers, join tokens, and what operators may do. CA, workers,
+services and secrets stay; their nodes go on serving. Nothing is delivered before
+skep cluster resume.")]
+    Recover {
+        /// The survivor's data folder
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        /// A file with the unlock key; - is standard input [default: a prompt]
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+        /// The identity of an operator who is not suspended
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
+        /// Go on without being asked for the cluster's name
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Go on after a recovery: deliver what is due, let operators act again
+    #[command(after_help = "Examples:
+  skep cluster resume          # shows what was dropped, and asks
+  skep cluster resume --yes    # the same in a script
+
+What was removed or revoked after the newest revision that was kept may live again. Look
+at secrets, services and nodes first, and remove what must not: until then nothing is
+delivered, and nothing taken away.")]
+    Resume {
+        /// Go on without being asked for the cluster's name
+        #[arg(short, long)]
+        yes: bool,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
 }
 
 #[derive(Debug, Subcommand)]

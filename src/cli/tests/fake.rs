@@ -22,10 +22,10 @@ use skep_core::wire::api::{
     ListReadsRequest, ListRequest, ListSecretsReply, ListServicesReply, ListTokensReply, LockReply,
     LockRequest, MoveManagerReply, MoveManagerRequest, MoveReply, MoveRequest, PrepareInitReply,
     PrepareInitRequest, PrepareIssuerReply, PrepareIssuerRequest, RecipientsReply,
-    RecipientsRequest, RepairReply, RepairRequest, ResetTimeReply, ResetTimeRequest, SecretView,
-    ServiceView, ShowCaReply, ShowCaRequest, StatusReply, StatusRequest, StepDownReply,
-    StepDownRequest, UnlockHeaderReply, UnlockHeaderRequest, UnlockReply, UnlockRequest,
-    WatchDeliveryRequest,
+    RecipientsRequest, RepairReply, RepairRequest, ResetTimeReply, ResetTimeRequest, ResumeReply,
+    ResumeRequest, SecretView, ServiceView, ShowCaReply, ShowCaRequest, StatusReply, StatusRequest,
+    StepDownReply, StepDownRequest, UnlockHeaderReply, UnlockHeaderRequest, UnlockReply,
+    UnlockRequest, WatchDeliveryRequest,
 };
 
 /// What the manager answers and what it was asked.
@@ -171,6 +171,7 @@ impl Control for Fake {
         step_down: StepDownRequest -> StepDownReply,
         move_manager: MoveManagerRequest -> MoveManagerReply,
         reset_time: ResetTimeRequest -> ResetTimeReply,
+        resume: ResumeRequest -> ResumeReply,
         repair: RepairRequest -> RepairReply,
         create_token: CreateTokenRequest -> CreateTokenReply,
         list_nodes: ListRequest -> ListNodesReply,

@@ -48,6 +48,10 @@ pub(super) fn listed<'a>(
     if key != leaf.key && !next {
         return Err(problem::access::not_listed());
     }
+    let suspended = |id| state.operators.get(&id).is_some_and(|operator| operator.suspended);
+    if matches!(member, Member::Operator(id) if suspended(id)) {
+        return Err(problem::access::suspended());
+    }
     Ok(Listed { who, member, next, name, renewal })
 }
 

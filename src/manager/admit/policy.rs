@@ -37,6 +37,8 @@ pub enum Method {
     ResetTime,
     /// Replacing the issuing CA.
     RotateIssuer,
+    /// Delivering what a recovery held back.
+    Resume,
     /// Unlocking this manager.
     Unlock,
     /// Locking this manager.
@@ -124,6 +126,7 @@ impl Policy {
             | Method::StepDown
             | Method::ResetTime
             | Method::RotateIssuer
+            | Method::Resume
             | Method::WriteTokens
             | Method::WriteNodes => OWNERS,
             Method::Intake | Method::WriteSecrets | Method::WriteServices => WRITERS,
@@ -154,6 +157,7 @@ impl Policy {
             | Method::StepDown
             | Method::ResetTime
             | Method::RotateIssuer
+            | Method::Resume
             | Method::Unlock
             | Method::Lock
             | Method::Repair
@@ -208,6 +212,7 @@ impl Method {
             Self::StepDown => "hand leadership over",
             Self::ResetTime => "set the cluster's time back",
             Self::RotateIssuer => "replace the issuing CA",
+            Self::Resume => "resume a recovered cluster",
             Self::Unlock => "unlock a manager",
             Self::Lock => "lock a manager",
             Self::Repair => "repair a manager",

@@ -107,5 +107,14 @@ async fn agent_by_leader(dispatch: &Dispatch, extensions: &Extensions) -> Result
         return Ok(());
     }
     core.consensus.linearize(SURE).await.map_err(|_| elsewhere())?;
-    if lists(core, extensions) { Ok(()) } else { Err(problem::node_removed()) }
+    if lists(core, extensions) {
+        return Ok(());
+    }
+    // It may have joined after what a recovery has kept: nothing is taken away until operators
+    // have seen that.
+    let held = |state: &State| state.cluster.as_ref().is_some_and(|of| of.recovered.is_some());
+    if core.consensus.read(held) {
+        return Err(problem::access::not_known_since());
+    }
+    Err(problem::node_removed())
 }

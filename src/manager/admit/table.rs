@@ -76,6 +76,7 @@ pub(super) const TABLE: &[Row] = &[
     row("/skep.api.v1.Control/PrepareIssuer", Method::RotateIssuer, SMALL, MIDDLE),
     row("/skep.api.v1.Control/CommitIssuer", Method::RotateIssuer, MIDDLE, SMALL),
     row("/skep.api.v1.Control/ShowCa", Method::Read, SMALL, MIDDLE),
+    row("/skep.api.v1.Control/Resume", Method::Resume, SMALL, SMALL),
     row("/skep.api.v1.Control/Intake", Method::Intake, SMALL, SMALL),
     // Whoever may write nothing at all is refused here; each change is asked for once
     // it is read.

@@ -12,7 +12,7 @@ use crate::manager::admit;
 use crate::manager::admit::caller::Admitted;
 use crate::manager::admit::local::LocalUser;
 use crate::manager::admit::policy::Method;
-use crate::manager::changes::{apply, issuer, time, tokens};
+use crate::manager::changes::{apply, issuer, resume, time, tokens};
 use crate::manager::forward::{Broken, Led};
 use crate::manager::life::leave;
 use crate::manager::life::lifecycle::Manager;
@@ -175,6 +175,17 @@ impl Control for ControlService {
                 |mut leader, request| async move { leader.reset_time(request).await },
                 |running, admitted, request| async move {
                     time::reset(&running, &admitted, request).await
+                },
+            )
+            .await
+    }
+
+    async fn resume(&self, request: Request<api::ResumeRequest>) -> Answer<api::ResumeReply> {
+        self.led(request, Method::Resume, Broken::Unknown)?
+            .answer(
+                |mut leader, request| async move { leader.resume(request).await },
+                |running, admitted, request| async move {
+                    resume::resume(&running, &admitted, request).await
                 },
             )
             .await

@@ -14,7 +14,7 @@ use crate::manager::running::Running;
 use crate::manager::word::Word;
 use skep_client::ca::certificate_ends;
 use skep_core::base::{NodeId, Stamp};
-use skep_core::domain::State;
+use skep_core::domain::{Recovered, State};
 use skep_core::wire::{api, convert};
 
 /// Pending pairs, late deliveries and workers that are down that are named; beside them stands
@@ -135,6 +135,7 @@ fn unlocked(running: &Running, reply: &mut api::StatusReply) -> Vec<(Certificate
     reply.key_generation = running.identity.generation;
     reply.fingerprint = running.identity.fingerprint.0.to_vec();
     reply.tolerates_losses = tolerated_losses(&seen, &members);
+    reply.as_of = Some(running.as_of());
     if seen.own {
         reply.clock_ahead_ms = Some(0);
     }
@@ -191,9 +192,24 @@ fn of_state(state: &State, own: NodeId, reply: &mut api::StatusReply) {
         reply.cluster_name = cluster.name.to_string();
         reply.epoch_counter = cluster.epoch.counter;
         reply.cluster_key_number = cluster.cluster_key.number;
+        reply.recovered = cluster.recovered.as_deref().map(|of| recovered(state, of));
     }
     if let Some(node) = state.nodes.get(&own) {
         reply.node_name = node.name.to_string();
+    }
+}
+
+/// What a recovery dropped, as long as it is not resumed.
+fn recovered(state: &State, of: &Recovered) -> api::Recovered {
+    let suspended = state.operators.values().filter(|operator| operator.suspended);
+    let mut managers: Vec<_> = of.managers.iter().map(ToString::to_string).collect();
+    managers.sort();
+    api::Recovered {
+        at: of.at.0,
+        revision: of.revision.0,
+        managers,
+        tokens: of.tokens.iter().take(NAMED).map(|id| id.as_bytes().to_vec()).collect(),
+        operators: suspended.take(NAMED).map(|operator| operator.name.to_string()).collect(),
     }
 }
 

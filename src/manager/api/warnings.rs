@@ -42,6 +42,10 @@ pub(super) fn of_running(
     found.extend(even(voters));
     let copied = reply.copied.iter().take(TOLD);
     found.extend(copied.map(|of| Warning::IdentityCopied(of.name.clone(), of.why.clone())));
+    if let Some(recovered) = &reply.recovered {
+        found.push(Warning::Recovered(reply.epoch_counter, recovered.revision));
+    }
+    found.extend(running.other_history().map(Warning::OtherHistory));
     if let Some(from) = moves::on_record(running) {
         found.push(Warning::Moved(from.join(", "), running.reached_at.join(", ")));
     }

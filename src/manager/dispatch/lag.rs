@@ -8,7 +8,7 @@ use super::Hub;
 use super::known::Has;
 use super::table::Live;
 use super::wanted::Due;
-use crate::manager::problem::delivery::{away, waiting};
+use crate::manager::problem::delivery::away;
 use skep_core::base::{BootTime, NodeId, SecretId, ServiceId, VersionId, limits};
 use skep_core::domain::{NodeRole, ServiceSet, State, is_due, set_of};
 use skep_core::wire::api;
@@ -59,7 +59,7 @@ impl Hub {
         let versions = ledger.known().sets.get(&service).map(|has| has.versions.clone());
         let failure = ledger.failure(service);
         let why = if connected {
-            failure.map_or_else(waiting, |failure| failure.why.clone())
+            failure.map_or_else(|| self.why_waiting(), |failure| failure.why.clone())
         } else {
             away(self.table.seen(node).last_seen)
         };
@@ -135,7 +135,7 @@ impl Hub {
             let known = Known {
                 versions: Some(has.map(|has| has.versions.clone()).unwrap_or_default()),
                 files: failure.map(|failure| failure.files.clone()).unwrap_or_default(),
-                why: failure.map_or_else(waiting, |failure| failure.why.clone()),
+                why: failure.map_or_else(|| self.why_waiting(), |failure| failure.why.clone()),
                 failed: failure.is_some(),
             };
             self.add(live.node, name, &due.set, &known, most, lags);

@@ -244,7 +244,8 @@ impl Hub {
             self.managers.look(&self.core);
         }
         if facts.contains(&Fact::ClusterRevised) {
-            // Another issuing CA may be in use: that concerns every node's certificate.
+            // Another issuing CA may be in use, which concerns every node's certificate; and what
+            // was held back after a recovery may be due.
             self.look_everywhere();
         }
         let mut nodes = BTreeSet::new();

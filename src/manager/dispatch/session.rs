@@ -326,12 +326,19 @@ impl Hub {
         let mut ledger = live.ledger.lock();
         // Before the state is read: what is settled after this is in the state.
         let unsure = self.table.unsure(node);
-        let (wanted, exposed) = self.core.consensus.read(|state| {
+        let Some((wanted, exposed)) = self.core.consensus.read(|state| {
             listed(state, node).then(|| {
+                if is_held(state) {
+                    return None;
+                }
                 let wanted = super::wanted::wanted(state, node, ledger.running(), ledger.known());
-                (wanted, exposed_of(state, node))
+                Some((wanted, exposed_of(state, node)))
             })
-        })?;
+        })?
+        else {
+            // What the node has, it keeps: nothing is due before the cluster is resumed.
+            return Some(Look::default());
+        };
         let recorded = Recorded { exposed, unsure };
         let look = ledger.look(wanted, &recorded, now);
         if look.asks || !ledger.confirmations(node, &recorded.exposed).is_empty() {
@@ -346,6 +353,12 @@ impl Hub {
 /// Whether the state lists this worker. Ids are never used again.
 fn listed(state: &State, node: NodeId) -> bool {
     state.nodes.get(&node).is_some_and(|node| node.role == NodeRole::Worker)
+}
+
+/// Whether nothing is delivered, and nothing taken away, until operators have seen what a
+/// recovery dropped.
+pub(super) fn is_held(state: &State) -> bool {
+    state.cluster.as_ref().is_some_and(|cluster| cluster.recovered.is_some())
 }
 
 /// What the state records of a node's pairs.

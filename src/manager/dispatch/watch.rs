@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 
 use super::Hub;
 use super::ledger::Standing;
-use crate::manager::problem::delivery::{away, being_confirmed, waiting};
+use super::session::is_held;
+use crate::manager::problem::delivery::{away, being_confirmed, held, waiting};
 use skep_core::base::{NodeId, Revision, SecretId, ServiceId};
 use skep_core::domain::{Activation, Availability, NodeRole, State, holders, is_due};
 use skep_core::wire::api;
@@ -110,6 +111,11 @@ struct Concern {
 type Awaited = BTreeMap<NodeId, Option<api::Laggard>>;
 
 impl Hub {
+    /// Why an agent that is connected has not done what is due.
+    pub(super) fn why_waiting(&self) -> String {
+        if self.core.consensus.read(is_held) { held() } else { waiting() }
+    }
+
     /// How far it is. `concerned` remembers the pairs seen so far: one that has
     /// nothing to wait for any more counts as done.
     fn progress(&self, asked: &Asked, concerned: &mut BTreeSet<Pair>) -> api::DeliveryProgress {
@@ -223,7 +229,7 @@ impl Hub {
         }
         match standing {
             Standing::InPlace if !behind => None,
-            Standing::InPlace | Standing::Waiting => Some((waiting(), false)),
+            Standing::InPlace | Standing::Waiting => Some((self.why_waiting(), false)),
             Standing::Failed { why, last } => Some((why, last)),
         }
     }
@@ -321,7 +327,7 @@ pub(super) fn why_pending(hub: &Hub, node: NodeId, service: ServiceId) -> String
     let standing = live.ledger.lock().standing(service, revision);
     match standing {
         Standing::InPlace => being_confirmed(),
-        Standing::Waiting => waiting(),
+        Standing::Waiting => hub.why_waiting(),
         Standing::Failed { why, .. } => why,
     }
 }

@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::manager::admit::caller::Admitted;
 use crate::manager::peers::PeerClient;
 use crate::manager::running::Running;
-use skep_client::transport::Problem;
+use skep_client::transport::{Problem, tell_age};
 
 pub(in crate::manager) use self::onward::{Broken, Onward};
 
@@ -58,8 +58,13 @@ impl<Q> Led<Q> {
         if let Some(onward) = self.onward().await {
             return onward.ask(self.request, self.broken, there).await;
         }
+        let (running, stale) = (self.running.clone(), self.stale);
         let answer = here(self.running, self.admitted, self.request.into_inner());
-        Ok(Response::new(answer.await?))
+        let mut answer = Response::new(answer.await?);
+        if stale {
+            tell_age(&running.as_of(), answer.metadata_mut());
+        }
+        Ok(answer)
     }
     /// The same for an answer that is a stream.
     ///

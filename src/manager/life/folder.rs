@@ -1,5 +1,5 @@
 //! A manager's data folder: `manager.key`, `log/`, `log.reached`, `snapshots/`, `node`,
-//! `lock` and three marks.
+//! `lock`, three marks, and `recovered/` while a recovery is carried out.
 //!
 //! The order in which they appear and go is what keeps a half-made manager from
 //! being taken for a whole one: `init-unfinished` stands from before the key
@@ -37,6 +37,12 @@ const REMOVED: &str = "removed";
 const FLOOR: &str = "oldest-issuer";
 /// Bytes of it: the digits of the largest number, and a line's end.
 const FLOOR_BYTES: u64 = 21;
+/// What a recovery is writing: of no use until it has its other name.
+const RECOVERING: &str = "recovered.tmp";
+/// What a recovery has written, whole: it takes the place of what is beside it.
+const RECOVERED: &str = "recovered";
+/// What of it does, each after what it needs.
+const REPLACED: [&str; 3] = ["snapshots", "log", REACHED];
 
 /// Why a data folder can't be used. Says the daemon's exit status.
 #[derive(Debug, thiserror::Error)]
@@ -153,6 +159,7 @@ impl Folder {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         let folder = Self { path: path.to_owned(), disk: Disks(disk), _lock: lock };
+        folder.carry_out().map_err(failed)?;
         folder.node_format().map_err(|format| FolderError::Format(path.join(NODE_FILE), format))?;
         let no_key = folder.key_file().map_err(|error| folder.no_key_file(error))?.is_none();
         let log = |error| FolderError::Disk(path.join("log"), error);
@@ -160,6 +167,52 @@ impl Folder {
             return Err(FolderError::KeyMissing(path.to_owned()));
         }
         Ok(folder)
+    }
+    /// Begins a recovery: where its log and snapshots are to be written.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(in crate::manager) fn begin_recovery(&self) -> io::Result<PathBuf> {
+        let into = self.path.join(RECOVERING);
+        absent(std::fs::remove_dir_all(&into))?;
+        self.disk.0.create_folder(&into)?;
+        Ok(into)
+    }
+    /// Decides a recovery whose log and snapshots are durable, and carries it out. Where that is
+    /// cut short, whoever opens the folder next goes on with it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(in crate::manager) fn decide_recovery(&self) -> io::Result<()> {
+        self.disk.0.sync_folder(&self.path.join(RECOVERING))?;
+        self.disk.0.sync_folder(&self.path)?;
+        self.disk.0.rename(&self.path.join(RECOVERING), &self.path.join(RECOVERED))?;
+        self.disk.0.sync_folder(&self.path)?;
+        self.carry_out()
+    }
+    /// Puts what a recovery has written in the place of what was there, and removes what one
+    /// left that was not decided.
+    fn carry_out(&self) -> io::Result<()> {
+        absent(std::fs::remove_dir_all(self.path.join(RECOVERING)))?;
+        let from = self.path.join(RECOVERED);
+        if absent(std::fs::symlink_metadata(&from))?.is_none() {
+            return Ok(());
+        }
+        for name in REPLACED {
+            let (new, old) = (from.join(name), self.path.join(name));
+            if absent(std::fs::symlink_metadata(&new))?.is_none() {
+                continue;
+            }
+            if old.is_dir() {
+                std::fs::remove_dir_all(&old)?;
+            }
+            self.disk.0.rename(&new, &old)?;
+            self.disk.0.sync_folder(&self.path)?;
+            self.disk.0.sync_folder(&from)?;
+        }
+        self.remove_mark(REMOVED)?;
+        std::fs::remove_dir_all(&from)?;
+        self.disk.0.sync_folder(&self.path)
     }
     /// Where it is.
     #[must_use]
@@ -258,7 +311,7 @@ impl Folder {
     /// What the system says.
     pub(in crate::manager) fn erase(&self) -> io::Result<()> {
         self.erase_key()?;
-        for below in ["log", "snapshots"] {
+        for below in ["log", "snapshots", RECOVERING, RECOVERED] {
             absent(std::fs::remove_dir_all(self.path.join(below)))?;
         }
         for file in
@@ -379,5 +432,62 @@ fn absent<T>(result: io::Result<T>) -> io::Result<Option<T>> {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::RealDisk;
+
+    fn put(path: &Path, text: &str) {
+        let mut file = File::create(path).expect("a file");
+        io::Write::write_all(&mut file, text.as_bytes()).expect("written");
+    }
+
+    /// What a recovery replaces, below `folder`.
+    fn make(folder: &Path, text: &str) {
+        for below in ["snapshots", "log"] {
+            std::fs::create_dir_all(folder.join(below)).expect("a folder");
+            put(&folder.join(below).join("file"), text);
+        }
+        put(&folder.join(REACHED), text);
+    }
+
+    fn found(folder: &Path) -> Vec<String> {
+        let read = |path: PathBuf| std::fs::read_to_string(path).expect("a file");
+        ["snapshots/file", "log/file", REACHED].map(|file| read(folder.join(file))).to_vec()
+    }
+
+    #[test]
+    fn a_recovery_that_was_decided_goes_on_wherever_it_was_cut_short() {
+        for done in 0..=REPLACED.len() {
+            let folder = tempfile::tempdir().expect("a folder");
+            let data = folder.path().join("data");
+            let open = || {
+                let uid = rustix::process::geteuid().as_raw();
+                Folder::open(&data, uid, Arc::new(RealDisk)).expect("open")
+            };
+            drop(open());
+            put(&data.join(KEY_FILE), "key");
+            put(&data.join(REMOVED), "");
+            make(&data, "old");
+            make(&data.join(RECOVERING), "half");
+            drop(open());
+            assert_eq!(found(&data), ["old", "old", "old"], "it was not decided");
+            assert!(!data.join(RECOVERING).exists());
+
+            make(&data.join(RECOVERED), "new");
+            for name in REPLACED.iter().take(done) {
+                let old = data.join(name);
+                if old.is_dir() {
+                    std::fs::remove_dir_all(&old).expect("gone");
+                }
+                std::fs::rename(data.join(RECOVERED).join(name), old).expect("moved");
+            }
+            let folder = open();
+            assert_eq!(found(&data), ["new", "new", "new"], "after {done}");
+            assert!(!data.join(RECOVERED).exists() && !folder.was_removed());
+        }
     }
 }

@@ -54,7 +54,7 @@ impl Manager {
             let gone = removed(&running, user).await;
             running.leaves(false);
             gone?;
-            belonging::ended(&running);
+            belonging::ended(&running, problem::life::was_removed());
             let changed = vec![api::Changed::default()];
             Ok(api::ApplyReply { changed, ..api::ApplyReply::default() })
         };

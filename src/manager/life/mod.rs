@@ -14,6 +14,7 @@ pub(in crate::manager) mod leave;
 pub(in crate::manager) mod lifecycle;
 pub(in crate::manager) mod phase;
 pub(in crate::manager) mod prepared;
+pub(in crate::manager) mod recover;
 pub(in crate::manager) mod renewal;
 pub(in crate::manager) mod repair;
 pub(in crate::manager) mod unlock;

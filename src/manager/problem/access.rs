@@ -64,6 +64,19 @@ pub(in crate::manager) fn not_listed() -> Problem {
         .hint("it may have been removed: `skep node ls` on a manager shows it")
 }
 
+/// A node that a recovery has lost, or that was removed before: nothing is decided yet.
+pub(in crate::manager) fn not_known_since() -> Problem {
+    Problem::unavailable("the cluster was recovered, and does not know this node").hint(
+        "`skep cluster resume` on a manager; a node that joined after what was kept joins anew",
+    )
+}
+
+/// An operator, after a recovery.
+pub(in crate::manager) fn suspended() -> Problem {
+    Problem::not_allowed("the cluster was recovered: operators may do nothing until it is resumed")
+        .hint("`skep cluster resume` on the manager's machine, as root or as the manager's user")
+}
+
 /// The certificate of this member ended so long ago that it may not even be renewed.
 pub(in crate::manager) fn ended(member: Member, is_manager: bool, name: &Name) -> Problem {
     let long = "the certificate ended more than 30 days ago";

@@ -27,6 +27,11 @@ pub(in crate::manager) fn being_confirmed() -> String {
     "being confirmed".to_owned()
 }
 
+/// Nothing is delivered after a recovery until operators have seen what it dropped.
+pub(in crate::manager) fn held() -> String {
+    "held back until `skep cluster resume`".to_owned()
+}
+
 /// Its agent was told, and has said nothing yet.
 pub(in crate::manager) fn waiting() -> String {
     "its agent has not answered".to_owned()

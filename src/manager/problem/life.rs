@@ -25,6 +25,10 @@ pub(in crate::manager) const STILL_THERE: &str =
 pub(in crate::manager) const STILL_UNLOCKED: &str =
     "the manager is still unlocked; stop its process to lock it";
 
+/// What to do where a recovery could not write.
+pub(in crate::manager) const RECOVER_AGAIN: &str =
+    "see that the disk works and has room, then repeat it: what was there stands";
+
 /// Nothing was founded or joined here.
 pub(in crate::manager) fn not_initialised() -> Problem {
     Problem::refused("this manager is not initialised").hint("skep init")
@@ -194,4 +198,36 @@ pub(in crate::manager) fn was_removed() -> String {
     "this manager was removed from the cluster; to let the machine join again, start it and call \
      `skep leave`"
         .to_owned()
+}
+
+/// The last words of a manager without which the cluster was recovered.
+pub(in crate::manager) fn was_given_up(epoch: u64) -> String {
+    format!(
+        "the cluster was recovered without this manager, as epoch {epoch}; to let the machine join \
+         again, start it, call `skep leave --force`, and join anew"
+    )
+}
+
+/// No manager's data is in this folder.
+pub(in crate::manager) fn nothing_to_recover(folder: &Path) -> Problem {
+    Problem::refused(format!("{}: no manager was made here", folder.display()))
+        .hint("--from takes the data folder of a manager: `/var/lib/skep/manager` by default")
+}
+
+/// What is here was never replicated: a manager that joined and got nothing.
+pub(in crate::manager) fn nothing_replicated() -> Problem {
+    Problem::refused("this manager had nothing of the cluster yet: nothing can be recovered of it")
+        .hint("recover another manager, or restore a backup")
+}
+
+/// What is on the disk can't be made a cluster.
+pub(in crate::manager) fn not_recovered(exit: Exit, error: impl fmt::Display) -> Problem {
+    Problem::fatal(exit, error.to_string())
+        .hint("nothing was changed; recover another manager, or put the disk back from a copy")
+}
+
+/// The identity that is to go on is nobody's here.
+pub(in crate::manager) fn not_an_operator() -> Problem {
+    Problem::refused("the identity is none of an operator whom this manager knows")
+        .hint("leave --identity out: operators are suspended until the cluster is resumed")
 }

@@ -62,6 +62,10 @@ pub(in crate::manager) enum Warning {
     DeliveryFailed(String, String),
     /// More deliveries that are not done.
     MoreDeliveriesLag(u64),
+    /// The cluster was recovered: its epoch since, and the revision that was kept.
+    Recovered(u64, u64),
+    /// Another manager is of a later history of this cluster: its epoch.
+    OtherHistory(u64),
     /// The leader does not answer.
     LeaderSilent,
     /// This manager's disk was put back: who remembers what it lacks, where that is known.
@@ -126,6 +130,8 @@ impl Warning {
             Self::WorkerDown(..) | Self::MoreWorkersDown(_) => WarningCode::WorkerDown,
             Self::DeliveryLags(..) | Self::MoreDeliveriesLag(_) => WarningCode::DeliveryLags,
             Self::DeliveryFailed(..) => WarningCode::DeliveryFailed,
+            Self::Recovered(..) => WarningCode::Recovered,
+            Self::OtherHistory(_) => WarningCode::OtherHistory,
             Self::LeaderSilent => WarningCode::LeaderSilent,
             Self::RolledBack(_) => WarningCode::RolledBack,
             Self::Removed => WarningCode::Removed,
@@ -256,6 +262,20 @@ impl Warning {
             Self::MoreDeliveriesLag(more) => (
                 format!("{more} more deliveries are not done"),
                 "`skep secret holders NAME` shows who has what",
+            ),
+            Self::Recovered(epoch, revision) => (
+                format!(
+                    "the cluster was recovered as of revision {revision}, epoch {epoch}: nothing \
+                     is delivered, and nothing taken away, until it is resumed"
+                ),
+                "`skep cluster resume` on a manager's machine shows what was dropped, and asks",
+            ),
+            Self::OtherHistory(epoch) => (
+                format!(
+                    "the cluster was recovered without this manager, as epoch {epoch}: it goes on \
+                     there once that is resumed, and this manager ends then"
+                ),
+                "`skep leave --force`, then join anew; or don't resume the other one",
             ),
             Self::LeaderSilent => (
                 "the leader does not answer: how the other managers are is not known here"

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::manager::members::belonging;
+use crate::manager::problem;
 use crate::manager::running::Running;
 use skep_core::base::NodeId;
 use skep_core::domain::{Fact, NodeRole, State};
@@ -47,7 +48,7 @@ pub(in crate::manager) async fn follow(running: Arc<Running>) {
             }
             let own = &running.core.node;
             if known.contains_key(own) && !now.contains_key(own) {
-                return belonging::ended(&running);
+                return belonging::ended(&running, problem::life::was_removed());
             }
             known = now;
         }

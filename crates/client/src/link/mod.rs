@@ -30,10 +30,11 @@ use crate::error::CallError;
 use crate::machine::{SystemClock, os_dice};
 use crate::transport::rpc::api::control_client::ControlClient;
 use crate::transport::{
-    ClientTls, ConnectError, Expect, KeyExchange, Peer, Told, connect, connect_local,
+    ClientTls, ConnectError, Expect, KeyExchange, Peer, Told, age_told, connect, connect_local,
     managers_named, read_problem,
 };
 use skep_core::base::{ClusterId, Fingerprint, Stamp};
+use skep_core::wire::api::AsOf;
 
 pub use address::{BadAddress, PORT, read_address, read_own_address};
 pub use identity::{BadIdentityFile, IdentityFile};
@@ -140,6 +141,27 @@ impl Managers {
     }
 }
 
+/// How old the answers may be that need not be up to date, as managers say. Clones are the
+/// same.
+#[derive(Clone, Debug, Default)]
+pub struct Ages(Arc<Mutex<Option<AsOf>>>);
+
+impl Ages {
+    /// Of the oldest one; `None` where there was none.
+    #[must_use]
+    pub fn oldest(&self) -> Option<AsOf> {
+        *self.0.lock()
+    }
+
+    fn hear(&self, answer: &MetadataMap) {
+        let Some(told) = age_told(answer) else { return };
+        let mut oldest = self.0.lock();
+        if oldest.as_ref().is_none_or(|known| known.age_ms <= told.age_ms) {
+            *oldest = Some(told);
+        }
+    }
+}
+
 /// A way to the managers, and the connection in use.
 #[derive(Debug)]
 pub struct Link {
@@ -157,6 +179,8 @@ pub struct Link {
     managers: Managers,
     /// The newest issuing CA of a chain that verified: the identity's own, or a manager's.
     known_issuer: Stamp,
+    /// How old stale answers were.
+    ages: Ages,
     /// To what values were sealed last.
     intake: Option<Intake>,
     timeout: Duration,
@@ -209,6 +233,7 @@ impl Link {
             channel: None,
             exchange: None,
             managers: Managers::default(),
+            ages: Ages::default(),
             intake: None,
             timeout,
             patience: None,
@@ -220,6 +245,13 @@ impl Link {
     #[must_use]
     pub fn managers(&self) -> Managers {
         self.managers.clone()
+    }
+
+    /// How old the answers of this link may be that need not be up to date, while it lives and
+    /// afterwards.
+    #[must_use]
+    pub fn ages(&self) -> Ages {
+        self.ages.clone()
     }
 
     /// How long to try, and to wait.
@@ -295,6 +327,7 @@ impl Link {
                     if self.is_replaced() {
                         self.renew().await;
                     }
+                    self.ages.hear(response.metadata());
                     return Ok(response.into_inner());
                 }
                 // It was refused before it was read.

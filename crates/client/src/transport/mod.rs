@@ -4,6 +4,7 @@
 //! (mTLS) or [`LocalCaller`] (unix socket) in its extensions that nobody else
 //! can make. It deliberately decides nothing about who may do what.
 
+mod age;
 mod bounds;
 mod client;
 mod crowd;
@@ -26,6 +27,7 @@ mod tls;
 mod verify;
 mod whereabouts;
 
+pub use age::{age_told, tell_age};
 pub use bounds::Rate;
 pub use client::{ConnectError, connect};
 pub use crowd::{KeepSeat, KeptSeat};
