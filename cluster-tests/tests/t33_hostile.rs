@@ -68,6 +68,7 @@ const TABLE: &[(&str, &str)] = &[
     ("Control/ListReads", "       - - x"),
     ("Control/Recipients", "      - - x"),
     ("Control/ShowCa", "          - - x"),
+    ("Control/Resume", "          - - x"),
     ("Membership/Join", "         x - -"),
     ("Membership/Renew", "        - x x"),
     ("Membership/Renewed", "      - x x"),

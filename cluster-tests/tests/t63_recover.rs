@@ -279,6 +279,28 @@ fn two_of_five_are_left_and_one_of_them_goes_on() {
 }
 
 #[test]
+fn a_learner_that_is_left_goes_on_and_votes() {
+    let mut cluster = Cluster::start(0);
+    cluster.secret("db", b"one");
+    let _ = cluster.join_learner("far");
+    let names = ["secret", "ls", "--stale", "-q"];
+    until("what it follows", || {
+        (cluster.manager_mut(1).here(&names).ok().lines().count() == 1).then_some(())
+    });
+    cluster.manager.kill();
+    let ran = goes_on_alone(&mut cluster, 1, &[]);
+    assert!(ran.err.contains("manager-1"), "{}", ran.err);
+    let far = cluster.manager_mut(1);
+    let _ = far.skep(&["cluster", "resume", "--yes"]).ok();
+    let _ = far.skep_with(&["secret", "create", "after", "-"], b"v").ok();
+    assert_eq!(far.skep(&["secret", "ls", "-q"]).ok().lines().count(), 2);
+    // As a manager that votes it is started again.
+    far.kill();
+    cluster.bring_back(1);
+    until("its lead", || (cluster.manager_mut(1).state() == "leader").then_some(()));
+}
+
+#[test]
 fn p3_killed_at_any_moment_it_leaves_the_old_data_or_the_new() {
     let mut cluster = Cluster::start_with(3, 0);
     for number in 0..20 {

@@ -63,12 +63,7 @@ pub(in crate::domain) fn recover(
         managers,
         tokens: tokens.clone(),
     }));
-    let votes = state.nodes.get(&recover.survivor).filter(|own| own.learner);
-    let votes = votes.map(|own| Node { learner: false, ..Node::clone(own) });
     draft.put_cluster(cluster);
-    if votes.is_some() {
-        draft.put_node(recover.survivor, votes);
-    }
     for id in others {
         for pair in draft.pairs_of_node(id) {
             draft.put_exposure(pair, None);
