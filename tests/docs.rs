@@ -353,7 +353,7 @@ fn the_map_of_tests_says_what_the_promises_say() {
 /// All documents but the changelog, which tells of what was.
 fn documents() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for folder in ["", "docs", "docs/design", "docs/operate"] {
+    for folder in ["", "docs", "docs/design", "docs/operate", "docs/registry"] {
         for entry in fs::read_dir(repository().join(folder)).expect("a folder") {
             let path = entry.expect("an entry").path();
             if path.extension().is_some_and(|ending| ending == "md")

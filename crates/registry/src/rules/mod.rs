@@ -1,7 +1,21 @@
-//! What is decided from text alone: pure, without a clock, a file or a socket.
+//! The rules: what is asked for, who may have it, and who is who. Pure: no file, socket, clock
+//! or environment is touched here, so that every decision can be repeated from its arguments.
 
+pub mod acl;
+mod action;
 pub mod credential;
+mod glob;
 pub mod grant;
+mod hole;
 pub mod labels;
 pub mod password;
+mod pattern;
+mod regexp;
+pub mod scope;
+mod shown;
 pub mod slug;
+
+pub use acl::{AccountLabels, Acl, Ask, BadAcl, Explanation, Missed, RuleAt, Verdict};
+pub use action::{Action, Actions};
+pub use scope::{BadScope, ResourceKind, Scope, parse_scopes};
+pub use shown::shown;

@@ -1,0 +1,94 @@
+//! The words typed: what clap reads.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Tokens for a Docker registry.
+#[derive(Debug, Parser)]
+#[command(name = "skep-registry", bin_name = "skep registry", version, max_term_width = 80)]
+#[command(
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = true
+)]
+pub(super) struct Words {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Check rules, and explain what they decide
+    #[command(subcommand, arg_required_else_help = true)]
+    Acl(AclCommand),
+    /// Print the version
+    #[command(after_help = "Examples:
+  skep registry version
+  skep registry --version")]
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AclCommand {
+    /// Check a file of rules
+    #[command(after_help = "Examples:
+  skep registry acl check acl.toml
+  skep registry acl check ./new/acl.toml")]
+    Check {
+        /// The rules: a path that ends in .toml or has a slash
+        #[arg(value_name = "FILE")]
+        rules: String,
+    },
+    /// Say what is given, by which rule, and why those before it don't match
+    #[command(after_help = "Examples:
+  skep registry acl explain acl.toml --account ann repository:team/app:push
+  skep registry acl explain acl.toml --account ann --label team=web \\
+      --ip 10.1.2.3 --service registry.example.com registry:catalog:*
+  skep registry acl explain acl.toml --account '' repository:app:pull")]
+    Explain(ExplainArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ExplainArgs {
+    /// The rules: a path that ends in .toml or has a slash
+    #[arg(value_name = "FILE")]
+    pub(super) rules: String,
+    /// What is asked for: kind:name:actions
+    #[arg(value_name = "SCOPE", required = true)]
+    pub(super) scopes: Vec<String>,
+    /// Who asks; '' is somebody without a name
+    #[arg(long, value_name = "NAME")]
+    pub(super) account: String,
+    /// A label of the account, as often as there are values
+    #[arg(short, long = "label", value_name = "K=V")]
+    pub(super) labels: Vec<String>,
+    /// Where it is asked from; without it no rule with an ip matches
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) ip: Option<IpAddr>,
+    /// Which registry the token is for
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub(super) service: String,
+}
+
+/// Where rules are.
+#[derive(Debug)]
+pub(super) enum RulesAt {
+    /// In a file of this machine.
+    File(PathBuf),
+    /// Those of a registry of the cluster.
+    Registry(String),
+}
+
+impl RulesAt {
+    /// A path has a slash or an ending; the name of a registry has neither.
+    pub(super) fn of(text: &str) -> Self {
+        let ends = std::path::Path::new(text).extension().is_some_and(|end| end == "toml");
+        if ends || text.contains('/') || text == "-" {
+            Self::File(PathBuf::from(text))
+        } else {
+            Self::Registry(text.to_owned())
+        }
+    }
+}
