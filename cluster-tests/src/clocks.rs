@@ -8,7 +8,7 @@ use std::process::Command;
 
 use skep::daemon::dev::Launcher;
 
-use crate::{Manager, binary};
+use crate::{Cluster, Manager, binary};
 
 /// Where Debian puts the library (package `faketime`, which `scripts/test` installs).
 const LIBRARY: [&str; 2] = [
@@ -64,6 +64,40 @@ pub fn with_clock(command: &mut Command, offset: &str) {
         .env("LD_PRELOAD", library())
         .env("FAKETIME", offset)
         .envs([("FAKETIME_DONT_FAKE_MONOTONIC", "1"), ("NO_FAKE_STAT", "1")]);
+}
+
+impl Cluster {
+    /// A cluster of three managers, which unlock themselves, and so many agents, all with clocks
+    /// of their own: managers that share a new time believe it at once.
+    ///
+    /// # Panics
+    /// Where anything of it fails.
+    #[must_use]
+    pub fn start_clocked(folder: &Path, agents: usize) -> Self {
+        let cluster = Self::start_by(&clocked(folder), 3, agents);
+        let key = cluster.unlock_key().display().to_string();
+        for manager in cluster.managers() {
+            manager.settings(|text| format!("unlock-key-file = {key:?}\n{text}"));
+        }
+        cluster
+    }
+
+    /// Stops all that runs and starts the managers again so many days ahead.
+    pub fn ahead(&mut self, days: i64) {
+        for agent in &mut self.agents {
+            agent.kill();
+            set_clock(&agent.data(), &format!("+{days}d"));
+        }
+        for number in 0..self.managers().count() {
+            let manager = self.manager_mut(number);
+            let _ = manager.stop();
+            set_clock(&manager.data(), &format!("+{days}d"));
+        }
+        for number in 0..self.managers().count() {
+            self.manager_mut(number).start_again();
+        }
+        let _leader = self.leader();
+    }
 }
 
 impl Manager {

@@ -11,8 +11,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use cluster_tests::{Machine, Net, binary, commands, help};
 
 /// What stands in an example for something that nobody knows before: an id, a digest.
-const IN_PLACE: &[(&str, &str)] =
-    &[("6v3qpwhcxmjtq4hs6ew2c5ubea", "$(cat token-id)"), ("5f1c...e2", "$(cat fingerprint)")];
+const IN_PLACE: &[(&str, &str)] = &[
+    ("6v3qpwhcxmjtq4hs6ew2c5ubea", "$(cat token-id)"),
+    ("4kq2w7mzxgcy3v5tq6bn2h4daa", "$(cat operator-id)"),
+    ("5f1c...e2", "$(cat fingerprint)"),
+];
 
 /// Line by line: the machine, how, and what is typed there.
 ///

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use cluster_tests::{Agent, Cluster, clocked, run, set_clock, until, with_clock};
+use cluster_tests::{Agent, Cluster, run, until, with_clock};
 use serde_json::Value;
 
 /// Days from now to the end of a node's certificate, as the state says.
@@ -28,8 +28,7 @@ fn id(cluster: &Cluster, node: &str) -> String {
     shown.ok().trim().to_owned()
 }
 
-/// A cluster of managers that unlock themselves, and so many agents, all with clocks of their
-/// own. There are three: managers that share a new time believe it at once.
+/// A cluster with clocks of its own.
 struct Case {
     _folder: tempfile::TempDir,
     cluster: Cluster,
@@ -38,29 +37,8 @@ struct Case {
 impl Case {
     fn start(agents: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let cluster = Cluster::start_by(&clocked(folder.path()), 3, agents);
-        let key = cluster.unlock_key().display().to_string();
-        for manager in cluster.managers() {
-            manager.settings(|text| format!("unlock-key-file = {key:?}\n{text}"));
-        }
+        let cluster = Cluster::start_clocked(folder.path(), agents);
         Self { _folder: folder, cluster }
-    }
-
-    /// Stops all that runs and starts the managers again so many days ahead.
-    fn ahead(&mut self, days: i64) {
-        for agent in &mut self.cluster.agents {
-            agent.kill();
-            set_clock(&agent.data(), &format!("+{days}d"));
-        }
-        for number in 0..3 {
-            let manager = self.cluster.manager_mut(number);
-            let _ = manager.stop();
-            set_clock(&manager.data(), &format!("+{days}d"));
-        }
-        for number in 0..3 {
-            self.cluster.manager_mut(number).start_again();
-        }
-        let _leader = self.cluster.leader();
     }
 
     /// Whether the files of a renewal are gone: the leader has seen the next key.
@@ -89,7 +67,7 @@ fn agents_come_back_alone_sixty_and_a_hundred_and_ten_days_later_also_all_at_onc
     // From fresh certificates 60 days, then 110: those that were not due at 60 have ended then,
     // those that were have ended at 170.
     for ahead in [60, 110, 170] {
-        case.ahead(ahead);
+        case.cluster.ahead(ahead);
         for agent in &mut case.cluster.agents {
             agent.start_again();
         }
@@ -122,7 +100,7 @@ fn one_that_comes_a_year_late_is_refused_and_readmitted_with_its_id_and_placemen
     let _ = case.cluster.ok(&words);
     let _ = case.cluster.ok(&["service", "grant", "web", "s"]);
     let before = id(&case.cluster, "node-1");
-    case.ahead(400);
+    case.cluster.ahead(400);
     let agent = &mut case.cluster.agents[0];
     assert_eq!(agent.start_refused(), 24);
     let log = fs::read_to_string(agent.log()).expect("a log");
@@ -152,7 +130,7 @@ fn all_whose_certificates_have_ended_are_readmitted_by_one_command_and_no_others
     let none = case.cluster.manager.skep(&["node", "readmit", "--all"]);
     assert!(none.err.contains("no such node whose certificate has ended"), "{}", none.err);
     assert_eq!(none.ok(), "");
-    case.ahead(400);
+    case.cluster.ahead(400);
     let socket = case.cluster.manager.socket();
     let readmit = |flags: &[&str]| {
         let mut command = std::process::Command::new(cluster_tests::binary());
@@ -194,7 +172,7 @@ fn whatever_a_crash_left_of_a_renewal_the_agent_comes_back_alone() {
     let before = fs::read(data.join("identity")).expect("an identity");
     case.cluster.agents[0].kill();
     copy(&data, kept.path());
-    case.ahead(100);
+    case.cluster.ahead(100);
     case.cluster.agents[0].start_again();
     case.cluster.agents[0].connected();
     renewed(&case, before.clone());

@@ -104,16 +104,22 @@ pub(super) async fn status(
     } else {
         format!("{} ({node})", reply.node_name)
     };
+    let ends = if reply.certificate_ends == 0 {
+        String::new()
+    } else {
+        words::until(reply.certificate_ends)
+    };
     let rows = [
         ("state", state),
         ("node", node),
         ("cluster", reply.cluster_name.clone()),
         ("manager", reply.manager.clone()),
         ("revision", reply.revision.to_string()),
+        ("certificate", ends),
         ("version", reply.version.clone()),
     ];
     for (head, row) in rows.iter().filter(|(_, row)| !row.is_empty()) {
-        shell.screen.data(&format!("{:<10} {row}", format!("{head}:")))?;
+        shell.screen.data(&format!("{:<12} {row}", format!("{head}:")))?;
     }
     if reply.services.is_empty() {
         return Ok(());
@@ -133,6 +139,7 @@ fn shown(reply: &local::StatusReply) -> Value {
         "cluster": reply.cluster_name,
         "manager": reply.manager,
         "revision": reply.revision,
+        "certificate_ends": render::time(reply.certificate_ends),
         "offline_since": render::time(reply.offline_since),
         "services": reply.services.iter().map(shown_service).collect::<Vec<_>>(),
     })

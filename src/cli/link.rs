@@ -1,17 +1,18 @@
 //! From settings to a way to the managers.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::{ClientArgs, LocalArgs};
 use super::problem::{Trouble, usage};
-use super::refresh::Used;
 use super::settings::ClientSettings;
 use super::shell::{Screen, Shell};
-use skep_client::ca::{CaError, Identity};
+use super::used::Used;
+use skep_client::ca::{CaError, CertificateRole, Identity, Leaf};
 use skep_client::transport::require_post_quantum;
-use skep_client::{CallError, IdentityFile, Link, harmless};
+use skep_client::{CallError, IdentityFile, Link, harmless, leaf_of};
+use skep_core::base::OperatorId;
 
 /// A way to the managers for these arguments.
 pub(super) fn link(shell: &mut Shell, client: ClientArgs) -> Result<Link, Trouble> {
@@ -36,21 +37,66 @@ fn of(settings: ClientSettings, shell: &mut Shell) -> Result<Link, Trouble> {
         None => None,
     };
     let remote = !settings.hosts.is_empty() || (!settings.local && identity.is_some());
+    let hosts = settings.hosts.clone();
     let link = match (&identity, remote) {
         (None, true) => return Err(CallError::NoIdentity.into()),
         (Some(identity), true) => Link::to_managers(identity, settings.hosts, settings.timeout),
         (identity, false) => Link::to_socket(settings.socket, identity.as_ref(), settings.timeout),
     };
-    let unsound =
-        |error: CaError| usage(format!("the identity {error}"), "take a copy that was not changed");
-    let mut link = link.map_err(unsound)?;
+    let mut link = link.map_err(|error| unsound(&error))?;
     shell.ages.push(link.ages());
     let most = settings.timeout;
     link.tell_of_tries(move |why| still_trying(most, why));
     if let (Some(path), Some(identity)) = (settings.identity, identity) {
-        shell.used.push(Used { path, identity, managers: link.managers() });
+        shell.used.push(Used { path, identity, hosts, managers: link.managers() });
     }
     Ok(link)
+}
+
+/// A way to the managers for a command about this operator. Its own identity is of no use for
+/// that once it has ended: then it is the control socket, where there is one.
+pub(super) fn about(
+    shell: &mut Shell,
+    client: ClientArgs,
+    operator: OperatorId,
+) -> Result<Link, Trouble> {
+    let mut settings = ClientSettings::of(client)?;
+    let file = settings.identity.as_deref().map(IdentityFile::read);
+    let leaf = file.and_then(Result::ok).and_then(|file| leaf_of(&file.identity).ok());
+    let own = CertificateRole::Operator(operator);
+    let ended = |leaf: Leaf| leaf.subject.role == own && leaf.ends <= shell.clock.now();
+    if settings.socket.exists() && leaf.is_some_and(ended) {
+        (settings.local, settings.identity) = (true, None);
+        settings.hosts.clear();
+    }
+    of(settings, shell)
+}
+
+/// An identity, and a way to the managers by it alone.
+pub(super) struct Chosen {
+    /// Its file.
+    pub(super) path: PathBuf,
+    /// What it holds.
+    pub(super) identity: Identity,
+    /// The way.
+    pub(super) link: Link,
+}
+
+/// The identity that these arguments name, for a command about it.
+pub(super) fn chosen(shell: &mut Shell, client: ClientArgs) -> Result<Chosen, Trouble> {
+    let settings = ClientSettings::of(client)?;
+    if settings.require_pq {
+        require_post_quantum();
+    }
+    let path = settings.identity.ok_or(CallError::NoIdentity)?;
+    let identity = identity(&path, &mut shell.screen)?;
+    let link = Link::to_managers(&identity, settings.hosts, settings.timeout)
+        .map_err(|error| unsound(&error))?;
+    Ok(Chosen { path, identity, link })
+}
+
+fn unsound(error: &CaError) -> Trouble {
+    usage(format!("the identity {error}"), "take a copy that was not changed")
 }
 
 /// Says that a call is repeated. It comes amid the call, when the command's own screen is not

@@ -26,6 +26,7 @@ mod man;
 mod names;
 mod next;
 mod node;
+mod operator;
 mod outfile;
 mod overview;
 mod parse;
@@ -37,6 +38,7 @@ mod reads;
 mod recovery;
 mod refresh;
 mod render;
+mod renewal;
 mod run;
 mod secret;
 mod service;
@@ -47,6 +49,7 @@ mod status;
 mod template;
 mod token;
 mod unlock;
+mod used;
 mod users;
 mod wait;
 mod words;
@@ -149,13 +152,16 @@ fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
         }
         other => other,
     };
-    let done = runtime()?.block_on(over_sockets(shell, command));
+    let runtime = runtime()?;
+    let done = runtime.block_on(over_sockets(shell, command));
     for ages in std::mem::take(&mut shell.ages) {
         if let Some(as_of) = ages.oldest() {
             shell.screen.say(&age::line(&as_of));
         }
     }
-    refresh::all(std::mem::take(&mut shell.used));
+    let used = std::mem::take(&mut shell.used);
+    runtime.block_on(renewal::in_passing(&used, &mut shell.screen));
+    refresh::all(used, &mut shell.screen);
     done
 }
 
@@ -164,6 +170,7 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::Secret(command) => secret::run(shell, command).await,
         Command::Service(command) => service::run(shell, command).await,
         Command::Node(command) => node::run(shell, command).await,
+        Command::Operator(command) => operator::run(shell, command).await,
         Command::JoinToken(command) => token::run(shell, command).await,
         Command::Init(args) => init::run(shell, args).await,
         Command::Join(args) => join::run(shell, args).await,

@@ -9,7 +9,7 @@ use skep_client::{Ages, harmless};
 use skep_core::base::{Clock, Dice, Exit, Failure, SecretBytes};
 
 use super::problem::Trouble;
-use super::refresh::Used;
+use super::used::Used;
 
 /// Standard output is data, standard error is talk.
 pub struct Screen {

@@ -15,7 +15,7 @@ use super::shell::Shell;
 use super::words;
 use skep_client::transport::KeyExchange;
 use skep_client::{CallKind, Control, Link};
-use skep_core::base::{Exit, Failure};
+use skep_core::base::{Exit, Failure, Stamp};
 use skep_core::wire::api::{self, StatusReply};
 use skep_core::wire::api::{ManagerStanding, ManagerState};
 
@@ -50,12 +50,13 @@ async fn once(
     let send = async |mut client: Control, request| client.status(request).await;
     let reply = link.call(CallKind::Read, api::StatusRequest {}, send).await?;
     let exchange = link.key_exchange().map(KeyExchange::name);
+    let own = link.own_ends().filter(|_| exchange.is_some());
     if watch && *format == Format::Table {
         shell.screen.restart()?;
     }
     match format {
-        Format::Table => text(shell, &reply, exchange)?,
-        other => render::list(shell, other, &[], &[shown(&reply, exchange)])?,
+        Format::Table => text(shell, &reply, exchange, own)?,
+        other => render::list(shell, other, &[], &[shown(&reply, exchange, own)])?,
     }
     match exit_of(&reply) {
         Exit::Done => Ok(()),
@@ -90,7 +91,7 @@ fn exit_of(reply: &StatusReply) -> Exit {
     }
 }
 
-fn shown(reply: &StatusReply, exchange: Option<&str>) -> Value {
+fn shown(reply: &StatusReply, exchange: Option<&str>, own: Option<Stamp>) -> Value {
     let voters = reply.voters.iter().map(|voter| {
         json!({
             "id": render::id(&voter.id),
@@ -147,6 +148,7 @@ fn shown(reply: &StatusReply, exchange: Option<&str>) -> Value {
         "name": reply.node_name,
         "state": words::manager_state(reply.state()),
         "key_exchange": exchange,
+        "identity_ends": own.map(|ends| render::time(ends.0)),
         "leader": some_id(&reply.leader_id),
         "term": reply.term,
         "epoch": reply.epoch_counter,
@@ -176,9 +178,15 @@ fn shown(reply: &StatusReply, exchange: Option<&str>) -> Value {
     })
 }
 
-fn text(shell: &mut Shell, reply: &StatusReply, exchange: Option<&str>) -> Result<(), Trouble> {
+fn text(
+    shell: &mut Shell,
+    reply: &StatusReply,
+    exchange: Option<&str>,
+    own: Option<Stamp>,
+) -> Result<(), Trouble> {
+    let own = own.map(|ends| ("identity", words::until(ends.0)));
     let by = exchange.map(|exchange| ("connection", format!("keys by {exchange}")));
-    let by = by.into_iter().chain(words::peers(reply));
+    let by = own.into_iter().chain(by).chain(words::peers(reply));
     for (head, row) in rows(reply).into_iter().chain(by) {
         shell.screen.data(format!("{:<12} {}", format!("{head}:"), row.trim_end()).as_str())?;
     }
@@ -249,9 +257,7 @@ fn rows(reply: &StatusReply) -> Vec<(&'static str, String)> {
         rows.push(("disk free", format!("{} MiB", reply.disk_free_bytes / (1024 * 1024))));
     }
     for end in &reply.certificates {
-        let ends = render::time(end.ends);
-        let line =
-            format!("{} until {}", words::certificate(end.what()), ends.as_str().unwrap_or("-"));
+        let line = format!("{} {}", words::certificate(end.what()), words::until(end.ends));
         rows.push(("certificate", line));
     }
     rows
@@ -398,15 +404,16 @@ mod tests {
 
     #[test]
     fn the_json_is_stable() {
-        let shown =
-            serde_json::to_string_pretty(&shown(&whole(), Some("X25519MLKEM768"))).expect("JSON");
+        let shown = shown(&whole(), Some("X25519MLKEM768"), Some(Stamp(1_780_000_000_000)));
+        let shown = serde_json::to_string_pretty(&shown).expect("JSON");
         insta::assert_snapshot!(shown);
     }
 
     #[test]
     fn the_text_fits_a_terminal() {
         let (mut shell, printed, _) = crate::cli::shell::tests::captured();
-        text(&mut shell, &whole(), Some("X25519MLKEM768")).expect("printed");
+        text(&mut shell, &whole(), Some("X25519MLKEM768"), Some(Stamp(1_780_000_000_000)))
+            .expect("printed");
         let printed = printed.text();
         for line in printed.lines() {
             assert!(line.chars().count() <= 80, "{line}");
@@ -416,8 +423,8 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_null() {
-        let shown = shown(&StatusReply::default(), None);
-        for name in ["id", "cluster_id", "leader", "clock_ahead_ms"] {
+        let shown = shown(&StatusReply::default(), None, None);
+        for name in ["id", "cluster_id", "leader", "clock_ahead_ms", "identity_ends"] {
             assert_eq!(shown.get(name), Some(&Value::Null), "{name}");
         }
     }

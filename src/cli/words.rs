@@ -188,6 +188,11 @@ pub(super) fn clock(ahead_ms: i64) -> String {
     format!("{} {which} the leader's", span(ahead_ms.unsigned_abs()))
 }
 
+/// `until 2026-05-28T20:26:40Z`, of a certificate that ends then.
+pub(super) fn until(ends: u64) -> String {
+    format!("until {}", super::render::time(ends).as_str().unwrap_or("-"))
+}
+
 /// Milliseconds, as short as they can be read.
 pub(super) fn span(ms: u64) -> String {
     match ms {

@@ -120,6 +120,7 @@ async fn serve(
     let managers: Vec<String> = known.cloned().collect();
     let (node, name, cluster) = (member.node, member.name.clone(), member.cluster);
     let links = links(member, machinery, (&boot, &config.data_dir), reads)?;
+    let own = links.own.clone();
     let session = Session::new(memory, mounts.held(), &managers);
     let (worker, reports) = Worker::start(mounts, book, Arc::clone(&machinery.clock), cluster)
         .map_err(|error| machine("a thread", &error))?;
@@ -129,7 +130,7 @@ async fn serve(
     let clock = Arc::clone(&machinery.clock);
     let (driver, handle) = Driver::new(session, links, (worker, reports), (workloads, ends), clock);
 
-    stage.send_replace(Stage::Serving { node, name: name.clone(), handle: handle.clone() });
+    stage.send_replace(Stage::Serving { node, name: name.clone(), own, handle: handle.clone() });
     notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(event = "agent_started", %node, %name);
 

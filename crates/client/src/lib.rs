@@ -48,7 +48,7 @@ pub use error::CallError;
 pub use generate::{BadKind, Generate};
 pub use link::{
     Ages, BadAddress, BadIdentityFile, CallKind, Control, IdentityFile, Link, Managers, PORT,
-    read_address, read_own_address,
+    is_due, leaf_of, read_address, read_own_address,
 };
 pub use lookup::Listed;
 pub use operator::Operator;

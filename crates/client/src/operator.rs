@@ -43,7 +43,8 @@ impl Operator {
         hosts: Vec<String>,
         timeout: Duration,
     ) -> Result<Self, CaError> {
-        let link = Link::to_managers(identity, hosts, timeout)?;
+        let mut link = Link::to_managers(identity, hosts, timeout)?;
+        link.renew_in_time();
         Ok(Self { dice: OsDice, link, sent: Vec::new() })
     }
 

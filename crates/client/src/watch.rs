@@ -96,6 +96,12 @@ async fn open(
 ) -> Result<Streaming<DeliveryProgress>, Answer> {
     let unreached = |error: CallError| Failure::new(Exit::Unreachable, error);
     let mut client = link.client().await.map_err(|error| Answer::NoLeader(unreached(error)))?;
+    match client.watch_delivery(request.clone()).await {
+        Ok(opened) => return Ok(opened.into_inner()),
+        Err(status) if link.wants_renewal(&status) => link.renew().await?,
+        Err(status) => return Err(Answer::read(&status)),
+    }
+    let mut client = link.client().await.map_err(|error| Answer::NoLeader(unreached(error)))?;
     let opened = client.watch_delivery(request.clone()).await;
     opened.map(tonic::Response::into_inner).map_err(|status| Answer::read(&status))
 }

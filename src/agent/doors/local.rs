@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
+use crate::agent::member::Own;
 use crate::agent::problem;
 use crate::agent::run::Handle;
 use crate::agent::session::{
@@ -46,6 +47,8 @@ pub enum Stage {
         node: NodeId,
         /// Its name.
         name: Name,
+        /// Its certificate.
+        own: Own,
         /// To its driver.
         handle: Handle,
     },
@@ -122,19 +125,20 @@ impl Agent for LocalService {
         root_only(&caller(&request)?)?;
         let stage = self.stage.borrow().clone();
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let (node, name, handle) = match stage {
+        let (node, name, own, handle) = match stage {
             Stage::Joining(why) => {
                 let state = local::AgentState::Joining.into();
                 let reply = local::StatusReply { version, state, why, ..Default::default() };
                 return Ok(Response::new(reply));
             }
-            Stage::Serving { node, name, handle } => (node, name, handle),
+            Stage::Serving { node, name, own, handle } => (node, name, own, handle),
         };
         let view = handle.view().await.ok_or_else(problem::stopping)?;
         let mut reply = reply_of(view, self.clock.as_ref());
         reply.version = version;
         reply.node_id = node.as_bytes().to_vec();
         reply.node_name = name.to_string();
+        reply.certificate_ends = own.leaf().ends.0;
         Ok(Response::new(reply))
     }
 

@@ -321,13 +321,14 @@ impl Case {
             dice: os_dice,
             reads: crate::agent::vault::Reads::default(),
         };
+        let own = links.own.clone();
         let (driver, handle) =
             Driver::new(session, links, (worker, reports), (workloads, ends), Arc::clone(&clock));
         let socket = self.folder.path().join("agent.sock");
         fs::remove_file(&socket).ok();
         let listener = UnixListener::bind(&socket).expect("binds");
         let name = "n1".parse().expect("a name");
-        let stage = Stage::Serving { node: NODE, name, handle: handle.clone() };
+        let stage = Stage::Serving { node: NODE, name, own, handle: handle.clone() };
         let (keep, stages) = watch::channel(stage);
         let routes = LocalService::routes(stages, clock);
         tokio::spawn(async move {

@@ -6,6 +6,7 @@ mod ca;
 mod cluster;
 mod daemon;
 mod node;
+mod operator;
 mod secret;
 mod service;
 
@@ -24,6 +25,7 @@ pub(super) use cluster::{
 };
 pub(super) use daemon::{AgentRunArgs, DevArgs, LogArgs, ManagerCommand, ManagerRunArgs};
 pub(super) use node::{NodeCommand, NodeUpdateArgs};
+pub(super) use operator::OperatorCommand;
 pub(super) use secret::{SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs};
 pub(super) use service::{
     GrantArgs, RevokeArgs, ServiceCommand, ServiceCreateArgs, ServiceUpdateArgs,
@@ -50,6 +52,7 @@ Cluster:
   unlock-key   Check, list and make unlock keys
   join-token   Make, list and remove join tokens
   node         List, label, drain and remove nodes
+  operator     Renew an operator's identity
   cluster      Set the cluster's time back
   ca           Show the CA, replace the issuing CA
 
@@ -115,6 +118,9 @@ pub(super) enum Command {
     /// List, label, drain and remove nodes
     #[command(subcommand, arg_required_else_help = true)]
     Node(NodeCommand),
+    /// Renew an operator's identity
+    #[command(subcommand, arg_required_else_help = true)]
+    Operator(OperatorCommand),
     /// Set the cluster's time back
     #[command(subcommand, arg_required_else_help = true)]
     Cluster(ClusterCommand),

@@ -15,7 +15,7 @@ use crate::manager::problem;
 use crate::manager::running::Running;
 use crate::manager::task::to_the_end;
 use skep_client::transport::rpc::api::membership_server::{Membership, MembershipServer};
-use skep_client::transport::{Caller, KeepSeat, Problem, Rate, caller};
+use skep_client::transport::{Caller, KeepSeat, Peer, Problem, Rate, caller};
 use skep_core::base::{Exit, limits};
 use skep_core::domain::Member;
 use skep_core::wire::api;
@@ -24,9 +24,6 @@ use skep_core::wire::api;
 const BAD_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 /// The same each second after that.
 const BAD_A_SECOND: NonZeroU32 = NonZeroU32::MIN;
-
-/// BLAKE3 of a public key.
-type Key = [u8; 32];
 
 /// Answers machines that want to join, and members that renew.
 #[derive(Debug)]
@@ -62,15 +59,13 @@ impl MembershipService {
         }
     }
     /// A running manager that leads, and the member that asks it for its next certificate, with
-    /// the key of the one that it shows.
-    fn renewing(&self, extensions: &Extensions) -> Result<(Arc<Running>, Member, Key), Problem> {
+    /// the one that it shows.
+    fn renewing(&self, extensions: &Extensions) -> Result<(Arc<Running>, Member, Peer), Problem> {
         let member = Admitted::of(extensions, Method::Renew)?.member()?;
         let running = self.manager.0.running()?;
         running.core.leads()?;
         match caller(extensions) {
-            Some(Caller::Peer(peer) | Caller::Expired(peer)) => {
-                Ok((running, member, peer.leaf().key))
-            }
+            Some(Caller::Peer(peer) | Caller::Expired(peer)) => Ok((running, member, peer.clone())),
             Some(Caller::Anonymous) | None => Err(problem::access::no_identity()),
         }
     }
@@ -105,13 +100,17 @@ impl Membership for MembershipService {
         request: Request<api::RenewRequest>,
     ) -> Result<Response<api::RenewReply>, Status> {
         let (running, member, shown) = self.renewing(request.extensions())?;
+        let again = renew::again(&running, member, &shown, request.get_ref()).await?;
+        if let Some(reply) = again {
+            return Ok(Response::new(reply));
+        }
         let turn = running.core.renewing.enter(member)?;
         // One whose certificate has ended is a guest, and its place is kept from here on.
         let kept = request.extensions().get::<KeepSeat>().and_then(KeepSeat::keep);
         let asked = request.into_inner();
         let renewing = async move {
             let _kept = kept;
-            renew::renew(&running, &turn, shown, &asked).await
+            renew::renew(&running, &turn, shown.leaf().key, &asked).await
         };
         Ok(Response::new(to_the_end("renew", renewing).await?))
     }
@@ -121,7 +120,7 @@ impl Membership for MembershipService {
         request: Request<api::RenewedRequest>,
     ) -> Result<Response<api::RenewedReply>, Status> {
         let (running, member, shown) = self.renewing(request.extensions())?;
-        running.core.seen(member, shown).await?;
+        running.core.seen(member, shown.leaf().key).await?;
         Ok(Response::new(api::RenewedReply {}))
     }
 }

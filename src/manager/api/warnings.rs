@@ -4,11 +4,11 @@ use crate::consensus::{Behind, Standing};
 use crate::manager::life::lifecycle::Lifecycle;
 use crate::manager::members::issuers::Progress;
 use crate::manager::members::moves;
-use crate::manager::problem::warning::{self, Certificate, Warning};
+use crate::manager::problem::warning::{self, Certificate, Holder, Warning};
 use crate::manager::running::Running;
 use crate::manager::steady::Doubt;
 use crate::manager::word::Word;
-use skep_core::base::{Name, Stamp, limits};
+use skep_core::base::{Name, OperatorId, Stamp, limits};
 use skep_core::domain::State;
 use skep_core::wire::api;
 
@@ -72,12 +72,15 @@ fn of_members(running: &Running, now: Stamp, found: &mut Vec<Warning>) {
     let soon = now.plus_ms(MEMBER_DAYS * DAY_MS);
     let members = running.core.consensus.read(|state| {
         let nodes = state.nodes.iter().filter(|(id, _)| **id != running.core.node);
-        let nodes = nodes.map(|(_, node)| ("node", &node.name, node.certificate_ends));
-        let operators = state.operators.values();
+        let nodes = nodes.map(|(_, node)| (None, &node.name, node.certificate_ends));
+        let operators = state.operators.iter();
         let operators =
-            operators.map(|operator| ("operator", &operator.name, operator.certificate_ends));
+            operators.map(|(id, operator)| (Some(*id), &operator.name, operator.certificate_ends));
         let ending = nodes.chain(operators).filter(|(.., ends)| *ends < soon);
-        let named = |(what, name, ends): (&str, &Name, Stamp)| (format!("{what} {name}"), ends);
+        let named = |(operator, name, ends): (Option<OperatorId>, &Name, Stamp)| {
+            let name = name.to_string();
+            (operator.map_or(Holder::Node(name.clone()), |id| Holder::Operator(name, id)), ends)
+        };
         ending.map(named).collect::<Vec<_>>()
     });
     let more = u64::try_from(members.len().saturating_sub(TOLD)).unwrap_or(u64::MAX);

@@ -47,6 +47,10 @@ impl Signing {
         let reading = core.fresh_reading().await.map_err(problem::clock_doubted)?;
         Ok(Self { cluster, reading, issuer })
     }
+    /// What time it is.
+    pub(in crate::manager) fn now(&self) -> Stamp {
+        self.reading.clock()
+    }
     /// When a certificate ends that is signed now.
     pub(in crate::manager) fn ends(&self) -> Stamp {
         self.reading.clock().plus_ms(LEAF_MS).min(self.issuer.ends())

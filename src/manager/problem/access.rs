@@ -87,8 +87,10 @@ pub(in crate::manager) fn ended(member: Member, is_manager: bool, name: &Name) -
                 "let an admin run `skep node readmit {name}` within a day before this {what} is started again"
             ))
         }
-        Member::Operator(_) => {
-            Problem::certificate_over(long).hint("have an admin make a new identity")
+        Member::Operator(id) => {
+            Problem::certificate_over(format!("{long}: this operator is {name}")).hint(format!(
+                "let another admin, or root on a manager's machine, run `skep operator renew {id}`: the next command here renews it within a day"
+            ))
         }
     }
 }

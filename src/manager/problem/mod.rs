@@ -298,7 +298,9 @@ fn listing(thing: Thing) -> &'static str {
         Thing::Service => "`skep service ls` shows the services there are",
         Thing::Node | Thing::Worker => "`skep node ls` shows the nodes there are",
         Thing::Token => "`skep join-token ls` shows the tokens there are",
-        Thing::Operator => "",
+        Thing::Operator => {
+            "`skep status` names operators whose certificates have ended, and their own commands do"
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::manager::problem::{self, span};
 use crate::manager::steady::Doubt;
 use skep_client::transport::Problem;
-use skep_core::base::limits;
+use skep_core::base::{OperatorId, limits};
 use skep_core::wire::api::{self, CertificateHolder, WarningCode};
 
 /// What deserves attention.
@@ -41,9 +41,9 @@ pub(in crate::manager) enum Warning {
     /// This manager's certificate is past its end, and there is no other for it.
     CertificateEnded,
     /// The certificate of another member ends in so many days, and it has not renewed it.
-    MemberEnds(String, u64),
+    MemberEnds(Holder, u64),
     /// The certificate of another member is past its end.
-    MemberEnded(String),
+    MemberEnded(Holder),
     /// More members whose certificates end soon or have ended.
     MoreMembersEnd(u64),
     /// The same of one that is locked: once it is unlocked it has another.
@@ -93,6 +93,24 @@ pub(in crate::manager) enum Certificate {
     Issuing,
     /// The root CA's.
     Root,
+}
+
+/// Another member whose certificate ends, by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::manager) enum Holder {
+    /// A node.
+    Node(String),
+    /// An operator, and its id.
+    Operator(String, OperatorId),
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Node(name) => write!(f, "node {name}"),
+            Self::Operator(name, _) => write!(f, "operator {name}"),
+        }
+    }
 }
 
 impl From<Certificate> for CertificateHolder {
@@ -217,13 +235,28 @@ impl Warning {
             Self::CertificateEnded => return of(problem::expired()),
             Self::MemberEnds(who, days) => (
                 format!("the certificate of {who} ends in {days} days, and was not renewed"),
-                "it is renewed as soon as it is in touch with the leader: see its log",
+                match who {
+                    Holder::Node(_) => {
+                        "it is renewed as soon as it is in touch with the leader: see its log"
+                    }
+                    Holder::Operator(..) => {
+                        "the next command that uses the identity renews it, where it may write the file"
+                    }
+                },
             ),
-            Self::MemberEnded(who) => (
-                format!("the certificate of {who} has ended"),
-                "bring it in touch with the leader: it renews it by itself within 30 days of its \
-                 end; after that: `skep node readmit NAME`",
-            ),
+            Self::MemberEnded(who) => {
+                let hint = match who {
+                    Holder::Node(name) => format!(
+                        "bring it in touch with the leader: it renews it by itself within 30 days \
+                         of its end; after that: `skep node readmit {name}`"
+                    ),
+                    Holder::Operator(_, id) => format!(
+                        "the next command that uses the identity renews it, within 30 days of its \
+                         end; after that: `skep operator renew {id}`"
+                    ),
+                };
+                return (format!("the certificate of {who} has ended"), hint);
+            }
             Self::MoreMembersEnd(more) => (
                 format!("the certificates of {more} more members end soon or have ended"),
                 "`skep node ls --format json` shows when each ends",

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::Managers;
-use super::refresh::{IDENTITY_BYTES, refresh, says_all};
+use super::refresh::{IDENTITY_BYTES, is_replaceable, refresh, says_all};
 use crate::ca::{Identity, IdentityError};
 use crate::machine::read_file;
 
@@ -41,8 +41,15 @@ impl IdentityFile {
         Ok(Self { identity, readable_by_others: mode & 0o077 != 0 })
     }
 
-    /// Writes what [`super::Link::managers`] says (where they are, and the oldest issuing CA
-    /// of which a manager's certificate may be) into the identity file that `identity` was read from. A file that is not plainly somebody's own to write
+    /// Whether a file is plainly its owner's to write, and ours: one that is not stays as it is.
+    #[must_use]
+    pub fn is_replaceable(path: &Path) -> bool {
+        is_replaceable(path)
+    }
+
+    /// Writes what [`super::Link::managers`] says (where they are, the oldest issuing CA of which
+    /// a manager's certificate may be, and what was renewed) into the identity file that
+    /// `identity` was read from. A file that is not plainly somebody's own to write
     /// stays as it is, and one that is replaced is whole at every moment. Whether it was.
     ///
     /// # Errors

@@ -31,21 +31,27 @@ use crate::machine::{SystemClock, os_dice};
 use crate::transport::rpc::api::control_client::ControlClient;
 use crate::transport::{
     ClientTls, ConnectError, Expect, KeyExchange, Peer, Told, age_told, connect, connect_local,
-    managers_named, read_problem,
+    managers_named,
 };
 use skep_core::base::{ClusterId, Fingerprint, Stamp};
 use skep_core::wire::api::AsOf;
 
 pub use address::{BadAddress, PORT, read_address, read_own_address};
 pub use identity::{BadIdentityFile, IdentityFile};
+pub use renewal::{is_due, leaf_of};
 
-use renewal::Own;
+use renewal::{Next, Own};
 use tries::{Patience, Tries};
 
 /// How long one manager may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(2);
 /// How long one may be silent before the next is tried beside it.
 const SILENCE: Duration = Duration::from_millis(250);
+
+/// How long a renewal may take that nothing waits for.
+const IN_PASSING: Duration = Duration::from_secs(5);
+/// Renewals in one call: one may be refused that was renewed, while the issuing CA is replaced.
+const RENEWALS: usize = 3;
 
 /// The service that managers answer.
 pub type Control = ControlClient<Channel>;
@@ -84,8 +90,8 @@ pub struct Managers(Arc<Mutex<Heard>>);
 #[derive(Debug, Default)]
 struct Heard {
     told: Told,
-    /// Another chain for the identity's key: leaf, issuing CA, root.
-    renewed: Option<Vec<Vec<u8>>>,
+    /// What takes the place of the identity's certificate.
+    renewed: Option<Next>,
 }
 
 impl Route {
@@ -116,14 +122,14 @@ impl Managers {
         self.0.lock().told.oldest_issuer
     }
 
-    /// Another chain for the identity's key, if it was renewed.
+    /// Whether the identity was renewed.
     #[must_use]
-    pub fn chain(&self) -> Option<Vec<Vec<u8>>> {
-        self.0.lock().renewed.clone()
+    pub fn renews(&self) -> bool {
+        self.0.lock().renewed.is_some()
     }
 
-    fn renewed(&self, chain: Vec<Vec<u8>>) {
-        self.0.lock().renewed = Some(chain);
+    fn renewed(&self, next: Next) {
+        self.0.lock().renewed = Some(next);
     }
 
     /// `known` is the newest issuing CA that a verified chain has shown: no floor above it is
@@ -304,6 +310,7 @@ impl Link {
         F: AsyncFn(Control, Q) -> Result<Response<R>, Status>,
     {
         let mut tries = Tries::new(kind, self.timeout, self.patience.clone());
+        let mut renewed = 0;
         loop {
             let client = match timeout_at(tries.deadline, self.client()).await {
                 Ok(Ok(client)) => client,
@@ -324,16 +331,21 @@ impl Link {
                     if let Some(tls) = &self.tls {
                         tls.floor().raise(self.managers.oldest_issuer());
                     }
-                    if self.is_replaced() {
-                        self.renew().await;
+                    if self.is_due() {
+                        timeout(IN_PASSING, self.renew_in_passing()).await.ok();
                     }
                     self.ages.hear(response.metadata());
                     return Ok(response.into_inner());
                 }
                 // It was refused before it was read.
-                Ok(Err(status)) if self.may_renew() && wants_renewal(&status) => {
-                    if !self.renew().await {
-                        tries.answered(Answer::read(&status)).await?;
+                Ok(Err(status)) if renewed < RENEWALS && self.wants_renewal(&status) => {
+                    match timeout_at(tries.deadline, self.renew()).await {
+                        Ok(Ok(())) => renewed += 1,
+                        Ok(Err(answer)) => {
+                            self.follow(&answer);
+                            tries.answered(answer).await?;
+                        }
+                        Err(_elapsed) => return Err(tries.unasked(self.timeout)),
                     }
                 }
                 Ok(Err(status)) => {
@@ -423,11 +435,6 @@ impl Link {
             addresses.rotate_left(past);
         }
     }
-}
-
-/// Whether nothing is open to the certificate that was shown but its renewal.
-fn wants_renewal(status: &Status) -> bool {
-    read_problem(status).is_some_and(|problem| problem.wants_renewal())
 }
 
 /// The first manager that answers, which of the addresses it has, and who it is. Each is tried once the

@@ -10,8 +10,10 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 
 use super::Managers;
-use crate::ca::{ADDRESSES, Identity, is_address, issuer_begins, read_leaf};
+use super::renewal::Next;
+use crate::ca::{ADDRESSES, Identity, PrivateKey, is_address, issuer_begins, read_leaf};
 use crate::machine::read_all;
+use skep_core::base::SecretBytes;
 
 /// Bytes of an identity file: a few certificates.
 pub(super) const IDENTITY_BYTES: usize = 256 * 1024;
@@ -41,32 +43,63 @@ fn merged(known: &[String], managers: &[String]) -> Option<Vec<String>> {
 pub(super) fn says_all(identity: &Identity, heard: &Managers) -> bool {
     merged(&identity.addresses, &heard.addresses()).is_none()
         && heard.oldest_issuer() <= identity.oldest_issuer
-        && heard.chain().is_none_or(|chain| !follows(&chain, &identity.chain))
+        && heard.0.lock().renewed.as_ref().is_none_or(|next| !follows(next, &identity.chain))
 }
 
 /// Has an identity say all that was heard.
-fn tell(identity: &mut Identity, heard: &Managers) {
+fn tell(identity: &mut Identity, heard: &Managers) -> io::Result<()> {
     if let Some(addresses) = merged(&identity.addresses, &heard.addresses()) {
         identity.addresses = addresses;
     }
     identity.oldest_issuer = identity.oldest_issuer.max(heard.oldest_issuer());
-    if let Some(chain) = heard.chain().filter(|chain| follows(chain, &identity.chain)) {
-        identity.chain = chain;
+    let heard = heard.0.lock();
+    if let Some(next) = heard.renewed.as_ref().filter(|next| follows(next, &identity.chain)) {
+        identity.chain.clone_from(&next.chain);
+        if let Some((_, key)) = &next.key {
+            let key = PrivateKey::from_pkcs8(SecretBytes::copy_of(key.expose()));
+            identity.key = key.map_err(io::Error::other)?;
+        }
     }
+    Ok(())
 }
 
-/// Whether a chain is for the same member and key as another one, and newer: a copy of the file
-/// may have been renewed meanwhile.
-fn follows(chain: &[Vec<u8>], before: &[Vec<u8>]) -> bool {
+/// Whether that is for the same member, for another key of whoever has the key before or for
+/// the same one, and then newer: a copy of the file may have been renewed meanwhile.
+fn follows(next: &Next, before: &[Vec<u8>]) -> bool {
     let read = |chain: &[Vec<u8>]| {
         let [leaf, issuing, _] = chain else { return None };
         Some((read_leaf(leaf).ok()?, issuer_begins(issuing).ok()?))
     };
-    let (Some((next, issuer)), Some((old, old_issuer))) = (read(chain), read(before)) else {
+    let (Some((new, issuer)), Some((old, old_issuer))) = (read(&next.chain), read(before)) else {
         return false;
     };
-    let same = next.subject == old.subject && next.key == old.key;
-    same && (issuer, next.ends) > (old_issuer, old.ends)
+    let same = new.subject == old.subject;
+    match &next.key {
+        Some((of, _)) => same && *of == old.key,
+        None => same && new.key == old.key && (issuer, new.ends) > (old_issuer, old.ends),
+    }
+}
+
+/// Whether a file is plainly its owner's to write, and ours, as [`refresh`] wants it: what
+/// turns out to be otherwise stays as it is.
+pub(super) fn is_replaceable(path: &Path) -> bool {
+    let replaceable = || -> io::Result<bool> {
+        let path = path.canonicalize()?;
+        let found = std::fs::symlink_metadata(&path)?;
+        if !is_plain(&found) {
+            return Ok(false);
+        }
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)?;
+        Ok(!has_attributes(&file)?)
+    };
+    replaceable().unwrap_or(false)
+}
+
+/// What its owner may not write is not to be changed, whoever asks.
+fn is_plain(found: &Metadata) -> bool {
+    found.is_file() && found.nlink() == 1 && found.mode() & 0o200 != 0
 }
 
 /// Writes where managers are and which issuing CA is the oldest in use into the identity file,
@@ -79,8 +112,7 @@ pub(super) fn refresh(path: &Path, heard: &Managers) -> io::Result<bool> {
     // Of a symbolic link the file that it names is replaced.
     let path = path.canonicalize()?;
     let found = std::fs::symlink_metadata(&path)?;
-    // What its owner may not write is not to be changed, whoever asks.
-    if !found.is_file() || found.nlink() != 1 || found.mode() & 0o200 == 0 {
+    if !is_plain(&found) {
         return Ok(false);
     }
     let file = OpenOptions::new().read(true).write(true).open(&path)?;
@@ -99,7 +131,7 @@ pub(super) fn refresh(path: &Path, heard: &Managers) -> io::Result<bool> {
     if says_all(&identity, heard) {
         return Ok(false);
     }
-    tell(&mut identity, heard);
+    tell(&mut identity, heard)?;
     let new = beside(&path);
     let replaced = replace(&identity, &held, &new, &path);
     if replaced.is_err() {
@@ -176,15 +208,28 @@ mod tests {
         let of = |authority: &Authority, ends| {
             let leaf = authority.issuer.sign_leaf(&old.key.public(), &subject, now, ends);
             let (issuing, root) = (authority.issuing.clone(), authority.root.certificate.clone());
-            vec![leaf.expect("a leaf"), issuing, root]
+            Next { chain: vec![leaf.expect("a leaf"), issuing, root], key: None }
         };
         let ends = now.plus_ms(crate::ca::fixtures::LEAF_MS);
         assert!(follows(&of(&next, ends), &old.chain), "of the issuing CA in use");
-        assert!(!follows(&old.chain, &of(&next, ends)));
+        let before = Next { chain: old.chain.clone(), key: None };
+        assert!(!follows(&before, &of(&next, ends).chain));
         assert!(follows(&of(&authority, ends.plus_ms(1000)), &old.chain), "it ends later");
         assert!(!follows(&of(&authority, ends), &old.chain), "the same");
-        assert!(!follows(&next.holder(operator(1)).chain, &old.chain), "another key");
-        assert!(!follows(&old.chain[..2], &old.chain));
+        let short = Next { chain: old.chain[..2].to_vec(), key: None };
+        assert!(!follows(&short, &old.chain));
+
+        let of_another = |before| {
+            let other = authority.holder(operator(1));
+            let key = PrivateKey::from_pkcs8(SecretBytes::copy_of(other.key.expose()));
+            let key = key.expect("a key");
+            Next { key: Some((before, key)), chain: other.chain }
+        };
+        let own = crate::ca::key_digest(&old.key.public());
+        assert!(follows(&of_another(own), &old.chain), "another key, asked for with this one");
+        assert!(!follows(&of_another([1; 32]), &old.chain), "with another one than this");
+        let unasked = Next { key: None, ..of_another(own) };
+        assert!(!follows(&unasked, &old.chain), "another key");
     }
 
     #[test]
