@@ -36,6 +36,8 @@ prepare() {
     need faketime faketime # a manager's clock is set in the tests of time
     need python3 python3   # docs/readers.md, and leases in tests of the mounts
     need go golang-go      # docs/readers.md
+    need docker-registry docker-registry # what takes the tokens of `skep registry auth`
+    need skopeo skopeo                   # and what uses them
     if ! command -v cargo >/dev/null 2>&1; then
         say "error: cargo is missing; hint: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1) or newer"
         exit 1

@@ -10,8 +10,10 @@ mod hole;
 pub mod labels;
 pub mod password;
 mod pattern;
+pub mod record;
 mod regexp;
 pub mod scope;
+pub mod settings;
 mod shown;
 pub mod slug;
 

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::audit::AuditArgs;
+use super::auth::AuthArgs;
+
 /// Tokens for a Docker registry.
 #[derive(Debug, Parser)]
 #[command(name = "skep-registry", bin_name = "skep registry", version, max_term_width = 80)]
@@ -23,6 +26,8 @@ pub(super) enum Command {
     /// Check rules, and explain what they decide
     #[command(subcommand, arg_required_else_help = true)]
     Acl(AclCommand),
+    Audit(AuditArgs),
+    Auth(AuthArgs),
     /// Print the version
     #[command(after_help = "Examples:
   skep registry version

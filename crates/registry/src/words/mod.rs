@@ -5,7 +5,10 @@
 
 mod acl;
 mod args;
+mod audit;
+mod auth;
 mod file;
+mod probe;
 mod screen;
 
 use std::ffi::OsString;
@@ -45,6 +48,8 @@ fn answered(screen: &mut Screen, act: impl FnOnce(&mut Screen) -> Result<(), Fai
 fn dispatch(screen: &mut Screen, command: Command) -> Result<(), Failure> {
     match command {
         Command::Acl(command) => acl::run(screen, &command),
+        Command::Audit(args) => audit::run(&args),
+        Command::Auth(args) => auth::run(&args),
         Command::Version => screen.data(concat!("skep-registry ", env!("CARGO_PKG_VERSION"))),
     }
 }

@@ -1,0 +1,227 @@
+//! `skep registry audit`: what a token server put on record, read again.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use data_encoding::HEXLOWER;
+use skep_core::base::inert::{self, Escapes};
+use skep_core::base::{Exit, Failure};
+
+use crate::rules::record::{BadLine, Chain, Decision, Event, Line};
+
+/// Bytes of a line: that of the largest request, several times.
+const LINE_BYTES: u64 = 1024 * 1024;
+/// Bytes of a line that is shown.
+const SHOWN_BYTES: usize = 64 * 1024;
+/// Accounts that are told apart by `last-used`.
+const ACCOUNTS: usize = 65_536;
+
+/// Read what token servers put on record
+#[derive(Args, Debug)]
+pub(super) struct AuditArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// List decisions, the oldest first
+    #[command(after_help = "Examples:
+  skep registry audit ls /var/log/skep-registry/web
+  skep registry audit ls --account alice+ci /var/log/skep-registry/web.1 /var/log/skep-registry/web")]
+    Ls {
+        /// Only those of this account
+        #[arg(long)]
+        account: Option<String>,
+        /// A record's files, the oldest first
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// See whether a record's lines are all there and unchanged
+    ///
+    /// Files that follow one another are given together, the oldest first. The
+    /// last head is shown: whoever keeps it elsewhere sees later whether the end
+    /// was cut off.
+    #[command(after_help = "Examples:
+  skep registry audit verify /var/log/skep-registry/web
+  skep registry audit verify /var/log/skep-registry/web.1 /var/log/skep-registry/web")]
+    Verify {
+        /// A record's files, the oldest first
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Show when each account was used last
+    #[command(
+        name = "last-used",
+        after_help = "Examples:
+  skep registry audit last-used /var/log/skep-registry/web
+  skep registry audit last-used node-1/web node-2/web"
+    )]
+    LastUsed {
+        /// Files of one replica or of several
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// What a process ends with.
+pub(super) fn run(args: &AuditArgs) -> Result<(), Failure> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let done = match &args.what {
+        What::Ls { account, files } => list(files, account.as_deref(), &mut out),
+        What::Verify { files } => verify(files, &mut out),
+        What::LastUsed { files } => last_used(files, &mut out),
+    };
+    match done.and_then(|()| out.flush().map_err(Stopped::Unwritten)) {
+        // That nobody reads on is no failure.
+        Err(Stopped::Unwritten(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::WriteFailed, format!("standard output: {error}"))
+                .hint("make room there, or print it elsewhere"))
+        }
+        Err(Stopped::Failed(failure)) => Err(failure),
+        Ok(()) | Err(Stopped::Unwritten(_)) => Ok(()),
+    }
+}
+
+/// Why it doesn't go on.
+enum Stopped {
+    Unwritten(io::Error),
+    Failed(Failure),
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Text of a record as a terminal may have it.
+fn inert(text: &str) -> String {
+    inert::inert(text, SHOWN_BYTES, Escapes::Text)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        Exit::Usage,
+        format!("cannot read {}: {error}", inert(&path.display().to_string())),
+    )
+}
+
+fn damaged(path: &Path, number: u64, bad: BadLine) -> Failure {
+    let text = format!("line {number} of {} {bad}", inert(&path.display().to_string()));
+    Failure::new(Exit::Damaged, text)
+        .hint("what stands before that line is whole; compare with another copy of the record")
+}
+
+/// Goes through the whole lines of a file. One without an end is being written, or was torn.
+fn each_line(
+    path: &Path,
+    mut see: impl FnMut(u64, &[u8]) -> Result<(), Stopped>,
+) -> Result<u64, Stopped> {
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    let mut reader = BufReader::new(file);
+    let mut line = Vec::new();
+    let mut number = 0;
+    loop {
+        line.clear();
+        let read = reader.by_ref().take(LINE_BYTES).read_until(b'\n', &mut line);
+        read.map_err(|error| unreadable(path, &error))?;
+        let Some(whole) = line.strip_suffix(b"\n") else {
+            let torn = u64::try_from(line.len()).unwrap_or(u64::MAX);
+            return if torn < LINE_BYTES {
+                Ok(torn)
+            } else {
+                Err(damaged(path, number + 1, BadLine::Shape).into())
+            };
+        };
+        number += 1;
+        see(number, whole)?;
+    }
+}
+
+fn decision(path: &Path, number: u64, line: &[u8]) -> Result<Option<(String, Decision)>, Failure> {
+    let read: Line =
+        serde_json::from_slice(line).map_err(|_| damaged(path, number, BadLine::Shape))?;
+    Ok(match read.event {
+        Event::Decision(decision) => Some((read.at, *decision)),
+        Event::Begin { .. } | Event::Start { .. } | Event::Lost { .. } => None,
+    })
+}
+
+fn list(files: &[PathBuf], account: Option<&str>, out: &mut impl Write) -> Result<(), Stopped> {
+    for path in files {
+        each_line(path, |number, line| {
+            let Some((at, decision)) = decision(path, number, line)? else { return Ok(()) };
+            if account.is_some_and(|account| account != decision.account) {
+                return Ok(());
+            }
+            let granted = match decision.granted.as_slice() {
+                [] => "-".to_owned(),
+                granted => granted.join(" "),
+            };
+            let Decision { account, address, outcome, .. } = &decision;
+            let line = format!("{at}  {address}  {account}  {outcome}  {granted}");
+            writeln!(out, "{}", inert(&line)).map_err(Stopped::Unwritten)
+        })?;
+    }
+    Ok(())
+}
+
+fn verify(files: &[PathBuf], out: &mut impl Write) -> Result<(), Stopped> {
+    let mut before: Option<Chain> = None;
+    for path in files {
+        let mut chain = Chain::default();
+        let torn = each_line(path, |number, line| {
+            let read = chain.follow(line).map_err(|bad| damaged(path, number, bad))?;
+            let follows = |before: Chain| !matches!(&read.event, Event::Begin { after } if *after != HEXLOWER.encode(&before.head));
+            if before.take().is_none_or(follows) {
+                Ok(())
+            } else {
+                Err(damaged(path, number, BadLine::Chain).into())
+            }
+        })?;
+        if chain.next == 0 {
+            return Err(damaged(path, 1, BadLine::Begin).into());
+        }
+        let (lines, head) = (chain.next, HEXLOWER.encode(&chain.head));
+        let rest = if torn > 0 { ", and a line without an end" } else { "" };
+        let path = path.display().to_string();
+        writeln!(out, "{}: {lines} lines{rest}, head {head}", inert(&path))
+            .map_err(Stopped::Unwritten)?;
+        before = Some(chain);
+    }
+    Ok(())
+}
+
+fn last_used(files: &[PathBuf], out: &mut impl Write) -> Result<(), Stopped> {
+    let mut last: BTreeMap<String, (String, String)> = BTreeMap::new();
+    for path in files {
+        each_line(path, |number, line| {
+            let Some((at, decision)) = decision(path, number, line)? else { return Ok(()) };
+            if let Some(known) = last.get_mut(&decision.account) {
+                if known.0 < at {
+                    *known = (at, decision.address);
+                }
+            } else if last.len() < ACCOUNTS {
+                last.insert(decision.account, (at, decision.address));
+            } else {
+                let text = format!("more than {ACCOUNTS} accounts");
+                return Err(Failure::new(Exit::Usage, text)
+                    .hint("give fewer files at once")
+                    .into());
+            }
+            Ok(())
+        })?;
+    }
+    for (account, (at, address)) in last {
+        let line = format!("{at}  {address}  {account}");
+        writeln!(out, "{}", inert(&line)).map_err(Stopped::Unwritten)?;
+    }
+    Ok(())
+}

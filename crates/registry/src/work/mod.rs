@@ -1,0 +1,23 @@
+//! The service: the set as it is delivered, who is who, decisions, connections.
+//!
+//! It deliberately watches nothing: the set's link is looked at before and after each
+//! decision, so what a revoke has taken away is decided for by nobody once it returned.
+
+mod auth;
+mod backoff;
+mod fresh;
+mod identity;
+mod look;
+mod pool;
+mod record;
+mod rights;
+mod server;
+mod set;
+mod tls;
+
+pub use auth::Desk;
+pub use fresh::Freshness;
+pub use look::Looker;
+pub use record::{BadRecord, Record};
+pub use server::{Door, serve};
+pub use set::Unready;

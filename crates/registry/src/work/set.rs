@@ -1,0 +1,363 @@
+//! One generation of the service's files, read whole (docs/registry/formats.md).
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::sign::CertifiedKey;
+use serde::Deserialize;
+use skep_core::base::BootTime;
+use zeroize::Zeroizing;
+
+use super::tls;
+use crate::proto::refresh::RefreshKey;
+use crate::proto::token::Signer;
+use crate::rules::acl::Acl;
+use crate::rules::credential::{BadCredential, Credential, Rights};
+use crate::rules::settings::Settings;
+use crate::rules::slug::Account;
+
+const SETTINGS: &str = "auth.toml";
+const RULES: &str = "acl.toml";
+const SIGNER_KEY: &str = "signer.key";
+const SIGNER_CHAIN: &str = "signer.crt";
+const REFRESH: &str = "refresh.key";
+const REFRESH_OLD: &str = "refresh.old";
+const HOLDS: &str = "holds.json";
+/// What the files of accounts begin with.
+const USER: &str = "user.";
+const RIGHTS: &str = "rights.";
+
+/// Bytes of a large file: a secret's limit.
+const FILE_BYTES: usize = 511_999;
+const SETTINGS_BYTES: usize = 64 * 1024;
+const KEY_BYTES: usize = 16 * 1024;
+const CHAIN_BYTES: usize = 32 * 1024;
+const REFRESH_BYTES: usize = 80;
+const USER_BYTES: usize = 4 * 1024;
+const RIGHTS_BYTES: usize = 16 * 1024;
+/// Accounts of one server.
+const ACCOUNTS: usize = 4_096;
+/// Files of a set that are looked at.
+const FILES: usize = 16_384;
+/// Held digests.
+const HELD: usize = 4_000;
+
+/// Why nobody gets a token. The first text is for everybody, the second for the log; neither
+/// holds anything of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unready {
+    /// Which file, or what else.
+    pub what: String,
+    /// The rest.
+    pub why: String,
+}
+
+impl Unready {
+    pub(super) fn new(what: impl Into<String>, why: impl Display) -> Self {
+        Self { what: what.into(), why: format!("{why}") }
+    }
+
+    fn damaged(file: &str, why: impl Display) -> Self {
+        Self::new(format!("{file} is damaged"), why)
+    }
+}
+
+/// What one file of an account holds. What doesn't read is absent, and why.
+#[derive(Debug)]
+struct Part<T> {
+    hash: Option<[u8; 32]>,
+    read: Option<Arc<T>>,
+    bad: Option<String>,
+}
+
+// By hand: no value has to be copied for it.
+impl<T> Clone for Part<T> {
+    fn clone(&self) -> Self {
+        Self { hash: self.hash, read: self.read.clone(), bad: self.bad.clone() }
+    }
+}
+
+impl<T> Default for Part<T> {
+    fn default() -> Self {
+        Self { hash: None, read: None, bad: None }
+    }
+}
+
+/// What one account's files hold.
+#[derive(Debug)]
+pub(super) struct Held {
+    user: Part<Credential>,
+    rights: Part<Rights>,
+    /// What the credential took the place of, and until when that is taken too.
+    before: Option<(Arc<Credential>, BootTime)>,
+}
+
+impl Held {
+    /// The credential, if it reads.
+    pub(super) fn credential(&self) -> Option<&Arc<Credential>> {
+        self.user.read.as_ref()
+    }
+
+    /// The rights, if they read.
+    pub(super) fn rights(&self) -> Option<&Rights> {
+        self.rights.read.as_deref()
+    }
+
+    /// The credential that is taken too at this time.
+    pub(super) fn before(&self, now: BootTime) -> Option<&Arc<Credential>> {
+        self.before.as_ref().filter(|(_, until)| now < *until).map(|(credential, _)| credential)
+    }
+}
+
+/// A set that decides.
+#[derive(Debug)]
+pub(super) struct Set {
+    pub(super) settings: Settings,
+    pub(super) acl: Acl,
+    pub(super) signer: Signer,
+    /// That of `refresh.key`, then that of `refresh.old`.
+    pub(super) refresh: Vec<RefreshKey>,
+    /// Repositories with a held digest.
+    pub(super) held: HashSet<String>,
+    accounts: HashMap<String, Held>,
+    /// The credentials with a slow hash: one of them stands in for an account that is none.
+    pub(super) slow: Vec<Arc<Credential>>,
+}
+
+impl Set {
+    /// What is held of an account.
+    pub(super) fn account(&self, account: &Account) -> Option<&Held> {
+        self.accounts.get(&account.slug())
+    }
+}
+
+/// A generation as it was read: whether it decides or not, it may have a certificate.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) set: Result<Set, Unready>,
+    pub(super) tls: Option<Arc<CertifiedKey>>,
+    /// Accounts whose files don't read.
+    pub(super) refused: Vec<(String, String)>,
+}
+
+/// The files of one folder.
+struct Folder<'f>(&'f Path);
+
+impl Folder<'_> {
+    /// A file's bytes; nothing where there is none.
+    fn read(
+        &self,
+        name: &str,
+        most: usize,
+    ) -> io::Result<Option<Result<Zeroizing<Vec<u8>>, Unready>>> {
+        let file = match File::open(self.0.join(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Zeroizing::new(Vec::with_capacity(most.min(USER_BYTES) + 1));
+        let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+        file.take(limit).read_to_end(&mut bytes)?;
+        if bytes.len() > most {
+            return Ok(Some(Err(Unready::damaged(name, format!("more than {most} bytes")))));
+        }
+        Ok(Some(Ok(bytes)))
+    }
+
+    fn needed(&self, name: &str, most: usize) -> io::Result<Result<Zeroizing<Vec<u8>>, Unready>> {
+        let absent = || Err(Unready::new(format!("{name} is missing"), "no such file"));
+        Ok(self.read(name, most)?.unwrap_or_else(absent))
+    }
+}
+
+fn text<'b>(name: &str, bytes: &'b [u8]) -> Result<&'b str, Unready> {
+    std::str::from_utf8(bytes).map_err(|_| Unready::damaged(name, "not UTF-8"))
+}
+
+/// Reads the generation in `folder`. `before` is the one it took the place of.
+///
+/// # Errors
+/// What the system says: then nothing is known. Damage is no error of this kind.
+pub(super) fn load(folder: &Path, before: Option<&Set>, now: BootTime) -> io::Result<Loaded> {
+    let folder = Folder(folder);
+    let (tls, bad_tls) = match tls_pair(&folder)? {
+        Ok(pair) => (pair, None),
+        Err(bad) => (None, Some(bad)),
+    };
+    let mut refused = Vec::new();
+    let accounts = accounts(&folder, before, now, &mut refused)?;
+    let set = settle(&folder, accounts)?;
+    let set = match bad_tls {
+        Some(bad) => Err(bad),
+        None => set,
+    };
+    Ok(Loaded { set, tls, refused })
+}
+
+fn tls_pair(folder: &Folder<'_>) -> io::Result<Result<Option<Arc<CertifiedKey>>, Unready>> {
+    let key = folder.read(tls::KEY, KEY_BYTES)?.transpose();
+    let chain = folder.read(tls::CHAIN, CHAIN_BYTES * 2)?.transpose();
+    Ok(match (key, chain) {
+        (Err(bad), _) | (_, Err(bad)) => Err(bad),
+        (Ok(None), Ok(None)) => Ok(None),
+        (Ok(None), _) => Err(Unready::new("tls.key is missing", "tls.crt is there")),
+        (_, Ok(None)) => Err(Unready::new("tls.crt is missing", "tls.key is there")),
+        (Ok(Some(key)), Ok(Some(chain))) => match tls::certified(&key, &chain) {
+            Ok(pair) => Ok(Some(Arc::new(pair))),
+            Err(bad) => Err(Unready::damaged(bad.file(), bad)),
+        },
+    })
+}
+
+/// Everything but the accounts, which are given.
+fn settle(folder: &Folder<'_>, accounts: Accounts) -> io::Result<Result<Set, Unready>> {
+    let settings = folder.needed(SETTINGS, SETTINGS_BYTES)?;
+    let rules = folder.needed(RULES, FILE_BYTES)?;
+    let (key, chain) =
+        (folder.needed(SIGNER_KEY, KEY_BYTES)?, folder.needed(SIGNER_CHAIN, CHAIN_BYTES)?);
+    let refresh = folder.needed(REFRESH, REFRESH_BYTES)?;
+    let old = folder.read(REFRESH_OLD, REFRESH_BYTES)?.transpose();
+    let holds = folder.read(HOLDS, FILE_BYTES)?.transpose();
+    Ok((|| {
+        let settings = settings?;
+        let settings = Settings::read(text(SETTINGS, &settings)?)
+            .map_err(|bad| Unready::damaged(SETTINGS, bad))?;
+        let rules = rules?;
+        let acl = Acl::parse(text(RULES, &rules)?).map_err(|bad| Unready::damaged(RULES, bad))?;
+        let signer = Signer::read(&key?, &chain?)
+            .map_err(|bad| Unready::new(bad.to_string(), "key and chain of the signer"))?;
+        let read = |name: &str, bytes: &[u8]| {
+            RefreshKey::read(bytes)
+                .ok_or_else(|| Unready::damaged(name, "not 64 hexadecimal digits"))
+        };
+        let mut keys = Vec::new();
+        if settings.refresh {
+            keys.push(read(REFRESH, &refresh?)?);
+            if let Some(old) = old? {
+                keys.push(read(REFRESH_OLD, &old)?);
+            }
+        }
+        let held = match holds? {
+            Some(bytes) => held(&bytes)?,
+            None => HashSet::new(),
+        };
+        let Accounts { by_slug, slow } = accounts;
+        if by_slug.len() > ACCOUNTS {
+            return Err(Unready::new("there are more than 4096 accounts", by_slug.len()));
+        }
+        Ok(Set { settings, acl, signer, refresh: keys, held, accounts: by_slug, slow })
+    })())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HoldsFile {
+    version: u32,
+    holds: Vec<HoldEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HoldEntry {
+    repository: String,
+    #[serde(rename = "digest")]
+    _digest: String,
+    #[serde(rename = "why")]
+    _why: String,
+    #[serde(rename = "since")]
+    _since: u64,
+    #[serde(rename = "by")]
+    _by: String,
+}
+
+fn held(bytes: &[u8]) -> Result<HashSet<String>, Unready> {
+    let file: HoldsFile = serde_json::from_slice(bytes).map_err(|error| {
+        Unready::damaged(HOLDS, format!("line {}, column {}", error.line(), error.column()))
+    })?;
+    if file.version != 1 || file.holds.len() > HELD {
+        return Err(Unready::damaged(HOLDS, "another version, or more than 4000 holds"));
+    }
+    Ok(file.holds.into_iter().map(|hold| hold.repository).collect())
+}
+
+struct Accounts {
+    by_slug: HashMap<String, Held>,
+    slow: Vec<Arc<Credential>>,
+}
+
+fn accounts(
+    folder: &Folder<'_>,
+    before: Option<&Set>,
+    now: BootTime,
+    refused: &mut Vec<(String, String)>,
+) -> io::Result<Accounts> {
+    let mut by_slug: HashMap<String, Held> = HashMap::new();
+    let mut slugs = Vec::new();
+    for entry in fs::read_dir(folder.0)?.take(FILES) {
+        let name = entry?.file_name();
+        let Some(slug) = name.to_str().and_then(|name| name.strip_prefix(USER)) else { continue };
+        slugs.push(slug.to_owned());
+    }
+    slugs.sort_unstable();
+    let mut slow = Vec::new();
+    // One more than there may be: the set is refused then, and nothing more is read.
+    for slug in slugs.into_iter().take(ACCOUNTS + 1) {
+        let old = before.and_then(|set| set.accounts.get(&slug));
+        let user =
+            part(folder, USER, &slug, USER_BYTES, old.map(|old| &old.user), Credential::read)?;
+        let rights =
+            part(folder, RIGHTS, &slug, RIGHTS_BYTES, old.map(|old| &old.rights), Rights::read)?;
+        for (kind, bad) in [(USER, &user.bad), (RIGHTS, &rights.bad)] {
+            refused.extend(bad.iter().map(|why| (format!("{kind}{slug}"), why.clone())));
+        }
+        let credential = user.read.as_ref();
+        let before = credential.and_then(|own| overlap(own, old?, now));
+        slow.extend(credential.filter(|own| !own.verifier.is_robot()).cloned());
+        by_slug.insert(slug, Held { user, rights, before });
+    }
+    Ok(Accounts { by_slug, slow })
+}
+
+/// One of an account's files. What has the same bytes as before is not parsed again: with
+/// thousands of accounts that is most of what a flip costs.
+fn part<T>(
+    folder: &Folder<'_>,
+    kind: &str,
+    slug: &str,
+    most: usize,
+    old: Option<&Part<T>>,
+    parse: impl Fn(&str) -> Result<T, BadCredential>,
+) -> io::Result<Part<T>> {
+    let bytes = match folder.read(&format!("{kind}{slug}"), most)? {
+        None => return Ok(Part::default()),
+        Some(Err(bad)) => return Ok(Part { bad: Some(bad.why), ..Part::default() }),
+        Some(Ok(bytes)) => bytes,
+    };
+    let hash = *blake3::hash(&bytes).as_bytes();
+    if let Some(old) = old
+        && old.hash == Some(hash)
+    {
+        return Ok(old.clone());
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| "not UTF-8".to_owned());
+    let read = text.and_then(|text| parse(text).map_err(|bad| bad.to_string()));
+    Ok(match read {
+        Ok(read) => Part { hash: Some(hash), read: Some(Arc::new(read)), bad: None },
+        Err(why) => Part { hash: Some(hash), read: None, bad: Some(why) },
+    })
+}
+
+/// What a credential took the place of, if that is taken for a while yet: the one before it of
+/// the same account, and no older one.
+fn overlap(own: &Credential, old: &Held, now: BootTime) -> Option<(Arc<Credential>, BootTime)> {
+    let last = old.user.read.as_ref().filter(|last| last.id == own.id)?;
+    if last.generation == own.generation {
+        return old.before.clone().filter(|(_, until)| own.overlap_s > 0 && now < *until);
+    }
+    let until = BootTime(now.0.saturating_add(u64::from(own.overlap_s) * 1_000));
+    (own.overlap_s > 0).then(|| (Arc::clone(last), until))
+}
