@@ -7,6 +7,7 @@ mod mapping;
 mod maps;
 mod pages;
 mod peer;
+mod wiping;
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -20,6 +21,7 @@ pub use pages::{LockedArray, LockedBytes};
 pub use peer::peer_groups;
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 use rustix::thread::UnshareFlags;
+pub use wiping::Wiping;
 
 /// Gives the calling thread a mount namespace of its own (and with it a working
 /// directory, root and umask of its own). Other threads keep theirs. Root only.

@@ -13,6 +13,7 @@
 mod accounts;
 mod client;
 mod damage;
+mod memory;
 mod record;
 mod registry;
 mod requests;

@@ -122,9 +122,11 @@ impl Record {
 
 /// A time as it is written.
 fn written(now: Stamp) -> String {
-    let milliseconds = i128::from(now.0) * 1_000_000;
-    let time = OffsetDateTime::from_unix_timestamp_nanos(milliseconds).ok();
-    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+    let seconds = i64::try_from(now.0 / 1_000).ok();
+    let time = seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    let text = time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default();
+    // Always three digits, so that times sort as texts.
+    format!("{}.{:03}Z", text.trim_end_matches('Z'), now.0 % 1_000)
 }
 
 struct Writer {
