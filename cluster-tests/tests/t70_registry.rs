@@ -170,3 +170,18 @@ fn a_signing_key_that_is_revoked_signs_nothing_more() {
     let _ = cluster.ok(&["service", "grant", SERVICE, "signer.key"]);
     assert_eq!(robot.ask(&server), 200);
 }
+
+#[test]
+fn a_mount_that_hangs_holds_nobody_up_for_ever() {
+    let cluster = cluster("fuse");
+    let robot = Robot::create(&cluster, "one");
+    let servers = [Server::start(&cluster, 0), Server::start(&cluster, 1)];
+    assert_eq!(robot.ask(&servers[0]), 200);
+    cluster.agents[0].freeze();
+    // What the kernel remembers of the mount it answers; whatever hangs ends in a refusal.
+    let frozen = robot.ask(&servers[0]);
+    assert!([200, 503].contains(&frozen), "{frozen}");
+    assert_eq!(robot.ask(&servers[1]), 200);
+    cluster.agents[0].resume();
+    until("it is back", || (robot.ask(&servers[1]) == 200).then_some(()));
+}

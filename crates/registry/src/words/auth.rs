@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use skep_client::machine::SystemClock;
-use skep_core::base::{Exit, Failure};
+use skep_core::base::{Exit, Failure, Name};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -29,7 +29,7 @@ use crate::work::{BadRecord, Desk, Door, Record, serve};
   skep registry auth web --health")]
 pub(super) struct AuthArgs {
     /// The registry's name, as it was set up
-    name: String,
+    name: Name,
     /// The folder that the agent fills
     #[arg(long, value_name = "DIR", default_value = "/run/secrets")]
     secrets: PathBuf,
@@ -100,8 +100,8 @@ async fn auth(args: &AuthArgs, connections: usize) -> Result<(), Failure> {
     let ended = until_ended().map_err(|error| machine("cannot hear signals", &error))?;
     let limit = args.stale_limit.map(|limit| limit.as_secs());
     let clock = Arc::new(SystemClock);
-    let record =
-        Record::open(&args.audit, &args.name, clock.clone()).map_err(|bad| bad_record(&bad))?;
+    let record = Record::open(&args.audit, args.name.as_str(), clock.clone())
+        .map_err(|bad| bad_record(&bad))?;
     if args.audit.is_empty() {
         tracing::warn!(event = "no_record", hint = "decisions are recorded with --audit FILE");
     }

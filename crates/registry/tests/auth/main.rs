@@ -12,6 +12,7 @@
 
 mod accounts;
 mod client;
+mod commands;
 mod damage;
 mod memory;
 mod record;
