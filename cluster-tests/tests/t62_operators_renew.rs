@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cluster_tests::{Agent, Cluster, Ran, run, until, with_clock};
+use cluster_tests::{Agent, Cluster, Manager, Ran, run, until, with_clock};
 use serde_json::Value;
 
 /// A cluster with clocks of its own, and how many days ahead they are.
@@ -205,6 +205,68 @@ fn what_may_not_be_written_goes_on_in_its_grace_however_often_it_is_used_and_by_
     }
     assert_ne!(leaf_of(&ended), first);
     assert_eq!(key_of(&ended), key_of(&fixed));
+}
+
+/// How often this manager has signed another certificate for an operator.
+fn signed(manager: &Manager) -> usize {
+    let log = fs::read_to_string(manager.log()).expect("a log");
+    let of = |line: &&str| line.contains("certificate_signed") && line.contains("Operator");
+    log.lines().filter(of).count()
+}
+
+#[test]
+fn nobody_is_asked_for_what_could_not_be_written_whatever_forbids_it() {
+    let mut case = Case::start();
+    // Mounts of the command's own: the folder read-only, or the file in a place of its own, where
+    // it is written to and not replaced.
+    let mounts = [
+        "mount --bind DIR DIR && mount -o remount,bind,ro DIR",
+        "ln FILE DIR/another",
+        "mount --bind FILE FILE",
+        "true",
+    ];
+    let paths: Vec<PathBuf> = (0..mounts.len())
+        .map(|number| {
+            let folder = case.cluster.folder().join(format!("mounted-{number}"));
+            fs::create_dir(&folder).expect("a folder");
+            case.copy(&format!("mounted-{number}/id.skepid"), 0o600)
+        })
+        .collect();
+    // Somebody else has it open to write it, and never does.
+    let held = fs::File::open(&paths[3]).expect("the file");
+    held.lock().expect("a lock");
+    let first = leaf_of(&paths[0]);
+    for days in [75, 110] {
+        case.ahead(days);
+        for (number, (path, mount)) in paths.iter().zip(mounts).enumerate() {
+            let folder = path.parent().expect("its folder").display().to_string();
+            let folder_of_marks = case.cluster.folder().join(folder.replace('/', "_"));
+            fs::create_dir_all(&folder_of_marks).expect("a folder");
+            let mount = mount.replace("DIR", &folder).replace("FILE", &path.display().to_string());
+            let ran = |times: usize| {
+                let script = format!("{mount} && for n in $(seq {times}); do \"$@\" || exit; done");
+                let inner = case.command(path, &LIST);
+                let mut command = Command::new("unshare");
+                command.args(["-m", "sh", "-c", &script, "sh"]);
+                command.arg(inner.get_program()).args(inner.get_args());
+                let set = inner.get_envs().filter_map(|(name, value)| Some((name, value?)));
+                run(command.envs(set).env("TMPDIR", &folder_of_marks), b"")
+            };
+            let ran = ran(if days == 75 { 3 } else { 8 });
+            assert_eq!(ran.err.matches("is to be renewed").count(), 1, "{mount}: {}", ran.err);
+            assert!(!ran.err.contains("still trying"), "{mount}: {}", ran.err);
+            let _ = ran.ok();
+            assert_eq!(leaf_of(path), first, "{mount}");
+            fs::remove_file(path.with_file_name("another")).ok();
+            // That a mounted file is not replaced is found out only by trying: it was signed for
+            // then, once. Where another one may write, that certificate is given again.
+            let signed: usize = case.cluster.managers().map(signed).sum();
+            assert_eq!(signed, usize::from(days > 75 || number >= 2), "{days}: {mount}");
+        }
+    }
+    drop(held);
+    let _ = case.skep(&paths[3], &LIST).ok();
+    assert_ne!(leaf_of(&paths[3]), first, "nothing forbids it any more");
 }
 
 #[test]
