@@ -4,6 +4,7 @@ use clap::CommandFactory;
 use clap::error::{ContextKind, ErrorKind};
 
 use skep_client::CallError;
+use skep_client::transport::SET_THE_CLOCK;
 use skep_core::base::{Exit, Failure};
 
 /// Why a command does not end with 0.
@@ -53,11 +54,14 @@ impl From<CallError> for Trouble {
                 failure.hint.clone_from(&answered.hint);
                 None
             }
+            CallError::NotReached { clock: true, .. } => {
+                Some(format!("{SET_THE_CLOCK}; nothing was done"))
+            }
             CallError::NotReached { locked: true, .. } => Some(
                 "`skep unlock` on its machine; --host or SKEP_HOST names others; nothing was done"
                     .to_owned(),
             ),
-            CallError::NotReached { locked: false, .. } => {
+            CallError::NotReached { .. } => {
                 Some("--host or SKEP_HOST names others; nothing was done".to_owned())
             }
             CallError::SocketNotReached { .. } => {

@@ -304,8 +304,6 @@ fn identity_failure(folder: &Path, error: &BadIdentity) -> Failure {
         BadIdentity::Text(_) | BadIdentity::Chain(_) | BadIdentity::Role => {
             Failure::new(Exit::Damaged, text).hint(again)
         }
-        BadIdentity::NotBegun => Failure::new(Exit::Configuration, text)
-            .hint("set the clock of this machine, and start the agent again"),
     }
 }
 

@@ -14,8 +14,10 @@ use crate::manager::core::Core;
 use crate::manager::problem;
 use skep_client::ca::IssuerFloor;
 use skep_client::transport::rpc::api::control_client::ControlClient;
-use skep_client::transport::{ClientTls, Expect, KeyExchange, Problem, connect};
-use skep_core::base::{BootTime, NodeId, Stamp};
+use skep_client::transport::{
+    ClientTls, ConnectError, Expect, KeyExchange, Problem, Said, connect,
+};
+use skep_core::base::{BootTime, Clock, NodeId, Stamp};
 use skep_core::domain::NodeRole;
 
 /// How long one address may take to accept a connection.
@@ -35,14 +37,15 @@ pub(in crate::manager) struct Heard {
     pub version: String,
 }
 
-/// Whether a manager that shows this key may be the one of this id.
-type Listed = dyn Fn(NodeId, &[u8; 32]) -> bool + Send + Sync;
+/// Whether a manager that shows this key is the one of this id; `None`: the id is not known.
+type Listed = dyn Fn(NodeId, &[u8; 32]) -> Option<bool> + Send + Sync;
 
 /// Connections to the other managers. They do not reconnect: whoever sees one fail
 /// says so, and the next call makes a new one.
 pub(in crate::manager) struct Peers {
     tls: ClientTls,
     listed: Arc<Listed>,
+    clock: Arc<dyn Clock>,
     open: Mutex<BTreeMap<NodeId, (Channel, Option<KeyExchange>)>>,
     /// The newest issuing CA of a certificate that one of them has shown: it only rises.
     newest_issuer: IssuerFloor,
@@ -53,15 +56,17 @@ impl Peers {
     /// With this manager's own certificate, to managers whose key is the one that is listed
     /// as far as the state knows them.
     pub(in crate::manager) fn new(tls: ClientTls, core: Arc<Core>) -> Self {
+        let clock = Arc::clone(&core.clock);
         let listed = move |node: NodeId, key: &[u8; 32]| {
             core.consensus.read(|state| {
                 let listed = state.nodes.get(&node);
-                listed.is_none_or(|node| node.role == NodeRole::Manager && node.shows(key))
+                listed.map(|node| node.role == NodeRole::Manager && node.shows(key))
             })
         };
         Self {
             tls,
             listed: Arc::new(listed),
+            clock,
             open: Mutex::default(),
             heard: Mutex::default(),
             newest_issuer: IssuerFloor::default(),
@@ -99,7 +104,7 @@ impl Peers {
         for address in addresses {
             match connect(address, &self.tls, Expect::Manager(node), CONNECT).await {
                 // A certificate is necessary and not enough.
-                Ok((_, peer)) if !(self.listed)(node, &peer.leaf().key) => {
+                Ok((_, peer)) if (self.listed)(node, &peer.leaf().key) == Some(false) => {
                     why = format!("{address}: it shows another key than the cluster lists");
                 }
                 Ok((channel, peer)) => {
@@ -108,10 +113,23 @@ impl Peers {
                     self.open.lock().insert(node, opened);
                     return Ok(channel);
                 }
-                Err(error) => why = error.to_string(),
+                Err(error) => {
+                    self.learn_of_clock(node, &error);
+                    why = error.to_string();
+                }
             }
         }
         Err(problem::members::peer_silent(why))
+    }
+    /// A manager whose certificate is right but for the time has said what time it is there: it
+    /// counts like what it says in a status, if its key is the one that is listed.
+    fn learn_of_clock(&self, node: NodeId, error: &ConnectError) {
+        let ConnectError::OutOfTime { clocks, .. } = error else { return };
+        let is_listed = |said: &Said| (self.listed)(node, &said.key) == Some(true);
+        let Some(said) = clocks.said.filter(is_listed) else { return };
+        let version = self.said(node).map(|before| before.version).unwrap_or_default();
+        let heard = Heard { at: self.clock.boot(), ahead_ms: said.ahead_ms, version };
+        self.heard(node, heard);
     }
     /// Whether `node` answers at one of these addresses now, whatever connection to it is open.
     pub(in crate::manager) async fn reaches(&self, node: NodeId, addresses: &[String]) -> bool {

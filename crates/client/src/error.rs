@@ -17,6 +17,9 @@ pub enum CallError {
         tried: Vec<String>,
         /// Whether somebody at one of them said that the manager is locked.
         locked: bool,
+        /// Whether one of them has a certificate that is right but for the time, so that a
+        /// clock has to be looked at.
+        clock: bool,
     },
     /// No manager answers at this socket: nothing was done.
     #[error("no manager reached: {}: {why}", .socket.display())]

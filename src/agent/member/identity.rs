@@ -30,15 +30,13 @@ pub enum BadIdentity {
     /// Its certificate.
     #[error("its certificate {0}")]
     Chain(CaError),
-    /// It has not begun.
-    #[error("its certificate has not begun (is the clock of this machine behind?)")]
-    NotBegun,
     /// Not an agent's.
     #[error("is not an agent's")]
     Role,
 }
 
-/// What the certificate of an identity says, whose end may have passed: it may still be renewed.
+/// What the certificate of an identity says, whatever time it is: one that has ended may be
+/// renewed, and where it has not begun, the clock of this machine is wrong, for now.
 ///
 /// # Errors
 /// [`BadIdentity`].
@@ -47,8 +45,8 @@ pub(super) fn leaf_of(identity: &Identity, now: Stamp) -> Result<Leaf, BadIdenti
         Ok(leaf) => Ok(leaf),
         // All else is right.
         Err(CaError::Expired) => {
-            let leaf = identity.chain.first().and_then(|der| read_leaf(der).ok());
-            leaf.filter(|leaf| leaf.ends <= now).ok_or(BadIdentity::NotBegun)
+            let leaf = identity.chain.first().ok_or(CaError::Malformed("certificate"));
+            leaf.and_then(|der| read_leaf(der)).map_err(BadIdentity::Chain)
         }
         Err(error) => Err(BadIdentity::Chain(error)),
     }

@@ -8,7 +8,7 @@ use skep_client::ca::{
     CaError, CertificateRole, Identity, JoinToken, PrivateKey, key_digest, verify_chain,
 };
 use skep_client::join::{self, NotAdmitted};
-use skep_client::transport::ConnectError;
+use skep_client::transport::{ConnectError, SET_THE_CLOCK};
 use skep_core::base::{Clock, ClusterId, Disk, Name, NodeId, SecretBytes, Stamp};
 use skep_core::domain::NodeRole;
 use skep_core::seal::HelloKey;
@@ -139,6 +139,9 @@ impl From<NotAdmitted> for JoinError {
                 text: format!("{address}: {why}"),
                 hint: "the token names another cluster than this manager's: check both".to_owned(),
             },
+            NotAdmitted::NotReached(error) if error.may_be_the_clock() => {
+                Self::Unreachable(format!("{error}; {SET_THE_CLOCK}"))
+            }
             NotAdmitted::Nobody | NotAdmitted::NotReached(_) | NotAdmitted::Unknown { .. } => {
                 Self::Unreachable(why.to_string())
             }

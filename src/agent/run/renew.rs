@@ -14,7 +14,7 @@ use crate::agent::member::Own;
 use crate::agent::session::Cause;
 use crate::agent::session::problem;
 use skep_client::renew::{NotRenewed, ask, seen};
-use skep_client::transport::{ConnectError, Expect, Peer, connect};
+use skep_client::transport::{ConnectError, Expect, Peer, SET_THE_CLOCK, connect};
 use skep_core::base::{Dice, Exit, draw};
 
 /// One try to connect.
@@ -50,7 +50,12 @@ async fn reach_as_is(own: &Own, address: &str) -> Result<(Channel, Peer), Cause>
         ConnectError::Unreachable { .. } | ConnectError::Locked { .. } => {
             Cause::Lost(error.to_string())
         }
-        ConnectError::Refused { .. } => Cause::Refused(error.to_string()),
+        ConnectError::OutOfTime { .. } if error.may_be_the_clock() => {
+            Cause::Refused(format!("{error}; {SET_THE_CLOCK}"))
+        }
+        ConnectError::OutOfTime { .. } | ConnectError::Refused { .. } => {
+            Cause::Refused(error.to_string())
+        }
     })
 }
 

@@ -50,7 +50,7 @@ use crate::manager::admit::policy::Who;
 use crate::manager::dispatch::{Dispatch, told};
 use crate::manager::problem;
 use skep_client::ca::CertificateRole;
-use skep_client::transport::{Caller, caller, local_caller, name_managers};
+use skep_client::transport::{Caller, NamedTime, caller, local_caller, name_managers};
 use skep_core::domain::State;
 
 pub(in crate::manager) use self::table::{ACT as ACT_BYTES, AGENT as AGENT_BYTES};
@@ -142,7 +142,8 @@ where
             let (row, ticket) = match gate.admit(&mut parts).await {
                 Ok(admitted) => admitted,
                 Err(refused) => {
-                    let answer = refused.into_http();
+                    let mut answer = refused.into_http();
+                    gate.name_time(answer.headers_mut());
                     gate.note(&parts.extensions, parts.uri.path(), &answer);
                     return Ok(answer);
                 }
@@ -219,6 +220,14 @@ impl Inner {
         match &self.asked {
             Asked::Socket(_) => false,
             Asked::Port(dispatch) => !port::lists(dispatch.core(), extensions),
+        }
+    }
+
+    /// Tells whoever is refused what time it is here: where a certificate is not of this time,
+    /// that is how two clocks are found to differ.
+    fn name_time(&self, headers: &mut HeaderMap) {
+        if let Asked::Port(dispatch) = &self.asked {
+            NamedTime(dispatch.core().clock.now()).name(headers);
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::manager::core::Core;
 use crate::manager::own::NotRenewed;
-use crate::manager::problem;
+use crate::manager::problem::{self, span};
 use crate::manager::running::Started;
 use skep_client::renew::{self, Age};
 use skep_client::transport::{Expect, Problem, connect};
@@ -37,7 +37,9 @@ pub(in crate::manager) async fn at_start(started: &Started) -> Result<(), Proble
     let stamp = core.consensus.read(|state| state.stamp);
     if age == Age::NotBegun && stamp > now.plus_ms(BEHIND_MS) {
         // It is the clock that is wrong: with it nothing is signed. The status says so.
-        tracing::error!(event = "clock_behind", by_ms = stamp.0.saturating_sub(now.0));
+        let by = span(stamp.0.saturating_sub(now.0));
+        let why = format!("this manager's clock is {by} behind the cluster's time");
+        tracing::error!(event = "clock_behind", why);
         return Ok(());
     }
     let signed = match sign(started, now).await {

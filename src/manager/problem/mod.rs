@@ -19,7 +19,8 @@ use crate::manager::keys::NoKey;
 use crate::manager::steady::Doubt;
 use crate::manager::unproposed::Unproposed;
 use skep_client::join::NotAdmitted;
-use skep_client::transport::Problem;
+pub(in crate::manager) use skep_client::transport::span;
+use skep_client::transport::{Problem, SET_THE_CLOCK};
 use skep_core::base::NodeId;
 use skep_core::domain::{NotOne, Refusal, Thing};
 use skep_core::seal::SealError;
@@ -97,11 +98,13 @@ pub(in crate::manager) fn init_unfinished(folder: &Path) -> Problem {
 
 /// This manager's clock is too far from the majority's: `off_ms`, that is ahead.
 pub(crate) fn clock_off(off_ms: i64) -> Problem {
-    let (minutes, which) =
-        (off_ms.unsigned_abs() / 60_000, if off_ms > 0 { "behind" } else { "ahead of" });
-    let text = format!("this manager's clock is {minutes} minutes {which} the majority's");
-    Problem::unavailable(text)
-        .hint("set its machine's clock; it neither leads nor signs until then")
+    let (off, which) =
+        (span(off_ms.unsigned_abs()), if off_ms > 0 { "behind" } else { "ahead of" });
+    let text = format!("this manager's clock is {off} {which} the cluster's");
+    Problem::unavailable(text).hint(
+        "a majority of the managers has another time: set the clock of its machine \
+         (`timedatectl`); it neither leads nor signs until then",
+    )
 }
 
 /// This manager's clock is in doubt: nothing was done.
@@ -192,6 +195,9 @@ impl Explain for NotAdmitted {
     fn explain(self) -> Problem {
         match self {
             NotAdmitted::Nobody => Problem::unavailable("no manager could be reached"),
+            NotAdmitted::NotReached(error) if error.may_be_the_clock() => {
+                Problem::unavailable(error.to_string()).hint(SET_THE_CLOCK)
+            }
             NotAdmitted::NotReached(error) => Problem::unavailable(error.to_string())
                 .hint("is it a manager of the token's cluster, and unlocked?"),
             NotAdmitted::Unknown { .. } => unknown(),
@@ -279,15 +285,6 @@ impl Explain for Refusal {
             }
         }
     }
-}
-
-/// A span of time for people, in the largest unit of which it has two.
-pub(in crate::manager) fn span(ms: u64) -> String {
-    let units = [(86_400_000, "days"), (3_600_000, "hours"), (60_000, "minutes")];
-    let unit = units.into_iter().find(|(length, _)| ms >= 2 * length);
-    let (length, unit) = unit.unwrap_or((1_000, "seconds"));
-    // A second more or less makes no day of it.
-    format!("{} {unit}", (ms + length / 2) / length)
 }
 
 /// The command that shows what there is of a kind.

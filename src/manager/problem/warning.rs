@@ -208,9 +208,9 @@ impl Warning {
                 )
             }
             Self::TimeAhead(ahead) => (
-                format!("the cluster's time is {} ahead of this manager's clock", span(*ahead)),
-                "if the clocks are right: `skep cluster reset-time`; join tokens and answers end \
-                 early",
+                format!("this manager's clock is {} behind the cluster's time", span(*ahead)),
+                "set the clock of its machine (`timedatectl`); where it is right, the cluster's \
+                 time is wrong, and join tokens and answers end early: `skep cluster reset-time`",
             ),
             Self::CertificateEnds(which, days) => (
                 format!("the certificate of the {} ends in {days} days", words(*which)),

@@ -96,7 +96,12 @@ fn is_replaced(running: &Running) -> bool {
 async fn next(running: &Running, age: Age, now: Stamp) -> Result<(), String> {
     let (core, own) = (&running.core, &running.identity.own);
     let chain = if core.leads().is_ok() {
-        sign_as_leader(running, now).await?
+        match sign_as_leader(running, now).await {
+            Ok(chain) => chain,
+            Err(why) if age.is_good() => return Err(why),
+            // The others don't know it any more by the certificate that it shows.
+            Err(_follows) => own.sign(core, now).map_err(|error| error.to_string())?,
+        }
     } else {
         match ask_leader(running, now).await {
             Ok(chain) => chain,

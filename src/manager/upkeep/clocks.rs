@@ -90,7 +90,7 @@ impl Judged {
                     tracing::error!(event = "clock_stepped", why = %problem::clock_doubted(doubt));
                 }
                 (Some(ahead), None) => {
-                    tracing::error!(event = "clock_off", median_ahead_ms = ahead);
+                    tracing::error!(event = "clock_off", why = %problem::clock_off(ahead));
                 }
                 (None, None) => tracing::info!(event = "clock_right"),
             }

@@ -446,7 +446,7 @@ async fn first_of(
 ) -> Result<(Channel, Peer, usize), CallError> {
     let mut trying = JoinSet::new();
     let mut left = addresses.iter().cloned().enumerate();
-    let (mut tried, mut locked) = (BTreeMap::new(), false);
+    let (mut tried, mut locked, mut clock) = (BTreeMap::new(), false, false);
     loop {
         match left.next() {
             Some((at, address)) => {
@@ -465,6 +465,7 @@ async fn first_of(
             Ok(Some(Ok((at, Ok((channel, peer)))))) => return Ok((channel, peer, at)),
             Ok(Some(Ok((at, Err(error))))) => {
                 locked |= matches!(error, ConnectError::Locked { .. });
+                clock |= error.may_be_the_clock();
                 tried.insert(at, error.to_string());
             }
             Ok(Some(Err(_panicked))) => return Err(CallError::Bug("a try to connect ended")),
@@ -472,7 +473,7 @@ async fn first_of(
             Err(_elapsed) => {}
         }
     }
-    Err(CallError::NotReached { tried: tried.into_values().collect(), locked })
+    Err(CallError::NotReached { tried: tried.into_values().collect(), locked, clock })
 }
 
 async fn local(socket: &Path) -> Result<Channel, CallError> {

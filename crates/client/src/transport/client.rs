@@ -10,12 +10,18 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tonic::Request;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
+use tonic_prost::ProstCodec;
 
+use super::clocks::{Clocks, OutOfTime, Said};
 use super::exchange::KeyExchange;
 use super::peer::Expect;
 use super::served::{HEADER_BYTES, KEEP_ALIVE, KEEP_ALIVE_ANSWER};
 use super::verify::NotAccepted;
+use super::whereabouts::NamedTime;
 use super::{ClientTls, Peer};
 
 /// Bytes under way to us on one call.
@@ -24,6 +30,9 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const WINDOW: u32 = 4 * 1024 * 1024;
 /// Calls that wait for their turn on a channel.
 const QUEUE: usize = 256;
+
+/// What is called to hear what time it is.
+const TIME: &str = "/skep.Membership/Time";
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +52,14 @@ pub enum ConnectError {
         /// What was tried.
         address: String,
     },
+    /// Reached, and a certificate is right but for the time.
+    #[error("{address}: {clocks}")]
+    OutOfTime {
+        /// What was tried.
+        address: String,
+        /// Whose, and what the clocks have to do with it.
+        clocks: Clocks,
+    },
     /// Reached, but not whom we expected, or it did not accept us.
     #[error("{address}: {why}")]
     Refused {
@@ -54,6 +71,12 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether the clock of this machine has to be looked at.
+    #[must_use]
+    pub fn may_be_the_clock(&self) -> bool {
+        matches!(self, Self::OutOfTime { clocks, .. } if clocks.may_differ())
+    }
+
     /// Whether the manager was there and closed the connection: among many strangers that
     /// is the lot of the oldest, and trying again helps.
     #[must_use]
@@ -77,22 +100,35 @@ pub async fn connect(
     timeout: Duration,
 ) -> Result<(Channel, Peer), ConnectError> {
     let late = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
-    tokio::time::timeout(timeout, handshake(address, tls, expect))
-        .await
-        .unwrap_or_else(|_| Err(Failure::Io(late())))
-        .map_err(|failure| failure.at(address))
+    let connected = tokio::time::timeout(timeout, handshake(address, tls, expect));
+    let failure = match connected.await.unwrap_or_else(|_| Err(Failure::Io(late()))) {
+        Ok(connected) => return Ok(connected),
+        Err(failure) => failure,
+    };
+    let said = match failure {
+        Failure::OutOfTime(_) if tls.asks_time => {
+            let asked = tokio::time::timeout(timeout, ask_time(address, tls, expect)).await;
+            asked.ok().flatten()
+        }
+        _ => None,
+    };
+    Err(failure.at(address, said))
 }
 
 enum Failure {
     Io(io::Error),
     Locked,
+    OutOfTime(OutOfTime),
     Refused(String),
 }
 
 impl Failure {
-    fn at(self, address: &str) -> ConnectError {
+    fn at(self, address: &str, said: Option<Said>) -> ConnectError {
         let address = address.to_owned();
         match self {
+            Self::OutOfTime(certificate) => {
+                ConnectError::OutOfTime { address, clocks: Clocks { certificate, said } }
+            }
             Self::Io(source) => ConnectError::Unreachable { address, source },
             Self::Locked => ConnectError::Locked { address },
             Self::Refused(why) => ConnectError::Refused { address, why },
@@ -105,10 +141,21 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {
-            Some(error) => Self::Refused(reason(error)),
+            Some(error) => {
+                out_of_time(error).map_or_else(|| Self::Refused(reason(error)), Self::OutOfTime)
+            }
             None => Self::Io(error),
         }
     }
+}
+
+/// Whether it is only the time for which a certificate was refused.
+fn out_of_time(error: &rustls::Error) -> Option<OutOfTime> {
+    if let rustls::Error::InvalidCertificate(refusal) = error {
+        return OutOfTime::read(refusal);
+    }
+    let ours = rustls::Error::AlertReceived(AlertDescription::CertificateExpired);
+    (*error == ours).then_some(OutOfTime::Ours)
 }
 
 /// What a TLS error means here.
@@ -157,12 +204,32 @@ async fn handshake(
     accepted(&mut stream).await?;
     let (_, connection) = stream.get_ref().get_ref();
     let chain = connection.peer_certificates().unwrap_or_default();
-    let peer = tls
-        .verifier
-        .manager(chain.iter(), &expect.name())
-        .map_err(|refused| Failure::Refused(format!("not the expected manager: {refused}")))?;
+    let peer =
+        tls.verifier.manager(chain.iter(), &expect.name()).map_err(|refused| match refused {
+            NotAccepted::OutOfTime(out, _) => Failure::OutOfTime(out),
+            other => Failure::Refused(format!("not the expected manager: {other}")),
+        })?;
     let exchange = KeyExchange::of(connection.negotiated_key_exchange_group());
     Ok((channel(stream).await?, peer.over(exchange)))
+}
+
+/// What time it is at a manager, which proves its key as ever; nothing else is asked, and
+/// nothing shown. There is no such method, and the refusal names the time.
+async fn ask_time(address: &str, tls: &ClientTls, expect: Expect) -> Option<Said> {
+    let stream = TcpStream::connect(address).await.ok()?;
+    let (config, name) = tls.connection_for_time(expect).ok()?;
+    let stream = TlsConnector::from(config).connect(name, stream).await.ok()?;
+    let mut stream = BufReader::new(stream);
+    accepted(&mut stream).await.ok()?;
+    let chain = stream.get_ref().get_ref().1.peer_certificates().unwrap_or_default();
+    let peer = tls.verifier.manager_of_any_time(chain.iter(), &expect.name()).ok()?;
+    let mut client = Grpc::new(channel(stream).await.ok()?);
+    client.ready().await.ok()?;
+    let (request, path) = (Request::new(()), PathAndQuery::from_static(TIME));
+    let answer = client.unary(request, path, ProstCodec::<(), ()>::default()).await;
+    let refused = answer.err()?;
+    let there = NamedTime::read(refused.metadata())?;
+    Some(Said::new(peer.leaf().key, there, tls.verifier.now()))
 }
 
 /// Waits for the server's first bytes. In TLS 1.3 a client is done before the

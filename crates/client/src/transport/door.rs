@@ -26,7 +26,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::bounds::{Bounds, Counts, Place};
 use super::crowd::{Crowd, Seat};
@@ -310,7 +310,8 @@ impl Door {
         set_socket_linger(&stream, None).map_err(|_| "it has gone")?;
         let handshake = StartHandshake::from_parts(begun.accepted, stream);
         let stream = handshake.into_stream(Arc::clone(&self.config)).await;
-        stream.map_err(|_| "the handshake failed")
+        stream
+            .map_err(|error| if is_not_begun(&error) { NOT_BEGUN } else { "the handshake failed" })
     }
 
     /// Finds out by its certificate who it is, and hands the connection on.
@@ -357,7 +358,20 @@ impl Door {
     }
 }
 
+/// Why a member is not admitted whose certificate is right, and begins later.
+const NOT_BEGUN: Why = "its certificate has not begun: by the clock of the one that signed it, this \
+                        machine's clock is behind";
+
+fn is_not_begun(error: &std::io::Error) -> bool {
+    use rustls::{CertificateError::NotValidYetContext, Error::InvalidCertificate};
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(InvalidCertificate(NotValidYetContext { .. })))
+}
+
 fn not_admitted(address: SocketAddr, why: Why) {
+    if why == NOT_BEGUN {
+        warn!(event = "certificate_not_begun", %address, why);
+    }
     debug!(event = "not_admitted", %address, why);
 }
 

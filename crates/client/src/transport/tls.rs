@@ -106,6 +106,20 @@ impl ResolvesClientCert for Credentials {
     }
 }
 
+/// Shows nothing.
+#[derive(Debug)]
+struct NoCertificate;
+
+impl ResolvesClientCert for NoCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
 /// What a server needs: TLS 1.3 only, no tickets, client certificates optional
 /// (none: `Caller::Anonymous`), chains must end in the root with `fingerprint`.
 #[derive(Clone)]
@@ -165,6 +179,8 @@ pub struct ClientTls {
     pub(super) verifier: Arc<Verifier>,
     greeting: Option<Greeting>,
     credentials: Option<Credentials>,
+    /// Whether a manager whose certificate is out of its time is asked what time it is there.
+    pub(super) asks_time: bool,
 }
 
 impl ClientTls {
@@ -233,11 +249,11 @@ impl ClientTls {
         Self { greeting: Some(greeting), ..self }
     }
 
-    /// The same for messages of Raft.
+    /// The same for messages of Raft: they are tried often, and never ask for the time.
     #[must_use]
     pub fn of_raft(&self) -> Self {
         let greeting = self.greeting.as_ref().map(Greeting::of_raft);
-        Self { greeting, ..self.clone() }
+        Self { greeting, asks_time: false, ..self.clone() }
     }
 
     /// For one connection: whom it must reach is in the configuration, and what it says
@@ -255,6 +271,22 @@ impl ClientTls {
         let name = hello.unwrap_or_else(|| ANY_MANAGER.to_owned());
         let name = ServerName::try_from(name)
             .map_err(|_| rustls::Error::General("a hello that is no name".to_owned()))?;
+        Ok((Arc::new(config), name))
+    }
+
+    /// The same for a connection over which nothing is asked but the time: it shows no
+    /// certificate, and that of the manager need not be of this time.
+    pub(super) fn connection_for_time(
+        &self,
+        expect: Expect,
+    ) -> Result<(Arc<ClientConfig>, ServerName<'static>), rustls::Error> {
+        let mut config = ClientConfig::clone(&*self.config.clone()?);
+        let expecting = Expecting::new(Arc::clone(&self.verifier), expect.name()).of_any_time();
+        config.dangerous().set_certificate_verifier(Arc::new(expecting));
+        config.client_auth_cert_resolver = Arc::new(NoCertificate);
+        config.enable_sni = false;
+        let name = ServerName::try_from(ANY_MANAGER.to_owned());
+        let name = name.map_err(|_| rustls::Error::General("a name that is none".to_owned()))?;
         Ok((Arc::new(config), name))
     }
 
@@ -282,7 +314,8 @@ impl ClientTls {
                 config.enable_early_data = false;
                 Arc::new(config)
             });
-        Self { config, verifier, greeting: None, credentials: credentials.cloned() }
+        let credentials = credentials.cloned();
+        Self { config, verifier, greeting: None, credentials, asks_time: true }
     }
 }
 

@@ -12,6 +12,7 @@ use rustls::{
     PeerIncompatible, SignatureScheme,
 };
 
+use super::clocks::OutOfTime;
 use super::peer::{ANY_MANAGER, Caller, Peer};
 use crate::ca::{
     CaError, CertificateRole, Issued, IssuerFloor, Leaf, issuer_begins, read_leaf, verify_issued,
@@ -25,8 +26,8 @@ pub(super) enum NotAccepted {
     #[error("its certificate {0}")]
     Chain(CaError),
     /// The chain is right but for the time.
-    #[error("its certificate has expired or is not valid yet (is a clock wrong?)")]
-    Expired,
+    #[error("its certificate is not of this time")]
+    OutOfTime(OutOfTime, Stamp),
     /// A worker or operator in a manager's place.
     #[error("its certificate is not a manager's")]
     NotAManager,
@@ -86,18 +87,32 @@ impl Verifier {
             Err(CaError::Expired) => {
                 // All else is right. What has not begun is nobody's yet.
                 let [leaf, issuing, _] = chain.as_slice() else {
-                    return Err(NotAccepted::Expired);
+                    return Err(NotAccepted::Chain(CaError::Expired));
                 };
                 let (Ok(leaf), Ok(issuer)) = (read_leaf(leaf), issuer_begins(issuing)) else {
-                    return Err(NotAccepted::Expired);
+                    return Err(NotAccepted::Chain(CaError::Expired));
                 };
                 if leaf.ends > now {
-                    return Err(NotAccepted::Expired);
+                    let out = OutOfTime::of(leaf.starts, leaf.ends, now);
+                    return Err(NotAccepted::OutOfTime(out, now));
                 }
                 Ok(Caller::Expired(Peer::verified(Issued { leaf, issuer })))
             }
             Err(error) => Err(NotAccepted::Chain(error)),
         }
+    }
+
+    /// The manager that sent this chain, whatever time it is: for [`super::clocks`] alone.
+    pub(super) fn manager_of_any_time<'a>(
+        &self,
+        chain: impl ExactSizeIterator<Item = &'a CertificateDer<'a>>,
+        name: &str,
+    ) -> Result<Peer, NotAccepted> {
+        let chain: Vec<Vec<u8>> = chain.take(4).map(|der| der.to_vec()).collect();
+        let leaf = chain.first().ok_or(CaError::Malformed("certificate"));
+        let starts = leaf.and_then(|leaf| read_leaf(leaf)).map(|leaf| leaf.starts);
+        let issued = starts.and_then(|now| verify_issued(&chain, self.fingerprint, now));
+        self.named(Peer::verified(issued.map_err(NotAccepted::Chain)?), name)
     }
 
     /// The manager that sent this chain, if it is the one that `name` says.
@@ -108,11 +123,20 @@ impl Verifier {
     ) -> Result<Peer, NotAccepted> {
         let peer = match self.caller(chain)? {
             Caller::Peer(peer) => peer,
-            Caller::Expired(_) => return Err(NotAccepted::Expired),
+            Caller::Expired(peer) => {
+                let (leaf, now) = (peer.leaf(), self.clock.now());
+                let out = OutOfTime::of(leaf.starts, leaf.ends, now);
+                return Err(NotAccepted::OutOfTime(out, now));
+            }
             Caller::Anonymous => {
                 return Err(NotAccepted::Chain(CaError::Malformed("certificate")));
             }
         };
+        self.named(peer, name)
+    }
+
+    /// This peer, if it is a manager, and the one that `name` says.
+    fn named(&self, peer: Peer, name: &str) -> Result<Peer, NotAccepted> {
         if self.floor.refuses(peer.issuer()) {
             return Err(NotAccepted::Retired);
         }
@@ -142,11 +166,18 @@ impl Verifier {
 pub(super) struct Expecting {
     verifier: Arc<Verifier>,
     name: String,
+    /// Its certificate need not be of this time.
+    of_any_time: bool,
 }
 
 impl Expecting {
     pub(super) fn new(verifier: Arc<Verifier>, name: String) -> Self {
-        Self { verifier, name }
+        Self { verifier, name, of_any_time: false }
+    }
+
+    /// For a connection over which nothing is asked but the time.
+    pub(super) fn of_any_time(self) -> Self {
+        Self { of_any_time: true, ..self }
     }
 }
 
@@ -162,7 +193,10 @@ fn whole<'a>(
 }
 
 fn refusal(error: NotAccepted) -> Error {
-    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
+    Error::InvalidCertificate(match error {
+        NotAccepted::OutOfTime(out, now) => out.refusal(now),
+        other => CertificateError::Other(OtherError(Arc::new(other))),
+    })
 }
 
 impl ServerCertVerifier for Expecting {
@@ -174,7 +208,12 @@ impl ServerCertVerifier for Expecting {
         _ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.verifier.manager(whole(leaf, rest), &self.name).map_err(refusal)?;
+        let chain = whole(leaf, rest);
+        let found = match self.of_any_time {
+            true => self.verifier.manager_of_any_time(chain, &self.name),
+            false => self.verifier.manager(chain, &self.name),
+        };
+        found.map_err(refusal)?;
         Ok(ServerCertVerified::assertion())
     }
 

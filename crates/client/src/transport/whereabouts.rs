@@ -1,5 +1,5 @@
 //! Where all managers are, and which issuing CAs are in use: told to operators with every
-//! answer, as a header.
+//! answer, as a header. And what time it is, told to whoever is refused.
 
 use prost::Message;
 use tonic::codegen::http::HeaderMap;
@@ -54,6 +54,31 @@ pub fn name_managers(told: Told, headers: &mut HeaderMap) {
     headers.extend(metadata.into_headers());
 }
 
+/// What time it is at a manager, as it says to those whom it refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedTime(pub Stamp);
+
+impl NamedTime {
+    /// Milliseconds since 1970, in decimal.
+    const HEADER: &str = "skep-now";
+
+    /// Puts it into an answer's headers.
+    pub fn name(self, headers: &mut HeaderMap) {
+        let mut metadata = MetadataMap::new();
+        if let Ok(value) = self.0.0.to_string().parse() {
+            metadata.insert(Self::HEADER, value);
+        }
+        headers.extend(metadata.into_headers());
+    }
+
+    /// What an answer names, if it does.
+    #[must_use]
+    pub fn read(answer: &MetadataMap) -> Option<Self> {
+        let value = answer.get(Self::HEADER)?.to_str().ok()?;
+        value.parse().ok().map(Stamp).map(Self)
+    }
+}
+
 /// What managers tell of themselves in an answer; nothing where it doesn't say.
 #[must_use]
 pub fn managers_named(answer: &MetadataMap) -> Told {
@@ -65,6 +90,18 @@ pub fn managers_named(answer: &MetadataMap) -> Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_that_is_named_is_read() {
+        let mut headers = HeaderMap::new();
+        NamedTime(Stamp(u64::MAX)).name(&mut headers);
+        let mut answer = MetadataMap::from_headers(headers);
+        assert_eq!(NamedTime::read(&answer), Some(NamedTime(Stamp(u64::MAX))));
+        for odd in ["", "-1", "1.5", "99999999999999999999999", "noon"] {
+            answer.insert(NamedTime::HEADER, odd.parse().expect("a header"));
+            assert_eq!(NamedTime::read(&answer), None, "{odd}");
+        }
+    }
 
     #[test]
     fn what_is_named_is_read_and_not_too_much_of_it() {
