@@ -32,6 +32,7 @@ const NO_FILES: &[(&str, &str)] = &[
     ("skep-agent", "what a mount is listed as"),
     ("skep-as-of-bin", "a header of an answer"),
     ("skep-managers-bin", "a header of an answer"),
+    ("skep-now", "a header of an answer"),
     ("skep-on-behalf-bin", "a header of a call"),
     ("skep-standing-bin", "a header of a call"),
     ("skr1_", "what robots' passwords begin with"),

@@ -86,7 +86,8 @@ fn an_agent_with_a_wrong_clock_names_it_and_goes_on_once_it_is_right() {
 fn warned(manager: &Manager) -> String {
     let status = manager.status();
     let all = status["warnings"].as_array().cloned().unwrap_or_default();
-    all.iter().map(|one| format!("{}; {}\n", one["text"], one["hint"])).collect()
+    let told: Vec<_> = all.iter().map(|one| format!("{}; {}", one["text"], one["hint"])).collect();
+    told.join("\n")
 }
 
 #[test]

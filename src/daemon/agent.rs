@@ -20,10 +20,10 @@ use crate::agent::run::{Book, BookError, Broken, Driver, Links, Machine, Worker,
 use crate::agent::session::{Ending, Session};
 use crate::agent::vault::{Guests, Reads};
 use crate::host::{RealDisk, raise_open_files};
-use skep_client::ca::{IdentityError, JoinToken};
+use skep_client::ca::{IdentityError, JoinToken, START_TOLERANCE_MS, read_leaf};
 use skep_client::machine::{SystemClock, os_dice};
-use skep_client::transport::serve_local_behind;
-use skep_core::base::{AgentPlaces, Clock, Disk, Exit, Failure, Name, OtherFormat, draw};
+use skep_client::transport::{serve_local_behind, span};
+use skep_core::base::{AgentPlaces, Clock, Disk, Exit, Failure, Name, OtherFormat, Stamp, draw};
 
 /// Everybody may connect: who may do what is decided call by call.
 const SOCKET_MODE: u32 = 0o666;
@@ -188,6 +188,7 @@ async fn become_member(
     let answered = || forget_joining(disk, &config.data_dir).map_err(unsaved);
     if let Some(member) = known.map_err(|error| identity_failure(&config.data_dir, &error))? {
         answered()?;
+        look_at_clock(&member, machinery.clock.now());
         return Ok(member);
     }
     let application = application(config, disk)?;
@@ -215,6 +216,18 @@ async fn become_member(
             }
         }
         tokio::time::sleep(JOIN_AGAIN).await;
+    }
+}
+
+/// Says so where the node's own certificate begins later than now: no manager may be there to
+/// say by how much the clock is wrong.
+fn look_at_clock(member: &Member, now: Stamp) {
+    let leaf = member.identity.chain.first().and_then(|leaf| read_leaf(leaf).ok());
+    let by = leaf.map_or(0, |leaf| leaf.starts.0.saturating_sub(now.0));
+    if by > START_TOLERANCE_MS {
+        let by = span(by);
+        let why = format!("this machine's clock is at least {by} behind the cluster's");
+        tracing::error!(event = "clock_behind", why);
     }
 }
 

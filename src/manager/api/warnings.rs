@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(time(Stamp(5), now), None);
         let told = time(Stamp(1_000_000 + 3_650 * DAY_MS), now).expect("a warning").tell();
         assert_eq!(told.code(), api::WarningCode::TimeAhead);
-        assert!(told.text.contains("3650 days ahead"), "{}", told.text);
+        assert!(told.text.contains("3650 days behind"), "{}", told.text);
     }
 
     #[test]

@@ -209,9 +209,10 @@ impl ServerCertVerifier for Expecting {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let chain = whole(leaf, rest);
-        let found = match self.of_any_time {
-            true => self.verifier.manager_of_any_time(chain, &self.name),
-            false => self.verifier.manager(chain, &self.name),
+        let found = if self.of_any_time {
+            self.verifier.manager_of_any_time(chain, &self.name)
+        } else {
+            self.verifier.manager(chain, &self.name)
         };
         found.map_err(refusal)?;
         Ok(ServerCertVerified::assertion())
