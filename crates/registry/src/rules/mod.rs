@@ -7,6 +7,7 @@ pub mod credential;
 mod glob;
 pub mod grant;
 mod hole;
+pub mod import;
 pub mod labels;
 pub mod password;
 mod pattern;

@@ -63,6 +63,9 @@ fn explain(screen: &mut Screen, args: &ExplainArgs) -> Result<(), Failure> {
     let scopes = parse_scopes(args.scopes.iter().map(String::as_str)).map_err(|bad| {
         usage(bad, "for example repository:team/app:pull,push or registry:catalog:*")
     })?;
+    if scopes.is_empty() {
+        return Err(usage("no scope is given", "for example repository:team/app:pull,push"));
+    }
     let acl = rules_at(&args.rules)?;
     for scope in &scopes {
         let ask = Ask {

@@ -28,6 +28,8 @@ pub(super) enum Command {
     Acl(AclCommand),
     Audit(AuditArgs),
     Auth(AuthArgs),
+    /// Turn another token server's configuration into files for Skep
+    Import(ImportArgs),
     /// Print the version
     #[command(after_help = "Examples:
   skep registry version
@@ -75,6 +77,23 @@ pub(super) struct ExplainArgs {
     /// Which registry the token is for
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub(super) service: String,
+}
+
+/// Turn another token server's configuration into files for Skep
+///
+/// Users, labels and rules of `docker_auth` come over. What can't is named, all of it, and
+/// nothing is written then.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  skep registry import docker_auth.yml
+  skep registry import /etc/docker_auth/config.yml --out new")]
+pub(super) struct ImportArgs {
+    /// The configuration, in YAML
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// The folder to write to; it is made if it isn't there
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(super) out: PathBuf,
 }
 
 /// Where rules are.

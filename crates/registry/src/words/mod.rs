@@ -8,6 +8,7 @@ mod args;
 mod audit;
 mod auth;
 mod file;
+mod import;
 mod probe;
 mod screen;
 
@@ -50,6 +51,7 @@ fn dispatch(screen: &mut Screen, command: Command) -> Result<(), Failure> {
         Command::Acl(command) => acl::run(screen, &command),
         Command::Audit(args) => audit::run(&args),
         Command::Auth(args) => auth::run(&args),
+        Command::Import(args) => import::run(screen, &args),
         Command::Version => screen.data(concat!("skep-registry ", env!("CARGO_PKG_VERSION"))),
     }
 }

@@ -1,0 +1,139 @@
+//! `skep registry import`: what another token server had, as files for Skep.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use data_encoding::HEXLOWER;
+use serde_json::json;
+use skep_client::machine::os_dice;
+use skep_core::base::{Exit, Failure, draw};
+
+use super::args::ImportArgs;
+use super::file::read_text;
+use super::screen::Screen;
+use crate::rules::import::{CONFIG_BYTES, Imported, docker_auth};
+use crate::rules::shown;
+
+/// Things in the way that are shown; more are counted.
+const SHOWN: usize = 100;
+
+pub(super) fn run(screen: &mut Screen, args: &ImportArgs) -> Result<(), Failure> {
+    let text = read_text(&args.file, CONFIG_BYTES)?;
+    let imported = docker_auth(&text).map_err(|bad| {
+        for one in bad.iter().take(SHOWN) {
+            screen.say(&format!("{}: {one}", args.file.display()));
+        }
+        if let Some(more) = bad.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+            screen.say(&format!("and {more} more"));
+        }
+        let things = if bad.len() == 1 { "1 thing" } else { &format!("{} things", bad.len()) };
+        let text = format!("{things} can't come over, and nothing was written");
+        let hint = "take them out of a copy once you know what takes their place: \
+                    docs/registry/import.md";
+        Failure::new(Exit::Refused, text).hint(hint)
+    })?;
+    let files = files(&imported);
+    Written::all(&args.out, &files)?;
+    told(screen, &args.out, &imported)
+}
+
+/// Names and contents.
+fn files(imported: &Imported) -> Vec<(String, String)> {
+    let mut dice = os_dice();
+    let mut tag = || HEXLOWER.encode(&draw::<16>(&mut *dice));
+    let mut files = vec![("acl.toml".to_owned(), imported.acl.clone())];
+    for user in &imported.users {
+        let slug = user.account.slug();
+        let verifier = json!({
+            "version": 1, "id": tag(), "gen": tag(), "kind": "bcrypt", "hash": user.hash,
+            "overlap_s": 0,
+        });
+        let rights = json!({ "version": 1, "labels": user.labels });
+        files.push((format!("user.{slug}"), format!("{verifier}\n")));
+        files.push((format!("rights.{slug}"), format!("{rights}\n")));
+    }
+    files
+}
+
+/// Files that were made. Dropped before all are, they are removed again.
+#[derive(Debug, Default)]
+struct Written {
+    paths: Vec<PathBuf>,
+    folder: Option<PathBuf>,
+    kept: bool,
+}
+
+impl Written {
+    fn all(folder: &Path, files: &[(String, String)]) -> Result<(), Failure> {
+        let mut written = Self::default();
+        let cannot = |path: &Path, error: &std::io::Error| {
+            let shown = path.display();
+            match error.kind() {
+                std::io::ErrorKind::AlreadyExists => {
+                    let text = format!("{shown} exists, and nothing was written");
+                    Failure::new(Exit::Refused, text).hint("name another folder: --out DIR")
+                }
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+                    let text = format!("{shown}: the folder it would be in is not there");
+                    Failure::new(Exit::Usage, text)
+                        .hint("make it first, or name another: --out DIR")
+                }
+                _ => {
+                    let text = format!("{shown}: {error}; nothing was written");
+                    Failure::new(Exit::WriteFailed, text).hint("name another folder: --out DIR")
+                }
+            }
+        };
+        match DirBuilder::new().mode(0o700).create(folder) {
+            Ok(()) => written.folder = Some(folder.to_owned()),
+            Err(_) if folder.is_dir() => {}
+            Err(error) => return Err(cannot(folder, &error)),
+        }
+        for (name, text) in files {
+            let path = folder.join(name);
+            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            let mut file = made.map_err(|error| cannot(&path, &error))?;
+            written.paths.push(path.clone());
+            let done = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+            done.map_err(|error| cannot(&path, &error))?;
+        }
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(|error| cannot(folder, &error))?;
+        written.kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        for path in &self.paths {
+            drop(std::fs::remove_file(path));
+        }
+        if let Some(folder) = &self.folder {
+            drop(std::fs::remove_dir(folder));
+        }
+    }
+}
+
+fn told(screen: &mut Screen, folder: &Path, imported: &Imported) -> Result<(), Failure> {
+    screen.data(&format!("{}: {} rules", folder.join("acl.toml").display(), imported.rules))?;
+    for user in &imported.users {
+        let (name, slug) = (shown(user.account.as_str()), user.account.slug());
+        screen.data(&format!("{name}: user.{slug}, rights.{slug}"))?;
+    }
+    if imported.anonymous {
+        screen.say("auth.toml: anonymous = true, for somebody without a name may ask");
+    }
+    if let Some(issuer) = &imported.issuer {
+        screen.say(&format!("auth.toml: issuer = \"{}\"", shown(issuer)));
+    }
+    if !imported.anew.is_empty() {
+        screen.say(&format!("made anew, so not taken over: {}", imported.anew.join(", ")));
+    }
+    Ok(())
+}
