@@ -31,6 +31,9 @@ pub enum BadSigner {
     /// At this time.
     #[error("signer.crt is not good at this time")]
     Time,
+    /// What is granted takes more than a token may have.
+    #[error("more is granted than a token holds: ask for fewer scopes at once")]
+    TooLarge,
     /// A bug, or a library's.
     #[error("signer.key does not sign")]
     Signs,
@@ -177,10 +180,11 @@ impl Signer {
             access: access.collect(),
             cred: claims.credential,
         };
-        let token = jsonwebtoken::encode(&self.header, &body, &self.key)
-            .ok()
-            .filter(|token| token.len() <= TOKEN_BYTES)
-            .ok_or(BadSigner::Signs)?;
+        let token = jsonwebtoken::encode(&self.header, &body, &self.key);
+        let token = token.map_err(|_| BadSigner::Signs)?;
+        if token.len() > TOKEN_BYTES {
+            return Err(BadSigner::TooLarge);
+        }
         Ok(Signed { token, life_s: exp - iat })
     }
 }

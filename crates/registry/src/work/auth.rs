@@ -24,7 +24,7 @@ use crate::proto::answer::{Answer, Refused};
 use crate::proto::forwarded::client_address;
 use crate::proto::refresh::Refresh;
 use crate::proto::request::{Asked, How};
-use crate::proto::token::{Claims, Signed};
+use crate::proto::token::{BadSigner, Claims, Signed};
 use crate::rules::record::Decision;
 use crate::rules::scope::Scope;
 use crate::rules::settings::OnFullDisk;
@@ -231,8 +231,10 @@ impl Desk {
             credential: credential.as_deref(),
             granted: &granted,
         };
-        let signed =
-            set.signer.sign(&claims).map_err(|bad| Refused::Unavailable(bad.to_string()))?;
+        let signed = set.signer.sign(&claims).map_err(|bad| match bad {
+            BadSigner::TooLarge => Refused::invalid(bad.to_string()),
+            bad => Refused::Unavailable(bad.to_string()),
+        })?;
         let service = service.to_owned();
         Ok(Decided { known, by, address, service, client, ruled, signed, jti, refresh })
     }
@@ -271,6 +273,8 @@ fn service<'s>(set: &'s Set, asked: &Asked) -> Result<&'s str, Refused> {
         .ok_or_else(|| Refused::invalid("`service` is none that is served here"))
 }
 
+/// A refresh token for whoever showed the credential in force: for one that is only taken for a
+/// while yet it would be good for nothing.
 fn refresh_token(
     set: &Set,
     known: &Known,
@@ -278,6 +282,10 @@ fn refresh_token(
     client: &str,
     issued_s: u64,
 ) -> Option<String> {
+    let own = set.account(&known.account)?.credential()?;
+    if own.generation != known.credential.generation {
+        return None;
+    }
     let refresh = Refresh {
         id: known.credential.id,
         generation: known.credential.generation,

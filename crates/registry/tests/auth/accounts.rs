@@ -128,6 +128,11 @@ fn a_rotation_leaves_the_old_password_its_overlap() {
     site.credential(&new, 60);
     site.flip();
     assert_eq!((ask(&old.password), ask(&new.password)), (200, 200), "both for a while");
+    let login = |password: &str| {
+        let told = get(server.address, "offline_token=true", &basic("ci", password)).status(200);
+        told.body["refresh_token"].is_string()
+    };
+    assert_eq!((login(&old.password), login(&new.password)), (false, true));
     site.credential(&new, 0);
     site.flip();
     assert_eq!((ask(&new.password), ask(&old.password)), (200, 401), "at once");

@@ -111,6 +111,11 @@ fn odd_requests_get_the_right_status_and_one_line() {
         let text = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         let _ = raw(server.address, text.as_bytes()).unwrap().status(status);
     }
+    let names: Vec<String> = (0..60)
+        .map(|number| format!("scope=repository:{}{number}:pull", "n".repeat(240)))
+        .collect();
+    let told = post(server.address, &names.join("&"), &own).status(400);
+    assert!(told.text("error_description").contains("fewer scopes"), "{}", told.body);
     for body in ["grant_type=magic", "grant_type=password", "grant_type=refresh_token", "a=%zz"] {
         let _ = post(server.address, body, "").status(400);
     }
