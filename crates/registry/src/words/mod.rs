@@ -97,3 +97,39 @@ fn command_of(words: &[OsString]) -> String {
     }
     path
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Examples of a command and of those below it.
+    fn examples(of: &clap::Command, found: &mut Vec<String>) {
+        let text = of.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let text = text.replace("\\\n", " ");
+        let lines = text.lines().map(str::trim).filter(|line| line.starts_with("skep "));
+        found.extend(lines.map(str::to_owned));
+        of.get_subcommands().for_each(|command| examples(command, found));
+    }
+
+    fn typed(line: &str) -> Result<(), clap::Error> {
+        let words = line.split_whitespace().map(|word| word.trim_matches('\''));
+        let words = std::iter::once("skep-registry").chain(words.skip(2));
+        match Words::try_parse_from(words) {
+            Err(error) if error.use_stderr() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    #[test]
+    fn every_example_of_the_help_can_be_typed() {
+        let mut found = Vec::new();
+        examples(&Words::command(), &mut found);
+        let registry = found.iter().filter(|line| line.starts_with("skep registry "));
+        let registry: Vec<_> = registry.collect();
+        assert!(registry.len() > 10, "{registry:?}");
+        for line in registry {
+            typed(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        assert!(typed("skep registry acl chek x").is_err());
+    }
+}
