@@ -2,10 +2,12 @@
 //! nodes are cut. Join tokens that have ended stay until there is no room for others: one that a
 //! wrong clock ended is good again once the cluster's time is set back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 
 use crate::manager::members::belonging;
 use crate::manager::problem;
@@ -13,16 +15,28 @@ use crate::manager::running::Running;
 use skep_core::base::NodeId;
 use skep_core::domain::{Fact, NodeRole, State};
 
+/// How long a removed worker may take to hear why its session ends, before whatever it has open
+/// is cut: within the second that is promised.
+const PARTING: Duration = Duration::from_millis(500);
+
 /// Follows what is applied. A fact is a hint: whatever is missed is found by
 /// comparing with the state.
 pub(in crate::manager) async fn follow(running: Arc<Running>) {
     let mut facts = running.core.consensus.facts();
     let mut leadership = running.core.consensus.leadership();
     let mut known = nodes(&running);
+    // Workers that were removed, and when what they have open is cut.
+    let mut parting: VecDeque<(Instant, NodeId)> = VecDeque::new();
     loop {
         running.core.open_key();
         let look_at_all = tokio::select! {
             () = running.stop.cancelled() => return,
+            () = first(&parting) => {
+                if let Some((_, gone)) = parting.pop_front() {
+                    running.cuts.cut(*gone.as_bytes());
+                }
+                false
+            }
             changed = leadership.changed() => {
                 if changed.is_err() {
                     return;
@@ -39,11 +53,14 @@ pub(in crate::manager) async fn follow(running: Arc<Running>) {
             let now = nodes(&running);
             for (gone, role) in known.iter().filter(|(id, _)| !now.contains_key(id)) {
                 tracing::info!(event = "node_removed", node = %gone);
-                // An agent is told why its session ends, and has nothing else open.
+                // An agent is told why its session ends.
                 running.dispatch.cut(*gone);
-                if *role == NodeRole::Manager {
-                    running.cuts.cut(*gone.as_bytes());
-                    running.peers.lost(*gone);
+                match role {
+                    NodeRole::Manager => {
+                        running.cuts.cut(*gone.as_bytes());
+                        running.peers.lost(*gone);
+                    }
+                    NodeRole::Worker => parting.push_back((Instant::now() + PARTING, *gone)),
                 }
             }
             let own = &running.core.node;
@@ -52,6 +69,14 @@ pub(in crate::manager) async fn follow(running: Arc<Running>) {
             }
             known = now;
         }
+    }
+}
+
+/// When the first of them has had its time; never where there is none.
+async fn first(parting: &VecDeque<(Instant, NodeId)>) {
+    match parting.front() {
+        Some((at, _)) => tokio::time::sleep_until(*at).await,
+        None => std::future::pending().await,
     }
 }
 
