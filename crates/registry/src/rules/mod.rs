@@ -9,6 +9,7 @@ pub mod grant;
 mod hole;
 pub mod import;
 pub mod labels;
+pub mod login;
 pub mod password;
 mod pattern;
 pub mod record;
