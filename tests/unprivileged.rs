@@ -87,6 +87,7 @@ impl Mounted {
             size: 5,
         };
         let set = ServiceFiles {
+            fresh: false,
             service: ServiceId::from_bytes([id; 16]),
             name: name.parse().unwrap(),
             mount: MountKind::Tmpfs,

@@ -55,6 +55,7 @@ async fn create(shell: &mut Shell, args: ServiceCreateArgs) -> Result<(), Troubl
     let labels = Labels::new(labels(&args.labels)?);
     let constraints = args.constraints.iter().map(|text| spec::constraint(text));
     let spec = ServiceSpec {
+        fresh: args.fresh,
         placement: Placement {
             nodes: spec::nodes(&args.nodes)?,
             constraints: constraints.collect::<Result<_, _>>()?,
@@ -114,6 +115,9 @@ fn updated(view: &ServiceView, args: &ServiceUpdateArgs) -> Result<ServiceSpec, 
     }
     if let Some(text) = &args.offline {
         spec.offline = spec::offline(text)?;
+    }
+    if let Some(fresh) = args.fresh {
+        spec.fresh = fresh;
     }
     let put = labels(&args.label_add)?;
     spec.labels = spec
@@ -192,6 +196,7 @@ fn shown(service: &ServiceView) -> Value {
         "activation": words::activation(spec.activation()),
         "owner": format!("{}:{}", spec.owner_uid, spec.owner_gid),
         "offline": offline,
+        "fresh": spec.fresh,
         "labels": render::labels(&spec.labels),
         "grants": service.grants.iter().map(shown_grant).collect::<Vec<_>>(),
         "created_at": render::time(service.created),

@@ -122,7 +122,8 @@ async fn serve(
     let links = links(member, machinery, (&boot, &config.data_dir), reads)?;
     let own = links.own.clone();
     let session = Session::new(memory, mounts.held(), &managers);
-    let (worker, reports) = Worker::start(mounts, book, Arc::clone(&machinery.clock), cluster)
+    let clock = Arc::clone(&machinery.clock);
+    let (worker, reports) = Worker::start(mounts, book, clock, cluster, boot)
         .map_err(|error| machine("a thread", &error))?;
     let (ended, ends) = mpsc::unbounded_channel();
     let workloads = Workloads::new(worker.clone(), notes, guests, places.workloads, ended);

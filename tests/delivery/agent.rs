@@ -126,7 +126,7 @@ impl Session {
                     let opened = values.iter().map(|value| self.open(value)).collect();
                     return Ok((push, opened));
                 }
-                Some(Of::Managers(_) | Of::Renew(_)) => {}
+                Some(Of::Managers(_) | Of::Renew(_) | Of::Confirmed(_)) => {}
                 Some(Of::Welcome(_)) | None => panic!("not a push"),
             }
         }

@@ -377,6 +377,7 @@ fn blank(service: ServiceId) -> Result<Record, MountError> {
         owner: Owner::default(),
         offline: OfflinePolicy::Keep,
         offline_since: None,
+        fresh: false,
         next: 1,
         generations: Vec::new(),
         workloads: Vec::new(),

@@ -61,12 +61,26 @@ impl Backend {
             Self::Fuse { share, mounts } => {
                 let within = within(mounts, path)?;
                 let file = files::make(path, &[])?;
-                run("fill", path, || share.put(within, spec, value))?;
+                run("fill", path, || share.put(within, Some(spec), value))?;
                 file
             }
         };
         files::give_away(&file, path, spec)?;
         Ok(file)
+    }
+
+    /// Writes what is no secret into a new file, which nobody but root can open until it has
+    /// its mode. Opens of it are not written down.
+    pub(super) fn write_open(&self, path: &Path, bytes: &[u8]) -> Result<File, MountError> {
+        match self {
+            Self::Tmpfs | Self::Ramfs => files::make(path, bytes),
+            Self::Fuse { share, mounts } => {
+                let within = within(mounts, path)?;
+                let file = files::make(path, &[])?;
+                run("fill", path, || share.put(within, None, &SecretBytes::copy_of(bytes)))?;
+                Ok(file)
+            }
+        }
     }
 
     /// Another version of the same value is shown from here on: what is written down of opens

@@ -1,20 +1,22 @@
 //! A set of which some file can't be made: what can be shown is shown, and one file never
 //! holds up the others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::error::{Lacking, MountError};
 use super::files;
 use super::service::{Mounted, Source};
 use crate::agent::vault::{FileSpec, ServiceFiles};
-use skep_core::base::Target;
+use skep_core::base::{Target, VersionId};
 
 /// What came of building a generation.
 #[derive(Debug, Default)]
 pub(super) struct Built {
     /// What lies in it, in the order of the targets.
     pub(super) files: Vec<FileSpec>,
+    /// Where in `files` each version is first.
+    pub(super) versions: BTreeMap<VersionId, usize>,
     /// Targets that show the same value as in the generation before.
     pub(super) same: BTreeSet<Target>,
     /// What is missing in it, or is a former version there.
@@ -24,7 +26,13 @@ pub(super) struct Built {
 impl Built {
     fn add(&mut self, file: FileSpec, same: bool) {
         self.same.extend(same.then(|| file.target.clone()));
+        self.versions.entry(file.version).or_insert(self.files.len());
         self.files.push(file);
+    }
+
+    /// A file that shows this version.
+    pub(super) fn twin(&self, version: VersionId) -> Option<&FileSpec> {
+        self.files.get(*self.versions.get(&version)?)
     }
 }
 
@@ -57,8 +65,8 @@ impl Mounted {
 
     /// The file of the generation in place that `file` takes the place of.
     fn in_place(&self, file: &FileSpec) -> Option<&FileSpec> {
-        let mut files = self.record.current()?.files.iter();
-        files.find(|there| there.target == file.target && there.secret == file.secret)
+        let there = self.record.current()?.file(file.target.as_str())?;
+        (there.secret == file.secret).then_some(there)
     }
 
     /// Fills the folder of a new generation. `spare` is the room for files that are new.
@@ -75,10 +83,10 @@ impl Mounted {
         for file in &set.files {
             let needed = files::pages(file.size);
             let done = if self.in_place(file).is_some() {
-                self.build_one(number, file, source, &built.files)
+                self.build_one(number, file, source, &built)
             } else if let Some(left) = spare.checked_sub(needed) {
                 spare = left;
-                self.build_one(number, file, source, &built.files)
+                self.build_one(number, file, source, &built)
             } else {
                 Err(MountError::NoSpace { needed, free: spare })
             };
@@ -114,7 +122,7 @@ impl Mounted {
             (there.uid, there.gid, there.mode) == (file.uid, file.gid, file.mode)
         };
         if let Some(former) = former.filter(alike).cloned() {
-            match self.build_one(number, &former, &mut |_| None, &built.files) {
+            match self.build_one(number, &former, &mut |_| None, built) {
                 Ok(same) => {
                     let is_it = former == *file;
                     built.add(former, same);

@@ -8,7 +8,10 @@ use skep_core::base::{SecretId, Target};
 
 /// The files of a set, each by its name and the secret that it shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Kept(BTreeSet<(SecretId, Target)>);
+pub(super) struct Kept {
+    files: BTreeSet<(SecretId, Target)>,
+    secrets: BTreeSet<SecretId>,
+}
 
 impl Kept {
     /// Those that `set` has.
@@ -22,17 +25,19 @@ impl Kept {
     }
 
     fn of<'f>(files: impl Iterator<Item = (SecretId, &'f Target)>) -> Self {
-        Self(files.map(|(secret, target)| (secret, target.clone())).collect())
+        let files: BTreeSet<_> = files.map(|(secret, target)| (secret, target.clone())).collect();
+        let secrets = files.iter().map(|(secret, _)| *secret).collect();
+        Self { files, secrets }
     }
 
     /// Whether a former generation may still have files of `secret`, whatever their names.
     pub(super) fn has(&self, secret: SecretId) -> bool {
-        self.0.iter().any(|(kept, _)| *kept == secret)
+        self.secrets.contains(&secret)
     }
 
     /// Whether workloads may still see `file`.
     pub(super) fn shows(&self, file: &FileSpec) -> bool {
-        self.0.contains(&(file.secret, file.target.clone()))
+        self.files.contains(&(file.secret, file.target.clone()))
     }
 
     /// Whether `generation` has nothing that has to go.

@@ -14,6 +14,7 @@ mod build;
 mod calls;
 mod error;
 mod files;
+mod fresh;
 mod fuse;
 mod holds;
 mod kept;

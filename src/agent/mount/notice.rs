@@ -67,7 +67,7 @@ pub(super) fn changed(
     same: &BTreeSet<Target>,
 ) -> BTreeSet<Target> {
     let differs = |file: &&crate::agent::vault::FileSpec| {
-        let other = now.files.iter().find(|other| other.target == file.target);
+        let other = now.file(file.target.as_str());
         !other.is_some_and(|other| {
             same.contains(&file.target)
                 && (other.uid, other.gid, other.mode) == (file.uid, file.gid, file.mode)

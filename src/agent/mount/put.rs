@@ -161,6 +161,7 @@ impl Mounts {
             owner: set.owner,
             offline: set.offline,
             offline_since: None,
+            fresh: set.fresh,
             next: 1,
             generations: Vec::new(),
             workloads: std::mem::take(&mut place.waiting),

@@ -20,6 +20,8 @@ pub(super) struct Record {
     pub(super) owner: Owner,
     pub(super) offline: OfflinePolicy,
     pub(super) offline_since: Option<BootTime>,
+    /// Whether it is written down when a leader last confirmed the set.
+    pub(super) fresh: bool,
     /// The number that the next generation gets.
     pub(super) next: u64,
     /// From the oldest to the one in place, which is the last; all others are replaced.
@@ -35,7 +37,16 @@ pub(super) struct Generation {
     pub(super) digest: Option<[u8; 32]>,
     /// When another one took its place.
     pub(super) replaced: Option<BootTime>,
+    /// In the order of their targets.
     pub(super) files: Vec<FileSpec>,
+}
+
+impl Generation {
+    /// The file of this name.
+    pub(super) fn file(&self, target: &str) -> Option<&FileSpec> {
+        let at = self.files.binary_search_by(|file| file.target.as_str().cmp(target)).ok()?;
+        self.files.get(at)
+    }
 }
 
 impl Record {
@@ -62,6 +73,7 @@ impl Record {
                 OfflinePolicy::MaxAge(seconds) => Some(seconds),
             },
             offline_since_ms: self.offline_since.map(|since| since.0),
+            fresh: self.fresh,
             next: self.next,
             generations: self.generations.iter().map(StoredGeneration::of).collect(),
             workloads: self.workloads.clone(),
@@ -93,6 +105,7 @@ impl Record {
             owner: Owner { uid: stored.owner_uid, gid: stored.owner_gid },
             offline: stored.offline_max_age_s.map_or(OfflinePolicy::Keep, OfflinePolicy::MaxAge),
             offline_since: stored.offline_since_ms.map(BootTime),
+            fresh: stored.fresh,
             next: stored.next,
             generations: generations?,
             workloads: stored.workloads,
@@ -119,6 +132,7 @@ struct Stored {
     owner_gid: u32,
     offline_max_age_s: Option<u64>,
     offline_since_ms: Option<u64>,
+    fresh: bool,
     next: u64,
     generations: Vec<StoredGeneration>,
     workloads: Vec<Workload>,
@@ -186,12 +200,10 @@ impl StoredGeneration {
                 Some(bytes.try_into().ok()?)
             }
         };
-        Some(Generation {
-            number: self.number,
-            digest,
-            replaced: self.replaced_ms.map(BootTime),
-            files: self.files.into_iter().map(file).collect::<Option<_>>()?,
-        })
+        let mut files: Vec<_> = self.files.into_iter().map(file).collect::<Option<_>>()?;
+        files.sort_by(|a, b| a.target.cmp(&b.target));
+        let replaced = self.replaced_ms.map(BootTime);
+        Some(Generation { number: self.number, digest, replaced, files })
     }
 }
 
@@ -207,6 +219,7 @@ mod tests {
             owner: Owner { uid: 10, gid: 20 },
             offline: OfflinePolicy::MaxAge(60),
             offline_since: Some(BootTime(5)),
+            fresh: true,
             next: 4,
             generations: vec![Generation {
                 number: 3,
@@ -229,8 +242,8 @@ mod tests {
 
     /// What stands in a mount.
     const FIRST: &str = concat!(
-        r#"{"marker":"skep agent mount 4","service":"aeaqcaibaeaqcaibaeaqcaibae","name":"web","#,
-        r#""owner_uid":10,"owner_gid":20,"offline_max_age_s":60,"offline_since_ms":5,"next":4,"#,
+        r#"{"marker":"skep agent mount 5","service":"aeaqcaibaeaqcaibaeaqcaibae","name":"web","#,
+        r#""owner_uid":10,"owner_gid":20,"offline_max_age_s":60,"offline_since_ms":5,"fresh":true,"next":4,"#,
         r#""generations":[{"number":3,"digest":"07070707070707070707070707070707"#,
         r#"07070707070707070707070707070707","replaced_ms":null,"files":[{"target":"password","#,
         r#""uid":1,"gid":2,"mode":288,"secret":"aibaeaqcaibaeaqcaibaeaqcai","number":9,"#,
@@ -247,8 +260,8 @@ mod tests {
     fn another_marker_or_a_bad_target_is_no_record() {
         let json = String::from_utf8(record().to_json()).unwrap();
         for (ours, theirs) in [
-            ("skep agent mount 4", "skep agent mount 5"),
-            ("skep agent mount 4", "skep agent mount 1"),
+            ("skep agent mount 5", "skep agent mount 6"),
+            ("skep agent mount 5", "skep agent mount 1"),
             ("\"password\"", "\"../../etc/shadow\""),
             ("\"next\"", "\"more\":1,\"next\""),
             ("0707", "07"),
@@ -258,9 +271,9 @@ mod tests {
             assert_eq!(Record::from_json(changed.as_bytes()), None, "{theirs}");
         }
         assert_eq!(Record::from_json(b""), None);
-        let of = |number| Record::format(json.replacen("mount 4", number, 1).as_bytes());
+        let of = |number| Record::format(json.replacen("mount 5", number, 1).as_bytes());
         assert_eq!(of("mount 1"), Err(OtherFormat::Older(1)));
-        assert_eq!(of("mount 5"), Err(OtherFormat::Newer(5)));
-        assert_eq!((of("mount 4"), of("mount x"), Record::format(b"{")), (Ok(()), Ok(()), Ok(())));
+        assert_eq!(of("mount 6"), Err(OtherFormat::Newer(6)));
+        assert_eq!((of("mount 5"), of("mount x"), Record::format(b"{")), (Ok(()), Ok(()), Ok(())));
     }
 }

@@ -6,7 +6,7 @@ use super::kept::Kept;
 use super::record::Generation;
 use super::service::Mounted;
 use super::{brute, files};
-use crate::agent::vault::layout::{DATA, HOST, LIVE, MANIFEST, OLD};
+use crate::agent::vault::layout::{DATA, FRESH, HOST, LIVE, MANIFEST, OLD};
 use skep_core::base::{BootTime, Target};
 
 impl Mounted {
@@ -108,6 +108,7 @@ impl Mounted {
                 failed.get_or_insert(error);
                 if let Some(current) = self.record.current_mut() {
                     current.files.push(file);
+                    current.files.sort_by(|a, b| a.target.cmp(&b.target));
                 }
             }
         }
@@ -192,7 +193,7 @@ impl Mounted {
         let known = |name: &str, generation: &Generation| name == generation.number.to_string();
         for (folder, prefix) in [(self.live(), ".."), (self.old(), "")] {
             for name in files::entries(&folder)? {
-                if name == DATA {
+                if name == DATA || (name == FRESH && self.record.fresh) {
                     continue;
                 }
                 let path = folder.join(&name);
@@ -238,7 +239,7 @@ impl Mounted {
         let folder = self.folder_of(generation.number);
         let mut failed = None;
         for name in files::entries(&folder)? {
-            if !generation.files.iter().any(|file| name == *file.target.as_str()) {
+            if name.to_str().and_then(|name| generation.file(name)).is_none() {
                 failed = failed.or(self.clear(&folder.join(&name)).err());
             }
         }

@@ -58,6 +58,7 @@ impl Mounted {
             current.files.clone_from(&set.files);
             current.digest = Some(set.digest);
         }
+        self.record.fresh = set.fresh;
         if let Err(error) = self.save() {
             self.record = before;
             return Err(error);
@@ -79,7 +80,7 @@ impl Mounted {
     pub(super) fn shown_since(&self, file: &FileSpec, value: &SecretBytes) -> Option<Timespec> {
         use std::os::unix::fs::MetadataExt as _;
         let current = self.record.current()?;
-        let before = current.files.iter().find(|before| before.target == file.target)?;
+        let before = current.file(file.target.as_str())?;
         let same = before.secret == file.secret
             && before.size == file.size
             && (before.version == file.version || self.is_shown(current, before, value));

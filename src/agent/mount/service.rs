@@ -6,6 +6,7 @@
 //!   live/                    what workloads see, 0755
 //!     ..<generation>/        the files
 //!     ..data -> ..<generation>
+//!     ..fresh/at             when a leader last confirmed it, see `fresh`
 //!     <target> -> ..data/<target>
 //!   old/<generation>/        out of sight, for descriptors still open
 //!   host/                    the directory on the host, the owner's, 0750
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::backend::Backend;
-use super::build::{Short, is_full};
+use super::build::{Built, Short, is_full};
 use super::error::MountError;
 use super::holds::{Holds, Which};
 use super::kept::Kept;
@@ -37,9 +38,9 @@ use crate::agent::vault::layout::{
 use crate::agent::vault::{FileSpec, ServiceFiles};
 use skep_core::base::{BootTime, SecretBytes, VersionId, limits};
 
-/// Room that values leave to the manifest: 500 files in every generation there
-/// can be, written down at length, twice.
-pub(super) const HEADROOM: u64 = 16 * 1024 * 1024;
+/// Room that values leave to the manifest: 4,096 files in every generation there
+/// can be, written down at length, twice. Memory is taken as it is written.
+pub(super) const HEADROOM: u64 = 128 * 1024 * 1024;
 
 /// Generations that may lie beside the one in place, also when they were all replaced
 /// within the second that they stay: four times what `old/` keeps.
@@ -201,7 +202,7 @@ impl Mounted {
 
     /// What is worth doing and not worth failing for: an agent that starts does it again.
     fn tidy(&self) {
-        for done in [self.empty_unknown(), self.save()] {
+        for done in [self.without_mark(), self.empty_unknown(), self.save()] {
             if let Err(error) = done {
                 tracing::warn!(event = "mount_untidy", service = %self.record.service, %error);
             }
@@ -242,6 +243,7 @@ impl Mounted {
         self.record.owner = set.owner;
         self.record.offline = set.offline;
         self.record.offline_since = None;
+        self.record.fresh = set.fresh;
         self.record.generations.push(Generation {
             number,
             digest: short.is_whole().then_some(set.digest),
@@ -326,7 +328,7 @@ impl Mounted {
         number: u64,
         file: &FileSpec,
         source: &mut Source<'_>,
-        built: &[FileSpec],
+        built: &Built,
     ) -> Result<bool, MountError> {
         let value = match source(file.version) {
             Some(value) => value,
@@ -355,10 +357,16 @@ impl Mounted {
         &self,
         file: &FileSpec,
         building: u64,
-        built: &[FileSpec],
+        built: &Built,
     ) -> Result<SecretBytes, MountError> {
-        if let Some(twin) = built.iter().find(|built| built.version == file.version) {
+        if let Some(twin) = built.twin(file.version) {
             return self.read(building, twin);
+        }
+        // Mostly it is what this name shows already.
+        let current = self.record.current();
+        let same = current.and_then(|one| Some((one.number, one.file(file.target.as_str())?)));
+        if let Some((number, there)) = same.filter(|(_, there)| there.version == file.version) {
+            return self.read(number, there);
         }
         self.value(file.version).unwrap_or(Err(MountError::Missing(file.version)))
     }

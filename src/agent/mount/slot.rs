@@ -177,6 +177,7 @@ fn of_mounted(mounted: &Mounted) -> Shown {
         versions: found.versions,
         generation: current.map(|current| current.number).unwrap_or_default(),
         files: u32::try_from(current.map_or(0, |current| current.files.len())).unwrap_or(u32::MAX),
+        fresh: mounted.record.fresh,
         live: path.as_ref().map(|path| path.join(LIVE_VIEW)),
         path,
     });

@@ -18,9 +18,9 @@ use crate::agent::machine::mounts::{self, Mount};
 /// The source that our mounts carry in the kernel's list: the first half of
 /// what makes a mount ours (the second is its manifest).
 const SOURCE: &str = "skep-agent";
-/// Inodes of one mount: 500 files and as many links, in every generation there
-/// can be, and room to spare.
-const INODES: u32 = 32_768;
+/// Inodes of one mount: 4,096 files in every generation there can be, their links, and
+/// room to spare.
+const INODES: u32 = 262_144;
 /// Nothing below is a device, a program or a way to more rights.
 const INERT: MountFlags = MountFlags::NODEV.union(MountFlags::NOSUID).union(MountFlags::NOEXEC);
 

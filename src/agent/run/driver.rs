@@ -256,6 +256,7 @@ impl Driver {
             LinkEvent::Managers(addresses) => Event::Managers(addresses),
             LinkEvent::Values { number, values } => Event::Values { number, values },
             LinkEvent::Push(push) => Event::Push(push),
+            LinkEvent::Confirmed(confirmed) => Event::Confirmed(confirmed),
             LinkEvent::Ended(cause) => self.disconnected(cause),
             LinkEvent::Left(answer) => Event::Left(answer),
         }
@@ -323,6 +324,7 @@ impl Driver {
             Act::Hello(hello) => self.say(|link| link.hello(hello)),
             Act::Running(running) => self.say(|link| link.running(&running)),
             Act::Ack(ack) => self.say(|link| link.ack(ack)),
+            Act::Ask(now) => self.say(|link| link.ask(now)),
             Act::Leave => self.say(Link::leave),
             Act::Disconnect(cause) => {
                 let event = self.disconnected(cause);

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::lanes::{Part, Putting};
 use crate::agent::machine::{Process, Workload, show_again};
 use crate::agent::mount::{Applied, Lacking, MountError, Mounts};
-use crate::agent::vault::ServiceFiles;
 use crate::agent::vault::layout::SECRETS;
+use crate::agent::vault::{FileSpec, ServiceFiles};
 use skep_core::base::{Clock, ClusterId, SecretBytes, ServiceId, VersionId};
 use skep_core::seal::{SessionKey, ValueContext, open_value};
 use skep_core::wire::delivery::{FAILED_FILES, Failed, FailedFile, SentValue};
@@ -55,6 +55,11 @@ impl Hands {
             Part::Offline(since) => {
                 if let Err(error) = self.mounts.set_offline_of(service, since) {
                     tracing::warn!(event = "offline_not_noted", %service, %error);
+                }
+            }
+            Part::Confirm(digest, fresh) => {
+                if let Err(error) = self.mounts.confirm(service, digest, &fresh) {
+                    tracing::warn!(event = "confirmation_not_noted", %service, %error);
                 }
             }
             Part::Tick => {
@@ -110,10 +115,11 @@ impl Hands {
         key: Option<&SessionKey>,
     ) -> Result<Applied, Failed> {
         let cluster = self.cluster;
+        let files: BTreeMap<_, _> = set.files.iter().map(|file| (file.version, file)).collect();
         let mut unopened = BTreeSet::new();
         let mut fresh = |version: VersionId| {
             let value = values.get(&version)?;
-            let opened = open(set, version, value, cluster, key);
+            let opened = open(files.get(&version)?, value, cluster, key);
             if opened.is_none() {
                 unopened.insert(version);
             }
@@ -178,14 +184,13 @@ impl Hands {
 
 /// Opens one value; what binds it comes from the set, not from the message.
 fn open(
-    set: &ServiceFiles,
-    version: VersionId,
+    file: &FileSpec,
     value: &SentValue,
     cluster: ClusterId,
     key: Option<&SessionKey>,
 ) -> Option<SecretBytes> {
-    let file = set.files.iter().find(|file| file.version == version)?;
-    let context = ValueContext { cluster, secret: file.secret, version, size: file.size };
+    let (secret, version, size) = (file.secret, file.version, file.size);
+    let context = ValueContext { cluster, secret, version, size };
     let data_key = key?.open(&value.sealed_key, &context).ok()?;
     open_value(&data_key, &context, &value.sealed_value).ok()
 }

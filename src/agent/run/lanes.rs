@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::agent::machine::Workload;
 use crate::agent::mount::Whereabouts;
-use crate::agent::vault::ServiceFiles;
+use crate::agent::vault::{Fresh, ServiceFiles};
 use skep_core::base::{BootTime, ServiceId, VersionId};
 use skep_core::seal::SessionKey;
 use skep_core::wire::delivery::SentValue;
@@ -28,6 +28,8 @@ pub(super) enum Part {
     Workloads(Vec<Workload>),
     /// Since when there is no session.
     Offline(Option<BootTime>),
+    /// A leader confirmed a set of this digest.
+    Confirm([u8; 32], Fresh),
     /// Something is due.
     Tick,
 }
@@ -92,6 +94,7 @@ impl Lanes {
                 !matches!(queued, Part::Wipe | Part::Remove | Part::Put(_) | Part::Tick)
             }),
             Part::Put(_) => queue.retain(|(_, queued)| !matches!(queued, Part::Put(_))),
+            Part::Confirm(..) => queue.retain(|(_, queued)| !matches!(queued, Part::Confirm(..))),
             Part::Workloads(_) => queue.retain(|(_, queued)| !matches!(queued, Part::Workloads(_))),
             Part::Offline(None) => queue.retain(|(_, queued)| !matches!(queued, Part::Offline(_))),
             // The earliest time counts, and a tick finds all that is due.

@@ -19,13 +19,14 @@ use crate::agent::vault::Reads;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::Peer;
 use skep_client::transport::rpc::api::delivery_client::DeliveryClient;
-use skep_core::base::{Dice, NodeId, ServiceId, Stamp};
+use skep_core::base::{BootTime, Dice, NodeId, ServiceId, Stamp};
 use skep_core::seal::{SessionHalf, SessionKey};
 use skep_core::wire::api;
 use skep_core::wire::convert::{
-    read_managers, read_push, read_values, read_welcome, write_ack, write_held, write_opened,
+    read_confirmed, read_managers, read_push, read_values, read_welcome, write_ack, write_held,
+    write_opened,
 };
-use skep_core::wire::delivery::{Ack, Malformed, Push, SentValue, Welcome};
+use skep_core::wire::delivery::{Ack, Confirmed, Malformed, Push, SentValue, Welcome};
 
 /// From the hello to the welcome.
 const GREETING: Duration = Duration::from_secs(10);
@@ -97,6 +98,8 @@ pub enum LinkEvent {
     },
     /// A push.
     Push(Push),
+    /// The leader answered what was asked.
+    Confirmed(Confirmed),
     /// There is no connection any more.
     Ended(Cause),
     /// The answer to a leave.
@@ -181,6 +184,12 @@ impl Link {
     #[must_use]
     pub fn ack(&self, ack: Ack) -> bool {
         self.message(api::from_agent::Of::Ack(write_ack(ack)))
+    }
+
+    /// Asks whether what is here is what is due.
+    #[must_use]
+    pub fn ask(&self, now: BootTime) -> bool {
+        self.message(api::from_agent::Of::Ask(api::Ask { at_ms: now.0 }))
     }
 
     /// Asks to leave the cluster.
@@ -316,6 +325,10 @@ impl Connection {
             Some(api::from_leader::Of::Push(push)) => {
                 let push = read_push(push).map_err(|bad| malformed(&bad))?;
                 self.tell(LinkEvent::Push(push)).await
+            }
+            Some(api::from_leader::Of::Confirmed(confirmed)) => {
+                let confirmed = read_confirmed(&confirmed).map_err(|bad| malformed(&bad))?;
+                self.tell(LinkEvent::Confirmed(confirmed)).await
             }
             Some(api::from_leader::Of::Values(ahead)) => {
                 let values = read_values(ahead.values).map_err(|bad| malformed(&bad))?;

@@ -15,11 +15,11 @@ use super::lanes::{Busy, Lanes, Part, Putting, Ticket};
 use crate::agent::machine::Workload;
 use crate::agent::mount::{MountError, Mounts};
 use crate::agent::session::{Done, Job};
-use crate::agent::vault::{Guests, Party, Shelf};
+use crate::agent::vault::{Fresh, Guests, Party, Shelf};
 use skep_core::base::{BootTime, Clock, ClusterId, ServiceId};
 use skep_core::domain::MountKind;
 use skep_core::seal::SessionKey;
-use skep_core::wire::delivery::{Failed, Push};
+use skep_core::wire::delivery::{Confirmed, Failed, Push};
 
 /// Longest wait between two looks at the clock: boot time runs on while a
 /// machine sleeps, timers do not.
@@ -91,6 +91,8 @@ struct Foreman {
     hands: Arc<Hands>,
     book: Book,
     lanes: Lanes,
+    /// Which start of the machine this is.
+    boot_id: String,
     /// This session's, while there is one.
     key: Option<Arc<SessionKey>>,
     /// The job that is under way.
@@ -125,6 +127,7 @@ impl Worker {
         book: Book,
         clock: Arc<dyn Clock>,
         cluster: ClusterId,
+        boot_id: String,
     ) -> std::io::Result<(Self, mpsc::UnboundedReceiver<Report>)> {
         let (orders, taken) = channel();
         let (reports, reported) = mpsc::unbounded_channel();
@@ -133,6 +136,7 @@ impl Worker {
             hands: Arc::new(Hands { mounts, clock, cluster }),
             book,
             lanes: Lanes::default(),
+            boot_id,
             key: None,
             round: None,
             using: BTreeMap::new(),
@@ -267,6 +271,7 @@ impl Foreman {
         };
         match job {
             Job::Deliver(push) => self.deliver(push, &mut round),
+            Job::Confirm(confirmed) => self.confirm(confirmed),
             Job::WipeBut(kept) => self.wipe_but(&kept, &mut round),
             Job::Offline(since) => {
                 for service in self.hands.mounts.known() {
@@ -295,6 +300,18 @@ impl Foreman {
         for set in push.sets {
             let (service, values, key) = (set.service, Arc::clone(&values), self.key.clone());
             self.give(service, Part::Put(Box::new(Putting { set, values, key })), round);
+        }
+    }
+
+    /// Nobody waits for it: where somebody is at the files, it is asked again soon.
+    fn confirm(&mut self, confirmed: Confirmed) {
+        for (service, digest) in confirmed.sets {
+            let fresh = Fresh {
+                revision: confirmed.revision,
+                boot_id: self.boot_id.clone(),
+                asked: confirmed.asked,
+            };
+            self.lanes.give(service, Part::Confirm(digest, fresh));
         }
     }
 

@@ -44,6 +44,7 @@ impl Look {
             | Event::Ended(_)
             | Event::Adopted { .. }
             | Event::Down { .. }
+            | Event::Confirmed(_)
             | Event::Values { .. } => Self::Nowhere,
             Event::Begin
             | Event::Connected { .. }

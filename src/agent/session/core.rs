@@ -73,6 +73,8 @@ pub(super) struct OpenSession {
     /// Values ahead of the next push.
     pub(super) ahead: Vec<SentValue>,
     pub(super) ahead_bytes: u64,
+    /// When it was asked last whether what is here is what is due.
+    pub(super) asked: Option<BootTime>,
 }
 
 /// What the worker is at.
@@ -136,6 +138,7 @@ impl Session {
             Event::Managers(addresses) => self.managers(addresses),
             Event::Values { number, values } => self.values(number, values, &mut acts),
             Event::Push(push) => self.push(push, &mut acts),
+            Event::Confirmed(confirmed) => self.confirmed(confirmed),
             Event::Disconnected { cause, jitter } => {
                 self.disconnected(now, cause, jitter, &mut acts);
             }
@@ -161,7 +164,7 @@ impl Session {
     #[must_use]
     pub fn next_tick(&self) -> Option<BootTime> {
         let claims = self.claims.values().map(|waiting| waiting.claim.until);
-        claims.chain(self.leaving.values().copied()).min()
+        claims.chain(self.leaving.values().copied()).chain(self.next_ask()).min()
     }
 
     /// What follows from any event.
@@ -174,6 +177,7 @@ impl Session {
         self.greet(acts);
         self.settle(now, if due { Look::All } else { look }, acts);
         self.announce(now, acts);
+        self.ask(now, acts);
         if self.busy.is_none() {
             match self.queue.pop_front() {
                 Some(job) => self.start(job, acts),
@@ -191,7 +195,7 @@ impl Session {
                 revision: delivery.revision.0,
             },
             Job::WipeBut(_) => Busy::Wipe,
-            Job::Offline(_) | Job::Remember(_) => Busy::Other,
+            Job::Confirm(_) | Job::Offline(_) | Job::Remember(_) => Busy::Other,
         });
         acts.push(Act::Work(job));
     }
@@ -292,6 +296,7 @@ impl Session {
             in_flight: None,
             ahead: Vec::new(),
             ahead_bytes: 0,
+            asked: None,
         });
     }
 
@@ -303,7 +308,7 @@ impl Session {
 
     fn disconnected(&mut self, now: BootTime, cause: Cause, jitter: u16, acts: &mut Vec<Act>) {
         // What was not begun needs a key that is gone; the next leader sends it again.
-        self.queue.retain(|job| !matches!(job, Job::Deliver(_)));
+        self.queue.retain(|job| !matches!(job, Job::Deliver(_) | Job::Confirm(_)));
         self.leaving.clear();
         // The end of a session is no failed try, nor is to be pointed to the leader.
         let had_session = matches!(self.link, Link::Open(_) | Link::Cutting);

@@ -18,6 +18,7 @@ mod claims;
 mod core;
 mod crowd;
 mod ending;
+mod fresh;
 mod intake;
 pub(in crate::agent) mod problem;
 mod reconnect;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::agent::vault::Shelf;
 use skep_core::base::{BootTime, Epoch, Name, Revision, ServiceId};
-use skep_core::wire::delivery::{Ack, Failed, Placed, Push, SentValue, Welcome};
+use skep_core::wire::delivery::{Ack, Confirmed, Failed, Placed, Push, SentValue, Welcome};
 
 /// One running instance of a service on this machine, while this agent runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +38,8 @@ pub enum Event {
     },
     /// The leader pushed.
     Push(Push),
+    /// The leader answered what was asked.
+    Confirmed(Confirmed),
     /// There is no connection, or none any more.
     Disconnected {
         /// Why.
@@ -170,6 +172,8 @@ pub enum Act {
     Running(BTreeSet<ServiceId>),
     /// Acknowledge a push.
     Ack(Ack),
+    /// Ask whether what is here is what is due.
+    Ask(BootTime),
     /// End the connection; [`Event::Disconnected`] with this cause must follow.
     Disconnect(Cause),
     /// Have this done; [`Event::Done`] must follow. Never two at a time.
@@ -217,6 +221,8 @@ pub struct Hello {
 pub enum Job {
     /// Carry out a push: what is taken first, then what is given.
     Deliver(Push),
+    /// Write down what the leader confirmed.
+    Confirm(Confirmed),
     /// Wipe everything but what these services have.
     WipeBut(BTreeSet<ServiceId>),
     /// Note since when no manager is there; none: one is.

@@ -304,7 +304,7 @@ impl Case {
         let (mounts, adopted) = opened.expect("opens");
         let session = Session::new(memory, mounts.held(), managers);
         let (worker, reports) =
-            Worker::start(mounts, book, Arc::clone(&clock), CLUSTER).expect("starts");
+            Worker::start(mounts, book, Arc::clone(&clock), CLUSTER, boot).expect("starts");
         let (ended, ends) = mpsc::unbounded_channel();
         let workloads = Workloads::new(
             worker.clone(),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use skep_core::base::{ServiceId, VersionId};
+use skep_core::base::{BootTime, Revision, ServiceId, VersionId};
 
 /// What is on this node, by service. Of a service that isn't in it nothing is here.
 pub type Shelf = BTreeMap<ServiceId, Held>;
@@ -22,7 +22,20 @@ pub struct Held {
     pub files: u32,
     /// The service's directory on the host, its owner's and 0750, if files are in place.
     pub path: Option<PathBuf>,
+    /// Whether it is to be written down when a leader last confirmed the set.
+    pub fresh: bool,
     /// What to bind into a workload, if files are in place: read-only, its root open to all
     /// (the files' own modes decide). The owner can reach it, too.
     pub live: Option<PathBuf>,
+}
+
+/// A leader's word that sets are what is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fresh {
+    /// As of which revision.
+    pub revision: Revision,
+    /// Which start of the machine the time is of.
+    pub boot_id: String,
+    /// When it was asked for.
+    pub asked: BootTime,
 }

@@ -8,6 +8,7 @@
 //!   manifest.json      what is in it
 //!   live/..data        the link to the generation in place
 //!   live/..N           the generation in place
+//!   live/..fresh/at    when a leader last confirmed that it is what is due
 //!   old/N              generations that were replaced and may still be read
 //!   host/              the host's directory
 //! ROOT/.mounts/fuse    the mount that the agent serves itself, with a folder for each ID
@@ -33,6 +34,12 @@ pub(in crate::agent) const LIVE_VIEW: &str = "..live";
 pub(in crate::agent) const DATA: &str = "..data";
 /// The link while it is made.
 pub(in crate::agent) const DATA_NEW: &str = "data.new";
+/// The folder of the mark: one of its own, so that who watches the set is not woken by it.
+pub(in crate::agent) const FRESH: &str = "..fresh";
+/// The mark: when a leader last confirmed that what is in place is what is due.
+pub(in crate::agent) const MARK: &str = "at";
+/// The mark while it is written.
+pub(in crate::agent) const MARK_NEW: &str = "fresh.new";
 /// The record of what is in a service's mount.
 pub(in crate::agent) const MANIFEST: &str = "manifest.json";
 /// The record while it is written.

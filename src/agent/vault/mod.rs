@@ -9,6 +9,6 @@ pub mod layout;
 mod reads;
 
 pub use guests::{Guests, Member, Party, is_by_hand};
-pub use held::{Held, Shelf};
+pub use held::{Fresh, Held, Shelf};
 pub use reads::Reads;
 pub use skep_core::wire::delivery::{FileSpec, ServiceFiles};

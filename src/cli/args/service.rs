@@ -10,7 +10,8 @@ pub(crate) enum ServiceCommand {
     #[command(after_help = "Examples:
   skep service create --node web1 --node web2 web
   skep service create --constraint node.labels.tier==db --owner 999:999 postgres
-  skep service create --node web1 --mount fuse payments")]
+  skep service create --node web1 --mount fuse payments
+  skep service create --node web1 --fresh registry.auth")]
     Create(ServiceCreateArgs),
     /// Change a service
     #[command(after_help = "Examples:
@@ -105,6 +106,9 @@ pub(crate) struct ServiceCreateArgs {
     /// While managers are away: keep, or max-age=TIME
     #[arg(long, value_name = "POLICY", default_value = "keep")]
     pub(crate) offline: String,
+    /// Write beside the secrets, as `..fresh/at`, when a manager last confirmed that they are due
+    #[arg(long)]
+    pub(crate) fresh: bool,
     /// A label, KEY=VALUE (repeatable)
     #[arg(short, long = "label", value_name = "LABEL")]
     pub(crate) labels: Vec<String>,
@@ -141,6 +145,10 @@ pub(crate) struct ServiceUpdateArgs {
     /// While managers are away: keep, or max-age=TIME
     #[arg(long, value_name = "POLICY")]
     pub(crate) offline: Option<String>,
+    /// Whether `..fresh/at` says when a manager last confirmed what is there
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(require_equals = true)]
+    pub(crate) fresh: Option<bool>,
     /// A label more, KEY=VALUE (repeatable)
     #[arg(long, value_name = "LABEL")]
     pub(crate) label_add: Vec<String>,

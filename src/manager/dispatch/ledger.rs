@@ -357,7 +357,7 @@ impl Ledger {
         }
     }
 
-    fn under_way(&self, service: ServiceId) -> bool {
+    pub(super) fn under_way(&self, service: ServiceId) -> bool {
         self.flight.as_ref().is_some_and(|flight| {
             flight.delta.gone.contains(&service)
                 || flight.delta.sets.iter().any(|due| due.set.service == service)

@@ -13,6 +13,7 @@ mod certificate;
 mod confirm;
 mod ending;
 mod frames;
+mod fresh;
 mod known;
 mod lag;
 mod ledger;

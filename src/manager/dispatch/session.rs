@@ -199,6 +199,9 @@ fn take(hub: &Hub, live: &Live, said: api::FromAgent) -> Result<(), Ending> {
             drop(ledger);
             hub.table.tick();
         }
+        Some(api::from_agent::Of::Ask(ask)) => {
+            *live.asked.lock() = Some(BootTime(ask.at_ms));
+        }
         // A newer agent's word, which this manager does not know.
         None => {}
     }
@@ -247,7 +250,15 @@ async fn write(
             }
             Due::Asking => {}
         }
+        // Before the look: what it sees is as new as the question.
+        let question = hub.question(live).await;
         let Some(look) = hub.look(live) else { return Ending::Removed };
+        if let Some(confirmed) = question.and_then(|asked| live.ledger.lock().confirmed(asked)) {
+            let confirmed = message(api::from_leader::Of::Confirmed(confirmed));
+            if out.send(Ok(confirmed)).await.is_err() {
+                return Ending::Left;
+            }
+        }
         if let Some((number, delta)) = look.push {
             let seal = |secret: SecretId, version: &Version| {
                 seal_key(hub, dice.as_mut(), key, secret, version)

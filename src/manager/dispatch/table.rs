@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use super::ledger::Ledger;
 use super::{Rival, Seen};
-use skep_core::base::{NodeId, Revision, ServiceId, Stamp};
+use skep_core::base::{BootTime, NodeId, Revision, ServiceId, Stamp};
 
 /// Pairs that ended lately and are remembered for those who wait for that.
 const ENDED: usize = 10_000;
@@ -38,6 +38,8 @@ pub(super) struct Live {
     pub boot: Vec<u8>,
     /// What is known.
     pub ledger: Mutex<Ledger>,
+    /// The node asked then, in its boot time, whether what it has is what is due.
+    pub asked: Mutex<Option<BootTime>>,
     /// Something may be due.
     pub wake: Notify,
     cut: watch::Sender<Option<Cut>>,
@@ -156,6 +158,7 @@ impl Table {
             serial: inner.serial,
             boot,
             ledger: Mutex::new(ledger),
+            asked: Mutex::default(),
             wake: Notify::new(),
             cut: watch::Sender::new(None),
         });

@@ -17,13 +17,15 @@ pub(super) struct Due {
     pub digest: [u8; 32],
     /// The versions that it uses.
     pub versions: BTreeSet<VersionId>,
+    /// The node is paused, and something of the service's set is kept from it.
+    pub held_back: bool,
 }
 
 impl Due {
     pub(super) fn new(set: ServiceSet) -> Self {
         let digest = set.digest();
         let versions = set.files.iter().map(|file| file.version.id).collect();
-        Self { set, digest, versions }
+        Self { set, digest, versions, held_back: false }
     }
 
     /// Whether it brings any byte.
@@ -81,6 +83,8 @@ fn paused_set(state: &State, mut set: ServiceSet, known: &Known) -> Option<Due> 
             versions.iter().rev().find(|(_, version)| has.versions.contains(&version.id))?;
         Some(FileAssignment { number: *number, version: Arc::clone(version), ..file.clone() })
     };
-    set.files = set.files.iter().filter_map(there).collect();
-    Some(Due::new(set))
+    let files: Vec<_> = set.files.iter().filter_map(there).collect();
+    let held_back = files != set.files;
+    set.files = files;
+    Some(Due { held_back, ..Due::new(set) })
 }

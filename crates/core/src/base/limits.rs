@@ -24,8 +24,9 @@ pub const SERVICES: usize = 10_000;
 pub const NODES: usize = 10_000;
 /// Operators in a cluster.
 pub const OPERATORS: usize = 1_000;
-/// Grants of one service.
-pub const GRANTS: usize = 500;
+/// Grants of one service: a file each on every node that runs it, so that a set and its names
+/// stay well below a message's 2 MiB.
+pub const GRANTS: usize = 4_096;
 /// Bytes of values that one service may bring to a node.
 pub const SERVICE_BYTES: u64 = 64 * 1024 * 1024;
 /// Join tokens in a cluster.

@@ -24,6 +24,8 @@ pub struct ServiceSet {
     pub owner: Owner,
     /// How long it stays offline.
     pub offline: OfflinePolicy,
+    /// Whether it is written down there when it was last confirmed.
+    pub fresh: bool,
     /// Its files in the order of their targets; empty where nothing is granted.
     pub files: Vec<FileAssignment>,
 }
@@ -85,6 +87,7 @@ pub fn set_of(state: &State, service: ServiceId) -> Option<ServiceSet> {
         activation: found.spec.activation,
         owner: found.spec.owner,
         offline: found.spec.offline,
+        fresh: found.spec.fresh,
         files: found.grants.iter().filter_map(file).collect(),
     })
 }
@@ -142,6 +145,7 @@ impl ServiceSet {
             OfflinePolicy::Keep => None,
             OfflinePolicy::MaxAge(seconds) => Some(seconds),
         });
+        hash.number(self.fresh.into());
         hash.count(self.files.len());
         for file in &self.files {
             hash.bytes(file.target.as_str().as_bytes());

@@ -11,8 +11,11 @@ use super::keep;
 use super::named::Counted;
 use super::opened::{Lapsed, Opened, Reporter, Span};
 use super::refusal::Refusal;
+use super::spec::Grant;
 use super::state::{Cluster, Exposure, Node, Operator, Secret, Service, State, Token};
-use crate::base::{NodeId, OperatorId, Revision, SecretId, ServiceId, Stamp, TokenId, limits};
+use crate::base::{
+    NodeId, OperatorId, Revision, SecretId, ServiceId, Stamp, Target, TokenId, limits,
+};
 
 /// What stood there before.
 enum Undo {
@@ -21,6 +24,8 @@ enum Undo {
     Token(TokenId, Option<Arc<Token>>),
     Secret(SecretId, Option<Arc<Secret>>),
     Service(ServiceId, Option<Arc<Service>>),
+    Grant(ServiceId, Target, Option<Grant>),
+    Revised(ServiceId, (Stamp, Revision)),
     Node(NodeId, Option<Arc<Node>>),
     Exposure((NodeId, ServiceId), Option<Exposure>),
     Taken((ServiceId, SecretId), Option<Revision>),
@@ -97,6 +102,10 @@ impl<'a> Draft<'a> {
                 Undo::Token(id, old) => drop(keep::token(state, id, old)),
                 Undo::Secret(id, old) => drop(keep::secret(state, id, old)),
                 Undo::Service(id, old) => drop(keep::service(state, id, old)),
+                Undo::Grant(id, target, old) => drop(keep::grant(state, id, &target, old)),
+                Undo::Revised(id, old) => {
+                    keep::revised(state, id, old);
+                }
                 Undo::Node(id, old) => drop(keep::node(state, id, old)),
                 Undo::Exposure(pair, old) => {
                     keep::exposure(state, pair, old);
@@ -163,6 +172,16 @@ impl<'a> Draft<'a> {
             self.fact(Fact::PairRevised(node, id));
         }
         self.fall_behind_undue(due);
+    }
+
+    /// What is granted says nothing of where: no pair is due more or less by it.
+    pub(super) fn put_grant(&mut self, id: ServiceId, target: &Target, new: Option<Grant>) {
+        if let Some(old) = keep::revised(self.state, id, (self.now(), self.revision())) {
+            self.undo.push(Undo::Revised(id, old));
+        }
+        let old = keep::grant(self.state, id, target, new);
+        self.undo.push(Undo::Grant(id, target.clone(), old));
+        self.fact(Fact::ServiceRevised(id));
     }
 
     /// Pairs of it that were due and are not any more fall behind.

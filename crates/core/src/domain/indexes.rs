@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::command::Actor;
 use super::opened::Lapsed;
 use super::places::{Places, There};
+use super::spec::Grant;
 use super::state::{Answer, Exposure, NameIndex, Node, Nodes, Secret, Service, State, Token};
 use super::{keep, weight};
 use crate::base::{NameKey, NodeId, OperatorId, RequestId, SecretId, ServiceId, Stamp, TokenId};
@@ -133,12 +134,58 @@ impl Indexes {
         if old == new {
             return;
         }
-        for (service, times) in self.granted.get(&id).into_iter().flatten() {
-            let bytes = self.service_bytes.entry(*service).or_default();
-            let more = new.saturating_mul(*times);
-            *bytes = bytes.saturating_add(more).saturating_sub(old.saturating_mul(*times));
-            if *bytes == 0 {
-                self.service_bytes.remove(service);
+        let services: Vec<_> = self.granted.get(&id).into_iter().flatten().collect();
+        let services: Vec<_> = services.into_iter().map(|(id, times)| (*id, *times)).collect();
+        for (service, times) in services {
+            self.bring(service, old.saturating_mul(times), new.saturating_mul(times));
+        }
+    }
+
+    /// A part of what a service brings to a node had `old` bytes and has `new`.
+    pub(super) fn bring(&mut self, service: ServiceId, old: u64, new: u64) {
+        let bytes = self.service_bytes.entry(service).or_default();
+        *bytes = bytes.saturating_add(new).saturating_sub(old);
+        if *bytes == 0 {
+            self.service_bytes.remove(&service);
+        }
+    }
+
+    /// One grant of a service was `old` and is `new`; `service` is as it is now.
+    pub(super) fn grant(
+        &mut self,
+        id: ServiceId,
+        service: &Service,
+        old: Option<&Grant>,
+        new: Option<&Grant>,
+    ) {
+        if let Some(old) = old {
+            let mut left = service.grants.values().filter(|grant| grant.secret == old.secret);
+            match old.pin {
+                Some(pin) if !left.clone().any(|grant| grant.pin == Some(pin)) => {
+                    self.pinned.remove(&(old.secret, pin, id));
+                }
+                Some(_) => {}
+                None => {
+                    let services = self.granted.get_mut(&old.secret);
+                    if let Some(times) = services.and_then(|services| services.get_mut(&id)) {
+                        *times = times.saturating_sub(1);
+                    }
+                }
+            }
+            if left.next().is_none()
+                && let Some(services) = self.granted.get_mut(&old.secret)
+            {
+                services.remove(&id);
+                if services.is_empty() {
+                    self.granted.remove(&old.secret);
+                }
+            }
+        }
+        if let Some(new) = new {
+            let times = self.granted.entry(new.secret).or_default().entry(id).or_default();
+            match new.pin {
+                None => *times = times.saturating_add(1),
+                Some(pin) => drop(self.pinned.insert((new.secret, pin, id))),
             }
         }
     }

@@ -10,7 +10,9 @@ use super::places::{Moved, There};
 use super::spec::Grant;
 use super::state::{Answer, Cluster, Exposure, Node, Operator, Secret, Service, State, Token};
 use super::weight;
-use crate::base::{NodeId, OperatorId, RequestId, Revision, SecretId, ServiceId, TokenId};
+use crate::base::{
+    NodeId, OperatorId, RequestId, Revision, SecretId, ServiceId, Stamp, Target, TokenId,
+};
 
 pub(super) fn cluster(state: &mut State, new: Option<Arc<Cluster>>) -> Option<Arc<Cluster>> {
     let old = std::mem::replace(&mut state.cluster, new);
@@ -94,6 +96,38 @@ pub(super) fn service(
     (old, moved)
 }
 
+/// Costs what one grant costs, however many the service has.
+pub(super) fn grant(
+    state: &mut State,
+    id: ServiceId,
+    target: &Target,
+    new: Option<Grant>,
+) -> Option<Grant> {
+    let service = Arc::make_mut(state.services.get_mut(&id)?);
+    let old = match new {
+        Some(new) => service.grants.insert(target.clone(), new),
+        None => service.grants.remove(target),
+    };
+    let stand = [old.as_ref(), service.grants.get(target)];
+    state.indexes.grant(id, service, stand[0], stand[1]);
+    let sizes = stand.map(|of| of.and_then(|of| size_of(&state.secrets, of)).unwrap_or_default());
+    state.indexes.bring(id, sizes[0], sizes[1]);
+    let weights = stand.map(|of| of.map_or(0, |_| weight::grant(target)));
+    count(&mut state.bytes, weights[0], weights[1]);
+    old
+}
+
+/// When a service changed last. What stood there; `None`: there is no such service.
+pub(super) fn revised(
+    state: &mut State,
+    id: ServiceId,
+    (updated, revision): (Stamp, Revision),
+) -> Option<(Stamp, Revision)> {
+    let service = Arc::make_mut(state.services.get_mut(&id)?);
+    let updated = std::mem::replace(&mut service.updated, updated);
+    Some((updated, std::mem::replace(&mut service.revision, revision)))
+}
+
 /// Also gives how many services were looked at to find out which may run there.
 pub(super) fn node(
     state: &mut State,
@@ -119,12 +153,13 @@ pub(super) fn node(
 
 /// Bytes of values that a service brings to a node, a file counted once for each target.
 pub(super) fn bytes_of(secrets: &BTreeMap<SecretId, Arc<Secret>>, service: &Service) -> u64 {
-    let size = |grant: &Grant| {
-        let secret = secrets.get(&grant.secret)?;
-        let version = secret.versions.get(&grant.pin.unwrap_or(secret.current))?;
-        Some(u64::from(version.size))
-    };
-    service.grants.values().filter_map(size).sum()
+    service.grants.values().filter_map(|grant| size_of(secrets, grant)).sum()
+}
+
+fn size_of(secrets: &BTreeMap<SecretId, Arc<Secret>>, grant: &Grant) -> Option<u64> {
+    let secret = secrets.get(&grant.secret)?;
+    let version = secret.versions.get(&grant.pin.unwrap_or(secret.current))?;
+    Some(u64::from(version.size))
 }
 
 pub(super) fn exposure(

@@ -401,6 +401,7 @@ fn spec(hash: &mut Digest, of: &ServiceSpec) {
         OfflinePolicy::Keep => None,
         OfflinePolicy::MaxAge(seconds) => Some(seconds),
     });
+    hash.number(of.fresh.into());
     labels(hash, &of.labels);
 }
 

@@ -15,6 +15,8 @@ pub struct ServiceSpec {
     pub owner: Owner,
     /// How long they stay while managers are away.
     pub offline: OfflinePolicy,
+    /// Whether its nodes write down when a manager last confirmed that they have what is due.
+    pub fresh: bool,
     /// What operators wrote.
     pub labels: Labels,
 }

@@ -10,7 +10,7 @@ use super::spec::{Attribute, ServiceSpec};
 use super::state::{
     Answer, Cluster, Node, Operator, Recovered, Secret, Service, State, Token, Version,
 };
-use crate::base::{Labels, Name, WrappedKey};
+use crate::base::{Labels, Name, Target, WrappedKey};
 
 /// Flat bytes of one thing with a name, a version, a grant, a token.
 const THING: u64 = 128;
@@ -138,8 +138,12 @@ fn version(of: &Version) -> u64 {
 }
 
 pub(super) fn service(of: &Service) -> u64 {
-    let grants = of.grants.keys().map(|target| THING + long(target.as_str().len()));
-    THING + name(&of.name) + spec(&of.spec) + grants.sum::<u64>()
+    THING + name(&of.name) + spec(&of.spec) + of.grants.keys().map(grant).sum::<u64>()
+}
+
+/// A grant under this target.
+pub(super) fn grant(target: &Target) -> u64 {
+    THING + long(target.as_str().len())
 }
 
 fn spec(of: &ServiceSpec) -> u64 {

@@ -8,7 +8,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::base::{Epoch, Name, NodeId, Revision, SecretId, ServiceId, Target, VersionId, limits};
+use crate::base::{
+    BootTime, Epoch, Name, NodeId, Revision, SecretId, ServiceId, Target, VersionId, limits,
+};
 use crate::domain::{MountKind, OfflinePolicy, Owner};
 
 /// A message that no manager of ours sends.
@@ -136,6 +138,17 @@ impl Failed {
     }
 }
 
+/// A leader's word that sets are what is due, and are in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confirmed {
+    /// When it was asked for, in the node's boot time.
+    pub asked: BootTime,
+    /// As of which revision.
+    pub revision: Revision,
+    /// Services with the digests of their sets.
+    pub sets: Vec<(ServiceId, [u8; 32])>,
+}
+
 /// Everything that is due of one service on this node: one set, shown whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceFiles {
@@ -149,6 +162,8 @@ pub struct ServiceFiles {
     pub owner: Owner,
     /// How long the files stay without a session.
     pub offline: OfflinePolicy,
+    /// Whether it is written down beside them when a leader last confirmed that they are due.
+    pub fresh: bool,
     /// The leader's digest of this set; kept and sent back, never computed here.
     pub digest: [u8; 32],
     /// The files in the order of their targets; none of them twice.

@@ -183,6 +183,7 @@ impl Mounted {
     /// One file of user 4321's, in a directory that isn't.
     fn put(&mut self, number: u8, value: &[u8]) {
         let set = ServiceFiles {
+            fresh: false,
             service: ServiceId::from_bytes([1; 16]),
             name: "web".parse().unwrap(),
             mount: MountKind::Tmpfs,

@@ -24,7 +24,8 @@ pub(super) struct Content {
 
 #[derive(Debug, Default)]
 struct Body {
-    /// What is shown; none yet in a file that is being made, and in one that was emptied.
+    /// What is shown; none yet in a file that is being made, none in one that was emptied, and
+    /// none in one that is no secret.
     of: Option<FileSpec>,
     pieces: Vec<Box<[u8]>>,
 }
@@ -66,14 +67,14 @@ impl Content {
         &self,
         key: &ShelfKey,
         dice: &mut dyn Dice,
-        of: &FileSpec,
+        of: Option<&FileSpec>,
         value: &SecretBytes,
     ) -> Result<(), SealError> {
         let mut pieces = Vec::with_capacity(value.len().div_ceil(PIECE));
         for (piece, plaintext) in (0..).zip(value.expose().chunks(PIECE)) {
             pieces.push(key.seal(dice, (self.file, piece), plaintext)?);
         }
-        *self.body.write() = Body { of: Some(of.clone()), pieces };
+        *self.body.write() = Body { of: of.cloned(), pieces };
         Ok(())
     }
 

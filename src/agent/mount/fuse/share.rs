@@ -78,10 +78,11 @@ impl Share {
     }
 
     /// Fills the file at `path`, which is there and empty. The kernel doesn't carry the value.
+    /// Opens of what is `of` nothing are not written down.
     pub(in crate::agent::mount) fn put(
         &self,
         path: &Path,
-        of: &FileSpec,
+        of: Option<&FileSpec>,
         value: &SecretBytes,
     ) -> io::Result<()> {
         let content = self.file_at(path).ok_or(io::ErrorKind::NotFound)?;

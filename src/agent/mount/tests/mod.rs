@@ -221,6 +221,7 @@ pub(super) fn file(target: &str, secret: u8, number: u8, size: u32) -> FileSpec 
 
 pub(super) fn set(digest: u8, files: Vec<FileSpec>) -> ServiceFiles {
     ServiceFiles {
+        fresh: false,
         service: WEB,
         name: "web".parse().unwrap(),
         mount: MountKind::Tmpfs,
@@ -266,7 +267,7 @@ fn the_memory_is_bounded_never_swapped_and_inert() {
     let list = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let point = format!(" {} ", fixture.inside("").display()).replace("/ ", " ");
     let line = list.lines().find(|line| line.contains(&point)).unwrap();
-    for option in ["nosuid,nodev,noexec", "noswap", "mode=700", "size=212992k"] {
+    for option in ["nosuid,nodev,noexec", "noswap", "mode=700", "size=327680k"] {
         assert!(line.contains(option), "{option}: {line}");
     }
 }

@@ -98,6 +98,7 @@ impl Bench {
 
 pub(super) fn shelved(generation: u64) -> Held {
     Held {
+        fresh: false,
         digest: Some([5; 32]),
         versions: BTreeSet::new(),
         generation,
@@ -129,6 +130,7 @@ pub(super) fn push(number: u64, revision: u64, placed: Option<Vec<Placed>>) -> P
 
 pub(super) fn set_of(service: ServiceId) -> ServiceFiles {
     ServiceFiles {
+        fresh: false,
         service,
         name: "web".parse().expect("a name"),
         mount: MountKind::Tmpfs,

@@ -57,6 +57,7 @@ fn due_of(id: u8, files: Vec<FileAssignment>) -> Arc<Due> {
         activation: Activation::Running,
         owner: Owner::default(),
         offline: OfflinePolicy::Keep,
+        fresh: false,
         files,
     }))
 }

@@ -9,7 +9,6 @@ use crate::domain::lookup::is_pending;
 use crate::domain::named::Counted;
 use crate::domain::refusal::Refusal;
 use crate::domain::spec::{GrantAsked, Owner};
-use crate::domain::state::Service;
 
 /// Permissions are these bits: no set-uid, set-gid or sticky bit on a secret.
 const MODE_BITS: u32 = 0o777;
@@ -51,9 +50,7 @@ pub(super) fn grant(
         }
         Some(_) | None => {}
     }
-    let mut changed = revised(draft, found);
-    changed.grants.insert(grant.target.clone(), grant);
-    draft.put_service(id, Some(changed));
+    draft.put_grant(id, &asked.target, Some(grant));
     within_service_bytes(draft.state(), id)?;
     secret::released(draft, [asked.secret]);
     if let Some(old) = replaced {
@@ -72,11 +69,10 @@ pub(super) fn revoke(
     let state = draft.state();
     let found = service::find(state, id)?;
     let named = secret::find(state, secret)?;
-    let mut changed = revised(draft, found);
-    changed.grants.retain(|under, grant| {
-        grant.secret != secret || target.is_some_and(|target| target != under)
-    });
-    if changed.grants.len() == found.grants.len() {
+    let of_secret = found.grants.values().filter(|grant| grant.secret == secret);
+    let asked = of_secret.filter(|grant| target.is_none_or(|target| *target == grant.target));
+    let taken: Vec<Target> = asked.map(|grant| grant.target.clone()).collect();
+    if taken.is_empty() {
         if is_pending(state, id, secret) {
             return Ok(Changed::Already);
         }
@@ -86,7 +82,9 @@ pub(super) fn revoke(
             target: target.cloned(),
         });
     }
-    draft.put_service(id, Some(changed));
+    for target in &taken {
+        draft.put_grant(id, target, None);
+    }
     took(draft, id, secret);
     Ok(Changed::Service(id))
 }
@@ -96,8 +94,4 @@ fn took(draft: &mut Draft<'_>, id: ServiceId, secret: SecretId) {
     secret::released(draft, [secret]);
     draft.fact(Fact::GrantRevoked(id, secret));
     draft.take(id, [secret]);
-}
-
-fn revised(draft: &Draft<'_>, found: &Service) -> Service {
-    Service { updated: draft.now(), revision: draft.revision(), ..found.clone() }
 }

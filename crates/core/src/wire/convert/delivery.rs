@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 
 use super::count;
 use super::parts::{max_age, write_activation, write_mount};
-use crate::base::{Epoch, NodeId, Revision, SecretId, ServiceId, Target, VersionId, limits};
+use crate::base::{
+    BootTime, Epoch, NodeId, Revision, SecretId, ServiceId, Target, VersionId, limits,
+};
 use crate::domain::{FileAssignment, MountKind, NO_ONE, OfflinePolicy, Owner, ServiceSet, State};
 use crate::wire::api;
 use crate::wire::delivery::{
-    Ack, BadSet, FAILED_FILES, FailedFile, FileSpec, Malformed, Placed, Push, SentValue,
+    Ack, BadSet, Confirmed, FAILED_FILES, FailedFile, FileSpec, Malformed, Placed, Push, SentValue,
     ServiceFiles, Unreadable, Welcome,
 };
 
@@ -25,6 +27,7 @@ pub fn write_set(set: &ServiceSet) -> api::ServiceSet {
         offline_max_age_s: max_age(set.offline),
         files: set.files.iter().map(write_file).collect(),
         digest: set.digest().to_vec(),
+        fresh: set.fresh,
     }
 }
 
@@ -176,6 +179,26 @@ pub fn write_ack(ack: Ack) -> api::Ack {
     api::Ack { push: ack.push, failed: failed.collect(), unchanged: unchanged.collect() }
 }
 
+/// Checks what a leader confirmed.
+///
+/// # Errors
+/// [`Malformed`]: more services than there may be, an id or a digest that isn't one.
+pub fn read_confirmed(sent: &api::Confirmed) -> Result<Confirmed, Malformed> {
+    if sent.sets.len() > limits::SERVICES {
+        return Err(Malformed("confirmed more services than there may be"));
+    }
+    let set = |set: &api::ConfirmedSet| {
+        let service = ServiceId::try_from(set.service.as_slice()).ok()?;
+        Some((service, set.digest.as_slice().try_into().ok()?))
+    };
+    let sets: Option<Vec<_>> = sent.sets.iter().map(set).collect();
+    Ok(Confirmed {
+        asked: BootTime(sent.at_ms),
+        revision: Revision(sent.revision),
+        sets: sets.ok_or(Malformed("confirmed a malformed service"))?,
+    })
+}
+
 /// Checks a set, as [`write_set`] writes it.
 ///
 /// # Errors
@@ -205,6 +228,7 @@ pub fn read_set(set: &api::ServiceSet) -> Result<ServiceFiles, BadSet> {
         mount,
         owner: Owner { uid: id_of_owner(set.owner_uid)?, gid: id_of_owner(set.owner_gid)? },
         offline: set.offline_max_age_s.map_or(OfflinePolicy::Keep, OfflinePolicy::MaxAge),
+        fresh: set.fresh,
         digest: set.digest.as_slice().try_into().map_err(|_| BadSet::Malformed("digest"))?,
         files,
     };

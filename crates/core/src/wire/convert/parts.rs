@@ -142,6 +142,7 @@ pub fn read_spec(sent: &api::ServiceSpec) -> Result<ServiceSpec, BadMessage> {
         activation,
         owner: Owner { uid: sent.owner_uid, gid: sent.owner_gid },
         offline: sent.offline_max_age_s.map_or(OfflinePolicy::Keep, OfflinePolicy::MaxAge),
+        fresh: sent.fresh,
         labels: read_labels(&sent.labels)?,
     })
 }
@@ -158,6 +159,7 @@ pub fn write_spec(spec: &ServiceSpec) -> api::ServiceSpec {
         owner_uid: spec.owner.uid,
         owner_gid: spec.owner.gid,
         offline_max_age_s: max_age(spec.offline),
+        fresh: spec.fresh,
         labels: write_labels(&spec.labels),
     }
 }

@@ -73,6 +73,7 @@ fn full_spec() -> ServiceSpec {
         format!("node.labels.{n:0128}!={value}").parse().expect("a constraint")
     };
     ServiceSpec {
+        fresh: true,
         placement: Placement {
             nodes: (0..limits::PLACEMENT_NODES).map(long_name).collect(),
             constraints: (0..limits::CONSTRAINTS).map(constraint).collect(),
@@ -313,6 +314,7 @@ fn specs() -> impl Strategy<Value = ServiceSpec> {
     (nodes, constraints, rest).prop_map(|(nodes, constraints, (flags, id, age, labels))| {
         let [everywhere, fuse, placed] = flags;
         ServiceSpec {
+            fresh: fuse != placed,
             placement: Placement { nodes, constraints, everywhere },
             mount: if fuse { MountKind::Fuse } else { MountKind::Tmpfs },
             activation: if placed { Activation::Placed } else { Activation::Running },

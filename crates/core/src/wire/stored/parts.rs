@@ -140,6 +140,7 @@ pub(super) fn spec(spec: Option<shape::ServiceSpec>) -> Read<ServiceSpec> {
         },
         owner: Owner { uid: spec.owner_uid, gid: spec.owner_gid },
         offline: spec.offline_max_age_s.map_or(OfflinePolicy::Keep, OfflinePolicy::MaxAge),
+        fresh: spec.fresh,
         labels: labels(&spec.labels)?,
     })
 }
@@ -173,6 +174,7 @@ pub(super) fn write_spec(spec: &ServiceSpec) -> shape::ServiceSpec {
             OfflinePolicy::Keep => None,
             OfflinePolicy::MaxAge(seconds) => Some(seconds),
         },
+        fresh: spec.fresh,
         labels: write_labels(&spec.labels),
     }
 }

@@ -16,13 +16,12 @@ use super::parts::{
 };
 use super::shape::{self, record::Of};
 use super::{Bad, BadStored, Read, of_this_format, outcome};
-use crate::base::{FORMAT, OtherFormat, Revision, Stamp};
+use crate::base::{FORMAT, OtherFormat, Revision, SecretId, ServiceId, Stamp};
 use crate::domain::{
     Answer, Exposure, LEVEL, Reporter, Secret, Service, State, Version, invariant,
 };
 
-/// Bytes of one record: a value, or a service with all its grants and the
-/// longest targets, and as much again.
+/// Bytes of one record: a value, and as much again.
 pub(super) const RECORD_BYTES: usize = 1024 * 1024;
 /// Bytes of the length before a record of at most [`RECORD_BYTES`].
 const LENGTH_BYTES: usize = 3;
@@ -45,7 +44,7 @@ pub fn encode_state(state: &State) -> impl Iterator<Item = Vec<u8>> + '_ {
         + state.operators.len()
         + state.tokens.len()
         + state.secrets.values().map(|secret| 1 + secret.versions.len()).sum::<usize>()
-        + state.services.len()
+        + state.services.values().map(|service| 1 + service.grants.len()).sum::<usize>()
         + state.exposed.len()
         + state.taken.len()
         + state.opened.len()
@@ -99,16 +98,20 @@ fn contents(state: &State) -> impl Iterator<Item = Of> + '_ {
         });
         iter::once(head).chain(versions)
     });
-    let services = state.services.iter().map(|(id, service)| {
-        Of::Service(shape::KeptService {
+    let services = state.services.iter().flat_map(|(id, service)| {
+        let head = Of::Service(shape::KeptService {
             id: id.as_bytes().to_vec(),
             name: service.name.to_string(),
             spec: Some(write_spec(&service.spec)),
-            grants: service.grants.values().map(write_grant).collect(),
             created: service.created.0,
             updated: service.updated.0,
             revision: service.revision.0,
-        })
+        });
+        let grants = service.grants.values().map(|grant| {
+            let grant = Some(write_grant(grant));
+            Of::Grant(shape::KeptGrant { service: id.as_bytes().to_vec(), grant })
+        });
+        iter::once(head).chain(grants)
     });
     secrets.chain(services)
 }
@@ -179,7 +182,9 @@ pub struct StateReader {
     rest: Vec<u8>,
     records: u64,
     /// The versions of the secret being read stand here until the next record.
-    secret: Option<(crate::base::SecretId, Secret)>,
+    secret: Option<(SecretId, Secret)>,
+    /// The grants of the service being read likewise.
+    service: Option<(ServiceId, Service)>,
     end: Option<shape::End>,
 }
 
@@ -254,6 +259,9 @@ impl StateReader {
         if !matches!(of, Of::Version(_)) {
             self.keep_secret()?;
         }
+        if !matches!(of, Of::Grant(_)) {
+            self.keep_service()?;
+        }
         let state = &mut self.state;
         match of {
             Of::Head(of) => {
@@ -278,8 +286,10 @@ impl StateReader {
             }
             Of::Version(of) => self.take_version(of),
             Of::Service(of) => {
-                put(&mut state.services, id("service", &of.id)?, Arc::new(read_service(of)?))
+                self.service = Some((id("service", &of.id)?, read_service(of)?));
+                Ok(())
             }
+            Of::Grant(of) => self.take_grant(of),
             Of::Pair(of) => {
                 let behind = of.behind.map(Revision);
                 let pair = (id("pair", &of.node)?, id("pair", &of.service)?);
@@ -334,6 +344,23 @@ impl StateReader {
         }
     }
 
+    fn keep_service(&mut self) -> Read<()> {
+        match self.service.take() {
+            Some((id, service)) => put(&mut self.state.services, id, Arc::new(service)),
+            None => Ok(()),
+        }
+    }
+
+    fn take_grant(&mut self, of: shape::KeptGrant) -> Read<()> {
+        let grant = grant(&there("grant", of.grant)?)?;
+        match &mut self.service {
+            Some((service, into)) if *service.as_bytes() == *of.service => {
+                put(&mut into.grants, grant.target.clone(), grant)
+            }
+            _ => Err(Bad::new("grant", "not after its service")),
+        }
+    }
+
     fn take_version(&mut self, of: shape::KeptVersion) -> Read<()> {
         let version = Version {
             id: id("version", &of.id)?,
@@ -365,15 +392,10 @@ fn read_secret(of: &shape::KeptSecret) -> Read<Secret> {
 }
 
 fn read_service(of: shape::KeptService) -> Read<Service> {
-    let mut grants = BTreeMap::new();
-    for of in &of.grants {
-        let grant = grant(of)?;
-        put(&mut grants, grant.target.clone(), grant)?;
-    }
     Ok(Service {
         name: text("service", &of.name)?,
         spec: spec(of.spec)?,
-        grants,
+        grants: BTreeMap::new(),
         created: Stamp(of.created),
         updated: Stamp(of.updated),
         revision: Revision(of.revision),

@@ -8,9 +8,9 @@ use crate::manager::dispatch::frames::{frames, message};
 use crate::manager::dispatch::ledger::{Ledger, Recorded};
 use crate::manager::dispatch::session::{exposed_of, failed, held, services};
 use crate::manager::dispatch::wanted::wanted;
-use skep_core::base::{NodeId, ServiceId};
+use skep_core::base::{BootTime, NodeId, ServiceId};
 use skep_core::domain::testing::MANAGER;
-use skep_core::domain::{Act, is_due};
+use skep_core::domain::{Act, is_due, set_of};
 use skep_core::wire::api;
 
 /// What this leader knows of a node.
@@ -18,6 +18,8 @@ pub(super) struct Desk {
     /// Of which connection.
     pub(super) serial: u64,
     pub(super) ledger: Ledger,
+    /// What its node asked.
+    asked: Option<BootTime>,
 }
 
 /// A proposal on its way through the log.
@@ -56,7 +58,7 @@ impl Simulation {
         let held = held(&hello.held).unwrap_or_else(|bad| self.broken("the_hello_is_sound", bad.0));
         let running = services(&hello.running).expect("ids");
         let ledger = Ledger::new(held, running);
-        self.leader.desks.insert(node, Desk { serial, ledger });
+        self.leader.desks.insert(node, Desk { serial, ledger, asked: None });
         let cluster = self.world.state.cluster.as_ref().expect("founded");
         let welcome = api::Welcome {
             session_public: vec![0; 32],
@@ -83,12 +85,36 @@ impl Simulation {
             api::from_agent::Of::Running(running) => {
                 services(&running.services).map(|running| desk.ledger.runs(running))
             }
+            api::from_agent::Of::Ask(ask) => {
+                desk.asked = Some(BootTime(ask.at_ms));
+                Ok(())
+            }
             api::from_agent::Of::Ack(ack) => failed(&ack.failed)
                 .and_then(|failed| desk.ledger.acknowledged(ack.push, failed, now)),
         };
         if let Err(bad) = done {
             self.broken("an_agent_behaves", bad.0);
         }
+    }
+
+    /// A leader's word is sent that these sets are what is due.
+    fn confirmed(&mut self, node: NodeId, serial: u64, confirmed: api::Confirmed) {
+        let node_of = self.nodes.get(&node);
+        // What is said over a connection that is gone reaches nobody.
+        let wire = node_of.and_then(|of| of.wire.as_ref());
+        if wire.is_none_or(|wire| wire.serial != serial) {
+            return;
+        }
+        let files = node_of.map(|of| &of.files);
+        for set in &confirmed.sets {
+            let service = ServiceId::try_from(set.service.as_slice()).expect("an id");
+            let has = files.and_then(|files| files.get(&service)).and_then(|one| one.digest);
+            let due = set_of(&self.world.state, service).map(|set| set.digest());
+            if has.as_ref().map(<[u8; 32]>::as_slice) != Some(&set.digest) || has != due {
+                self.broken("what_is_confirmed_is_due_and_there", &format!("{node} {service}"));
+            }
+        }
+        self.send(node, serial, vec![message(api::from_leader::Of::Confirmed(confirmed))]);
     }
 
     /// One look at a session, as the leader's own.
@@ -100,7 +126,15 @@ impl Simulation {
         let state = &self.world.state;
         let due = wanted(state, node, desk.ledger.running(), desk.ledger.known());
         let recorded = Recorded { exposed: exposed_of(state, node), unsure };
-        let Some((number, delta)) = desk.ledger.look(due, &recorded, now).push else { return };
+        let look = desk.ledger.look(due, &recorded, now);
+        let asked = desk.asked.take();
+        if let Some(confirmed) = asked.and_then(|asked| desk.ledger.confirmed(asked)) {
+            let serial = desk.serial;
+            self.confirmed(node, serial, confirmed);
+        }
+        let Some(desk) = self.leader.desks.get_mut(&node) else { return };
+        let state = &self.world.state;
+        let Some((number, delta)) = look.push else { return };
         let (messages, refused) = frames(number, &delta, |_, _| Ok(vec![0; 80]));
         assert_eq!(refused, []);
         let serial = desk.serial;

@@ -59,6 +59,8 @@ struct Seen {
     gone: u32,
     /// Claims that were granted.
     grants: u32,
+    /// Sets confirmed and still in place.
+    confirmed: u32,
     /// Managers that began to lead.
     leaders: u32,
 }
@@ -156,6 +158,7 @@ impl Simulation {
         } else {
             everywhere()
         };
+        spec.fresh = dice.one_in(2);
         if dice.one_in(4) {
             spec.activation = Activation::Placed;
         }
@@ -258,8 +261,10 @@ fn p2_p4_p7_whatever_is_lost_the_rules_hold_and_every_node_ends_with_what_is_due
         all.sets = [0, 1].map(|at| all.sets[at] + seen.sets[at]);
         all.gone += seen.gone;
         all.grants += seen.grants;
+        all.confirmed += seen.confirmed;
         all.leaders += seen.leaders;
     }
-    let least = all.sets.into_iter().chain([all.gone, all.grants, all.leaders]).min();
+    let least =
+        all.sets.into_iter().chain([all.gone, all.grants, all.confirmed, all.leaders]).min();
     assert!(least > Some(100), "{all:?}");
 }

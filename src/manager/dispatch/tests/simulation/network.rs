@@ -6,7 +6,9 @@ use super::{MANAGERS, Simulation};
 use crate::agent::session::{Cause, Event};
 use skep_core::base::NodeId;
 use skep_core::wire::api;
-use skep_core::wire::convert::{read_managers, read_push, read_values, read_welcome};
+use skep_core::wire::convert::{
+    read_confirmed, read_managers, read_push, read_values, read_welcome,
+};
 
 /// A connection of a node with a manager.
 pub(super) struct Wire {
@@ -94,6 +96,9 @@ impl Simulation {
             }
             api::from_leader::Of::Managers(managers) => {
                 Event::Managers(read_managers(managers.addresses))
+            }
+            api::from_leader::Of::Confirmed(confirmed) => {
+                Event::Confirmed(read_confirmed(&confirmed).expect("sound"))
             }
             api::from_leader::Of::Renew(api::Renew {}) => return,
             api::from_leader::Of::Values(ahead) => {

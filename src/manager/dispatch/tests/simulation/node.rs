@@ -24,6 +24,7 @@ pub(super) struct Files {
     pub(super) digest: Option<[u8; 32]>,
     pub(super) versions: BTreeMap<VersionId, SecretId>,
     generation: u64,
+    fresh: bool,
 }
 
 pub(super) struct Node {
@@ -79,6 +80,7 @@ impl Node {
             versions: files.versions.keys().copied().collect(),
             generation: files.generation,
             files: u32::try_from(files.versions.len()).expect("few"),
+            fresh: files.fresh,
             path: Some("/run/secrets/x".into()),
             live: Some("/run/secrets/x/..live".into()),
         };
@@ -92,7 +94,7 @@ impl Node {
             set.files.iter().map(|file| (file.version, file.secret)).collect();
         if whole {
             let generation = files.generation + 1;
-            *files = Files { digest: Some(set.digest), versions, generation };
+            *files = Files { digest: Some(set.digest), versions, generation, fresh: set.fresh };
         } else {
             files.digest = None;
             files.versions.retain(|version, _| versions.contains_key(version));
@@ -172,6 +174,9 @@ impl Simulation {
                 }
                 self.say(id, api::from_agent::Of::Ack(write_ack(ack)));
             }
+            Act::Ask(at) => {
+                self.say(id, api::from_agent::Of::Ask(api::Ask { at_ms: at.0 }));
+            }
             Act::Disconnect(cause) => self.end(id, cause),
             Act::Work(job) => {
                 if node.job.is_some() {
@@ -240,6 +245,15 @@ impl Simulation {
                 if let Some(service) = lost {
                     self.broken("p7_what_runs_keeps_its_files", &format!("{id} {service}"));
                 }
+                Vec::new()
+            }
+            Job::Confirm(confirmed) => {
+                let node = self.nodes.get(&id).expect("a node");
+                let stands = |(service, digest): &&(ServiceId, [u8; 32])| {
+                    node.files.get(service).is_some_and(|files| files.digest == Some(*digest))
+                };
+                let sets = confirmed.sets.iter().filter(stands).count();
+                self.seen.confirmed += u32::try_from(sets).expect("few");
                 Vec::new()
             }
             Job::Offline(_) => Vec::new(),
