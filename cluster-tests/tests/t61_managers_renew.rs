@@ -192,3 +192,42 @@ fn a_manager_that_dies_with_its_next_certificate_written_and_not_used_comes_back
         all_young(&cluster, ahead);
     }
 }
+
+/// The state says that a certificate ends later than the one in its key file: it died after the
+/// next was signed, by itself or by the leader, and before it was written.
+#[test]
+fn a_manager_that_dies_before_its_next_certificate_is_written_asks_for_another_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut cluster = Cluster::start_by(&clocked(folder.path()), 3, 0);
+    unattended(&mut cluster);
+    let key_files = |cluster: &Cluster| -> Vec<Vec<u8>> {
+        let read = |manager: &Manager| std::fs::read(manager.data().join("manager.key"));
+        cluster.managers().map(|manager| read(manager).expect("a key file")).collect()
+    };
+    let mut before = key_files(&cluster);
+    // The certificate of before is due at 75 days, and at 185 it has ended.
+    for ahead in [75, 185] {
+        stop_and_set(&mut cluster, &[0, 1, 2], ahead);
+        for number in 0..3 {
+            cluster.manager_mut(number).start_again();
+        }
+        all_young(&cluster, ahead);
+        let renewed = key_files(&cluster);
+        for number in 0..3 {
+            let manager = cluster.manager_mut(number);
+            manager.kill();
+            let file = manager.data().join("manager.key");
+            std::fs::write(&file, &before[number]).expect("the key file of before");
+            // What was to take its place was written to its half.
+            let half = &renewed[number][..renewed[number].len() / 2];
+            std::fs::write(manager.data().join("manager.key.tmp"), half).expect("a file");
+            manager.start_again();
+            until("another key file", || {
+                (std::fs::read(&file).ok()? != before[number]).then_some(())
+            });
+            all_young(&cluster, ahead);
+        }
+        writes(&cluster, &format!("after{ahead}"));
+        before = key_files(&cluster);
+    }
+}
