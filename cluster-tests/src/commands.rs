@@ -5,6 +5,9 @@ use std::path::Path;
 
 use super::process::{binary, mortal, run};
 
+/// Another program, whose commands are its own.
+pub const OTHER: &str = "registry";
+
 /// Every command and group of commands: `secret`, `secret create`, …
 ///
 /// # Panics
@@ -37,7 +40,9 @@ fn below(path: &str, found: &mut Vec<String>) {
         let path = format!("{path} {word}").trim_start().to_owned();
         if !found.contains(&path) {
             found.push(path.clone());
-            below(&path, found);
+            if path != OTHER {
+                below(&path, found);
+            }
         }
     }
 }

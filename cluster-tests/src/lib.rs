@@ -26,7 +26,7 @@ mod wait;
 pub use client::{Client, Outcome, secret_id};
 pub use clocks::{clocked, set_clock, with_clock};
 pub use cluster::{Cluster, Exec};
-pub use commands::{commands, help};
+pub use commands::{OTHER, commands, help};
 pub use crossing::crossing;
 pub use dice::Dice;
 pub use flood::{Flood, Flooding};

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use cluster_tests::{Machine, Net, binary, commands, help};
+use cluster_tests::{Machine, Net, OTHER, binary, commands, help};
 
 /// What stands in an example for something that nobody knows before: an id, a digest.
 const IN_PLACE: &[(&str, &str)] = &[
@@ -40,7 +40,7 @@ fn ready(line: &str) -> String {
 /// The lines below `Examples:` in the help of every command, without the remark behind.
 fn examples() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for command in commands() {
+    for command in commands().into_iter().filter(|command| command != OTHER) {
         let help = help(&command);
         let after = help.lines().skip_while(|line| *line != "Examples:").skip(1);
         let lines = after.map_while(|line| line.strip_prefix("  "));

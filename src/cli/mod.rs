@@ -37,6 +37,7 @@ mod readmit;
 mod reads;
 mod recovery;
 mod refresh;
+mod registry;
 mod render;
 mod renewal;
 mod run;
@@ -87,6 +88,9 @@ pub fn main() -> ExitCode {
 
 /// Does what these words say, the program's name first.
 pub fn run(shell: &mut Shell, words: &[OsString]) -> Exit {
+    if let Some(rest) = registry::typed(words) {
+        return answered(shell, |_| Err(registry::run(rest)));
+    }
     let command = match parse::words(words) {
         Ok(words) => words.command,
         Err(error) => return not_parsed(shell, &error, words),
@@ -144,6 +148,7 @@ fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
         Command::Agent(AgentCommand::Run(args)) => return run::agent(*args),
         Command::Agent(AgentCommand::Guard { point }) => return run::guard(&point),
         Command::Exec(args) => return Err(exec::run(args)),
+        Command::Registry { words } => return Err(registry::run(&words)),
         Command::Dev(args) => return dev::run(shell, args),
         Command::Completion { shell: kind } => return completion::run(shell, kind),
         Command::Man { folder } => return man::run(shell, &folder),
@@ -195,6 +200,7 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::Agent(AgentCommand::Run(_) | AgentCommand::Guard { .. })
         | Command::Manager(ManagerCommand::Run(_))
         | Command::Exec(_)
+        | Command::Registry { .. }
         | Command::Dev(_)
         | Command::Completion { .. }
         | Command::Man { .. }

@@ -455,3 +455,15 @@ fn every_status_is_built_from_a_problem() {
     assert_eq!(bare_statuses("a();\nreturn Err(Status::internal(\"x\"));"), [2]);
     assert!(bare_statuses("Status::from(problem); ExitStatus::from_raw(0)").is_empty());
 }
+
+#[test]
+fn managers_and_agents_gain_nothing_by_the_registry_side() {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).expect("Cargo.lock");
+    let packages = lock.split("[[package]]").filter_map(|package| {
+        let name = package.lines().find_map(|line| line.strip_prefix("name = "))?;
+        Some((name.trim_matches('"'), package))
+    });
+    let users = packages.filter(|(_, package)| package.contains("\n \"skep-registry\""));
+    let users: Vec<&str> = users.map(|(name, _)| name).collect();
+    assert_eq!(users, ["cluster-tests"], "these need the registry side");
+}

@@ -10,6 +10,7 @@ mod operator;
 mod secret;
 mod service;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,6 +64,7 @@ Daemons:
   dev          Try it: a whole cluster on this machine
 
 Other:
+  registry     Tokens for a Docker registry (the package skep-registry)
   completion   Print completions for a shell
   man          Write manual pages
   version      Print the version
@@ -135,6 +137,21 @@ pub(super) enum Command {
     Agent(AgentCommand),
     /// Run a whole cluster on this machine, to try things
     Dev(DevArgs),
+    /// Tokens for a Docker registry
+    ///
+    /// The program skep-registry does it, which stands beside this one: a package of its own.
+    /// `skep registry --help` shows its commands.
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:
+  skep registry --help
+  skep registry acl check acl.toml"
+    )]
+    Registry {
+        /// What is passed on
+        #[arg(value_name = "WORDS", trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
     /// Print completions for a shell
     #[command(after_help = "Examples:
   skep completion bash > /etc/bash_completion.d/skep

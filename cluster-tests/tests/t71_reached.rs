@@ -1,0 +1,95 @@
+//! How the registry side is reached: `skep registry` becomes the program beside `skep`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use cluster_tests::{Ran, binary, run};
+use tempfile::TempDir;
+
+/// A folder with `skep` in it.
+fn folder() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let skep = folder.path().join("skep");
+    if fs::hard_link(binary(), &skep).is_err() {
+        let _ = fs::copy(binary(), &skep).expect("a copy");
+    }
+    (folder, skep)
+}
+
+/// Puts a script there.
+fn script(path: &Path, text: &str, mode: u32) {
+    fs::write(path, format!("#!/bin/sh\n{text}\n")).expect("a script");
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+}
+
+fn registry(skep: &Path, words: &[&str]) -> Ran {
+    run(Command::new(skep).arg("registry").args(words), b"in")
+}
+
+#[test]
+fn it_becomes_the_program_beside_it_and_passes_everything_on() {
+    let (folder, skep) = folder();
+    let program = folder.path().join("skep-registry");
+    script(&program, r#"printf '<%s>' "$@"; cat; echo err >&2; exit 42"#, 0o755);
+    let words = ["--help", "--", "-x", "", "a b", "registry", "--version", "'\u{e9}\n"];
+    let ran = registry(&skep, &words).status(42);
+    let wanted: String = words.iter().map(|word| format!("<{word}>")).collect();
+    assert_eq!((ran.out, ran.err), (wanted + "in", "err\n".to_owned()));
+    assert_eq!(registry(&skep, &[]).status(42).out, "<>in");
+
+    // The process is the same, and how it ends is the program's.
+    script(&program, "echo $$; kill -TERM $$", 0o755);
+    let mut command = Command::new(&skep);
+    let command = command.arg("registry").stdout(Stdio::piped());
+    let child = command.spawn().expect("a process");
+    let id = child.id();
+    let output = child.wait_with_output().expect("its output");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), id.to_string());
+    assert_eq!(output.status.signal(), Some(15));
+
+    // A link to `skep` finds what is beside the file itself.
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let link = elsewhere.path().join("skep");
+    std::os::unix::fs::symlink(&skep, &link).expect("a link");
+    script(&program, "exit 7", 0o755);
+    let _ = registry(&link, &[]).status(7);
+}
+
+#[test]
+fn without_it_one_line_says_what_is_missing_and_what_brings_it() {
+    let (folder, skep) = folder();
+    let program = folder.path().join("skep-registry");
+    // Neither a search path nor the folder that one stands in is looked at.
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    script(&elsewhere.path().join("skep-registry"), "exit 0", 0o755);
+    for words in [&["--help"][..], &["auth", "web"], &[]] {
+        let mut command = Command::new(&skep);
+        command.arg("registry").args(words);
+        command.env("PATH", elsewhere.path()).current_dir(elsewhere.path());
+        let ran = run(&mut command, b"").status(23);
+        let missing = format!("error: {} is missing\n", program.display());
+        assert!(ran.err.starts_with(&missing), "{}", ran.err);
+        assert!(ran.err.contains("\nhint: the package skep-registry brings it"), "{}", ran.err);
+        assert_eq!((ran.err.lines().count(), ran.out.as_str()), (2, ""), "{}", ran.err);
+    }
+    script(&program, "exit 0", 0o644);
+    let ran = registry(&skep, &[]).status(23);
+    assert!(ran.err.contains("Permission denied") && ran.err.contains("\nhint: "), "{}", ran.err);
+}
+
+#[test]
+fn the_real_one_answers_as_skep_registry() {
+    let help = registry(&binary(), &["--help"]).ok();
+    assert!(help.contains("Usage: skep registry <COMMAND>"), "{help}");
+    let bad = registry(&binary(), &["acl", "chek"]).status(2);
+    assert!(bad.err.starts_with("error: unrecognized subcommand 'chek'"), "{}", bad.err);
+    let main = run(Command::new(binary()).arg("--help"), b"").ok();
+    assert!(main.lines().any(|line| line.trim_start().starts_with("registry ")), "{main}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(Command::new(binary()).args(["completion", shell]), b"").ok();
+        assert!(script.contains("registry"), "{shell}");
+    }
+}
