@@ -1,4 +1,5 @@
-//! How the registry side is reached: `skep registry` becomes the program beside `skep`.
+//! How the registry side is reached: `skep registry` becomes the program beside `skep`, and
+//! docker's helper gives what the machine was granted.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,7 +7,8 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use cluster_tests::{Ran, binary, run};
+use cluster_tests::{Cluster, Ran, binary, run};
+use skep_registry::rules::login::{Form, Login};
 use tempfile::TempDir;
 
 /// A folder with `skep` in it.
@@ -36,7 +38,7 @@ fn it_becomes_the_program_beside_it_and_passes_everything_on() {
     script(&program, r#"printf '<%s>' "$@"; cat; echo err >&2; exit 42"#, 0o755);
     let words = ["--help", "--", "-x", "", "a b", "registry", "--version", "'\u{e9}\n"];
     let ran = registry(&skep, &words).status(42);
-    let wanted: String = words.iter().map(|word| format!("<{word}>")).collect();
+    let wanted = format!("<{}>", words.join("><"));
     assert_eq!((ran.out, ran.err), (wanted + "in", "err\n".to_owned()));
     assert_eq!(registry(&skep, &[]).status(42).out, "<>in");
 
@@ -92,4 +94,43 @@ fn the_real_one_answers_as_skep_registry() {
         let script = run(Command::new(binary()).args(["completion", shell]), b"").ok();
         assert!(script.contains("registry"), "{shell}");
     }
+}
+
+/// A robot's credential for this registry.
+fn robot(password: &str) -> String {
+    let hosts = vec!["registry.example:5000".parse().expect("a host")];
+    let name = "web+pull".parse().expect("a name");
+    let login = Login::new(hosts, name, password.to_owned().into()).expect("a credential");
+    login.write(Form::Helper).to_string()
+}
+
+fn a_machines_robot(mount: &str) {
+    let cluster = Cluster::start(1);
+    let agent = &cluster.agents[0];
+    cluster.secret("web.robot", robot("skr1_first").as_bytes());
+    let place = ["--node", "node-1", "--activation", "placed", "--mount", mount];
+    let _ = cluster.ok(&[&["service", "create", "pull"], &place[..]].concat());
+    let _ = cluster.ok(&["service", "grant", "pull", "web.robot:robot.json"]);
+    let get = || {
+        let mut helper = Command::new(binary().with_file_name("docker-credential-skep"));
+        helper.arg("get").env("SKEP_CREDENTIALS", agent.root().join("pull"));
+        run(&mut helper, b"https://registry.example:5000")
+    };
+    assert!(get().ok().contains(r#""Username":"web+pull","Secret":"skr1_first""#));
+    // What a waited-for act has changed is what the next question gets.
+    cluster.update("web.robot", robot("skr1_second").as_bytes());
+    assert!(get().ok().contains("skr1_second"));
+    let _ = cluster.ok(&["service", "revoke", "pull", "web.robot"]);
+    let gone = get().status(1);
+    assert_eq!(gone.out, "credentials not found in native keychain\n", "{}", gone.err);
+}
+
+#[test]
+fn the_helper_gives_what_a_machine_was_granted_and_nothing_after_a_revoke() {
+    a_machines_robot("tmpfs");
+}
+
+#[test]
+fn the_helper_reads_the_mount_that_an_agent_serves() {
+    a_machines_robot("fuse");
 }

@@ -41,7 +41,8 @@ const RINGS: &[&[&str]] = &[
     &["work"],
     &["words"],
     &["host", "daemon"],
-    &["cli"],
+    // A program beside its crate's first is a page, as main.rs is.
+    &["cli", "bin"],
 ];
 
 /// Imports between siblings that are allowed all the same, with the reason.

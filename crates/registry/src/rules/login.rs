@@ -215,7 +215,7 @@ fn zeroizing<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Zeroizing<Stri
 
 /// What docker keeps of one registry.
 #[derive(Serialize)]
-struct Entry<'w> {
+struct DockerAuth<'w> {
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<&'w str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -226,7 +226,7 @@ struct Entry<'w> {
 
 #[derive(Serialize)]
 struct Config<'w> {
-    auths: BTreeMap<&'w str, Entry<'w>>,
+    auths: BTreeMap<&'w str, DockerAuth<'w>>,
 }
 
 impl Login {
@@ -304,7 +304,7 @@ impl Login {
     fn config(&self, username: Option<&str>, password: Option<&str>) -> Zeroizing<String> {
         let both = Zeroizing::new(format!("{}:{}", self.account.as_str(), *self.password));
         let auth = Zeroizing::new(BASE64.encode(both.as_bytes()));
-        let entry = || Entry { username, password, both: &auth };
+        let entry = || DockerAuth { username, password, both: &auth };
         let auths = self.hosts.iter().map(|host| (host.as_str(), entry())).collect();
         json(&Config { auths })
     }

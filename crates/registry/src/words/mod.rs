@@ -8,6 +8,7 @@ mod args;
 mod audit;
 mod auth;
 mod file;
+mod helper;
 mod import;
 mod probe;
 mod screen;
@@ -20,6 +21,7 @@ use clap::{CommandFactory, Parser};
 use skep_core::base::{Exit, Failure};
 
 use args::{Command, Words};
+pub use helper::main as helper_main;
 use screen::Screen;
 
 /// The whole process: reads its arguments, does it, answers the exit status.

@@ -5,6 +5,7 @@
 
 mod auth;
 mod backoff;
+pub mod carried;
 mod fresh;
 mod identity;
 mod look;
