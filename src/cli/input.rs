@@ -4,14 +4,11 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use subtle::ConstantTimeEq;
-
 use skep_client::Generate;
-use skep_client::machine::{read_all, read_file};
+use skep_client::machine::{hidden, hidden_twice, read_all, read_file, without_line_end};
 use skep_core::base::{Dice, Exit, Failure, SecretBytes, limits};
 
 use super::problem::{Trouble, usage};
-use super::prompt;
 
 /// Docker Swarm's words.
 const SIZE: &str = "secret data must be larger than 0 and less than 512000 bytes";
@@ -58,11 +55,11 @@ pub(super) fn value(
     let read = match source {
         Source::File(path) => read_file(path, most),
         Source::Stdin => read_all(io::stdin(), most),
-        Source::Prompt => twice(name, most),
+        Source::Prompt => hidden_twice(&format!("Value of {name}: "), most),
         Source::Generate(kind) => kind.draw(dice).map_err(io::Error::other),
     };
     let value = read.map_err(|error| no_value(source, &error))?;
-    let value = if strip { stripped(value) } else { value };
+    let value = if strip { without_line_end(value) } else { value };
     match value.len() {
         0 => Err(empty()),
         1..=limits::VALUE_BYTES => Ok(value),
@@ -124,26 +121,6 @@ fn looks_like_a_path(path: &Path) -> bool {
     path.is_absolute() || path.starts_with(".") || path.starts_with("..")
 }
 
-fn twice(name: &str, most: usize) -> io::Result<SecretBytes> {
-    let first = prompt::hidden(&format!("Value of {name}: "), most)?;
-    let second = prompt::hidden("The same again: ", most)?;
-    if bool::from(first.expose().ct_eq(second.expose())) {
-        Ok(first)
-    } else {
-        Err(io::Error::other("the two values are not the same"))
-    }
-}
-
-/// Without one line end at the end.
-fn stripped(value: SecretBytes) -> SecretBytes {
-    let bytes = value.expose();
-    let rest = bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n"));
-    match rest.map(<[u8]>::len) {
-        Some(length) => value.truncated(length),
-        None => value,
-    }
-}
-
 /// The text of an unlock key: from a file, standard input, or a hidden prompt.
 pub(super) fn unlock_key(file: Option<PathBuf>) -> Result<SecretBytes, Trouble> {
     let source = Source::of(file);
@@ -151,7 +128,7 @@ pub(super) fn unlock_key(file: Option<PathBuf>) -> Result<SecretBytes, Trouble> 
         Source::File(path) => read_file(path, KEY_BYTES)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
         Source::Stdin => read_all(io::stdin(), KEY_BYTES),
-        Source::Prompt | Source::Generate(_) => prompt::hidden("Unlock key: ", KEY_BYTES),
+        Source::Prompt | Source::Generate(_) => hidden("Unlock key: ", KEY_BYTES),
     };
     read.map_err(|error| match error.kind() {
         io::ErrorKind::FileTooLarge => {

@@ -1,53 +1,41 @@
 //! From settings to a way to the managers.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use super::args::{ClientArgs, LocalArgs};
-use super::problem::{Trouble, usage};
-use super::settings::ClientSettings;
-use super::shell::{Screen, Shell};
+use super::problem::Trouble;
+use super::settings;
+use super::shell::Shell;
 use super::used::Used;
-use skep_client::ca::{CaError, CertificateRole, Identity, Leaf};
+use skep_client::ca::{CertificateRole, Identity, Leaf};
+use skep_client::settings::ClientSettings;
 use skep_client::transport::require_post_quantum;
-use skep_client::{CallError, IdentityFile, Link, harmless, leaf_of};
+use skep_client::{
+    CallError, IdentityFile, Link, Reached, leaf_of, reach, read_identity, still_trying, unsound,
+};
 use skep_core::base::OperatorId;
 
 /// A way to the managers for these arguments.
 pub(super) fn link(shell: &mut Shell, client: ClientArgs) -> Result<Link, Trouble> {
-    of(ClientSettings::of(client)?, shell)
+    of(settings::client(client)?, shell)
 }
 
 /// A way to this machine's manager, for commands that it alone serves.
 pub(super) fn local(shell: &mut Shell, local: LocalArgs) -> Result<Link, Trouble> {
-    of(ClientSettings::of_local(local)?, shell)
+    of(settings::local(local)?, shell)
 }
 
 fn of(settings: ClientSettings, shell: &mut Shell) -> Result<Link, Trouble> {
-    if settings.require_pq {
-        require_post_quantum();
+    let Reached { mut link, identity, warning } = reach(&settings)?;
+    if let Some(warning) = warning {
+        shell.screen.warn(&warning);
     }
-    let identity = match settings.identity.as_deref().map(|path| identity(path, &mut shell.screen))
-    {
-        Some(Ok(identity)) => Some(identity),
-        // Only for going on to the leader: the socket needs none.
-        Some(Err(_unread)) if settings.local && settings.hosts.is_empty() => None,
-        Some(Err(trouble)) => return Err(trouble),
-        None => None,
-    };
-    let remote = !settings.hosts.is_empty() || (!settings.local && identity.is_some());
-    let hosts = settings.hosts.clone();
-    let link = match (&identity, remote) {
-        (None, true) => return Err(CallError::NoIdentity.into()),
-        (Some(identity), true) => Link::to_managers(identity, settings.hosts, settings.timeout),
-        (identity, false) => Link::to_socket(settings.socket, identity.as_ref(), settings.timeout),
-    };
-    let mut link = link.map_err(|error| unsound(&error))?;
     shell.ages.push(link.ages());
     let most = settings.timeout;
-    link.tell_of_tries(move |why| still_trying(most, why));
-    if let (Some(path), Some(identity)) = (settings.identity, identity) {
+    link.tell_of_tries(move |why| say(&still_trying(most, why)));
+    if let Some((path, identity)) = identity {
+        let hosts = settings.hosts;
         shell.used.push(Used { path, identity, hosts, managers: link.managers() });
     }
     Ok(link)
@@ -60,7 +48,7 @@ pub(super) fn about(
     client: ClientArgs,
     operator: OperatorId,
 ) -> Result<Link, Trouble> {
-    let mut settings = ClientSettings::of(client)?;
+    let mut settings = settings::client(client)?;
     let file = settings.identity.as_deref().map(IdentityFile::read);
     let leaf = file.and_then(Result::ok).and_then(|file| leaf_of(&file.identity).ok());
     let own = CertificateRole::Operator(operator);
@@ -84,47 +72,24 @@ pub(super) struct Chosen {
 
 /// The identity that these arguments name, for a command about it.
 pub(super) fn chosen(shell: &mut Shell, client: ClientArgs) -> Result<Chosen, Trouble> {
-    let settings = ClientSettings::of(client)?;
+    let settings = settings::client(client)?;
     if settings.require_pq {
         require_post_quantum();
     }
     let path = settings.identity.ok_or(CallError::NoIdentity)?;
-    let identity = identity(&path, &mut shell.screen)?;
+    let (identity, warning) = read_identity(&path)?;
+    if let Some(warning) = warning {
+        shell.screen.warn(&warning);
+    }
     let link = Link::to_managers(&identity, settings.hosts, settings.timeout)
         .map_err(|error| unsound(&error))?;
     Ok(Chosen { path, identity, link })
 }
 
-fn unsound(error: &CaError) -> Trouble {
-    usage(format!("the identity {error}"), "take a copy that was not changed")
-}
-
 /// Says that a call is repeated. It comes amid the call, when the command's own screen is not
 /// at hand.
-fn still_trying(most: Duration, why: &CallError) {
-    let why = harmless(&why.to_string());
-    let line = format!(
-        "still trying, for {most:?} in all: {why}\n\
-         hint: commands that show things answer without a leader with --stale\n",
-    );
+fn say(line: &str) {
     if std::io::stderr().write_all(line.as_bytes()).is_err() {
         tracing::trace!(event = "stderr_closed");
     }
-}
-
-/// Reads an identity file, which nobody else should be able to.
-fn identity(path: &Path, screen: &mut Screen) -> Result<Identity, Trouble> {
-    use skep_client::BadIdentityFile::{Unread, Unsound};
-    let shown = path.display();
-    let file = IdentityFile::read(path).map_err(|error| {
-        let text = match &error {
-            Unread(error) => format!("identity {shown}: {error}"),
-            Unsound(error) => format!("{shown}: {error}"),
-        };
-        usage(text, "an identity file is what `skep init` writes")
-    })?;
-    if file.readable_by_others {
-        screen.warn(&format!("{shown}: others can read it; `chmod 600` it"));
-    }
-    Ok(file.identity)
 }

@@ -32,7 +32,6 @@ mod overview;
 mod parse;
 mod placed;
 mod problem;
-mod prompt;
 mod readmit;
 mod reads;
 mod recovery;

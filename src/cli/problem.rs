@@ -4,7 +4,6 @@ use clap::CommandFactory;
 use clap::error::{ContextKind, ErrorKind};
 
 use skep_client::CallError;
-use skep_client::transport::SET_THE_CLOCK;
 use skep_core::base::{Exit, Failure};
 
 /// Why a command does not end with 0.
@@ -45,66 +44,9 @@ pub(super) fn usage(text: impl std::fmt::Display, hint: impl std::fmt::Display) 
     Failure::new(Exit::Usage, text).hint(hint).into()
 }
 
-/// The words for a call that was not done: the text is its own, the hint is ours.
 impl From<CallError> for Trouble {
     fn from(error: CallError) -> Self {
-        let mut failure = Failure::new(error.exit(), &error);
-        let hint = match &error {
-            CallError::Answered(answered) => {
-                failure.hint.clone_from(&answered.hint);
-                None
-            }
-            CallError::NotReached { clock: true, .. } => {
-                Some(format!("{SET_THE_CLOCK}; nothing was done"))
-            }
-            CallError::NotReached { locked: true, .. } => Some(
-                "`skep unlock` on its machine; --host or SKEP_HOST names others; nothing was done"
-                    .to_owned(),
-            ),
-            CallError::NotReached { .. } => {
-                Some("--host or SKEP_HOST names others; nothing was done".to_owned())
-            }
-            CallError::SocketNotReached { .. } => {
-                Some("is `skep manager run` running here? Else: --host and --identity".to_owned())
-            }
-            CallError::SocketDenied { .. } => Some(
-                "run it as root or as the manager's user, or show an identity with --identity"
-                    .to_owned(),
-            ),
-            CallError::NoIdentity => Some("give --identity FILE or SKEP_IDENTITY".to_owned()),
-            CallError::NotInTime { .. } => Some(
-                "nothing was done; --timeout gives it longer, --host names other managers"
-                    .to_owned(),
-            ),
-            CallError::NoAnswer(_) => {
-                Some("--timeout gives it longer; --host names other managers".to_owned())
-            }
-            CallError::Unknown { look, .. } => {
-                Some(format!("it may have been done: look with `{look}` before you repeat it"))
-            }
-            CallError::OtherCluster => {
-                Some("the identity names the cluster's fingerprint; check --host".to_owned())
-            }
-            CallError::NotFound { kind, .. } => {
-                Some(format!("`skep {} ls` lists all", kind.replace(' ', "-")))
-            }
-            CallError::Ambiguous { .. } => Some("give the full name or id".to_owned()),
-            CallError::NotExact { .. } => {
-                Some("this takes the full name or id, not the beginning of one".to_owned())
-            }
-            CallError::TooManyChanges(_) => Some("do it in several commands".to_owned()),
-            CallError::NotSealed(_) => {
-                Some("nothing was sent; this machine's memory may be faulty".to_owned())
-            }
-            CallError::Broken(_)
-            | CallError::Malformed(_)
-            | CallError::EndlessList
-            | CallError::Bug(_) => None,
-        };
-        if hint.is_some() {
-            failure.hint = hint;
-        }
-        Self::Failed(failure)
+        Self::Failed(error.failure())
     }
 }
 

@@ -2,40 +2,22 @@
 //! below `/etc/skep`, then the default. A file may be absent; a word in it that
 //! nobody knows is bad configuration, not ignored.
 
-use std::fs::File;
-use std::io::Read;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use crate::daemon::config::{
     AGENT_DATA_DIR, AGENT_ROOT, AGENT_SOCKET, AgentConfig, LISTEN, MANAGER_DATA_DIR,
     MANAGER_SOCKET, ManagerConfig, SocketRole,
 };
-use skep_client::{BadAddress, read_address, read_own_address};
+pub(super) use skep_client::settings::addresses;
+use skep_client::settings::{CliFile, ClientSettings, Typed, bad, first, load, no_address};
+use skep_client::{read_address, read_own_address};
 use skep_core::base::{Exit, Failure, Name};
 use skep_core::domain::OperatorRole;
 
 use super::args::{AgentRunArgs, AgentSocketArgs, ClientArgs, LocalArgs, LogArgs, ManagerRunArgs};
-
-const FOLDER: &str = "/etc/skep";
-/// Bytes of a settings file: far more than all settings need.
-const FILE_BYTES: u64 = 1024 * 1024;
-
-/// `cli.toml`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct CliFile {
-    host: Vec<String>,
-    identity: Option<PathBuf>,
-    socket: Option<PathBuf>,
-    agent_socket: Option<PathBuf>,
-    timeout: Option<String>,
-    require_pq: bool,
-}
 
 /// `manager.toml`.
 #[derive(Debug, Default, Deserialize)]
@@ -69,21 +51,6 @@ struct AgentFile {
     log_level: Option<String>,
 }
 
-/// How a command reaches managers, decided.
-#[derive(Clone, Debug)]
-pub(super) struct ClientSettings {
-    /// Asked for by hand; else the identity's.
-    pub(super) hosts: Vec<String>,
-    pub(super) identity: Option<PathBuf>,
-    /// This machine's manager.
-    pub(super) socket: PathBuf,
-    /// The socket was asked for by hand: an identity does not outdo it.
-    pub(super) local: bool,
-    pub(super) timeout: Duration,
-    /// No connection is made without ML-KEM-768.
-    pub(super) require_pq: bool,
-}
-
 /// How a daemon logs, decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LogSettings {
@@ -91,90 +58,20 @@ pub(super) struct LogSettings {
     pub(super) level: String,
 }
 
-fn bad(text: impl std::fmt::Display) -> Failure {
-    Failure::new(Exit::Configuration, text)
+/// Flags and environment over `cli.toml`.
+pub(super) fn client(args: ClientArgs) -> Result<ClientSettings, Failure> {
+    let ClientArgs { host, identity, timeout, require_pq, local } = args;
+    let LocalArgs { socket, config } = local;
+    ClientSettings::of(Typed { host, identity, timeout, require_pq, socket, config })
 }
 
-/// Reads `asked`, or the file of this name below `/etc/skep` if there is one.
-fn load<T: DeserializeOwned + Default>(asked: Option<&Path>, name: &str) -> Result<T, Failure> {
-    let usual = Path::new(FOLDER).join(name);
-    let path = asked.unwrap_or(&usual);
-    let shown = path.display();
-    let absent = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
-    let not_read = |why: &dyn std::fmt::Display| {
-        bad(format!("{shown}: {why}")).hint("settings are a text file, in TOML; --config names it")
-    };
-    let mut text = String::new();
-    let read =
-        File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_string(&mut text));
-    match read {
-        Err(error) if absent(&error) && asked.is_none() => return Ok(T::default()),
-        Err(error) => return Err(not_read(&error)),
-        // It may be a pipe, whose length nobody knows before.
-        Ok(length) if u64::try_from(length).is_ok_and(|length| length > FILE_BYTES) => {
-            return Err(not_read(&format!("is longer than {FILE_BYTES} bytes")));
-        }
-        Ok(_) => {}
-    }
-    toml::from_str(&text).map_err(|error| {
-        let line = error.span().and_then(|span| text.get(..span.start));
-        let line = line.map_or(1, |before| before.matches('\n').count() + 1);
-        bad(format!("{shown}, line {line}: {}", error.message().replace('\n', " ")))
-            .hint("the keys are the names of the flags, without the dashes in front")
-    })
-}
-
-/// What was typed, else what the file says, each without the blanks around it.
-fn first(typed: Vec<String>, file: Vec<String>) -> Vec<String> {
-    let said = |list: Vec<String>| -> Vec<String> {
-        let trimmed = list.iter().map(|one| one.trim());
-        trimmed.filter(|one| !one.is_empty()).map(str::to_owned).collect()
-    };
-    let typed = said(typed);
-    if typed.is_empty() { said(file) } else { typed }
-}
-
-/// Addresses of managers that were typed: bad input.
-pub(super) fn addresses(typed: &[String]) -> Result<Vec<String>, Failure> {
-    let read = |text: &String| read_address(text).map_err(|error| no_address(Exit::Usage, &error));
-    typed.iter().map(read).collect()
-}
-
-fn no_address(exit: Exit, error: &BadAddress) -> Failure {
-    Failure::new(exit, error).hint("a name or an IP address and a port, such as 10.0.0.1:4440")
-}
-
-impl ClientSettings {
-    /// Flags and environment over `cli.toml`.
-    pub(super) fn of(args: ClientArgs) -> Result<Self, Failure> {
-        let file: CliFile = load(args.local.config.as_deref(), "cli.toml")?;
-        let by_hand = args.timeout.map(Ok);
-        let by_file = file.timeout.as_deref().map(super::args::duration);
-        let timeout = by_hand.or(by_file).unwrap_or(Ok(Duration::from_secs(30)));
-        let timeout = timeout.map_err(|error| {
-            bad(format!("timeout: {error}")).hint("it stands in cli.toml: timeout = \"30s\"")
-        })?;
-        let typed_socket = args.local.socket;
-        // A socket asked for by hand is not outdone by a host from a file.
-        let file_host = if typed_socket.is_some() { Vec::new() } else { file.host };
-        Ok(Self {
-            hosts: addresses(&first(args.host, file_host))?,
-            identity: args.identity.or(file.identity),
-            local: typed_socket.is_some(),
-            socket: typed_socket.or(file.socket).unwrap_or_else(|| MANAGER_SOCKET.into()),
-            timeout,
-            require_pq: args.require_pq || file.require_pq,
-        })
-    }
-
-    /// For commands that only this machine's manager serves.
-    pub(super) fn of_local(args: LocalArgs) -> Result<Self, Failure> {
-        let mut settings = Self::of(ClientArgs { local: args, ..ClientArgs::default() })?;
-        settings.hosts.clear();
-        settings.identity = None;
-        settings.local = true;
-        Ok(settings)
-    }
+/// For commands that only this machine's manager serves.
+pub(super) fn local(args: LocalArgs) -> Result<ClientSettings, Failure> {
+    let mut settings = client(ClientArgs { local: args, ..ClientArgs::default() })?;
+    settings.hosts.clear();
+    settings.identity = None;
+    settings.local = true;
+    Ok(settings)
 }
 
 /// The agent's socket.
@@ -302,6 +199,8 @@ fn default_routes(table: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn file(text: &str) -> tempfile::NamedTempFile {
@@ -359,11 +258,11 @@ wlan0 00000000 0100A8C0 0003 0 0 600 00000000 0 0 0\n";
         let settings = file("host = ['m1']\ntimeout = '5s'\n");
         let local = LocalArgs { socket: None, config: Some(settings.path().into()) };
         let args = ClientArgs { local: local.clone(), ..ClientArgs::default() };
-        let found = ClientSettings::of(args).expect("good");
+        let found = client(args).expect("good");
         assert_eq!(found.hosts, ["m1:4440"]);
         assert_eq!(found.timeout, Duration::from_secs(5));
         let local = LocalArgs { socket: Some("/s".into()), ..local };
-        let found = ClientSettings::of(ClientArgs { local, ..ClientArgs::default() });
+        let found = client(ClientArgs { local, ..ClientArgs::default() });
         let found = found.expect("good");
         assert!(found.hosts.is_empty() && found.local);
     }

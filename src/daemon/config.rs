@@ -10,8 +10,7 @@ use skep_core::domain::OperatorRole;
 
 /// The manager's default data directory.
 pub const MANAGER_DATA_DIR: &str = "/var/lib/skep/manager";
-/// The manager's default control socket.
-pub const MANAGER_SOCKET: &str = "/run/skep/manager.sock";
+pub use skep_client::settings::MANAGER_SOCKET;
 /// Where a manager listens by default.
 pub const LISTEN: &str = "0.0.0.0:4440";
 /// The agent's default data directory.

@@ -36,7 +36,8 @@ const RINGS: &[&[&str]] = &[
     // What a client has of the way to the managers; managers and agents don't need it.
     &["answer", "error", "renew"],
     &["link"],
-    &["acts", "generate", "join", "lookup", "watch"],
+    &["acts", "generate", "join", "lookup", "progress", "settings", "watch"],
+    &["reach"],
     &["manager", "agent", "operator"],
     &["work"],
     &["words"],

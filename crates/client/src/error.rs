@@ -7,6 +7,8 @@ use humantime::format_duration;
 use skep_core::base::{Exit, Failure, limits};
 use skep_core::seal::SealError;
 
+use crate::transport::SET_THE_CLOCK;
+
 /// Why a call was not done, or is not known to be. It never holds a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -136,6 +138,66 @@ impl CallError {
             | Self::NotExact { .. } => Exit::Refused,
             Self::NotSealed(_) | Self::Bug(_) => Exit::Bug,
         }
+    }
+
+    /// The failure that a process ends with: the text is its own, the hint is what helps a
+    /// person who typed a command.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        let mut failure = Failure::new(self.exit(), self);
+        let hint = match self {
+            Self::Answered(answered) => {
+                failure.hint.clone_from(&answered.hint);
+                None
+            }
+            Self::NotReached { clock: true, .. } => {
+                Some(format!("{SET_THE_CLOCK}; nothing was done"))
+            }
+            Self::NotReached { locked: true, .. } => Some(
+                "`skep unlock` on its machine; --host or SKEP_HOST names others; nothing was done"
+                    .to_owned(),
+            ),
+            Self::NotReached { .. } => {
+                Some("--host or SKEP_HOST names others; nothing was done".to_owned())
+            }
+            Self::SocketNotReached { .. } => {
+                Some("is `skep manager run` running here? Else: --host and --identity".to_owned())
+            }
+            Self::SocketDenied { .. } => Some(
+                "run it as root or as the manager's user, or show an identity with --identity"
+                    .to_owned(),
+            ),
+            Self::NoIdentity => Some("give --identity FILE or SKEP_IDENTITY".to_owned()),
+            Self::NotInTime { .. } => Some(
+                "nothing was done; --timeout gives it longer, --host names other managers"
+                    .to_owned(),
+            ),
+            Self::NoAnswer(_) => {
+                Some("--timeout gives it longer; --host names other managers".to_owned())
+            }
+            Self::Unknown { look, .. } => {
+                Some(format!("it may have been done: look with `{look}` before you repeat it"))
+            }
+            Self::OtherCluster => {
+                Some("the identity names the cluster's fingerprint; check --host".to_owned())
+            }
+            Self::NotFound { kind, .. } => {
+                Some(format!("`skep {} ls` lists all", kind.replace(' ', "-")))
+            }
+            Self::Ambiguous { .. } => Some("give the full name or id".to_owned()),
+            Self::NotExact { .. } => {
+                Some("this takes the full name or id, not the beginning of one".to_owned())
+            }
+            Self::TooManyChanges(_) => Some("do it in several commands".to_owned()),
+            Self::NotSealed(_) => {
+                Some("nothing was sent; this machine's memory may be faulty".to_owned())
+            }
+            Self::Broken(_) | Self::Malformed(_) | Self::EndlessList | Self::Bug(_) => None,
+        };
+        if hint.is_some() {
+            failure.hint = hint;
+        }
+        failure
     }
 
     pub(crate) fn unknown(why: &str, look: &str) -> Self {

@@ -1,8 +1,9 @@
 //! How a program reaches a cluster's managers: identity, mutual TLS, calls that are tried
 //! again where that helps, values that are sealed before they leave the process.
 //!
-//! Nothing here prints, asks or reads settings: what went wrong is a [`CallError`] with the
-//! status that a process ends with, and the words and hints are the caller's.
+//! Nothing here prints: what went wrong is a [`CallError`] with the status that a process ends
+//! with. What two command lines share is here as well: the settings by which managers are
+//! reached, the hidden prompt, and the hint for a call that was not done.
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -38,7 +39,10 @@ mod link;
 pub mod lookup;
 pub mod machine;
 mod operator;
+pub mod progress;
+mod reach;
 pub mod renew;
+pub mod settings;
 pub mod transport;
 mod watch;
 
@@ -52,4 +56,5 @@ pub use link::{
 };
 pub use lookup::Listed;
 pub use operator::Operator;
+pub use reach::{Reached, reach, read_identity, still_trying, unsound};
 pub use watch::{NotConfirmed, until_delivered};

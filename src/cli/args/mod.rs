@@ -18,6 +18,8 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 use skep_core::domain::NO_ONE;
 
+pub(super) use skep_client::settings::duration;
+
 pub(super) use agent::{AgentCommand, AgentServiceCommand, AgentSocketArgs, ExecArgs};
 pub(super) use ca::{CaCommand, CaRotateArgs};
 pub(super) use cluster::{
@@ -261,13 +263,4 @@ fn number_of_user(text: &str) -> Result<u32, String> {
                 .to_owned())
         }
     }
-}
-
-/// `30s`, `1h 30m`, or seconds without a unit.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Ok(Duration::from_secs(seconds.into()));
-    }
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; a time is written like 30s, 5m or 24h"))
 }

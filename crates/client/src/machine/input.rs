@@ -35,3 +35,14 @@ pub fn read_all(from: impl AsFd, most: usize) -> io::Result<SecretBytes> {
 pub fn read_file(path: &Path, most: usize) -> io::Result<SecretBytes> {
     read_all(File::open(path)?, most)
 }
+
+/// Without one line end at the end.
+#[must_use]
+pub fn without_line_end(value: SecretBytes) -> SecretBytes {
+    let bytes = value.expose();
+    let rest = bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n"));
+    match rest.map(<[u8]>::len) {
+        Some(length) => value.truncated(length),
+        None => value,
+    }
+}

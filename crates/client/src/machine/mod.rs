@@ -3,7 +3,9 @@
 mod clock;
 mod dice;
 mod input;
+mod prompt;
 
 pub use clock::SystemClock;
 pub use dice::{OsDice, os_dice};
-pub use input::{read_all, read_file};
+pub use input::{read_all, read_file, without_line_end};
+pub use prompt::{hidden, hidden_twice};

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use argon2::password_hash::PasswordHash;
-use argon2::{Argon2, PasswordVerifier as _};
+use argon2::password_hash::{PasswordHash, SaltString};
+use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 use serde::Deserialize;
+use serde_json::json;
 use std::net::IpAddr;
 use subtle::ConstantTimeEq as _;
 
@@ -48,7 +49,9 @@ impl Tag {
         Self(bytes)
     }
 
-    fn read(text: &str) -> Option<Self> {
+    /// Reads 32 hexadecimal digits, lower case.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
         let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
         bytes.try_into().ok().map(Self)
     }
@@ -131,7 +134,22 @@ impl Verifier {
         Self::Argon2id(DECOY.to_owned())
     }
 
-    fn read(kind: &str, hash: String) -> Result<Self, BadCredential> {
+    /// What compares with this password of a person: argon2id as the decoy has it.
+    ///
+    /// # Errors
+    /// [`BadCredential::Hash`] where it can't be hashed: none in practice.
+    pub fn of_password(password: &[u8], salt: &[u8; 16]) -> Result<Self, BadCredential> {
+        let salt = SaltString::encode_b64(salt).map_err(|_| BadCredential::Hash)?;
+        let hash = Argon2::default().hash_password(password, &salt);
+        let hash = hash.map_err(|_| BadCredential::Hash)?.to_string();
+        Self::read("argon2id", hash)
+    }
+
+    /// Reads what stands behind `kind` and `hash`.
+    ///
+    /// # Errors
+    /// [`BadCredential`].
+    pub fn read(kind: &str, hash: String) -> Result<Self, BadCredential> {
         let (sound, made): (bool, fn(String) -> Self) = match kind {
             "argon2id" => (is_argon2id(&hash), Self::Argon2id),
             "bcrypt" => (is_bcrypt(&hash), Self::Bcrypt),
@@ -228,6 +246,23 @@ impl Credential {
         }
         Ok(Self { id, generation, verifier, overlap_s: file.overlap_s })
     }
+
+    /// The text of a `user.SLUG`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let (kind, hash) = match &self.verifier {
+            Verifier::Argon2id(hash) => ("argon2id", hash),
+            Verifier::Bcrypt(hash) => ("bcrypt", hash),
+            Verifier::Sha256(hash) => ("sha256", hash),
+        };
+        let (id, generation) = (self.id.to_string(), self.generation.to_string());
+        let overlap_s = self.overlap_s;
+        let file = json!({
+            "version": VERSION, "id": id, "gen": generation, "kind": kind, "hash": hash,
+            "overlap_s": overlap_s,
+        });
+        format!("{file}\n")
+    }
 }
 
 #[derive(Deserialize)]
@@ -238,6 +273,19 @@ struct RightsFile {
     scopes: Option<Vec<String>>,
     from: Option<Vec<String>>,
     not_after: Option<u64>,
+}
+
+/// What is to bound an account. An empty list is none.
+#[derive(Clone, Debug, Default)]
+pub struct RightsAsked {
+    /// What rules ask for.
+    pub labels: BTreeMap<String, Vec<String>>,
+    /// Scopes.
+    pub scopes: Vec<String>,
+    /// Networks.
+    pub from: Vec<String>,
+    /// Seconds since 1970.
+    pub not_after: Option<u64>,
 }
 
 /// What bounds an account, beside the rules.
@@ -267,6 +315,25 @@ impl Rights {
         let scopes = each(file.scopes, "scopes", |text| text.parse().ok())?;
         let from = each(file.from, "from", network)?;
         Ok(Self { labels, scopes, from, not_after: file.not_after })
+    }
+
+    /// The text of a `rights.SLUG` that says this.
+    ///
+    /// # Errors
+    /// Where it would not be read.
+    pub fn text(asked: &RightsAsked) -> Result<String, BadCredential> {
+        let mut file = json!({ "version": VERSION, "labels": asked.labels });
+        if let Some(keys) = file.as_object_mut() {
+            let lists = [("scopes", &asked.scopes), ("from", &asked.from)];
+            for (key, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
+                keys.insert(key.to_owned(), json!(list));
+            }
+            if let Some(end) = asked.not_after {
+                keys.insert("not_after".to_owned(), json!(end));
+            }
+        }
+        let text = format!("{file}\n");
+        Self::read(&text).map(|_| text)
     }
 
     /// Whether anything is allowed from this address at this second.

@@ -120,3 +120,26 @@ fn rights_that_are_not_as_documented_are_refused() {
         assert!(matches!(Rights::read(text), Err(BadCredential::Shape { .. })), "{text}");
     }
 }
+
+#[test]
+fn what_is_written_is_read() {
+    let tag = |byte| Tag::from_bytes([byte; 16]);
+    let verifier = Verifier::of_password(b"correct horse", &[7; 16]).unwrap();
+    assert!(verifier.verify(b"correct horse") && !verifier.verify(b"correct hors"));
+    let mine = Credential { id: tag(1), generation: tag(2), verifier, overlap_s: 60 };
+    assert_eq!(Credential::read(&mine.text()), Ok(mine));
+    let asked = RightsAsked {
+        labels: [("team".to_owned(), vec!["web".to_owned()])].into(),
+        scopes: vec!["repository:web/*:pull".into()],
+        from: vec!["10.0.0.0/8".into()],
+        not_after: Some(9),
+    };
+    let rights = Rights::read(&Rights::text(&asked).unwrap()).unwrap();
+    assert!(rights.holds([10, 0, 0, 1].into(), 9) && !rights.holds([10, 0, 0, 1].into(), 10));
+    assert!(!rights.holds([11, 0, 0, 1].into(), 9));
+    assert!(rights.leaves("repository", "web/app", "pull"));
+    assert!(!rights.leaves("repository", "web/app", "push"));
+    assert_eq!(rights.labels, asked.labels);
+    let bad = RightsAsked { from: vec!["10.0.0.0/33".into()], ..asked };
+    assert_eq!(Rights::text(&bad), Err(BadCredential::Field("from")));
+}

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::audit::AuditArgs;
 use super::auth::AuthArgs;
+use super::cluster::{RobotCommand, SetupArgs, UserCommand};
 
 /// Tokens for a Docker registry.
 #[derive(Debug, Parser)]
@@ -30,6 +31,13 @@ pub(super) enum Command {
     Auth(AuthArgs),
     /// Turn another token server's configuration into files for Skep
     Import(ImportArgs),
+    /// Machines' accounts
+    #[command(subcommand, arg_required_else_help = true)]
+    Robot(RobotCommand),
+    Setup(SetupArgs),
+    /// People's accounts
+    #[command(subcommand, arg_required_else_help = true)]
+    User(UserCommand),
     /// Print the version
     #[command(after_help = "Examples:
   skep registry version

@@ -86,7 +86,7 @@ const CONNECTIONS: u64 = 2_048;
 const OTHERS: u64 = 128;
 
 /// No core dumps, and nobody traces it. Answers how many connections there may be.
-fn harden() -> io::Result<usize> {
+pub(super) fn harden() -> io::Result<usize> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // As many connections as the machine lets it have.

@@ -1,9 +1,6 @@
 //! `skep registry import`: what another token server had, as files for Skep.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use data_encoding::HEXLOWER;
 use serde_json::json;
@@ -13,6 +10,7 @@ use skep_core::base::{Exit, Failure, draw};
 use super::args::ImportArgs;
 use super::file::read_text;
 use super::screen::Screen;
+use super::written::Written;
 use crate::rules::import::{CONFIG_BYTES, Imported, docker_auth};
 use crate::rules::shown;
 
@@ -35,7 +33,7 @@ pub(super) fn run(screen: &mut Screen, args: &ImportArgs) -> Result<(), Failure>
         Failure::new(Exit::Refused, text).hint(hint)
     })?;
     let files = files(&imported);
-    Written::all(&args.out, &files)?;
+    Written::private(&args.out, &files)?.keep();
     told(screen, &args.out, &imported)
 }
 
@@ -55,69 +53,6 @@ fn files(imported: &Imported) -> Vec<(String, String)> {
         files.push((format!("rights.{slug}"), format!("{rights}\n")));
     }
     files
-}
-
-/// Files that were made. Dropped before all are, they are removed again.
-#[derive(Debug, Default)]
-struct Written {
-    paths: Vec<PathBuf>,
-    folder: Option<PathBuf>,
-    kept: bool,
-}
-
-impl Written {
-    fn all(folder: &Path, files: &[(String, String)]) -> Result<(), Failure> {
-        let mut written = Self::default();
-        let cannot = |path: &Path, error: &std::io::Error| {
-            let shown = path.display();
-            match error.kind() {
-                std::io::ErrorKind::AlreadyExists => {
-                    let text = format!("{shown} exists, and nothing was written");
-                    Failure::new(Exit::Refused, text).hint("name another folder: --out DIR")
-                }
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
-                    let text = format!("{shown}: the folder it would be in is not there");
-                    Failure::new(Exit::Usage, text)
-                        .hint("make it first, or name another: --out DIR")
-                }
-                _ => {
-                    let text = format!("{shown}: {error}; nothing was written");
-                    Failure::new(Exit::WriteFailed, text).hint("name another folder: --out DIR")
-                }
-            }
-        };
-        match DirBuilder::new().mode(0o700).create(folder) {
-            Ok(()) => written.folder = Some(folder.to_owned()),
-            Err(_) if folder.is_dir() => {}
-            Err(error) => return Err(cannot(folder, &error)),
-        }
-        for (name, text) in files {
-            let path = folder.join(name);
-            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-            let mut file = made.map_err(|error| cannot(&path, &error))?;
-            written.paths.push(path.clone());
-            let done = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-            done.map_err(|error| cannot(&path, &error))?;
-        }
-        let synced = File::open(folder).and_then(|folder| folder.sync_all());
-        synced.map_err(|error| cannot(folder, &error))?;
-        written.kept = true;
-        Ok(())
-    }
-}
-
-impl Drop for Written {
-    fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
-        for path in &self.paths {
-            drop(std::fs::remove_file(path));
-        }
-        if let Some(folder) = &self.folder {
-            drop(std::fs::remove_dir(folder));
-        }
-    }
 }
 
 fn told(screen: &mut Screen, folder: &Path, imported: &Imported) -> Result<(), Failure> {

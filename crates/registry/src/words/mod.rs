@@ -7,11 +7,13 @@ mod acl;
 mod args;
 mod audit;
 mod auth;
+mod cluster;
 mod file;
 mod helper;
 mod import;
 mod probe;
 mod screen;
+mod written;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -22,6 +24,7 @@ use skep_core::base::{Exit, Failure};
 
 use args::{Command, Words};
 pub use helper::main as helper_main;
+use cluster::Task;
 use screen::Screen;
 
 /// The whole process: reads its arguments, does it, answers the exit status.
@@ -54,6 +57,9 @@ fn dispatch(screen: &mut Screen, command: Command) -> Result<(), Failure> {
         Command::Audit(args) => audit::run(&args),
         Command::Auth(args) => auth::run(&args),
         Command::Import(args) => import::run(screen, &args),
+        Command::Robot(command) => cluster::run(screen, Task::Robot(command)),
+        Command::Setup(args) => cluster::run(screen, Task::Setup(args)),
+        Command::User(command) => cluster::run(screen, Task::User(command)),
         Command::Version => screen.data(concat!("skep-registry ", env!("CARGO_PKG_VERSION"))),
     }
 }
@@ -114,6 +120,8 @@ mod tests {
     }
 
     fn typed(line: &str) -> Result<(), clap::Error> {
+        // What a shell takes for itself is no word of ours.
+        let line = line.split(" <").next().unwrap_or_default();
         let words = line.split_whitespace().map(|word| word.trim_matches('\''));
         let words = std::iter::once("skep-registry").chain(words.skip(2));
         match Words::try_parse_from(words) {

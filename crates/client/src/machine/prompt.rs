@@ -9,6 +9,7 @@ use rustix::termios::{
 };
 
 use skep_core::base::SecretBytes;
+use subtle::ConstantTimeEq as _;
 
 const INTERRUPT: u8 = 0x03;
 const END: u8 = 0x04;
@@ -45,7 +46,10 @@ impl Drop for Quiet {
 }
 
 /// Asks on the terminal and reads a line of at most `most` bytes without showing it.
-pub(super) fn hidden(prompt: &str, most: usize) -> io::Result<SecretBytes> {
+///
+/// # Errors
+/// What the system says; `FileTooLarge` for a longer line.
+pub fn hidden(prompt: &str, most: usize) -> io::Result<SecretBytes> {
     let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
     terminal.write_all(prompt.as_bytes())?;
     let quiet = Quiet::new(terminal)?;
@@ -60,6 +64,20 @@ pub(super) fn hidden(prompt: &str, most: usize) -> io::Result<SecretBytes> {
         if line.press(key)? {
             return Ok(line.done());
         }
+    }
+}
+
+/// Asks for the same twice.
+///
+/// # Errors
+/// As [`hidden`]; and where the two are not the same.
+pub fn hidden_twice(prompt: &str, most: usize) -> io::Result<SecretBytes> {
+    let first = hidden(prompt, most)?;
+    let second = hidden("The same again: ", most)?;
+    if bool::from(first.expose().ct_eq(second.expose())) {
+        Ok(first)
+    } else {
+        Err(io::Error::other("the two values are not the same"))
     }
 }
 

@@ -1,0 +1,344 @@
+//! `skep registry robot`: machines' accounts. The verifier and the credential reach both ends
+//! by one act.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use skep_client::machine::SystemClock;
+use skep_client::settings::duration;
+use skep_client::{Change, lookup};
+use skep_core::base::{
+    Clock as _, Exit, Failure, Label, Labels, Name, SecretBytes, ServiceId, draw,
+};
+use skep_core::domain::{Activation, Placement, ServiceSpec};
+use skep_core::wire::api::SecretView;
+use zeroize::Zeroizing;
+
+use super::act::{Act, FileOf};
+use super::site::{self, ACCOUNT, FORM, KIND, REGISTRY, Site, account_name, label, registry_name};
+use super::usage;
+use super::user::{AccountArgs, LsArgs, credential, list, put_account, remove, rights_text};
+use super::way::{WaitArgs, Way, WayArgs};
+use crate::rules::credential::{RightsAsked, Tag, Verifier};
+use crate::rules::password::{draw_robot_password, robot_verifier};
+use crate::rules::slug::Account;
+use crate::words::screen::Screen;
+
+/// Seconds for which a password that was rotated is still taken: two nodes don't change at one
+/// instant.
+const OVERLAP_S: u32 = 60;
+/// Permissions of a credential's file: its owner's alone.
+const MODE: u32 = 0o400;
+
+/// Machines' accounts
+#[derive(Debug, Subcommand)]
+pub(in crate::words) enum RobotCommand {
+    /// Create a robot, and give its password to the service that uses it
+    #[command(after_help = "Examples:
+  skep registry robot create web ci --node build-1 --scope 'repository:web/*:pull,push'
+  skep registry robot create web deploy --service shop --form docker --expires 90d
+  skep registry robot create web laptop --owner alice --show")]
+    Create(CreateArgs),
+    /// Give a robot another password, at both ends in one act
+    #[command(after_help = "Examples:
+  skep registry robot rotate web ci
+  skep registry robot rotate web ci --now")]
+    Rotate(RotateArgs),
+    /// Remove a robot
+    #[command(after_help = "Examples:
+  skep registry robot rm web ci
+  skep registry robot rm web alice+laptop")]
+    Rm(AccountArgs),
+    /// List robots
+    #[command(after_help = "Examples:
+  skep registry robot ls web
+  skep registry robot ls web --format json")]
+    Ls(LsArgs),
+}
+
+/// How a credential is written in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::words) enum Form {
+    /// JSON with name, password and registry
+    Helper,
+    /// A config.json as docker, skopeo and podman read it
+    Docker,
+    /// The same, named as Kubernetes has it
+    Kubernetes,
+    /// The password alone
+    Plain,
+}
+
+impl Form {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Helper => "helper",
+            Self::Docker => "docker",
+            Self::Kubernetes => "kubernetes",
+            Self::Plain => "plain",
+        }
+    }
+
+    /// What the file is called unless something else is said.
+    fn target(self) -> &'static str {
+        match self {
+            Self::Helper => "robot.json",
+            Self::Docker => "config.json",
+            Self::Kubernetes => ".dockerconfigjson",
+            Self::Plain => "password",
+        }
+    }
+
+    /// What stands in it.
+    fn text(self, served: &str, account: &str, password: &str) -> Zeroizing<String> {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let (served, name) = (quoted(served), quoted(account));
+        Zeroizing::new(match self {
+            Self::Helper => format!(
+                "{{\"version\":1,\"registry\":{served},\"username\":{name},\"password\":\"{password}\"}}\n"
+            ),
+            Self::Docker | Self::Kubernetes => {
+                let both = Zeroizing::new(format!("{account}:{password}"));
+                let both = Zeroizing::new(data_encoding::BASE64.encode(both.as_bytes()));
+                format!("{{\"auths\":{{{served}:{{\"auth\":\"{}\"}}}}}}\n", *both)
+            }
+            Self::Plain => password.to_owned(),
+        })
+    }
+}
+
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("to").args(["node", "service", "show"]).required(true).multiple(true))]
+pub(in crate::words) struct CreateArgs {
+    /// The registry
+    #[arg(value_name = "NAME", value_parser = registry_name)]
+    registry: Name,
+    /// The robot
+    #[arg(value_name = "ROBOT")]
+    robot: String,
+    /// Whose robot it is: it may do no more than that account, and is called OWNER+ROBOT
+    #[arg(long, value_name = "USER", value_parser = account_name)]
+    owner: Option<Account>,
+    /// What it may do at most, as TYPE:NAME:ACTIONS; may be given several times
+    #[arg(long, value_name = "SCOPE")]
+    scope: Vec<String>,
+    /// Give tokens to this network or address alone; may be given several times
+    #[arg(long, value_name = "CIDR")]
+    from: Vec<String>,
+    /// Give no tokens any more after so long
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    expires: Option<Duration>,
+    /// Give the credential to the service NAME.on.NODE, which is made if it isn't there
+    #[arg(long, value_name = "NODE", conflicts_with = "service")]
+    node: Option<Name>,
+    /// Give the credential to this service
+    #[arg(long, value_name = "SERVICE")]
+    service: Option<Name>,
+    /// Print the credential, once
+    #[arg(long)]
+    show: bool,
+    /// How the credential is written
+    #[arg(long, value_enum, default_value_t = Form::Helper)]
+    form: Form,
+    /// What the credential's file is called [default: as its form has it]
+    #[arg(long, value_name = "FILE")]
+    target: Option<String>,
+    /// The user and group that may read the credential's file [default: 0:0]
+    #[arg(long, value_name = "UID:GID", value_parser = uid_gid)]
+    file_owner: Option<(u32, u32)>,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    way: WayArgs,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::words) struct RotateArgs {
+    /// The registry
+    #[arg(value_name = "NAME", value_parser = registry_name)]
+    registry: Name,
+    /// The robot; with an owner OWNER+ROBOT
+    #[arg(value_name = "ROBOT", value_parser = account_name)]
+    robot: Account,
+    /// Take the old password no longer; else for a minute more
+    #[arg(long)]
+    now: bool,
+    /// Print the credential, once
+    #[arg(long)]
+    show: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    way: WayArgs,
+}
+
+fn uid_gid(text: &str) -> Result<(u32, u32), String> {
+    let numbers = text.split_once(':').and_then(|(uid, gid)| {
+        let number = |text: &str| text.parse::<u32>().ok().filter(|number| *number != u32::MAX);
+        number(uid).zip(number(gid))
+    });
+    numbers.ok_or_else(|| "is written UID:GID in numbers, for example 999:999".to_owned())
+}
+
+pub(super) async fn run(screen: &mut Screen, command: RobotCommand) -> Result<(), Failure> {
+    match command {
+        RobotCommand::Create(args) => create(screen, args).await,
+        RobotCommand::Rotate(args) => rotate(screen, args).await,
+        RobotCommand::Rm(args) => remove(screen, args, "robot").await,
+        RobotCommand::Ls(args) => list(screen, args, "robot").await,
+    }
+}
+
+/// The robot's whole name.
+fn account(robot: &str, owner: Option<&Account>) -> Result<Account, Failure> {
+    let whole = match owner {
+        Some(owner) => format!("{owner}+{robot}"),
+        None => robot.to_owned(),
+    };
+    let read = whole.parse::<Account>();
+    let read =
+        read.map_err(|error| usage(error, "for example ci, or laptop with --owner alice"))?;
+    if owner.is_none() && read.owner().is_some() {
+        return Err(usage("an owner is given by --owner", "leave out the '+' and what is before"));
+    }
+    Ok(read)
+}
+
+fn not_after(expires: Option<Duration>) -> Option<u64> {
+    expires.map(|time| (SystemClock.now().0 / 1000).saturating_add(time.as_secs()))
+}
+
+async fn create(screen: &mut Screen, args: CreateArgs) -> Result<(), Failure> {
+    let robot = account(&args.robot, args.owner.as_ref())?;
+    let rights = rights_text(&RightsAsked {
+        scopes: args.scope,
+        from: args.from,
+        not_after: not_after(args.expires),
+        ..RightsAsked::default()
+    })?;
+    let mut way = Way::open(screen, args.way)?;
+    let site = Site::find(&mut way, args.registry).await?;
+    site.absent(&mut way, &robot).await?;
+    if let Some(owner) = &args.owner {
+        let _there = site.verifier(&mut way, owner, "user").await?;
+    }
+    let password = draw_robot_password(&mut way.dice);
+    let text = args.form.text(&site.served, robot.as_str(), &password);
+    let id = Tag::from_bytes(draw::<16>(&mut way.dice));
+    let verifier = of(&password)?;
+    let credential = credential(&mut way, id, verifier, 0);
+    let mut act = Act::default();
+    let mut services = vec![site.auth.as_bytes().to_vec()];
+    put_account(&mut act, &mut way, &site, &robot, "robot", &credential, &rights)?;
+    let user = match (args.node, args.service) {
+        (Some(node), _) => Some(service_on(&mut act, &mut way, &site, node).await?),
+        (None, Some(service)) => Some(existing(&mut way, &service).await?),
+        (None, None) => None,
+    };
+    if let Some(service) = user {
+        let name = site.secret_name("robot", &robot);
+        let labels = [
+            (REGISTRY, site.name.as_str()),
+            (KIND, "credential"),
+            (ACCOUNT, robot.as_str()),
+            (FORM, args.form.word()),
+        ];
+        let value = SecretBytes::copy_of(text.as_bytes());
+        let secret = act.create(&mut way.dice, &name, &labels, value)?;
+        let target = args.target.as_deref().unwrap_or(args.form.target());
+        let (uid, gid) = args.file_owner.unzip();
+        act.grant(service, secret, target, FileOf { uid, gid, mode: Some(MODE) })?;
+        services.push(service.as_bytes().to_vec());
+    }
+    let look = format!("skep registry robot ls {}", site.name);
+    let revision = act.apply(&mut way, &look).await?;
+    if args.show {
+        screen.data(text.trim_end())?;
+    }
+    way.wait(screen, args.wait, revision, services, false).await
+}
+
+/// The verifier of a password that was drawn.
+fn of(password: &str) -> Result<Verifier, Failure> {
+    Verifier::read("sha256", robot_verifier(password.as_bytes()))
+        .map_err(|error| Failure::new(Exit::Bug, error))
+}
+
+/// The service of robots on a node: the one that is there, or a new one.
+async fn service_on(
+    act: &mut Act,
+    way: &mut Way,
+    site: &Site,
+    node: Name,
+) -> Result<ServiceId, Failure> {
+    let text = format!("{}.on.{node}", site.name);
+    let name = text.parse::<Name>().map_err(|error| {
+        usage(format!("{text}: {error}"), "make a service by hand, and name it with --service")
+    })?;
+    if let Some(view) = site::service(way, name.as_str()).await? {
+        return lookup::id(&view.id).map_err(|error| error.failure());
+    }
+    let id = ServiceId::draw(&mut way.dice);
+    let label = Label::new(REGISTRY, site.name.as_str());
+    let labels = label.and_then(|label| Labels::new([label])).map_err(|error| usage(error, ""))?;
+    let placement = Placement { nodes: vec![node], ..Placement::default() };
+    // Engines and helpers are no workloads of ours: the files are there as long as the node is.
+    let activation = Activation::Placed;
+    let spec = ServiceSpec { placement, activation, labels, ..ServiceSpec::default() };
+    act.change(Change::CreateService { id, name, spec });
+    Ok(id)
+}
+
+async fn existing(way: &mut Way, service: &Name) -> Result<ServiceId, Failure> {
+    let Some(view) = site::service(way, service.as_str()).await? else {
+        let text = format!("service {service} not found");
+        return Err(Failure::new(Exit::Refused, text).hint("`skep service ls` lists all"));
+    };
+    lookup::id(&view.id).map_err(|error| error.failure())
+}
+
+async fn rotate(screen: &mut Screen, args: RotateArgs) -> Result<(), Failure> {
+    let mut way = Way::open(screen, args.way)?;
+    let site = Site::find(&mut way, args.registry).await?;
+    let view = site.verifier(&mut way, &args.robot, "robot").await?;
+    let id = site::id_of(&view)?;
+    let held = site.part(&mut way, "robot", &args.robot).await?;
+    if held.is_none() && !args.show {
+        let text = "no service has this robot's credential: its new password would be lost";
+        return Err(usage(text, "print it with --show"));
+    }
+    let form = held.as_ref().map_or(Ok(Form::Helper), form_of)?;
+    let password = draw_robot_password(&mut way.dice);
+    let text = form.text(&site.served, args.robot.as_str(), &password);
+    let overlap_s = if args.now { 0 } else { OVERLAP_S };
+    let credential = credential(&mut way, id, of(&password)?, overlap_s);
+    let mut act = Act::default();
+    let mut services = vec![site.auth.as_bytes().to_vec()];
+    let value = SecretBytes::take(credential.text().into_bytes());
+    let secret = lookup::id(&view.id).map_err(|error| error.failure())?;
+    act.update(secret, view.current, value);
+    if let Some(held) = held {
+        let secret = lookup::id(&held.id).map_err(|error| error.failure())?;
+        act.update(secret, held.current, SecretBytes::copy_of(text.as_bytes()));
+        for name in &held.services {
+            services.extend(site::service(&mut way, name).await?.map(|view| view.id));
+        }
+    }
+    let look = format!("skep secret inspect {}", view.name);
+    let revision = act.apply(&mut way, &look).await?;
+    if args.show {
+        screen.data(text.trim_end())?;
+    }
+    way.wait(screen, args.wait, revision, services, false).await
+}
+
+/// The form in which a credential was written.
+fn form_of(view: &SecretView) -> Result<Form, Failure> {
+    let word = label(&view.labels, FORM).unwrap_or_default();
+    Form::from_str(word, false).map_err(|_unknown| {
+        usage(
+            format!("the label `{FORM}` of the secret {} is gone or changed", view.name),
+            "put it back: helper, docker, kubernetes or plain",
+        )
+    })
+}

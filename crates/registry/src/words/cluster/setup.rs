@@ -1,0 +1,314 @@
+//! `skep registry setup`: a registry's keys, services and files, in one act.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256,
+};
+use skep_client::machine::SystemClock;
+use skep_client::{Change, Generate, lookup};
+use skep_core::base::{
+    Clock as _, Exit, Failure, Label, Labels, Name, SecretBytes, SecretId, ServiceId,
+};
+use skep_core::domain::{Placement, ServiceSpec};
+use skep_core::wire::api::{SecretView, ServiceView};
+use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
+
+use super::act::{Act, FileOf};
+use super::site::{KIND, REGISTRY, SERVED, label, registry_name};
+use super::texts::Told;
+use super::usage;
+use super::way::{WaitArgs, Way, WayArgs};
+use crate::words::file::read_text;
+use crate::words::screen::Screen;
+use crate::words::written::Written;
+
+/// Days of the token CA, and of a signing certificate.
+const ROOT_DAYS: i64 = 3_650;
+const LEAF_DAYS: i64 = 30;
+/// Clocks of registries may be so far behind.
+const BEFORE: Duration = Duration::hours(1);
+/// Bytes of each text that is typed.
+const TEXT: usize = 255;
+/// Bytes of a file of certificates.
+const CERTIFICATES: usize = 256 * 1024;
+
+/// Make a registry's token server: keys, services and the files around it, in one act
+///
+/// The keys go to the services that need them and are written to no file.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  skep registry setup web --realm https://auth.example.com/auth --node n1 --out web
+  skep registry setup web --realm https://auth.example.com/auth --node n1 \\
+      --registry-service registry.example.com --tls-ca ca.crt --out web")]
+pub(in crate::words) struct SetupArgs {
+    /// What the registry is called here; at most 16 characters
+    #[arg(value_name = "NAME", value_parser = registry_name)]
+    registry: Name,
+    /// Where clients get tokens, for example `https://auth.example.com/auth`
+    #[arg(long, value_name = "URL", value_parser = realm)]
+    realm: String,
+    /// What tokens are for, which is where engines find the registry: HOST[:PORT] [default: the
+    /// realm's]
+    #[arg(long, value_name = "SERVICE", value_parser = word)]
+    registry_service: Option<String>,
+    /// Who tokens say that they are from [default: as --registry-service]
+    #[arg(long, value_name = "ISSUER", value_parser = word)]
+    issuer: Option<String>,
+    /// A node that runs a token server; may be given several times
+    #[arg(long = "node", value_name = "NODE")]
+    nodes: Vec<Name>,
+    /// The CA of the registry's TLS, for engines: written to certs.d
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// The new folder that files are written to
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    way: WayArgs,
+}
+
+/// Text that stands for itself in TOML, YAML, a file of the environment and a path.
+fn word(text: &str) -> Result<String, String> {
+    let sound = |c: char| c.is_ascii_alphanumeric() || "-._:/[]@~%+=?&,".contains(c);
+    if (1..=TEXT).contains(&text.len()) && text.chars().all(sound) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("has 1 to {TEXT} characters of a-z A-Z 0-9 -._:/[]@~%+=?&,"))
+}
+
+fn realm(text: &str) -> Result<String, String> {
+    let host = host_of(text).filter(|host| !host.is_empty());
+    if host.is_none() {
+        return Err("is written https://HOST/auth".to_owned());
+    }
+    word(text)
+}
+
+/// HOST[:PORT] of a URL.
+fn host_of(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let host = rest.split('/').next()?;
+    (!host.contains(['@', '?'])).then_some(host)
+}
+
+/// Keys and certificates, in PEM.
+struct Keys {
+    ca_key: Zeroizing<String>,
+    root: String,
+    key: Zeroizing<String>,
+    leaf: String,
+}
+
+/// The token CA and its first leaf. No TLS certificate comes from this CA: a registry takes
+/// each certificate below it for that of a token server.
+fn keys(name: &Name, now: OffsetDateTime) -> Result<Keys, rcgen::Error> {
+    let params = |what: &str, days| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, format!("{name} {what}"));
+        params.not_before = now - BEFORE;
+        params.not_after = params.not_before + Duration::days(days);
+        params
+    };
+    let ca_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let mut ca = params("tokens, root", ROOT_DAYS);
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let root = ca.self_signed(&ca_key)?.pem();
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let mut leaf = params("tokens", LEAF_DAYS);
+    leaf.is_ca = IsCa::ExplicitNoCa;
+    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let ca_text = Zeroizing::new(ca_key.serialize_pem());
+    let leaf = leaf.signed_by(&key, &Issuer::from_params(&ca, &ca_key))?.pem();
+    Ok(Keys { ca_key: ca_text, root, key: Zeroizing::new(key.serialize_pem()), leaf })
+}
+
+pub(super) async fn run(screen: &mut Screen, args: SetupArgs) -> Result<(), Failure> {
+    let name = args.registry;
+    let host = host_of(&args.realm).unwrap_or_default().to_owned();
+    let served = args.registry_service.unwrap_or(host);
+    let issuer = args.issuer.unwrap_or_else(|| served.clone());
+    let told = Told { name: &name, realm: &args.realm, served: &served, issuer: &issuer };
+    let tls_ca = args.tls_ca.as_deref().map(|path| certificates(path, &served)).transpose()?;
+    let mut way = Way::open(screen, args.way)?;
+    nothing_there(&mut way, &name).await?;
+    let now =
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(SystemClock.now().0) * 1_000_000)
+            .map_err(|error| Failure::new(Exit::Configuration, format!("the clock: {error}")))?;
+    let keys = keys(&name, now).map_err(|error| Failure::new(Exit::Bug, error))?;
+    let (act, auth) = act(&mut way, told, &keys, args.nodes)?;
+    // Files first: what managers then have is complete.
+    let mut files = vec![
+        ("root.crt".to_owned(), keys.root.clone()),
+        ("config-part.yml".to_owned(), told.config()),
+        ("registry.env".to_owned(), told.env()),
+        ("acl.toml".to_owned(), told.rules()),
+        (format!("skep-registry-{name}.service"), told.unit()),
+        ("skep-registry.sysusers".to_owned(), Told::user().to_owned()),
+    ];
+    files.extend(tls_ca.map(|text| (format!("certs.d/{served}/ca.crt"), text)));
+    let mut written = Written::of(&args.out, &files)?;
+    let look = format!("skep service inspect {name}.auth");
+    let revision = match act.apply(&mut way, &look).await {
+        Err(failure) if failure.exit == Exit::Unknown => {
+            // It may have been done: then these are its files.
+            written.keep();
+            return Err(failure);
+        }
+        other => other?,
+    };
+    written.keep();
+    let out = args.out.display();
+    screen.data(&format!("{out}: {} files", files.len()))?;
+    for next in [
+        format!("the registry: {out}/root.crt, and {out}/config-part.yml or {out}/registry.env"),
+        format!(
+            "the token server's nodes: {out}/skep-registry-{name}.service, and {out}/skep-registry.sysusers"
+        ),
+        format!("skep secret update {name}.acl.toml {out}/acl.toml"),
+        format!("skep registry user add {name} USER"),
+        format!("skep registry robot create {name} ROBOT --node NODE"),
+    ] {
+        screen.say(&format!("next: {next}"));
+    }
+    way.wait(screen, args.wait, revision, vec![auth.as_bytes().to_vec()], false).await
+}
+
+/// Certificates of the registry's TLS.
+fn certificates(path: &Path, served: &str) -> Result<String, Failure> {
+    let text = read_text(path, CERTIFICATES)?;
+    let shown = path.display();
+    let hint = "it goes to each engine: give the certificates alone, in PEM";
+    if text.contains("PRIVATE KEY") || !text.contains("-----BEGIN CERTIFICATE-----") {
+        return Err(usage(format!("{shown} has no certificates, or a key with them"), hint));
+    }
+    if served.contains('/') || served.starts_with('.') {
+        let text = format!("certs.d has no folder for {served}");
+        return Err(usage(text, "--registry-service HOST:PORT says where engines find it"));
+    }
+    Ok(text)
+}
+
+/// Refuses what is set up already, and names what is there.
+async fn nothing_there(way: &mut Way, name: &Name) -> Result<(), Failure> {
+    let prefix = format!("{name}.").to_ascii_lowercase();
+    let secrets: Vec<SecretView> =
+        lookup::all(&mut way.link, false).await.map_err(|error| error.failure())?;
+    let mut there: Vec<String> = Vec::new();
+    for view in &secrets {
+        let ours = label(&view.labels, REGISTRY) == Some(name.as_str());
+        let named = view.name.to_ascii_lowercase();
+        if ours || PARTS.iter().any(|part| named == format!("{prefix}{part}")) {
+            there.push(format!("secret {}", view.name));
+        }
+    }
+    let services: Vec<ServiceView> =
+        lookup::all(&mut way.link, false).await.map_err(|error| error.failure())?;
+    let ours = |view: &&ServiceView| {
+        ["auth", "ca"].iter().any(|part| view.name.eq_ignore_ascii_case(&format!("{name}.{part}")))
+    };
+    there.extend(services.iter().filter(ours).map(|view| format!("service {}", view.name)));
+    if there.is_empty() {
+        return Ok(());
+    }
+    let more = there.len().saturating_sub(SHOWN);
+    there.truncate(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let text = format!("there is something of {name} already: {}{more}", there.join(", "));
+    Err(Failure::new(Exit::Refused, text)
+        .hint("choose another name, or remove these; nothing was changed"))
+}
+
+/// Things that are shown of what is there.
+const SHOWN: usize = 10;
+/// The secrets of a setup.
+const PARTS: [&str; 7] =
+    ["ca.key", "root.crt", "signer.key", "signer.crt", "refresh.key", "auth.toml", "acl.toml"];
+
+/// Secrets, services and grants of a registry.
+fn act(
+    way: &mut Way,
+    told: Told<'_>,
+    keys: &Keys,
+    nodes: Vec<Name>,
+) -> Result<(Act, ServiceId), Failure> {
+    let name = told.name;
+    let mut act = Act::default();
+    let labels = |more: &[(&str, &str)]| {
+        let all = [&[(REGISTRY, name.as_str())], more].concat();
+        let labels = all.into_iter().map(|(key, value)| Label::new(key, value));
+        let labels = labels.collect::<Result<Vec<_>, _>>().and_then(Labels::new);
+        labels.map_err(|error| usage(error, "choose a shorter service name"))
+    };
+    let mut service = |act: &mut Act, part: &str, nodes, labels| -> Result<ServiceId, Failure> {
+        let id = ServiceId::draw(&mut way.dice);
+        let name = format!("{name}.{part}").parse::<Name>();
+        let name = name.map_err(|error| usage(error, "choose a shorter name"))?;
+        let placement = Placement { nodes, ..Placement::default() };
+        let spec = ServiceSpec { placement, labels, ..ServiceSpec::default() };
+        act.change(Change::CreateService { id, name, spec });
+        Ok(id)
+    };
+    let auth = service(&mut act, "auth", nodes, labels(&[(SERVED, told.served)])?)?;
+    let ca = service(&mut act, "ca", Vec::new(), labels(&[])?)?;
+    let refresh = Generate::Hex(32).draw(&mut way.dice);
+    let refresh = refresh.map_err(|error| Failure::new(Exit::Bug, error))?;
+    let text = |text: &str| SecretBytes::copy_of(text.as_bytes());
+    for (part, value, to) in [
+        ("ca.key", text(&keys.ca_key), ca),
+        ("root.crt", text(&keys.root), ca),
+        ("signer.key", text(&keys.key), auth),
+        ("signer.crt", text(&keys.leaf), auth),
+        ("refresh.key", refresh, auth),
+        ("auth.toml", text(&told.settings()), auth),
+        ("acl.toml", text(&told.rules()), auth),
+    ] {
+        let labels = [(REGISTRY, name.as_str()), (KIND, part)];
+        let secret: SecretId =
+            act.create(&mut way.dice, &format!("{name}.{part}"), &labels, value)?;
+        act.grant(to, secret, part, FileOf::default())?;
+    }
+    Ok((act, auth))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::Acl;
+    use crate::rules::settings::Settings;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let name: Name = "web".parse().unwrap();
+        let told = Told { name: &name, realm: "https://a/auth", served: "r:5000", issuer: "i" };
+        let settings = Settings::read(&told.settings()).unwrap();
+        assert_eq!((settings.issuer.as_str(), settings.services), ("i", vec!["r:5000".to_owned()]));
+        assert!(Acl::parse(&told.rules()).is_ok());
+        let uncommented = told.rules().replace("\n# [[", "\n[[").replace("\n# m", "\nm");
+        assert!(Acl::parse(&uncommented.replace("\n# act", "\nact")).is_ok(), "{uncommented}");
+    }
+
+    #[test]
+    fn realms_and_words_stand_for_themselves() {
+        assert_eq!(host_of("https://auth.example.com:8443/auth"), Some("auth.example.com:8443"));
+        for bad in [
+            "",
+            "auth.example.com",
+            "ftp://x/",
+            "https:///auth",
+            "https://a b",
+            "https://a\"",
+            "https://u@h/",
+            "https://h/$x",
+            "https://h/\n",
+        ] {
+            assert!(realm(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Files that a setup writes: nothing of them is secret.
+
+use skep_core::base::Name;
+
+/// What a registry is told of its token server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told<'t> {
+    pub(super) name: &'t Name,
+    pub(super) realm: &'t str,
+    pub(super) served: &'t str,
+    pub(super) issuer: &'t str,
+}
+
+impl Told<'_> {
+    fn bundle(self) -> String {
+        format!("/etc/docker/registry/{}-root.crt", self.name)
+    }
+
+    /// The part of the registry's config.yml.
+    pub(super) fn config(self) -> String {
+        let Self { realm, served, issuer, .. } = self;
+        format!(
+            "# Into the registry's config.yml, with root.crt at this place.\n\
+             auth:\n  token:\n    realm: \"{realm}\"\n    service: \"{served}\"\n    \
+             issuer: \"{issuer}\"\n    rootcertbundle: \"{}\"\n",
+            self.bundle()
+        )
+    }
+
+    /// The same as variables of the environment.
+    pub(super) fn env(self) -> String {
+        let Self { realm, served, issuer, .. } = self;
+        format!(
+            "REGISTRY_AUTH=token\nREGISTRY_AUTH_TOKEN_REALM={realm}\n\
+             REGISTRY_AUTH_TOKEN_SERVICE={served}\nREGISTRY_AUTH_TOKEN_ISSUER={issuer}\n\
+             REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE={}\n",
+            self.bundle()
+        )
+    }
+
+    /// The token server's settings.
+    pub(super) fn settings(self) -> String {
+        let Self { served, issuer, .. } = self;
+        format!("version = 1\nissuer = \"{issuer}\"\nservices = [\"{served}\"]\n")
+    }
+
+    /// Rules that give nothing, with one to begin with.
+    pub(super) fn rules(self) -> String {
+        let name = self.name;
+        format!(
+            "# Who may do what: docs/registry/acl.md. As it stands nobody may do anything.\n\
+             # After each change: skep registry acl check acl.toml\n\
+             #                    skep secret update {name}.acl.toml acl.toml\n\
+             version = 1\n\n\
+             # [[rule]]\n# match = {{ account = \"alice\", name = \"web/**\" }}\n\
+             # actions = [\"pull\", \"push\"]\n"
+        )
+    }
+
+    /// The unit that runs a token server.
+    pub(super) fn unit(self) -> String {
+        let name = self.name;
+        format!(
+            "[Unit]\nDescription=Tokens of the registry {name}\nAfter=skep-agent.service\n\n\
+             [Service]\n\
+             ExecStart=/usr/bin/skep exec --service {name}.auth --user skep-registry -- \
+             skep registry auth {name}\nRestart=always\nRestartSec=2\n\n\
+             [Install]\nWantedBy=multi-user.target\n"
+        )
+    }
+
+    /// The user that it runs as, for systemd-sysusers.
+    pub(super) fn user() -> &'static str {
+        "u skep-registry - \"Tokens of Docker registries\"\n"
+    }
+}
