@@ -25,7 +25,7 @@ fn set_up(cluster: &Cluster, more: &[&str]) -> (PathBuf, Ran) {
     let out = cluster.folder().join("out");
     let shown = out.display().to_string();
     let words = ["setup", "web", "--realm", REALM, "--registry-service", SERVED];
-    let words = [&words, &["--node", "node-1", "--out", &shown], more].concat();
+    let words = [&words[..], &["--node", "node-1", "--out", &shown], more].concat();
     (out, registry(cluster, &words, b""))
 }
 

@@ -1,6 +1,6 @@
 //! From what was typed to the one thing meant, and lists page by page.
 
-use skep_core::base::{BadId, NodeId};
+use skep_core::base::{BadId, Exit, NodeId};
 use skep_core::wire::api::{
     HolderView, LabelPair, ListHoldersRequest, ListRequest, NodeView, SecretView, ServiceView,
     TokenView,
@@ -138,6 +138,25 @@ pub async fn exact<T: Listed>(link: &mut Link, what: &str) -> Result<T, CallErro
         return Ok(thing);
     }
     Err(CallError::NotExact { kind: T::WORD, what: what.to_owned() })
+}
+
+/// The one with this full id or name, if there is one.
+///
+/// # Errors
+/// [`CallError`].
+pub async fn maybe<T: Listed>(link: &mut Link, what: &str) -> Result<Option<T>, CallError> {
+    match exact::<T>(link, what).await {
+        Ok(thing) => Ok(Some(thing)),
+        Err(CallError::NotFound { .. } | CallError::NotExact { .. }) => Ok(None),
+        // So a manager says it.
+        Err(CallError::Answered(failure))
+            if failure.exit == Exit::Refused
+                && failure.text == format!("{} {what} not found", T::WORD) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn is_exactly<T: Listed>(thing: &T, what: &str) -> bool {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use skep_client::machine::SystemClock;
 use skep_client::settings::duration;
 use skep_client::{Change, lookup};
@@ -15,11 +15,14 @@ use skep_core::wire::api::SecretView;
 use zeroize::Zeroizing;
 
 use super::act::{Act, FileOf};
-use super::site::{self, ACCOUNT, FORM, KIND, REGISTRY, Site, account_name, label, registry_name};
+use super::site::{
+    self, ACCOUNT, FORM, KIND, REGISTRY, SERVED, Site, account_name, label, registry_name,
+};
 use super::usage;
 use super::user::{AccountArgs, LsArgs, credential, list, put_account, remove, rights_text};
 use super::way::{WaitArgs, Way, WayArgs};
 use crate::rules::credential::{RightsAsked, Tag, Verifier};
+use crate::rules::login::{Form, Host, Login};
 use crate::rules::password::{draw_robot_password, robot_verifier};
 use crate::rules::slug::Account;
 use crate::words::screen::Screen;
@@ -56,55 +59,28 @@ pub(in crate::words) enum RobotCommand {
     Ls(LsArgs),
 }
 
-/// How a credential is written in its file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(in crate::words) enum Form {
-    /// JSON with name, password and registry
-    Helper,
-    /// A config.json as docker, skopeo and podman read it
-    Docker,
-    /// The same, named as Kubernetes has it
-    Kubernetes,
-    /// The password alone
-    Plain,
+/// A form, as it was typed.
+fn form(text: &str) -> Result<Form, String> {
+    let read = text.parse::<Form>();
+    read.map_err(|_| "is none of helper, docker, kubernetes and plain".to_owned())
 }
 
-impl Form {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Helper => "helper",
-            Self::Docker => "docker",
-            Self::Kubernetes => "kubernetes",
-            Self::Plain => "plain",
-        }
-    }
-
-    /// What the file is called unless something else is said.
-    fn target(self) -> &'static str {
-        match self {
-            Self::Helper => "robot.json",
-            Self::Docker => "config.json",
-            Self::Kubernetes => ".dockerconfigjson",
-            Self::Plain => "password",
-        }
-    }
-
-    /// What stands in it.
-    fn text(self, served: &str, account: &str, password: &str) -> Zeroizing<String> {
-        let quoted = |text: &str| serde_json::Value::from(text).to_string();
-        let (served, name) = (quoted(served), quoted(account));
-        Zeroizing::new(match self {
-            Self::Helper => format!(
-                "{{\"version\":1,\"registry\":{served},\"username\":{name},\"password\":\"{password}\"}}\n"
-            ),
-            Self::Docker | Self::Kubernetes => {
-                let both = Zeroizing::new(format!("{account}:{password}"));
-                let both = Zeroizing::new(data_encoding::BASE64.encode(both.as_bytes()));
-                format!("{{\"auths\":{{{served}:{{\"auth\":\"{}\"}}}}}}\n", *both)
-            }
-            Self::Plain => password.to_owned(),
-        })
-    }
+/// What the robot carries, as it is written.
+fn carried(
+    site: &Site,
+    robot: &Account,
+    password: &str,
+    form: Form,
+) -> Result<Zeroizing<String>, Failure> {
+    let host = site.served.parse::<Host>().map_err(|error| {
+        usage(
+            format!("the registry {} is at no host: {error}", site.name),
+            format!("mend the label `{SERVED}` of the service {}.auth: HOST[:PORT]", site.name),
+        )
+    })?;
+    let password = Zeroizing::new(password.to_owned());
+    let login = Login::new(vec![host], robot.clone(), password);
+    login.map(|login| login.write(form)).map_err(|error| Failure::new(Exit::Bug, error))
 }
 
 #[derive(Args, Debug)]
@@ -137,8 +113,8 @@ pub(in crate::words) struct CreateArgs {
     /// Print the credential, once
     #[arg(long)]
     show: bool,
-    /// How the credential is written
-    #[arg(long, value_enum, default_value_t = Form::Helper)]
+    /// How the credential is written: helper, docker, kubernetes or plain
+    #[arg(long, value_name = "FORM", value_parser = form, default_value = "helper")]
     form: Form,
     /// What the credential's file is called [default: as its form has it]
     #[arg(long, value_name = "FILE")]
@@ -223,7 +199,7 @@ async fn create(screen: &mut Screen, args: CreateArgs) -> Result<(), Failure> {
         let _there = site.verifier(&mut way, owner, "user").await?;
     }
     let password = draw_robot_password(&mut way.dice);
-    let text = args.form.text(&site.served, robot.as_str(), &password);
+    let text = carried(&site, &robot, &password, args.form)?;
     let id = Tag::from_bytes(draw::<16>(&mut way.dice));
     let verifier = of(&password)?;
     let credential = credential(&mut way, id, verifier, 0);
@@ -241,11 +217,11 @@ async fn create(screen: &mut Screen, args: CreateArgs) -> Result<(), Failure> {
             (REGISTRY, site.name.as_str()),
             (KIND, "credential"),
             (ACCOUNT, robot.as_str()),
-            (FORM, args.form.word()),
+            (FORM, args.form.as_str()),
         ];
         let value = SecretBytes::copy_of(text.as_bytes());
         let secret = act.create(&mut way.dice, &name, &labels, value)?;
-        let target = args.target.as_deref().unwrap_or(args.form.target());
+        let target = args.target.as_deref().unwrap_or(args.form.file_name());
         let (uid, gid) = args.file_owner.unzip();
         act.grant(service, secret, target, FileOf { uid, gid, mode: Some(MODE) })?;
         services.push(service.as_bytes().to_vec());
@@ -309,7 +285,7 @@ async fn rotate(screen: &mut Screen, args: RotateArgs) -> Result<(), Failure> {
     }
     let form = held.as_ref().map_or(Ok(Form::Helper), form_of)?;
     let password = draw_robot_password(&mut way.dice);
-    let text = form.text(&site.served, args.robot.as_str(), &password);
+    let text = carried(&site, &args.robot, &password, form)?;
     let overlap_s = if args.now { 0 } else { OVERLAP_S };
     let credential = credential(&mut way, id, of(&password)?, overlap_s);
     let mut act = Act::default();
@@ -335,7 +311,7 @@ async fn rotate(screen: &mut Screen, args: RotateArgs) -> Result<(), Failure> {
 /// The form in which a credential was written.
 fn form_of(view: &SecretView) -> Result<Form, Failure> {
     let word = label(&view.labels, FORM).unwrap_or_default();
-    Form::from_str(word, false).map_err(|_unknown| {
+    word.parse::<Form>().map_err(|_unknown| {
         usage(
             format!("the label `{FORM}` of the secret {} is gone or changed", view.name),
             "put it back: helper, docker, kubernetes or plain",

@@ -22,6 +22,7 @@ use super::site::{KIND, REGISTRY, SERVED, label, registry_name};
 use super::texts::Told;
 use super::usage;
 use super::way::{WaitArgs, Way, WayArgs};
+use crate::rules::login::Host;
 use crate::words::file::read_text;
 use crate::words::screen::Screen;
 use crate::words::written::Written;
@@ -53,7 +54,7 @@ pub(in crate::words) struct SetupArgs {
     realm: String,
     /// What tokens are for, which is where engines find the registry: HOST[:PORT] [default: the
     /// realm's]
-    #[arg(long, value_name = "SERVICE", value_parser = word)]
+    #[arg(long, value_name = "SERVICE", value_parser = served)]
     registry_service: Option<String>,
     /// Who tokens say that they are from [default: as --registry-service]
     #[arg(long, value_name = "ISSUER", value_parser = word)]
@@ -82,9 +83,14 @@ fn word(text: &str) -> Result<String, String> {
     Err(format!("has 1 to {TEXT} characters of a-z A-Z 0-9 -._:/[]@~%+=?&,"))
 }
 
+/// Where engines find a registry.
+fn served(text: &str) -> Result<String, String> {
+    let host = text.parse::<Host>();
+    host.map(|host| host.as_str().to_owned()).map_err(|_| "is written HOST[:PORT]".to_owned())
+}
+
 fn realm(text: &str) -> Result<String, String> {
-    let host = host_of(text).filter(|host| !host.is_empty());
-    if host.is_none() {
+    if host_of(text).is_none_or(|host| host.parse::<Host>().is_err()) {
         return Err("is written https://HOST/auth".to_owned());
     }
     word(text)
@@ -188,7 +194,7 @@ fn certificates(path: &Path, served: &str) -> Result<String, Failure> {
     if text.contains("PRIVATE KEY") || !text.contains("-----BEGIN CERTIFICATE-----") {
         return Err(usage(format!("{shown} has no certificates, or a key with them"), hint));
     }
-    if served.contains('/') || served.starts_with('.') {
+    if served.starts_with('.') {
         let text = format!("certs.d has no folder for {served}");
         return Err(usage(text, "--registry-service HOST:PORT says where engines find it"));
     }
@@ -251,7 +257,9 @@ fn act(
         let name = format!("{name}.{part}").parse::<Name>();
         let name = name.map_err(|error| usage(error, "choose a shorter name"))?;
         let placement = Placement { nodes, ..Placement::default() };
-        let spec = ServiceSpec { placement, labels, ..ServiceSpec::default() };
+        // A token server may then refuse what no manager has confirmed for a while.
+        let fresh = part == "auth";
+        let spec = ServiceSpec { placement, labels, fresh, ..ServiceSpec::default() };
         act.change(Change::CreateService { id, name, spec });
         Ok(id)
     };

@@ -1,6 +1,6 @@
 //! What managers know of a registry: its services, and the secrets of its accounts.
 
-use skep_client::{CallError, Change, lookup};
+use skep_client::{Change, lookup};
 use skep_core::base::{Exit, Failure, Name, SecretId, ServiceId};
 use skep_core::wire::api::{LabelPair, SecretView, ServiceView};
 
@@ -53,14 +53,10 @@ pub(super) struct Site {
 impl Site {
     /// What was set up under this name.
     pub(super) async fn find(way: &mut Way, name: Name) -> Result<Self, Failure> {
-        let found = lookup::exact::<ServiceView>(&mut way.link, &format!("{name}.auth")).await;
-        let auth = match found {
-            Err(CallError::NotFound { .. } | CallError::NotExact { .. }) => {
-                let text = format!("there is no registry {name}: no service {name}.auth");
-                let hint = "see `skep registry setup --help`";
-                return Err(Failure::new(Exit::Refused, text).hint(hint));
-            }
-            other => other.map_err(|error| error.failure())?,
+        let Some(auth) = service(way, &format!("{name}.auth")).await? else {
+            let text = format!("there is no registry {name}: no service {name}.auth");
+            let hint = "see `skep registry setup --help`";
+            return Err(Failure::new(Exit::Refused, text).hint(hint));
         };
         let labels = auth.spec.as_ref().map(|spec| spec.labels.as_slice()).unwrap_or_default();
         let served = label(labels, SERVED).unwrap_or_default().to_owned();
@@ -81,11 +77,7 @@ impl Site {
         account: &Account,
     ) -> Result<Option<SecretView>, Failure> {
         let name = self.secret_name(part, account);
-        match lookup::exact::<SecretView>(&mut way.link, &name).await {
-            Ok(view) => Ok(Some(view)),
-            Err(CallError::NotFound { .. } | CallError::NotExact { .. }) => Ok(None),
-            Err(error) => Err(error.failure()),
-        }
+        lookup::maybe(&mut way.link, &name).await.map_err(|error| error.failure())
     }
 
     /// The verifier of an account, which is there: a person's, or a robot's.
@@ -173,11 +165,7 @@ pub(super) fn label<'l>(labels: &'l [LabelPair], key: &str) -> Option<&'l str> {
 
 /// The service of this name, if there is one.
 pub(super) async fn service(way: &mut Way, name: &str) -> Result<Option<ServiceView>, Failure> {
-    match lookup::exact::<ServiceView>(&mut way.link, name).await {
-        Ok(view) => Ok(Some(view)),
-        Err(CallError::NotFound { .. } | CallError::NotExact { .. }) => Ok(None),
-        Err(error) => Err(error.failure()),
-    }
+    lookup::maybe(&mut way.link, name).await.map_err(|error| error.failure())
 }
 
 /// The account's id, which is kept as long as it lives.
