@@ -2,6 +2,9 @@
 
 use skep_core::base::Name;
 
+/// Where the program is.
+const SKEP: &str = "/usr/bin/skep";
+
 /// What a registry is told of its token server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Told<'t> {
@@ -49,8 +52,8 @@ impl Told<'_> {
         let name = self.name;
         format!(
             "# Who may do what: docs/registry/acl.md. As it stands nobody may do anything.\n\
-             # After each change: skep registry acl check acl.toml\n\
-             #                    skep secret update {name}.acl.toml acl.toml\n\
+             # After each change: `skep registry acl check acl.toml`, then\n\
+             # `skep secret update {name}.acl.toml acl.toml`\n\
              version = 1\n\n\
              # [[rule]]\n# match = {{ account = \"alice\", name = \"web/**\" }}\n\
              # actions = [\"pull\", \"push\"]\n"
@@ -63,7 +66,7 @@ impl Told<'_> {
         format!(
             "[Unit]\nDescription=Tokens of the registry {name}\nAfter=skep-agent.service\n\n\
              [Service]\n\
-             ExecStart=/usr/bin/skep exec --service {name}.auth --user skep-registry -- \
+             ExecStart={SKEP} exec --service {name}.auth --user skep-registry -- \
              skep registry auth {name}\nRestart=always\nRestartSec=2\n\n\
              [Install]\nWantedBy=multi-user.target\n"
         )
