@@ -23,8 +23,8 @@ use clap::{CommandFactory, Parser};
 use skep_core::base::{Exit, Failure};
 
 use args::{Command, Words};
-pub use helper::main as helper_main;
 use cluster::Task;
+pub use helper::main as helper_main;
 use screen::Screen;
 
 /// The whole process: reads its arguments, does it, answers the exit status.
