@@ -44,7 +44,7 @@ impl Told<'_> {
     /// The token server's settings.
     pub(super) fn settings(self) -> String {
         let Self { served, issuer, .. } = self;
-        format!("version = 1\nissuer = \"{issuer}\"\nservices = [\"{served}\"]\n")
+        format!("version = 1\nissuer = \"{issuer}\"\nservices = [\"{served}\"]\nfresh = true\n")
     }
 
     /// Rules that give nothing, with one to begin with.
