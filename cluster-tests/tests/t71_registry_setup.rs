@@ -52,8 +52,8 @@ impl Server {
         Self { child, address }
     }
 
-    /// The status, and what the token grants.
-    fn ask(&self, name: &str, password: &str, scope: &str) -> (u16, String) {
+    /// The status, and the token.
+    fn token(&self, name: &str, password: &str, scope: &str) -> (u16, String) {
         let both = BASE64.encode(format!("{name}:{password}").as_bytes());
         let mut stream = TcpStream::connect(self.address).expect("a server");
         stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
@@ -67,12 +67,17 @@ impl Server {
         let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
         let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
         let told: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-        let token = told["token"].as_str().unwrap_or_default();
+        (status.expect("a status"), told["token"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The status, and what the token grants.
+    fn ask(&self, name: &str, password: &str, scope: &str) -> (u16, String) {
+        let (status, token) = self.token(name, password, scope);
         let claims = token.split('.').nth(1).unwrap_or_default();
         let claims = BASE64URL_NOPAD.decode(claims.as_bytes()).expect("claims");
         let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap_or_default();
         let access = claims["access"][0]["actions"].to_string();
-        (status.expect("a status"), access)
+        (status, access)
     }
 
     fn status(&self, name: &str, password: &str) -> u16 {
@@ -92,6 +97,64 @@ fn files(of: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(of).expect("a folder").map(|entry| entry.expect("an entry"));
     let each = |path: PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
     entries.flat_map(|entry| each(entry.path())).collect()
+}
+
+/// The certificate that a token names, in PEM.
+fn signer_of(token: &str) -> String {
+    let head = token.split('.').next().unwrap_or_default();
+    let head = BASE64URL_NOPAD.decode(head.as_bytes()).expect("a head");
+    let head: serde_json::Value = serde_json::from_slice(&head).expect("JSON");
+    let leaf = head["x5c"][0].as_str().expect("a certificate");
+    format!("-----BEGIN CERTIFICATE-----\n{leaf}\n-----END CERTIFICATE-----\n")
+}
+
+#[test]
+fn the_key_that_signs_rotates_under_a_running_server() {
+    let cluster = Cluster::start(1);
+    let (out, done) = set_up(&cluster, &[]);
+    let _ = done.ok();
+    let server = Server::start(&cluster);
+    let _ = registry(&cluster, &["user", "add", "web", "alice"], b"correct horse\n").ok();
+    let signer = || {
+        let (status, token) = server.token("alice", "correct horse", "");
+        assert_eq!(status, 200);
+        let leaf = cluster.file("leaf.crt", signer_of(&token).as_bytes());
+        // What the registry is given takes each of them.
+        let mut verify = Command::new("openssl");
+        verify.args(["verify", "-CAfile"]).arg(out.join("root.crt")).arg(leaf);
+        let _ = run(&mut verify, b"").ok();
+        signer_of(&token)
+    };
+    let first = signer();
+    let _ = cluster.ok(&["service", "update", "--node-add", "node-1", "web.ca"]);
+    let program = binary().with_file_name("skep-registry").display().to_string();
+    let rotate = || {
+        let words = [program.as_str(), "signer", "rotate", "web"];
+        let mut command = cluster.agents[0].exec("web.ca", &words);
+        run(command.env("SKEP_IDENTITY", cluster.identity()), b"")
+    };
+    let _ = rotate().ok();
+    let second = signer();
+    assert_ne!(first, second, "in force when it returns");
+    let _ = rotate().ok();
+    assert_ne!(second, signer());
+
+    // A key that is not the root's signs nothing, and nothing is changed.
+    let before = cluster.ok(&["secret", "inspect", "web.signer.key", "--format", "{{.Version}}"]);
+    let folder = cluster.folder().join("foreign");
+    std::fs::create_dir(&folder).expect("a folder");
+    let shown = folder.display().to_string();
+    let refused = registry(&cluster, &["signer", "rotate", "web", "--secrets", &shown], b"");
+    assert!(refused.status(2).err.contains("ca.key: it does not exist"));
+    let mut foreign = Command::new("openssl");
+    foreign.args(["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out"]);
+    let _ = run(foreign.arg(folder.join("ca.key")), b"").ok();
+    std::fs::copy(out.join("root.crt"), folder.join("root.crt")).expect("copied");
+    let refused = registry(&cluster, &["signer", "rotate", "web", "--secrets", &shown], b"");
+    let refused = refused.status(2);
+    assert!(refused.err.contains("hint:"), "{}", refused.err);
+    let after = cluster.ok(&["secret", "inspect", "web.signer.key", "--format", "{{.Version}}"]);
+    assert_eq!(before, after);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::audit::AuditArgs;
 use super::auth::AuthArgs;
-use super::cluster::{RobotCommand, SetupArgs, UserCommand};
+use super::cluster::{RobotCommand, SetupArgs, SignerCommand, UserCommand};
 
 /// Tokens for a Docker registry.
 #[derive(Debug, Parser)]
@@ -35,6 +35,9 @@ pub(super) enum Command {
     #[command(subcommand, arg_required_else_help = true)]
     Robot(RobotCommand),
     Setup(SetupArgs),
+    /// The key that signs tokens
+    #[command(subcommand, arg_required_else_help = true)]
+    Signer(SignerCommand),
     /// People's accounts
     #[command(subcommand, arg_required_else_help = true)]
     User(UserCommand),

@@ -59,6 +59,7 @@ fn dispatch(screen: &mut Screen, command: Command) -> Result<(), Failure> {
         Command::Import(args) => import::run(screen, &args),
         Command::Robot(command) => cluster::run(screen, Task::Robot(command)),
         Command::Setup(args) => cluster::run(screen, Task::Setup(args)),
+        Command::Signer(command) => cluster::run(screen, Task::Signer(command)),
         Command::User(command) => cluster::run(screen, Task::User(command)),
         Command::Version => screen.data(concat!("skep-registry ", env!("CARGO_PKG_VERSION"))),
     }

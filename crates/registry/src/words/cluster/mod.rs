@@ -1,8 +1,10 @@
 //! Commands that make something of a registry: clients of the managers, as `skep` is one.
 
 mod act;
+mod keys;
 mod robot;
 mod setup;
+mod signer;
 mod site;
 mod texts;
 mod user;
@@ -12,6 +14,7 @@ use skep_core::base::{Exit, Failure};
 
 pub(super) use robot::RobotCommand;
 pub(super) use setup::SetupArgs;
+pub(super) use signer::SignerCommand;
 pub(super) use user::UserCommand;
 
 use super::screen::Screen;
@@ -22,6 +25,7 @@ pub(super) enum Task {
     Setup(SetupArgs),
     User(UserCommand),
     Robot(RobotCommand),
+    Signer(SignerCommand),
 }
 
 /// Does it.
@@ -37,6 +41,7 @@ pub(super) fn run(screen: &mut Screen, task: Task) -> Result<(), Failure> {
             Task::Setup(args) => setup::run(screen, args).await,
             Task::User(command) => user::run(screen, command).await,
             Task::Robot(command) => robot::run(screen, command).await,
+            Task::Signer(command) => signer::run(screen, command).await,
         }
     })
 }

@@ -3,21 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256,
-};
-use skep_client::machine::SystemClock;
 use skep_client::{Change, Generate, lookup};
-use skep_core::base::{
-    Clock as _, Exit, Failure, Label, Labels, Name, SecretBytes, SecretId, ServiceId,
-};
+use skep_core::base::{Exit, Failure, Label, Labels, Name, SecretBytes, SecretId, ServiceId};
 use skep_core::domain::{Placement, ServiceSpec};
 use skep_core::wire::api::{SecretView, ServiceView};
-use time::{Duration, OffsetDateTime};
-use zeroize::Zeroizing;
 
 use super::act::{Act, FileOf};
+use super::keys::{Keys, now};
 use super::site::{KIND, REGISTRY, SERVED, label, registry_name};
 use super::texts::Told;
 use super::usage;
@@ -27,11 +19,6 @@ use crate::words::file::read_text;
 use crate::words::screen::Screen;
 use crate::words::written::Written;
 
-/// Days of the token CA, and of a signing certificate.
-const ROOT_DAYS: i64 = 3_650;
-const LEAF_DAYS: i64 = 30;
-/// Clocks of registries may be so far behind.
-const BEFORE: Duration = Duration::hours(1);
 /// Bytes of each text that is typed.
 const TEXT: usize = 255;
 /// Bytes of a file of certificates.
@@ -42,7 +29,8 @@ const CERTIFICATES: usize = 256 * 1024;
 /// The keys go to the services that need them and are written to no file.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  skep registry setup web --realm https://auth.example.com/auth --node n1 --out web
+  skep registry setup web --realm https://auth.example.com/auth \\
+      --node n1 --out web
   skep registry setup web --realm https://auth.example.com/auth --node n1 \\
       --registry-service registry.example.com --tls-ca ca.crt --out web")]
 pub(in crate::words) struct SetupArgs {
@@ -103,38 +91,6 @@ fn host_of(url: &str) -> Option<&str> {
     (!host.contains(['@', '?'])).then_some(host)
 }
 
-/// Keys and certificates, in PEM.
-struct Keys {
-    ca_key: Zeroizing<String>,
-    root: String,
-    key: Zeroizing<String>,
-    leaf: String,
-}
-
-/// The token CA and its first leaf. No TLS certificate comes from this CA: a registry takes
-/// each certificate below it for that of a token server.
-fn keys(name: &Name, now: OffsetDateTime) -> Result<Keys, rcgen::Error> {
-    let params = |what: &str, days| {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, format!("{name} {what}"));
-        params.not_before = now - BEFORE;
-        params.not_after = params.not_before + Duration::days(days);
-        params
-    };
-    let ca_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let mut ca = params("tokens, root", ROOT_DAYS);
-    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let root = ca.self_signed(&ca_key)?.pem();
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let mut leaf = params("tokens", LEAF_DAYS);
-    leaf.is_ca = IsCa::ExplicitNoCa;
-    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    let ca_text = Zeroizing::new(ca_key.serialize_pem());
-    let leaf = leaf.signed_by(&key, &Issuer::from_params(&ca, &ca_key))?.pem();
-    Ok(Keys { ca_key: ca_text, root, key: Zeroizing::new(key.serialize_pem()), leaf })
-}
-
 pub(super) async fn run(screen: &mut Screen, args: SetupArgs) -> Result<(), Failure> {
     let name = args.registry;
     let host = host_of(&args.realm).unwrap_or_default().to_owned();
@@ -144,10 +100,7 @@ pub(super) async fn run(screen: &mut Screen, args: SetupArgs) -> Result<(), Fail
     let tls_ca = args.tls_ca.as_deref().map(|path| certificates(path, &served)).transpose()?;
     let mut way = Way::open(screen, args.way)?;
     nothing_there(&mut way, &name).await?;
-    let now =
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(SystemClock.now().0) * 1_000_000)
-            .map_err(|error| Failure::new(Exit::Configuration, format!("the clock: {error}")))?;
-    let keys = keys(&name, now).map_err(|error| Failure::new(Exit::Bug, error))?;
+    let keys = Keys::draw(&name, now()?).map_err(|error| Failure::new(Exit::Bug, error))?;
     let (act, auth) = act(&mut way, told, &keys, args.nodes)?;
     // Files first: what managers then have is complete.
     let mut files = vec![
@@ -271,8 +224,8 @@ fn act(
     for (part, value, to) in [
         ("ca.key", text(&keys.ca_key), ca),
         ("root.crt", text(&keys.root), ca),
-        ("signer.key", text(&keys.key), auth),
-        ("signer.crt", text(&keys.leaf), auth),
+        ("signer.key", text(&keys.signer.key), auth),
+        ("signer.crt", text(&keys.signer.leaf), auth),
         ("refresh.key", refresh, auth),
         ("auth.toml", text(&told.settings()), auth),
         ("acl.toml", text(&told.rules()), auth),

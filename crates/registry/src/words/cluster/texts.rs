@@ -67,7 +67,7 @@ impl Told<'_> {
             "[Unit]\nDescription=Tokens of the registry {name}\nAfter=skep-agent.service\n\n\
              [Service]\n\
              ExecStart={SKEP} exec --service {name}.auth --user skep-registry -- \
-             skep registry auth {name}\nRestart=always\nRestartSec=2\n\n\
+             {SKEP} registry auth {name}\nRestart=always\nRestartSec=2\n\n\
              [Install]\nWantedBy=multi-user.target\n"
         )
     }
