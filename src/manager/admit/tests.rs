@@ -1,6 +1,8 @@
 //! The gate's own parts, before services that read whatever they are given, and who stands
 //! in a state for the tests beside it.
 
+mod year;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::poll_fn;

@@ -14,7 +14,7 @@ const SOON_MS: u64 = 10 * DAY_MS;
 
 /// What the leader does about a node's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Due {
+pub(in crate::manager) enum Due {
     /// Nothing.
     Nothing,
     /// It asks for its renewal.
@@ -24,7 +24,7 @@ pub(super) enum Due {
 }
 
 /// What is due for a node at `now` by the leader's clock.
-fn due(cluster: &Cluster, node: &Node, now: Stamp, stamp: Stamp) -> Due {
+pub(in crate::manager) fn due(cluster: &Cluster, node: &Node, now: Stamp, stamp: Stamp) -> Due {
     let readmitted = node.renewal.readmitted_until.is_some_and(|until| stamp < until);
     if now >= node.certificate_ends.plus_ms(limits::GRACE_MS) && !readmitted {
         return Due::Over;

@@ -9,7 +9,7 @@
 //! admits nobody: whoever calls was let in by `admit`.
 
 mod acts;
-mod certificate;
+pub(in crate::manager) mod certificate;
 mod confirm;
 mod ending;
 mod frames;

@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use crate::manager::members::belonging;
 use crate::manager::problem::Explain;
 use crate::manager::running::Running;
-use skep_client::ca::key_digest;
+use skep_client::ca::{Leaf, key_digest};
 use skep_client::renew::{self, Age};
 use skep_core::base::{NodeId, RequestId, Stamp, limits};
-use skep_core::domain::{Act, Actor, Member};
+use skep_core::domain::{Act, Actor, Member, State};
 
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -75,14 +75,23 @@ fn wanted(running: &Running) -> Option<(Age, Stamp)> {
     }
     let in_touch = core.consensus.leadership().borrow().quorum;
     let differs = core.consensus.read(|state| {
-        let (Some(cluster), Some(node)) = (&state.cluster, state.nodes.get(&core.node)) else {
-            return false;
-        };
-        // Certificates count in seconds.
-        let says = node.certificate_ends.0 / 1_000 == leaf.ends.0 / 1_000;
-        !says || cluster.issuers.current != issuer
+        state.nodes.contains_key(&core.node) && !is_on_record(state, core.node, &leaf, issuer)
     });
     (in_touch && differs).then_some((age, now))
+}
+
+/// Whether this is the certificate that the state has of a manager, of the issuing CA in use:
+/// what is not is replaced while it is good.
+pub(in crate::manager) fn is_on_record(
+    state: &State,
+    id: NodeId,
+    leaf: &Leaf,
+    issuer: Stamp,
+) -> bool {
+    let (Some(cluster), Some(node)) = (&state.cluster, state.nodes.get(&id)) else { return false };
+    // Certificates count in seconds.
+    let says = node.certificate_ends.0 / 1_000 == leaf.ends.0 / 1_000;
+    says && cluster.issuers.current == issuer
 }
 
 /// Whether others show that a newer issuing CA is in use, or this manager's own is in use no
