@@ -39,8 +39,9 @@ pub(crate) fn locked() -> Problem {
 /// This manager's certificate is past its end, and nobody has signed another.
 pub(crate) fn expired() -> Problem {
     Problem::identity_ended("this manager's certificate has ended and can't be renewed").hint(
-        "check the machine's clock, and see that other managers are reached; let an admin run \
-         `skep node readmit NAME` there, for a day in which it is renewed; then `skep unlock`",
+        "check the machine's clock; where it reaches other managers, `skep node readmit NAME` \
+         there and `skep unlock` here within a day; else `skep leave --force` here, \
+         `skep node rm NAME` there, and join anew",
     )
 }
 
