@@ -21,6 +21,7 @@ mod scan;
 mod site;
 mod stolen;
 pub mod terminal;
+mod token_server;
 mod wait;
 
 pub use client::{Client, Outcome, secret_id};
@@ -38,4 +39,5 @@ pub use rack::rack;
 pub use scan::{Canary, Copies, processes_of};
 pub use site::{Member, Site};
 pub use stolen::{KeyFileOpened, StolenIssuer};
+pub use token_server::TokenServer;
 pub use wait::{DEADLINE, until};

@@ -1,13 +1,10 @@
 //! Token servers under real agents: what a revoke takes away, also while an agent or every
 //! manager is dead.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
-use cluster_tests::{Cluster, DEADLINE, binary, run, until};
-use data_encoding::BASE64;
+use cluster_tests::{Cluster, TokenServer, run, until};
 use skep_client::machine::OsDice;
 use skep_registry::rules::password::{draw_robot_password, robot_verifier};
 use skep_registry::rules::slug::Account;
@@ -45,48 +42,8 @@ impl Robot {
     }
 
     /// What a token server says to it.
-    fn ask(&self, server: &Server) -> u16 {
-        let both = BASE64.encode(format!("{}:{}", self.name, self.password).as_bytes());
-        let mut stream = TcpStream::connect(server.address).expect("a server");
-        stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
-        let head = format!(
-            "GET /auth?service=registry HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Basic {both}\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).expect("asked");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
-    }
-}
-
-/// A token server under an agent's `skep exec`.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start(cluster: &Cluster, agent: usize) -> Self {
-        let log: PathBuf = cluster.folder().join(format!("registry-{agent}.log"));
-        let file = std::fs::File::create(&log).expect("a log");
-        let program = binary().with_file_name("skep-registry").display().to_string();
-        let words = [program.as_str(), "auth", "web", "--listen", "127.0.0.1:0"];
-        let mut command = cluster.agents[agent].exec(SERVICE, &words);
-        let mut child = command.stdin(Stdio::null()).stderr(file).spawn().expect("skep exec");
-        let address = until("a token server", || {
-            let said = std::fs::read_to_string(&log).ok()?;
-            assert!(child.try_wait().expect("a child").is_none(), "it ended: {said}");
-            let line = said.lines().find(|line| line.contains("listening"))?;
-            line.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()
-        });
-        Self { child, address }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+    fn ask(&self, server: &TokenServer) -> u16 {
+        server.ask("service=registry", &self.name, &self.password).0
     }
 }
 
@@ -115,7 +72,7 @@ fn cluster(mount: &str) -> Cluster {
 fn revoked_while_an_agent_is_dead(mount: &str) {
     let mut cluster = cluster(mount);
     let robots = ["one", "two", "three"].map(|name| Robot::create(&cluster, name));
-    let servers = [Server::start(&cluster, 0), Server::start(&cluster, 1)];
+    let servers = [TokenServer::start(&cluster, 0), TokenServer::start(&cluster, 1)];
     for server in &servers {
         for robot in &robots {
             assert_eq!(robot.ask(server), 200);
@@ -163,7 +120,7 @@ fn revoked_while_an_agent_is_dead_on_fuse() {
 fn a_signing_key_that_is_revoked_signs_nothing_more() {
     let cluster = cluster("tmpfs");
     let robot = Robot::create(&cluster, "one");
-    let server = Server::start(&cluster, 0);
+    let server = TokenServer::start(&cluster, 0);
     assert_eq!(robot.ask(&server), 200);
     let _ = cluster.ok(&["service", "revoke", SERVICE, "signer.key"]);
     assert_eq!(robot.ask(&server), 503);
@@ -175,7 +132,7 @@ fn a_signing_key_that_is_revoked_signs_nothing_more() {
 fn a_mount_that_hangs_holds_nobody_up_for_ever() {
     let cluster = cluster("fuse");
     let robot = Robot::create(&cluster, "one");
-    let servers = [Server::start(&cluster, 0), Server::start(&cluster, 1)];
+    let servers = [TokenServer::start(&cluster, 0), TokenServer::start(&cluster, 1)];
     assert_eq!(robot.ask(&servers[0]), 200);
     cluster.agents[0].freeze();
     // What the kernel remembers of the mount it answers; whatever hangs ends in a refusal.

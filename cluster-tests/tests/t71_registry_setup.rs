@@ -1,13 +1,11 @@
 //! A registry that is set up by its commands: accounts that come, change and go, and what a
 //! token server under an agent says to them.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use cluster_tests::{Cluster, DEADLINE, Ran, binary, run, until};
+use cluster_tests::{Cluster, Ran, TokenServer, binary, run};
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 
 const SERVED: &str = "registry.example:5000";
@@ -29,45 +27,20 @@ fn set_up(cluster: &Cluster, more: &[&str]) -> (PathBuf, Ran) {
     (out, registry(cluster, &words, b""))
 }
 
-/// A token server under the first agent's `skep exec`.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
+/// Asks a token server as an account.
+struct Server(TokenServer);
 
 impl Server {
     fn start(cluster: &Cluster) -> Self {
-        let log = cluster.folder().join("registry.log");
-        let file = std::fs::File::create(&log).expect("a log");
-        let program = binary().with_file_name("skep-registry").display().to_string();
-        let words = [program.as_str(), "auth", "web", "--listen", "127.0.0.1:0"];
-        let mut command = cluster.agents[0].exec("web.auth", &words);
-        let mut child = command.stdin(Stdio::null()).stderr(file).spawn().expect("skep exec");
-        let address = until("a token server", || {
-            let said = std::fs::read_to_string(&log).ok()?;
-            assert!(child.try_wait().expect("a child").is_none(), "it ended: {said}");
-            let line = said.lines().find(|line| line.contains("listening"))?;
-            line.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()
-        });
-        Self { child, address }
+        Self(TokenServer::start(cluster, 0))
     }
 
     /// The status, and the token.
     fn token(&self, name: &str, password: &str, scope: &str) -> (u16, String) {
-        let both = BASE64.encode(format!("{name}:{password}").as_bytes());
-        let mut stream = TcpStream::connect(self.address).expect("a server");
-        stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
-        let head = format!(
-            "GET /auth?service={SERVED}&scope={scope} HTTP/1.1\r\nhost: x\r\n\
-             connection: close\r\nauthorization: Basic {both}\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).expect("asked");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-        let told: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-        (status.expect("a status"), told["token"].as_str().unwrap_or_default().to_owned())
+        let query = format!("service={SERVED}&scope={scope}");
+        let (status, body) = self.0.ask(&query, name, password);
+        let told: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+        (status, told["token"].as_str().unwrap_or_default().to_owned())
     }
 
     /// The status, and what the token grants.
@@ -82,13 +55,6 @@ impl Server {
 
     fn status(&self, name: &str, password: &str) -> u16 {
         self.ask(name, password, "").0
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 
