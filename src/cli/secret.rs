@@ -295,9 +295,10 @@ async fn wait_for_services_of(
     if wait.detach {
         return Ok(());
     }
+    let mut interrupt = wait::Interrupt::listen()?;
     let found = tokio::select! {
         found = services_of(link, secrets) => found,
-        _ = tokio::signal::ctrl_c() => return Err(wait::interrupted().into()),
+        () = interrupt.comes() => return Err(wait::interrupted().into()),
     };
     let services = match found {
         Ok(services) => services,
@@ -317,7 +318,8 @@ async fn wait_for_services_of(
     } else {
         Concerned { services, secrets, ..Concerned::default() }
     };
-    wait::delivered(shell, link, wait, Revision(revision), concerned).await
+    let revision = Revision(revision);
+    wait::delivered_unless(shell, link, revision, concerned, &mut interrupt).await
 }
 
 async fn services_of(link: &mut Link, secrets: &[SecretId]) -> Result<Vec<Vec<u8>>, Trouble> {

@@ -2,6 +2,7 @@
 //! progress bar; a time-out undoes nothing, and says so.
 
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -47,6 +48,26 @@ impl Concerned {
     }
 }
 
+/// The interrupts of a whole wait: one that comes between two parts of it is not lost, for the
+/// process takes them for itself from the first listener on.
+pub(super) struct Interrupt(Signal);
+
+impl Interrupt {
+    /// From here on.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        signal(SignalKind::interrupt()).map(Self).map_err(|error| {
+            Failure::new(Exit::MachineLimit, format!("cannot listen to signals: {error}"))
+        })
+    }
+
+    /// Waits for one.
+    pub(super) async fn comes(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// Waits until everything due at `revision` is in place, unless detached.
 pub(super) async fn delivered(
     shell: &mut Shell,
@@ -58,6 +79,18 @@ pub(super) async fn delivered(
     if args.detach {
         return Ok(());
     }
+    let interrupt = &mut Interrupt::listen()?;
+    delivered_unless(shell, link, revision, concerned, interrupt).await
+}
+
+/// The same where it is not detached, and interrupts are listened to already.
+pub(super) async fn delivered_unless(
+    shell: &mut Shell,
+    link: &mut Link,
+    revision: Revision,
+    concerned: Concerned,
+    interrupt: &mut Interrupt,
+) -> Result<(), Trouble> {
     if concerned.is_nobody() {
         shell.screen.say(NOBODY);
         return Ok(());
@@ -68,7 +101,7 @@ pub(super) async fn delivered(
         let waiting = confirmed(shell, link, revision, concerned, &mut last);
         tokio::select! {
             end = waiting => end.map_err(Some),
-            _ = tokio::signal::ctrl_c() => Err(None),
+            () = interrupt.comes() => Err(None),
         }
     };
     let told = last
