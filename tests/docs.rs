@@ -34,7 +34,6 @@ const NO_FILES: &[(&str, &str)] = &[
     ("skep-managers-bin", "a header of an answer"),
     ("skep-now", "a header of an answer"),
     ("skep-on-behalf-bin", "a header of a call"),
-    ("skep-registry", "a program"),
     ("skep-standing-bin", "a header of a call"),
     ("skr1_", "what robots' passwords begin with"),
     ("skt1_", "what refresh tokens begin with"),

@@ -9,6 +9,7 @@ mod acts;
 mod age;
 mod agent;
 mod args;
+mod beside;
 mod ca;
 mod cluster;
 mod completion;
@@ -36,7 +37,6 @@ mod readmit;
 mod reads;
 mod recovery;
 mod refresh;
-mod registry;
 mod render;
 mod renewal;
 mod run;
@@ -63,6 +63,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 
 use args::{AgentCommand, Command, ManagerCommand};
+use beside::Beside;
 use problem::Trouble;
 
 use skep_core::base::{Exit, Failure};
@@ -87,8 +88,8 @@ pub fn main() -> ExitCode {
 
 /// Does what these words say, the program's name first.
 pub fn run(shell: &mut Shell, words: &[OsString]) -> Exit {
-    if let Some(rest) = registry::typed(words) {
-        return answered(shell, |_| Err(registry::run(rest)));
+    if let Some((beside, rest)) = beside::typed(words) {
+        return answered(shell, |_| Err(beside.run(rest)));
     }
     let command = match parse::words(words) {
         Ok(words) => words.command,
@@ -147,7 +148,9 @@ fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
         Command::Agent(AgentCommand::Run(args)) => return run::agent(*args),
         Command::Agent(AgentCommand::Guard { point }) => return run::guard(&point),
         Command::Exec(args) => return Err(exec::run(args)),
-        Command::Registry { words } => return Err(registry::run(&words)),
+        Command::Registry { words } => return Err(Beside::Registry.run(&words)),
+        Command::DockerApi { words } => return Err(Beside::DockerApi.run(&words)),
+        Command::Compose { words } => return Err(Beside::Compose.run(&words)),
         Command::Dev(args) => return dev::run(shell, args),
         Command::Completion { shell: kind } => return completion::run(shell, kind),
         Command::Man { folder } => return man::run(shell, &folder),
@@ -200,6 +203,8 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         | Command::Manager(ManagerCommand::Run(_))
         | Command::Exec(_)
         | Command::Registry { .. }
+        | Command::DockerApi { .. }
+        | Command::Compose { .. }
         | Command::Dev(_)
         | Command::Completion { .. }
         | Command::Man { .. }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::config::AgentConfig;
-use super::data_dir::{DataDir, bind};
+use super::data_dir::DataDir;
 use super::{Shutdown, too_few_descriptors};
 use crate::agent::doors::{LocalService, Stage};
 use crate::agent::machine::boot_id;
@@ -21,7 +21,7 @@ use crate::agent::session::{Ending, Session};
 use crate::agent::vault::{Guests, Reads};
 use crate::host::{RealDisk, raise_open_files};
 use skep_client::ca::{IdentityError, JoinToken, START_TOLERANCE_MS, read_leaf};
-use skep_client::machine::{SystemClock, os_dice};
+use skep_client::machine::{SystemClock, bind, os_dice};
 use skep_client::transport::{serve_local_behind, span};
 use skep_core::base::{AgentPlaces, Clock, Disk, Exit, Failure, Name, OtherFormat, Stamp, draw};
 

@@ -11,11 +11,10 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 use super::config::ManagerConfig;
-use super::data_dir::bind;
 use super::{Shutdown, too_few_descriptors};
 use crate::host::{RealDisk, give_back_open_files, harden, raise_open_files};
 use crate::manager::{End, FolderError, LocalRules, Manager, OpenError, Phase, Setup, control};
-use skep_client::machine::{SystemClock, os_dice};
+use skep_client::machine::{SystemClock, bind, os_dice};
 use skep_client::transport::{Problem, serve_local};
 use skep_core::base::{Exit, Failure, ManagerPlaces, Name, SecretBytes};
 use skep_core::seal::UnlockKey;

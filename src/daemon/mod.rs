@@ -11,7 +11,7 @@ pub mod manager;
 pub mod recover;
 mod signals;
 
-pub use data_dir::{DataDir, bind};
+pub use data_dir::DataDir;
 pub use signals::{Shutdown, Terminator};
 
 use skep_core::base::{Exit, Failure, TooFewDescriptors};

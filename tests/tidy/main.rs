@@ -17,19 +17,22 @@ use std::path::{Path, PathBuf};
 use sources::{Arrow, Module, Sources, texts};
 
 /// The crates whose modules are rings, and where their sources are.
-const CRATES: [(&str, &str); 4] = [
+const CRATES: [(&str, &str); 6] = [
     ("skep", "src"),
     ("skep_core", "crates/core/src"),
     ("skep_client", "crates/client/src"),
     ("skep_registry", "crates/registry/src"),
+    ("skep_program", "crates/program/src"),
+    ("skep_docker", "crates/docker/src"),
 ];
 
 /// Each ring may import from the rings above it in this list, not from its own.
 const RINGS: &[&[&str]] = &[
     &["base"],
     &["domain", "seal", "wire", "audit"],
-    // The registry side: rules are pure, and its service stands above what a client has.
-    &["rules"],
+    // The programs beside: rules and shapes are pure, and what serves them stands above what a
+    // client has.
+    &["rules", "compose"],
     &["proto"],
     &["machine", "store", "ca"],
     &["consensus", "transport"],
@@ -38,8 +41,11 @@ const RINGS: &[&[&str]] = &[
     &["link"],
     &["acts", "generate", "join", "lookup", "progress", "settings", "watch"],
     &["reach"],
+    // What is answered to docker's own commands names what a call came to.
+    &["engine", "screen", "process"],
+    &["way", "usage"],
     &["manager", "agent", "operator"],
-    &["work"],
+    &["work", "serve"],
     &["words"],
     &["host", "daemon"],
     // A program beside its crate's first is a page, as main.rs is.
@@ -459,13 +465,17 @@ fn every_status_is_built_from_a_problem() {
 }
 
 #[test]
-fn managers_and_agents_gain_nothing_by_the_registry_side() {
+fn managers_and_agents_gain_nothing_by_the_programs_beside() {
     let lock = std::fs::read_to_string(root().join("Cargo.lock")).expect("Cargo.lock");
     let packages = lock.split("[[package]]").filter_map(|package| {
         let name = package.lines().find_map(|line| line.strip_prefix("name = "))?;
         Some((name.trim_matches('"'), package))
     });
-    let users = packages.filter(|(_, package)| package.contains("\n \"skep-registry\""));
-    let users: Vec<&str> = users.map(|(name, _)| name).collect();
-    assert_eq!(users, ["cluster-tests"], "these need the registry side");
+    let packages: Vec<(&str, &str)> = packages.collect();
+    for beside in ["skep-registry", "skep-docker"] {
+        let needs = format!("\n \"{beside}\"");
+        let users = packages.iter().filter(|(_, package)| package.contains(&needs));
+        let users: Vec<&str> = users.map(|(name, _)| *name).collect();
+        assert_eq!(users, ["cluster-tests"], "these need {beside}");
+    }
 }

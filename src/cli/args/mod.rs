@@ -61,14 +61,14 @@ Cluster:
 
 Daemons:
   manager      Run a manager, hand leadership over, repair one that was put back
-  agent run    Run this machine's agent
-  agent        Show the agent's status, leave, say what runs here
+  agent        Run this machine's agent, show its status, leave, say what runs here
   dev          Try it: a whole cluster on this machine
 
 Other:
   registry     Tokens for a Docker registry (the package skep-registry)
-  completion   Print completions for a shell
-  man          Write manual pages
+  docker-api   Serve secrets to docker's own commands (the package skep-docker)
+  compose      Take over the secrets of a Compose file (the package skep-docker)
+  completion   Print completions for a shell; `man` writes manual pages
   version      Print the version
 
 Options:
@@ -150,6 +150,36 @@ pub(super) enum Command {
   skep registry acl check acl.toml"
     )]
     Registry {
+        /// What is passed on
+        #[arg(value_name = "WORDS", trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
+    /// Serve secrets to docker's own commands
+    ///
+    /// The program skep-docker does it, which stands beside this one: a package of its own.
+    /// `skep docker-api --help` shows its flags.
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:
+  skep docker-api --help
+  skep docker-api --socket /run/skep/docker.sock"
+    )]
+    DockerApi {
+        /// What is passed on
+        #[arg(value_name = "WORDS", trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
+    /// Take over the secrets of a Compose file
+    ///
+    /// The program skep-docker does it, which stands beside this one: a package of its own.
+    /// `skep compose --help` shows its commands.
+    #[command(
+        disable_help_flag = true,
+        after_help = "Examples:
+  skep compose --help
+  skep compose import compose.yml --dry-run"
+    )]
+    Compose {
         /// What is passed on
         #[arg(value_name = "WORDS", trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,

@@ -6,6 +6,7 @@ use fixture::{Fixture, Founded, exit_of, until};
 
 use super::*;
 use skep_client::ca::{CertificateRole, JoinToken, PrivateKey, key_digest, verify_chain};
+use skep_client::machine::bind;
 use skep_client::transport::read_problem;
 use skep_core::base::{Exit, Fingerprint, Key32, NodeId, Stamp};
 use skep_core::seal::KeyFileHeader;

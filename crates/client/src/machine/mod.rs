@@ -1,11 +1,14 @@
-//! This machine as every client needs it: the real clock, the real dice, and secret input.
+//! This machine as every client needs it: the real clock, the real dice, secret input, and
+//! sockets to listen on.
 
 mod clock;
 mod dice;
 mod input;
 mod prompt;
+mod socket;
 
 pub use clock::SystemClock;
 pub use dice::{OsDice, os_dice};
 pub use input::{read_all, read_file, without_line_end};
 pub use prompt::{hidden, hidden_twice};
+pub use socket::bind;

@@ -8,10 +8,10 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::daemon::data_dir::bind;
 use crate::host::RealDisk;
 use crate::manager::{End, FolderError, LocalRules, Manager, OpenError, Setup, control};
 use skep_client::ca::{JoinToken, PrivateKey, Root, certificate_request};
+use skep_client::machine::bind;
 use skep_client::machine::{SystemClock, os_dice};
 use skep_client::transport::rpc::api::control_client::ControlClient;
 use skep_client::transport::rpc::api::membership_client::MembershipClient;
