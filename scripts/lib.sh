@@ -38,6 +38,8 @@ prepare() {
     need go golang-go      # docs/readers.md
     need docker-registry docker-registry # what takes the tokens of `skep registry auth`
     need skopeo skopeo                   # and what uses them
+    need dockerd docker.io               # the tests start engines of their own
+    need ctr containerd
     if ! command -v cargo >/dev/null 2>&1; then
         say "error: cargo is missing; hint: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1) or newer"
         exit 1

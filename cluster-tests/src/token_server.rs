@@ -37,6 +37,12 @@ impl TokenServer {
         Self { child, address }
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Asks as this account: the status and the body.
     ///
     /// # Panics

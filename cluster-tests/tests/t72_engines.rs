@@ -1,0 +1,310 @@
+//! Real engines against a real registry and two token servers: what people and machines do
+//! with docker, containerd and skopeo, and what a revoke takes away from them.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use cluster_tests::{Cluster, Containerd, Engine, Ran, TokenServer, binary, run, until};
+
+const PASSWORD: &str = "correct horse battery";
+const RULES: &str =
+    "version = 1\n[[rule]]\nmatch = { name = \"web/**\" }\nactions = [\"pull\", \"push\"]\n";
+
+/// Debian's docker-registry; its log has a line for each request.
+struct Registry {
+    child: Child,
+    address: String,
+    log: PathBuf,
+}
+
+impl Registry {
+    fn start(site: &Path, address: &str, service: &str, realm: &TokenServer) -> Self {
+        let at = |name: &str| site.join(name).display().to_string();
+        let (data, root) = (at("images"), at("out/root.crt"));
+        let config = format!(
+            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {data}}}}}\n\
+             http: {{addr: '{address}'}}\nauth:\n  token:\n    realm: http://{}/auth\n    \
+             service: '{service}'\n    issuer: '{service}'\n    rootcertbundle: {root}\n",
+            realm.address()
+        );
+        let file = site.join(format!("registry-{address}.yml"));
+        fs::write(&file, config).expect("settings");
+        let log = site.join(format!("registry-{address}.log"));
+        let out = File::create(&log).expect("a log");
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--", "docker-registry", "serve"]).arg(file);
+        command.stdin(Stdio::null()).stdout(out.try_clone().expect("a log")).stderr(out);
+        let mut child = command.spawn().expect("docker-registry");
+        until("a registry", || {
+            let said = fs::read_to_string(&log).expect("a log");
+            assert!(child.try_wait().expect("a child").is_none(), "it ended: {said}");
+            said.contains("listening on").then_some(())
+        });
+        Self { child, address: address.to_owned(), log }
+    }
+
+    fn image(&self, name: &str) -> String {
+        format!("{}/{name}", self.address)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A cluster, two token servers, and a registry that names each of them; the images are the
+/// same.
+struct Site {
+    registries: [Registry; 2],
+    servers: [TokenServer; 2],
+    cluster: Cluster,
+}
+
+impl Site {
+    fn start() -> Self {
+        let cluster = Cluster::start(2);
+        // Both are held until each is known; then the registries take them.
+        let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let [one, two] = ports.map(|port| port.local_addr().expect("an address").to_string());
+        let out = cluster.folder().join("out").display().to_string();
+        let words = ["setup", "web", "--realm", "https://auth.example/auth", "--out", &out];
+        let more = ["--registry-service", &one, "--node", "node-1", "--node", "node-2"];
+        let _ = registry(&cluster, &[&words[..], &more].concat(), b"").ok();
+        cluster.update("web.acl.toml", RULES.as_bytes());
+        let _ = registry(&cluster, &["user", "add", "web", "alice"], PASSWORD.as_bytes()).ok();
+        let servers = [0, 1].map(|agent| TokenServer::start(&cluster, agent));
+        let start = |address: &str, realm| Registry::start(cluster.folder(), address, &one, realm);
+        let registries = [start(&one, &servers[0]), start(&two, &servers[1])];
+        Self { registries, servers, cluster }
+    }
+
+    fn registry(&self, words: &[&str]) -> String {
+        registry(&self.cluster, words, b"").ok()
+    }
+
+    /// A folder for one docker's logins.
+    fn config(&self, name: &str) -> PathBuf {
+        let folder = self.cluster.folder().join(name);
+        fs::create_dir_all(&folder).expect("a folder");
+        folder
+    }
+
+    /// Another key signs from now on.
+    fn rotate_signer(&self) {
+        let program = binary().with_file_name("skep-registry").display().to_string();
+        let words = [program.as_str(), "signer", "rotate", "web"];
+        let mut command = self.cluster.agents[0].exec("web.ca", &words);
+        let _ = run(command.env("SKEP_IDENTITY", self.cluster.identity()), b"").ok();
+    }
+}
+
+/// `skep registry` as the admin.
+fn registry(cluster: &Cluster, words: &[&str], input: &[u8]) -> Ran {
+    let mut command = Command::new(binary().with_file_name("skep-registry"));
+    command.args(words).env_clear().env("SKEP_IDENTITY", cluster.identity());
+    run(&mut command, input)
+}
+
+/// One docker with its logins.
+struct Docker<'a> {
+    engine: &'a Engine,
+    config: PathBuf,
+    credentials: Option<PathBuf>,
+}
+
+impl Docker<'_> {
+    fn run(&self, words: &[&str], input: &[u8]) -> Ran {
+        let mut command = self.engine.docker(&self.config, words);
+        if let Some(folder) = &self.credentials {
+            // docker finds the helper by its name.
+            let helpers = binary().parent().expect("a folder").display().to_string();
+            let path = std::env::var("PATH").expect("a path");
+            command.env("PATH", format!("{helpers}:{path}")).env("SKEP_CREDENTIALS", folder);
+        }
+        run(&mut command, input)
+    }
+
+    fn ok(&self, words: &[&str]) -> String {
+        self.run(words, b"").ok()
+    }
+
+    fn login(&self, registry: &Registry, name: &str, password: &str) -> Ran {
+        let words = ["login", "-u", name, "--password-stdin", &registry.address];
+        self.run(&words, password.as_bytes())
+    }
+
+    fn pull(&self, image: &str) -> String {
+        self.ok(&["pull", image])
+    }
+
+    /// What docker says when it may not.
+    #[track_caller]
+    fn refused(&self, words: &[&str]) -> String {
+        let ran = self.run(words, b"");
+        assert!(ran.status == 1 && !ran.err.is_empty(), "{words:?}: {} {}", ran.out, ran.err);
+        ran.err
+    }
+
+    /// Makes an image of one file.
+    fn import(&self, folder: &Path, image: &str) {
+        fs::write(folder.join("app"), vec![b'a'; 64 * 1024]).expect("a file");
+        let tar = folder.join("app.tar");
+        let mut pack = Command::new("tar");
+        pack.arg("-C").arg(folder).arg("-cf").arg(&tar).arg("app");
+        let _ = run(&mut pack, b"").ok();
+        let _ = self.ok(&["import", &tar.display().to_string(), image]);
+    }
+}
+
+#[test]
+fn docker_logs_in_pushes_pulls_mounts_and_logs_out() {
+    let site = Site::start();
+    let engine = Engine::start(&site.cluster.folder().join("engine"));
+    let own = |name: &str| Docker { engine: &engine, config: site.config(name), credentials: None };
+    let alice = own("alice");
+    let [one, two] = &site.registries;
+    let (app, copy) = (one.image("web/app:1"), one.image("web/copy:1"));
+    alice.import(site.cluster.folder(), &app);
+
+    // Nobody pushes without a login, and a wrong password is told in our words.
+    let _ = alice.refused(&["push", &app]);
+    let wrong = alice.login(one, "alice", "wrong horse").status(1);
+    assert!(wrong.err.contains("the name or the password is wrong"), "{}", wrong.err);
+    assert!(!alice.config.join("config.json").exists());
+
+    let _ = alice.login(one, "alice", PASSWORD).ok();
+    let kept = fs::read_to_string(alice.config.join("config.json")).expect("a login");
+    assert!(kept.contains("identitytoken") && !kept.contains(PASSWORD), "{kept}");
+    let _ = alice.ok(&["push", &app]);
+
+    // A layer of another repository is mounted: none of its bytes are sent again.
+    let _ = alice.ok(&["tag", &app, &copy]);
+    let pushed = alice.ok(&["push", &copy]);
+    assert!(pushed.contains("Mounted from web/app"), "{pushed}");
+    let log = fs::read_to_string(&one.log).expect("a log");
+    let mounts = |line: &&str| {
+        line.contains("\"POST /v2/web/copy/blobs/uploads/?from=web%2Fapp&mount=sha256")
+            && line.contains("\" 201 ")
+    };
+    assert_eq!(log.lines().filter(mounts).count(), 1, "{log}");
+
+    // The other token server, by the same account.
+    let _ = alice.login(two, "alice", PASSWORD).ok();
+    let _ = alice.pull(&two.image("web/copy:1"));
+    let _ = alice.pull(&app);
+
+    // A robot that is given its password logs in as well, and does what it may.
+    let ci = own("ci");
+    let words = ["robot", "create", "web", "ci", "--show", "--form", "plain"];
+    let password = site.registry(&[&words[..], &["--scope", "repository:web/*:pull"]].concat());
+    let _ = ci.login(one, "ci", &password).ok();
+    let _ = ci.pull(&app);
+    let denied = ci.refused(&["push", &copy]);
+    assert!(denied.contains("denied"), "{denied}");
+    // What no rule gives is refused to a user too.
+    let other = one.image("other/app:1");
+    let _ = alice.ok(&["tag", &app, &other]);
+    assert!(alice.refused(&["push", &other]).contains("denied"));
+    assert!(alice.refused(&["pull", &one.image("other/none:1")]).contains("denied"));
+
+    let _ = alice.ok(&["logout", &one.address]);
+    let _ = alice.refused(&["pull", &app]);
+    let _ = alice.pull(&two.image("web/copy:1"));
+}
+
+#[test]
+fn a_nodes_own_robot_pulls_until_it_is_revoked() {
+    let site = Site::start();
+    let engine = Engine::start(&site.cluster.folder().join("engine"));
+    let alice = Docker { engine: &engine, config: site.config("alice"), credentials: None };
+    let one = &site.registries[0];
+    let app = one.image("web/app:1");
+    alice.import(site.cluster.folder(), &app);
+    let _ = alice.login(one, "alice", PASSWORD).ok();
+    let _ = alice.ok(&["push", &app]);
+
+    let words = ["robot", "create", "web", "pull", "--node", "node-2"];
+    let _ = site.registry(&[&words[..], &["--scope", "repository:web/*:pull"]].concat());
+    let config = site.config("node");
+    let helpers = format!(r#"{{"credHelpers": {{"{}": "skep"}}}}"#, one.address);
+    fs::write(config.join("config.json"), helpers).expect("settings");
+    let credentials = Some(site.cluster.agents[1].root().join("web.on.node-2"));
+    let node = Docker { engine: &engine, config, credentials };
+    let _ = node.pull(&app);
+    let _ = node.refused(&["push", &app]);
+
+    // The next pull is by the new password; the old one is good for nothing.
+    let _ = site.registry(&["robot", "rotate", "web", "pull", "--now"]);
+    let _ = node.pull(&app);
+
+    // Another key signs: neither the registry nor a token server is started again.
+    let _ = site.cluster.ok(&["service", "update", "--node-add", "node-1", "web.ca"]);
+    site.rotate_signer();
+    let _ = node.pull(&app);
+    let _ = alice.pull(&app);
+    site.rotate_signer();
+    let _ = node.pull(&app);
+
+    // Once it returned 0, the next pull is refused.
+    let _ = site.registry(&["robot", "rm", "web", "pull"]);
+    let refused = node.refused(&["pull", &app]);
+    assert!(refused.contains("denied") || refused.contains("unauthorized"), "{refused}");
+    let _ = alice.pull(&app);
+}
+
+#[test]
+fn containerd_and_skopeo_pull_until_the_robot_is_revoked() {
+    let site = Site::start();
+    let folder = site.cluster.folder();
+    let engine = Engine::start(&folder.join("engine"));
+    let alice = Docker { engine: &engine, config: site.config("alice"), credentials: None };
+    let [one, two] = &site.registries;
+    let app = one.image("web/app:1");
+    alice.import(folder, &app);
+    let _ = alice.login(one, "alice", PASSWORD).ok();
+    let _ = alice.ok(&["push", &app]);
+
+    let words = ["robot", "create", "web", "ci", "--show", "--form", "plain"];
+    let more = ["--scope", "repository:web/*:pull,push"];
+    let password = site.registry(&[&words[..], &more].concat());
+    let both = format!("ci:{password}");
+    let containerd = Containerd::start(&folder.join("containerd"));
+    let pull = |registry: &Registry, user: &str| {
+        let image = registry.image("web/app:1");
+        let words = ["images", "pull", "--plain-http", "--user", user, &image];
+        run(&mut containerd.ctr(&words), b"")
+    };
+    let copy = |from: &Registry, to: &str| {
+        let mut command = Command::new("skopeo");
+        command.args(["--insecure-policy", "copy", "--src-tls-verify=false"]);
+        command.args(["--dest-tls-verify=false", "--src-creds", &both, "--dest-creds", &both]);
+        let to = format!("docker://{}", two.image(to));
+        command.arg(format!("docker://{}", from.image("web/app:1"))).arg(to);
+        command.env("HOME", folder).env("XDG_RUNTIME_DIR", folder);
+        run(&mut command, b"")
+    };
+    for registry in &site.registries {
+        let _ = pull(registry, &both).ok();
+    }
+    let _ = pull(one, "ci:wrong").status(1);
+    let _ = copy(one, "web/two:1").ok();
+    let _ = copy(one, "other/two:1").status(1);
+    // A signer that changes between two pulls is noticed by neither.
+    let _ = site.cluster.ok(&["service", "update", "--node-add", "node-1", "web.ca"]);
+    site.rotate_signer();
+    let _ = pull(two, &both).ok();
+    let _ = copy(two, "web/three:1").ok();
+
+    let _ = site.registry(&["robot", "rm", "web", "ci"]);
+    for (registry, server) in site.registries.iter().zip(&site.servers) {
+        let _ = pull(registry, &both).status(1);
+        let (status, said) = server.ask(&format!("service={}", one.address), "ci", &password);
+        assert_eq!(status, 401, "{said}");
+    }
+    let _ = copy(one, "web/four:1").status(1);
+}
