@@ -8,6 +8,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::process::{mortal, run};
 use super::until;
 
@@ -46,8 +48,15 @@ impl Enclosed {
 
 impl Drop for Enclosed {
     fn drop(&mut self) {
-        // The kernel ends what the daemon started, and its mounts, with the namespaces.
-        drop(self.child.kill());
+        // The kernel ends what the daemon started, and its mounts, with the namespaces. Their
+        // first process goes before the one that waits for it, so that nothing of it stays.
+        let id = self.child.id();
+        let inner = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let inner = inner.ok().and_then(|ids| ids.trim().parse().ok()).and_then(Pid::from_raw);
+        let is_sent = inner.is_some_and(|inner| kill_process(inner, Signal::KILL).is_ok());
+        if !is_sent {
+            drop(self.child.kill());
+        }
         drop(self.child.wait());
     }
 }

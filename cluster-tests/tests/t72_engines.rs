@@ -150,6 +150,15 @@ impl Docker<'_> {
         ran.err
     }
 
+    /// What its helper gives for this registry.
+    fn password(&self, registry: &Registry) -> String {
+        let mut helper = Command::new(binary().with_file_name("docker-credential-skep"));
+        helper.arg("get").env("SKEP_CREDENTIALS", self.credentials.as_ref().expect("a folder"));
+        let said = run(&mut helper, registry.address.as_bytes()).ok();
+        let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+        said["Secret"].as_str().expect("a password").to_owned()
+    }
+
     /// Makes an image of one file.
     fn import(&self, folder: &Path, image: &str) {
         fs::write(folder.join("app"), vec![b'a'; 64 * 1024]).expect("a file");
@@ -215,6 +224,11 @@ fn docker_logs_in_pushes_pulls_mounts_and_logs_out() {
     let _ = alice.ok(&["logout", &one.address]);
     let _ = alice.refused(&["pull", &app]);
     let _ = alice.pull(&two.image("web/copy:1"));
+
+    // A login that docker keeps ends with its robot, and docker says why.
+    let _ = site.registry(&["robot", "rm", "web", "ci"]);
+    let gone = ci.refused(&["pull", &app]);
+    assert!(gone.contains("the name or the password is wrong"), "{gone}");
 }
 
 #[test]
@@ -239,8 +253,14 @@ fn a_nodes_own_robot_pulls_until_it_is_revoked() {
     let _ = node.refused(&["push", &app]);
 
     // The next pull is by the new password; the old one is good for nothing.
+    let old = node.password(one);
     let _ = site.registry(&["robot", "rotate", "web", "pull", "--now"]);
     let _ = node.pull(&app);
+    let new = node.password(one);
+    for server in &site.servers {
+        let ask = |password| server.ask(&format!("service={}", one.address), "pull", password).0;
+        assert_eq!((ask(&old), ask(&new)), (401, 200));
+    }
 
     // Another key signs: neither the registry nor a token server is started again.
     let _ = site.cluster.ok(&["service", "update", "--node-add", "node-1", "web.ca"]);
