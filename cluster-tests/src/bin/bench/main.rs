@@ -2,6 +2,7 @@
 
 mod floods;
 mod mounts;
+mod tokens;
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -28,6 +29,8 @@ struct Size {
     secrets: usize,
     /// Of each file on each mount; a large one a twentieth of that.
     reads: usize,
+    /// Accounts of machines that a token server has.
+    robots: usize,
 }
 
 const WHOLE: Size = Size {
@@ -38,6 +41,7 @@ const WHOLE: Size = Size {
     flood: Duration::from_secs(40),
     secrets: 20_000,
     reads: 20_000,
+    robots: 500,
 };
 const QUICK: Size = Size {
     row: Duration::from_secs(1),
@@ -47,6 +51,7 @@ const QUICK: Size = Size {
     flood: Duration::from_secs(3),
     secrets: 2_000,
     reads: 2_000,
+    robots: 50,
 };
 /// Bytes of a value.
 const VALUE: usize = 512;
@@ -93,8 +98,9 @@ fn main() {
     let into = words.iter().position(|word| word == "--json").map(|at| words[at + 1].clone());
     let floods_alone = words.iter().any(|word| word == "--floods");
     let size = if quick { QUICK } else { WHOLE };
+    let tokens_alone = words.iter().any(|word| word == "--tokens");
     let mut rows = vec![disk()];
-    if !floods_alone {
+    if !floods_alone && !tokens_alone {
         let disk = rows[0].at(50).unwrap_or(f64::NAN);
         for managers in [1, 3] {
             rows.extend(creates(&size, managers, disk));
@@ -104,7 +110,12 @@ fn main() {
         rows.extend(many_secrets(&size));
         rows.extend(mounts::reads(&size));
     }
-    rows.extend(floods::rows(&size));
+    if !floods_alone {
+        rows.extend(tokens::rows(&size));
+    }
+    if !tokens_alone {
+        rows.extend(floods::rows(&size));
+    }
     println!("{}", table(&rows));
     if let Some(path) = into {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();

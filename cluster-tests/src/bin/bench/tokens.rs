@@ -1,0 +1,218 @@
+//! What a token costs, beside the same registry's own passwords; and how soon a robot that
+//! is revoked gets none.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use data_encoding::BASE64;
+use skep_core::base::ServiceId;
+use skep_core::domain::Change;
+use skep_registry::rules::slug::Account;
+
+use super::{Row, Size, rate};
+use cluster_tests::{Cluster, DEADLINE, TokenServer, binary, run, secret_id, until};
+
+/// Connections that ask at once.
+const CLIENTS: usize = 16;
+const PASSWORD: &str = "correct horse battery";
+/// Its hash by bcrypt, of cost 10.
+const HASH: &str = "$2b$10$rVxevHkK9e9F9tFG5RdmSeqmiEgaotMJyGsVLle38cT.h5ucopsJi";
+/// Accounts whose first password is checked.
+const PEOPLE: usize = 20;
+const SERVED: &str = "registry.example:5000";
+
+/// Tokens by robots and people, a registry's own passwords, and revokes.
+pub(super) fn rows(size: &Size) -> Vec<Row> {
+    let cluster = Cluster::start(2);
+    let out = cluster.folder().join("out").display().to_string();
+    let words = ["setup", "web", "--realm", "https://auth.example/auth", "--out", &out];
+    let more = ["--registry-service", SERVED, "--node", "node-1", "--node", "node-2"];
+    let _ = registry(&cluster, &[&words[..], &more].concat(), "");
+    let servers = [0, 1].map(|agent| TokenServer::start(&cluster, agent));
+    let path = format!("/auth?service={SERVED}&scope=repository:web/app:pull");
+
+    let name = |number: usize| format!("person-{number}");
+    for number in 0..PEOPLE {
+        let words = ["user", "add", "web", &name(number), "--htpasswd", "--detach"];
+        let _ = registry(&cluster, &words, &format!("{}:{HASH}", name(number)));
+    }
+    let robots: Vec<(String, String)> = (0..size.robots)
+        .map(|number| {
+            let robot = format!("robot-{number}");
+            let words = ["robot", "create", "web", &robot, "--show", "--form", "plain"];
+            let password = registry(&cluster, &[&words[..], &["--detach"]].concat(), "");
+            (robot, password)
+        })
+        .collect();
+    // What the last act brought is there, and so is all before it.
+    let (last, password) = robots.last().expect("a robot");
+    let query = format!("service={SERVED}");
+    for server in &servers {
+        until("all", || (server.ask(&query, last, password).0 == 200).then_some(()));
+    }
+
+    let address = servers[0].address();
+    let mut connection = Connection::new(address);
+    let cold = (0..PEOPLE).map(|number| connection.asks(&path, &name(number), PASSWORD));
+    let cold = Row::of("token: a person's first, bcrypt", cold.collect()).note("cost 10");
+    let robot = all_at_once(size, "token: a robot", address, &path, last, password);
+    let warm = all_at_once(size, "token: a person, known", address, &path, &name(0), PASSWORD);
+    let own = Htpasswd::start(cluster.folder());
+    let own =
+        all_at_once(size, "docker-registry's own htpasswd", own.address, "/v2/", "x", PASSWORD);
+    let ratio = robot.rate.unwrap_or(f64::NAN) / own.rate.unwrap_or(f64::NAN);
+    let robot = robot.note(format!("{CLIENTS} kept connections, {ratio:.1} times htpasswd's"));
+    let own = own.note(format!("{CLIENTS} kept connections, bcrypt of cost 10"));
+    vec![robot, warm, cold, own, revokes(size, &cluster, &servers, &robots)]
+}
+
+/// `skep registry` as the admin: what it said.
+fn registry(cluster: &Cluster, words: &[&str], input: &str) -> String {
+    let mut command = Command::new(binary().with_file_name("skep-registry"));
+    command.args(words).env_clear().env("SKEP_IDENTITY", cluster.identity());
+    run(&mut command, input.as_bytes()).ok()
+}
+
+/// One that is kept.
+struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    fn new(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("a server");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
+        stream.set_nodelay(true).expect("a socket");
+        Self(BufReader::new(stream))
+    }
+
+    /// How long one answer takes, which must be a good one.
+    fn asks(&mut self, path: &str, name: &str, password: &str) -> Duration {
+        let both = BASE64.encode(format!("{name}:{password}").as_bytes());
+        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Basic {both}\r\n\r\n");
+        let start = Instant::now();
+        self.0.get_mut().write_all(head.as_bytes()).expect("asked");
+        let (mut line, mut status, mut length) = (String::new(), String::new(), 0);
+        while line != "\r\n" {
+            line.clear();
+            let read = self.0.read_line(&mut line).expect("a line");
+            assert!(read > 0, "it closed the connection");
+            if status.is_empty() {
+                status.clone_from(&line);
+            }
+            let lower = line.to_ascii_lowercase();
+            if let Some(value) = lower.strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length");
+            }
+        }
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).expect("a body");
+        let took = start.elapsed();
+        assert!(status.contains(" 200 "), "{status}");
+        took
+    }
+}
+
+/// The same question on all connections for the time of a row.
+fn all_at_once(
+    size: &Size,
+    what: &str,
+    address: SocketAddr,
+    path: &str,
+    name: &str,
+    password: &str,
+) -> Row {
+    let mut connections: Vec<Connection> = (0..CLIENTS).map(|_| Connection::new(address)).collect();
+    let start = Instant::now();
+    let times = thread::scope(|scope| {
+        let each = |connection: &mut Connection| {
+            let mut times = Vec::new();
+            while start.elapsed() < size.row {
+                times.push(connection.asks(path, name, password));
+            }
+            times
+        };
+        let started: Vec<_> =
+            connections.iter_mut().map(|one| scope.spawn(move || each(one))).collect();
+        started.into_iter().flat_map(|one| one.join().expect("a client")).collect::<Vec<_>>()
+    });
+    let mut row = Row::of(what, times);
+    row.rate = Some(rate(row.times.len(), start.elapsed()));
+    row.note(format!("{CLIENTS} kept connections"))
+}
+
+/// A docker-registry that knows one password itself.
+struct Htpasswd {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Htpasswd {
+    fn start(folder: &Path) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr());
+        let address = port.expect("a port");
+        let at = |name: &str| folder.join(name).display().to_string();
+        fs::write(at("htpasswd"), format!("x:{HASH}\n")).expect("a file");
+        let config = format!(
+            "version: 0.1\nlog: {{accesslog: {{disabled: true}}}}\n\
+             storage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '{address}'}}\n\
+             auth: {{htpasswd: {{realm: x, path: {}}}}}\n",
+            at("images"),
+            at("htpasswd")
+        );
+        fs::write(at("htpasswd.yml"), config).expect("a file");
+        let log = File::create(at("htpasswd.log")).expect("a log");
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--", "docker-registry", "serve"]);
+        command.arg(at("htpasswd.yml")).stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("a log")).stderr(log);
+        let child = command.spawn().expect("docker-registry");
+        until("a registry", || TcpStream::connect(address).ok());
+        Self { child, address }
+    }
+}
+
+impl Drop for Htpasswd {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// From the call until the first request that is refused, by the last of the token servers.
+fn revokes(
+    size: &Size,
+    cluster: &Cluster,
+    servers: &[TokenServer],
+    robots: &[(String, String)],
+) -> Row {
+    let mut client = cluster.client(DEADLINE);
+    let service = client.service("web.auth").ok().id;
+    let service = ServiceId::try_from(service.as_slice()).expect("an id");
+    let query = format!("service={SERVED}");
+    let times = robots.iter().take(size.deliveries).map(|(name, password)| {
+        let slug = name.parse::<Account>().expect("a name").slug();
+        let secret = secret_id(&client.secret(&format!("web.user.{slug}")).ok().id);
+        let start = Instant::now();
+        let _ = client.apply(&[Change::Revoke { service, secret, target: None }]).ok();
+        // A refusal is answered half a second later; it was decided when it was asked for.
+        let refused = |server: &TokenServer| loop {
+            let asked = start.elapsed();
+            assert!(asked < DEADLINE, "{name} goes on");
+            if server.ask(&query, name, password).0 == 401 {
+                return asked;
+            }
+        };
+        thread::scope(|scope| {
+            let each: Vec<_> =
+                servers.iter().map(|server| scope.spawn(|| refused(server))).collect();
+            let each = each.into_iter().map(|one| one.join().expect("refused"));
+            each.max().expect("a server")
+        })
+    });
+    let row = Row::of("robot revoked -> refused by both", times.collect());
+    row.note(format!("2 nodes, {} robots", robots.len()))
+}
