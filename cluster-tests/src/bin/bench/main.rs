@@ -110,10 +110,9 @@ fn main() {
         rows.extend(many_secrets(&size));
         rows.extend(mounts::reads(&size));
     }
-    if !floods_alone {
+    if tokens_alone {
         rows.extend(tokens::rows(&size));
-    }
-    if !tokens_alone {
+    } else {
         rows.extend(floods::rows(&size));
     }
     println!("{}", table(&rows));
