@@ -53,7 +53,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("run/a.sock");
         let listener = bind(&path, 0o600).expect("binds");
-        assert_eq!(std::fs::metadata(&path).expect("there").mode() & 0o777, 0o600);
+        assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         assert_eq!(bind(&path, 0o600).expect_err("in use").exit, Exit::InUse);
         drop(listener);
         bind(&path, 0o600).expect("replaced");
