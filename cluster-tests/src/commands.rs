@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::process::{binary, mortal, run};
 
-/// Another program, whose commands are its own.
-pub const OTHER: &str = "registry";
+/// Other programs, whose commands are their own.
+pub const OTHER: [&str; 3] = ["registry", "docker-api", "compose"];
 
 /// Every command and group of commands: `secret`, `secret create`, …
 ///
@@ -40,7 +40,7 @@ fn below(path: &str, found: &mut Vec<String>) {
         let path = format!("{path} {word}").trim_start().to_owned();
         if !found.contains(&path) {
             found.push(path.clone());
-            if path != OTHER {
+            if !OTHER.contains(&path.as_str()) {
                 below(&path, found);
             }
         }

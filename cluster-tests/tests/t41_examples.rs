@@ -40,7 +40,7 @@ fn ready(line: &str) -> String {
 /// The lines below `Examples:` in the help of every command, without the remark behind.
 fn examples() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for command in commands().into_iter().filter(|command| command != OTHER) {
+    for command in commands().into_iter().filter(|command| !OTHER.contains(&command.as_str())) {
         let help = help(&command);
         let after = help.lines().skip_while(|line| *line != "Examples:").skip(1);
         let lines = after.map_while(|line| line.strip_prefix("  "));

@@ -207,7 +207,7 @@ const ROWS: &[Row] = &[
     ("dev", &["--dir", "/proc/none"], b"", 23, "error: /proc/none: …"),
     ("registry", &["nonsense"], b"", 2, "error: unrecognized subcommand 'nonsense'"),
     ("docker-api", &[], b"", 2, "error: the following required arguments were not provided: --socket <PATH>"),
-    ("compose", &["import", "compose.yml"], b"", 2, "error: compose.yml: No such file or directory"),
+    ("compose", &["import", "compose.yml"], b"", 2, "error: compose.yml: No such file or directory (os error 2)"),
     ("completion", &["tcsh"], b"", 2, "error: invalid value 'tcsh' for '<SHELL>' [possible values: bash, elvish, fish, powershell, zsh]"),
     ("man", &["/none"], b"", 1, "error: /none/skep.1: No such file or directory…"),
     ("version", &["nonsense"], b"", 2, "error: unexpected argument 'nonsense' found"),

@@ -68,12 +68,12 @@ Other:
   registry     Tokens for a Docker registry (the package skep-registry)
   docker-api   Serve secrets to docker's own commands (the package skep-docker)
   compose      Take over the secrets of a Compose file (the package skep-docker)
-  completion   Print completions for a shell; `man` writes manual pages
+  completion   Print completions for a shell
+  man          Write manual pages
   version      Print the version
 
 Options:
-  -h, --help     Print help (of a command: skep COMMAND --help)
-  -V, --version  Print the version
+  -h, --help     Print help (of a command: skep COMMAND --help); -V, --version: the version
 
 Without --host or an identity, commands speak to the manager of this machine.
 ";
