@@ -106,7 +106,7 @@ fn dockers_own_commands_create_list_inspect_and_remove() {
         ),
         (
             &["create", "e", "-"],
-            &[0; 512_000],
+            &vec![0; 512_000],
             "Error response from daemon: rpc error: code = InvalidArgument desc = secret data must be \
              larger than 0 and less than 512000 bytes",
         ),
