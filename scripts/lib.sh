@@ -40,10 +40,32 @@ prepare() {
     need skopeo skopeo                   # and what uses them
     need dockerd docker.io               # the tests start engines of their own
     need ctr containerd
+    need curl curl # what has no client of its own is asked by hand
+    docker_py
     if ! command -v cargo >/dev/null 2>&1; then
         say "error: cargo is missing; hint: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1) or newer"
         exit 1
     fi
+}
+
+# docker's client for Python, in two releases, and the first one's own tests: they judge
+# `skep docker-api`.
+docker_py() {
+    local to=${CARGO_TARGET_DIR:-target}/docker-py release
+    [ -e "$to/ready" ] && cmp -s "$to/ready" <(cat cluster-tests/docker-py/*.txt) && return 0
+    say "installing docker-py"
+    python3 -c 'import ensurepip' 2>/dev/null || need "python3's ensurepip" python3-venv
+    rm -rf "$to"
+    mkdir -p "$to"
+    for release in 5 7; do
+        python3 -m venv "$to/$release"
+        "$to/$release/bin/pip" install --quiet --disable-pip-version-check \
+            --requirement "cluster-tests/docker-py/$release.txt"
+    done
+    "$to/5/bin/pip" download --quiet --disable-pip-version-check --no-deps --no-binary docker \
+        --dest "$to" docker==5.0.3
+    tar -C "$to" --strip-components 1 -xzf "$to/docker-5.0.3.tar.gz" docker-5.0.3/tests
+    cat cluster-tests/docker-py/*.txt >"$to/ready"
 }
 
 # What scripts/verify takes beside cargo's own parts.

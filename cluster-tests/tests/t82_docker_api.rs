@@ -322,3 +322,43 @@ fn many_secrets_come_over_in_several_acts() {
     assert_eq!(cluster.ok(&["secret", "ls", "-q"]).lines().count(), 150);
     assert!(binary().with_file_name("skep-docker").exists());
 }
+
+/// docker-py's own tests of secrets, with the release of docker-py that `client` names.
+fn docker_pys_own_tests(client: &str) {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("docker-py");
+    let installed = binary().ancestors().nth(2).expect("the target folder").join("docker-py");
+    assert!(installed.join("ready").is_file(), "docker-py stands in {}", installed.display());
+    let cluster = Cluster::start(0);
+    let api = Api::start(&cluster);
+    let tests = api.folder.path().join("tests/integration");
+    std::fs::create_dir_all(&tests).expect("a folder");
+    let theirs = installed.join("tests");
+    for file in [
+        "__init__.py",
+        "helpers.py",
+        "integration/__init__.py",
+        "integration/base.py",
+        "integration/api_secret_test.py",
+    ] {
+        std::fs::copy(theirs.join(file), api.folder.path().join("tests").join(file))
+            .expect("theirs");
+    }
+    std::fs::copy(here.join("conftest.py"), tests.join("conftest.py")).expect("ours");
+    let mut pytest = Command::new(installed.join(client).join("bin/python"));
+    pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/integration"]);
+    pytest.current_dir(api.folder.path()).env("PYTHONDONTWRITEBYTECODE", "1");
+    pytest.env("DOCKER_HOST", format!("unix://{}", api.path("docker.sock")));
+    let ran = run(&mut pytest, b"");
+    assert!(ran.status == 0 && ran.out.contains("5 passed"), "{}{}", ran.out, ran.err);
+    assert_eq!(cluster.ok(&["secret", "ls", "-q"]), "", "they cleaned up");
+}
+
+#[test]
+fn docker_py_5_passes_its_own_tests_of_secrets() {
+    docker_pys_own_tests("5");
+}
+
+#[test]
+fn docker_py_7_passes_the_tests_of_secrets_of_5() {
+    docker_pys_own_tests("7");
+}
