@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use skep::daemon::dev::Launcher;
@@ -52,10 +52,7 @@ pub fn clocked(folder: &Path) -> Launcher {
 /// # Panics
 /// Where the file can't be written.
 pub fn set_clock(data: &Path, offset: &str) {
-    let file: PathBuf = data.parent().expect("its folder").join("clock");
-    let new = file.with_extension("new");
-    fs::write(&new, format!("{offset}\n")).expect("a file");
-    fs::rename(new, file).expect("in its place");
+    turn_clock(&data.parent().expect("its folder").join("clock"), offset);
 }
 
 /// Gives one command a clock of its own.
@@ -64,6 +61,32 @@ pub fn with_clock(command: &mut Command, offset: &str) {
         .env("LD_PRELOAD", library())
         .env("FAKETIME", offset)
         .envs([("FAKETIME_DONT_FAKE_MONOTONIC", "1"), ("NO_FAKE_STAT", "1")]);
+}
+
+/// The command that gives the command behind it the clock that a file says.
+///
+/// # Panics
+/// Where the file can't be written.
+#[must_use]
+pub fn by_clock(file: &Path) -> Vec<String> {
+    fs::write(file, "+0\n").expect("a file");
+    let own = [
+        format!("LD_PRELOAD={}", library()),
+        format!("FAKETIME_TIMESTAMP_FILE={}", file.display()),
+    ];
+    let rest = ["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1"];
+    let rest = rest.into_iter().map(str::to_owned);
+    ["env".to_owned()].into_iter().chain(own).chain(rest).collect()
+}
+
+/// Sets the clock that a file says, all at once: `+60d`.
+///
+/// # Panics
+/// Where the file can't be written.
+pub fn turn_clock(file: &Path, offset: &str) {
+    let new = file.with_extension("new");
+    fs::write(&new, format!("{offset}\n")).expect("a file");
+    fs::rename(new, file).expect("in its place");
 }
 
 impl Cluster {

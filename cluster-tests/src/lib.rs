@@ -27,7 +27,7 @@ mod token_server;
 mod wait;
 
 pub use client::{Client, Outcome, secret_id};
-pub use clocks::{clocked, set_clock, with_clock};
+pub use clocks::{by_clock, clocked, set_clock, turn_clock, with_clock};
 pub use cluster::{Cluster, Exec};
 pub use commands::{OTHER, commands, help};
 pub use crossing::crossing;

@@ -29,8 +29,11 @@ impl Member {
         Self { host, name: name.to_owned(), folder, daemon: None }
     }
 
-    fn start(&mut self, words: &[&str]) {
-        let mut command = self.host.command(binary());
+    fn start(&mut self, before: &[&str], words: &[&str]) {
+        let program = binary().display().to_string();
+        let words: Vec<&str> = [before, &[&program], words].concat();
+        let (first, words) = words.split_first().expect("a program");
+        let mut command = self.host.command(first);
         let (data, socket) = (self.folder.join("data"), self.socket());
         command.args(words).arg("--data-dir").arg(data).arg("--socket").arg(socket);
         let log = self.folder.join("log");
@@ -147,7 +150,7 @@ impl Site {
             first.is_some().then(|| self.ok(&["join-token", "manager", "-q", "--uses", "7"]));
         let mut manager = Member::new(self.folder.path(), name, self.net.host());
         let address = manager.address();
-        manager.start(&["manager", "run", "--listen", &address, "--advertise", &address]);
+        manager.start(&[], &["manager", "run", "--listen", &address, "--advertise", &address]);
         if let (Some(first), Some(token)) = (first, token) {
             let words = ["join", "--name", name, &first];
             let _ = manager.skep(&words, token.as_bytes()).ok();
@@ -163,14 +166,31 @@ impl Site {
 
     fn join_agent(&mut self, name: &str) {
         let token = self.ok(&["join-token", "worker", "-q"]);
-        let mut agent = Member::new(self.folder.path(), name, self.net.host());
-        let (root, file) = (agent.root().display().to_string(), self.path("token"));
-        std::fs::write(&file, token).expect("a token");
-        let manager = self.managers.first().expect("a manager").address();
-        let words = ["agent", "run", "--name", name, "--manager", &manager, "--root", &root];
-        agent.start(&[&words[..], &["--token-file", &file]].concat());
-        until("a session", || (agent.agent()["state"] == "connected").then_some(()));
+        std::fs::write(self.path("token"), token).expect("a token");
+        let agent = Member::new(self.folder.path(), name, self.net.host());
         self.agents.push(agent);
+        let number = self.agents.len() - 1;
+        self.start_agent(number, &[]);
+        let agent = self.agents.get(number).expect("an agent");
+        until("a session", || (agent.agent()["state"] == "connected").then_some(()));
+    }
+
+    /// Starts an agent, by a command that runs the command behind it.
+    fn start_agent(&mut self, number: usize, before: &[&str]) {
+        let file = self.path("token");
+        let manager = self.managers.first().expect("a manager").address();
+        let agent = self.agents.get_mut(number).expect("an agent");
+        let (name, root) = (agent.name.clone(), agent.root().display().to_string());
+        let words = ["agent", "run", "--name", &name, "--manager", &manager, "--root", &root];
+        agent.start(before, &[&words[..], &["--token-file", &file]].concat());
+    }
+
+    /// Kills an agent, and starts it again by a command that runs the command behind it.
+    pub fn agent_again(&mut self, number: usize, before: &[&str]) {
+        let agent = self.agents.get_mut(number).expect("an agent");
+        agent.kill();
+        drop(std::fs::remove_file(agent.socket()));
+        self.start_agent(number, before);
     }
 
     /// The CLI as the admin, on a host, to these managers.
@@ -212,7 +232,7 @@ impl Site {
         let manager = self.managers.get_mut(number).expect("a manager");
         drop(std::fs::remove_file(manager.socket()));
         let address = manager.address();
-        manager.start(&["manager", "run", "--listen", &address, "--advertise", &address]);
+        manager.start(&[], &["manager", "run", "--listen", &address, "--advertise", &address]);
         until("an unlocked manager", || {
             (manager.skep(&["unlock", "--key-file", &key], b"").status == 0).then_some(())
         });
