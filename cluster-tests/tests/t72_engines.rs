@@ -1,66 +1,21 @@
 //! Real engines against a real registry and two token servers: what people and machines do
 //! with docker, containerd and skopeo, and what a revoke takes away from them.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use cluster_tests::{Cluster, Containerd, Engine, Ran, TokenServer, binary, run, until};
+use cluster_tests::{Cluster, Containerd, DockerRegistry, Engine, Ran, TokenServer, binary, run};
 
 const PASSWORD: &str = "correct horse battery";
 const RULES: &str =
     "version = 1\n[[rule]]\nmatch = { name = \"web/**\" }\nactions = [\"pull\", \"push\"]\n";
 
-/// Debian's docker-registry; its log has a line for each request.
-struct Registry {
-    child: Child,
-    address: String,
-    log: PathBuf,
-}
-
-impl Registry {
-    fn start(site: &Path, address: &str, service: &str, realm: &TokenServer) -> Self {
-        let at = |name: &str| site.join(name).display().to_string();
-        let (data, root) = (at("images"), at("out/root.crt"));
-        let config = format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {data}}}}}\n\
-             http: {{addr: '{address}'}}\nauth:\n  token:\n    realm: http://{}/auth\n    \
-             service: '{service}'\n    issuer: '{service}'\n    rootcertbundle: {root}\n",
-            realm.address()
-        );
-        let file = site.join(format!("registry-{address}.yml"));
-        fs::write(&file, config).expect("settings");
-        let log = site.join(format!("registry-{address}.log"));
-        let out = File::create(&log).expect("a log");
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--", "docker-registry", "serve"]).arg(file);
-        command.stdin(Stdio::null()).stdout(out.try_clone().expect("a log")).stderr(out);
-        let mut child = command.spawn().expect("docker-registry");
-        until("a registry", || {
-            let said = fs::read_to_string(&log).expect("a log");
-            assert!(child.try_wait().expect("a child").is_none(), "it ended: {said}");
-            said.contains("listening on").then_some(())
-        });
-        Self { child, address: address.to_owned(), log }
-    }
-
-    fn image(&self, name: &str) -> String {
-        format!("{}/{name}", self.address)
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
 /// A cluster, two token servers, and a registry that names each of them; the images are the
 /// same.
 struct Site {
-    registries: [Registry; 2],
+    registries: [DockerRegistry; 2],
     servers: [TokenServer; 2],
     cluster: Cluster,
 }
@@ -78,7 +33,8 @@ impl Site {
         cluster.update("web.acl.toml", RULES.as_bytes());
         let _ = registry(&cluster, &["user", "add", "web", "alice"], PASSWORD.as_bytes()).ok();
         let servers = [0, 1].map(|agent| TokenServer::start(&cluster, agent));
-        let start = |address: &str, realm| Registry::start(cluster.folder(), address, &one, realm);
+        let start =
+            |address: &str, realm| DockerRegistry::start(cluster.folder(), address, &one, realm);
         let registries = [start(&one, &servers[0]), start(&two, &servers[1])];
         Self { registries, servers, cluster }
     }
@@ -133,7 +89,7 @@ impl Docker<'_> {
         self.run(words, b"").ok()
     }
 
-    fn login(&self, registry: &Registry, name: &str, password: &str) -> Ran {
+    fn login(&self, registry: &DockerRegistry, name: &str, password: &str) -> Ran {
         let words = ["login", "-u", name, "--password-stdin", &registry.address];
         self.run(&words, password.as_bytes())
     }
@@ -151,7 +107,7 @@ impl Docker<'_> {
     }
 
     /// What its helper gives for this registry.
-    fn password(&self, registry: &Registry) -> String {
+    fn password(&self, registry: &DockerRegistry) -> String {
         let mut helper = Command::new(binary().with_file_name("docker-credential-skep"));
         helper.arg("get").env("SKEP_CREDENTIALS", self.credentials.as_ref().expect("a folder"));
         let said = run(&mut helper, registry.address.as_bytes()).ok();
@@ -294,12 +250,12 @@ fn containerd_and_skopeo_pull_until_the_robot_is_revoked() {
     let password = site.registry(&[&words[..], &more].concat());
     let both = format!("ci:{password}");
     let containerd = Containerd::start(&folder.join("containerd"));
-    let pull = |registry: &Registry, user: &str| {
+    let pull = |registry: &DockerRegistry, user: &str| {
         let image = registry.image("web/app:1");
         let words = ["images", "pull", "--plain-http", "--user", user, &image];
         run(&mut containerd.ctr(&words), b"")
     };
-    let copy = |from: &Registry, to: &str| {
+    let copy = |from: &DockerRegistry, to: &str| {
         let mut command = Command::new("skopeo");
         command.args(["--insecure-policy", "copy", "--src-tls-verify=false"]);
         command.args(["--dest-tls-verify=false", "--src-creds", &both, "--dest-creds", &both]);
