@@ -102,11 +102,22 @@ fn bad_words_and_bad_rules_are_refused_in_one_line_with_a_hint() {
     let rows: Vec<(Vec<&str>, i32, &str)> = vec![
         (vec!["nonsense"], 2, "nonsense"),
         (vec!["acl", "nonsense"], 2, "nonsense"),
-        (vec!["acl", "check"], 2, "<FILE>"),
+        (vec!["acl", "check"], 2, "<RULES>"),
         (vec!["acl", "check", "acl.toml", "more"], 2, "more"),
         (vec!["acl", "check", "--file", "x"], 2, "--file"),
-        (vec!["acl", "check", "web"], 2, "web is no file of rules"),
-        (vec!["acl", "check", ""], 2, "is no file of rules"),
+        (vec!["acl", "check", "web"], 2, "no files of web.auth"),
+        (vec!["acl", "check", ""], 2, "ends in .toml"),
+        (vec!["acl", "check", "a-name-that-is-too-long"], 2, "at most 16"),
+        (vec!["acl", "check", "web", "--secrets"], 2, "--secrets"),
+        (vec!["acl", "set"], 2, "<NAME>"),
+        (vec!["acl", "set", "web"], 2, "<FILE>"),
+        (vec!["acl", "set", "web", "/no/such.toml"], 2, "does not exist"),
+        (vec!["acl", "set", "web", "/dev/null"], 23, "version is missing"),
+        (vec!["acl", "import", "web"], 2, "<FILE>"),
+        (vec!["acl", "import", "web", "/no/such.yml"], 2, "does not exist"),
+        (vec!["acl", "import", "a b", "acl.toml"], 2, "NAME"),
+        (vec!["status"], 2, "<NAME>"),
+        (vec!["status", "web", "--format", "xml"], 2, "xml"),
         (vec!["acl", "check", "/no/such.toml"], 2, "does not exist"),
         (vec!["acl", "check", "./"], 2, "folder"),
         (vec!["acl", "check", "bytes.toml"], 2, "line 2 is not UTF-8"),
@@ -258,9 +269,19 @@ fn an_import_that_fails_halfway_leaves_nothing() {
 #[test]
 fn help_has_examples_and_eighty_columns() {
     let here = Here::new();
-    for words in
-        [&["acl"][..], &["acl", "check"], &["acl", "explain"], &["import"], &["version"], &[]]
-    {
+    for words in [
+        &["acl"][..],
+        &["acl", "check"],
+        &["acl", "explain"],
+        &["acl", "set"],
+        &["status"],
+        &["token"],
+        &["catalog"],
+        &["tags"],
+        &["import"],
+        &["version"],
+        &[],
+    ] {
         let ran = here.run(&[words, &["--help"]].concat());
         assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{words:?}");
         let long = ran.out.lines().find(|line| line.chars().count() > 80);

@@ -1,9 +1,12 @@
 //! What the wire carries: requests and answers of the token protocol, access tokens and
-//! refresh tokens. No socket, file or clock: those bring `work`.
+//! refresh tokens; and what other registries say. No socket, file or clock: those bring `work`.
 
 pub mod answer;
+pub mod challenge;
 mod form;
 pub mod forwarded;
+pub mod listed;
+pub mod place;
 pub mod refresh;
 pub mod request;
 pub mod token;

@@ -339,8 +339,20 @@ impl Rights {
     /// Whether anything is allowed from this address at this second.
     #[must_use]
     pub fn holds(&self, address: IpAddr, now_s: u64) -> bool {
-        let within = |nets: &Vec<IpNet>| nets.iter().any(|net| net.contains(&address));
-        self.from.as_ref().is_none_or(within) && self.not_after.is_none_or(|end| now_s <= end)
+        self.is_from(Some(address)) && !self.has_ended(now_s)
+    }
+
+    /// Whether its end is past at this second.
+    #[must_use]
+    pub fn has_ended(&self, now_s: u64) -> bool {
+        self.not_after.is_some_and(|end| now_s > end)
+    }
+
+    /// Whether anything is allowed from this address; one that isn't known is none of a network.
+    #[must_use]
+    pub fn is_from(&self, address: Option<IpAddr>) -> bool {
+        let Some(nets) = &self.from else { return true };
+        address.is_some_and(|address| nets.iter().any(|net| net.contains(&address)))
     }
 
     /// Whether this action on this resource is left after the cut.

@@ -33,6 +33,22 @@ impl Host {
         &self.0
     }
 
+    /// Without the port; an address of IPv6 without its brackets.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self.0.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, _)) => address,
+            None => self.0.split_once(':').map_or(self.0.as_str(), |(name, _)| name),
+        }
+    }
+
+    /// The port, where one is written.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        let behind = self.0.rsplit_once(']').map_or(self.0.as_str(), |(_, behind)| behind);
+        behind.split_once(':').and_then(|(_, port)| port.parse().ok())
+    }
+
     /// What a program asks its helper for: a host, or an address of one with nothing behind
     /// it but `/`, `/v1` or `/v2`.
     #[must_use]

@@ -119,3 +119,16 @@ fn a_registry_is_known_by_its_host_and_port_alone() {
     assert_eq!("h".repeat(260).parse::<Host>(), Err(BadLogin::Host));
     assert_eq!("[::1]:5000".parse::<Host>().unwrap().as_str(), "[::1]:5000");
 }
+
+#[test]
+fn a_host_is_a_name_and_perhaps_a_port() {
+    for (text, name, port) in [
+        ("registry.example", "registry.example", None),
+        ("Registry.example:5000", "registry.example", Some(5000)),
+        ("[::1]", "::1", None),
+        ("[2001:db8::1]:443", "2001:db8::1", Some(443)),
+    ] {
+        let host: Host = text.parse().unwrap();
+        assert_eq!((host.name(), host.port()), (name, port), "{text}");
+    }
+}

@@ -7,7 +7,11 @@ use clap::{Args, Parser, Subcommand};
 
 use super::audit::AuditArgs;
 use super::auth::AuthArgs;
-use super::cluster::{RobotCommand, SetupArgs, SignerCommand, UserCommand};
+use super::cluster::{
+    AclImportArgs, RobotCommand, SetArgs, SetupArgs, SignerCommand, StatusArgs, UserCommand,
+};
+use super::import::ImportArgs;
+use super::remote::{AccessArgs, CatalogArgs, TagsArgs};
 
 /// Tokens for a Docker registry.
 #[derive(Debug, Parser)]
@@ -24,11 +28,12 @@ pub(super) struct Words {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Check rules, and explain what they decide
+    /// Who may do what: rules, checked, explained and put in force
     #[command(subcommand, arg_required_else_help = true)]
     Acl(AclCommand),
     Audit(AuditArgs),
     Auth(AuthArgs),
+    Catalog(CatalogArgs),
     /// Turn another token server's configuration into files for Skep
     Import(ImportArgs),
     /// Machines' accounts
@@ -38,6 +43,9 @@ pub(super) enum Command {
     /// The key that signs tokens
     #[command(subcommand, arg_required_else_help = true)]
     Signer(SignerCommand),
+    Status(StatusArgs),
+    Tags(TagsArgs),
+    Token(AccessArgs),
     /// People's accounts
     #[command(subcommand, arg_required_else_help = true)]
     User(UserCommand),
@@ -50,61 +58,68 @@ pub(super) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AclCommand {
-    /// Check a file of rules
+    /// Put rules in force in a registry, after they were checked
+    #[command(after_help = "Examples:
+  skep registry acl set web acl.toml
+  skep registry acl set web acl.toml --detach")]
+    Set(SetArgs),
+    /// Check a file of rules; or those in force, on a token server's node
     #[command(after_help = "Examples:
   skep registry acl check acl.toml
-  skep registry acl check ./new/acl.toml")]
-    Check {
-        /// The rules: a path that ends in .toml or has a slash
-        #[arg(value_name = "FILE")]
-        rules: String,
-    },
+  skep exec --service web.auth -- skep registry acl check web")]
+    Check(CheckArgs),
     /// Say what is given, by which rule, and why those before it don't match
+    ///
+    /// Of a registry's name it says what its token server would decide now, by the
+    /// rules, accounts and holds that are in force on this node: run it as a workload
+    /// of the service NAME.auth, for nobody else sees them.
     #[command(after_help = "Examples:
   skep registry acl explain acl.toml --account ann repository:team/app:push
   skep registry acl explain acl.toml --account ann --label team=web \\
       --ip 10.1.2.3 --service registry.example.com registry:catalog:*
-  skep registry acl explain acl.toml --account '' repository:app:pull")]
+  skep exec --service web.auth -- skep registry acl explain web \\
+      --account ann+ci repository:app:pull")]
     Explain(ExplainArgs),
+    /// Bring rules and users of `docker_auth` over into a registry
+    ///
+    /// Their passwords stay. Users come first, then the rules, which take the place of
+    /// those that are there. What can't come over is named, and nothing is changed then.
+    #[command(after_help = "Examples:
+  skep registry acl import web docker_auth.yml
+  skep registry acl import web docker_auth.yml --keep-existing")]
+    Import(AclImportArgs),
+}
+
+/// Where rules are.
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    /// The rules: a path that ends in .toml or has a slash; or a registry
+    #[arg(value_name = "RULES")]
+    pub(super) rules: String,
+    /// Where the files of NAME.auth are
+    #[arg(long, value_name = "DIR", default_value = "/run/secrets")]
+    pub(super) secrets: PathBuf,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct ExplainArgs {
-    /// The rules: a path that ends in .toml or has a slash
-    #[arg(value_name = "FILE")]
-    pub(super) rules: String,
+    #[command(flatten)]
+    pub(super) at: CheckArgs,
     /// What is asked for: kind:name:actions
     #[arg(value_name = "SCOPE", required = true)]
     pub(super) scopes: Vec<String>,
     /// Who asks; '' is somebody without a name
     #[arg(long, value_name = "NAME")]
     pub(super) account: String,
-    /// A label of the account, as often as there are values
+    /// A label of the account, as often as there are values; of a FILE alone
     #[arg(short, long = "label", value_name = "K=V")]
     pub(super) labels: Vec<String>,
     /// Where it is asked from; without it no rule with an ip matches
     #[arg(long, value_name = "ADDRESS")]
     pub(super) ip: Option<IpAddr>,
-    /// Which registry the token is for
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
-    pub(super) service: String,
-}
-
-/// Turn another token server's configuration into files for Skep
-///
-/// Users, labels and rules of `docker_auth` come over. What can't is named, all of it, and
-/// nothing is written then.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  skep registry import docker_auth.yml
-  skep registry import /etc/docker_auth/config.yml --out new")]
-pub(super) struct ImportArgs {
-    /// The configuration, in YAML
-    #[arg(value_name = "FILE")]
-    pub(super) file: PathBuf,
-    /// The folder to write to; it is made if it isn't there
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub(super) out: PathBuf,
+    /// Which registry the token is for [default: of NAME the first that it serves]
+    #[arg(long, value_name = "NAME")]
+    pub(super) service: Option<String>,
 }
 
 /// Where rules are.

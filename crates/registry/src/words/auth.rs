@@ -7,12 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use skep_client::machine::SystemClock;
 use skep_core::base::{Exit, Failure, Name};
+use skep_program::{harden, until_ended};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
 use super::probe;
 use crate::rules::settings::STALE_S;
@@ -62,7 +60,8 @@ fn stale_limit(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// What a process ends with.
 pub(super) fn run(args: &AuthArgs) -> Result<(), Failure> {
-    let connections = harden().map_err(|error| machine("cannot protect this process", &error))?;
+    let connections =
+        harden(CONNECTIONS).map_err(|error| machine("cannot protect this process", &error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| machine("cannot start", &error))?;
     if args.health {
@@ -81,20 +80,8 @@ fn machine(what: &str, error: &io::Error) -> Failure {
     Failure::new(Exit::MachineLimit, format!("{what}: {error}"))
 }
 
-/// Connections at once, where the machine lets it have as many; and descriptors for the rest.
+/// Connections at once, where the machine lets it have as many.
 const CONNECTIONS: u64 = 2_048;
-const OTHERS: u64 = 128;
-
-/// No core dumps, and nobody traces it. Answers how many connections there may be.
-pub(super) fn harden() -> io::Result<usize> {
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    // As many connections as the machine lets it have.
-    let files = rustix::process::getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })?;
-    let room = files.maximum.unwrap_or(u64::MAX).saturating_sub(OTHERS);
-    Ok(usize::try_from(room.clamp(16, CONNECTIONS)).unwrap_or(16))
-}
 
 async fn auth(args: &AuthArgs, connections: usize) -> Result<(), Failure> {
     let ended = until_ended().map_err(|error| machine("cannot hear signals", &error))?;
@@ -139,38 +126,4 @@ fn bad_record(bad: &BadRecord) -> Failure {
     };
     Failure::new(exit, format!("cannot write the record: {bad}"))
         .hint("name another file with --audit, or move this one away")
-}
-
-/// What means nothing here: what those who rotate logs send, and what a limit of files sends
-/// beside the error that is seen anyway.
-const MEANINGLESS: [i32; 4] = [
-    rustix::process::Signal::HUP.as_raw(),
-    rustix::process::Signal::USR1.as_raw(),
-    rustix::process::Signal::USR2.as_raw(),
-    rustix::process::Signal::XFSZ.as_raw(),
-];
-
-/// `TERM`, `INT` and `QUIT` end it; what rotates logs does nothing.
-fn until_ended() -> io::Result<watch::Receiver<bool>> {
-    let (ended, receiver) = watch::channel(false);
-    let mut heard = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()]
-        .map(signal)
-        .into_iter()
-        .collect::<io::Result<Vec<_>>>()?;
-    let mut meaningless = MEANINGLESS
-        .map(|number| signal(SignalKind::from_raw(number)))
-        .into_iter()
-        .collect::<io::Result<Vec<_>>>()?;
-    for mut signal in meaningless.drain(..) {
-        tokio::spawn(async move { while signal.recv().await.is_some() {} });
-    }
-    for mut signal in heard.drain(..) {
-        let ended = ended.clone();
-        tokio::spawn(async move {
-            while signal.recv().await.is_some() {
-                ended.send_replace(true);
-            }
-        });
-    }
-    Ok(receiver)
 }

@@ -10,10 +10,10 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use serde::{Deserialize, Serialize};
 use skep_client::harmless;
 use skep_core::base::{Exit, Failure};
+use skep_program::harden;
 use zeroize::Zeroizing;
 
 use super::file::read_text;
@@ -23,6 +23,8 @@ use crate::work::carried::{Carried, carried};
 const NAME: &str = "docker-credential-skep";
 /// What says that there is none: programs know it by this text.
 const NOT_FOUND: &str = "credentials not found in native keychain";
+/// It makes none of its own.
+const CONNECTIONS: u64 = 16;
 /// Bytes on standard input that are read.
 const ASKED: u64 = 16 * 1024;
 /// Names folders, separated by colons.
@@ -59,21 +61,19 @@ those in ~/.config/skep/credentials.toml, or in /etc/skep/credentials.toml:
 pub fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     let (word, more) = (words.next(), words.next());
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    let hardened = setrlimit(Resource::Core, none)
-        .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    let hardened = harden(CONNECTIONS);
     let done = match (hardened, word.as_ref().and_then(|word| word.to_str()), more) {
         (Err(error), ..) => {
-            let text = format!("cannot forbid core dumps: {error}");
+            let text = format!("cannot protect this process: {error}");
             Err(Failure::new(Exit::MachineLimit, text))
         }
-        (Ok(()), Some("get"), None) => get(),
-        (Ok(()), Some("list"), None) => list(),
-        (Ok(()), Some("store" | "erase"), None) => refused(),
-        (Ok(()), Some("version" | "--version"), None) => {
+        (Ok(_), Some("get"), None) => get(),
+        (Ok(_), Some("list"), None) => list(),
+        (Ok(_), Some("store" | "erase"), None) => refused(),
+        (Ok(_), Some("version" | "--version"), None) => {
             answer(concat!("docker-credential-skep ", env!("CARGO_PKG_VERSION")))
         }
-        (Ok(()), Some("help" | "--help" | "-h"), None) => answer(USAGE.trim_end()),
+        (Ok(_), Some("help" | "--help" | "-h"), None) => answer(USAGE.trim_end()),
         _ => {
             Err(Failure::new(Exit::Usage, "one word is wanted: get, list, store, erase or version")
                 .hint("docker and others execute this themselves: `docker-credential-skep --help`"))
@@ -204,7 +204,8 @@ struct Settings {
     folders: Vec<PathBuf>,
 }
 
-fn folders() -> Result<Vec<PathBuf>, Failure> {
+/// Where this machine's robots are looked for.
+pub(super) fn folders() -> Result<Vec<PathBuf>, Failure> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     if let Some(named) = set(FOLDERS) {
         return checked(FOLDERS, std::env::split_paths(&named).collect());

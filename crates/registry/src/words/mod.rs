@@ -12,104 +12,54 @@ mod file;
 mod helper;
 mod import;
 mod probe;
-mod screen;
+mod remote;
 mod written;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
-use skep_core::base::{Exit, Failure};
+use skep_core::base::Failure;
+use skep_program::{Program, Screen};
 
-use args::{Command, Words};
+use args::{AclCommand, Command, Words};
 use cluster::Task;
 pub use helper::main as helper_main;
-use screen::Screen;
 
 /// The whole process: reads its arguments, does it, answers the exit status.
 #[must_use]
 pub fn main() -> ExitCode {
-    let words: Vec<OsString> = std::env::args_os().collect();
-    let mut screen = Screen::real();
-    let exit = match Words::try_parse_from(&words) {
-        Ok(words) => answered(&mut screen, |screen| dispatch(screen, words.command)),
-        Err(error) => not_parsed(&mut screen, &error, &words),
-    };
-    exit.code().into()
+    skep_program::run::<Words>()
 }
 
-/// Does it; what went wrong is told.
-fn answered(screen: &mut Screen, act: impl FnOnce(&mut Screen) -> Result<(), Failure>) -> Exit {
-    match act(screen) {
-        Ok(()) => Exit::Done,
-        Err(failure) => {
-            screen.failure(&failure);
-            failure.exit
+impl Program for Words {
+    const TYPED: &'static str = "skep registry";
+
+    /// Each command has a file beside this one.
+    fn run(self, screen: &mut Screen) -> Result<(), Failure> {
+        match self.command {
+            Command::Acl(AclCommand::Set(args)) => cluster::run(screen, Task::Rules(args)),
+            Command::Acl(AclCommand::Import(args)) => cluster::run(screen, Task::Import(args)),
+            Command::Acl(AclCommand::Check(args)) => acl::check(screen, &args),
+            Command::Acl(AclCommand::Explain(args)) => acl::explain(screen, &args),
+            Command::Audit(args) => audit::run(&args),
+            Command::Auth(args) => auth::run(&args),
+            Command::Catalog(args) => remote::catalog(screen, args),
+            Command::Import(args) => import::run(screen, &args),
+            Command::Robot(command) => cluster::run(screen, Task::Robot(command)),
+            Command::Setup(args) => cluster::run(screen, Task::Setup(args)),
+            Command::Signer(command) => cluster::run(screen, Task::Signer(command)),
+            Command::Status(args) => cluster::run(screen, Task::Status(args)),
+            Command::Tags(args) => remote::tags(screen, args),
+            Command::Token(args) => remote::token(screen, args),
+            Command::User(command) => cluster::run(screen, Task::User(command)),
+            Command::Version => screen.data(concat!("skep-registry ", env!("CARGO_PKG_VERSION"))),
         }
     }
-}
-
-/// Each command has a file beside this one.
-fn dispatch(screen: &mut Screen, command: Command) -> Result<(), Failure> {
-    match command {
-        Command::Acl(command) => acl::run(screen, &command),
-        Command::Audit(args) => audit::run(&args),
-        Command::Auth(args) => auth::run(&args),
-        Command::Import(args) => import::run(screen, &args),
-        Command::Robot(command) => cluster::run(screen, Task::Robot(command)),
-        Command::Setup(args) => cluster::run(screen, Task::Setup(args)),
-        Command::Signer(command) => cluster::run(screen, Task::Signer(command)),
-        Command::User(command) => cluster::run(screen, Task::User(command)),
-        Command::Version => screen.data(concat!("skep-registry ", env!("CARGO_PKG_VERSION"))),
-    }
-}
-
-/// Help and version are answers; the rest is bad input.
-fn not_parsed(screen: &mut Screen, error: &clap::Error, words: &[OsString]) -> Exit {
-    let text = error.render().to_string();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            answered(screen, |screen| screen.data(text.trim_end()))
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            screen.say(text.trim_end());
-            Exit::Usage
-        }
-        _ => {
-            screen.failure(&of_clap(error, words));
-            Exit::Usage
-        }
-    }
-}
-
-/// A usage error in one line, and what to do in another.
-fn of_clap(error: &clap::Error, words: &[OsString]) -> Failure {
-    let rendered = error.render().to_string();
-    let (head, rest) = rendered.split_once("\n\n").unwrap_or((rendered.as_str(), ""));
-    let head = head.trim().trim_start_matches("error:");
-    let text = head.split_whitespace().collect::<Vec<_>>().join(" ");
-    let tip = rest.lines().find_map(|line| line.trim().strip_prefix("tip: "));
-    let tip = tip.map(|tip| tip.split_whitespace().collect::<Vec<_>>().join(" "));
-    let hint = tip.unwrap_or_else(|| format!("see `{} --help`", command_of(words)));
-    Failure::new(Exit::Usage, text).hint(hint)
-}
-
-/// `skep registry acl check`: the words typed as far as they name a command.
-fn command_of(words: &[OsString]) -> String {
-    let mut command = Words::command();
-    let mut path = "skep registry".to_owned();
-    for word in words.iter().skip(1).map_while(|word| word.to_str()) {
-        let Some(next) = command.find_subcommand(word).cloned() else { break };
-        path = format!("{path} {}", next.get_name());
-        command = next;
-    }
-    path
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::{CommandFactory as _, Parser as _};
 
     /// Examples of a command and of those below it.
     fn examples(of: &clap::Command, found: &mut Vec<String>) {

@@ -2,15 +2,19 @@
 //!
 //! It deliberately watches nothing: the set's link is looked at before and after each
 //! decision, so what a revoke has taken away is decided for by nobody once it returned.
+//! Beside it [`remote`], which asks other registries, and [`examine`], which says why a set decides
+//! as it does.
 
 mod auth;
 mod backoff;
 pub mod carried;
+pub mod examine;
 mod fresh;
 mod identity;
 mod look;
 mod pool;
 mod record;
+pub mod remote;
 mod rights;
 mod server;
 mod set;

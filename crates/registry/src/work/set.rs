@@ -129,6 +129,11 @@ pub(super) struct Set {
 }
 
 impl Set {
+    /// How many accounts there are.
+    pub(super) fn accounts(&self) -> usize {
+        self.accounts.len()
+    }
+
     /// What is held of an account.
     pub(super) fn account(&self, account: &Account) -> Option<&Held> {
         self.accounts.get(&account.slug())

@@ -14,6 +14,7 @@ mod accounts;
 mod client;
 mod commands;
 mod damage;
+mod explain;
 mod memory;
 mod record;
 mod registry;

@@ -6,7 +6,7 @@ use skep_core::base::{
 };
 use skep_core::domain::GrantAsked;
 
-use super::way::Way;
+use skep_program::Way;
 
 /// One step of it, whose value is sealed on the way.
 #[derive(Debug)]

@@ -17,6 +17,8 @@ use zeroize::Zeroizing;
 /// Days of the token CA, and of a signing certificate.
 const ROOT_DAYS: i64 = 3_650;
 const LEAF_DAYS: i64 = 30;
+/// Days before its end from which a signing certificate is warned about: a third of its life.
+pub(super) const LEAF_WARNING_DAYS: u64 = 10;
 /// Clocks of registries may be so far behind.
 const BEFORE: Duration = Duration::hours(1);
 
@@ -24,6 +26,8 @@ const BEFORE: Duration = Duration::hours(1);
 pub(super) struct Keys {
     pub(super) ca_key: Zeroizing<String>,
     pub(super) root: String,
+    /// Seconds since 1970.
+    pub(super) root_ends_s: u64,
     pub(super) signer: Signer,
 }
 
@@ -31,6 +35,8 @@ pub(super) struct Keys {
 pub(super) struct Signer {
     pub(super) key: Zeroizing<String>,
     pub(super) leaf: String,
+    /// Seconds since 1970.
+    pub(super) ends_s: u64,
 }
 
 /// This machine's time.
@@ -47,9 +53,10 @@ impl Keys {
         ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let root = ca.self_signed(&key)?.pem();
+        let root_ends_s = seconds(ca.not_after);
         let ca_key = Zeroizing::new(key.serialize_pem());
         let signer = Signer::draw(name, now, &Issuer::from_params(&ca, &key))?;
-        Ok(Self { ca_key, root, signer })
+        Ok(Self { ca_key, root, root_ends_s, signer })
     }
 }
 
@@ -63,8 +70,9 @@ impl Signer {
         let mut leaf = params(&format!("{name} tokens"), now, LEAF_DAYS);
         leaf.is_ca = IsCa::ExplicitNoCa;
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let ends_s = seconds(leaf.not_after);
         let leaf = leaf.signed_by(&key, issuer)?.pem();
-        Ok(Self { key: Zeroizing::new(key.serialize_pem()), leaf })
+        Ok(Self { key: Zeroizing::new(key.serialize_pem()), leaf, ends_s })
     }
 
     /// Draws the next one below a CA that is there.
@@ -88,6 +96,11 @@ impl Signer {
         let drawn = issuer.and_then(|issuer| Self::draw(name, now, &issuer));
         drawn.map_err(|error| error.to_string())
     }
+}
+
+/// Seconds since 1970; nothing here ends before.
+fn seconds(moment: OffsetDateTime) -> u64 {
+    u64::try_from(moment.unix_timestamp()).unwrap_or_default()
 }
 
 fn params(called: &str, now: OffsetDateTime, days: i64) -> CertificateParams {

@@ -1,23 +1,36 @@
 //! Commands that make something of a registry: clients of the managers, as `skep` is one.
 
 mod act;
+mod ends;
+mod fleet;
+mod held;
 mod keys;
 mod robot;
+mod rules;
 mod setup;
 mod signer;
 mod site;
+mod status;
 mod texts;
 mod user;
-mod way;
 
-use skep_core::base::{Exit, Failure};
+use skep_core::base::{Exit, Failure, Name};
+use skep_program::{Screen, Way, WayArgs, harden};
+use tokio::runtime::Runtime;
 
 pub(super) use robot::RobotCommand;
+pub(super) use rules::{AclImportArgs, SetArgs};
 pub(super) use setup::SetupArgs;
 pub(super) use signer::SignerCommand;
+pub(super) use site::registry_name;
+pub(super) use status::StatusArgs;
 pub(super) use user::UserCommand;
 
-use super::screen::Screen;
+use crate::rules::login::Host;
+use site::Site;
+
+/// Connections at once: one to a manager, or to a registry, and room for the next.
+const CONNECTIONS: u64 = 16;
 
 /// What is done of it.
 #[derive(Debug)]
@@ -26,22 +39,42 @@ pub(super) enum Task {
     User(UserCommand),
     Robot(RobotCommand),
     Signer(SignerCommand),
+    Status(StatusArgs),
+    Rules(SetArgs),
+    Import(AclImportArgs),
+}
+
+/// A protected process that can wait.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    harden(CONNECTIONS).map_err(|error| {
+        Failure::new(Exit::MachineLimit, format!("cannot protect this process: {error}"))
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::new(Exit::MachineLimit, format!("cannot start: {error}")))
+}
+
+/// Where engines find the registry of this name, as managers have it.
+pub(super) async fn whereabouts(
+    screen: &mut Screen,
+    way: WayArgs,
+    name: Name,
+) -> Result<Host, Failure> {
+    let mut way = Way::open(screen, way)?;
+    let site = Site::find(&mut way, name).await?;
+    site.host()
 }
 
 /// Does it.
 pub(super) fn run(screen: &mut Screen, task: Task) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime
-        .map_err(|error| Failure::new(Exit::MachineLimit, format!("cannot start: {error}")))?;
-    super::auth::harden().map_err(|error| {
-        Failure::new(Exit::MachineLimit, format!("cannot protect this process: {error}"))
-    })?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         match task {
             Task::Setup(args) => setup::run(screen, args).await,
             Task::User(command) => user::run(screen, command).await,
             Task::Robot(command) => robot::run(screen, command).await,
             Task::Signer(command) => signer::run(screen, command).await,
+            Task::Status(args) => status::run(screen, args).await,
+            Task::Rules(args) => rules::set(screen, args).await,
+            Task::Import(args) => rules::import(screen, args).await,
         }
     })
 }

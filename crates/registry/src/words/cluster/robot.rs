@@ -1,37 +1,27 @@
 //! `skep registry robot`: machines' accounts. The verifier and the credential reach both ends
 //! by one act.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
-use skep_client::machine::SystemClock;
-use skep_client::settings::duration;
-use skep_client::{Change, lookup};
-use skep_core::base::{
-    Clock as _, Exit, Failure, Label, Labels, Name, SecretBytes, ServiceId, draw,
-};
-use skep_core::domain::{Activation, Placement, ServiceSpec};
+use skep_client::lookup;
+use skep_core::base::{Exit, Failure, Name, SecretBytes, ServiceId};
 use skep_core::wire::api::SecretView;
-use zeroize::Zeroizing;
+use skep_program::{Screen, WaitArgs, Way, WayArgs};
 
-use super::act::{Act, FileOf};
-use super::site::{
-    self, ACCOUNT, FORM, KIND, REGISTRY, SERVED, Site, account_name, label, registry_name,
-};
+use super::act::Act;
+use super::ends::{end_of, now_s};
+use super::fleet;
+use super::held::{NewRobot, put_robot, service_on, verifier_of, written};
+use super::site::{self, FORM, Site, account_name, label, registry_name};
 use super::usage;
-use super::user::{AccountArgs, LsArgs, credential, list, put_account, remove, rights_text};
-use super::way::{WaitArgs, Way, WayArgs};
-use crate::rules::credential::{RightsAsked, Tag, Verifier};
-use crate::rules::login::{Form, Host, Login};
-use crate::rules::password::{draw_robot_password, robot_verifier};
+use super::user::{AccountArgs, LsArgs, credential, list, remove, rights_text};
+use crate::rules::credential::RightsAsked;
+use crate::rules::login::Form;
+use crate::rules::password::draw_robot_password;
 use crate::rules::slug::Account;
-use crate::words::screen::Screen;
 
 /// Seconds for which a password that was rotated is still taken: two nodes don't change at one
 /// instant.
 const OVERLAP_S: u32 = 60;
-/// Permissions of a credential's file: its owner's alone.
-const MODE: u32 = 0o400;
 
 /// Machines' accounts
 #[derive(Debug, Subcommand)]
@@ -40,7 +30,8 @@ pub(in crate::words) enum RobotCommand {
     #[command(after_help = "Examples:
   skep registry robot create web ci --node build-1 --scope 'repository:web/*:pull,push'
   skep registry robot create web deploy --service shop --form docker --expires 90d
-  skep registry robot create web laptop --owner alice --show")]
+  skep registry robot create web laptop --owner alice --show --expires 2027-01-31
+  skep registry robot create web pull --each-node --scope 'repository:**:pull'")]
     Create(CreateArgs),
     /// Give a robot another password, at both ends in one act
     #[command(after_help = "Examples:
@@ -65,26 +56,8 @@ fn form(text: &str) -> Result<Form, String> {
     read.map_err(|_| "is none of helper, docker, kubernetes and plain".to_owned())
 }
 
-/// What the robot carries, as it is written.
-fn carried(
-    site: &Site,
-    robot: &Account,
-    password: &str,
-    form: Form,
-) -> Result<Zeroizing<String>, Failure> {
-    let host = site.served.parse::<Host>().map_err(|error| {
-        usage(
-            format!("the registry {} is at no host: {error}", site.name),
-            format!("mend the label `{SERVED}` of the service {}.auth: HOST[:PORT]", site.name),
-        )
-    })?;
-    let password = Zeroizing::new(password.to_owned());
-    let login = Login::new(vec![host], robot.clone(), password);
-    login.map(|login| login.write(form)).map_err(|error| Failure::new(Exit::Bug, error))
-}
-
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("to").args(["node", "service", "show"]).required(true).multiple(true))]
+#[command(group = clap::ArgGroup::new("to").args(["node", "each_node", "service", "show"]).required(true).multiple(true))]
 pub(in crate::words) struct CreateArgs {
     /// The registry
     #[arg(value_name = "NAME", value_parser = registry_name)]
@@ -101,12 +74,15 @@ pub(in crate::words) struct CreateArgs {
     /// Give tokens to this network or address alone; may be given several times
     #[arg(long, value_name = "CIDR")]
     from: Vec<String>,
-    /// Give no tokens any more after so long
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    expires: Option<Duration>,
+    /// Give no tokens any more after so long, or after that day: 90d, 2027-01-31
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<String>,
     /// Give the credential to the service NAME.on.NODE, which is made if it isn't there
     #[arg(long, value_name = "NODE", conflicts_with = "service")]
     node: Option<Name>,
+    /// Make one for each worker node that has none yet, called ROBOT.NODE
+    #[arg(long, conflicts_with_all = ["node", "service", "show"])]
+    each_node: bool,
     /// Give the credential to this service
     #[arg(long, value_name = "SERVICE")]
     service: Option<Name>,
@@ -180,89 +156,41 @@ fn account(robot: &str, owner: Option<&Account>) -> Result<Account, Failure> {
     Ok(read)
 }
 
-fn not_after(expires: Option<Duration>) -> Option<u64> {
-    expires.map(|time| (SystemClock.now().0 / 1000).saturating_add(time.as_secs()))
-}
-
 async fn create(screen: &mut Screen, args: CreateArgs) -> Result<(), Failure> {
     let robot = account(&args.robot, args.owner.as_ref())?;
+    let ends_s = args.expires.map(|text| end_of(&text, now_s())).transpose()?;
     let rights = rights_text(&RightsAsked {
         scopes: args.scope,
         from: args.from,
-        not_after: not_after(args.expires),
+        not_after: ends_s,
         ..RightsAsked::default()
     })?;
     let mut way = Way::open(screen, args.way)?;
     let site = Site::find(&mut way, args.registry).await?;
-    site.absent(&mut way, &robot).await?;
     if let Some(owner) = &args.owner {
         let _there = site.verifier(&mut way, owner, "user").await?;
     }
-    let password = draw_robot_password(&mut way.dice);
-    let text = carried(&site, &robot, &password, args.form)?;
-    let id = Tag::from_bytes(draw::<16>(&mut way.dice));
-    let verifier = of(&password)?;
-    let credential = credential(&mut way, id, verifier, 0);
+    let (form, target, file_owner) = (args.form, args.target, args.file_owner);
+    let new = NewRobot { account: robot, rights, ends_s, form, target, file_owner };
+    if args.each_node {
+        return fleet::create(screen, &mut way, &site, &new, args.wait).await;
+    }
+    site.absent(&mut way, &new.account).await?;
     let mut act = Act::default();
-    let mut services = vec![site.auth.as_bytes().to_vec()];
-    put_account(&mut act, &mut way, &site, &robot, "robot", &credential, &rights)?;
     let user = match (args.node, args.service) {
         (Some(node), _) => Some(service_on(&mut act, &mut way, &site, node).await?),
         (None, Some(service)) => Some(existing(&mut way, &service).await?),
         (None, None) => None,
     };
-    if let Some(service) = user {
-        let name = site.secret_name("robot", &robot);
-        let labels = [
-            (REGISTRY, site.name.as_str()),
-            (KIND, "credential"),
-            (ACCOUNT, robot.as_str()),
-            (FORM, args.form.as_str()),
-        ];
-        let value = SecretBytes::copy_of(text.as_bytes());
-        let secret = act.create(&mut way.dice, &name, &labels, value)?;
-        let target = args.target.as_deref().unwrap_or(args.form.file_name());
-        let (uid, gid) = args.file_owner.unzip();
-        act.grant(service, secret, target, FileOf { uid, gid, mode: Some(MODE) })?;
-        services.push(service.as_bytes().to_vec());
-    }
+    let text = put_robot(&mut act, &mut way, &site, &new, user)?;
+    let both = [Some(site.auth), user].into_iter().flatten();
+    let services = both.map(|service| service.as_bytes().to_vec()).collect();
     let look = format!("skep registry robot ls {}", site.name);
     let revision = act.apply(&mut way, &look).await?;
     if args.show {
         screen.data(text.trim_end())?;
     }
     way.wait(screen, args.wait, revision, services, false).await
-}
-
-/// The verifier of a password that was drawn.
-fn of(password: &str) -> Result<Verifier, Failure> {
-    Verifier::read("sha256", robot_verifier(password.as_bytes()))
-        .map_err(|error| Failure::new(Exit::Bug, error))
-}
-
-/// The service of robots on a node: the one that is there, or a new one.
-async fn service_on(
-    act: &mut Act,
-    way: &mut Way,
-    site: &Site,
-    node: Name,
-) -> Result<ServiceId, Failure> {
-    let text = format!("{}.on.{node}", site.name);
-    let name = text.parse::<Name>().map_err(|error| {
-        usage(format!("{text}: {error}"), "make a service by hand, and name it with --service")
-    })?;
-    if let Some(view) = site::service(way, name.as_str()).await? {
-        return lookup::id(&view.id).map_err(|error| error.failure());
-    }
-    let id = ServiceId::draw(&mut way.dice);
-    let label = Label::new(REGISTRY, site.name.as_str());
-    let labels = label.and_then(|label| Labels::new([label])).map_err(|error| usage(error, ""))?;
-    let placement = Placement { nodes: vec![node], ..Placement::default() };
-    // Engines and helpers are no workloads of ours: the files are there as long as the node is.
-    let activation = Activation::Placed;
-    let spec = ServiceSpec { placement, activation, labels, ..ServiceSpec::default() };
-    act.change(Change::CreateService { id, name, spec });
-    Ok(id)
 }
 
 async fn existing(way: &mut Way, service: &Name) -> Result<ServiceId, Failure> {
@@ -285,9 +213,9 @@ async fn rotate(screen: &mut Screen, args: RotateArgs) -> Result<(), Failure> {
     }
     let form = held.as_ref().map_or(Ok(Form::Helper), form_of)?;
     let password = draw_robot_password(&mut way.dice);
-    let text = carried(&site, &args.robot, &password, form)?;
+    let text = written(&site, &args.robot, &password, form)?;
     let overlap_s = if args.now { 0 } else { OVERLAP_S };
-    let credential = credential(&mut way, id, of(&password)?, overlap_s);
+    let credential = credential(&mut way, id, verifier_of(&password)?, overlap_s);
     let mut act = Act::default();
     let mut services = vec![site.auth.as_bytes().to_vec()];
     let value = SecretBytes::take(credential.text().into_bytes());

@@ -9,15 +9,16 @@ use skep_core::domain::{Placement, ServiceSpec};
 use skep_core::wire::api::{SecretView, ServiceView};
 
 use super::act::{Act, FileOf};
+use super::ends::ends_label;
 use super::keys::{Keys, now};
-use super::site::{KIND, REGISTRY, SERVED, label, registry_name};
+use super::site::{ENDS, KIND, REGISTRY, SERVED, label, registry_name};
 use super::texts::Told;
 use super::usage;
-use super::way::{WaitArgs, Way, WayArgs};
 use crate::rules::login::Host;
 use crate::words::file::read_text;
-use crate::words::screen::Screen;
 use crate::words::written::Written;
+use skep_program::Screen;
+use skep_program::{WaitArgs, Way, WayArgs};
 
 /// Bytes of each text that is typed.
 const TEXT: usize = 255;
@@ -130,7 +131,7 @@ pub(super) async fn run(screen: &mut Screen, args: SetupArgs) -> Result<(), Fail
         format!(
             "the token server's nodes: {out}/skep-registry-{name}.service, and {out}/skep-registry.sysusers"
         ),
-        format!("skep secret update {name}.acl.toml {out}/acl.toml"),
+        format!("skep registry acl set {name} {out}/acl.toml"),
         format!("skep registry user add {name} USER"),
         format!("skep registry robot create {name} ROBOT --node NODE"),
     ] {
@@ -221,6 +222,7 @@ fn act(
     let refresh = Generate::Hex(32).draw(&mut way.dice);
     let refresh = refresh.map_err(|error| Failure::new(Exit::Bug, error))?;
     let text = |text: &str| SecretBytes::copy_of(text.as_bytes());
+    let (root_ends, ends) = (ends_label(keys.root_ends_s), ends_label(keys.signer.ends_s));
     for (part, value, to) in [
         ("ca.key", text(&keys.ca_key), ca),
         ("root.crt", text(&keys.root), ca),
@@ -230,7 +232,13 @@ fn act(
         ("auth.toml", text(&told.settings()), auth),
         ("acl.toml", text(&told.rules()), auth),
     ] {
-        let labels = [(REGISTRY, name.as_str()), (KIND, part)];
+        let mut labels = vec![(REGISTRY, name.as_str()), (KIND, part)];
+        // Managers see no certificate: what ends when is told to them by whoever made it.
+        match part {
+            "root.crt" => labels.push((ENDS, &root_ends)),
+            "signer.crt" => labels.push((ENDS, &ends)),
+            _ => {}
+        }
         let secret: SecretId =
             act.create(&mut way.dice, &format!("{name}.{part}"), &labels, value)?;
         act.grant(to, secret, part, FileOf::default())?;

@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use skep_client::lookup;
-use skep_core::base::{Exit, Failure, Name, SecretBytes, SecretId};
+use skep_client::{Change, lookup};
+use skep_core::base::{Exit, Failure, Label, Name, SecretBytes, SecretId};
 use skep_core::wire::api::SecretView;
 use zeroize::Zeroizing;
 
 use super::act::Act;
+use super::ends::ends_label;
 use super::keys::{Signer, now};
-use super::site::{Site, registry_name};
+use super::site::{ENDS, Site, registry_name};
 use super::usage;
-use super::way::{WaitArgs, Way, WayArgs};
 use crate::words::file::read_text;
-use crate::words::screen::Screen;
+use skep_program::Screen;
+use skep_program::{WaitArgs, Way, WayArgs};
 
 /// Bytes of a key or certificate.
 const TEXT: usize = 16 * 1024;
@@ -71,6 +72,11 @@ pub(super) async fn run(screen: &mut Screen, command: SignerCommand) -> Result<(
         })?;
         let id: SecretId = lookup::id(&view.id).map_err(|error| error.failure())?;
         act.update(id, view.current, SecretBytes::copy_of(text.as_bytes()));
+        if part == "signer.crt" {
+            let ends = Label::new(ENDS, &ends_label(next.ends_s));
+            let put = ends.map_err(|error| Failure::new(Exit::Bug, error))?;
+            act.change(Change::LabelSecret { id, put: vec![put], gone: Vec::new() });
+        }
     }
     let look = format!("skep secret versions {}.signer.crt", site.name);
     let revision = act.apply(&mut way, &look).await?;

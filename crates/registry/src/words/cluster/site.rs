@@ -6,9 +6,10 @@ use skep_core::wire::api::{LabelPair, SecretView, ServiceView};
 
 use super::act::Act;
 use super::usage;
-use super::way::Way;
+use crate::rules::login::Host;
 use crate::rules::shown;
 use crate::rules::slug::Account;
+use skep_program::Way;
 
 /// Characters of a registry's name: with `.rights.` and a slug it is still a secret's name.
 const NAME_CHARS: usize = 16;
@@ -20,13 +21,15 @@ pub(super) const KIND: &str = "kind";
 pub(super) const ACCOUNT: &str = "account";
 /// The label with the account's id.
 pub(super) const ID: &str = "id";
+/// The label with the moment at which an account or a certificate ends.
+pub(super) const ENDS: &str = "ends";
 /// The label of a credential's form.
 pub(super) const FORM: &str = "form";
 /// The label of NAME.auth with the registry's service name.
 pub(super) const SERVED: &str = "registry-service";
 
 /// The name of a registry, as it was typed.
-pub(super) fn registry_name(text: &str) -> Result<Name, String> {
+pub(in crate::words) fn registry_name(text: &str) -> Result<Name, String> {
     let name = text.parse::<Name>().map_err(|error| error.to_string())?;
     if name.as_str().len() > NAME_CHARS {
         return Err(format!("a registry's name has at most {NAME_CHARS} characters"));
@@ -47,7 +50,7 @@ pub(super) struct Site {
     /// The service of its token servers.
     pub(super) auth: ServiceId,
     /// What tokens are for, and where engines find it.
-    pub(super) served: String,
+    served: String,
 }
 
 impl Site {
@@ -62,6 +65,21 @@ impl Site {
         let served = label(labels, SERVED).unwrap_or_default().to_owned();
         let auth = lookup::id(&auth.id).map_err(|error| error.failure())?;
         Ok(Self { name, auth, served })
+    }
+
+    /// What tokens are for, as its label says.
+    pub(super) fn served(&self) -> &str {
+        &self.served
+    }
+
+    /// Where engines find it.
+    pub(super) fn host(&self) -> Result<Host, Failure> {
+        self.served.parse::<Host>().map_err(|error| {
+            usage(
+                format!("the registry {} is at no host: {error}", self.name),
+                format!("mend the label `{SERVED}` of the service {}.auth: HOST[:PORT]", self.name),
+            )
+        })
     }
 
     /// The secret's name of this part of an account.

@@ -52,8 +52,7 @@ impl Told<'_> {
         let name = self.name;
         format!(
             "# Who may do what: docs/registry/acl.md. As it stands nobody may do anything.\n\
-             # After each change: `skep registry acl check acl.toml`, then\n\
-             # `skep secret update {name}.acl.toml acl.toml`\n\
+             # After each change: `skep registry acl set {name} acl.toml`\n\
              version = 1\n\n\
              # [[rule]]\n# match = {{ account = \"alice\", name = \"web/**\" }}\n\
              # actions = [\"pull\", \"push\"]\n"

@@ -10,13 +10,16 @@ use skep_client::machine::{hidden_twice, read_all, without_line_end};
 use skep_core::base::{Failure, Name, SecretBytes, draw};
 
 use super::act::{Act, FileOf};
-use super::site::{self, ACCOUNT, ID, KIND, REGISTRY, Site, account_name, label, registry_name};
+use super::ends::ends_label;
+use super::site::{
+    self, ACCOUNT, ENDS, ID, KIND, REGISTRY, Site, account_name, label, registry_name,
+};
 use super::usage;
-use super::way::{WaitArgs, Way, WayArgs};
 use crate::rules::credential::{Credential, Rights, RightsAsked, Tag, Verifier};
 use crate::rules::password::is_robot_password;
 use crate::rules::slug::Account;
-use crate::words::screen::Screen;
+use skep_program::Screen;
+use skep_program::{WaitArgs, Way, WayArgs};
 
 /// Bytes of a password.
 const PASSWORD: std::ops::RangeInclusive<usize> = 8..=256;
@@ -138,11 +141,24 @@ async fn add(screen: &mut Screen, args: AddArgs) -> Result<(), Failure> {
     let verifier = verifier(&mut way, &args.user, args.htpasswd)?;
     let credential = credential(&mut way, id, verifier, 0);
     let mut act = Act::default();
-    put_account(&mut act, &mut way, &site, &args.user, "user", &credential, &rights)?;
+    let new = NewAccount { account: &args.user, kind: "user", rights: &rights, ends_s: None };
+    put_account(&mut act, &mut way, &site, new, &credential)?;
     let look = format!("skep registry user ls {}", site.name);
     let revision = act.apply(&mut way, &look).await?;
     let auth = site.auth.as_bytes().to_vec();
     way.wait(screen, args.wait, revision, vec![auth], false).await
+}
+
+/// An account to be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewAccount<'n> {
+    pub(super) account: &'n Account,
+    /// `user` or `robot`.
+    pub(super) kind: &'n str,
+    /// The text of its rights.
+    pub(super) rights: &'n str,
+    /// Seconds since 1970, as its rights say too: for managers, who see none.
+    pub(super) ends_s: Option<u64>,
 }
 
 /// The verifier and the rights of a new account, granted to the token servers.
@@ -150,11 +166,11 @@ pub(super) fn put_account(
     act: &mut Act,
     way: &mut Way,
     site: &Site,
-    account: &Account,
-    kind: &str,
+    new: NewAccount<'_>,
     credential: &Credential,
-    rights: &str,
 ) -> Result<(), Failure> {
+    let NewAccount { account, kind, rights, ends_s } = new;
+    let ends = ends_s.map(ends_label);
     let id = credential.id.to_string();
     let registry = (REGISTRY, site.name.as_str());
     let named = (ACCOUNT, account.as_str());
@@ -164,9 +180,12 @@ pub(super) fn put_account(
         [("rights", "rights", SecretBytes::copy_of(rights.as_bytes())), ("user", kind, text)]
     {
         let name = site.secret_name(part, account);
-        let all = [registry, (KIND, kind), named, (ID, &id)];
-        let labels = if part == "user" { &all[..] } else { &all[..3] };
-        let secret = act.create(&mut way.dice, &name, labels, value)?;
+        let mut labels = vec![registry, (KIND, kind), named];
+        if part == "user" {
+            labels.push((ID, &id));
+            labels.extend(ends.as_deref().map(|ends| (ENDS, ends)));
+        }
+        let secret = act.create(&mut way.dice, &name, &labels, value)?;
         act.grant(site.auth, secret, &format!("{part}.{slug}"), FileOf::default())?;
     }
     Ok(())

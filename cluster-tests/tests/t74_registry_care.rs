@@ -1,0 +1,184 @@
+//! A registry that is cared for: rules put in force and brought over, robots for a fleet, ends
+//! that are seen coming.
+
+use std::process::Command;
+
+use cluster_tests::{Cluster, Ran, TokenServer, binary, run};
+
+const SERVED: &str = "registry.example:5000";
+const RULES: &str = "version = 1\n[[rule]]\nmatch = {}\nactions = [\"pull\"]\n";
+const HASH: &str = "$2b$04$abcdefghijklmnopqrstuuVQSpQPtlsuZ6DwvOXaXpzLnHwHgJ2iS";
+
+/// `skep registry` as the admin.
+fn registry(cluster: &Cluster, words: &[&str], input: &[u8]) -> Ran {
+    let mut command = Command::new(binary().with_file_name("skep-registry"));
+    command.args(words).env_clear().env("SKEP_IDENTITY", cluster.identity());
+    run(&mut command, input)
+}
+
+fn set_up(agents: usize) -> Cluster {
+    let cluster = Cluster::start(agents);
+    let out = cluster.folder().join("out").display().to_string();
+    let words = ["setup", "web", "--realm", "https://auth.example/auth", "--out", &out];
+    let more = ["--registry-service", SERVED, "--node", "node-1"];
+    let _ = registry(&cluster, &[&words[..], &more].concat(), b"").ok();
+    cluster
+}
+
+/// What a robot's machine has of it: the name and the password.
+fn credential(cluster: &Cluster, agent: usize, service: &str) -> (String, String) {
+    let text = cluster.shell(agent, service).read("robot.json");
+    let file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let part = |key: &str| file[key].as_str().expect("text").to_owned();
+    (part("account"), part("password"))
+}
+
+#[test]
+fn rules_are_put_in_force_and_explained_where_they_are() {
+    let cluster = set_up(1);
+    let server = TokenServer::start(&cluster, 0);
+    let _ = registry(&cluster, &["user", "add", "web", "alice"], b"correct horse").ok();
+    let ask = || {
+        let query = format!("service={SERVED}&scope=repository:web/app:pull");
+        let (status, body) = server.ask(&query, "alice", "correct horse");
+        assert_eq!(status, 200);
+        let told: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        told["scope"].as_str().expect("a scope").to_owned()
+    };
+    assert!(!ask().contains("pull"));
+    // Rules that don't read are refused here, and nothing is changed.
+    let bad = cluster.file("bad.toml", b"version = 1\n[[rule]]\nmatch = { team = 'x' }\n");
+    let refused = registry(&cluster, &["acl", "set", "web", &bad], b"").status(23);
+    assert!(refused.err.contains("line 3: unknown key team"), "{}", refused.err);
+    let good = cluster.file("acl.toml", RULES.as_bytes());
+    assert_eq!(registry(&cluster, &["acl", "set", "web", &good], b"").ok(), "rules: 1");
+    // In force when it returns; a workload of the service sees why.
+    assert!(ask().contains("pull"));
+    let program = binary().with_file_name("skep-registry").display().to_string();
+    let scope = "repository:web/app:pull,push";
+    let words = [program.as_str(), "acl", "explain", "web", "--account", "alice", scope];
+    let told = run(&mut cluster.agents[0].exec("web.auth", &words), b"").ok();
+    assert!(told.contains("rule 1 (line 2): matches"), "{told}");
+    assert!(told.ends_with("given: pull"), "{told}");
+    let words = [program.as_str(), "acl", "check", "web"];
+    let told = run(&mut cluster.agents[0].exec("web.auth", &words), b"").ok();
+    assert_eq!(told, "1 rule\naccounts: 1");
+}
+
+#[test]
+fn users_and_rules_of_docker_auth_come_over_into_a_registry() {
+    let cluster = set_up(1);
+    let server = TokenServer::start(&cluster, 0);
+    // More users than one act holds.
+    let name = |number: usize| format!("user-{number:02}");
+    let user =
+        |number| format!("  {}: {{password: '{HASH}', labels: {{team: [web]}}}}", name(number));
+    let users = (0..33).map(user).collect::<Vec<_>>().join("\n");
+    let rules = "acl:\n  - match: {labels: {team: web}, name: 'web/*'}\n    actions: [pull]\n";
+    let file = cluster.file("auth.yml", format!("users:\n{users}\n{rules}").as_bytes());
+    // What can't come over is named, and nothing is changed.
+    let bad = cluster.file("bad.yml", b"ldap_auth: {addr: x}\nusers: {}\nacl: []\n");
+    let refused = registry(&cluster, &["acl", "import", "web", &bad], b"").status(1);
+    assert!(refused.err.contains("ldap_auth"), "{}", refused.err);
+    assert_eq!(registry(&cluster, &["user", "ls", "web"], b"").ok(), "");
+    // One that is there already.
+    let _ = registry(&cluster, &["user", "add", "web", &name(7)], b"correct horse").ok();
+    let refused = registry(&cluster, &["acl", "import", "web", &file], b"").status(1);
+    assert!(refused.err.contains("user-07") && refused.err.contains("--keep-existing"));
+    assert_eq!(registry(&cluster, &["user", "ls", "web"], b"").ok(), name(7));
+    let words = ["acl", "import", "web", &file, "--keep-existing"];
+    assert_eq!(registry(&cluster, &words, b"").ok(), "users: 32, rules: 1");
+    let listed = registry(&cluster, &["user", "ls", "web"], b"").ok();
+    assert_eq!(listed.lines().count(), 33, "{listed}");
+    // The one that was there has its own password, and no label that a rule asks for.
+    let query = format!("service={SERVED}&scope=repository:web/app:pull");
+    let (status, body) = server.ask(&query, &name(7), "correct horse");
+    assert!(status == 200 && !body.contains("web/app:pull"), "{status} {body}");
+    assert_eq!(server.ask(&query, &name(8), "correct horse").0, 401);
+    // The rules ask for labels that came over with the accounts.
+    let program = binary().with_file_name("skep-registry").display().to_string();
+    let (account, scope) = (name(8), "repository:web/app:pull");
+    let words = [program.as_str(), "acl", "explain", "web", "--account", &account, scope];
+    let told = run(&mut cluster.agents[0].exec("web.auth", &words), b"").ok();
+    assert!(told.ends_with("given: pull"), "{told}");
+}
+
+#[test]
+fn each_node_gets_a_robot_of_its_own() {
+    let mut cluster = set_up(2);
+    let server = TokenServer::start(&cluster, 0);
+    let create = |cluster: &Cluster| {
+        let words = ["robot", "create", "web", "pull", "--each-node"];
+        registry(cluster, &[&words[..], &["--expires", "90d"]].concat(), b"")
+    };
+    assert_eq!(create(&cluster).ok(), "pull.node-1\npull.node-2");
+    let again = create(&cluster).status(0);
+    assert!(again.out.is_empty() && again.err.contains("has one already"), "{}", again.err);
+    let _ = cluster.join("node-3", &[]);
+    assert_eq!(create(&cluster).ok(), "pull.node-3");
+    let of =
+        [0, 1, 2].map(|agent| credential(&cluster, agent, &format!("web.on.node-{}", agent + 1)));
+    let ask = |(name, password): &(String, String)| {
+        server.ask(&format!("service={SERVED}"), name, password).0
+    };
+    assert_eq!(of.each_ref().map(ask), [200; 3]);
+    // One machine is taken out, and the others go on.
+    let _ = registry(&cluster, &["robot", "rm", "web", "pull.node-2"], b"").ok();
+    assert_eq!(of.each_ref().map(ask), [200, 401, 200]);
+}
+
+#[test]
+fn what_ends_is_seen_coming() {
+    let cluster = set_up(2);
+    let status = |more: &[&str]| registry(&cluster, &[&["status", "web"], more].concat(), b"");
+    let idle = status(&[]).status(8);
+    assert!(idle.err.contains("warning: node-1: no token server runs there"), "{}", idle.err);
+    let server = TokenServer::start(&cluster, 0);
+    let well = status(&[]).status(0);
+    assert!(well.out.contains("registry  web at registry.example:5000\n"), "{}", well.out);
+    assert!(well.out.contains("replica   node-1 running\n"), "{}", well.out);
+    // A certificate that was made an hour ago, for thirty days.
+    assert!(
+        well.out.contains("signer    ends ") && well.out.contains(", in 29 days\n"),
+        "{}",
+        well.out
+    );
+    let words = ["robot", "create", "web", "brief", "--show", "--form", "plain", "--expires", "3d"];
+    let password = registry(&cluster, &words, b"").ok();
+    let words = ["robot", "create", "web", "long", "--show", "--expires", "2999-12-31"];
+    let _ = registry(&cluster, &words, b"").ok();
+    let soon = status(&["--format", "json"]).status(8);
+    let told: serde_json::Value = serde_json::from_str(&soon.out).expect("JSON");
+    assert_eq!(told["ends"][1]["ends"], "2999-12-31T23:59:59Z", "{told}");
+    assert_eq!(told["warnings"].as_array().map(Vec::len), Some(1), "{told}");
+    assert!(
+        told["warnings"][0].as_str().is_some_and(|text| text.starts_with("robot brief ends in "))
+    );
+    assert_eq!(server.ask(&format!("service={SERVED}"), "brief", &password).0, 200);
+    let _ = registry(&cluster, &["robot", "rm", "web", "brief"], b"").ok();
+
+    // Another key: its end is told anew. A label that somebody took off is a warning.
+    let label = || cluster.ok(&["secret", "inspect", "web.signer.crt", "--format", "{{.Labels}}"]);
+    let before = label();
+    let _ = cluster.ok(&["service", "update", "--node-add", "node-1", "web.ca"]);
+    let program = binary().with_file_name("skep-registry").display().to_string();
+    let words = [program.as_str(), "signer", "rotate", "web"];
+    let mut rotate = cluster.agents[0].exec("web.ca", &words);
+    let _ = run(rotate.env("SKEP_IDENTITY", cluster.identity()), b"").ok();
+    assert_ne!(label(), before);
+    let _ = status(&[]).status(0);
+    let soon = label_of_days(9);
+    let _ = cluster.ok(&["secret", "update", "web.signer.crt", "--label-add", &soon]);
+    let told = status(&[]).status(8);
+    assert!(told.err.contains("the signing certificate ends in "), "{}", told.err);
+    let _ = cluster.ok(&["secret", "update", "web.signer.crt", "--label-rm", "ends"]);
+    let told = status(&[]).status(8);
+    assert!(told.err.contains("its end is not known"), "{}", told.err);
+}
+
+/// The label of something that ends in so many days.
+fn label_of_days(days: u64) -> String {
+    let mut date = Command::new("date");
+    date.args(["-u", "-d", &format!("+{days} days"), "+%Y-%m-%dT%H:%M:%SZ"]);
+    format!("ends={}", run(&mut date, b"").ok())
+}

@@ -1,0 +1,291 @@
+//! `skep registry token`, `catalog` and `tags`: what people ask a registry by hand.
+
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use skep_client::machine::{hidden, read_all, read_file, without_line_end};
+use skep_core::base::{Exit, Failure};
+use skep_program::{Screen, WayArgs};
+use zeroize::Zeroizing;
+
+use super::cluster::{registry_name, runtime, whereabouts};
+use super::file::read_text;
+use super::helper;
+use crate::rules::login::Host;
+use crate::rules::scope::{NAME_BYTES, is_repository};
+use crate::rules::{Scope, shown};
+use crate::work::carried::carried;
+use crate::work::remote::{BadLine, RemoteError, RemoteRegistry, RemoteUser, TrustedRoots};
+
+/// Bytes of a password, with an end of line.
+const PASSWORD: usize = 4_096 + 2;
+/// Bytes of a file of certificates.
+const CERTIFICATES: usize = 4 * 1024 * 1024;
+/// Scopes of one token.
+const SCOPES: usize = 64;
+
+/// Which registry, and who asks.
+#[derive(Args, Debug)]
+struct RemoteArgs {
+    /// The registry: HOST[:PORT], or its name here, of which managers know where it is
+    #[arg(value_name = "REGISTRY")]
+    registry: String,
+    /// Ask by this name; the password comes from standard input, or is asked for [default: the
+    /// robot that this machine was granted]
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// Read the password from this file
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
+    /// Believe the certificates of this file [default: what this machine believes]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Speak without TLS, to a registry of this machine alone
+    #[arg(long, conflicts_with = "ca")]
+    plain_http: bool,
+    #[command(flatten)]
+    way: WayArgs,
+}
+
+/// How a list is shown.
+#[derive(Args, Debug)]
+struct ListedArgs {
+    /// table or json
+    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
+    format: String,
+    /// Print names only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Get a token, as an engine does
+///
+/// It is printed, and good for a few minutes: whoever has it may do what it grants.
+/// The password is sent to the token server that the registry names, over TLS, and
+/// nowhere else.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  skep registry token registry.example.com --user alice \\
+      --scope repository:web/app:pull,push
+  skep registry token web --scope registry:catalog:* --ca ca.crt")]
+pub(super) struct AccessArgs {
+    #[command(flatten)]
+    remote: RemoteArgs,
+    /// What it is for, as TYPE:NAME:ACTIONS; may be given several times
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+}
+
+/// List the repositories of a registry
+///
+/// All of its pages are read. It takes a rule that gives registry:catalog:*.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  skep registry catalog web
+  skep registry catalog registry.example.com -u alice -q < password.txt")]
+pub(super) struct CatalogArgs {
+    #[command(flatten)]
+    remote: RemoteArgs,
+    #[command(flatten)]
+    listed: ListedArgs,
+}
+
+/// List the tags of a repository
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  skep registry tags web team/app
+  skep registry tags registry.example.com:5000 team/app --format json")]
+pub(super) struct TagsArgs {
+    #[command(flatten)]
+    remote: RemoteArgs,
+    /// The repository
+    #[arg(value_name = "REPOSITORY", value_parser = repository)]
+    repository: String,
+    #[command(flatten)]
+    listed: ListedArgs,
+}
+
+fn repository(text: &str) -> Result<String, String> {
+    if is_repository(text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("is no repository, for example team/app; at most {NAME_BYTES} bytes"))
+}
+
+fn usage(text: impl std::fmt::Display, hint: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Usage, text).hint(hint)
+}
+
+pub(super) fn token(screen: &mut Screen, args: AccessArgs) -> Result<(), Failure> {
+    let example = "for example repository:team/app:pull,push or registry:catalog:*";
+    if args.scopes.len() > SCOPES {
+        return Err(usage(format!("a token has {SCOPES} scopes at most"), "ask several times"));
+    }
+    for scope in &args.scopes {
+        let _reads = Scope::parse(scope).map_err(|bad| usage(bad, example))?;
+    }
+    runtime()?.block_on(async {
+        let mut registry = open(screen, args.remote).await?;
+        let token = registry.token(&args.scopes).await.map_err(|error| failure(&error))?;
+        screen.data(&token)
+    })
+}
+
+pub(super) fn catalog(screen: &mut Screen, args: CatalogArgs) -> Result<(), Failure> {
+    runtime()?.block_on(async {
+        let mut registry = open(screen, args.remote).await?;
+        let mut shown = Shown::new(screen, &args.listed, "REPOSITORY");
+        let line = |name: &str| json!({ "repository": name }).to_string();
+        let done = registry.catalog(|names| shown.take(names, line)).await;
+        shown.end(done)
+    })
+}
+
+pub(super) fn tags(screen: &mut Screen, args: TagsArgs) -> Result<(), Failure> {
+    runtime()?.block_on(async {
+        let mut registry = open(screen, args.remote).await?;
+        let mut shown = Shown::new(screen, &args.listed, "TAG");
+        let repository = args.repository;
+        let line = |tag: &str| json!({ "repository": repository, "tag": tag }).to_string();
+        let done = registry.tags(&repository, |names| shown.take(names, line)).await;
+        shown.end(done)
+    })
+}
+
+/// A list as it comes, page by page.
+struct Shown<'s> {
+    screen: &'s mut Screen,
+    json: bool,
+    head: Option<&'static str>,
+    done: Result<(), Failure>,
+}
+
+impl<'s> Shown<'s> {
+    fn new(screen: &'s mut Screen, listed: &ListedArgs, head: &'static str) -> Self {
+        let json = listed.format == "json" && !listed.quiet;
+        let head = (!json && !listed.quiet).then_some(head);
+        Self { screen, json, head, done: Ok(()) }
+    }
+
+    /// Shows a page; whether more of it can be shown.
+    fn take(&mut self, names: &[String], line: impl Fn(&str) -> String) -> bool {
+        let head = self.head.take().map_or(Ok(()), |head| self.screen.data(head));
+        self.done = head.and_then(|()| {
+            names.iter().try_for_each(|name| {
+                if self.json { self.screen.data(&line(name)) } else { self.screen.data(name) }
+            })
+        });
+        self.done.is_ok()
+    }
+
+    fn end(self, done: Result<(), RemoteError>) -> Result<(), Failure> {
+        self.done?;
+        done.map_err(|error| failure(&error))
+    }
+}
+
+/// A registry that nothing was asked of yet.
+async fn open(screen: &mut Screen, args: RemoteArgs) -> Result<RemoteRegistry, Failure> {
+    let roots = match (&args.ca, args.plain_http) {
+        (_, true) => None,
+        (Some(path), false) => {
+            let text = read_text(path, CERTIFICATES)?;
+            let roots = TrustedRoots::of_file(text.as_bytes()).map_err(|bad| {
+                let text = format!("{}: {bad}", path.display());
+                usage(text, "name the CA of the registry's TLS, in PEM")
+            })?;
+            Some(roots)
+        }
+        (None, false) => Some(TrustedRoots::of_machine().map_err(|bad| {
+            Failure::new(Exit::Configuration, bad).hint("name the registry's CA with --ca FILE")
+        })?),
+    };
+    let host = host(screen, &args).await?;
+    let asker = match &args.user {
+        Some(user) => Some(by_password(user, &args)?),
+        None => own(screen, &host)?,
+    };
+    Ok(RemoteRegistry::new(host, roots, asker))
+}
+
+/// A host has a dot or a port, as image names have it; a name here has neither.
+async fn host(screen: &mut Screen, args: &RemoteArgs) -> Result<Host, Failure> {
+    let text = args.registry.as_str();
+    if text.contains(['.', ':']) || text == "localhost" {
+        let host = text.parse::<Host>();
+        return host.map_err(|bad| usage(format!("{}: {bad}", shown(text)), "HOST[:PORT]"));
+    }
+    let name = registry_name(text).map_err(|bad| {
+        usage(format!("{}: {bad}", shown(text)), "give HOST[:PORT], or what it is called here")
+    })?;
+    whereabouts(screen, args.way.clone(), name).await
+}
+
+/// Somebody whose password is typed, piped or in a file: it is never an argument.
+fn by_password(user: &str, args: &RemoteArgs) -> Result<RemoteUser, Failure> {
+    let read = match &args.password_file {
+        Some(path) => read_file(path, PASSWORD),
+        None if io::stdin().is_terminal() => hidden("Password: ", PASSWORD),
+        None => read_all(io::stdin(), PASSWORD),
+    };
+    let hint =
+        "pipe the password in, type it on a terminal, or name its file: --password-file FILE";
+    let password = read.map_err(|error| match (&args.password_file, error.kind()) {
+        (_, io::ErrorKind::FileTooLarge) => usage("that is too long for a password", hint),
+        (Some(path), _) => usage(format!("{}: {error}", path.display()), hint),
+        (None, _) => usage(format!("no password: {error}"), hint),
+    })?;
+    let password = without_line_end(password);
+    let text = std::str::from_utf8(password.expose());
+    let text = text.map_err(|_| usage("a password is one line of text in UTF-8", hint))?;
+    RemoteUser::new(user, Zeroizing::new(text.to_owned())).map_err(|bad| usage(bad, hint))
+}
+
+/// This machine's own robot, as docker gets it from its helper; nobody where it has none.
+fn own(screen: &mut Screen, host: &Host) -> Result<Option<RemoteUser>, Failure> {
+    let found = carried(&helper::folders()?);
+    let Some(login) = found.logins.iter().find(|login| login.hosts().contains(host)) else {
+        // What doesn't read may have been its own.
+        if let Some(bad) = found.bad.first() {
+            return Err(Failure::new(Exit::Refused, format!("no credential: {bad}"))
+                .hint("read it as a user who may, or give a name with --user"));
+        }
+        screen.say(&format!("this machine has no robot for {host}: it is asked without a name"));
+        return Ok(None);
+    };
+    let password = Zeroizing::new(login.expose_password().to_owned());
+    let asker = RemoteUser::new(login.account().as_str(), password);
+    asker.map(Some).map_err(|bad| Failure::new(Exit::Refused, bad))
+}
+
+/// What is wrong, and what to do.
+fn failure(error: &RemoteError) -> Failure {
+    let exit = if error.is_refusal() { Exit::Refused } else { Exit::Unreachable };
+    let hint = match error {
+        RemoteError::Line(_, BadLine::Tls(_)) => {
+            "name the CA of its certificate: --ca FILE; or is it without TLS? --plain-http"
+        }
+        RemoteError::Line(_, BadLine::Plain(_)) => "leave out --plain-http: TLS is for all others",
+        RemoteError::Line(..) => "is it the right host and port, and does it run?",
+        RemoteError::Challenge(..) | RemoteError::Listing(..) | RemoteError::Endless(_) => {
+            "is it a registry?"
+        }
+        RemoteError::PlainRealm(..) => "give the token server TLS, and the registry its realm",
+        RemoteError::NoTokens(..) => "ask it without one: `skep registry catalog --help`",
+        RemoteError::Unauthorized(..) => {
+            "give another name with --user; a robot's password ends when it is rotated or removed"
+        }
+        RemoteError::Denied(..) => {
+            "a rule must give it, and say so: `skep registry acl explain --help`"
+        }
+        RemoteError::Unknown(..) => "`skep registry catalog --help` says how to list what is there",
+        RemoteError::Redirect(..) => "name the host that it sends to, if that is the registry",
+        RemoteError::TooOften(..) => "wait, and repeat it",
+        RemoteError::Status(..) => "its log says more",
+        RemoteError::Place(_) => "ask for fewer scopes at once",
+        RemoteError::Stopped => "repeat it",
+    };
+    Failure::new(exit, error).hint(hint)
+}

@@ -1,0 +1,183 @@
+//! One request at a time over one connection, bounded in bytes and time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::http::header::{ACCEPT, AUTHORIZATION, HOST, USER_AGENT};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use super::trust::TrustedRoots;
+use crate::proto::place::WebPlace;
+
+/// How long a name, an address and a handshake take, each.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long an answer takes: some registries walk through all that they have for a list.
+const ANSWER: Duration = Duration::from_mins(1);
+/// Addresses of a name that are tried.
+const ADDRESSES: usize = 4;
+/// Bytes of an answer's head, and lines of it.
+const HEAD_BYTES: usize = 64 * 1024;
+const HEADERS: usize = 64;
+/// Bytes of an answer: some registries send all of a repository's tags at once.
+const BODY_BYTES: usize = 16 * 1024 * 1024;
+const AGENT: &str = concat!("skep-registry/", env!("CARGO_PKG_VERSION"));
+
+/// Why nothing came back.
+#[derive(Debug, thiserror::Error)]
+pub enum BadLine {
+    /// The name, the connection, or it broke.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// In time.
+    #[error("no answer in {} seconds", .0.as_secs())]
+    Slow(Duration),
+    /// Without TLS.
+    #[error("{0} is not this machine, and without TLS nothing is sent elsewhere")]
+    Plain(SocketAddr),
+    /// TLS, most often a certificate that nobody here believes.
+    #[error("TLS: {0}")]
+    Tls(io::Error),
+    /// What is no HTTP.
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    /// More than is read.
+    #[error("an answer has {BODY_BYTES} bytes at most")]
+    TooLarge,
+    /// A bug: what was checked can't be sent.
+    #[error("it can't be asked for")]
+    Unsendable,
+}
+
+/// What came back.
+pub(super) struct Answered {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Zeroizing<Vec<u8>>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A connection that may be used again.
+#[derive(Debug)]
+struct Kept {
+    to: WebPlace,
+    sender: SendRequest<Empty<Bytes>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The connection of the last request, if it is still good.
+#[derive(Debug, Default)]
+pub(super) struct Line(Option<Kept>);
+
+impl Line {
+    /// Asks for what is there.
+    pub(super) async fn get(
+        &mut self,
+        place: &WebPlace,
+        roots: Option<&TrustedRoots>,
+        pass: Option<HeaderValue>,
+    ) -> Result<Answered, BadLine> {
+        let kept = self.0.take().filter(|kept| kept.to.is_beside(place));
+        if let Some(kept) = kept.filter(|kept| kept.sender.is_ready()) {
+            match self.ask(kept, place, pass.clone()).await {
+                // The other side may have closed it meanwhile; asking twice changes nothing there.
+                Err(BadLine::Http(error)) if !error.is_parse() => {}
+                done => return done,
+            }
+        }
+        let fresh = connect(place, roots).await?;
+        self.ask(fresh, place, pass).await
+    }
+
+    async fn ask(
+        &mut self,
+        mut kept: Kept,
+        place: &WebPlace,
+        pass: Option<HeaderValue>,
+    ) -> Result<Answered, BadLine> {
+        let mut request = Request::get(place.path())
+            .header(HOST, place.host.as_str())
+            .header(USER_AGENT, AGENT)
+            .header(ACCEPT, "application/json");
+        if let Some(pass) = pass {
+            request = request.header(AUTHORIZATION, pass);
+        }
+        let request = request.body(Empty::new()).map_err(|_| BadLine::Unsendable)?;
+        let answered = timeout(ANSWER, async {
+            let (parts, body) = kept.sender.send_request(request).await?.into_parts();
+            let body = Limited::new(body, BODY_BYTES).collect().await;
+            let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
+                Ok(error) => BadLine::Http(*error),
+                Err(_) => BadLine::TooLarge,
+            })?;
+            let body = Zeroizing::new(body.to_bytes().to_vec());
+            Ok::<_, BadLine>(Answered { status: parts.status, headers: parts.headers, body })
+        });
+        let answered = answered.await.map_err(|_| BadLine::Slow(ANSWER))??;
+        self.0 = Some(kept);
+        Ok(answered)
+    }
+}
+
+async fn connect(place: &WebPlace, roots: Option<&TrustedRoots>) -> Result<Kept, BadLine> {
+    let stream = reach(place).await?;
+    // A kernel that doesn't know it is asked all the same.
+    drop(stream.set_nodelay(true));
+    let stream: Box<dyn Stream> = match (place.tls, roots) {
+        (false, _) => Box::new(stream),
+        (true, None) => return Err(BadLine::Unsendable),
+        (true, Some(roots)) => {
+            let name = ServerName::try_from(place.host.name().to_owned());
+            let name = name.map_err(|_| BadLine::Unsendable)?;
+            let handshake = timeout(CONNECT, roots.connector().connect(name, stream)).await;
+            let stream = handshake.map_err(|_| BadLine::Slow(CONNECT))?;
+            Box::new(stream.map_err(BadLine::Tls)?)
+        }
+    };
+    let mut http = Builder::new();
+    http.max_buf_size(HEAD_BYTES).max_header_size(HEAD_BYTES).max_headers(HEADERS);
+    let (sender, connection) = http.handshake(TokioIo::new(stream)).await?;
+    let task = tokio::spawn(async move {
+        // Whoever asked is told by the request.
+        drop(connection.await);
+    });
+    Ok(Kept { to: place.clone(), sender, task })
+}
+
+/// Tries the addresses of a name in their order.
+async fn reach(place: &WebPlace) -> Result<TcpStream, BadLine> {
+    let asked = tokio::net::lookup_host((place.host.name(), place.port()));
+    let found = timeout(CONNECT, asked).await.map_err(|_| BadLine::Slow(CONNECT))??;
+    let mut last = BadLine::Io(io::Error::other("the name has no address"));
+    for address in found.take(ADDRESSES) {
+        if !place.tls && !address.ip().to_canonical().is_loopback() {
+            last = BadLine::Plain(address);
+            continue;
+        }
+        match timeout(CONNECT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = BadLine::Io(error),
+            Err(_) => last = BadLine::Slow(CONNECT),
+        }
+    }
+    Err(last)
+}

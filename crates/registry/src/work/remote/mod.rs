@@ -1,0 +1,377 @@
+//! Another registry, asked as engines ask it: by a name and a password, or a token for them.
+//!
+//! What it sends is bounded in bytes and time, and nothing of it is followed but the address of
+//! its token server and its own next page: a redirect is refused, for a password must not
+//! travel further than to whom its owner gave it.
+
+mod line;
+mod trust;
+
+use std::fmt;
+
+use axum::http::header::{LINK, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use data_encoding::BASE64;
+use zeroize::Zeroizing;
+
+use crate::proto::challenge::{BadChallenge, BearerRealm, Challenge};
+use crate::proto::listed::{self, BadListing};
+use crate::proto::place::{BadPlace, WebPlace};
+use crate::rules::login::Host;
+use crate::rules::shown;
+use line::{Answered, Line};
+
+pub use line::BadLine;
+pub use trust::{BadTrust, TrustedRoots};
+
+/// Pages of a list, and names in all of them: more than any registry has.
+const PAGES: usize = 100_000;
+const NAMES: usize = 1_000_000;
+/// Names on a page.
+const PAGE: u32 = 500;
+/// Bytes of a name and of a password.
+const NAME_BYTES: usize = 255;
+const PASSWORD_BYTES: usize = 4_096;
+
+/// Who asks.
+pub struct RemoteUser {
+    name: String,
+    password: Zeroizing<String>,
+}
+
+impl fmt::Debug for RemoteUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteUser").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Why nobody can ask by this name and password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRemoteUser {
+    /// The name.
+    #[error("a name has 1 to {NAME_BYTES} bytes, no colon and no control character")]
+    Name,
+    /// The password.
+    #[error("a password has 1 to {PASSWORD_BYTES} bytes, none of them a control character")]
+    Password,
+}
+
+impl RemoteUser {
+    /// Somebody with a password.
+    ///
+    /// # Errors
+    /// What can't be sent as Basic has it (RFC 7617).
+    pub fn new(name: &str, password: Zeroizing<String>) -> Result<Self, BadRemoteUser> {
+        let sound = (1..=NAME_BYTES).contains(&name.len());
+        if !sound || name.contains(|c: char| c == ':' || c.is_control()) {
+            return Err(BadRemoteUser::Name);
+        }
+        if !(1..=PASSWORD_BYTES).contains(&password.len()) || password.contains(char::is_control) {
+            return Err(BadRemoteUser::Password);
+        }
+        Ok(Self { name: name.to_owned(), password })
+    }
+
+    fn basic(&self) -> Result<HeaderValue, RemoteError> {
+        let both = Zeroizing::new(format!("{}:{}", self.name, *self.password));
+        secret(&format!("Basic {}", BASE64.encode(both.as_bytes())))
+    }
+}
+
+/// A header that no log shows.
+fn secret(text: &str) -> Result<HeaderValue, RemoteError> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| RemoteError::Place(BadPlace))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Why it didn't come to an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// Nothing was heard, or what no HTTP is.
+    #[error("cannot reach {0}: {1}")]
+    Line(Host, BadLine),
+    /// What it wants to be shown.
+    #[error("the registry {0} answers, but {1}")]
+    Challenge(Host, BadChallenge),
+    /// Tokens would be asked for without TLS.
+    #[error("the registry {0} sends one for a token to {1}, without TLS")]
+    PlainRealm(Host, Host),
+    /// It has no token server.
+    #[error("the registry {0} takes {1}, and no tokens")]
+    NoTokens(Host, &'static str),
+    /// Name or password.
+    #[error("{0} gives no token: {1}")]
+    Unauthorized(Host, String),
+    /// Not allowed.
+    #[error("the registry {0} refuses: {1}")]
+    Denied(Host, String),
+    /// Not there.
+    #[error("the registry {0} doesn't know that: {1}")]
+    Unknown(Host, String),
+    /// A redirect.
+    #[error("{0} sends elsewhere (status {1}), which is not followed")]
+    Redirect(Host, u16),
+    /// It asks for patience.
+    #[error("{0} is asked too often{1}")]
+    TooOften(Host, String),
+    /// Anything else.
+    #[error("{0} answers with status {1}: {2}")]
+    Status(Host, u16, String),
+    /// The body.
+    #[error("what {0} answers is not taken: {1}")]
+    Listing(Host, BadListing),
+    /// The list has no end.
+    #[error("the list of {0} doesn't end")]
+    Endless(Host),
+    /// What is asked for is too long for an address.
+    #[error("that can't be asked for: {0}")]
+    Place(BadPlace),
+    /// Whoever takes the names takes no more.
+    #[error("it was stopped")]
+    Stopped,
+}
+
+impl RemoteError {
+    /// Whether it was asked, and said no; else nobody knows.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::NoTokens(..)
+                | Self::Unauthorized(..)
+                | Self::Denied(..)
+                | Self::Unknown(..)
+                | Self::PlainRealm(..)
+        )
+    }
+}
+
+/// What is shown with each request.
+#[derive(Debug)]
+enum Pass {
+    Nothing,
+    Basic,
+    Token(BearerRealm, Zeroizing<String>),
+}
+
+/// One registry elsewhere.
+#[derive(Debug)]
+pub struct RemoteRegistry {
+    host: Host,
+    /// Whom TLS believes; none where HTTP is spoken, to this machine alone.
+    roots: Option<TrustedRoots>,
+    asker: Option<RemoteUser>,
+    line: Line,
+}
+
+impl RemoteRegistry {
+    /// Nothing is asked yet. Without roots it is spoken to without TLS, on this machine alone.
+    #[must_use]
+    pub fn new(host: Host, roots: Option<TrustedRoots>, asker: Option<RemoteUser>) -> Self {
+        Self { host, roots, asker, line: Line::default() }
+    }
+
+    /// Where something of it is.
+    fn at(&self, path: &str) -> Result<WebPlace, RemoteError> {
+        WebPlace::of(self.roots.is_some(), &self.host, path).map_err(RemoteError::Place)
+    }
+
+    async fn get(
+        &mut self,
+        place: &WebPlace,
+        pass: Option<HeaderValue>,
+    ) -> Result<Answered, RemoteError> {
+        let got = self.line.get(place, self.roots.as_ref(), pass).await;
+        got.map_err(|bad| RemoteError::Line(place.host.clone(), bad))
+    }
+
+    /// What it wants to be shown; nothing where everybody may ask.
+    async fn wanted(&mut self) -> Result<Option<Challenge>, RemoteError> {
+        let place = self.at("/v2/")?;
+        let answer = self.get(&place, None).await?;
+        match answer.status {
+            StatusCode::OK => Ok(None),
+            StatusCode::UNAUTHORIZED => {
+                let lines = answer.headers.get_all(WWW_AUTHENTICATE).iter();
+                let lines: Result<Vec<_>, _> = lines.map(HeaderValue::to_str).collect();
+                let read = lines.map_err(|_| BadChallenge::Shape).and_then(Challenge::read);
+                read.map(Some).map_err(|bad| RemoteError::Challenge(self.host.clone(), bad))
+            }
+            _ => Err(other(&self.host, &answer)),
+        }
+    }
+
+    /// A token for these scopes, in one request.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub async fn token(&mut self, scopes: &[String]) -> Result<Zeroizing<String>, RemoteError> {
+        let what = match self.wanted().await? {
+            Some(Challenge::Bearer(bearer)) => return self.token_of(&bearer, scopes).await,
+            Some(Challenge::Basic) => "a name and a password",
+            None => "whoever asks",
+        };
+        Err(RemoteError::NoTokens(self.host.clone(), what))
+    }
+
+    async fn token_of(
+        &mut self,
+        bearer: &BearerRealm,
+        scopes: &[String],
+    ) -> Result<Zeroizing<String>, RemoteError> {
+        let realm = &bearer.realm;
+        if !realm.tls && self.roots.is_some() {
+            let (own, other) = (self.host.clone(), realm.host.clone());
+            return Err(RemoteError::PlainRealm(own, other));
+        }
+        let mut parameters: Vec<(&str, &str)> = Vec::new();
+        parameters.extend(bearer.service.as_deref().map(|service| ("service", service)));
+        parameters.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
+        let place = realm.with(&parameters).map_err(RemoteError::Place)?;
+        let basic = self.asker.as_ref().map(RemoteUser::basic).transpose()?;
+        let answer = self.get(&place, basic).await?;
+        match answer.status {
+            StatusCode::OK => listed::token_of(&answer.body)
+                .map_err(|bad| RemoteError::Listing(realm.host.clone(), bad)),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let said = listed::said(&answer.body);
+                let said = said.unwrap_or_else(|| "name or password are not taken".to_owned());
+                Err(RemoteError::Unauthorized(realm.host.clone(), said))
+            }
+            _ => Err(other(&realm.host, &answer)),
+        }
+    }
+
+    /// The repositories that there are, page by page.
+    ///
+    /// # Errors
+    /// [`RemoteError`]; `Stopped` where `take` says so.
+    pub async fn catalog(
+        &mut self,
+        take: impl FnMut(&[String]) -> bool,
+    ) -> Result<(), RemoteError> {
+        let first = format!("/v2/_catalog?n={PAGE}");
+        self.list("registry:catalog:*", &first, listed::repositories_of, take).await
+    }
+
+    /// The tags of a repository, page by page.
+    ///
+    /// # Errors
+    /// [`RemoteError`]; `Stopped` where `take` says so.
+    pub async fn tags(
+        &mut self,
+        repository: &str,
+        take: impl FnMut(&[String]) -> bool,
+    ) -> Result<(), RemoteError> {
+        let scope = format!("repository:{repository}:pull");
+        let first = format!("/v2/{repository}/tags/list?n={PAGE}");
+        self.list(&scope, &first, listed::tags_of, take).await
+    }
+
+    async fn list(
+        &mut self,
+        scope: &str,
+        first: &str,
+        read: fn(&[u8]) -> Result<Vec<String>, BadListing>,
+        mut take: impl FnMut(&[String]) -> bool,
+    ) -> Result<(), RemoteError> {
+        let scopes = [scope.to_owned()];
+        let mut pass = match self.wanted().await? {
+            None => Pass::Nothing,
+            Some(Challenge::Basic) => Pass::Basic,
+            Some(Challenge::Bearer(bearer)) => {
+                let token = self.token_of(&bearer, &scopes).await?;
+                Pass::Token(bearer, token)
+            }
+        };
+        let (mut page, mut names, mut taken) = (self.at(first)?, 0, false);
+        for _ in 0..PAGES {
+            let mut answer = self.page(&page, &pass).await?;
+            // A token may end while there are more pages; a second one that fails is a refusal.
+            if let Pass::Token(bearer, old) = &mut pass
+                && answer.status == StatusCode::UNAUTHORIZED
+                && taken
+            {
+                *old = self.token_of(bearer, &scopes).await?;
+                answer = self.page(&page, &pass).await?;
+            }
+            if answer.status != StatusCode::OK {
+                return Err(other(&self.host, &answer));
+            }
+            let bad = |bad| RemoteError::Listing(self.host.clone(), bad);
+            let found = read(&answer.body).map_err(bad)?;
+            names += found.len();
+            if names > NAMES {
+                return Err(RemoteError::Endless(self.host.clone()));
+            }
+            if !take(&found) {
+                return Err(RemoteError::Stopped);
+            }
+            taken = true;
+            let Some(next) = next(&page, &answer.headers).map_err(bad)? else { return Ok(()) };
+            page = next;
+        }
+        Err(RemoteError::Endless(self.host.clone()))
+    }
+
+    async fn page(&mut self, page: &WebPlace, pass: &Pass) -> Result<Answered, RemoteError> {
+        let shown = match pass {
+            Pass::Nothing => None,
+            Pass::Basic => self.asker.as_ref().map(RemoteUser::basic).transpose()?,
+            Pass::Token(_, token) => {
+                Some(secret(&Zeroizing::new(format!("Bearer {}", token.as_str())))?)
+            }
+        };
+        self.get(page, shown).await
+    }
+}
+
+fn next(page: &WebPlace, headers: &HeaderMap) -> Result<Option<WebPlace>, BadListing> {
+    for link in headers.get_all(LINK) {
+        let link = link.to_str().map_err(|_| BadListing::Next)?;
+        if let Some(next) = listed::next_page(page, link)? {
+            return Ok(Some(next));
+        }
+    }
+    Ok(None)
+}
+
+/// What an answer that is no success says.
+fn other(host: &Host, answer: &Answered) -> RemoteError {
+    let (host, status) = (host.clone(), answer.status);
+    let said = || listed::said(&answer.body).unwrap_or_else(|| "it says nothing more".to_owned());
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RemoteError::Denied(host, said()),
+        StatusCode::NOT_FOUND => RemoteError::Unknown(host, said()),
+        StatusCode::TOO_MANY_REQUESTS => {
+            let after = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let after = after.map(|text| format!("; again after {} s", shown(text)));
+            RemoteError::TooOften(host, after.unwrap_or_default())
+        }
+        _ if status.is_redirection() => RemoteError::Redirect(host, status.as_u16()),
+        _ => RemoteError::Status(host, status.as_u16(), said()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_can_be_sent() {
+        let asker = |name: &str, password: &str| {
+            RemoteUser::new(name, Zeroizing::new(password.to_owned())).map(|_| ())
+        };
+        assert_eq!(asker("alice", "correct horse"), Ok(()));
+        for name in ["", "a:b", "a\nb", &"x".repeat(256)] {
+            assert_eq!(asker(name, "x"), Err(BadRemoteUser::Name), "{name:.20}");
+        }
+        for password in ["", "a\r\nb", &"x".repeat(PASSWORD_BYTES + 1)] {
+            assert_eq!(asker("a", password), Err(BadRemoteUser::Password), "{password:.20}");
+        }
+        let asker = RemoteUser::new("alice", Zeroizing::new("horse".to_owned())).unwrap();
+        assert!(!format!("{asker:?}").contains("horse"));
+        assert!(asker.basic().unwrap().is_sensitive());
+    }
+}
