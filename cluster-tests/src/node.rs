@@ -325,7 +325,8 @@ impl Agent {
             .arg("--agent-socket")
             .arg(self.socket())
             .args(["--service", service, "--"])
-            .args(command);
+            .args(command)
+            .env("SKEP_AGENT", self.socket());
         exec
     }
 

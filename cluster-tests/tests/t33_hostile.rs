@@ -75,6 +75,8 @@ const TABLE: &[(&str, &str)] = &[
     ("Delivery/Session", "        - x -"),
     ("Delivery/ReportOpened", "   - x -"),
     ("Delivery/Leave", "          - ! -"),
+    ("Writing/PutIntake", "       - x -"),
+    ("Writing/Put", "             - x -"),
     ("Raft/Append", "             - - -"),
     ("Raft/Vote", "               - - -"),
     ("Raft/TransferLeader", "     - - -"),

@@ -44,8 +44,8 @@ fn acts_that_change_nothing_leave_little_and_count() {
             let mut operator = cluster.client(DEADLINE).into_operator();
             tasks.spawn(async move {
                 let (target, replace) = ("s".parse().expect("a target"), false);
-                let (uid, gid, mode, pin) = (None, None, None, None);
-                let grant = GrantAsked { secret, target, uid, gid, mode, pin, replace };
+                let (uid, gid, mode, pin, write) = (None, None, None, None, None);
+                let grant = GrantAsked { secret, target, uid, gid, mode, pin, write, replace };
                 let grant = || Change::Grant { service, grant: grant.clone() };
                 let grants: Vec<_> = (0..limits::CHANGES).map(|_| grant()).collect();
                 for _ in 0..ACTS / CONNECTIONS {
@@ -145,9 +145,9 @@ fn changed(path: &Path, change: impl FnOnce(Vec<u8>) -> Vec<u8>, act: impl FnOnc
 /// The same text of the first format.
 fn first(bytes: Vec<u8>) -> Vec<u8> {
     let text = String::from_utf8(bytes).expect("text");
-    let text = text.replacen("version = 5", "version = 1", 1);
-    let text = text.replacen("skep-workloads 5", "skep-workloads 1", 1);
-    text.replacen("skep agent mount 5", "skep agent mount 1", 1).into_bytes()
+    let text = text.replacen("version = 6", "version = 1", 1);
+    let text = text.replacen("skep-workloads 6", "skep-workloads 1", 1);
+    text.replacen("skep agent mount 6", "skep agent mount 1", 1).into_bytes()
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Granted {
             1 => {
                 let target = format!("s{secret}").parse().expect("a target");
                 let (uid, gid, mode, pin) = (0, 0, 0o400, None);
-                let grant = Grant { secret: what, target, uid, gid, mode, pin };
+                let grant = Grant { secret: what, target, uid, gid, mode, pin, write: false };
                 let _ = client.apply(&[Change::Grant { service: of, grant: grant.into() }]).ok();
                 self.grants.insert((service, secret));
             }

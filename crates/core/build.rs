@@ -24,6 +24,7 @@ fn main() -> Result<(), Anything> {
         .bytes([
             ".skep.api.v1.NewVersion.sealed_value",
             ".skep.api.v1.Value.sealed_value",
+            ".skep.local.v1.PutValue.sealed_value",
             ".skep.raft.v1.Entry.command",
             ".skep.raft.v1.SnapshotChunk.data",
         ])

@@ -1,7 +1,7 @@
 //! What a process of this machine is told when its call to the agent fails.
 
 use skep_client::transport::Problem;
-use skep_core::base::BadName;
+use skep_core::base::{BadName, limits};
 
 use crate::agent::session::{Refused, RefusedKind};
 
@@ -45,6 +45,31 @@ pub(in crate::agent) fn refused(refused: &Refused) -> Problem {
         RefusedKind::No => Problem::refused(text),
         RefusedKind::Late => Problem::not_in_time(text),
         RefusedKind::Away => Problem::unavailable(text),
+        RefusedKind::Changed => Problem::newer(text),
     };
     problem.hint(refused.hint.as_str())
+}
+
+/// A field of what is written is unsound.
+pub(in crate::agent) fn bad_put(what: &str) -> Problem {
+    Problem::bad_input(format!("what is written: {what}"))
+        .hint(format!("1 to {} files are written at once", limits::PUT_FILES))
+}
+
+/// A service's workloads write more often than they may.
+pub(in crate::agent) fn puts_too_often() -> Problem {
+    Problem::too_often("the service's processes on this node write too often")
+        .hint("nothing was done; one write a second is let through")
+}
+
+/// No leader answered, and something was on its way.
+pub(in crate::agent) fn put_unknown() -> Problem {
+    Problem::unknown("the outcome is unknown: it may have been written")
+        .hint("no manager answered in time: look at the file before repeating")
+}
+
+/// No leader was reached.
+pub(in crate::agent) fn put_not_sent() -> Problem {
+    Problem::unavailable("no manager was reached in time")
+        .hint("nothing was written; `skep agent status` shows why")
 }

@@ -31,8 +31,8 @@ pub(super) async fn grant(shell: &mut Shell, args: GrantArgs) -> Result<(), Trou
             None => Target::from(&name(&secret.name)?),
         };
         let secret: SecretId = lookup::id(&secret.id)?;
-        let (uid, gid, replace) = (args.uid, args.gid, args.replace);
-        let grant = GrantAsked { secret, target, uid, gid, mode, pin, replace };
+        let (uid, gid, replace, write) = (args.uid, args.gid, args.replace, args.write);
+        let grant = GrantAsked { secret, target, uid, gid, mode, pin, write, replace };
         let change = Change::Grant { service: id, grant };
         changes.push(Named { name: text.clone(), change });
     }

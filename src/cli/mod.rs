@@ -33,6 +33,7 @@ mod overview;
 mod parse;
 mod placed;
 mod problem;
+mod put;
 mod readmit;
 mod reads;
 mod recovery;
@@ -51,6 +52,7 @@ mod token;
 mod unlock;
 mod used;
 mod users;
+mod versions;
 mod wait;
 mod words;
 
@@ -198,6 +200,7 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
             agent::status(shell, &format, socket).await
         }
         Command::Agent(AgentCommand::Leave { socket }) => agent::leave(shell, socket).await,
+        Command::Agent(AgentCommand::Put(args)) => put::put(shell, args).await,
         Command::Agent(AgentCommand::Service(command)) => agent::service(shell, command).await,
         Command::Agent(AgentCommand::Run(_) | AgentCommand::Guard { .. })
         | Command::Manager(ManagerCommand::Run(_))

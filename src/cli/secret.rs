@@ -3,12 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::acts::{self, Named, Parts};
 use super::args::{
-    ClientArgs, ListArgs, SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs,
-    ShowArgs, WaitArgs,
+    ClientArgs, ListArgs, SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs, WaitArgs,
 };
 use super::filter::Filter;
 use super::input::{self, Source};
@@ -18,11 +17,11 @@ use super::names::{all_labels, labels, name};
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
+use super::versions::{self, shown};
 use super::wait::{self, Concerned};
-use super::words;
 use skep_client::{Change, Draft, Generate, Link, apply, apply_sealed, lookup};
 use skep_core::base::{Label, Name, Revision, SecretBytes, SecretId, limits};
-use skep_core::wire::api::{self, SecretView, ServiceView, VersionView};
+use skep_core::wire::api::{self, SecretView, ServiceView};
 
 const COLUMNS: [Column; 6] = [
     ("ID", Cell::Field("id")),
@@ -31,23 +30,6 @@ const COLUMNS: [Column; 6] = [
     ("SERVICES", Cell::Count("services")),
     ("CREATED", Cell::Ago("created_at")),
     ("UPDATED", Cell::Ago("updated_at")),
-];
-const VERSION_COLUMNS: [Column; 6] = [
-    ("VERSION", Cell::Field("version")),
-    ("CURRENT", Cell::Field("current")),
-    ("ID", Cell::Field("id")),
-    ("SIZE", Cell::Field("size")),
-    ("CREATED", Cell::Ago("created_at")),
-    ("PINNED BY", Cell::Field("pinned_by")),
-];
-const HOLDER_COLUMNS: [Column; 7] = [
-    ("NODE", Cell::Field("node")),
-    ("SERVICE", Cell::Field("service")),
-    ("FILE", Cell::Field("file")),
-    ("STATE", Cell::Field("state")),
-    ("VERSION", Cell::Field("version")),
-    ("WANTED", Cell::Field("wanted")),
-    ("WHY", Cell::Field("why")),
 ];
 /// How a value is drawn.
 const GENERATED: &str = "for example: `skep secret update db-password --generate password`";
@@ -64,10 +46,10 @@ pub(super) async fn run(shell: &mut Shell, command: SecretCommand) -> Result<(),
             inspect(shell, &secrets, &show, client, shown).await
         }
         SecretCommand::Versions { secret, show, client } => {
-            versions(shell, &secret, &show, client).await
+            versions::versions(shell, &secret, &show, client).await
         }
         SecretCommand::Holders { secret, quiet, show, client } => {
-            holders(shell, &secret, quiet, &show, client).await
+            versions::holders(shell, &secret, quiet, &show, client).await
         }
         SecretCommand::Reads { secret, last, show, client } => {
             super::reads::run(shell, &secret, last, &show, client).await
@@ -353,81 +335,6 @@ async fn ls(shell: &mut Shell, args: &ListArgs, client: ClientArgs) -> Result<()
     }
     let things: Vec<Value> = secrets.iter().map(shown).collect();
     render::list(shell, &format, &COLUMNS, &things)
-}
-
-fn shown(secret: &SecretView) -> Value {
-    let current = secret.versions.iter().find(|version| version.number == secret.current);
-    json!({
-        "id": render::id(&secret.id),
-        "name": secret.name,
-        "version": secret.current,
-        "size": current.map(|version| version.size),
-        "labels": render::labels(&secret.labels),
-        "created_at": render::time(secret.created),
-        "updated_at": render::time(secret.updated),
-        "revision": secret.revision,
-        "services": secret.services,
-        "versions": secret.versions.iter().map(|version| shown_version(secret, version)).collect::<Vec<_>>(),
-    })
-}
-
-fn shown_version(secret: &SecretView, version: &VersionView) -> Value {
-    json!({
-        "version": version.number,
-        "current": version.number == secret.current,
-        "id": render::id(&version.id),
-        "size": version.size,
-        "created_at": render::time(version.created),
-        "pinned_by": version.pinned_by,
-    })
-}
-
-async fn versions(
-    shell: &mut Shell,
-    what: &str,
-    show: &ShowArgs,
-    client: ClientArgs,
-) -> Result<(), Trouble> {
-    let format = Format::parse(show.format.of.as_deref())?;
-    let mut link = link(shell, client)?;
-    let secret: SecretView = lookup::one(&mut link, what, show.stale).await?;
-    let newest_first = secret.versions.iter().rev();
-    let things: Vec<_> = newest_first.map(|version| shown_version(&secret, version)).collect();
-    render::list(shell, &format, &VERSION_COLUMNS, &things)
-}
-
-async fn holders(
-    shell: &mut Shell,
-    what: &str,
-    quiet: bool,
-    show: &ShowArgs,
-    client: ClientArgs,
-) -> Result<(), Trouble> {
-    let format = Format::parse(show.format.of.as_deref())?;
-    let mut link = link(shell, client)?;
-    let secret: SecretView = lookup::one(&mut link, what, show.stale).await?;
-    let holders = lookup::holders(&mut link, &secret.id, show.stale).await?;
-    if quiet {
-        let mut nodes: Vec<_> = holders.iter().map(|held| render::id(&held.node)).collect();
-        nodes.sort();
-        nodes.dedup();
-        return nodes.iter().try_for_each(|node| shell.screen.data(node));
-    }
-    let shown = holders.iter().map(|held| {
-        json!({
-            "node": held.node_name,
-            "node_id": render::id(&held.node),
-            "service": held.service_name,
-            "service_id": render::id(&held.service),
-            "file": (!held.file.is_empty()).then_some(&held.file),
-            "state": words::holder_state(held.state()),
-            "version": (held.version > 0).then_some(held.version),
-            "wanted": (held.wanted > 0).then_some(held.wanted),
-            "why": held.why,
-        })
-    });
-    let things: Vec<Value> = shown.collect();
-    render::list(shell, &format, &HOLDER_COLUMNS, &things)
 }
 
 async fn rm(shell: &mut Shell, args: SecretRmArgs) -> Result<(), Trouble> {

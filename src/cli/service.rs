@@ -218,6 +218,7 @@ fn shown_grant(view: &api::GrantView) -> Value {
         "gid": grant.gid,
         "mode": format!("{:04o}", grant.mode),
         "pin": grant.pin,
+        "write": grant.write,
     })
 }
 

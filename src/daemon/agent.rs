@@ -16,7 +16,9 @@ use crate::agent::member::{
     Application, BadIdentity, BadJoining, JoinError, Member, Own, forget_joining, joining_key,
 };
 use crate::agent::mount::{Adopted, MountError, Mounts, Needs, Options};
-use crate::agent::run::{Book, BookError, Broken, Driver, Links, Machine, Worker, Workloads};
+use crate::agent::run::{
+    Book, BookError, Broken, Driver, Links, Machine, Puts, Upward, Worker, Workloads,
+};
 use crate::agent::session::{Ending, Session};
 use crate::agent::vault::{Guests, Reads};
 use crate::host::{RealDisk, raise_open_files};
@@ -120,18 +122,20 @@ async fn serve(
     let managers: Vec<String> = known.cloned().collect();
     let (node, name, cluster) = (member.node, member.name.clone(), member.cluster);
     let links = links(member, machinery, (&boot, &config.data_dir), reads)?;
-    let own = links.own.clone();
+    let (own, upward) = (links.own.clone(), links.upward.clone());
     let session = Session::new(memory, mounts.held(), &managers);
     let clock = Arc::clone(&machinery.clock);
     let (worker, reports) = Worker::start(mounts, book, clock, cluster, boot)
         .map_err(|error| machine("a thread", &error))?;
     let (ended, ends) = mpsc::unbounded_channel();
+    let puts = Puts::new(cluster, (worker.clone(), guests.clone()), upward, os_dice);
     let workloads = Workloads::new(worker.clone(), notes, guests, places.workloads, ended);
     let alive = workloads.adopt(roster, &adopted);
     let clock = Arc::clone(&machinery.clock);
     let (driver, handle) = Driver::new(session, links, (worker, reports), (workloads, ends), clock);
 
-    stage.send_replace(Stage::Serving { node, name: name.clone(), own, handle: handle.clone() });
+    let serving = Stage::Serving { node, name: name.clone(), own, handle: handle.clone(), puts };
+    stage.send_replace(serving);
     notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(event = "agent_started", %node, %name);
 
@@ -293,7 +297,8 @@ fn links(
     let boot_id = start_here(boot, folder).map_err(|error| machine("data directory", &error))?;
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let machine = Machine { boot_id, hostname };
-    Ok(Links { own, node: member.node, machine, dice: os_dice, reads })
+    let upward = Upward::default();
+    Ok(Links { own, node: member.node, machine, dice: os_dice, reads, upward })
 }
 
 /// What tells this agent from another one with a copy of its identity, for as long as the

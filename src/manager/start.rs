@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tonic::service::Routes;
 
 use crate::manager::admit::Gate;
-use crate::manager::api::{ControlService, DeliveryService, MembershipService};
+use crate::manager::api::{ControlService, DeliveryService, MembershipService, WritingService};
 use crate::manager::dispatch::Dispatch;
 use crate::manager::end::{End, Ends};
 use crate::manager::life::lifecycle::{Manager, OpenError, Setup};
@@ -55,6 +55,7 @@ fn services(manager: &Manager, dispatch: &Dispatch) -> Routes {
     Routes::new(ControlService::server(manager.clone()))
         .add_service(MembershipService::server(manager.clone()))
         .add_service(DeliveryService::server(dispatch.clone()))
+        .add_service(WritingService::server(manager.clone()))
         .add_service(dispatch.core().consensus.service())
 }
 

@@ -291,7 +291,7 @@ impl Cluster {
         target: &str,
     ) -> Revision {
         let target = target.parse().expect("a target");
-        let grant = Grant { secret, target, uid: 0, gid: 0, mode: 0o444, pin: None };
+        let grant = Grant { secret, target, uid: 0, gid: 0, mode: 0o444, pin: None, write: false };
         self.change(Change::Grant { service, grant: grant.into() }).await
     }
 

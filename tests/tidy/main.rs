@@ -39,7 +39,7 @@ const RINGS: &[&[&str]] = &[
     // What a client has of the way to the managers; managers and agents don't need it.
     &["answer", "error", "renew"],
     &["link"],
-    &["acts", "generate", "join", "lookup", "progress", "settings", "watch"],
+    &["acts", "generate", "join", "lookup", "progress", "put", "settings", "watch"],
     &["reach"],
     // What is answered to docker's own commands names what a call came to.
     &["engine", "screen", "process"],

@@ -40,6 +40,7 @@ pub mod lookup;
 pub mod machine;
 mod operator;
 pub mod progress;
+pub mod put;
 mod reach;
 pub mod renew;
 pub mod settings;

@@ -11,13 +11,13 @@ use tonic::{Request, Response, Status};
 
 use crate::agent::member::Own;
 use crate::agent::problem;
-use crate::agent::run::Handle;
+use crate::agent::run::{Handle, NotCarried, Puts, SealedPut};
 use crate::agent::session::{
     CLAIMS, CLAIMS_OF_OTHERS, CLAIMS_PER_USER, LinkState, Refused, ServiceState, View,
 };
 use skep_client::transport::rpc::local::agent_server::{Agent, AgentServer};
 use skep_client::transport::{Doors, Gate, LocalCaller, Most, local_caller};
-use skep_core::base::{Clock, Name, NodeId};
+use skep_core::base::{BadId, BadName, Clock, Name, NodeId, SealedValue, Target, limits};
 use skep_core::wire::local;
 
 /// The longest that a call may wait.
@@ -25,6 +25,8 @@ const WAIT_MOST: Duration = Duration::from_hours(24);
 /// Bytes of a message with a name and two numbers: names have 64 characters, and the rest
 /// is for fields that a later version adds.
 const NAMED_BYTES: usize = 1_024;
+/// Bytes of a message that names files: the most of them, with the longest names.
+const PUT_KEY_BYTES: usize = limits::PUT_FILES * 300 + NAMED_BYTES;
 /// Bytes of a message without fields.
 const PLAIN_BYTES: usize = 64;
 /// Calls at a time on one connection: a command makes one.
@@ -51,6 +53,8 @@ pub enum Stage {
         own: Own,
         /// To its driver.
         handle: Handle,
+        /// What workloads write.
+        puts: Puts,
     },
 }
 
@@ -79,6 +83,8 @@ impl LocalService {
         let gate: Gate = Arc::new(|caller, path| {
             let (root, bytes) = match path {
                 "/skep.local.v1.Agent/Exec" => (false, NAMED_BYTES),
+                "/skep.local.v1.Agent/PutKey" => (false, PUT_KEY_BYTES),
+                "/skep.local.v1.Agent/Put" => (false, limits::PUT_BYTES),
                 "/skep.local.v1.Agent/ServiceUp" | "/skep.local.v1.Agent/ServiceDown" => {
                     (true, NAMED_BYTES)
                 }
@@ -92,7 +98,10 @@ impl LocalService {
         });
         let trusted = CLAIMS.saturating_sub(CLAIMS_OF_OTHERS);
         let calls = Most { per_user: CLAIMS_PER_USER, others: CLAIMS_OF_OTHERS, trusted };
-        let bytes = |calls: usize| calls.saturating_mul(NAMED_BYTES);
+        let bytes = |calls: usize, puts: usize| {
+            let puts = limits::PUT_BYTES.saturating_mul(puts);
+            calls.saturating_mul(NAMED_BYTES).saturating_add(puts)
+        };
         Doors {
             gate,
             streams: STREAMS,
@@ -100,11 +109,18 @@ impl LocalService {
             connections_per_user: CONNECTIONS_PER_USER,
             calls,
             bytes: Most {
-                per_user: bytes(calls.per_user),
-                others: bytes(calls.others),
-                trusted: bytes(calls.trusted),
+                per_user: bytes(calls.per_user, 2),
+                others: bytes(calls.others, 8),
+                trusted: bytes(calls.trusted, 4),
             },
             body_time: BODY_TIME,
+        }
+    }
+
+    fn puts(&self) -> Result<Puts, Status> {
+        match &*self.stage.borrow() {
+            Stage::Serving { puts, .. } => Ok(puts.clone()),
+            Stage::Joining(why) => Err(problem::not_joined(why).into()),
         }
     }
 
@@ -131,7 +147,7 @@ impl Agent for LocalService {
                 let reply = local::StatusReply { version, state, why, ..Default::default() };
                 return Ok(Response::new(reply));
             }
-            Stage::Serving { node, name, own, handle } => (node, name, own, handle),
+            Stage::Serving { node, name, own, handle, puts: _ } => (node, name, own, handle),
         };
         let view = handle.view().await.ok_or_else(problem::stopping)?;
         let mut reply = reply_of(view, self.clock.as_ref());
@@ -191,6 +207,43 @@ impl Agent for LocalService {
         Ok(Response::new(local::ExecReply { path, generation: ready.generation }))
     }
 
+    async fn put_key(
+        &self,
+        request: Request<local::PutKeyRequest>,
+    ) -> Result<Response<local::PutKeyReply>, Status> {
+        let caller = caller(&request)?;
+        let puts = self.puts()?;
+        let request = request.into_inner();
+        let name = service(&request.service)?;
+        let targets = targets(&request.targets)?;
+        let found = puts.places((caller.uid(), caller.pid()), name, targets, &request.generation);
+        let found = found.await.map_err(|refused| status_of(&refused))?;
+        let places = found
+            .places
+            .into_iter()
+            .map(|(secret, number)| local::PutPlace { secret: secret.as_bytes().to_vec(), number });
+        Ok(Response::new(local::PutKeyReply {
+            cluster_id: found.cluster.as_bytes().to_vec(),
+            put_public: found.public.to_vec(),
+            places: places.collect(),
+        }))
+    }
+
+    async fn put(
+        &self,
+        request: Request<local::PutRequest>,
+    ) -> Result<Response<local::PutReply>, Status> {
+        let caller = caller(&request)?;
+        let puts = self.puts()?;
+        let request = request.into_inner();
+        let name = service(&request.service)?;
+        let values = sealed(request.values)?;
+        let put = puts.put((caller.uid(), caller.pid()), name, values).await;
+        let reply = put.map_err(not_put)?;
+        let numbers = reply.versions.iter().map(|version| version.number).collect();
+        Ok(Response::new(local::PutReply { revision: reply.revision, numbers }))
+    }
+
     async fn leave(
         &self,
         request: Request<local::LeaveRequest>,
@@ -218,6 +271,44 @@ fn root_only(caller: &LocalCaller) -> Result<(), Status> {
 /// A service's name, before anything is done with it.
 fn service(text: &str) -> Result<Name, Status> {
     text.parse().map_err(|error| problem::bad_service(error).into())
+}
+
+fn targets(named: &[String]) -> Result<Vec<Target>, Status> {
+    if !(1..=limits::PUT_FILES).contains(&named.len()) {
+        return Err(problem::bad_put("no files, or too many").into());
+    }
+    let read = |name: &String| name.parse();
+    let targets: Result<_, BadName> = named.iter().map(read).collect();
+    targets.map_err(|error| problem::bad_put(&error.to_string()).into())
+}
+
+fn sealed(values: Vec<local::PutValue>) -> Result<Vec<SealedPut>, Status> {
+    if !(1..=limits::PUT_FILES).contains(&values.len()) {
+        return Err(problem::bad_put("no files, or too many").into());
+    }
+    let one = |of: local::PutValue| {
+        Ok(SealedPut {
+            secret: of.secret.as_slice().try_into()?,
+            expect: of.expect,
+            version: of.version.as_slice().try_into()?,
+            size: of.size,
+            value: SealedValue(of.sealed_value.as_ref().into()),
+            boxed_key: of.boxed_key,
+        })
+    };
+    let values: Result<_, BadId> = values.into_iter().map(one).collect();
+    values.map_err(|error| problem::bad_put(&error.to_string()).into())
+}
+
+fn not_put(why: NotCarried) -> Status {
+    match why {
+        NotCarried::Refused(refused) => status_of(&refused),
+        NotCarried::Told(status) => status,
+        NotCarried::TooOften => problem::puts_too_often().into(),
+        NotCarried::Unsound(error) => problem::bad_put(&error.to_string()).into(),
+        NotCarried::NotSent => problem::put_not_sent().into(),
+        NotCarried::Unknown => problem::put_unknown().into(),
+    }
 }
 
 fn wait(timeout_ms: u64) -> Duration {

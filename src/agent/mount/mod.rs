@@ -32,12 +32,15 @@ mod system;
 mod take;
 #[cfg(test)]
 mod tests;
+mod told;
 mod view;
 
 pub use calls::Whereabouts;
 pub use error::{Lacking, MountError, MountWarning};
 pub use fuse::Needs;
+pub(in crate::agent) use fuse::is_of_workload;
 pub use mounts::Mounts;
+pub use told::{InPlace, NotTold};
 
 use crate::agent::machine::Workload;
 use skep_core::base::{BootTime, Name, ServiceId, limits};

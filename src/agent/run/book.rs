@@ -259,14 +259,14 @@ mod tests {
         let disk: Arc<dyn Disk> = Arc::new(crate::host::RealDisk);
         let book = Book::new(disk.clone(), folder.path());
         assert_eq!(book.load().expect("absent"), Memory::default());
-        for text in ["version = 5\nepoch = ", "version = 0\n", "version = 5\n"] {
+        for text in ["version = 6\nepoch = ", "version = 0\n", "version = 6\n"] {
             disk.replace(&book.state(), text.as_bytes()).expect("written");
             assert!(matches!(book.load(), Err(BookError::Damaged(_))), "{text}");
         }
-        for (number, format) in [(1, OtherFormat::Older(1)), (6, OtherFormat::Newer(6))] {
+        for (number, format) in [(1, OtherFormat::Older(1)), (7, OtherFormat::Newer(7))] {
             let text = format!("version = {number}\n");
             disk.replace(&book.state(), text.as_bytes()).expect("written");
-            let head = roster::head("b").replacen(" 5 ", &format!(" {number} "), 1);
+            let head = roster::head("b").replacen(" 6 ", &format!(" {number} "), 1);
             disk.replace(&book.roster(), head.as_bytes()).expect("written");
             for error in [book.load().err(), book.load_roster("b").err()] {
                 let same = |found: OtherFormat| found == format;

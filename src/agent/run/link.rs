@@ -13,6 +13,7 @@ use tonic::transport::Channel;
 use crate::agent::member::Own;
 use crate::agent::run::cause::{Never, RENEW, cause_of, refused_of};
 use crate::agent::run::renew::{Renewer, reach};
+use crate::agent::run::upward::Upward;
 use crate::agent::session::problem;
 use crate::agent::session::{Cause, Hello, Refused};
 use crate::agent::vault::Reads;
@@ -62,6 +63,8 @@ pub struct Links {
     pub dice: fn() -> Box<dyn Dice>,
     /// What was opened here, to be handed in.
     pub reads: Reads,
+    /// What is asked beside the session.
+    pub upward: Upward,
 }
 
 /// A connection, being made or made.
@@ -144,6 +147,7 @@ impl Links {
             said,
             tell: tell.clone(),
             reads: self.reads.clone(),
+            upward: self.upward.clone(),
         };
         let task = tokio::spawn(async move {
             tokio::time::sleep(after).await;
@@ -211,6 +215,7 @@ struct Connection {
     said: mpsc::Receiver<Outgoing>,
     tell: mpsc::Sender<LinkEvent>,
     reads: Reads,
+    upward: Upward,
 }
 
 impl Connection {
@@ -231,6 +236,7 @@ impl Connection {
         let (newest, calls) = watch::channel(channel);
         let renewer = Renewer::new(self.own.clone(), address, self.dice, newest);
         let renewing = renewer.keep();
+        let _open = self.upward.open(calls.clone());
         let handing_in = hand_in(calls.clone(), self.node, self.reads.clone());
         tokio::pin!(handing_in, renewing);
         loop {

@@ -3,7 +3,7 @@
 //! `driver` waits and acts, `link` is the connection to a manager, `worker` gives out work
 //! on the mounts, in `lanes`, to `hands` that open values and keep them, `workloads` follows
 //! processes, `book` keeps what survives a restart and `notes` writes down for the next
-//! agent which workloads there are. It deliberately decides nothing: `session` does.
+//! agent which workloads there are, `puts` carries upward what they write. It deliberately decides nothing: `session` does.
 
 mod book;
 mod cause;
@@ -12,7 +12,9 @@ mod hands;
 mod lanes;
 mod link;
 mod notes;
+mod puts;
 mod renew;
+mod upward;
 mod worker;
 mod workloads;
 
@@ -20,5 +22,7 @@ pub use book::{Book, BookError};
 pub use driver::{Broken, Driver, Granted, Handle};
 pub use link::{Link, LinkEvent, Links, Machine};
 pub use notes::Notes;
+pub use puts::{NotCarried, PutPlaces, Puts, SealedPut};
+pub use upward::Upward;
 pub use worker::{Report, Worker};
 pub use workloads::Workloads;

@@ -2,8 +2,8 @@
 //! that one whose files hang keeps nobody else waiting, and between jobs what time asks for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -56,6 +56,8 @@ pub struct Worker {
     orders: Arc<Orders>,
     /// Services about which a note waits.
     noting: Arc<Mutex<BTreeSet<ServiceId>>>,
+    /// What the thread has; gone with it.
+    hands: Weak<Hands>,
 }
 
 #[derive(Debug)]
@@ -132,8 +134,10 @@ impl Worker {
         let (orders, taken) = channel();
         let (reports, reported) = mpsc::unbounded_channel();
         let noting = Arc::<Mutex<_>>::default();
+        let hands = Arc::new(Hands { mounts, clock, cluster });
+        let looking = Arc::downgrade(&hands);
         let foreman = Foreman {
-            hands: Arc::new(Hands { mounts, clock, cluster }),
+            hands,
             book,
             lanes: Lanes::default(),
             boot_id,
@@ -147,7 +151,8 @@ impl Worker {
         };
         let thread = std::thread::Builder::new().name("mounts".to_owned());
         thread.spawn(move || foreman.work(&taken))?;
-        Ok((Self { orders: Arc::new(Orders(orders)), noting }, reported))
+        let orders = Arc::new(Orders(orders));
+        Ok((Self { orders, noting, hands: looking }, reported))
     }
 
     /// Has a job done; a [`Report::Done`] follows. False: the worker is gone.
@@ -167,6 +172,12 @@ impl Worker {
     pub fn end(&self) {
         // One that has ended needs no telling.
         self.orders.0.send(Order::End).ok();
+    }
+
+    /// Looks at what is in place, on the calling thread, which it may keep for a moment. `None`:
+    /// the worker is gone.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Mounts) -> T) -> Option<T> {
+        self.hands.upgrade().map(|hands| look(&hands.mounts))
     }
 
     /// Has noted in a service's mount who uses it, as `guests` say when the worker gets to

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::types::{Refused, RefusedKind};
+use skep_core::base::{Name, Target};
 use skep_core::wire::delivery::{Failed, Placed};
 
 const LOG: &str = "see the agent's log";
@@ -144,4 +145,44 @@ pub(in crate::agent) fn of_manager(text: String, hint: String) -> Refused {
 /// What something else than a manager answered.
 pub(in crate::agent) fn of_another(text: &str) -> Refused {
     away(text)
+}
+
+/// Who writes has read another set than the one in place.
+pub(in crate::agent) fn set_has_changed() -> Refused {
+    Refused {
+        text: "another set of files is in place than the one that was read".to_owned(),
+        hint: "read it again, and decide again".to_owned(),
+        kind: RefusedKind::Changed,
+    }
+}
+
+/// Somebody works on a service's files for long.
+pub(in crate::agent) fn files_busy(name: &Name) -> Refused {
+    away(format!("the files of service {name} are being changed"))
+}
+
+/// Nothing that could be replaced is in place.
+pub(in crate::agent) fn nothing_in_place(name: &Name) -> Refused {
+    no(
+        format!("no files of service {name} are in place on this node"),
+        "`skep agent status` lists the services of this node",
+    )
+}
+
+/// The set in place has no such file.
+pub(in crate::agent) fn no_such_file(name: &Name, target: &Target) -> Refused {
+    no(
+        format!("service {name} has no file {target} on this node"),
+        format!("`skep service inspect {name}` lists its files"),
+    )
+}
+
+/// A process that is of no workload of the service, or another user's, writes.
+pub(in crate::agent) fn no_workload(name: &Name, owner_uid: u32, uid: u32) -> Refused {
+    no(
+        format!("this process of user {uid} may not write for service {name}"),
+        format!(
+            "processes that `skep exec` started for it may, of root or of its owner, user {owner_uid}"
+        ),
+    )
 }

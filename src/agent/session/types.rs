@@ -119,6 +119,8 @@ pub enum RefusedKind {
     Late,
     /// No manager at hand.
     Away,
+    /// What was to be replaced is there no more.
+    Changed,
 }
 
 /// A claim on a service's secrets.

@@ -305,11 +305,12 @@ impl Case {
         let session = Session::new(memory, mounts.held(), managers);
         let (worker, reports) =
             Worker::start(mounts, book, Arc::clone(&clock), CLUSTER, boot).expect("starts");
+        let guests = crate::agent::vault::Guests::default();
         let (ended, ends) = mpsc::unbounded_channel();
         let workloads = Workloads::new(
             worker.clone(),
             notes,
-            crate::agent::vault::Guests::default(),
+            guests.clone(),
             skep_core::base::AgentPlaces::default().workloads,
             ended,
         );
@@ -320,15 +321,17 @@ impl Case {
             machine: Machine::default(),
             dice: os_dice,
             reads: crate::agent::vault::Reads::default(),
+            upward: crate::agent::run::Upward::default(),
         };
         let own = links.own.clone();
+        let puts = Puts::new(CLUSTER, (worker.clone(), guests), links.upward.clone(), os_dice);
         let (driver, handle) =
             Driver::new(session, links, (worker, reports), (workloads, ends), Arc::clone(&clock));
         let socket = self.folder.path().join("agent.sock");
         fs::remove_file(&socket).ok();
         let listener = UnixListener::bind(&socket).expect("binds");
         let name = "n1".parse().expect("a name");
-        let stage = Stage::Serving { node: NODE, name, own, handle: handle.clone() };
+        let stage = Stage::Serving { node: NODE, name, own, handle: handle.clone(), puts };
         let (keep, stages) = watch::channel(stage);
         let routes = LocalService::routes(stages, clock);
         tokio::spawn(async move {

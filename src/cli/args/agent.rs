@@ -42,6 +42,14 @@ pub(crate) enum AgentCommand {
         #[command(flatten)]
         socket: AgentSocketArgs,
     },
+    /// Write next values of files that a service was granted to write, as one of its processes
+    #[command(after_help = "Examples:
+  skep exec --service web -- skep agent put web session-key new-key
+  skep exec --service web -- sh -c 'skep agent put web session-key -' < new-key
+
+Values are those of files below /run/secrets; several are written as one act. With --expect
+nothing is written where another set is in place than the one that was read.")]
+    Put(AgentPutArgs),
     /// Say that a service runs on this machine, or no longer
     #[command(subcommand, arg_required_else_help = true)]
     Service(AgentServiceCommand),
@@ -72,6 +80,26 @@ pub(crate) enum AgentServiceCommand {
         #[command(flatten)]
         socket: AgentSocketArgs,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AgentPutArgs {
+    /// The service that the calling process is a workload of
+    pub(crate) service: String,
+    /// A file's name, then a file or - to read its value from; or NAME=FILE several times
+    #[arg(required = true, value_name = "NAME [FILE] | NAME=FILE")]
+    pub(crate) what: Vec<OsString>,
+    /// Only if this set is in place: what `readlink /run/secrets/..data` said when it was read
+    #[arg(long, value_name = "SET")]
+    pub(crate) expect: Option<String>,
+    /// Leave out one line end at the end of each value
+    #[arg(long)]
+    pub(crate) strip_newline: bool,
+    /// How long all may take
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) socket: AgentSocketArgs,
 }
 
 /// How to reach the agent of this machine.

@@ -20,7 +20,9 @@ use skep_core::domain::NO_ONE;
 
 pub(super) use skep_client::settings::duration;
 
-pub(super) use agent::{AgentCommand, AgentServiceCommand, AgentSocketArgs, ExecArgs};
+pub(super) use agent::{
+    AgentCommand, AgentPutArgs, AgentServiceCommand, AgentSocketArgs, ExecArgs,
+};
 pub(super) use ca::{CaCommand, CaRotateArgs};
 pub(super) use cluster::{
     ClusterCommand, InitArgs, JoinArgs, LeaveArgs, LockArgs, ManagerTokenArgs, StatusArgs,

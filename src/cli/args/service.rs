@@ -65,6 +65,7 @@ pub(crate) enum ServiceCommand {
   skep service grant web db-password api-key:key.txt
   skep service grant --uid 999 --mode 0400 --pin 3 postgres db-password
   skep service grant --replace web new-password:db-password
+  skep service grant --write web session-key
 
 What is not said stays as it is where the service has that file already. More than 64 names
 are granted in several acts, one after the other.")]
@@ -180,6 +181,10 @@ pub(crate) struct GrantArgs {
     /// Always this version, or current [default: as it is, else current]
     #[arg(long, value_name = "NUMBER|current")]
     pub(crate) pin: Option<String>,
+    /// Whether the service's processes may also write next values [default: as it is, else not]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(require_equals = true)]
+    pub(crate) write: Option<bool>,
     /// Take the file names from the secrets that have them
     #[arg(long)]
     pub(crate) replace: bool,

@@ -69,6 +69,8 @@ pub enum Method {
     Renew,
     /// An agent's session, and its leaving.
     Session,
+    /// Next values of what a service of a node may write.
+    Put,
     /// Raft.
     Raft,
     /// Asking the leader on behalf of a user of one's own control socket.
@@ -135,7 +137,7 @@ impl Policy {
             Method::Renew => {
                 return matches!(who, Expired | Worker | Manager | Operator(_));
             }
-            Method::Session => &[Worker],
+            Method::Session | Method::Put => &[Worker],
             Method::Raft | Method::Forward => &[Manager],
         };
         allowed.contains(&who)
@@ -169,6 +171,7 @@ impl Policy {
             | Method::Join
             | Method::Renew
             | Method::Session
+            | Method::Put
             | Method::Raft
             | Method::Forward => false,
         };
@@ -227,6 +230,7 @@ impl Method {
             Self::Join => "join",
             Self::Renew => "renew a certificate",
             Self::Session => "receive secrets",
+            Self::Put => "write what a service may write",
             Self::Raft => "take part in consensus",
             Self::Forward => "ask on behalf of others",
         }
@@ -250,7 +254,7 @@ mod tests {
     ];
 
     /// The table as people read it: `x` is allowed.
-    const ROWS: [(Method, &str); 23] = [
+    const ROWS: [(Method, &str); 24] = [
         //                       anonymous
         //                       | expired
         //                       | | worker
@@ -281,6 +285,7 @@ mod tests {
         (Method::Join, "         x - - - - - - - -"),
         (Method::Renew, "        - x x x x x x x -"),
         (Method::Session, "      - - x - - - - - -"),
+        (Method::Put, "          - - x - - - - - -"),
         (Method::Raft, "         - - - x - - - - -"),
         (Method::Forward, "      - - - x - - - - -"),
     ];

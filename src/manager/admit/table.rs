@@ -96,6 +96,8 @@ pub(super) const TABLE: &[Row] = &[
     stream(row("/skep.api.v1.Delivery/Session", Method::Session, AGENT, 0)),
     row("/skep.api.v1.Delivery/ReportOpened", Method::Session, AGENT, SMALL),
     row("/skep.api.v1.Delivery/Leave", Method::Session, SMALL, SMALL),
+    row("/skep.api.v1.Writing/PutIntake", Method::Put, SMALL, SMALL),
+    row("/skep.api.v1.Writing/Put", Method::Put, AGENT, SMALL),
     raft("/skep.raft.v1.Raft/Append", RAFT),
     raft("/skep.raft.v1.Raft/Vote", SMALL),
     raft("/skep.raft.v1.Raft/TransferLeader", SMALL),

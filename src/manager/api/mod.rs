@@ -13,7 +13,9 @@ mod opened;
 mod reads;
 mod status;
 mod warnings;
+mod writing;
 
 pub(in crate::manager) use control::ControlService;
 pub(in crate::manager) use delivery::DeliveryService;
 pub(in crate::manager) use membership::MembershipService;
+pub(in crate::manager) use writing::WritingService;

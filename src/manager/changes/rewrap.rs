@@ -8,8 +8,8 @@ use crate::manager::core::Core;
 use crate::manager::problem;
 use crate::manager::task::on_a_thread;
 use skep_client::transport::Problem;
-use skep_core::base::BoxedKey;
-use skep_core::domain::Change;
+use skep_core::base::{BoxedKey, SecretId, VersionId, WrappedKey};
+use skep_core::domain::{Change, Put};
 use skep_core::seal::ValueContext;
 
 /// Changes whose keys are re-wrapped at once, in a tenth of a millisecond each: going to
@@ -36,11 +36,38 @@ pub(in crate::manager) async fn rewrap_all(
     on_a_thread("re-wrapping", move || each(&core, changes)).await
 }
 
+/// The same of what a workload puts.
+///
+/// # Errors
+/// As [`rewrap_all`].
+pub(in crate::manager) async fn rewrap_put(
+    core: &Arc<Core>,
+    put: Put<BoxedKey>,
+) -> Result<Put, Problem> {
+    core.open_key();
+    let each = |core: &Core, put: Put<BoxedKey>| {
+        put.with_key(|secret, version, size, key| wrapped(core, secret, version, size, &key))
+    };
+    if put.values.len() <= FEW {
+        return each(core, put);
+    }
+    let core = core.clone();
+    on_a_thread("re-wrapping", move || each(&core, put)).await
+}
+
 /// The same change, its data key re-wrapped from the client's box.
 fn rewrap(core: &Core, change: Change<BoxedKey>) -> Result<Change, Problem> {
-    change.with_key(|secret, version, size, data_key: BoxedKey| {
-        let context = ValueContext { cluster: core.cluster, secret, version, size };
-        let wrapped = core.keys.rewrap(&mut *(core.dice)(), &data_key, &context);
-        wrapped.map_err(|error| problem::of_key_given(error, "the data key of the new value"))
-    })
+    change.with_key(|secret, version, size, key| wrapped(core, secret, version, size, &key))
+}
+
+fn wrapped(
+    core: &Core,
+    secret: SecretId,
+    version: VersionId,
+    size: u32,
+    data_key: &BoxedKey,
+) -> Result<WrappedKey, Problem> {
+    let context = ValueContext { cluster: core.cluster, secret, version, size };
+    let wrapped = core.keys.rewrap(&mut *(core.dice)(), data_key, &context);
+    wrapped.map_err(|error| problem::of_key_given(error, "the data key of the new value"))
 }

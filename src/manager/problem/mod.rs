@@ -260,7 +260,9 @@ impl Explain for Refusal {
             Refusal::VersionInUse { secret, .. } => {
                 Problem::refused(text).hint(format!("skep secret versions {secret}"))
             }
-            Refusal::Conflict { .. } => Problem::refused(text).hint("look at it again, then repeat"),
+            Refusal::Conflict { .. } => Problem::newer(text).hint("look at it again, then repeat"),
+            Refusal::NotWritable { service, secret } => Problem::refused(text)
+                .hint(format!("to allow it: `skep service grant --write {service} {secret}`")),
             Refusal::TargetTaken { secret, .. } => Problem::refused(text).hint(format!(
                 "another file name (SECRET:TARGET), or --replace, which takes it from {secret}"
             )),

@@ -71,3 +71,21 @@ pub(in crate::manager) fn other_proof() -> Problem {
 pub(in crate::manager) fn bad_founding() -> Problem {
     Problem::bad_input("a certificate or the sealed root key is missing or too long")
 }
+
+/// A node writes for a service that doesn't run there.
+pub(in crate::manager) fn not_running_there() -> Problem {
+    Problem::refused("the service does not run on this node")
+        .hint("its processes write: `skep service inspect SERVICE` shows where it runs")
+}
+
+/// A workload writes what its service doesn't have.
+pub(in crate::manager) fn nothing_to_write() -> Problem {
+    Problem::refused("the service has no such secret any more")
+        .hint("`skep service inspect SERVICE` shows what it has, and what it may write")
+}
+
+/// A node writes more often than anything should.
+pub(in crate::manager) fn puts_too_often() -> Problem {
+    Problem::too_often("this node writes too often")
+        .hint("nothing was done; repeat it in a few seconds")
+}

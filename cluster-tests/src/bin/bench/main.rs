@@ -249,7 +249,7 @@ fn delivery(size: &Size) -> Vec<Row> {
     let secret = secret_id(&client.secret("db").ok().id);
     let service = ServiceId::try_from(client.service("web").ok().id.as_slice()).expect("an id");
     let target = "db".parse().expect("a target");
-    let grant = Grant { secret, target, uid: 0, gid: 0, mode: 0o444, pin: None };
+    let grant = Grant { secret, target, uid: 0, gid: 0, mode: 0o444, pin: None, write: false };
     let wait = |there: bool| {
         while files
             .iter()

@@ -84,6 +84,12 @@ impl Problem {
         Self::new(Code::AlreadyExists, Exit::Refused, text)
     }
 
+    /// What was to be replaced has been replaced by somebody else.
+    #[must_use]
+    pub fn newer(text: impl Into<String>) -> Self {
+        Self::new(Code::AlreadyExists, Exit::Refused, text)
+    }
+
     /// What was sent is unsound.
     #[must_use]
     pub fn bad_input(text: impl Into<String>) -> Self {
@@ -189,6 +195,18 @@ impl Problem {
     pub fn led_by(mut self, leader: NodeId, addresses: Vec<String>) -> Self {
         (self.leader, self.leader_addresses) = (Some(leader), addresses);
         self
+    }
+
+    /// Whether it is [`Self::newer`].
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        self.code == Code::AlreadyExists
+    }
+
+    /// Whether a share is used up for now.
+    #[must_use]
+    pub fn is_too_often(&self) -> bool {
+        self.code == Code::ResourceExhausted
     }
 
     /// Whether it is [`Self::certificate_ended`].

@@ -75,6 +75,10 @@ pub const LOOKED_AT: usize = 131_072;
 pub const CHANGES: usize = 64;
 /// Bytes of one act's changes.
 pub const CHANGE_BYTES: usize = 4 * 1024 * 1024;
+/// Files whose next values a workload puts at once.
+pub const PUT_FILES: usize = 16;
+/// Bytes of one put of a workload: two values of the greatest size, and what is around them.
+pub const PUT_BYTES: usize = 2 * VALUE_BYTES + 64 * 1024;
 /// Bytes of one stored command: the changes of an act, and as much again around them.
 pub const COMMAND_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of the replicated state (`state.max_bytes`'s default).

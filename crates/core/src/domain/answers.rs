@@ -24,7 +24,8 @@ pub(super) fn is_remembered(act: &Act) -> bool {
         | Act::ResetTime
         | Act::RotateIssuer { .. }
         | Act::Recover(_)
-        | Act::Resume => true,
+        | Act::Resume
+        | Act::Put(_) => true,
         Act::Expose(_)
         | Act::Confirm(_)
         | Act::Opened(_)
@@ -122,7 +123,7 @@ pub fn always_admitted(act: &Act) -> bool {
     let list = match act {
         Act::Change(list) => list,
         // What does not fit waits on its node.
-        Act::Opened(_) => return false,
+        Act::Opened(_) | Act::Put(_) => return false,
         Act::Genesis(_)
         | Act::Join(_)
         | Act::Expose(_)

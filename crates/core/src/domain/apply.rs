@@ -171,6 +171,7 @@ fn act(draft: &mut Draft<'_>, act: &Act) -> Result<Outcome, Refusal> {
         Act::RetireIssuers { begins } => changes::retire(draft, *begins),
         Act::Recover(recover) => changes::recover(draft, recover),
         Act::Resume => changes::resume(draft),
+        Act::Put(put) => changes::put(draft, put),
     }
 }
 
@@ -197,7 +198,8 @@ fn fits(state: &State, before: &Before, act: &Act) -> Result<(), Refusal> {
         | Act::RotateIssuer { .. }
         | Act::RetireIssuers { .. }
         | Act::Recover(_)
-        | Act::Resume => limits::STATE_FULL_PERCENT,
+        | Act::Resume
+        | Act::Put(_) => limits::STATE_FULL_PERCENT,
     };
     let most = limits::STATE_BYTES / 100 * percent;
     if state.bytes <= most || state.bytes <= before.bytes {

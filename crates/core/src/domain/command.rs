@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::opened::OpenedList;
+use super::put::Put;
 use super::spec::{GrantAsked, ServiceSpec};
 use super::state::{Availability, Cluster, Member, Node, NodeRole, Operator, Token};
 use crate::base::{
@@ -110,6 +111,8 @@ pub enum Act {
     Recover(Box<Recover>),
     /// Operators have seen what a recovery left behind: all goes on.
     Resume,
+    /// A workload writes next values of what its service was granted to write.
+    Put(Box<Put>),
 }
 
 /// A manager goes on alone.

@@ -20,6 +20,7 @@ mod named;
 mod opened;
 mod placement;
 mod places;
+mod put;
 mod record;
 mod refusal;
 mod spec;
@@ -46,6 +47,7 @@ pub use named::{Counted, Stays, Thing, Unfit};
 pub use opened::{Lapsed, Opened, OpenedList, Reader, Reporter, Span};
 pub use placement::BadConstraint;
 pub use places::Places;
+pub use put::{Put, PutValue, WrittenBy};
 pub use refusal::{Few, Refusal};
 pub use spec::{
     Activation, Attribute, Constraint, Grant, GrantAsked, MountKind, NO_ONE, OfflinePolicy, Owner,

@@ -2,6 +2,7 @@
 //! form of its own that no change of the stored layout or of a text alters.
 
 mod opened;
+mod put;
 
 use super::command::{
     Act, Actor, Change, Changed, Command, Genesis, Join, NewVersion, Outcome, Rekey,
@@ -158,6 +159,10 @@ fn act(hash: &mut Digest, of: &Act) {
             }
         }
         Act::Resume => hash.number(14),
+        Act::Put(of) => {
+            hash.number(15);
+            put::put(hash, of, new_version);
+        }
     }
 }
 
@@ -408,7 +413,7 @@ fn spec(hash: &mut Digest, of: &ServiceSpec) {
 fn grant(hash: &mut Digest, of: &GrantAsked) {
     hash.bytes(of.secret.as_bytes());
     hash.bytes(of.target.as_str().as_bytes());
-    for number in [of.uid, of.gid, of.mode, of.pin.map(Pin::written)] {
+    for number in [of.uid, of.gid, of.mode, of.pin.map(Pin::written), of.write.map(u32::from)] {
         hash.option(number.map(u64::from));
     }
     hash.number(of.replace.into());

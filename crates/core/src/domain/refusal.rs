@@ -87,6 +87,14 @@ pub enum Refusal {
         /// Under which target, if one was named.
         target: Option<Target>,
     },
+    /// A workload writes what its service was granted to read alone.
+    #[error("service {service} may read secret {secret} and not write it")]
+    NotWritable {
+        /// The service.
+        service: Name,
+        /// The secret.
+        secret: Name,
+    },
     /// A name that reads as an id would stand for two things.
     #[error("the name {name} reads as an id")]
     NameIsId {
@@ -196,6 +204,7 @@ impl Refusal {
             Self::NotGranted { .. } => 18,
             Self::NameIsId { .. } => 19,
             Self::Reserved { .. } => 20,
+            Self::NotWritable { .. } => 21,
         }
     }
 }

@@ -121,6 +121,9 @@ pub struct GrantAsked {
     /// Which version of it. A pin is of one secret: another one that takes its target is not
     /// pinned.
     pub pin: Option<Pin>,
+    /// Whether the service's workloads may also write the secret's next values. Leave to write
+    /// is of one secret: another one that takes its target may not be written.
+    pub write: Option<bool>,
     /// Whether it takes the target from another secret that has it; refused otherwise.
     pub replace: bool,
 }
@@ -171,6 +174,7 @@ impl GrantAsked {
                 Some(Pin::Current) => None,
                 Some(Pin::Number(number)) => Some(number),
             },
+            write: self.write.unwrap_or_else(|| same.is_some_and(|there| there.write)),
         }
     }
 }
@@ -185,6 +189,7 @@ impl From<Grant> for GrantAsked {
             gid: Some(of.gid),
             mode: Some(of.mode),
             pin: Some(of.pin.map_or(Pin::Current, Pin::Number)),
+            write: Some(of.write),
             replace: false,
         }
     }
@@ -205,4 +210,6 @@ pub struct Grant {
     pub mode: u32,
     /// Always this version; `None`: the current one.
     pub pin: Option<u32>,
+    /// Whether the service's workloads may also write the secret's next values.
+    pub write: bool,
 }

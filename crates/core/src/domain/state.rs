@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::opened::{Lapsed, Opened, Reporter, Span};
+use super::put::WrittenBy;
 use super::spec::{Grant, OfflinePolicy, ServiceSpec};
 use crate::base::{
     ClusterId, Epoch, Fingerprint, Labels, Name, NameKey, NodeId, OperatorId, RecipientId,
@@ -313,6 +314,8 @@ pub struct Version {
     pub created: Stamp,
     /// Whether it is `current` after a rollback only by number: `None`, or the version it repeats.
     pub rolled_back_from: Option<u32>,
+    /// The workload that wrote it; `None`: an operator.
+    pub written_by: Option<WrittenBy>,
 }
 
 /// A named workload.

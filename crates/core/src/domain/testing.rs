@@ -93,6 +93,7 @@ pub fn grant(secret: u8, target: &str) -> Grant {
         gid: 0,
         mode: 0o444,
         pin: None,
+        write: false,
     }
 }
 

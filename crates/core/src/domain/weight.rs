@@ -81,9 +81,8 @@ fn refused(of: &Refusal) -> u64 {
             name(of) + few(services)
         }
         Refusal::VersionInUse { secret, why: Stays::Current, .. } => name(secret),
-        Refusal::VersionInUse { secret, why: Stays::PinnedBy(service), .. } => {
-            name(secret) + name(service)
-        }
+        Refusal::VersionInUse { secret, why: Stays::PinnedBy(service), .. }
+        | Refusal::NotWritable { service, secret } => name(secret) + name(service),
         Refusal::TargetTaken { service, target, secret } => {
             name(service) + name(secret) + long(target.as_str().len())
         }
@@ -188,7 +187,7 @@ pub(super) fn change(of: &Change) -> u64 {
     }
 }
 
-fn new_version(of: &NewVersion<WrappedKey>) -> u64 {
+pub(super) fn new_version(of: &NewVersion<WrappedKey>) -> u64 {
     long(of.value.0.len()) + long(of.data_key.bytes.len())
 }
 

@@ -158,12 +158,7 @@ impl ClusterKey {
         context: &ValueContext,
     ) -> Result<WrappedKey, SealError> {
         in_use(boxed.number, self.number)?;
-        let (commitment, bytes) = boxed.bytes.split_at_checked(32).ok_or(SealError::Malformed)?;
-        let hash = context.hash();
-        let key = DataKey::new(open_key_from(&self.intake_private(), &hash, bytes)?);
-        if !same(commitment, &key.commitment(&hash)) {
-            return Err(SealError::DoesNotOpen);
-        }
+        let key = DataKey::unboxed(&self.intake_private(), &boxed.bytes, context)?;
         self.wrap_key().wrap_data_key(dice, &key, context)
     }
 }

@@ -1,6 +1,8 @@
 //! Values and their data keys (docs/keys.md, 5).
 
-use super::construct::{SEAL_OVERHEAD, commit, context_hash, derive, open, seal, seal_to};
+use super::construct::{
+    SEAL_OVERHEAD, commit, context_hash, derive, open, open_key_from, same, seal, seal_to,
+};
 use super::{SealError, labels};
 use crate::base::{
     BoxedKey, ClusterId, Dice, Key32, SealedValue, SecretBytes, SecretId, VersionId,
@@ -69,6 +71,19 @@ impl DataKey {
         let mut bytes = self.commitment(&context).to_vec();
         bytes.extend_from_slice(&seal_to(dice, intake, &context, self.expose())?);
         Ok(BoxedKey { number, bytes })
+    }
+
+    /// Opens the box that [`Self::box_to_intake`] made, by the private half, and checks context
+    /// hash and commitment.
+    pub(super) fn unboxed(
+        private: &Key32,
+        boxed: &[u8],
+        context: &ValueContext,
+    ) -> Result<Self, SealError> {
+        let (commitment, bytes) = boxed.split_at_checked(32).ok_or(SealError::Malformed)?;
+        let hash = context.hash();
+        let key = Self(open_key_from(private, &hash, bytes)?);
+        if same(commitment, &key.commitment(&hash)) { Ok(key) } else { Err(SealError::DoesNotOpen) }
     }
 
     pub(super) fn commitment(&self, context: &[u8; 32]) -> [u8; 32] {

@@ -228,6 +228,7 @@ impl Found {
                     gid: grant.gid,
                     mode: grant.mode,
                     pin: None,
+                    write: None,
                     replace: false,
                 };
                 acts.steps.push(Step::Plain(Change::Grant { service: id, grant }));

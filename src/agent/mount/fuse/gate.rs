@@ -68,16 +68,22 @@ pub(super) fn decide(
             Reader::Stranger
         };
     }
-    if let Some(member) = party.of_namespace(namespace) {
-        return of_workload(member.main);
+    match workload(caller.thread, namespace, party, machine) {
+        Some(member) => member,
+        None if party.by_hand => Reader::ByHand,
+        None => Reader::Stranger,
     }
-    if let Some(member) = of_tree(caller.thread, party, machine) {
-        return member;
-    }
-    if let Some(member) = of_copy(caller.thread, party, machine) {
-        return member;
-    }
-    if party.by_hand { Reader::ByHand } else { Reader::Stranger }
+}
+
+/// Whether a process is of one of a service's workloads, by the rule that decides about opens.
+pub(in crate::agent) fn is_of_workload(process: u32, party: &Party) -> bool {
+    let namespace = Proc.namespace(process);
+    namespace.is_some_and(|namespace| workload(process, namespace, party, &Proc).is_some())
+}
+
+fn workload(thread: u32, namespace: u64, party: &Party, machine: &dyn Machine) -> Option<Reader> {
+    let member = party.of_namespace(namespace).map(|member| of_workload(member.main));
+    member.or_else(|| of_tree(thread, party, machine)).or_else(|| of_copy(thread, party, machine))
 }
 
 /// A workload's process may have gone into a namespace of its own: then it is one that is

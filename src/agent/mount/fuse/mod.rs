@@ -29,6 +29,7 @@ use super::error::MountError;
 use super::{files, system};
 use crate::agent::vault::layout::SERVED;
 use crate::agent::vault::{Guests, Reads};
+pub(in crate::agent) use gate::is_of_workload;
 use server::Server;
 pub(super) use share::{Acting, Share};
 use skep_core::base::{Clock, Dice};

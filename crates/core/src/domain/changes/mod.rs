@@ -9,6 +9,7 @@ mod names;
 mod node;
 mod opened;
 mod pair;
+mod put;
 mod recover;
 mod renewal;
 mod secret;
@@ -21,6 +22,7 @@ pub(super) use issuer::{retire, rotate};
 pub(super) use node::{join, moved};
 pub(super) use opened::opened;
 pub(super) use pair::{confirm, expose};
+pub(super) use put::put;
 pub(super) use recover::{recover, resume};
 pub(super) use renewal::{renew, renewed};
 pub(super) use time::reset as reset_time;
@@ -37,7 +39,7 @@ pub(super) fn change(draft: &mut Draft<'_>, change: &Change) -> Result<Changed, 
             secret::create(draft, *id, name, labels, version)
         }
         Change::UpdateSecret { id, expect, version } => {
-            secret::update(draft, *id, *expect, version)
+            secret::update(draft, *id, *expect, version, None)
         }
         Change::LabelSecret { id, put, gone } => secret::label(draft, *id, put, gone),
         Change::RemoveSecret { id } => secret::remove(draft, *id),

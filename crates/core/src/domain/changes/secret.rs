@@ -9,6 +9,7 @@ use crate::base::{Label, Labels, Name, SecretId, Stamp, limits};
 use crate::domain::command::{Changed, NewVersion};
 use crate::domain::draft::Draft;
 use crate::domain::named::{Counted, Stays, Thing};
+use crate::domain::put::WrittenBy;
 use crate::domain::refusal::{Few, Refusal};
 use crate::domain::state::{Secret, State, Version};
 
@@ -39,7 +40,7 @@ pub(super) fn create(
         updated: now,
         revision: draft.revision(),
         current: 1,
-        versions: BTreeMap::from([(1, Arc::new(checked(state, version, now)?))]),
+        versions: BTreeMap::from([(1, Arc::new(checked(state, version, now, None)?))]),
     };
     draft.put_secret(id, Some(secret));
     Ok(Changed::Version { secret: id, number: 1 })
@@ -67,6 +68,7 @@ pub(super) fn update(
     id: SecretId,
     expect: Option<u32>,
     version: &NewVersion,
+    writer: Option<WrittenBy>,
 ) -> Result<Changed, Refusal> {
     let state = draft.state();
     let found = find(state, id)?;
@@ -90,7 +92,7 @@ pub(super) fn update(
     }
     let mut secret = Secret::clone(found);
     let grew = found.versions.get(&found.current).is_none_or(|old| old.size < version.size);
-    secret.versions.insert(number, Arc::new(checked(state, version, draft.now())?));
+    secret.versions.insert(number, Arc::new(checked(state, version, draft.now(), writer)?));
     secret.current = number;
     secret.updated = draft.now();
     secret.revision = draft.revision();
@@ -173,7 +175,12 @@ pub(super) fn remove_version(
     Ok(Changed::Done)
 }
 
-fn checked(state: &State, version: &NewVersion, now: Stamp) -> Result<Version, Refusal> {
+fn checked(
+    state: &State,
+    version: &NewVersion,
+    now: Stamp,
+    written_by: Option<WrittenBy>,
+) -> Result<Version, Refusal> {
     let wanted = state.cluster.as_deref().map_or(0, |cluster| cluster.cluster_key.number);
     let found = version.data_key.number;
     if found != wanted {
@@ -195,6 +202,7 @@ fn checked(state: &State, version: &NewVersion, now: Stamp) -> Result<Version, R
         data_key: version.data_key.clone(),
         created: now,
         rolled_back_from: None,
+        written_by,
     })
 }
 

@@ -24,7 +24,7 @@ fn world() -> World {
 /// Nothing of a grant is said but which one.
 fn bare(secret: u8, target: &str) -> GrantAsked {
     let full = GrantAsked::from(grant(secret, target));
-    GrantAsked { uid: None, gid: None, mode: None, pin: None, ..full }
+    GrantAsked { uid: None, gid: None, mode: None, pin: None, write: None, ..full }
 }
 
 fn give(world: &mut World, grant: GrantAsked) -> Result<Changed, Refusal> {
@@ -101,4 +101,19 @@ fn what_is_not_granted_is_not_revoked() {
     assert!(revoke(&mut world, 2, None).is_err(), "what is pending is of another secret");
     confirm(&mut world);
     assert!(matches!(revoke(&mut world, 1, None), Err(Refusal::NotGranted { .. })), "all done");
+}
+
+#[test]
+fn leave_to_write_is_of_one_secret_and_stays_until_it_is_taken() {
+    let mut world = world();
+    let writes = |world: &World| stands(world, "a").is_some_and(|grant| grant.write);
+    assert!(!writes(&world));
+    give(&mut world, GrantAsked { write: Some(true), ..bare(1, "a") }).expect("changed");
+    assert!(writes(&world));
+    assert_eq!(give(&mut world, bare(1, "a")), Ok(Changed::Already), "it stays");
+    give(&mut world, GrantAsked { write: Some(false), ..bare(1, "a") }).expect("changed");
+    assert!(!writes(&world));
+    give(&mut world, GrantAsked { write: Some(true), ..bare(1, "a") }).expect("changed");
+    give(&mut world, GrantAsked { replace: true, ..bare(2, "a") }).expect("replaced");
+    assert!(!writes(&world), "another secret is not written for that one's sake");
 }

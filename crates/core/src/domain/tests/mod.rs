@@ -7,6 +7,7 @@ mod model;
 mod names;
 mod opened;
 mod places;
+mod put;
 mod rekeys;
 mod requests;
 mod rules;

@@ -59,6 +59,7 @@ pub fn read_change(sent: api::Change) -> Result<Change<BoxedKey>, BadMessage> {
                 gid: sent.gid,
                 mode: sent.mode,
                 pin: sent.pin.map(Pin::read),
+                write: sent.write,
                 replace: sent.replace,
             },
         },
@@ -105,7 +106,7 @@ fn read_relabelled(
     Ok((read_label_list(put)?, gone))
 }
 
-fn read_version(sent: api::NewVersion) -> Result<NewVersion<BoxedKey>, BadMessage> {
+pub(super) fn read_version(sent: api::NewVersion) -> Result<NewVersion<BoxedKey>, BadMessage> {
     if sent.boxed_key.len() > BOXED_KEY_BYTES {
         return Err(BadMessage::new("boxed_key", "too long"));
     }
@@ -117,7 +118,7 @@ fn read_version(sent: api::NewVersion) -> Result<NewVersion<BoxedKey>, BadMessag
     })
 }
 
-fn write_version(version: &NewVersion<BoxedKey>) -> api::NewVersion {
+pub(super) fn write_version(version: &NewVersion<BoxedKey>) -> api::NewVersion {
     api::NewVersion {
         id: version.id.as_bytes().to_vec(),
         size: version.size,
@@ -175,6 +176,7 @@ pub fn write_change(change: &Change<BoxedKey>) -> Option<api::Change> {
             gid: grant.gid,
             mode: grant.mode,
             pin: grant.pin.map(Pin::written),
+            write: grant.write,
             replace: grant.replace,
         }),
         Change::Revoke { service, secret, target } => Of::Revoke(api::RevokeSecret {

@@ -9,6 +9,7 @@ mod change;
 mod delivery;
 mod opened;
 mod parts;
+mod put;
 mod view;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use parts::{
     read_constraint, read_grant, read_labels, read_role, read_spec, write_availability,
     write_constraint, write_grant, write_labels, write_role, write_spec,
 };
+pub use put::{read_put, write_put_value};
 pub use view::{holders, node_view, pending, secret_view, service_view, token_view};
 
 use std::str::FromStr;

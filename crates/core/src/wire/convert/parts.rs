@@ -197,6 +197,7 @@ pub fn read_grant(sent: &api::Grant) -> Result<Grant, BadMessage> {
         gid: sent.gid,
         mode: sent.mode,
         pin: sent.pin,
+        write: sent.write,
     })
 }
 
@@ -210,5 +211,6 @@ pub fn write_grant(grant: &Grant) -> api::Grant {
         gid: grant.gid,
         mode: grant.mode,
         pin: grant.pin,
+        write: grant.write,
     }
 }

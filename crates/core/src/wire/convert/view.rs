@@ -14,14 +14,19 @@ use crate::wire::api;
 #[must_use]
 pub fn secret_view(state: &State, id: SecretId) -> Option<api::SecretView> {
     let secret = state.secrets.get(&id)?;
-    let mut services = BTreeSet::new();
+    let (mut services, mut writers) = (BTreeSet::new(), BTreeSet::new());
     let mut pinned: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
     for (service, _) in state.indexes.granted.get(&id).into_iter().flatten() {
         let Some(service) = state.services.get(service) else { continue };
         services.insert(service.name.to_string());
         let grants = service.grants.values().filter(|grant| grant.secret == id);
-        for pin in grants.filter_map(|grant| grant.pin) {
-            pinned.entry(pin).or_default().insert(service.name.to_string());
+        for grant in grants {
+            if let Some(pin) = grant.pin {
+                pinned.entry(pin).or_default().insert(service.name.to_string());
+            }
+            if grant.write {
+                writers.insert(service.name.to_string());
+            }
         }
     }
     let versions = secret.versions.iter().map(|(number, version)| api::VersionView {
@@ -30,6 +35,12 @@ pub fn secret_view(state: &State, id: SecretId) -> Option<api::SecretView> {
         size: version.size,
         created: version.created.0,
         pinned_by: pinned.remove(number).unwrap_or_default().into_iter().collect(),
+        writer: version.written_by.map(|by| api::Writer {
+            node: by.node.as_bytes().to_vec(),
+            node_name: node_name(state, by.node),
+            service: by.service.as_bytes().to_vec(),
+            service_name: service_name(state, by.service),
+        }),
     });
     Some(api::SecretView {
         id: id.as_bytes().to_vec(),
@@ -41,6 +52,7 @@ pub fn secret_view(state: &State, id: SecretId) -> Option<api::SecretView> {
         current: secret.current,
         versions: versions.collect(),
         services: services.into_iter().collect(),
+        writers: writers.into_iter().collect(),
     })
 }
 
@@ -161,6 +173,7 @@ pub fn holders(
         service: service.as_bytes().to_vec(),
         service_name: service_name(state, service),
         state: if taken { api::HolderState::Pending } else { api::HolderState::Held }.into(),
+        may_write: may_write(state, service, secret),
         ..api::HolderView::default()
     };
     let all = crate::domain::holders(state, secret);
@@ -168,6 +181,12 @@ pub fn holders(
     let mut rest = all.range((from, Bound::Unbounded)).map(|(pair, taken)| (*pair, *taken));
     let page = rest.by_ref().take(limit).map(view).collect();
     (page, rest.next().is_some())
+}
+
+fn may_write(state: &State, service: ServiceId, secret: SecretId) -> bool {
+    let service = state.services.get(&service);
+    let mut grants = service.into_iter().flat_map(|service| service.grants.values());
+    grants.any(|grant| grant.secret == secret && grant.write)
 }
 
 /// A node's name; its id, where it is gone.

@@ -3,8 +3,11 @@
 use proptest::prelude::*;
 
 use crate::base::{Label, Name, Target};
-use crate::domain::testing::{name, secret_id};
-use crate::domain::{Counted, Few, GrantAsked, NodeRole, Pin, Refusal, Stays, Thing, Unfit};
+use crate::domain::testing::{name, node_id, secret_id, service_id};
+use crate::domain::{
+    Counted, Few, GrantAsked, NewVersion, NodeRole, Pin, Put, PutValue, Refusal, Stays, Thing,
+    Unfit,
+};
 
 pub(super) fn refusals() -> impl Strategy<Value = Refusal> {
     let few = (prop::collection::vec(names(), 0..12), 0..20_000_usize);
@@ -12,7 +15,7 @@ pub(super) fn refusals() -> impl Strategy<Value = Refusal> {
     let thing = prop::sample::select(Thing::ALL);
     let counted = prop::sample::select(Counted::ALL);
     let texts = ("\\PC{0,90}", names(), names(), targets());
-    (0..27_u8, texts, few, (thing, counted), any::<(u64, u64, u32)>()).prop_map(
+    (0..28_u8, texts, few, (thing, counted), any::<(u64, u64, u32)>()).prop_map(
         |(which, (text, name, other, target), services, (thing, what), (first, second, number))| {
             match which {
                 0 => Refusal::AlreadyInitialised,
@@ -47,6 +50,7 @@ pub(super) fn refusals() -> impl Strategy<Value = Refusal> {
                 23 => Refusal::NotGranted { service: name, secret: other, target: Some(target) },
                 24 => Refusal::NameIsId { name },
                 25 => Refusal::Reserved { name },
+                26 => Refusal::NotWritable { service: name, secret: other },
                 _ => Refusal::Busy { what, limit: first },
             }
         },
@@ -71,8 +75,8 @@ pub(super) fn grants_asked() -> impl Strategy<Value = GrantAsked> {
     let numbers = any::<(Option<u32>, Option<u32>)>();
     let mode = prop::option::of(0..0o1000_u32);
     let pin = any::<Option<u8>>();
-    (1..4_u8, targets(), numbers, mode, pin, any::<bool>()).prop_map(
-        |(secret, target, (uid, gid), mode, pin, replace)| GrantAsked {
+    (1..4_u8, targets(), numbers, mode, pin, any::<(bool, Option<bool>)>()).prop_map(
+        |(secret, target, (uid, gid), mode, pin, (replace, write))| GrantAsked {
             secret: secret_id(secret),
             target,
             uid,
@@ -80,6 +84,18 @@ pub(super) fn grants_asked() -> impl Strategy<Value = GrantAsked> {
             mode,
             pin: pin.map(|pin| Pin::read(pin.into())),
             replace,
+            write,
         },
     )
+}
+
+pub(super) fn puts(versions: impl Strategy<Value = NewVersion>) -> impl Strategy<Value = Put> {
+    let value = ((1..4_u8).prop_map(secret_id), any::<u32>(), versions);
+    let value = value.prop_map(|(secret, expect, version)| PutValue { secret, expect, version });
+    let values = prop::collection::vec(value, 0..3);
+    (1..4_u8, 1..4_u8, values).prop_map(|(node, service, values)| Put {
+        node: node_id(node),
+        service: service_id(service),
+        values,
+    })
 }

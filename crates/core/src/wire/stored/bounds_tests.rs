@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::any_tests::{grants_asked, label_lists, names, refusals, targets};
+use super::any_tests::{grants_asked, label_lists, names, puts, refusals, targets};
 use super::state::RECORD_BYTES;
 use super::{decode_command, decode_state, encode_command, encode_state};
 use crate::base::{
@@ -12,8 +12,8 @@ use crate::base::{
     Stamp, Target, TokenId, VersionId, WrappedKey, limits,
 };
 use crate::domain::testing::{
-    MANAGER, TOKEN, World, genesis, join, join_manager, name, node_id, opens, recovery, rekey,
-    remember, secret_id, service_id, token, version,
+    MANAGER, TOKEN, World, genesis, grant, join, join_manager, name, node_id, opens, recovery,
+    rekey, remember, secret_id, service_id, token, version,
 };
 use crate::domain::{
     Act, Activation, Actor, Answer, Applied, Availability, Change, Changed, Command, Confirmation,
@@ -130,6 +130,7 @@ fn the_largest_of_every_kind_is_read_as_written() {
             gid: u32::MAX - 1,
             mode: 0o777,
             pin: Some(1),
+            write: true,
         };
         one(&mut world, Change::Grant { service: service_id(1), grant: grant.into() });
     }
@@ -254,7 +255,7 @@ fn a_state_of_many_things_is_read_as_written() {
             let service = ServiceId::from_bytes(id(*n));
             let target: Target = "t".parse().expect("a target");
             let secret = SecretId::from_bytes(id(*n));
-            let grant = Grant { secret, target, uid: 0, gid: 0, mode: 0o400, pin: None };
+            let grant = Grant { mode: 0o400, secret, target, ..grant(1, "t") };
             let make = Change::CreateService { id: service, name: long_name(*n), spec: spec(*n) };
             [make, Change::Grant { service, grant: grant.into() }]
         };
@@ -442,6 +443,7 @@ fn acts() -> impl Strategy<Value = Act> {
             Act::Recover(Box::new(Recover { rekey, ..recovery(survivor) }))
         }),
         1 => Just(Act::Resume),
+        2 => puts(new_versions()).prop_map(|put| Act::Put(Box::new(put))),
         1 => prop::collection::vec(pairs(), 0..4).prop_map(Act::Expose),
         1 => prop::collection::vec(confirmation, 0..4).prop_map(Act::Confirm),
         1 => prop::collection::vec("[a-z0-9.:]{0,20}", 0..4)

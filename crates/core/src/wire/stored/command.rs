@@ -5,16 +5,16 @@ use prost::Message;
 use super::opened::{opened, write_opened};
 use super::parts::{
     actor, availability, cluster, fixed, id, label_list, labels, member, node, operator, rekey,
-    role, sealed, spec, text, there, token, wrapped, write_actor, write_availability,
-    write_cluster, write_labels, write_member, write_node, write_operator, write_rekey, write_role,
-    write_spec, write_token, write_wrapped,
+    role, spec, text, there, token, wrapped, write_actor, write_availability, write_cluster,
+    write_labels, write_member, write_node, write_operator, write_rekey, write_role, write_spec,
+    write_token, write_wrapped,
 };
+use super::put::{read_put, read_version, write_put, write_version};
 use super::shape::{self, change, command};
 use super::{Bad, BadStored, Read, of_this_format};
 use crate::base::{Epoch, FORMAT, Label, Revision, Stamp, limits};
 use crate::domain::{
-    Act, Change, Command, Confirmation, Genesis, GrantAsked, Join, NewVersion, OpenedList, Pin,
-    Recover,
+    Act, Change, Command, Confirmation, Genesis, GrantAsked, Join, OpenedList, Pin, Recover,
 };
 
 /// A command's stored bytes.
@@ -123,6 +123,7 @@ fn read_act(act: command::Act) -> Read<Act> {
             rekey: of.rekey.map(|of| rekey(Some(of))).transpose()?,
         })),
         command::Act::Resume(shape::Resume {}) => Act::Resume,
+        command::Act::Put(of) => Act::Put(Box::new(read_put(of)?)),
     })
 }
 
@@ -196,6 +197,7 @@ fn write_act(act: &Act) -> command::Act {
             rekey: of.rekey.as_ref().map(write_rekey),
         }),
         Act::Resume => command::Act::Resume(shape::Resume {}),
+        Act::Put(of) => command::Act::Put(write_put(of)),
     }
 }
 
@@ -277,6 +279,7 @@ fn read_change(shape: shape::Change) -> Read<Change> {
                 gid: of.gid,
                 mode: of.mode,
                 pin: of.pin.map(Pin::read),
+                write: of.write,
                 replace: of.replace,
             },
         },
@@ -347,6 +350,7 @@ fn write_change(of: &Change) -> shape::Change {
             gid: grant.gid,
             mode: grant.mode,
             pin: grant.pin.map(Pin::written),
+            write: grant.write,
             replace: grant.replace,
         }),
         Change::Revoke { service, secret, target } => Of::Revoke(shape::RevokeSecret {
@@ -379,23 +383,4 @@ fn write_change(of: &Change) -> shape::Change {
 
 fn write_label(label: &Label) -> shape::Label {
     shape::Label { key: label.key.clone(), value: label.value.clone() }
-}
-
-fn read_version(of: Option<shape::NewVersion>) -> Read<NewVersion> {
-    let of = there("version", of)?;
-    Ok(NewVersion {
-        id: id("version", &of.id)?,
-        size: of.size,
-        value: sealed(of.value),
-        data_key: wrapped(of.data_key)?,
-    })
-}
-
-fn write_version(of: &NewVersion) -> shape::NewVersion {
-    shape::NewVersion {
-        id: of.id.as_bytes().to_vec(),
-        size: of.size,
-        value: of.value.0.to_vec(),
-        data_key: Some(write_wrapped(&of.data_key)),
-    }
 }

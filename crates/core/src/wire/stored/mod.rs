@@ -9,6 +9,7 @@ mod command;
 mod opened;
 mod outcome;
 mod parts;
+mod put;
 mod state;
 
 #[cfg(test)]

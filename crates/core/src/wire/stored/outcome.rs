@@ -119,6 +119,7 @@ fn read_refusal(of: shape::Refusal) -> Read<Refusal> {
         },
         19 => Refusal::NameIsId { name: name()? },
         20 => Refusal::Reserved { name: name()? },
+        21 => Refusal::NotWritable { service: name()?, secret: text("refusal", &of.text)? },
         other => return Err(Bad::new("refusal", format_args!("{other} is not known"))),
     })
 }
@@ -198,6 +199,10 @@ fn write_refusal(of: &Refusal) -> shape::Refusal {
             shape.name = service.to_string();
             shape.text = secret.to_string();
             shape.target = target.as_ref().map(ToString::to_string).unwrap_or_default();
+        }
+        Refusal::NotWritable { service, secret } => {
+            shape.name = service.to_string();
+            shape.text = secret.to_string();
         }
         Refusal::Invalid(text) => shape.text.clone_from(text),
         Refusal::Retired { found, wanted } => {

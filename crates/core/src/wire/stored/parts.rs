@@ -187,6 +187,7 @@ pub(super) fn grant(grant: &shape::Grant) -> Read<Grant> {
         gid: grant.gid,
         mode: grant.mode,
         pin: grant.pin,
+        write: grant.write,
     })
 }
 
@@ -198,6 +199,7 @@ pub(super) fn write_grant(grant: &Grant) -> shape::Grant {
         gid: grant.gid,
         mode: grant.mode,
         pin: grant.pin,
+        write: grant.write,
     }
 }
 

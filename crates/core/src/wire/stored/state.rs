@@ -14,6 +14,7 @@ use super::parts::{
     wrapped, write_actor, write_cluster, write_grant, write_labels, write_node, write_operator,
     write_spec, write_token, write_wrapped,
 };
+use super::put::{write_writer, writer};
 use super::shape::{self, record::Of};
 use super::{Bad, BadStored, Read, of_this_format, outcome};
 use crate::base::{FORMAT, OtherFormat, Revision, SecretId, ServiceId, Stamp};
@@ -85,6 +86,7 @@ fn contents(state: &State) -> impl Iterator<Item = Of> + '_ {
             current: secret.current,
         });
         let versions = secret.versions.iter().map(|(number, version)| {
+            let (writer_node, writer_service) = write_writer(version.written_by);
             Of::Version(shape::KeptVersion {
                 secret: id.as_bytes().to_vec(),
                 number: *number,
@@ -94,6 +96,8 @@ fn contents(state: &State) -> impl Iterator<Item = Of> + '_ {
                 data_key: Some(write_wrapped(&version.data_key)),
                 created: version.created.0,
                 rolled_back_from: version.rolled_back_from,
+                writer_node,
+                writer_service,
             })
         });
         iter::once(head).chain(versions)
@@ -369,6 +373,7 @@ impl StateReader {
             data_key: wrapped(of.data_key)?,
             created: Stamp(of.created),
             rolled_back_from: of.rolled_back_from,
+            written_by: writer(&of.writer_node, &of.writer_service)?,
         };
         match &mut self.secret {
             Some((secret, into)) if *secret.as_bytes() == *of.secret => {

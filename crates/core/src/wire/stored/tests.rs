@@ -14,8 +14,8 @@ use crate::domain::testing::{
 };
 use crate::domain::{
     Act, Actor, Answer, Availability, Change, Command, Confirmation, Counted, Few, Grant, Member,
-    NodeRole, OfflinePolicy, OpenedList, Outcome, Placement, Reader, Refusal, ServiceSpec, State,
-    Stays, Thing, Token, Unfit,
+    NodeRole, OfflinePolicy, OpenedList, Outcome, Placement, Put, PutValue, Reader, Refusal,
+    ServiceSpec, State, Stays, Thing, Token, Unfit,
 };
 
 fn command(actor: Actor, act: Act) -> Command {
@@ -50,7 +50,10 @@ fn changes() -> Vec<Change> {
         Change::CreateService { id: service, name: name("web"), spec: spec.clone() },
         Change::UpdateService { id: service, expect: Some(Revision(7)), spec },
         Change::RemoveService { id: service },
-        Change::Grant { service, grant: Grant { pin: Some(1), ..grant(1, "db") }.into() },
+        Change::Grant {
+            service,
+            grant: Grant { pin: Some(1), write: true, ..grant(1, "db") }.into(),
+        },
         Change::Revoke { service, secret, target: None },
         Change::CreateToken { id: TokenId::from_bytes([4; 16]), token: token() },
         Change::RemoveToken { id: TokenId::from_bytes([4; 16]) },
@@ -168,7 +171,14 @@ fn commands() -> Vec<Command> {
             Act::Recover(Box::new(recovery(MANAGER))),
         ),
         command(Actor::Local { uid: 0, manager: MANAGER }, Act::Resume),
+        command(Actor::Node(node), Act::Put(Box::new(put(77)))),
     ]
+}
+
+/// A workload writes secret 1, whose second value it has seen.
+fn put(drawn: u64) -> Put {
+    let value = PutValue { secret: secret_id(1), expect: 2, version: version(drawn) };
+    Put { node: node_id(1), service: service_id(1), values: vec![value] }
 }
 
 /// Every refusal there is.
@@ -196,6 +206,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Invalid("no".to_owned()),
         Refusal::Retired { found: 1, wanted: 2 },
         Refusal::Busy { what: Counted::AnswerBytesOfOne, limit: 7 },
+        Refusal::NotWritable { service: name("web"), secret: name("db") },
     ]
 }
 
@@ -263,6 +274,20 @@ fn recovered() -> State {
     let learner = crate::domain::Join { learner: true, ..join_manager(2, id, 1) };
     assert!(world.act(Act::Join(Box::new(learner))).outcome.is_ok());
     assert!(world.act(Act::Recover(Box::new(recovery(node_id(2))))).outcome.is_ok());
+    world.state
+}
+
+/// A workload has written.
+fn put_there() -> State {
+    let mut world = World::with_workers(1);
+    world.secret(1, "db");
+    world.service(1, "web", everywhere());
+    let grant = Grant { write: true, ..grant(1, "db") };
+    world.one(Change::Grant { service: service_id(1), grant: grant.into() }).expect("granted");
+    world.expose(1, 1);
+    let version = version(77);
+    world.one(Change::UpdateSecret { id: secret_id(1), expect: None, version }).expect("updated");
+    assert!(world.act(Act::Put(Box::new(put(78)))).outcome.is_ok());
     world.state
 }
 
@@ -337,6 +362,7 @@ fn what_this_format_writes_is_held_by_golden_files() {
         "retire-issuers",
         "recover",
         "resume",
+        "put",
     ];
     for (file, command) in files.into_iter().zip(commands()) {
         let written = written_command(&command);
@@ -351,6 +377,7 @@ fn what_this_format_writes_is_held_by_golden_files() {
         ("-rekeyed", rekeyed()),
         ("-renewed", renewed()),
         ("-recovered", recovered()),
+        ("-put", put_there()),
     ];
     for (file, state) in states {
         let encoded: Vec<u8> = encode_state(&state).flatten().collect();
@@ -367,9 +394,9 @@ fn what_this_format_writes_is_held_by_golden_files() {
 #[test]
 fn another_format_is_not_damaged() {
     let mut bytes = written_command(&commands()[0]);
-    assert_eq!(bytes[..2], [0x08, 5], "the version comes first");
-    bytes[1] = 6;
-    assert_eq!(decode_command(&bytes), Err(BadStored::Newer { version: 6, level: 0 }));
+    assert_eq!(bytes[..2], [0x08, 6], "the version comes first");
+    bytes[1] = 7;
+    assert_eq!(decode_command(&bytes), Err(BadStored::Newer { version: 7, level: 0 }));
     bytes[1] = 1;
     assert_eq!(decode_command(&bytes), Err(BadStored::Older { version: 1 }));
     bytes[1] = 0;
@@ -377,10 +404,10 @@ fn another_format_is_not_damaged() {
     let mut state = state();
     state.level = 2;
     let mut bytes: Vec<u8> = encode_state(&state).flatten().collect();
-    assert_eq!(decode_state(&bytes).err(), Some(BadStored::Newer { version: 5, level: 2 }));
+    assert_eq!(decode_state(&bytes).err(), Some(BadStored::Newer { version: 6, level: 2 }));
     state.level = 1;
     bytes = encode_state(&state).flatten().collect();
-    let head = bytes.windows(2).position(|two| two == [0x08, 5]).expect("the version");
+    let head = bytes.windows(2).position(|two| two == [0x08, 6]).expect("the version");
     assert!(head < 10, "the first field of the first record");
     bytes[head + 1] = 1;
     assert_eq!(decode_state(&bytes).err(), Some(BadStored::Older { version: 1 }));

@@ -73,7 +73,8 @@ impl Act {
         let target = target
             .map_err(|error| Failure::new(Exit::Usage, error).hint("give another file name"))?;
         let FileOf { uid, gid, mode } = of;
-        let grant = GrantAsked { secret, target, uid, gid, mode, pin: None, replace: false };
+        let grant =
+            GrantAsked { secret, target, uid, gid, mode, pin: None, write: None, replace: false };
         self.change(Change::Grant { service, grant });
         Ok(())
     }

@@ -28,8 +28,8 @@ enum Op {
     CreateService(u8, u8, Place),
     UpdateService(u8, Place),
     RemoveService(u8),
-    /// Service, secret, target, pin (0: the current one), whether it replaces.
-    Grant(u8, u8, u8, Option<u32>, bool),
+    /// Service, secret, target, pin (0: the current one), leave to write, whether it replaces.
+    Grant(u8, u8, u8, Option<u32>, Option<bool>, bool),
     Revoke(u8, u8, Option<u8>),
     Label(u8, bool),
     Availability(u8, Availability),
@@ -47,6 +47,8 @@ enum Doing {
     Confirm((u8, u8), u64, bool),
     /// Id, name, by the token that is for that name.
     Join(u8, u8, bool),
+    /// Pair, and secrets with the number that is expected.
+    Put((u8, u8), Vec<(u8, u32)>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +62,8 @@ struct Secret {
 struct Service {
     name: u8,
     place: Place,
-    /// Target to secret and pin.
-    grants: BTreeMap<u8, (u8, Option<u32>)>,
+    /// Target to secret, pin and leave to write.
+    grants: BTreeMap<u8, (u8, Option<u32>, bool)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,15 +218,17 @@ impl Model {
                 service.place = place;
             }
             Op::RemoveService(id) => drop(self.services.remove(&id).ok_or(No)?),
-            Op::Grant(id, secret, target, pin, replace) => {
+            Op::Grant(id, secret, target, pin, write, replace) => {
                 let versions = &self.secrets.get(&secret).ok_or(No)?.versions;
                 let service = self.services.get_mut(&id).ok_or(No)?;
                 let there = service.grants.get(&target).copied();
                 ok(replace || there.is_none_or(|there| there.0 == secret))?;
-                let kept = there.filter(|there| there.0 == secret).and_then(|there| there.1);
-                let pin = pin.map_or(kept, |pin| (pin > 0).then_some(pin));
+                let kept = there.filter(|there| there.0 == secret);
+                let pin =
+                    pin.map_or(kept.and_then(|there| there.1), |pin| (pin > 0).then_some(pin));
+                let write = write.unwrap_or(kept.is_some_and(|there| there.2));
                 ok(pin.is_none_or(|pin| versions.contains(&pin)))?;
-                service.grants.insert(target, (secret, pin));
+                service.grants.insert(target, (secret, pin, write));
             }
             Op::Revoke(id, secret, target) => {
                 ok(self.secrets.contains_key(&secret))?;
@@ -249,6 +253,20 @@ impl Model {
                 self.exposed.retain(|(node, _), _| *node != id);
             }
         }
+        Ok(())
+    }
+
+    fn put(&mut self, pair: (u8, u8), values: &[(u8, u32)]) -> Result<(), No> {
+        let ok = |holds: bool| if holds { Ok(()) } else { Err(No) };
+        ok(self.due(pair.0, pair.1) && self.exposed.contains_key(&pair))?;
+        let mut after = self.clone();
+        for (secret, expect) in values {
+            let service = self.services.get(&pair.1).ok_or(No)?;
+            ok(service.grants.values().any(|grant| grant.0 == *secret && grant.2))?;
+            after.op(Op::UpdateSecret(*secret, Some(*expect)))?;
+            after.prune();
+        }
+        *self = after;
         Ok(())
     }
 

@@ -10,8 +10,8 @@ use crate::domain::testing::{
     TOKEN, World, everywhere, grant, join, name, node_id, secret_id, service_id, token, version,
 };
 use crate::domain::{
-    Act, Availability, Change, Confirmation, Fact, GrantAsked, Join, Pin, Placement, ServiceSpec,
-    State, Token, assignments, is_pending, nodes_touched, placed,
+    Act, Availability, Change, Confirmation, Fact, GrantAsked, Join, Pin, Placement, Put, PutValue,
+    ServiceSpec, State, Token, assignments, is_pending, nodes_touched, placed,
 };
 
 fn spec(place: Place) -> ServiceSpec {
@@ -53,10 +53,10 @@ fn change(op: Op, drawn: u64) -> Change {
             Change::UpdateService { id: service_id(id), expect: None, spec: spec(place) }
         }
         Op::RemoveService(id) => Change::RemoveService { id: service_id(id) },
-        Op::Grant(service, secret, target, pin, replace) => {
+        Op::Grant(service, secret, target, pin, write, replace) => {
             let pin = pin.map(Pin::read);
             let asked = GrantAsked::from(grant(secret, &format!("t{target}")));
-            let grant = GrantAsked { pin, replace, ..asked };
+            let grant = GrantAsked { pin, write, replace, ..asked };
             Change::Grant { service: service_id(service), grant }
         }
         Op::Revoke(service, secret, target) => {
@@ -113,7 +113,8 @@ fn seen(state: &State) -> Model {
             .find(|place| spec(*place) == service.spec)
             .expect("a known place");
         let grants = service.grants.iter().map(|(target, grant)| {
-            (digit(target.as_str()), (index(grant.secret.as_bytes()), grant.pin))
+            let secret = index(grant.secret.as_bytes());
+            (digit(target.as_str()), (secret, grant.pin, grant.write))
         });
         let name = digit(service.name.as_str());
         let service = Service { name, place, grants: grants.collect() };
@@ -187,8 +188,10 @@ fn ops() -> impl Strategy<Value = Op> {
         3 => (one(), one(), places()).prop_map(|(id, name, at)| Op::CreateService(id, name, at)),
         2 => (one(), places()).prop_map(|(id, at)| Op::UpdateService(id, at)),
         1 => one().prop_map(Op::RemoveService),
-        5 => (one(), one(), one(), proptest::option::weighted(0.5, 0..5_u32), any::<bool>())
-            .prop_map(|(id, secret, target, pin, over)| Op::Grant(id, secret, target, pin, over)),
+        5 => (one(), one(), one(), proptest::option::weighted(0.5, 0..5_u32), any::<(Option<bool>, bool)>())
+            .prop_map(|(id, secret, target, pin, (write, over))| {
+                Op::Grant(id, secret, target, pin, write, over)
+            }),
         3 => (one(), one(), proptest::option::of(one()))
             .prop_map(|(id, secret, target)| Op::Revoke(id, secret, target)),
         1 => (1..=NODES, any::<bool>()).prop_map(|(id, zone)| Op::Label(id, zone)),
@@ -208,6 +211,8 @@ fn doings() -> impl Strategy<Value = Doing> {
             .prop_map(|(pair, ago, gone)| Doing::Confirm(pair, ago, gone)),
         1 => (3..=NODES, 1..=3_u8, any::<bool>())
             .prop_map(|(id, name, by_name)| Doing::Join(id, name, by_name)),
+        2 => (pair(), proptest::collection::vec((1..=3_u8, 1..5_u32), 1..=2))
+            .prop_map(|(pair, values)| Doing::Put(pair, values)),
     ]
 }
 
@@ -242,6 +247,18 @@ proptest! {
                     let applied = world.act(Act::Confirm(vec![one]));
                     model.confirm(*pair, at, *gone);
                     applied.outcome.is_ok()
+                }
+                Doing::Put(pair, written) => {
+                    let values = written.iter().map(|(secret, expect)| {
+                        drawn += 1;
+                        let version = version(drawn);
+                        PutValue { secret: secret_id(*secret), expect: *expect, version }
+                    });
+                    let (node, service) = (node_id(pair.0), service_id(pair.1));
+                    let put = Put { node, service, values: values.collect() };
+                    let applied = world.act(Act::Put(Box::new(put)));
+                    facts_lead_everywhere(&before, &world.state, &applied.facts);
+                    applied.outcome.is_ok() == model.put(*pair, written).is_ok()
                 }
                 Doing::Join(id, name, by_name) => {
                     let applied = world.act(Act::Join(Box::new(machine(*id, *name, *by_name))));
