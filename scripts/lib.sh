@@ -40,6 +40,8 @@ prepare() {
     need skopeo skopeo                   # and what uses them
     need dockerd docker.io               # the tests start engines of their own
     need ctr containerd
+    need docker-compose docker-compose   # 1.29, which reads files of old
+    need busybox busybox-static          # what their containers run
     need curl curl # what has no client of its own is asked by hand
     docker_py
     if ! command -v cargo >/dev/null 2>&1; then

@@ -140,6 +140,12 @@ impl Site {
         site
     }
 
+    /// The folder of all.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }

@@ -1,10 +1,11 @@
 //! What a node does, in rooms with arrows one way: `machine` and `vault` know no other,
 //! `mount` and `workload` know these two, `session` knows `vault`, `member` none of them,
-//! `run` knows all of these, and `doors` know `run`, `session` and what is told of them:
-//! `problem`.
+//! `run` knows all of these, `docker` serves a container engine by `run`, and `doors` know
+//! `run`, `docker`, `session` and what is told of them: `problem`.
 //!
 //! It deliberately has no way to ask a manager for a secret by name.
 
+pub mod docker;
 pub mod doors;
 pub mod machine;
 pub mod member;

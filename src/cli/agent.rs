@@ -29,6 +29,11 @@ const COLUMNS: [Column; 6] = [
     ("PATH", Cell::Field("path")),
     ("WHY", Cell::Field("why")),
 ];
+const CONTAINERS: [Column; 3] = [
+    ("CONTAINER", Cell::Field("name")),
+    ("VOLUME", Cell::Field("volume")),
+    ("WHY", Cell::Field("why")),
+];
 /// How long the agent may take to answer what needs no delivery.
 const ANSWER: Duration = Duration::from_secs(10);
 /// What an agent gets beyond the time it was given itself.
@@ -117,16 +122,20 @@ pub(super) async fn status(
         ("revision", reply.revision.to_string()),
         ("certificate", ends),
         ("version", reply.version.clone()),
+        ("docker", reply.engine.clone()),
     ];
     for (head, row) in rows.iter().filter(|(_, row)| !row.is_empty()) {
         shell.screen.data(&format!("{:<12} {row}", format!("{head}:")))?;
     }
-    if reply.services.is_empty() {
-        return Ok(());
+    let services: Vec<Value> = reply.services.iter().map(shown_service).collect();
+    let containers: Vec<Value> = reply.containers.iter().map(shown_container).collect();
+    for (columns, things) in [(&COLUMNS[..], services), (&CONTAINERS[..], containers)] {
+        if !things.is_empty() {
+            shell.screen.data("")?;
+            render::list(shell, &format, columns, &things)?;
+        }
     }
-    shell.screen.data("")?;
-    let things: Vec<Value> = reply.services.iter().map(shown_service).collect();
-    render::list(shell, &format, &COLUMNS, &things)
+    Ok(())
 }
 
 fn shown(reply: &local::StatusReply) -> Value {
@@ -141,7 +150,18 @@ fn shown(reply: &local::StatusReply) -> Value {
         "revision": reply.revision,
         "certificate_ends": render::time(reply.certificate_ends),
         "offline_since": render::time(reply.offline_since),
+        "engine": reply.engine,
+        "containers": reply.containers.iter().map(shown_container).collect::<Vec<_>>(),
         "services": reply.services.iter().map(shown_service).collect::<Vec<_>>(),
+    })
+}
+
+fn shown_container(container: &local::WaitingContainer) -> Value {
+    json!({
+        "id": container.id,
+        "name": container.name,
+        "volume": container.volume,
+        "why": container.why,
     })
 }
 

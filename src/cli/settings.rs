@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::daemon::config::{
-    AGENT_DATA_DIR, AGENT_ROOT, AGENT_SOCKET, AgentConfig, LISTEN, MANAGER_DATA_DIR,
-    MANAGER_SOCKET, ManagerConfig, SocketRole,
+    AGENT_DATA_DIR, AGENT_ROOT, AGENT_SOCKET, AgentConfig, DOCKER_ENGINE, DOCKER_PLUGIN,
+    DockerConfig, LISTEN, MANAGER_DATA_DIR, MANAGER_SOCKET, ManagerConfig, SocketRole,
 };
 pub(super) use skep_client::settings::addresses;
 use skep_client::settings::{CliFile, ClientSettings, Typed, bad, first, load, no_address};
@@ -45,10 +45,29 @@ struct AgentFile {
     name: Option<String>,
     root: Option<PathBuf>,
     socket: Option<PathBuf>,
+    docker: Option<DockerSetting>,
+    docker_engine: Option<PathBuf>,
     wipe_on_stop: bool,
     require_pq: bool,
     log_format: Option<String>,
     log_level: Option<String>,
+}
+
+/// `docker = true`, or where the plug-in listens.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum DockerSetting {
+    Whether(bool),
+    At(PathBuf),
+}
+
+impl DockerSetting {
+    fn path(self) -> Option<PathBuf> {
+        match self {
+            Self::Whether(is_wanted) => is_wanted.then(|| DOCKER_PLUGIN.into()),
+            Self::At(path) => Some(path),
+        }
+    }
 }
 
 /// How a daemon logs, decided.
@@ -143,10 +162,36 @@ pub(super) fn agent(args: AgentRunArgs) -> Result<(AgentConfig, LogSettings), Fa
         name: name.map_err(|error| bad(format!("name: {error}")).hint("for example web1"))?,
         root: args.root.or(file.root).unwrap_or_else(|| AGENT_ROOT.into()),
         socket: args.socket.or(file.socket).unwrap_or_else(|| AGENT_SOCKET.into()),
+        docker: docker(
+            args.docker.or_else(|| file.docker?.path()),
+            args.docker_engine.or(file.docker_engine),
+        )?,
         wipe_on_stop: args.wipe_on_stop || file.wipe_on_stop,
         require_pq: args.require_pq || file.require_pq,
     };
     Ok((config, LogSettings::of(args.log, file.log_format, file.log_level)?))
+}
+
+/// How an engine is served, if it is to be.
+fn docker(
+    plugin: Option<PathBuf>,
+    engine: Option<PathBuf>,
+) -> Result<Option<DockerConfig>, Failure> {
+    let Some(plugin) = plugin else {
+        return match engine {
+            None => Ok(None),
+            Some(_) => Err(bad("docker-engine: no engine is served")
+                .hint("with --docker the agent serves one")),
+        };
+    };
+    let is_socket = plugin.extension().is_some_and(|end| end == "sock");
+    let named = plugin.file_stem().and_then(|stem| stem.to_str()?.parse::<Name>().ok());
+    if !(is_socket && named.is_some()) {
+        return Err(bad(format!("docker: {}: is not called as a driver", plugin.display()))
+            .hint("the plug-in's socket is called as the driver, such as skep.sock"));
+    }
+    let engine = engine.unwrap_or_else(|| DOCKER_ENGINE.into());
+    Ok(Some(DockerConfig { plugin, engine }))
 }
 
 fn socket_role(text: &str) -> Result<SocketRole, Failure> {

@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::config::AgentConfig;
+use super::config::{AgentConfig, DockerConfig};
 use super::data_dir::DataDir;
 use super::{Shutdown, too_few_descriptors};
-use crate::agent::doors::{LocalService, Stage};
+use crate::agent::docker::{DockerDoor, VolumeShelf};
+use crate::agent::doors::LocalService;
 use crate::agent::machine::boot_id;
 use crate::agent::member::{
     Application, BadIdentity, BadJoining, JoinError, Member, Own, forget_joining, joining_key,
 };
 use crate::agent::mount::{Adopted, MountError, Mounts, Needs, Options};
 use crate::agent::run::{
-    Book, BookError, Broken, Driver, Links, Machine, Puts, Upward, Worker, Workloads,
+    Book, BookError, Broken, Driver, Links, Machine, Puts, Stage, Upward, Worker, Workloads,
 };
 use crate::agent::session::{Ending, Session};
 use crate::agent::vault::{Guests, Reads};
@@ -29,6 +30,8 @@ use skep_core::base::{AgentPlaces, Clock, Disk, Exit, Failure, Name, OtherFormat
 
 /// Everybody may connect: who may do what is decided call by call.
 const SOCKET_MODE: u32 = 0o666;
+/// The plug-in's socket is root's.
+const PLUGIN_MODE: u32 = 0o600;
 /// Bytes of a token file.
 const TOKEN_BYTES: usize = 4 * 1024;
 /// Between two rounds of asking to join.
@@ -66,7 +69,10 @@ pub async fn run(
     let _data_dir = DataDir::open(machinery.disk.as_ref(), &config.data_dir)?;
     let listener = bind(&config.socket, SOCKET_MODE)?;
     let (stage, stages) = watch::channel(Stage::Joining(String::new()));
-    let routes = LocalService::routes(stages, Arc::clone(&machinery.clock));
+    let docker = serve_docker(&config, &machinery, &stages)?;
+    let (volumes, engine) = docker.unzip();
+    let view = engine.as_ref().map(DockerDoor::view);
+    let routes = LocalService::routes(stages, Arc::clone(&machinery.clock), view);
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let doors = LocalService::doors();
     let socket = tokio::spawn(serve_local_behind(doors, listener, routes, places.local, async {
@@ -74,23 +80,44 @@ pub async fn run(
         ended.await.ok();
     }));
     let result = tokio::select! {
-        result = serve(&config, places, &machinery, &stage, &shutdown) => result,
+        result = serve(&config, places, &machinery, (&stage, volumes.as_ref()), &shutdown) => result,
         () = shutdown.stop() => Ok(()),
     };
     notify(&[sd_notify::NotifyState::Stopping]);
-    drop(end);
+    drop((end, engine));
     if tokio::time::timeout(DRAIN, socket).await.is_err() {
         tracing::debug!(event = "socket_cut");
     }
     std::fs::remove_file(&config.socket).ok();
+    if let Some(docker) = &config.docker {
+        std::fs::remove_file(&docker.plugin).ok();
+    }
     result
+}
+
+/// Listens for a container engine from the start on: it may ask before this machine is a
+/// member, and is to be told so in time.
+fn serve_docker(
+    config: &AgentConfig,
+    machinery: &Machinery,
+    stages: &watch::Receiver<Stage>,
+) -> Result<Option<(VolumeShelf, DockerDoor)>, Failure> {
+    let Some(DockerConfig { plugin, engine }) = &config.docker else { return Ok(None) };
+    let boot = boot_id().map_err(|error| machine("boot id", &error))?;
+    let volumes = VolumeShelf::open(Arc::clone(&machinery.disk), &config.data_dir, boot)
+        .map_err(|error| volumes_failure(&error))?;
+    let listener = bind(plugin, PLUGIN_MODE)
+        .map_err(|failure| failure.hint("name another one with --docker=SOCKET"))?;
+    let clock = Arc::clone(&machinery.clock);
+    let door = DockerDoor::open((listener, plugin), engine.clone(), &volumes, stages, clock);
+    Ok(Some((volumes, door)))
 }
 
 async fn serve(
     config: &AgentConfig,
     places: AgentPlaces,
     machinery: &Machinery,
-    stage: &watch::Sender<Stage>,
+    (stage, volumes): (&watch::Sender<Stage>, Option<&VolumeShelf>),
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
     let member = tokio::select! {
@@ -130,7 +157,9 @@ async fn serve(
     let (ended, ends) = mpsc::unbounded_channel();
     let puts = Puts::new(cluster, (worker.clone(), guests.clone()), upward, os_dice);
     let workloads = Workloads::new(worker.clone(), notes, guests, places.workloads, ended);
-    let alive = workloads.adopt(roster, &adopted);
+    // Volumes first: a mount that is empty stays only for whoever is known to use it.
+    let mut alive = volumes.map(|volumes| volumes.adopt(&workloads)).unwrap_or_default();
+    alive.extend(workloads.adopt(roster, &adopted));
     let clock = Arc::clone(&machinery.clock);
     let (driver, handle) = Driver::new(session, links, (worker, reports), (workloads, ends), clock);
 
@@ -353,6 +382,14 @@ fn book_failure(error: &BookError) -> Failure {
         BookError::Damaged(path) => Failure::new(Exit::Damaged, error)
             .hint(format!("the leader tells again what is in it: remove {}", path.display())),
         BookError::Format { format, .. } => Failure::of_format(*format, error),
+    }
+}
+
+fn volumes_failure(error: &BookError) -> Failure {
+    let again = "without it containers that run lose their secrets until they are started again";
+    match error {
+        BookError::Unreadable { .. } | BookError::Damaged(_) => book_failure(error).hint(again),
+        BookError::Format { .. } => book_failure(error),
     }
 }
 

@@ -17,6 +17,8 @@ pub const LISTEN: &str = "0.0.0.0:4440";
 pub const AGENT_DATA_DIR: &str = "/var/lib/skep/agent";
 /// The agent's default socket.
 pub const AGENT_SOCKET: &str = "/run/skep/agent.sock";
+/// Where the plug-in and its engine are by default.
+pub use crate::agent::docker::{ENGINE as DOCKER_ENGINE, PLUGIN as DOCKER_PLUGIN};
 /// Where the agent shows secrets by default.
 pub const AGENT_ROOT: &str = crate::agent::vault::layout::ROOT;
 
@@ -51,6 +53,15 @@ pub struct SocketRole {
     pub role: OperatorRole,
 }
 
+/// How an agent serves a container engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerConfig {
+    /// The plug-in's socket, made with mode 0600; the driver is called as this file.
+    pub plugin: PathBuf,
+    /// The engine's own socket.
+    pub engine: PathBuf,
+}
+
 /// What `skep agent run` was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentConfig {
@@ -66,6 +77,8 @@ pub struct AgentConfig {
     pub root: PathBuf,
     /// The agent's socket.
     pub socket: PathBuf,
+    /// How a container engine is served; `None`: it isn't.
+    pub docker: Option<DockerConfig>,
     /// Whether a clean stop wipes the mounts of live workloads too.
     pub wipe_on_stop: bool,
     /// No connection is made without ML-KEM-768.

@@ -101,6 +101,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
             &["machine", "vault"],
             &["mount", "workload", "session", "member"],
             &["run", "problem"],
+            &["docker"],
             &["doors"],
         ],
     ),

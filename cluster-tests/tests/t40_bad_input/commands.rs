@@ -194,6 +194,8 @@ const ROWS: &[Row] = &[
     ("agent run", &["--name", "a b"], b"", 23, "error: name: invalid name, only 64 [a-zA-Z0-9-_.] characters allowed, and the start and end character must be [a-zA-Z0-9]"),
     ("agent run", &["--data-dir", "{}/a", "--socket", "{}/a.sock"], b"", 23, "error: this agent has not joined a cluster, and no token was given"),
     ("agent run", &["--data-dir", "{}/a", "--socket", "/proc/none/a.sock"], b"", 23, "error: socket /proc/none/a.sock: No such file or directory…"),
+    ("agent run", &["--docker=/run/skep"], b"", 23, "error: docker: /run/skep: is not called as a driver"),
+    ("agent run", &["--docker-engine", "/run/none"], b"", 23, "error: docker-engine: no engine is served"),
     ("agent status", &NO_SOCKET, b"", 3, NO_AGENT),
     ("agent guard", &[], b"", 2, "error: the following required arguments were not provided: <MOUNT>"),
     ("agent leave", &NO_SOCKET, b"", 3, NO_AGENT),

@@ -18,6 +18,8 @@ use skep_core::domain::Change;
 /// More than a manager keeps without a snapshot, by so many clients at a time.
 const ENTRIES: usize = 10_500;
 const CLIENTS: usize = 50;
+/// What an agent keeps of an engine's volumes.
+const VOLUMES: &str = "version = 6\nboot = \"b\"\n\n[[volume]]\nname = \"web\"\ncreated = 7\n";
 
 /// What is done to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,6 +298,13 @@ fn every_file_of_an_agent_damaged_in_every_way() {
     assert_eq!(shell.read("s"), "v");
     cluster.agents[0].kill();
     let data = cluster.agents[0].data();
+    // It serves an engine, which has told it of a volume.
+    let folder = data.parent().expect("a folder");
+    let settings = folder.join("agent.toml");
+    let text = fs::read_to_string(&settings).expect("settings");
+    let docker = folder.join("skep.sock");
+    fs::write(&settings, format!("docker = {docker:?}\n{text}")).expect("settings");
+    fs::write(data.join("volumes.toml"), VOLUMES).expect("a file");
     let rows: &[Row] = &[
         ("identity", &LOST, Some(20), "/data/identity: "),
         ("identity", &[Flipped], Some(20), "/data/identity: "),
@@ -306,6 +315,9 @@ fn every_file_of_an_agent_damaged_in_every_way() {
         ("state.toml", &LOST, Some(20), "/data/state.toml"),
         // What the leader tells again.
         ("state.toml", &[Cut, Gone], None, ""),
+        ("volumes.toml", &LOST, Some(20), "/data/volumes.toml"),
+        // What the engine tells again.
+        ("volumes.toml", &[Cut, Gone], None, ""),
         ("workloads", &[Empty, FlippedFirst, Garbage, Folder, Pipe], Some(20), "/data/workloads"),
         // A last line without its end was being written: nobody was told of it.
         ("workloads", &[Cut, Half], None, ""),

@@ -9,15 +9,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use crate::agent::member::Own;
+use crate::agent::docker::{Container, DockerView, EngineState};
 use crate::agent::problem;
-use crate::agent::run::{Handle, NotCarried, Puts, SealedPut};
+use crate::agent::run::{Handle, NotCarried, Puts, SealedPut, Stage};
 use crate::agent::session::{
     CLAIMS, CLAIMS_OF_OTHERS, CLAIMS_PER_USER, LinkState, Refused, ServiceState, View,
 };
 use skep_client::transport::rpc::local::agent_server::{Agent, AgentServer};
 use skep_client::transport::{Doors, Gate, LocalCaller, Most, local_caller};
-use skep_core::base::{BadId, BadName, Clock, Name, NodeId, SealedValue, Target, limits};
+use skep_core::base::{BadId, BadName, Clock, Name, SealedValue, Target, limits};
 use skep_core::wire::local;
 
 /// The longest that a call may wait.
@@ -38,30 +38,12 @@ const CONNECTIONS_PER_USER: usize = CLAIMS_PER_USER;
 /// How long the few bytes of a call may take to come.
 const BODY_TIME: Duration = Duration::from_secs(5);
 
-/// How far the agent has come.
-#[derive(Clone, Debug)]
-pub enum Stage {
-    /// It has no identity yet; why the last try to get one came to nothing.
-    Joining(String),
-    /// It is a member.
-    Serving {
-        /// This node.
-        node: NodeId,
-        /// Its name.
-        name: Name,
-        /// Its certificate.
-        own: Own,
-        /// To its driver.
-        handle: Handle,
-        /// What workloads write.
-        puts: Puts,
-    },
-}
-
 /// The service `skep.local.v1.Agent`.
 pub struct LocalService {
     stage: watch::Receiver<Stage>,
     clock: Arc<dyn Clock>,
+    /// How it is with the container engine, where there is one.
+    docker: Option<watch::Receiver<DockerView>>,
 }
 
 impl std::fmt::Debug for LocalService {
@@ -73,8 +55,12 @@ impl std::fmt::Debug for LocalService {
 impl LocalService {
     /// Answers for the stage that stands when it is asked.
     #[must_use]
-    pub fn routes(stage: watch::Receiver<Stage>, clock: Arc<dyn Clock>) -> tonic::service::Routes {
-        tonic::service::Routes::new(AgentServer::new(Self { stage, clock }))
+    pub fn routes(
+        stage: watch::Receiver<Stage>,
+        clock: Arc<dyn Clock>,
+        docker: Option<watch::Receiver<DockerView>>,
+    ) -> tonic::service::Routes {
+        tonic::service::Routes::new(AgentServer::new(Self { stage, clock, docker }))
     }
 
     /// What the agent's socket lets in: as many calls as claims may wait, of their size.
@@ -155,6 +141,9 @@ impl Agent for LocalService {
         reply.node_id = node.as_bytes().to_vec();
         reply.node_name = name.to_string();
         reply.certificate_ends = own.leaf().ends.0;
+        if let Some(docker) = &self.docker {
+            tell_docker(&mut reply, &docker.borrow());
+        }
         Ok(Response::new(reply))
     }
 
@@ -334,6 +323,21 @@ fn service_state(state: ServiceState) -> local::ServiceState {
         ServiceState::InPlace => local::ServiceState::InPlace,
         ServiceState::Failed => local::ServiceState::Failed,
     }
+}
+
+fn tell_docker(reply: &mut local::StatusReply, view: &DockerView) {
+    reply.engine = match &view.engine {
+        EngineState::Unasked => "not asked yet".to_owned(),
+        EngineState::Reached => "reached".to_owned(),
+        EngineState::Away(why) => format!("not reached ({why})"),
+    };
+    let shown = |container: &Container| local::WaitingContainer {
+        id: container.id.clone(),
+        name: container.name.clone(),
+        volume: container.volume.clone(),
+        why: container.why.clone(),
+    };
+    reply.containers = view.waiting.iter().map(shown).collect();
 }
 
 fn reply_of(view: View, clock: &dyn Clock) -> local::StatusReply {

@@ -4,4 +4,4 @@
 
 mod local;
 
-pub use local::{LocalService, Stage};
+pub use local::LocalService;

@@ -1,6 +1,7 @@
 //! What an agent keeps in its data directory beside its identity: `state.toml`
-//! (epoch, revision, managers, what is placed, what is up by hand) and
-//! `workloads` (processes that use secrets, for the next start; `notes` writes it).
+//! (epoch, revision, managers, what is placed, what is up by hand),
+//! `workloads` (processes that use secrets, for the next start; `notes` writes it) and
+//! `volumes.toml` (a container engine's volumes, and which of them are mounted).
 //!
 //! No value and no key is ever in it.
 
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::notes::Notes;
 use crate::agent::session::Memory;
-use crate::agent::workload::{Record, roster};
+use crate::agent::workload::{Record, VolumeList, roster, volume};
 use skep_core::base::{Disk, Epoch, FORMAT, OtherFormat, Revision, ServiceId};
 use skep_core::wire::delivery::Placed;
 
@@ -99,6 +100,10 @@ impl Book {
         self.folder.join("state.toml")
     }
 
+    fn volumes(&self) -> PathBuf {
+        self.folder.join("volumes.toml")
+    }
+
     fn roster(&self) -> PathBuf {
         self.folder.join("workloads")
     }
@@ -135,6 +140,21 @@ impl Book {
             roster::NoRoster::Format(format) => BookError::Format { path, format },
             roster::NoRoster::Damaged => BookError::Damaged(path),
         })
+    }
+
+    /// The engine's volumes, and those of their mounts that are of this boot.
+    ///
+    /// # Errors
+    /// [`BookError`].
+    pub fn load_volumes(&self, boot_id: &str) -> Result<VolumeList, BookError> {
+        let path = self.volumes();
+        let Some(text) = self.text(&path)? else { return Ok(VolumeList::default()) };
+        volume::read(&text, boot_id).ok_or(BookError::Damaged(path))
+    }
+
+    /// Keeps them; what goes wrong is logged.
+    pub(in crate::agent) fn save_volumes(&self, list: &VolumeList, boot_id: &str) {
+        self.write(&self.volumes(), volume::write(list, boot_id).as_bytes());
     }
 
     /// Where workloads are written down from now on.
@@ -268,7 +288,9 @@ mod tests {
             disk.replace(&book.state(), text.as_bytes()).expect("written");
             let head = roster::head("b").replacen(" 6 ", &format!(" {number} "), 1);
             disk.replace(&book.roster(), head.as_bytes()).expect("written");
-            for error in [book.load().err(), book.load_roster("b").err()] {
+            disk.replace(&book.volumes(), text.as_bytes()).expect("written");
+            let volumes = book.load_volumes("b").err();
+            for error in [book.load().err(), book.load_roster("b").err(), volumes] {
                 let same = |found: OtherFormat| found == format;
                 assert!(matches!(error, Some(BookError::Format { format, .. }) if same(format)));
             }

@@ -85,6 +85,17 @@ pub struct Granted {
     pub ready: Option<Ready>,
     /// Resolves once it is written down who uses it.
     noted: Option<oneshot::Receiver<()>>,
+    /// Who claimed.
+    who: Option<Claimed>,
+}
+
+/// A volume that may be mounted into a container.
+#[derive(Debug)]
+pub struct MountedVolume {
+    /// As what it counts, until [`Handle::unmount`].
+    pub workload: WorkloadId,
+    /// What it shows.
+    pub ready: Ready,
 }
 
 /// The parts of a driver.
@@ -272,7 +283,8 @@ impl Driver {
     fn call(&mut self, call: Call) -> Option<Event> {
         match call {
             Call::Claim { name, uid, wait, who, asked } => {
-                let what = who.as_ref().map_or(Claimant::Manual, |who| Claimant::Process(who.id()));
+                let what =
+                    who.as_ref().map_or(Claimant::Manual, |who| Claimant::Workload(who.id()));
                 let id = self.wait_for(asked, who)?;
                 let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
                 let now = self.clock.0.boot();
@@ -354,13 +366,13 @@ impl Driver {
     }
 
     fn grant(&mut self, claim: ClaimId, ready: Option<Ready>) {
-        let Some(waiting) = self.waiting.remove(&claim) else { return };
-        let noted = match (&waiting.who, &ready) {
+        let Some(Waiting { answer, who }) = self.waiting.remove(&claim) else { return };
+        let noted = match (&who, &ready) {
             (Some(who), Some(ready)) => Some(who.assign(ready.service, &ready.path)),
             _ => None,
         };
-        // A caller that went away is noticed by its process's end.
-        waiting.answer.send(Ok(Granted { ready, noted })).ok();
+        // A caller that went away is noticed by its process's end; a volume ends with this.
+        answer.send(Ok(Granted { ready, noted, who })).ok();
     }
 
     fn refuse(&mut self, claim: ClaimId, refused: Refused) {
@@ -406,6 +418,23 @@ impl Handle {
         let noted = self.workloads.enclose(uid, pid).await.map_err(problem::not_enclosed)?;
         noted.await.ok();
         Ok(())
+    }
+
+    /// Claims a service for a container that has it as a volume, and waits until its whole
+    /// set is in place.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn mount(&self, name: String, wait: Duration) -> Result<MountedVolume, Refused> {
+        let who = Some(self.workloads.claim_volume());
+        let granted = self.ask(|asked| Call::Claim { name, uid: 0, wait, who, asked }).await?;
+        let (Some(ready), Some(who)) = (granted.ready, granted.who) else { return Err(gone()) };
+        Ok(MountedVolume { workload: who.keep_volume(), ready })
+    }
+
+    /// A container has a volume mounted no more.
+    pub fn unmount(&self, workload: WorkloadId) {
+        self.workloads.volume_ended(workload);
     }
 
     /// Puts a service up until further notice, and waits until its set is in place.

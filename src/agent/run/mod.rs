@@ -14,15 +14,17 @@ mod link;
 mod notes;
 mod puts;
 mod renew;
+mod stage;
 mod upward;
 mod worker;
 mod workloads;
 
 pub use book::{Book, BookError};
-pub use driver::{Broken, Driver, Granted, Handle};
+pub use driver::{Broken, Driver, Granted, Handle, MountedVolume};
 pub use link::{Link, LinkEvent, Links, Machine};
 pub use notes::Notes;
 pub use puts::{NotCarried, PutPlaces, Puts, SealedPut};
+pub use stage::Stage;
 pub use upward::Upward;
 pub use worker::{Report, Worker};
 pub use workloads::Workloads;

@@ -30,6 +30,7 @@ use skep_core::base::ServiceId;
 
 mod list;
 mod looks;
+mod volumes;
 
 /// Workloads of one user but root, where there are places for more: more than a service
 /// has processes on one machine.
@@ -61,7 +62,7 @@ struct Followers {
     list: Mutex<List>,
 }
 
-/// A process that claims, for as long as it is not answered: one that gets nothing is
+/// A workload that claims, for as long as it is not answered: one that gets nothing is
 /// followed no more.
 #[derive(Debug)]
 pub struct Claimed {
@@ -70,7 +71,7 @@ pub struct Claimed {
 }
 
 impl Claimed {
-    /// The workload that the process is.
+    /// Which one.
     #[must_use]
     pub fn id(&self) -> WorkloadId {
         self.id
@@ -80,6 +81,12 @@ impl Claimed {
     #[must_use]
     pub fn assign(&self, service: ServiceId, live: &Path) -> oneshot::Receiver<()> {
         let mut list = self.of.list.lock();
+        if let Some(volume) = list.volumes.get_mut(&self.id) {
+            volume.service = Some(service);
+            self.of.note_volume(self.id, service, true);
+            // It is written down by whoever keeps it.
+            return oneshot::channel().1;
+        }
         if let Some(entry) = list.entries.get_mut(&self.id) {
             entry.service = Some(service);
             entry.live = Some(live.to_owned());
@@ -91,6 +98,10 @@ impl Claimed {
 impl Drop for Claimed {
     fn drop(&mut self) {
         let mut list = self.of.list.lock();
+        if list.volumes.get(&self.id).is_some_and(|volume| !volume.kept) {
+            self.of.end_volume(&mut list, self.id);
+            return;
+        }
         let Some(entry) = list.entries.get_mut(&self.id) else { return };
         entry.claims = entry.claims.saturating_sub(1);
         if entry.claims == 0 && entry.service.is_none() {
@@ -349,6 +360,22 @@ impl Followers {
         let threads = if uid == 0 { &self.roots } else { &self.others };
         let _turn = threads.acquire().await.map_err(io::Error::other)?;
         tokio::task::spawn_blocking(look).await.map_err(io::Error::other)?
+    }
+
+    /// A container's mount is gone.
+    fn end_volume(&self, list: &mut List, workload: WorkloadId) {
+        let Some(volume) = list.volumes.remove(&workload) else { return };
+        let Some(service) = volume.service else { return };
+        self.note_volume(workload, service, false);
+        // Nobody listens once the agent ends.
+        self.ended.send(workload).ok();
+    }
+
+    fn note_volume(&self, workload: WorkloadId, service: ServiceId, there: bool) {
+        self.guests.change(service, |party| {
+            if there { party.mount(workload.0) } else { party.unmount(workload.0) }
+        });
+        self.worker.note(service, &self.guests);
     }
 
     fn granted(&self, main: Workload) -> io::Result<(ServiceId, PathBuf)> {

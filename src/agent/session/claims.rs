@@ -94,7 +94,7 @@ impl Session {
         }
         // A process claims one thing: whatever it asked for before is answered.
         let same = |waiting: &Waiting| {
-            matches!(claim.what, Claimant::Process(_)) && waiting.claim.what == claim.what
+            matches!(claim.what, Claimant::Workload(_)) && waiting.claim.what == claim.what
         };
         let before = self.claims.iter().find(|(_, w)| same(w)).map(|(id, _)| *id);
         if let Some(before) = before {
@@ -129,14 +129,14 @@ impl Session {
     /// A claim ends with its call.
     pub(super) fn withdrawn(&mut self, claim: ClaimId) {
         let Some(waiting) = self.claims.remove(&claim) else { return };
-        if let Claimant::Process(workload) = waiting.claim.what {
+        if let Claimant::Workload(workload) = waiting.claim.what {
             self.crowd.gave_up(workload);
         }
     }
 
     pub(super) fn ended(&mut self, workload: WorkloadId, acts: &mut Vec<Act>) {
         self.crowd.ended(workload);
-        let theirs = |waiting: &Waiting| waiting.claim.what == Claimant::Process(workload);
+        let theirs = |waiting: &Waiting| waiting.claim.what == Claimant::Workload(workload);
         let gone = self.claims.iter().find(|(_, w)| theirs(w)).map(|(id, _)| *id);
         if let Some(id) = gone {
             self.claims.remove(&id);
@@ -191,7 +191,7 @@ impl Session {
             let Some(mut waiting) = self.claims.remove(&id) else { continue };
             let verdict = self.judge(now, &mut waiting);
             let workload = match waiting.claim.what {
-                Claimant::Process(workload) => Some(workload),
+                Claimant::Workload(workload) => Some(workload),
                 Claimant::Manual => None,
             };
             match (verdict, workload) {
@@ -231,7 +231,7 @@ impl Session {
         if claim.uid != 0 && claim.uid != placed.owner_uid {
             return Verdict::Refused(problem::not_owner(&placed, claim.uid));
         }
-        if let Claimant::Process(workload) = claim.what
+        if let Claimant::Workload(workload) = claim.what
             && self.crowd.granted(workload).is_some_and(|other| other != placed.id)
         {
             return Verdict::Refused(problem::has_another(&placed));
@@ -239,7 +239,7 @@ impl Session {
         if waiting.counts.is_none() {
             waiting.counts = Some(placed.id);
             match waiting.claim.what {
-                Claimant::Process(workload) => self.crowd.claims(workload, placed.id),
+                Claimant::Workload(workload) => self.crowd.claims(workload, placed.id),
                 Claimant::Manual => {
                     self.memory.manual.insert(placed.id, placed.name.clone());
                     self.remember();
@@ -269,7 +269,7 @@ impl Session {
         let shelved = self.shelf.get(&placed.id)?;
         shelved.digest?;
         let path = match what {
-            Claimant::Process(_) => shelved.live.clone()?,
+            Claimant::Workload(_) => shelved.live.clone()?,
             Claimant::Manual => shelved.path.clone()?,
         };
         Some(Ready { service: placed.id, path, generation: shelved.generation })

@@ -141,8 +141,8 @@ pub struct Claim {
 /// What claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claimant {
-    /// A process; it counts from the claim on.
-    Process(WorkloadId),
+    /// A process, or a container's mount of a volume; it counts from the claim on.
+    Workload(WorkloadId),
     /// An operator: up until further notice.
     Manual,
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::agent::doors::{LocalService, Stage};
+use crate::agent::doors::LocalService;
 use crate::agent::machine::boot_id;
 use crate::agent::mount::{Mounts, Options};
 use crate::agent::run::*;
@@ -333,7 +333,7 @@ impl Case {
         let name = "n1".parse().expect("a name");
         let stage = Stage::Serving { node: NODE, name, own, handle: handle.clone(), puts };
         let (keep, stages) = watch::channel(stage);
-        let routes = LocalService::routes(stages, clock);
+        let routes = LocalService::routes(stages, clock, None);
         tokio::spawn(async move {
             let _keep = keep;
             let doors = LocalService::doors();

@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use crate::agent::machine::Workload;
 use skep_core::base::ServiceId;
 
-/// Stands for what is up by hand: the first process, which never ends.
+/// Stands for what is up by hand and for volumes: the first process, which never ends.
 const FIRST: Workload = Workload { pid: 1, started: 0 };
 
 /// The running workloads of every service. Clones see the same.
@@ -30,6 +30,8 @@ pub struct Party {
     marks: BTreeSet<(u64, u64)>,
     /// Which process is known to be of which member.
     processes: BTreeSet<(Workload, u64)>,
+    /// Volumes that containers have mounted, by number: nobody said which processes see them.
+    volumes: BTreeSet<u64>,
 }
 
 /// One workload.
@@ -76,6 +78,22 @@ impl Party {
         }
     }
 
+    /// A container has a volume mounted.
+    pub fn mount(&mut self, number: u64) {
+        self.volumes.insert(number);
+    }
+
+    /// It has it no more.
+    pub fn unmount(&mut self, number: u64) {
+        self.volumes.remove(&number);
+    }
+
+    /// Whether there are workloads of which nobody said which processes those are.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.by_hand || !self.volumes.is_empty()
+    }
+
     /// Whether there are none whose processes are known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -113,7 +131,7 @@ impl Party {
     #[must_use]
     pub fn using(&self) -> Vec<Workload> {
         let left = self.members.values().flat_map(|member| member.left.iter().copied());
-        left.chain(self.by_hand.then_some(FIRST)).collect()
+        left.chain(self.is_open().then_some(FIRST)).collect()
     }
 }
 
@@ -137,7 +155,7 @@ impl Guests {
     }
 }
 
-/// Whether this stands for what is up by hand, and is no workload.
+/// Whether this stands for what is up by hand or for volumes, and is no workload.
 #[must_use]
 pub fn is_by_hand(workload: Workload) -> bool {
     workload.pid == FIRST.pid
@@ -177,6 +195,10 @@ mod tests {
         guests.change(web, |party| party.take(2));
         assert!(guests.of(web, Party::is_empty) && in_five().is_none());
         guests.change(web, |party| party.by_hand = false);
+        assert!(guests.of(web, Party::using).is_empty());
+        guests.change(web, |party| party.mount(7));
+        assert_eq!(guests.of(web, Party::using), vec![FIRST], "as what is up by hand");
+        guests.change(web, |party| party.unmount(7));
         assert!(guests.0.read().is_empty(), "nothing is kept of what is over");
     }
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand};
 
+use crate::daemon::config::DOCKER_PLUGIN;
+
 use super::{ClientArgs, LocalArgs};
 
 #[derive(Debug, Subcommand)]
@@ -111,6 +113,14 @@ pub(crate) struct AgentRunArgs {
     /// The agent's socket [default: /run/skep/agent.sock]
     #[arg(long, value_name = "PATH", env = "SKEP_SOCKET", hide_env_values = true)]
     pub(crate) socket: Option<PathBuf>,
+    /// Serve this machine's Docker engine: volumes of the driver that this socket is called as
+    /// [default: /run/docker/plugins/skep.sock]
+    #[arg(long, value_name = "SOCKET", env = "SKEP_DOCKER", hide_env_values = true)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = DOCKER_PLUGIN)]
+    pub(crate) docker: Option<PathBuf>,
+    /// Where that engine listens [default: /run/docker.sock]
+    #[arg(long, value_name = "SOCKET", env = "SKEP_DOCKER_ENGINE", hide_env_values = true)]
+    pub(crate) docker_engine: Option<PathBuf>,
     /// A clean stop wipes the secrets of running workloads too
     #[arg(long, env = "SKEP_WIPE_ON_STOP", hide_env_values = true)]
     #[arg(value_parser = FalseyValueParser::new())]

@@ -43,8 +43,8 @@ pub(super) trait Machine {
 ///
 /// The rule is what a tmpfs allows, less everybody who came by a way that isn't the
 /// service's: a process of one of its workloads may; on the host root may, and the owner
-/// of the service's directory; with a service up by hand nobody said who its processes
-/// are, so whoever was let to its files may.
+/// of the service's directory; with a service up by hand, or one that a container has as a
+/// volume, nobody said who its processes are, so whoever was let to its files may.
 pub(super) fn decide(
     caller: Caller,
     party: &Party,
@@ -53,7 +53,7 @@ pub(super) fn decide(
     machine: &dyn Machine,
 ) -> Reader {
     let Some(namespace) = machine.namespace(caller.thread).filter(|_| caller.thread != 0) else {
-        return if party.by_hand { Reader::ByHand } else { Reader::Stranger };
+        return if party.is_open() { Reader::ByHand } else { Reader::Stranger };
     };
     if host.contains(&namespace) {
         let owns = caller.uid == 0
@@ -62,7 +62,7 @@ pub(super) fn decide(
             || machine.has_group(caller.thread, owner.gid);
         return if owns {
             Reader::Host
-        } else if party.by_hand {
+        } else if party.is_open() {
             Reader::ByHand
         } else {
             Reader::Stranger
@@ -70,7 +70,7 @@ pub(super) fn decide(
     }
     match workload(caller.thread, namespace, party, machine) {
         Some(member) => member,
-        None if party.by_hand => Reader::ByHand,
+        None if party.is_open() => Reader::ByHand,
         None => Reader::Stranger,
     }
 }

@@ -23,6 +23,17 @@ pub(super) struct List {
     /// Which workload each mark is of.
     pub(super) marks: HashMap<u64, WorkloadId>,
     pub(super) manual: BTreeSet<ServiceId>,
+    /// Workloads that are a container's mount of a volume.
+    pub(super) volumes: BTreeMap<WorkloadId, Volume>,
+}
+
+/// A container's mount of a volume: no process is known of it.
+#[derive(Debug, Default)]
+pub(super) struct Volume {
+    /// What it got.
+    pub(super) service: Option<ServiceId>,
+    /// Somebody else says when it ends.
+    pub(super) kept: bool,
 }
 
 /// One that is followed.

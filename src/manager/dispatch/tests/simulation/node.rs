@@ -206,7 +206,7 @@ impl Simulation {
         };
         let whole = node.files.get(&service).is_some_and(|files| files.digest.is_some());
         let goes = node.leaving.get(&service).is_some_and(|until| *until > now);
-        if let Claimant::Process(workload) = claimant {
+        if let Claimant::Workload(workload) = claimant {
             node.workloads.insert(workload, service);
         }
         if !whole {
@@ -340,7 +340,7 @@ impl Simulation {
                     Claimant::Manual
                 } else {
                     node.numbers += 1;
-                    Claimant::Process(WorkloadId(node.numbers))
+                    Claimant::Workload(WorkloadId(node.numbers))
                 };
                 let until = BootTime(now + CLAIM_MS);
                 let claim = node.claim(what);
