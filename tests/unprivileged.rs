@@ -88,6 +88,7 @@ impl Mounted {
         };
         let set = ServiceFiles {
             fresh: false,
+            on_change: skep_core::domain::OnChange::Nothing,
             service: ServiceId::from_bytes([id; 16]),
             name: name.parse().unwrap(),
             mount: MountKind::Tmpfs,

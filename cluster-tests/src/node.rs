@@ -282,6 +282,16 @@ impl Agent {
         self.launcher.daemon(&self.member)
     }
 
+    /// Changes its settings file, for the next start.
+    ///
+    /// # Panics
+    /// Where it can't be read or written.
+    pub fn settings(&self, change: impl FnOnce(String) -> String) {
+        let path = self.member.settings();
+        let text = std::fs::read_to_string(&path).expect("its settings");
+        std::fs::write(path, change(text)).expect("its settings");
+    }
+
     /// Where it shows secrets.
     #[must_use]
     pub fn root(&self) -> PathBuf {

@@ -256,7 +256,12 @@ fn p11_a_claim_ends_with_its_call_and_a_process_is_one_workload() {
 /// Claims as the calling thread's user, and answers what was said to it.
 async fn claim(socket: &Path) -> String {
     let mut client = AgentClient::new(local_channel(socket).await);
-    let request = ExecRequest { service: "web".to_owned(), timeout_ms: 3_600_000, inside: false };
+    let request = ExecRequest {
+        service: "web".to_owned(),
+        timeout_ms: 3_600_000,
+        inside: false,
+        on_change: String::new(),
+    };
     format!("{:?}", client.exec(request).await)
 }
 
@@ -429,11 +434,21 @@ fn p11_a_process_that_has_one_services_secrets_gets_no_other_ones() {
     runtime().block_on(async {
         let mut client = AgentClient::new(local_channel(&socket).await);
         for service in ["", "a\u{1b}[2J", &"x".repeat(900), "web db"] {
-            let request = ExecRequest { service: service.to_owned(), timeout_ms: 0, inside: false };
+            let request = ExecRequest {
+                service: service.to_owned(),
+                timeout_ms: 0,
+                inside: false,
+                on_change: String::new(),
+            };
             let refused = client.exec(request).await.expect_err("no name");
             assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{service}");
         }
-        let request = ExecRequest { service: "x".repeat(2_000), timeout_ms: 0, inside: false };
+        let request = ExecRequest {
+            service: "x".repeat(2_000),
+            timeout_ms: 0,
+            inside: false,
+            on_change: String::new(),
+        };
         let refused = client.exec(request).await.expect_err("too long");
         assert_eq!(refused.code(), tonic::Code::OutOfRange);
     });

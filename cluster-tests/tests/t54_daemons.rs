@@ -71,7 +71,8 @@ fn say(cluster: &Cluster, text: &str) {
         let channel = local_channel(&agent.socket()).await;
         let long = text.repeat(3_000_000 / text.len());
         for service in [text.to_owned(), long] {
-            let request = ExecRequest { service, timeout_ms: 1_000, inside: false };
+            let request =
+                ExecRequest { service, timeout_ms: 1_000, inside: false, on_change: String::new() };
             let mut client =
                 AgentClient::new(channel.clone()).max_encoding_message_size(usize::MAX);
             client.exec(request).await.expect_err("no such service");

@@ -89,9 +89,9 @@ fn an_agent_that_was_killed_or_stopped_knows_its_containers_again() {
     host.goes_on("web", "one", &[]);
     for is_killed in [true, false] {
         if is_killed {
-            host.kill_agent()
+            host.kill_agent();
         } else {
-            assert_eq!(host.stop_agent(), 0)
+            assert_eq!(host.stop_agent(), 0);
         }
         assert_eq!(host.read("one", "password"), FIRST, "while no agent is there");
         host.start_agent();

@@ -1,5 +1,5 @@
 //! What a node does, in rooms with arrows one way: `machine` and `vault` know no other,
-//! `mount` and `workload` know these two, `session` knows `vault`, `member` none of them,
+//! `mount`, `workload` and `hook` know these two, `session` knows `vault`, `member` none of them,
 //! `run` knows all of these, `docker` serves a container engine by `run`, and `doors` know
 //! `run`, `docker`, `session` and what is told of them: `problem`.
 //!
@@ -7,6 +7,7 @@
 
 pub mod docker;
 pub mod doors;
+pub mod hook;
 pub mod machine;
 pub mod member;
 pub mod mount;

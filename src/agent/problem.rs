@@ -2,6 +2,7 @@
 
 use skep_client::transport::Problem;
 use skep_core::base::{BadName, limits};
+use skep_core::domain::BadHook;
 
 use crate::agent::session::{Refused, RefusedKind};
 
@@ -36,6 +37,11 @@ pub(in crate::agent) fn root_only() -> Problem {
 pub(in crate::agent) fn bad_service(error: BadName) -> Problem {
     Problem::bad_input(format!("the service: {error}"))
         .hint("`skep agent status` lists the services of this node")
+}
+
+/// How a process wants to be told of changes is none of the ways.
+pub(in crate::agent) fn bad_wish(error: BadHook) -> Problem {
+    Problem::bad_input(format!("--signal-on-change: {error}"))
 }
 
 /// A claim was refused.

@@ -166,6 +166,12 @@ fn shown_container(container: &local::WaitingContainer) -> Value {
 }
 
 fn shown_service(service: &local::ServiceStatus) -> Value {
+    // What is not in place is the graver news.
+    let failed = match service.hook.as_str() {
+        "" => String::new(),
+        _ if !service.why.is_empty() => String::new(),
+        why => format!("its hook failed: {why}"),
+    };
     json!({
         "id": render::id(&service.id),
         "name": service.name,
@@ -175,7 +181,8 @@ fn shown_service(service: &local::ServiceStatus) -> Value {
         "generation": service.generation,
         "files": service.files,
         "path": service.path,
-        "why": service.why,
+        "why": if failed.is_empty() { service.why.clone() } else { failed },
+        "hook_failed": service.hook,
     })
 }
 

@@ -8,6 +8,7 @@ use super::args::ExecArgs;
 use super::problem::Trouble;
 use super::settings::agent_socket;
 use super::users::{self, Account};
+use crate::agent::vault::Told;
 use crate::daemon::exec::{ExecConfig, exec};
 use skep_client::machine::SystemClock;
 use skep_core::base::{BootTime, Clock as _, Exit, Failure};
@@ -33,7 +34,9 @@ pub(super) fn run(args: ExecArgs) -> Trouble {
         None => (None, Vec::new()),
     };
     let (service, command, timeout) = (args.service, args.command, args.timeout);
-    let config = ExecConfig { socket, service, user, surroundings, timeout, until, command };
+    let restarts = args.restart_on_change.then_some(Told::Restarts);
+    let told = args.signal_on_change.map(Told::Signal).or(restarts);
+    let config = ExecConfig { socket, service, user, surroundings, told, timeout, until, command };
     let failure = exec(&config);
     if failure.hint.is_some() {
         return failure.into();

@@ -1,5 +1,7 @@
 //! `skep service`: where it runs.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::acts::{self, Named};
@@ -56,6 +58,8 @@ async fn create(shell: &mut Shell, args: ServiceCreateArgs) -> Result<(), Troubl
     let constraints = args.constraints.iter().map(|text| spec::constraint(text));
     let spec = ServiceSpec {
         fresh: args.fresh,
+        on_change: spec::on_change(&args.on_change)?,
+        units: BTreeSet::new(),
         placement: Placement {
             nodes: spec::nodes(&args.nodes)?,
             constraints: constraints.collect::<Result<_, _>>()?,
@@ -118,6 +122,9 @@ fn updated(view: &ServiceView, args: &ServiceUpdateArgs) -> Result<ServiceSpec, 
     }
     if let Some(fresh) = args.fresh {
         spec.fresh = fresh;
+    }
+    if let Some(text) = &args.on_change {
+        spec.on_change = spec::on_change(text)?;
     }
     let put = labels(&args.label_add)?;
     spec.labels = spec
@@ -197,6 +204,7 @@ fn shown(service: &ServiceView) -> Value {
         "owner": format!("{}:{}", spec.owner_uid, spec.owner_gid),
         "offline": offline,
         "fresh": spec.fresh,
+        "on_change": if spec.on_change.is_empty() { "none" } else { &spec.on_change },
         "labels": render::labels(&spec.labels),
         "grants": service.grants.iter().map(shown_grant).collect::<Vec<_>>(),
         "created_at": render::time(service.created),

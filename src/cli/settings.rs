@@ -15,7 +15,7 @@ pub(super) use skep_client::settings::addresses;
 use skep_client::settings::{CliFile, ClientSettings, Typed, bad, first, load, no_address};
 use skep_client::{read_address, read_own_address};
 use skep_core::base::{Exit, Failure, Name};
-use skep_core::domain::OperatorRole;
+use skep_core::domain::{HookPath, OperatorRole};
 
 use super::args::{AgentRunArgs, AgentSocketArgs, ClientArgs, LocalArgs, LogArgs, ManagerRunArgs};
 
@@ -47,6 +47,7 @@ struct AgentFile {
     socket: Option<PathBuf>,
     docker: Option<DockerSetting>,
     docker_engine: Option<PathBuf>,
+    allow_hook: Vec<String>,
     wipe_on_stop: bool,
     require_pq: bool,
     log_format: Option<String>,
@@ -155,6 +156,7 @@ pub(super) fn agent(args: AgentRunArgs) -> Result<(AgentConfig, LogSettings), Fa
     let read =
         |text: &String| read_address(text).map_err(|error| no_address(Exit::Configuration, &error));
     let managers = managers.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let hooks = first(args.allow_hooks, file.allow_hook);
     let config = AgentConfig {
         data_dir: args.data_dir.or(file.data_dir).unwrap_or_else(|| AGENT_DATA_DIR.into()),
         managers,
@@ -166,6 +168,7 @@ pub(super) fn agent(args: AgentRunArgs) -> Result<(AgentConfig, LogSettings), Fa
             args.docker.or_else(|| file.docker?.path()),
             args.docker_engine.or(file.docker_engine),
         )?,
+        allow_hooks: hooks.iter().map(|path| hook(path)).collect::<Result<_, _>>()?,
         wipe_on_stop: args.wipe_on_stop || file.wipe_on_stop,
         require_pq: args.require_pq || file.require_pq,
     };
@@ -192,6 +195,12 @@ fn docker(
     }
     let engine = engine.unwrap_or_else(|| DOCKER_ENGINE.into());
     Ok(Some(DockerConfig { plugin, engine }))
+}
+
+fn hook(path: &str) -> Result<HookPath, Failure> {
+    path.parse().map_err(|error| {
+        bad(format!("allow-hook: {error}")).hint("for example /usr/local/sbin/reload-web")
+    })
 }
 
 fn socket_role(text: &str) -> Result<SocketRole, Failure> {

@@ -2,7 +2,7 @@
 
 use skep_core::base::{Name, Target, limits};
 use skep_core::domain::{
-    Activation, Attribute, Constraint, MountKind, NO_ONE, OfflinePolicy, Owner, Pin,
+    Activation, Attribute, Constraint, MountKind, NO_ONE, OfflinePolicy, OnChange, Owner, Pin,
 };
 
 use super::problem::{Trouble, usage};
@@ -82,6 +82,13 @@ pub(super) fn offline(text: &str) -> Result<OfflinePolicy, Trouble> {
         }
         seconds => Ok(OfflinePolicy::MaxAge(seconds)),
     }
+}
+
+/// `none`, `signal:HUP` or `exec:/usr/local/sbin/reload`.
+pub(super) fn on_change(text: &str) -> Result<OnChange, Trouble> {
+    text.parse().map_err(|bad| {
+        usage(format!("on-change: {bad}"), "for example signal:HUP or exec:/usr/local/sbin/reload")
+    })
 }
 
 /// `running` or `placed`; clap has checked it.

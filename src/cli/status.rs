@@ -124,6 +124,7 @@ fn shown(reply: &StatusReply, exchange: Option<&str>, own: Option<Stamp>) -> Val
             "version": (lagging.version > 0).then_some(lagging.version),
             "wanted": (lagging.wanted > 0).then_some(lagging.wanted),
             "failed": lagging.failed,
+            "hook": lagging.hook,
             "why": lagging.why,
         })
     });
@@ -380,6 +381,7 @@ mod tests {
                 wanted: 2,
                 why: "not connected".into(),
                 failed: false,
+                hook: false,
             }],
             lagging_count: 1,
             down: vec![api::DownWorker {

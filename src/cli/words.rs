@@ -157,6 +157,7 @@ pub(super) fn warning(of: WarningCode) -> &'static str {
         WarningCode::WorkerDown => "worker-down",
         WarningCode::DeliveryLags => "delivery-lags",
         WarningCode::DeliveryFailed => "delivery-failed",
+        WarningCode::HookFailed => "hook-failed",
         WarningCode::IssuerRotating => "issuer-rotating",
     }
 }

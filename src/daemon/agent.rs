@@ -12,6 +12,7 @@ use super::data_dir::DataDir;
 use super::{Shutdown, too_few_descriptors};
 use crate::agent::docker::{DockerDoor, VolumeShelf};
 use crate::agent::doors::LocalService;
+use crate::agent::hook::HookRunner;
 use crate::agent::machine::boot_id;
 use crate::agent::member::{
     Application, BadIdentity, BadJoining, JoinError, Member, Own, forget_joining, joining_key,
@@ -161,7 +162,10 @@ async fn serve(
     let mut alive = volumes.map(|volumes| volumes.adopt(&workloads)).unwrap_or_default();
     alive.extend(workloads.adopt(roster, &adopted));
     let clock = Arc::clone(&machinery.clock);
-    let (driver, handle) = Driver::new(session, links, (worker, reports), (workloads, ends), clock);
+    let (told, hooked) = mpsc::unbounded_channel();
+    let hooks = (HookRunner::new(config.allow_hooks.iter().cloned(), told), hooked);
+    let (worker, workloads) = ((worker, reports), (workloads, ends));
+    let (driver, handle) = Driver::new(session, links, worker, workloads, hooks, clock);
 
     let serving = Stage::Serving { node, name: name.clone(), own, handle: handle.clone(), puts };
     stage.send_replace(serving);

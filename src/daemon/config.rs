@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use skep_core::base::Name;
-use skep_core::domain::OperatorRole;
+use skep_core::domain::{HookPath, OperatorRole};
 
 /// The manager's default data directory.
 pub const MANAGER_DATA_DIR: &str = "/var/lib/skep/manager";
@@ -79,6 +79,8 @@ pub struct AgentConfig {
     pub socket: PathBuf,
     /// How a container engine is served; `None`: it isn't.
     pub docker: Option<DockerConfig>,
+    /// The programs that services may have run here.
+    pub allow_hooks: Vec<HookPath>,
     /// Whether a clean stop wipes the mounts of live workloads too.
     pub wipe_on_stop: bool,
     /// No connection is made without ML-KEM-768.

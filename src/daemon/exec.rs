@@ -6,7 +6,7 @@
 //! from then on it knows the namespace and counts every process in it. Only
 //! then does the command start: before, there is no other process to count.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use tonic::Status;
 
+use super::stay::{Ears, supervise};
 use crate::agent::machine::{User, enter};
+use crate::agent::vault::Told;
 use crate::agent::vault::layout::SECRETS;
 use skep_client::machine::SystemClock;
 use skep_client::transport::rpc::local::agent_client::AgentClient;
@@ -40,6 +42,8 @@ pub struct ExecConfig {
     pub user: Option<User>,
     /// Variables of the command's environment that are set, or taken out.
     pub surroundings: Vec<(&'static str, Option<OsString>)>,
+    /// How the command is told that its secrets have changed.
+    pub told: Option<Told>,
     /// How long all may take that comes before the command, as it was told.
     pub timeout: Duration,
     /// The end of that.
@@ -53,14 +57,27 @@ pub struct ExecConfig {
 #[must_use]
 pub fn exec(config: &ExecConfig) -> Failure {
     match prepare(config) {
-        Ok(()) => become_command(config),
+        Ok(None) => become_command(config),
+        Ok(Some((runtime, ears))) => match command_of(config) {
+            Some((program, command)) => {
+                let staying = async { supervise(&mut command.into(), ears).await };
+                match runtime.block_on(staying) {
+                    Ok(status) => std::process::exit(status),
+                    Err(error) => not_started(program, &error),
+                }
+            }
+            None => no_command(),
+        },
         Err(failure) => failure,
     }
 }
 
-fn prepare(config: &ExecConfig) -> Result<(), Failure> {
+/// What it takes to stay beside the command, where that is wanted.
+type Beside = Option<(tokio::runtime::Runtime, Ears)>;
+
+fn prepare(config: &ExecConfig) -> Result<Beside, Failure> {
     if config.command.is_empty() {
-        return Err(not_run("no command was given").hint("skep exec --service NAME -- CMD ARGS"));
+        return Err(no_command());
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -74,11 +91,21 @@ fn prepare(config: &ExecConfig) -> Result<(), Failure> {
             None => failure,
         }
     })?;
-    let inside =
-        local::ExecRequest { service: config.service.clone(), timeout_ms: 0, inside: true };
+    let ears = match config.told {
+        Some(Told::Restarts) => Some(runtime.block_on(async { Ears::open() })),
+        Some(Told::Signal(_)) | None => None,
+    };
+    let ears = ears.transpose().map_err(|error| not_run(format!("signals: {error}")))?;
+    let inside = local::ExecRequest {
+        service: config.service.clone(),
+        timeout_ms: 0,
+        inside: true,
+        on_change: config.told.map(|told| told.to_string()).unwrap_or_default(),
+    };
     runtime
         .block_on(in_time(config, async { agent.exec(inside).await.map_err(|s| refused(&s)) }))?;
-    Ok(())
+    drop(agent);
+    Ok(ears.map(|ears| (runtime, ears)))
 }
 
 /// Waits for an answer as long as there is time.
@@ -113,16 +140,16 @@ async fn ask(
         service: config.service.clone(),
         timeout_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
         inside: false,
+        on_change: String::new(),
     };
     let asked = async { agent.exec(request).await.map_err(|status| refused(&status)) };
     let reply = in_time(config, asked).await?.into_inner();
     Ok((agent, PathBuf::from(reply.path)))
 }
 
-fn become_command(config: &ExecConfig) -> Failure {
-    let Some((program, arguments)) = config.command.split_first() else {
-        return not_run("no command was given");
-    };
+/// The command, with what is to be around it.
+fn command_of(config: &ExecConfig) -> Option<(&OsStr, std::process::Command)> {
+    let (program, arguments) = config.command.split_first()?;
     let mut command = std::process::Command::new(program);
     for (key, value) in &config.surroundings {
         match value {
@@ -130,7 +157,23 @@ fn become_command(config: &ExecConfig) -> Failure {
             None => command.env_remove(key),
         };
     }
-    let error = command.args(arguments).exec();
+    command.args(arguments);
+    Some((program, command))
+}
+
+fn become_command(config: &ExecConfig) -> Failure {
+    match command_of(config) {
+        Some((program, mut command)) => not_started(program, &command.exec()),
+        None => no_command(),
+    }
+}
+
+fn no_command() -> Failure {
+    not_run("no command was given").hint("skep exec --service NAME -- CMD ARGS")
+}
+
+/// Why a command was not started.
+fn not_started(program: &OsStr, error: &std::io::Error) -> Failure {
     let shown = program.to_string_lossy();
     if error.kind() == ErrorKind::NotFound {
         Failure::new(Exit::CommandNotFound, format!("{shown}: not found"))

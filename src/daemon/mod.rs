@@ -10,6 +10,7 @@ pub mod logging;
 pub mod manager;
 pub mod recover;
 mod signals;
+mod stay;
 
 pub use data_dir::DataDir;
 pub use signals::{Shutdown, Terminator};

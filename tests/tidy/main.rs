@@ -99,7 +99,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "agent",
         &[
             &["machine", "vault"],
-            &["mount", "workload", "session", "member"],
+            &["mount", "workload", "hook", "session", "member"],
             &["run", "problem"],
             &["docker"],
             &["doors"],

@@ -15,6 +15,7 @@ use crate::agent::run::{Handle, NotCarried, Puts, SealedPut, Stage};
 use crate::agent::session::{
     CLAIMS, CLAIMS_OF_OTHERS, CLAIMS_PER_USER, LinkState, Refused, ServiceState, View,
 };
+use crate::agent::vault::Told;
 use skep_client::transport::rpc::local::agent_server::{Agent, AgentServer};
 use skep_client::transport::{Doors, Gate, LocalCaller, Most, local_caller};
 use skep_core::base::{BadId, BadName, Clock, Name, SealedValue, Target, limits};
@@ -180,8 +181,9 @@ impl Agent for LocalService {
         let handle = self.handle()?;
         let request = request.into_inner();
         if request.inside {
+            let wish = wish(&request.on_change)?;
             handle
-                .enclosed(caller.uid(), caller.pid())
+                .enclosed(caller.uid(), caller.pid(), wish)
                 .await
                 .map_err(|refused| status_of(&refused))?;
             return Ok(Response::new(local::ExecReply::default()));
@@ -300,6 +302,14 @@ fn not_put(why: NotCarried) -> Status {
     }
 }
 
+/// How a process wants to be told of changes.
+fn wish(text: &str) -> Result<Option<Told>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|error| problem::bad_wish(error).into())
+}
+
 fn wait(timeout_ms: u64) -> Duration {
     Duration::from_millis(timeout_ms).min(WAIT_MOST)
 }
@@ -354,6 +364,7 @@ fn reply_of(view: View, clock: &dyn Clock) -> local::StatusReply {
         files: service.files,
         path: service.path.map(|path| path.display().to_string()).unwrap_or_default(),
         why: service.why,
+        hook: service.hook,
     });
     local::StatusReply {
         state: agent_state(view.state).into(),

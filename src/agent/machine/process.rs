@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
 use procfs_core::{FromBufRead as _, FromRead as _};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 
 /// Bytes of a process's `stat`: a name of 64 and some fifty numbers.
@@ -50,6 +50,24 @@ impl Process {
         let process =
             Self { id: Workload { pid: u32::try_from(pid).unwrap_or_default(), started }, fd };
         if process.is_gone()? { Err(io::ErrorKind::NotFound.into()) } else { Ok(process) }
+    }
+
+    /// The child of this process with this number, which nobody has waited for: it may have
+    /// ended already.
+    pub(in crate::agent) fn open_ended(pid: i32) -> io::Result<Self> {
+        let number = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
+        let fd = pidfd_open(number, PidfdFlags::NONBLOCK)?;
+        let started = started(pid)?;
+        Ok(Self { id: Workload { pid: u32::try_from(pid).unwrap_or_default(), started }, fd })
+    }
+
+    /// Sends it a signal.
+    pub(in crate::agent) fn signal(&self, signal: Signal) -> io::Result<()> {
+        match pidfd_send_signal(&self.fd, signal) {
+            // It has ended.
+            Err(rustix::io::Errno::SRCH) => Ok(()),
+            done => Ok(done?),
+        }
     }
 
     /// The process that was noted, if it still runs.

@@ -24,7 +24,7 @@ use super::system::{self, FileSystem, Listed};
 use super::{Adopted, Mounts, brute, files};
 use crate::agent::vault::layout::{DATA, LIVE_VIEW, MANIFEST, MOUNTS, SERVED};
 use skep_core::base::{BootTime, ServiceId};
-use skep_core::domain::{OfflinePolicy, Owner};
+use skep_core::domain::{OfflinePolicy, OnChange, Owner};
 
 /// Write permission for anybody but the owner.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -378,6 +378,8 @@ fn blank(service: ServiceId) -> Result<Record, MountError> {
         offline: OfflinePolicy::Keep,
         offline_since: None,
         fresh: false,
+        on_change: OnChange::Nothing,
+        changed: None,
         next: 1,
         generations: Vec::new(),
         workloads: Vec::new(),

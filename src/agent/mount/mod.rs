@@ -12,6 +12,7 @@ mod backend;
 mod brute;
 mod build;
 mod calls;
+mod changed;
 mod error;
 mod files;
 mod fresh;

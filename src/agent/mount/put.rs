@@ -162,6 +162,8 @@ impl Mounts {
             offline: set.offline,
             offline_since: None,
             fresh: set.fresh,
+            on_change: set.on_change.clone(),
+            changed: None,
             next: 1,
             generations: Vec::new(),
             workloads: std::mem::take(&mut place.waiting),

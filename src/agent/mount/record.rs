@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::machine::Workload;
 use crate::agent::vault::FileSpec;
 use skep_core::base::{BootTime, FORMAT, Name, OtherFormat, ServiceId};
-use skep_core::domain::{OfflinePolicy, Owner};
+use skep_core::domain::{OfflinePolicy, OnChange, Owner};
 
 /// The second half of what makes a mount ours; the format's number follows.
 const MARKER: &str = "skep agent mount ";
@@ -22,6 +22,10 @@ pub(super) struct Record {
     pub(super) offline_since: Option<BootTime>,
     /// Whether it is written down when a leader last confirmed the set.
     pub(super) fresh: bool,
+    /// What is done once another set is in place.
+    pub(super) on_change: OnChange,
+    /// The generation for which that was not begun yet.
+    pub(super) changed: Option<u64>,
     /// The number that the next generation gets.
     pub(super) next: u64,
     /// From the oldest to the one in place, which is the last; all others are replaced.
@@ -74,6 +78,8 @@ impl Record {
             },
             offline_since_ms: self.offline_since.map(|since| since.0),
             fresh: self.fresh,
+            on_change: self.on_change.written(),
+            changed: self.changed,
             next: self.next,
             generations: self.generations.iter().map(StoredGeneration::of).collect(),
             workloads: self.workloads.clone(),
@@ -106,6 +112,8 @@ impl Record {
             offline: stored.offline_max_age_s.map_or(OfflinePolicy::Keep, OfflinePolicy::MaxAge),
             offline_since: stored.offline_since_ms.map(BootTime),
             fresh: stored.fresh,
+            on_change: OnChange::read(&stored.on_change).ok()?,
+            changed: stored.changed,
             next: stored.next,
             generations: generations?,
             workloads: stored.workloads,
@@ -133,6 +141,8 @@ struct Stored {
     offline_max_age_s: Option<u64>,
     offline_since_ms: Option<u64>,
     fresh: bool,
+    on_change: String,
+    changed: Option<u64>,
     next: u64,
     generations: Vec<StoredGeneration>,
     workloads: Vec<Workload>,
@@ -220,6 +230,8 @@ mod tests {
             offline: OfflinePolicy::MaxAge(60),
             offline_since: Some(BootTime(5)),
             fresh: true,
+            on_change: "signal:HUP".parse().unwrap(),
+            changed: Some(3),
             next: 4,
             generations: vec![Generation {
                 number: 3,
@@ -243,7 +255,7 @@ mod tests {
     /// What stands in a mount.
     const FIRST: &str = concat!(
         r#"{"marker":"skep agent mount 6","service":"aeaqcaibaeaqcaibaeaqcaibae","name":"web","#,
-        r#""owner_uid":10,"owner_gid":20,"offline_max_age_s":60,"offline_since_ms":5,"fresh":true,"next":4,"#,
+        r#""owner_uid":10,"owner_gid":20,"offline_max_age_s":60,"offline_since_ms":5,"fresh":true,"on_change":"signal:HUP","changed":3,"next":4,"#,
         r#""generations":[{"number":3,"digest":"07070707070707070707070707070707"#,
         r#"07070707070707070707070707070707","replaced_ms":null,"files":[{"target":"password","#,
         r#""uid":1,"gid":2,"mode":288,"secret":"aibaeaqcaibaeaqcaibaeaqcai","number":9,"#,

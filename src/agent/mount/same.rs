@@ -59,6 +59,7 @@ impl Mounted {
             current.digest = Some(set.digest);
         }
         self.record.fresh = set.fresh;
+        self.record.on_change = set.on_change.clone();
         if let Err(error) = self.save() {
             self.record = before;
             return Err(error);

@@ -244,6 +244,10 @@ impl Mounted {
         self.record.offline = set.offline;
         self.record.offline_since = None;
         self.record.fresh = set.fresh;
+        self.record.on_change = set.on_change.clone();
+        if before.current().is_some() || !before.workloads.is_empty() {
+            self.record.changed = Some(number);
+        }
         self.record.generations.push(Generation {
             number,
             digest: short.is_whole().then_some(set.digest),

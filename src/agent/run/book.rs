@@ -82,6 +82,8 @@ struct StoredPlaced {
     owner_uid: u32,
     always: bool,
     grants: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    units: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -201,6 +203,7 @@ fn stored(memory: &Memory) -> State {
             owner_uid: placed.owner_uid,
             always: placed.always,
             grants: placed.grants,
+            units: placed.units.iter().map(ToString::to_string).collect(),
         };
         placed.iter().map(one).collect()
     });
@@ -226,6 +229,7 @@ fn read(text: &str) -> Option<Memory> {
             owner_uid: placed.owner_uid,
             always: placed.always,
             grants: placed.grants,
+            units: placed.units.iter().map(|unit| unit.parse().ok()).collect::<Option<_>>()?,
         })
     };
     let placed = match state.placed {
@@ -264,6 +268,7 @@ mod tests {
                 owner_uid: 1000,
                 always: true,
                 grants: 2,
+                units: vec!["web@.service".parse().expect("a unit")],
             }]),
             manual: BTreeMap::from([(id, name)]),
         };

@@ -2,19 +2,18 @@
 //! select, then step.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use super::handle::{Answer, Asked, Call, Granted, Handle};
 use super::link::{Link, LinkEvent, Links};
 use super::worker::{Report, Worker};
 use super::workloads::{Claimed, Workloads};
-use crate::agent::session::problem;
+use crate::agent::hook::{HookEnd, HookRunner};
 use crate::agent::session::{
-    Act, CLAIMS, Claim, ClaimId, Claimant, Ending, Event, Ready, Refused, Session, View, WorkloadId,
+    Act, CLAIMS, Claim, ClaimId, Claimant, Ending, Event, Ready, Refused, Session, WorkloadId,
 };
 use skep_core::base::{Clock, ServiceId};
 
@@ -25,79 +24,6 @@ const REST: Duration = Duration::from_secs(3);
 /// Longest wait between two looks at the clock.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// What the processes of this machine may ask of the driver.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    calls: mpsc::Sender<Call>,
-    /// Told of calls that ended before they were answered: each once.
-    withdrawn: mpsc::UnboundedSender<ClaimId>,
-    asked: Arc<AtomicU64>,
-    workloads: Workloads,
-}
-
-enum Call {
-    Claim { name: String, uid: u32, wait: Duration, who: Option<Claimed>, asked: Asked },
-    Down { name: String, asked: Asked },
-    Leave { asked: Asked },
-    View { answer: oneshot::Sender<View> },
-    Stop { wipe: bool },
-}
-
-/// Whom to answer.
-struct Asked {
-    id: ClaimId,
-    answer: Answer,
-}
-
-type Answer = oneshot::Sender<Result<Granted, Refused>>;
-
-/// Waits for an answer. Dropped before, the claim is withdrawn: it ends with its call.
-struct Asking {
-    id: ClaimId,
-    answered: Option<oneshot::Receiver<Result<Granted, Refused>>>,
-    withdrawn: mpsc::UnboundedSender<ClaimId>,
-}
-
-impl Asking {
-    async fn answer(mut self) -> Result<Granted, Refused> {
-        let answer = match &mut self.answered {
-            Some(answered) => answered.await.unwrap_or_else(|_| Err(gone())),
-            None => Err(gone()),
-        };
-        self.answered = None;
-        answer
-    }
-}
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        // Closed first: a driver that takes the call up later sees that.
-        if self.answered.take().is_some() {
-            self.withdrawn.send(self.id).ok();
-        }
-    }
-}
-
-/// What a call got.
-#[derive(Debug)]
-pub struct Granted {
-    /// The set, where the call was about one.
-    pub ready: Option<Ready>,
-    /// Resolves once it is written down who uses it.
-    noted: Option<oneshot::Receiver<()>>,
-    /// Who claimed.
-    who: Option<Claimed>,
-}
-
-/// A volume that may be mounted into a container.
-#[derive(Debug)]
-pub struct MountedVolume {
-    /// As what it counts, until [`Handle::unmount`].
-    pub workload: WorkloadId,
-    /// What it shows.
-    pub ready: Ready,
-}
-
 /// The parts of a driver.
 #[derive(Debug)]
 pub struct Driver {
@@ -107,6 +33,8 @@ pub struct Driver {
     reports: mpsc::UnboundedReceiver<Report>,
     workloads: Workloads,
     ended: mpsc::UnboundedReceiver<WorkloadId>,
+    hooks: HookRunner,
+    hooked: mpsc::UnboundedReceiver<HookEnd>,
     calls: mpsc::Receiver<Call>,
     withdrawn: mpsc::UnboundedReceiver<ClaimId>,
     clock: Timekeeper,
@@ -135,6 +63,7 @@ enum Heard {
     Link(Option<LinkEvent>),
     Report(Option<Report>),
     Ended(Option<WorkloadId>),
+    Hooked(Option<HookEnd>),
     Withdrawn(Option<ClaimId>),
     Call(Option<Call>),
     Time,
@@ -153,16 +82,12 @@ impl Driver {
         links: Links,
         worker: (Worker, mpsc::UnboundedReceiver<Report>),
         workloads: (Workloads, mpsc::UnboundedReceiver<WorkloadId>),
+        hooks: (HookRunner, mpsc::UnboundedReceiver<HookEnd>),
         clock: Arc<dyn Clock>,
     ) -> (Self, Handle) {
         let (sender, calls) = mpsc::channel(CALLS);
         let (hung_up, withdrawn) = mpsc::unbounded_channel();
-        let handle = Handle {
-            calls: sender,
-            withdrawn: hung_up,
-            asked: Arc::default(),
-            workloads: workloads.0.clone(),
-        };
+        let handle = Handle::new(sender, hung_up, workloads.0.clone());
         let driver = Self {
             session,
             links,
@@ -170,6 +95,8 @@ impl Driver {
             reports: worker.1,
             workloads: workloads.0,
             ended: workloads.1,
+            hooks: hooks.0,
+            hooked: hooks.1,
             calls,
             withdrawn,
             clock: Timekeeper(clock),
@@ -222,6 +149,7 @@ impl Driver {
             event = Link::listen(self.link.as_mut()) => Heard::Link(event),
             report = self.reports.recv() => Heard::Report(report),
             ended = self.ended.recv() => Heard::Ended(ended),
+            end = self.hooked.recv() => Heard::Hooked(end),
             claim = self.withdrawn.recv() => Heard::Withdrawn(claim),
             call = self.calls.recv() => Heard::Call(call),
             () = tokio::time::sleep(wait) => Heard::Time,
@@ -238,16 +166,22 @@ impl Driver {
             }
             Heard::Report(Some(Report::Done(done))) => Some(Event::Done(done)),
             Heard::Report(Some(Report::Changed(shelf))) => Some(Event::Shelf(shelf)),
+            Heard::Report(Some(Report::Replaced(due))) => Some(Event::Changed(vec![due])),
             Heard::Report(None) => return Err(Broken),
             Heard::Ended(Some(workload)) => Some(Event::Ended(workload)),
+            Heard::Hooked(Some(HookEnd { service, generation, failed })) => {
+                Some(Event::Hooked { service, generation, failed })
+            }
             Heard::Call(Some(call)) => self.call(call),
             // One that was answered meanwhile is withdrawn in vain.
             Heard::Withdrawn(Some(claim)) => {
                 self.waiting.remove(&claim).map(|_| Event::Withdrawn(claim))
             }
-            Heard::Ended(None) | Heard::Withdrawn(None) | Heard::Call(None) | Heard::Time => {
-                Some(Event::Tick)
-            }
+            Heard::Hooked(None)
+            | Heard::Ended(None)
+            | Heard::Withdrawn(None)
+            | Heard::Call(None)
+            | Heard::Time => Some(Event::Tick),
         })
     }
 
@@ -337,6 +271,11 @@ impl Driver {
             Act::Running(running) => self.say(|link| link.running(&running)),
             Act::Ack(ack) => self.say(|link| link.ack(ack)),
             Act::Ask(now) => self.say(|link| link.ask(now)),
+            Act::Hooks(stands) => self.say(|link| link.hooks(&stands)),
+            Act::Hook(due) => {
+                let aims = self.workloads.aims(due.service);
+                self.hooks.begin(due, aims);
+            }
             Act::Leave => self.say(Link::leave),
             Act::Disconnect(cause) => {
                 let event = self.disconnected(cause);
@@ -380,112 +319,4 @@ impl Driver {
         tracing::warn!(event = "claim_refused", why = %refused.text);
         waiting.answer.send(Err(refused)).ok();
     }
-}
-
-impl Handle {
-    /// Claims a service for the process `pid` of `uid`, and waits until its whole
-    /// set is in place.
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub async fn exec(
-        &self,
-        name: String,
-        uid: u32,
-        pid: i32,
-        wait: Duration,
-    ) -> Result<Ready, Refused> {
-        let who = self
-            .workloads
-            .claim(uid, pid)
-            .await
-            .map_err(|error| problem::not_followed(&error, error.hint()))?;
-        let who = Some(who);
-        let granted = self.ask(|asked| Call::Claim { name, uid, wait, who, asked }).await?;
-        if let Some(noted) = granted.noted {
-            // Written down or logged: the process counts in either case.
-            noted.await.ok();
-        }
-        granted.ready.ok_or_else(gone)
-    }
-
-    /// The process `pid` of `uid`, which was granted a service, stands in its private
-    /// mount namespace now: from here on everything in there counts.
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub async fn enclosed(&self, uid: u32, pid: i32) -> Result<(), Refused> {
-        let noted = self.workloads.enclose(uid, pid).await.map_err(problem::not_enclosed)?;
-        noted.await.ok();
-        Ok(())
-    }
-
-    /// Claims a service for a container that has it as a volume, and waits until its whole
-    /// set is in place.
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub async fn mount(&self, name: String, wait: Duration) -> Result<MountedVolume, Refused> {
-        let who = Some(self.workloads.claim_volume());
-        let granted = self.ask(|asked| Call::Claim { name, uid: 0, wait, who, asked }).await?;
-        let (Some(ready), Some(who)) = (granted.ready, granted.who) else { return Err(gone()) };
-        Ok(MountedVolume { workload: who.keep_volume(), ready })
-    }
-
-    /// A container has a volume mounted no more.
-    pub fn unmount(&self, workload: WorkloadId) {
-        self.workloads.volume_ended(workload);
-    }
-
-    /// Puts a service up until further notice, and waits until its set is in place.
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub async fn up(&self, name: String, wait: Duration) -> Result<PathBuf, Refused> {
-        let who = None;
-        let granted = self.ask(|asked| Call::Claim { name, uid: 0, wait, who, asked }).await?;
-        granted.ready.map(|ready| ready.path).ok_or_else(gone)
-    }
-
-    /// Ends that.
-    ///
-    /// # Errors
-    /// [`Refused`]: it was not up.
-    pub async fn down(&self, name: String) -> Result<(), Refused> {
-        self.ask(|asked| Call::Down { name, asked }).await.map(|_| ())
-    }
-
-    /// Wipes everything and leaves the cluster.
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub async fn leave(&self) -> Result<(), Refused> {
-        self.ask(|asked| Call::Leave { asked }).await.map(|_| ())
-    }
-
-    /// How things stand; none once the agent has ended.
-    pub async fn view(&self) -> Option<View> {
-        let (answer, view) = oneshot::channel();
-        self.calls.send(Call::View { answer }).await.ok()?;
-        view.await.ok()
-    }
-
-    /// Has the agent end.
-    pub async fn stop(&self, wipe: bool) {
-        // A driver that is gone has ended already.
-        self.calls.send(Call::Stop { wipe }).await.ok();
-    }
-
-    async fn ask(&self, call: impl FnOnce(Asked) -> Call) -> Result<Granted, Refused> {
-        let id = ClaimId(self.asked.fetch_add(1, Ordering::Relaxed));
-        let (answer, answered) = oneshot::channel();
-        let withdrawn = self.withdrawn.clone();
-        let asking = Asking { id, answered: Some(answered), withdrawn };
-        self.calls.send(call(Asked { id, answer })).await.map_err(|_| gone())?;
-        asking.answer().await
-    }
-}
-
-fn gone() -> Refused {
-    problem::stopping()
 }

@@ -9,7 +9,7 @@ use super::lanes::{Part, Putting};
 use crate::agent::machine::{Process, Workload, show_again};
 use crate::agent::mount::{Applied, Lacking, MountError, Mounts};
 use crate::agent::vault::layout::SECRETS;
-use crate::agent::vault::{FileSpec, ServiceFiles};
+use crate::agent::vault::{FileSpec, HookDue, ServiceFiles};
 use skep_core::base::{Clock, ClusterId, SecretBytes, ServiceId, VersionId};
 use skep_core::seal::{SessionKey, ValueContext, open_value};
 use skep_core::wire::delivery::{FAILED_FILES, Failed, FailedFile, SentValue};
@@ -69,6 +69,14 @@ impl Hands {
             }
         }
         End::Done
+    }
+
+    /// What is to be done once another set is in place.
+    pub(super) fn change_of(&self, service: ServiceId) -> Option<HookDue> {
+        self.mounts.take_change(service).unwrap_or_else(|error| {
+            tracing::warn!(event = "hook_not_begun", %service, %error);
+            None
+        })
     }
 
     fn wipe(&self, service: ServiceId) -> End {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use crate::agent::machine::Workload;
 use crate::agent::mount::Whereabouts;
-use crate::agent::vault::{Fresh, ServiceFiles};
+use crate::agent::vault::{Fresh, HookDue, ServiceFiles};
 use skep_core::base::{BootTime, ServiceId, VersionId};
 use skep_core::seal::SessionKey;
-use skep_core::wire::delivery::SentValue;
+use skep_core::wire::delivery::{Failed, SentValue};
 
 /// Services that are worked on at once, each by a thread of its own. One that hangs keeps
 /// its thread; with so many of them hanging the others wait.
@@ -166,6 +166,17 @@ impl Lanes {
     pub(super) fn is_idle(&self) -> bool {
         self.busy == 0 && self.ready.is_empty()
     }
+}
+
+/// A job that waits for parts.
+pub(super) struct Round {
+    pub(super) waiting: BTreeMap<ServiceId, Ticket>,
+    pub(super) failed: Vec<Failed>,
+    pub(super) unchanged: BTreeSet<ServiceId>,
+    pub(super) changed: Vec<HookDue>,
+    pub(super) until: BootTime,
+    /// Nothing is to stay: the folder goes, too.
+    pub(super) last: bool,
 }
 
 #[cfg(test)]

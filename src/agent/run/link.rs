@@ -1,6 +1,6 @@
 //! One session with a manager at a time, each a task of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,9 +25,9 @@ use skep_core::seal::{SessionHalf, SessionKey};
 use skep_core::wire::api;
 use skep_core::wire::convert::{
     read_confirmed, read_managers, read_push, read_values, read_welcome, write_ack, write_held,
-    write_opened,
+    write_hooks, write_opened,
 };
-use skep_core::wire::delivery::{Ack, Confirmed, Malformed, Push, SentValue, Welcome};
+use skep_core::wire::delivery::{Ack, Confirmed, HookStand, Malformed, Push, SentValue, Welcome};
 
 /// From the hello to the welcome.
 const GREETING: Duration = Duration::from_secs(10);
@@ -194,6 +194,12 @@ impl Link {
     #[must_use]
     pub fn ask(&self, now: BootTime) -> bool {
         self.message(api::from_agent::Of::Ask(api::Ask { at_ms: now.0 }))
+    }
+
+    /// Tells how hooks stand.
+    #[must_use]
+    pub fn hooks(&self, stands: &BTreeMap<ServiceId, HookStand>) -> bool {
+        self.message(api::from_agent::Of::Hooks(write_hooks(stands)))
     }
 
     /// Asks to leave the cluster.

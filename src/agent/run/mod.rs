@@ -8,6 +8,7 @@
 mod book;
 mod cause;
 mod driver;
+mod handle;
 mod hands;
 mod lanes;
 mod link;
@@ -20,7 +21,8 @@ mod worker;
 mod workloads;
 
 pub use book::{Book, BookError};
-pub use driver::{Broken, Driver, Granted, Handle, MountedVolume};
+pub use driver::{Broken, Driver};
+pub use handle::{Granted, Handle, MountedVolume};
 pub use link::{Link, LinkEvent, Links, Machine};
 pub use notes::Notes;
 pub use puts::{NotCarried, PutPlaces, Puts, SealedPut};

@@ -220,7 +220,7 @@ mod tests {
 
     fn record(pid: u32) -> Record {
         let service = ServiceId::from_bytes([3; 16]);
-        Record { service, main: Workload { pid, started: 5 }, uid: 0, enclosure: None }
+        Record { service, main: Workload { pid, started: 5 }, uid: 0, enclosure: None, wish: None }
     }
 
     fn read(path: &Path) -> Vec<Record> {

@@ -1,6 +1,6 @@
 //! How far the agent has come: what its doors are told.
 
-use super::driver::Handle;
+use super::handle::Handle;
 use super::puts::Puts;
 use crate::agent::member::Own;
 use skep_core::base::{Name, NodeId};

@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 
 use super::book::Book;
 use super::hands::{End, Hands, said};
-use super::lanes::{Busy, Lanes, Part, Putting, Ticket};
+use super::lanes::{Busy, Lanes, Part, Putting, Round};
 use crate::agent::machine::Workload;
 use crate::agent::mount::{MountError, Mounts};
 use crate::agent::session::{Done, Job};
-use crate::agent::vault::{Fresh, Guests, Party, Shelf};
+use crate::agent::vault::{Fresh, Guests, HookDue, Party, Shelf};
 use skep_core::base::{BootTime, Clock, ClusterId, ServiceId};
 use skep_core::domain::MountKind;
 use skep_core::seal::SessionKey;
@@ -48,6 +48,8 @@ pub enum Report {
     Done(Done),
     /// Something else changed what is on this machine: this is what is here now.
     Changed(Shelf),
+    /// A set came into place in another one's stead, and no job waits for it.
+    Replaced(HookDue),
 }
 
 /// The worker's other end. The thread ends when the last of these is dropped.
@@ -82,6 +84,7 @@ enum Order {
     Finished {
         service: ServiceId,
         end: End,
+        hook: Option<HookDue>,
         changed: bool,
         put: bool,
     },
@@ -107,16 +110,6 @@ struct Foreman {
     orders: Sender<Order>,
     noting: Arc<Mutex<BTreeSet<ServiceId>>>,
     reports: mpsc::UnboundedSender<Report>,
-}
-
-/// A job that waits for parts.
-struct Round {
-    waiting: BTreeMap<ServiceId, Ticket>,
-    failed: Vec<Failed>,
-    unchanged: BTreeSet<ServiceId>,
-    until: BootTime,
-    /// Nothing is to stay: the folder goes, too.
-    last: bool,
 }
 
 impl Worker {
@@ -192,6 +185,10 @@ impl Worker {
 
 impl Foreman {
     fn work(mut self, taken: &Receiver<Order>) {
+        // What an earlier agent put in place, and did not get to tell of.
+        for service in self.hands.mounts.known() {
+            self.lanes.give(service, Part::Tick);
+        }
         loop {
             let ended = match taken.recv_timeout(self.until()) {
                 Ok(order) => self.order(order),
@@ -219,8 +216,8 @@ impl Foreman {
                 }
                 self.lanes.give(service, Part::Workloads(using));
             }
-            Order::Finished { service, end, changed, put } => {
-                self.finished(service, end, changed, put);
+            Order::Finished { service, end, hook, changed, put } => {
+                self.finished(service, (end, hook), changed, put);
             }
             Order::Shown(service) => {
                 if self.showing.remove(&service) == Some(true) {
@@ -277,6 +274,7 @@ impl Foreman {
             waiting: BTreeMap::new(),
             failed: Vec::new(),
             unchanged: BTreeSet::new(),
+            changed: Vec::new(),
             until: self.after(PART_MS),
             last: false,
         };
@@ -360,20 +358,27 @@ impl Foreman {
             here.follow();
             let before = hands.mounts.held_of(service);
             let end = hands.part(service, part);
+            let hook = hands.change_of(service);
             let changed = hands.mounts.held_of(service) != before;
             let put = put && !matches!(end, End::Failed(_));
             // Let go before it is told: with the last of them the mounts are let go.
             drop(hands);
-            orders.send(Order::Finished { service, end, changed, put }).ok();
+            orders.send(Order::Finished { service, end, hook, changed, put }).ok();
         });
         if let Err(error) = started {
             let why = format!("there is no thread to be had: {error}");
             let failed = End::Failed(Failed::whole(service, why, false));
-            self.finished(service, failed, true, false);
+            self.finished(service, (failed, None), true, false);
         }
     }
 
-    fn finished(&mut self, service: ServiceId, end: End, changed: bool, put: bool) {
+    fn finished(
+        &mut self,
+        service: ServiceId,
+        (end, hook): (End, Option<HookDue>),
+        changed: bool,
+        put: bool,
+    ) {
         let Some(busy) = self.lanes.finished(service) else { return };
         if busy.say > busy.since {
             tracing::info!(event = "mount_goes_on", ends = "mount_hangs", %service);
@@ -381,20 +386,20 @@ impl Foreman {
         let ours = self.round.as_mut().filter(|round| {
             round.waiting.get(&service).is_some_and(|ticket| *ticket == busy.ticket)
         });
-        match ours {
-            Some(round) => {
-                round.waiting.remove(&service);
-                match end {
-                    End::Done => {}
-                    End::Unchanged => drop(round.unchanged.insert(service)),
-                    End::Failed(failed) => round.failed.push(failed),
-                }
+        if let Some(round) = ours {
+            round.waiting.remove(&service);
+            round.changed.extend(hook);
+            match end {
+                End::Done => {}
+                End::Unchanged => drop(round.unchanged.insert(service)),
+                End::Failed(failed) => round.failed.push(failed),
             }
-            None if changed => {
-                // Whoever listened is gone when the agent ends.
-                self.reports.send(Report::Changed(self.hands.mounts.held())).ok();
+        } else {
+            // Whoever listened is gone when the agent ends.
+            let shelf = changed.then(|| Report::Changed(self.hands.mounts.held()));
+            for report in shelf.into_iter().chain(hook.map(Report::Replaced)) {
+                self.reports.send(report).ok();
             }
-            None => {}
         }
         if put {
             self.show_again(service);
@@ -440,8 +445,8 @@ impl Foreman {
         {
             tracing::warn!(event = "mounts_not_removed", %error);
         }
-        let unchanged = round.unchanged;
-        let done = Done { shelf: self.hands.mounts.held(), failed, unchanged };
+        let (unchanged, changed) = (round.unchanged, round.changed);
+        let done = Done { shelf: self.hands.mounts.held(), failed, unchanged, changed };
         self.reports.send(Report::Done(done)).is_ok()
     }
 
@@ -476,8 +481,10 @@ impl Foreman {
             while let Some((service, part, here)) = self.lanes.begin(now) {
                 self.begin(service, part, here);
             }
-            if let Ok(Order::Finished { service, end, changed, put }) = taken.recv_timeout(WATCH) {
-                self.finished(service, end, changed, put);
+            if let Ok(Order::Finished { service, end, hook, changed, put }) =
+                taken.recv_timeout(WATCH)
+            {
+                self.finished(service, (end, hook), changed, put);
             }
         }
         self.hands.mounts.end();

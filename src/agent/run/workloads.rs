@@ -20,10 +20,11 @@ use self::list::{Followed, List};
 use self::looks::Looks;
 use super::notes::Notes;
 use super::worker::Worker;
+use crate::agent::hook::Aim;
 use crate::agent::machine::{NO_NAMESPACE, Process, Workload};
 use crate::agent::mount::Adopted;
 use crate::agent::session::WorkloadId;
-use crate::agent::vault::{Guests, is_by_hand};
+use crate::agent::vault::{Guests, Told, is_by_hand};
 use crate::agent::workload::{Census, Enclosure, Record};
 use skep_client::transport::{Most, Share, Shares};
 use skep_core::base::ServiceId;
@@ -175,6 +176,7 @@ impl Workloads {
             uid,
             service: None,
             enclosure: None,
+            wish: None,
             held: None,
             share: Some(share),
         };
@@ -190,7 +192,12 @@ impl Workloads {
     ///
     /// # Errors
     /// It was not granted anything, or its namespace is not private.
-    pub async fn enclose(&self, uid: u32, pid: i32) -> io::Result<oneshot::Receiver<()>> {
+    pub async fn enclose(
+        &self,
+        uid: u32,
+        pid: i32,
+        wish: Option<Told>,
+    ) -> io::Result<oneshot::Receiver<()>> {
         let shared = Arc::clone(&self.0);
         let looked = self.0.aside(uid, move || {
             let process = Process::open(pid)?;
@@ -209,8 +216,18 @@ impl Workloads {
         list.mark(id, &mut enclosure);
         let entry = list.entries.get_mut(&id).ok_or_else(gone)?;
         entry.held = Some(held);
+        entry.wish = wish;
         entry.enclosure.send_replace(Some(enclosure));
         Ok(self.0.note(&list, id, enclosure.service))
+    }
+
+    /// Who is to be told when a service's set has changed: whoever stands in a namespace of its
+    /// own. Others have not begun yet, and read what is there when they do.
+    #[must_use]
+    pub fn aims(&self, service: ServiceId) -> Vec<Aim> {
+        let list = self.0.list.lock();
+        let of_it = list.entries.values().filter(|entry| entry.service == Some(service));
+        of_it.filter_map(Followed::aim).collect()
     }
 
     /// Which services are up by hand: noted with the workloads.
@@ -240,7 +257,7 @@ impl Workloads {
             let unknown = |main: &&Workload| !is_by_hand(**main) && !known.contains(main);
             for main in adopted.workloads.iter().filter(unknown) {
                 let (service, main) = (adopted.service, *main);
-                records.push(Record { service, main, uid: 0, enclosure: None });
+                records.push(Record { service, main, uid: 0, enclosure: None, wish: None });
             }
         }
         let enclosures: Vec<Enclosure> = records.iter().filter_map(|one| one.enclosure).collect();
@@ -266,6 +283,7 @@ impl Workloads {
                 uid: record.uid,
                 service: Some(record.service),
                 enclosure,
+                wish: record.wish,
                 held,
                 // Whoever lives is followed, also beyond its user's share.
                 share: self.0.shares.take(record.uid, 1),
@@ -288,7 +306,7 @@ impl Workloads {
     }
 
     fn follow(&self, list: &mut List, follow: Follow, main: Option<Process>) -> WorkloadId {
-        let Follow { main: id, uid, service, mut enclosure, held, share } = follow;
+        let Follow { main: id, uid, service, mut enclosure, wish, held, share } = follow;
         list.next = list.next.saturating_add(1);
         let workload = WorkloadId(list.next);
         if let Some(enclosure) = &mut enclosure {
@@ -301,6 +319,7 @@ impl Workloads {
             uid,
             service,
             enclosure: sender,
+            wish,
             held,
             live: None,
             left: vec![id],
@@ -321,6 +340,7 @@ struct Follow {
     uid: u32,
     service: Option<ServiceId>,
     enclosure: Option<Enclosure>,
+    wish: Option<Told>,
     held: Option<File>,
     share: Option<Share>,
 }

@@ -45,6 +45,8 @@ impl Look {
             | Event::Adopted { .. }
             | Event::Down { .. }
             | Event::Confirmed(_)
+            | Event::Changed(_)
+            | Event::Hooked { .. }
             | Event::Values { .. } => Self::Nowhere,
             Event::Begin
             | Event::Connected { .. }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::claims::{Look, Waiting};
 use super::crowd::Crowd;
+use super::hooks::Hooking;
 use super::problem;
 use super::reconnect::Reconnect;
 use super::types::{Act, Cause, ClaimId, Ending, Event, Hello, Job, Memory};
@@ -23,6 +24,7 @@ pub struct Session {
     pub(super) shelf: Shelf,
     pub(super) failed: BTreeMap<ServiceId, Failed>,
     pub(super) crowd: Crowd,
+    pub(super) hooks: Hooking,
     pub(super) claims: BTreeMap<ClaimId, Waiting>,
     /// Told as no longer running, its removal not yet here; until when it is waited for.
     pub(super) leaving: BTreeMap<ServiceId, BootTime>,
@@ -112,6 +114,7 @@ impl Session {
             shelf,
             failed: BTreeMap::new(),
             crowd: Crowd::default(),
+            hooks: Hooking::default(),
             claims: BTreeMap::new(),
             leaving: BTreeMap::new(),
             queue: VecDeque::new(),
@@ -151,6 +154,10 @@ impl Session {
             Event::Ended(workload) => self.ended(workload, &mut acts),
             Event::Down { claim, name } => self.down(claim, &name, &mut acts),
             Event::Done(done) => self.done(done, &mut acts),
+            Event::Changed(due) => self.changed(due, &mut acts),
+            Event::Hooked { service, generation, failed } => {
+                self.hooked(service, generation, failed, &mut acts);
+            }
             Event::Tick => {}
             Event::Leave(claim) => self.leave(claim, &mut acts),
             Event::Left(answer) => self.left(answer, &mut acts),
@@ -298,6 +305,9 @@ impl Session {
             ahead_bytes: 0,
             asked: None,
         });
+        if self.hooks.any() {
+            self.tell_hooks(acts);
+        }
     }
 
     /// Ends the connection. Nothing of it counts from here on.

@@ -67,18 +67,21 @@ impl Session {
                     self.failed.remove(service);
                 }
                 for service in gone {
+                    self.hooks.forget(service);
                     self.leaving.remove(&service);
                 }
                 for failed in &done.failed {
                     self.failed.insert(failed.service, failed.clone());
                 }
                 self.memory.revision.0 = self.memory.revision.0.max(revision);
+                // Before the answer: who waits for it hears that it is not all.
+                self.changed(done.changed, acts);
                 let unchanged = done.unchanged.into_iter().collect();
                 self.acknowledge(Ack { push: number, failed: done.failed, unchanged }, acts);
                 self.remember();
             }
             Some(Busy::Wipe) => self.wiped(&done.failed, acts),
-            Some(Busy::Other) | None => {}
+            Some(Busy::Other) | None => self.changed(done.changed, acts),
         }
     }
 

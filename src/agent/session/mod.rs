@@ -19,6 +19,7 @@ mod core;
 mod crowd;
 mod ending;
 mod fresh;
+mod hooks;
 mod intake;
 pub(in crate::agent) mod problem;
 mod reconnect;

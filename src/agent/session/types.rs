@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::agent::vault::Shelf;
+use crate::agent::vault::{HookDue, Shelf};
 use skep_core::base::{BootTime, Epoch, Name, Revision, ServiceId};
-use skep_core::wire::delivery::{Ack, Confirmed, Failed, Placed, Push, SentValue, Welcome};
+use skep_core::wire::delivery::{
+    Ack, Confirmed, Failed, HookStand, Placed, Push, SentValue, Welcome,
+};
 
 /// One running instance of a service on this machine, while this agent runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,6 +73,17 @@ pub enum Event {
     },
     /// The worker did its job.
     Done(Done),
+    /// Sets came into place in others' stead, and nobody waits for these.
+    Changed(Vec<HookDue>),
+    /// A hook is over; why it failed.
+    Hooked {
+        /// Of which service.
+        service: ServiceId,
+        /// Of which generation.
+        generation: u64,
+        /// In one line that names no value.
+        failed: Option<String>,
+    },
     /// Time passed.
     Tick,
     /// This machine is to leave the cluster.
@@ -176,6 +189,10 @@ pub enum Act {
     Ack(Ack),
     /// Ask whether what is here is what is due.
     Ask(BootTime),
+    /// Do this; [`Event::Hooked`] must follow.
+    Hook(HookDue),
+    /// Tell the whole list of hooks that run or have failed.
+    Hooks(BTreeMap<ServiceId, HookStand>),
     /// End the connection; [`Event::Disconnected`] with this cause must follow.
     Disconnect(Cause),
     /// Have this done; [`Event::Done`] must follow. Never two at a time.
@@ -259,6 +276,8 @@ pub struct Done {
     pub failed: Vec<Failed>,
     /// Services to which a push brought nothing but what they show already.
     pub unchanged: BTreeSet<ServiceId>,
+    /// Sets that came into place in others' stead.
+    pub changed: Vec<HookDue>,
 }
 
 impl std::fmt::Display for Cause {

@@ -70,6 +70,8 @@ pub struct ServiceView {
     pub path: Option<PathBuf>,
     /// Why it failed; else empty.
     pub why: String,
+    /// Why its last hook failed; else empty.
+    pub hook: String,
 }
 
 impl Session {
@@ -141,6 +143,7 @@ impl Session {
             files: shelved.map(|shelved| shelved.files).unwrap_or_default(),
             path: shelved.and_then(|shelved| shelved.path.clone()),
             why: failed.map(|failed| failed.why.clone()).unwrap_or_default(),
+            hook: self.hooks.failed(id).unwrap_or_default().to_owned(),
         }
     }
 }

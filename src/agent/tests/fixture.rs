@@ -325,8 +325,11 @@ impl Case {
         };
         let own = links.own.clone();
         let puts = Puts::new(CLUSTER, (worker.clone(), guests), links.upward.clone(), os_dice);
+        let (told, hooked) = mpsc::unbounded_channel();
+        let hooks = (crate::agent::hook::HookRunner::new([], told), hooked);
+        let (worker, workloads) = ((worker, reports), (workloads, ends));
         let (driver, handle) =
-            Driver::new(session, links, (worker, reports), (workloads, ends), Arc::clone(&clock));
+            Driver::new(session, links, worker, workloads, hooks, Arc::clone(&clock));
         let socket = self.folder.path().join("agent.sock");
         fs::remove_file(&socket).ok();
         let listener = UnixListener::bind(&socket).expect("binds");

@@ -118,7 +118,7 @@ async fn a_workload_counts_until_its_last_process_is_gone() {
             && fs::read_to_string(format!("/proc/{number}/comm")).is_ok_and(|c| c == "sleep\n")
     })
     .await;
-    agent.handle.enclosed(0, number).await.expect("known");
+    agent.handle.enclosed(0, number, None).await.expect("known");
     let inside = namespace(&number.to_string());
 
     // `kill -9`, and an agent that starts again: the other process still counts.
@@ -156,6 +156,7 @@ async fn the_socket_answers_and_refuses_in_words() {
         service: service.to_owned(),
         timeout_ms: 200,
         inside: false,
+        on_change: String::new(),
     };
     let refused = client.exec(exec("other")).await.expect_err("not placed");
     let problem = skep_client::transport::read_problem(&refused).expect("a problem");

@@ -3,11 +3,13 @@
 //!
 //! It deliberately touches no file, carries no value and decides nothing.
 
+mod due;
 mod guests;
 mod held;
 pub mod layout;
 mod reads;
 
+pub use due::{HookDue, Told};
 pub use guests::{Guests, Member, Party, is_by_hand};
 pub use held::{Fresh, Held, Shelf};
 pub use reads::Reads;

@@ -7,10 +7,13 @@ use std::fmt::Write as _;
 
 use super::enclosure::Enclosure;
 use crate::agent::machine::Workload;
+use crate::agent::vault::Told;
 use skep_core::base::{FORMAT, OtherFormat, ServiceId};
 
 /// What the head begins with; the format's number follows.
 const MAGIC: &str = "skep-workloads";
+/// In the place of how a workload wants to be told.
+const NO_WISH: &str = "-";
 /// Characters of a boot's name.
 const BOOT: usize = 36;
 
@@ -25,6 +28,8 @@ pub struct Record {
     pub uid: u32,
     /// Its private mount namespace.
     pub enclosure: Option<Enclosure>,
+    /// How it wants to be told of changes.
+    pub wish: Option<Told>,
 }
 
 /// Why a list is none.
@@ -47,9 +52,13 @@ pub(in crate::agent) fn line(into: &mut String, number: u64, record: Option<&Rec
         let _infallible = writeln!(into, "- {number}");
         return;
     };
-    let Record { service, main, uid, enclosure } = record;
+    let Record { service, main, uid, enclosure, wish } = record;
     let Workload { pid, started } = main;
-    let _infallible = write!(into, "+ {number} {service} {pid} {started} {uid}");
+    let _infallible = write!(into, "+ {number} {service} {pid} {started} {uid} ");
+    let _infallible = match wish {
+        Some(wish) => write!(into, "{wish}"),
+        None => write!(into, "{NO_WISH}"),
+    };
     if let Some(Enclosure { namespace, device, mark, .. }) = enclosure {
         let _infallible = write!(into, " {namespace} {device}");
         if let Some(mark) = mark {
@@ -99,6 +108,10 @@ fn parse(line: &str) -> Option<(u64, Option<Record>)> {
     let service: ServiceId = fields.next()?.parse().ok()?;
     let (pid, started) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     let uid = fields.next()?.parse().ok()?;
+    let wish = match fields.next()? {
+        NO_WISH => None,
+        wish => Some(wish.parse().ok()?),
+    };
     let rest: Vec<u64> = fields.map(str::parse).collect::<Result<_, _>>().ok()?;
     let mark = rest.get(2).copied();
     let enclosure = match *rest.as_slice() {
@@ -109,7 +122,7 @@ fn parse(line: &str) -> Option<(u64, Option<Record>)> {
         _ => return None,
     };
     let main = Workload { pid, started };
-    Some((number, Some(Record { service, main, uid, enclosure })))
+    Some((number, Some(Record { service, main, uid, enclosure, wish })))
 }
 
 #[cfg(test)]
@@ -127,6 +140,11 @@ mod tests {
             main: Workload { pid, started: 5 },
             uid: 1_000,
             enclosure,
+            wish: match pid {
+                2 => Some(Told::Restarts),
+                3 => Some("USR1".parse().expect("a signal")),
+                _ => None,
+            },
         };
         let plain = Enclosure { namespace: 4, device: 5, mark: None, service };
         let marked = Enclosure { mark: Some(6), ..plain };
@@ -165,8 +183,15 @@ mod tests {
             assert_eq!(read(bad.as_bytes(), THIS), Err(NoRoster::Damaged), "{bad}");
         }
         assert_eq!(read(&[0xff; 9], THIS), Err(NoRoster::Damaged));
-        for bad in ["?", "+ 1", "- x", "- 1 2", "+ 1 web 2 3 4", "+ 1 aeaqcaibaeaqcaibaeaqcaibae 1"]
-        {
+        for bad in [
+            "?",
+            "+ 1",
+            "- x",
+            "- 1 2",
+            "+ 1 web 2 3 4 -",
+            "+ 1 aeaqcaibaeaqcaibaeaqcaibae 1 2 3 x",
+            "+ 1 aeaqcaibaeaqcaibaeaqcaibae 1",
+        ] {
             let text = format!("{head}{bad}\n");
             assert_eq!(read(text.as_bytes(), THIS), Err(NoRoster::Damaged), "{bad}");
         }

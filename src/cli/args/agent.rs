@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use skep_core::domain::HookSignal;
+
 use super::{AgentRunArgs, FormatArgs, duration};
 
 #[derive(Debug, Subcommand)]
@@ -119,9 +121,14 @@ pub(crate) struct AgentSocketArgs {
 #[command(after_help = "Examples:
   skep exec --service web -- /usr/bin/web --config /etc/web.toml
   skep exec --service web --user www-data -- nginx -g 'daemon off;'
+  skep exec --service web --signal-on-change HUP -- nginx -g 'daemon off;'
+  skep exec --service web --restart-on-change -- /usr/bin/web
 
 With --user the command's HOME, USER, LOGNAME and SHELL are that user's. A number that
 nobody has is taken as it is: its group is the same number, HOME is / and there is no USER.
+
+With --restart-on-change, skep stays beside the command: it sends it TERM, KILL after 10 seconds,
+and starts it again. Both ways of being told take the place of the service's --on-change signal.
 
 Ends as the command does; 125 where it was not run, 126 not executable,
 127 not found, 128+N ended by signal N.")]
@@ -137,6 +144,12 @@ pub(crate) struct ExecArgs {
     pub(crate) timeout: Duration,
     #[command(flatten)]
     pub(crate) socket: AgentSocketArgs,
+    /// Send CMD a signal whenever its secrets have changed, such as HUP
+    #[arg(long, value_name = "SIGNAL", conflicts_with = "restart_on_change")]
+    pub(crate) signal_on_change: Option<HookSignal>,
+    /// End CMD and start it again whenever its secrets have changed
+    #[arg(long)]
+    pub(crate) restart_on_change: bool,
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,

@@ -121,6 +121,10 @@ pub(crate) struct AgentRunArgs {
     /// Where that engine listens [default: /run/docker.sock]
     #[arg(long, value_name = "SOCKET", env = "SKEP_DOCKER_ENGINE", hide_env_values = true)]
     pub(crate) docker_engine: Option<PathBuf>,
+    /// A program that services may have run here once their set has changed (repeatable)
+    #[arg(long = "allow-hook", value_name = "PATH", env = "SKEP_ALLOW_HOOK")]
+    #[arg(hide_env_values = true, value_delimiter = ',')]
+    pub(crate) allow_hooks: Vec<String>,
     /// A clean stop wipes the secrets of running workloads too
     #[arg(long, env = "SKEP_WIPE_ON_STOP", hide_env_values = true)]
     #[arg(value_parser = FalseyValueParser::new())]

@@ -11,12 +11,14 @@ pub(crate) enum ServiceCommand {
   skep service create --node web1 --node web2 web
   skep service create --constraint node.labels.tier==db --owner 999:999 postgres
   skep service create --node web1 --mount fuse payments
-  skep service create --node web1 --fresh registry.auth")]
+  skep service create --node web1 --fresh registry.auth
+  skep service create --node web1 --on-change signal:HUP nginx")]
     Create(ServiceCreateArgs),
     /// Change a service
     #[command(after_help = "Examples:
   skep service update --node-add web3 --node-rm web1 web
-  skep service update --offline max-age=1h postgres")]
+  skep service update --offline max-age=1h postgres
+  skep service update --on-change exec:/usr/local/sbin/reload-web web")]
     Update(ServiceUpdateArgs),
     /// List services
     #[command(
@@ -110,6 +112,10 @@ pub(crate) struct ServiceCreateArgs {
     /// Write beside the secrets, as `..fresh/at`, when a manager last confirmed that they are due
     #[arg(long)]
     pub(crate) fresh: bool,
+    /// Once its set has changed on a node: none, signal:NAME to its processes, or exec:PATH,
+    /// a program that the node allows
+    #[arg(long, value_name = "HOOK", default_value = "none")]
+    pub(crate) on_change: String,
     /// A label, KEY=VALUE (repeatable)
     #[arg(short, long = "label", value_name = "LABEL")]
     pub(crate) labels: Vec<String>,
@@ -150,6 +156,10 @@ pub(crate) struct ServiceUpdateArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     #[arg(require_equals = true)]
     pub(crate) fresh: Option<bool>,
+    /// Once its set has changed on a node: none, signal:NAME to its processes, or exec:PATH,
+    /// a program that the node allows
+    #[arg(long, value_name = "HOOK")]
+    pub(crate) on_change: Option<String>,
     /// A label more, KEY=VALUE (repeatable)
     #[arg(long, value_name = "LABEL")]
     pub(crate) label_add: Vec<String>,

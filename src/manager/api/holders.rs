@@ -82,6 +82,7 @@ fn view(pair: &api::HolderView, wanted: &Wanted, known: &Known) -> api::HolderVi
     let failed = known.files.get(&wanted.target);
     if there && failed.is_none() {
         view.version = wanted.number;
+        view.why.clone_from(&known.hook);
         return view;
     }
     if known.failed {

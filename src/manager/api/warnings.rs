@@ -104,7 +104,10 @@ fn of_workers(reply: &api::StatusReply, found: &mut Vec<Warning>) {
     found.extend((more > 0).then_some(Warning::MoreWorkersDown(more)));
     for lagging in reply.lagging.iter().take(TOLD) {
         let (what, why) = (warning::what_lags(lagging), lagging.why.clone());
-        found.push(if lagging.failed {
+        found.push(if lagging.hook {
+            let (node, service) = (lagging.node_name.clone(), lagging.service_name.clone());
+            Warning::HookFailed(node, service, why)
+        } else if lagging.failed {
             Warning::DeliveryFailed(what, why)
         } else {
             Warning::DeliveryLags(what, why)

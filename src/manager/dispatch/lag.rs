@@ -8,10 +8,11 @@ use super::Hub;
 use super::known::Has;
 use super::table::Live;
 use super::wanted::Due;
-use crate::manager::problem::delivery::away;
+use crate::manager::problem::delivery::{away, hook_failed, hook_runs};
 use skep_core::base::{BootTime, NodeId, SecretId, ServiceId, VersionId, limits};
 use skep_core::domain::{NodeRole, ServiceSet, State, is_due, set_of};
 use skep_core::wire::api;
+use skep_core::wire::delivery::HookStand;
 
 /// Milliseconds for which a delivery that is under way is not called late.
 const LATE_MS: u64 = 1_000;
@@ -29,6 +30,8 @@ pub(in crate::manager) struct Known {
     pub why: String,
     /// It was tried.
     pub failed: bool,
+    /// What is to be said of its hook, where what is due is there.
+    pub hook: String,
 }
 
 /// What lags.
@@ -68,6 +71,7 @@ impl Hub {
             files: failure.map(|failure| failure.files.clone()).unwrap_or_default(),
             why,
             failed: connected && failure.is_some(),
+            hook: ledger.hooks().get(&service).map(told_of_hook).unwrap_or_default(),
         }
     }
 
@@ -137,8 +141,26 @@ impl Hub {
                 files: failure.map(|failure| failure.files.clone()).unwrap_or_default(),
                 why: failure.map_or_else(|| self.why_waiting(), |failure| failure.why.clone()),
                 failed: failure.is_some(),
+                hook: String::new(),
             };
             self.add(live.node, name, &due.set, &known, most, lags);
+        }
+        for (service, stand) in ledger.hooks() {
+            let HookStand::Failed(why) = stand else { continue };
+            let Some(due) = ledger.wanted().sets.get(service) else { continue };
+            lags.count = lags.count.saturating_add(1);
+            if lags.named.len() < most {
+                lags.named.push(api::Lagging {
+                    node: live.node.as_bytes().to_vec(),
+                    node_name: name.to_owned(),
+                    service: service.as_bytes().to_vec(),
+                    service_name: due.set.name.to_string(),
+                    why: hook_failed(why),
+                    failed: true,
+                    hook: true,
+                    ..api::Lagging::default()
+                });
+            }
         }
     }
 
@@ -211,6 +233,14 @@ impl Hub {
                 lags.named.push(whole);
             }
         }
+    }
+}
+
+/// How a hook stands, in words.
+fn told_of_hook(stand: &HookStand) -> String {
+    match stand {
+        HookStand::Running => hook_runs(),
+        HookStand::Failed(why) => hook_failed(why),
     }
 }
 

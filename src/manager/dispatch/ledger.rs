@@ -7,6 +7,7 @@ use super::step::{Delta, Gate, Step, step};
 use super::wanted::{Due, Wanted};
 use skep_core::base::{BootTime, NodeId, Revision, SecretId, ServiceId, VersionId};
 use skep_core::domain::{Confirmation, Exposure};
+use skep_core::wire::delivery::HookStand;
 
 /// Milliseconds until a set that failed for now is sent again; doubled each time.
 const RETRY_MS: u64 = 1_000;
@@ -23,6 +24,8 @@ pub(super) struct Misbehaved(pub &'static str);
 pub(super) enum Standing {
     /// What is due there is in place.
     InPlace,
+    /// It is, and its hook still runs.
+    Hook,
     /// Not yet.
     Waiting,
     /// It did not come into place.
@@ -125,6 +128,8 @@ pub(super) struct Ledger {
     taken: BTreeMap<ServiceId, Revision>,
     /// Since when a service's set is not what is due.
     late: BTreeMap<ServiceId, BootTime>,
+    /// Hooks that run there, or have failed.
+    hooks: BTreeMap<ServiceId, HookStand>,
     /// Pairs that must be recorded before their push.
     asking: BTreeSet<ServiceId>,
     /// Pairs that were not, and when to ask again.
@@ -146,6 +151,16 @@ impl Ledger {
     /// It runs these now.
     pub(super) fn runs(&mut self, running: BTreeSet<ServiceId>) {
         self.running = running;
+    }
+
+    /// How its hooks stand.
+    pub(super) fn hooks(&self) -> &BTreeMap<ServiceId, HookStand> {
+        &self.hooks
+    }
+
+    /// They stand so now.
+    pub(super) fn hooks_are(&mut self, hooks: BTreeMap<ServiceId, HookStand>) {
+        self.hooks = hooks;
     }
 
     /// What the agent is known to have.
@@ -444,6 +459,9 @@ impl Ledger {
     /// How a service stands on this node against what was due at `revision`.
     pub(super) fn standing(&self, service: ServiceId, revision: Revision) -> Standing {
         let in_place = self.in_place.get(&service).is_some_and(|at| *at >= revision);
+        if in_place && self.hooks.get(&service) == Some(&HookStand::Running) {
+            return Standing::Hook;
+        }
         if in_place || (self.wanted.revision >= revision && self.clean(service)) {
             return Standing::InPlace;
         }

@@ -24,7 +24,7 @@ use skep_core::base::{BootTime, Dice, NodeId, SecretId, ServiceId, Stamp, Versio
 use skep_core::domain::{Exposure, NodeRole, State, Version};
 use skep_core::seal::{SessionHalf, SessionKey, ValueContext};
 use skep_core::wire::api;
-use skep_core::wire::delivery::FAILED_FILES;
+use skep_core::wire::delivery::{FAILED_FILES, HOOK_WHY_CHARS, HOOKS_TOLD, HookStand};
 
 /// How long a node may take to say hello.
 const HELLO: Duration = Duration::from_secs(5);
@@ -201,6 +201,10 @@ fn take(hub: &Hub, live: &Live, said: api::FromAgent) -> Result<(), Ending> {
         }
         Some(api::from_agent::Of::Ask(ask)) => {
             *live.asked.lock() = Some(BootTime(ask.at_ms));
+        }
+        Some(api::from_agent::Of::Hooks(told)) => {
+            live.ledger.lock().hooks_are(hooks(&told.hooks)?);
+            hub.table.tick();
         }
         // A newer agent's word, which this manager does not know.
         None => {}
@@ -431,6 +435,18 @@ pub(super) fn failed(failed: &[api::Failed]) -> Result<Vec<Refused>, Misbehaved>
         })
     };
     failed.iter().map(one).collect()
+}
+
+pub(super) fn hooks(told: &[api::Hook]) -> Result<BTreeMap<ServiceId, HookStand>, Misbehaved> {
+    if told.len() > HOOKS_TOLD {
+        return Err(Misbehaved("tells of more hooks than it may"));
+    }
+    let one = |one: &api::Hook| {
+        let failed = HookStand::Failed(bounded(&one.failed, HOOK_WHY_CHARS));
+        let stand = if one.failed.is_empty() { HookStand::Running } else { failed };
+        Ok((service(&one.service)?, stand))
+    };
+    told.iter().map(one).collect()
 }
 
 /// What a node says of itself, fit for a table: bounded, without control characters.

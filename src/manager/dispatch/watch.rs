@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::Hub;
 use super::ledger::Standing;
 use super::session::is_held;
-use crate::manager::problem::delivery::{away, being_confirmed, held, waiting};
+use crate::manager::problem::delivery::{away, being_confirmed, held, hook_runs, waiting};
 use skep_core::base::{NodeId, Revision, SecretId, ServiceId};
 use skep_core::domain::{Activation, Availability, NodeRole, State, holders, is_due};
 use skep_core::wire::api;
@@ -229,7 +229,10 @@ impl Hub {
         }
         match standing {
             Standing::InPlace if !behind => None,
-            Standing::InPlace | Standing::Waiting => Some((self.why_waiting(), false)),
+            Standing::Hook if !behind => Some((hook_runs(), false)),
+            Standing::InPlace | Standing::Hook | Standing::Waiting => {
+                Some((self.why_waiting(), false))
+            }
             Standing::Failed { why, last } => Some((why, last)),
         }
     }
@@ -326,7 +329,7 @@ pub(super) fn why_pending(hub: &Hub, node: NodeId, service: ServiceId) -> String
     let revision = hub.core.consensus.read(|state| state.revision);
     let standing = live.ledger.lock().standing(service, revision);
     match standing {
-        Standing::InPlace => being_confirmed(),
+        Standing::InPlace | Standing::Hook => being_confirmed(),
         Standing::Waiting => hub.why_waiting(),
         Standing::Failed { why, .. } => why,
     }

@@ -37,6 +37,16 @@ pub(in crate::manager) fn waiting() -> String {
     "its agent has not answered".to_owned()
 }
 
+/// What is due is in place, and what is to be done then is not over.
+pub(in crate::manager) fn hook_runs() -> String {
+    "hook still running".to_owned()
+}
+
+/// What is due is in place, and what was to be done then failed.
+pub(in crate::manager) fn hook_failed(why: &str) -> String {
+    format!("its hook failed: {why}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

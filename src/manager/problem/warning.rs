@@ -60,6 +60,8 @@ pub(in crate::manager) enum Warning {
     DeliveryLags(String, String),
     /// One that was tried and failed: what, and why.
     DeliveryFailed(String, String),
+    /// A set is in place, and what was to be done then failed: node, service, and why.
+    HookFailed(String, String, String),
     /// More deliveries that are not done.
     MoreDeliveriesLag(u64),
     /// The cluster was recovered: its epoch since, and the revision that was kept.
@@ -148,6 +150,7 @@ impl Warning {
             Self::WorkerDown(..) | Self::MoreWorkersDown(_) => WarningCode::WorkerDown,
             Self::DeliveryLags(..) | Self::MoreDeliveriesLag(_) => WarningCode::DeliveryLags,
             Self::DeliveryFailed(..) => WarningCode::DeliveryFailed,
+            Self::HookFailed(..) => WarningCode::HookFailed,
             Self::Recovered(..) => WarningCode::Recovered,
             Self::OtherHistory(_) => WarningCode::OtherHistory,
             Self::LeaderSilent => WarningCode::LeaderSilent,
@@ -291,6 +294,10 @@ impl Warning {
             Self::DeliveryFailed(what, why) => (
                 format!("{what}: {why}"),
                 "see its agent's log; it is tried again, and nothing else waits for it",
+            ),
+            Self::HookFailed(node, service, why) => (
+                format!("node {node} has the set of service {service}, and {why}"),
+                "see its agent's log; it runs again with the next change of the set",
             ),
             Self::MoreDeliveriesLag(more) => (
                 format!("{more} more deliveries are not done"),

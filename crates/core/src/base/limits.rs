@@ -124,6 +124,15 @@ pub const JOIN_BYTES: usize = 16 * 1024;
 /// Seconds of the longest time that a service's files may stay without a session, ten years:
 /// what is to stay longer is kept.
 pub const OFFLINE_S: u64 = 10 * 365 * 86_400;
+/// Bytes of the path of a program that nodes run when a set has changed.
+pub const HOOK_PATH_BYTES: usize = 255;
+/// Characters of a unit's name: with a credential's it fits into the address by which systemd asks.
+pub const UNIT_CHARS: usize = 81;
+/// Units of one service.
+pub const UNITS_OF_ONE: usize = 16;
+/// Units of all services: with the names of all services, which a node may be told in one
+/// message, they stay well below 2 MiB.
+pub const UNITS: usize = 10_000;
 /// Generations of a service's files kept below `old/` on a node.
 pub const OLD_GENERATIONS: usize = 8;
 /// Milliseconds that a generation is kept below `old/`.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::hook::OnChange;
 use super::spec::{Activation, Grant, MountKind, OfflinePolicy, Owner};
 use super::state::{Availability, Nodes, State, Version};
 use crate::audit::Digest;
@@ -26,6 +27,8 @@ pub struct ServiceSet {
     pub offline: OfflinePolicy,
     /// Whether it is written down there when it was last confirmed.
     pub fresh: bool,
+    /// What is done there once it has changed.
+    pub on_change: OnChange,
     /// Its files in the order of their targets; empty where nothing is granted.
     pub files: Vec<FileAssignment>,
 }
@@ -88,6 +91,7 @@ pub fn set_of(state: &State, service: ServiceId) -> Option<ServiceSet> {
         owner: found.spec.owner,
         offline: found.spec.offline,
         fresh: found.spec.fresh,
+        on_change: found.spec.on_change.clone(),
         files: found.grants.iter().filter_map(file).collect(),
     })
 }
@@ -146,6 +150,7 @@ impl ServiceSet {
             OfflinePolicy::MaxAge(seconds) => Some(seconds),
         });
         hash.number(self.fresh.into());
+        hash.bytes(self.on_change.written().as_bytes());
         hash.count(self.files.len());
         for file in &self.files {
             hash.bytes(file.target.as_str().as_bytes());

@@ -58,6 +58,8 @@ pub struct Indexes {
     pub deadlines: BTreeSet<(Stamp, RequestId)>,
     /// How many answers are remembered for a caller, and their bytes.
     pub answered: BTreeMap<Actor, (usize, u64)>,
+    /// How many units services name, all together.
+    pub units: usize,
     /// Bytes of all remembered answers.
     pub answer_bytes: u64,
 }
@@ -199,6 +201,8 @@ impl Indexes {
         new: Option<&Service>,
         bytes: u64,
     ) {
+        let units = [old, new].map(|of| of.map_or(0, |of| of.spec.units.len()));
+        self.units = self.units.saturating_add(units[1]).saturating_sub(units[0]);
         if let Some(old) = old {
             self.services.remove(&old.name.key());
             for grant in old.grants.values() {

@@ -12,6 +12,7 @@ mod assignment;
 mod changes;
 mod command;
 mod draft;
+mod hook;
 mod indexes;
 pub mod invariant;
 mod keep;
@@ -39,6 +40,7 @@ pub use command::{
     Act, Actor, Change, Changed, ChangedList, Command, Confirmation, Fact, Genesis, Join,
     NewVersion, Outcome, Recover, Rekey,
 };
+pub use hook::{BadHook, BadUnit, HookPath, HookSignal, OnChange, UnitName};
 pub use indexes::Indexes;
 pub use lookup::{
     NotOne, holders, is_pending, node_by, nodes_touched, secret_by, service_by, token_by,

@@ -88,6 +88,8 @@ numbered! {
         Placements = 21: "places where services may run",
         LookedAt = 22: "nodes and services that one act places",
         Pinned = 23: "versions of a secret that are pinned",
+        Units = 24: "units of all services",
+        UnitsOfOne = 25: "units of a service",
     }
 }
 

@@ -407,6 +407,11 @@ fn spec(hash: &mut Digest, of: &ServiceSpec) {
         OfflinePolicy::MaxAge(seconds) => Some(seconds),
     });
     hash.number(of.fresh.into());
+    hash.bytes(of.on_change.written().as_bytes());
+    hash.count(of.units.len());
+    for unit in &of.units {
+        hash.bytes(unit.as_str().as_bytes());
+    }
     labels(hash, &of.labels);
 }
 

@@ -1,5 +1,8 @@
 //! What an operator writes about a service.
 
+use std::collections::BTreeSet;
+
+use super::hook::{OnChange, UnitName};
 use crate::base::{Labels, Name, SecretId, Target};
 
 /// Where a service may run and how its secrets are mounted.
@@ -17,6 +20,10 @@ pub struct ServiceSpec {
     pub offline: OfflinePolicy,
     /// Whether its nodes write down when a manager last confirmed that they have what is due.
     pub fresh: bool,
+    /// What its nodes do once its set there has changed.
+    pub on_change: OnChange,
+    /// The units of systemd that are this service where it is placed.
+    pub units: BTreeSet<UnitName>,
     /// What operators wrote.
     pub labels: Labels,
 }

@@ -154,7 +154,9 @@ fn spec(of: &ServiceSpec) -> u64 {
         };
         PART + key + long(constraint.value.len())
     });
-    nodes.sum::<u64>() + constraints.sum::<u64>() + labels(&of.labels)
+    let units = of.units.iter().map(|unit| PART + long(unit.as_str().len()));
+    let hook = long(of.on_change.written().len());
+    nodes.sum::<u64>() + constraints.sum::<u64>() + units.sum::<u64>() + hook + labels(&of.labels)
 }
 
 /// What a change counts against `limits::CHANGE_BYTES`.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::base::{
     BootTime, Epoch, Name, NodeId, Revision, SecretId, ServiceId, Target, VersionId, limits,
 };
-use crate::domain::{MountKind, OfflinePolicy, Owner};
+use crate::domain::{MountKind, OfflinePolicy, OnChange, Owner, UnitName};
 
 /// A message that no manager of ours sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +48,8 @@ pub struct Placed {
     pub always: bool,
     /// How many secrets it is granted.
     pub grants: u32,
+    /// The units of systemd that are this service.
+    pub units: Vec<UnitName>,
 }
 
 /// A set that stays unapplied: what it is about could be read, the rest not.
@@ -138,6 +140,20 @@ impl Failed {
     }
 }
 
+/// Hooks that a node tells of, those that run before those that failed.
+pub const HOOKS_TOLD: usize = 1_000;
+/// Characters of why a hook failed.
+pub const HOOK_WHY_CHARS: usize = 400;
+
+/// How the hook of a service stands, once its set has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookStand {
+    /// It runs.
+    Running,
+    /// The last one failed: why, in one line, without values.
+    Failed(String),
+}
+
 /// A leader's word that sets are what is due, and are in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confirmed {
@@ -164,6 +180,8 @@ pub struct ServiceFiles {
     pub offline: OfflinePolicy,
     /// Whether it is written down beside them when a leader last confirmed that they are due.
     pub fresh: bool,
+    /// What is done once they have changed.
+    pub on_change: OnChange,
     /// The leader's digest of this set; kept and sent back, never computed here.
     pub digest: [u8; 32],
     /// The files in the order of their targets; none of them twice.
@@ -200,6 +218,9 @@ pub enum BadSet {
     /// A way of mounting that this version doesn't know.
     #[error("the leader sent a set to be mounted in a way that this agent does not know")]
     Mount,
+    /// A hook that this version doesn't know.
+    #[error("the leader sent a set with a hook that this agent does not know")]
+    Hook,
     /// More files than a service may have.
     #[error("the leader sent a set of more than {} files", limits::GRANTS)]
     TooManyFiles,

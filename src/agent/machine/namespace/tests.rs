@@ -184,6 +184,7 @@ impl Mounted {
     fn put(&mut self, number: u8, value: &[u8]) {
         let set = ServiceFiles {
             fresh: false,
+            on_change: skep_core::domain::OnChange::Nothing,
             service: ServiceId::from_bytes([1; 16]),
             name: "web".parse().unwrap(),
             mount: MountKind::Tmpfs,

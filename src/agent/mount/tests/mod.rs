@@ -15,6 +15,7 @@ macro_rules! on_both {
 }
 
 mod adoption;
+mod changed;
 mod conform;
 mod faults;
 mod held;
@@ -29,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::agent::vault::{FileSpec, Guests, Reads, ServiceFiles};
+use crate::agent::vault::{FileSpec, Guests, HookDue, Reads, ServiceFiles};
 use skep_core::base::{Clock, Dice, SecretBytes, SecretId, Stamp, VersionId};
 use skep_core::domain::{MountKind, OfflinePolicy, Owner};
 
@@ -222,6 +223,7 @@ pub(super) fn file(target: &str, secret: u8, number: u8, size: u32) -> FileSpec 
 pub(super) fn set(digest: u8, files: Vec<FileSpec>) -> ServiceFiles {
     ServiceFiles {
         fresh: false,
+        on_change: skep_core::domain::OnChange::Nothing,
         service: WEB,
         name: "web".parse().unwrap(),
         mount: MountKind::Tmpfs,

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use crate::agent::hook::Aim;
 use crate::agent::machine::{NO_NAMESPACE, Workload};
 use crate::agent::session::WorkloadId;
-use crate::agent::vault::Member;
+use crate::agent::vault::{Member, Told};
 use crate::agent::workload::{Enclosure, Record};
 use skep_client::transport::Share;
 use skep_core::base::ServiceId;
@@ -46,6 +47,8 @@ pub(super) struct Followed {
     /// The namespace of the enclosure, or a copy of it: their numbers and their mark are
     /// nobody else's meanwhile.
     pub(super) held: Option<File>,
+    /// How it wants to be told of changes.
+    pub(super) wish: Option<Told>,
     /// What it is to show.
     pub(super) live: Option<PathBuf>,
     /// Who is left of it, once the main process is gone.
@@ -67,7 +70,14 @@ impl Followed {
 
     pub(super) fn record(&self) -> Option<Record> {
         let enclosure = *self.enclosure.borrow();
-        Some(Record { service: self.service?, main: self.main, uid: self.uid, enclosure })
+        let (service, main, wish) = (self.service?, self.main, self.wish);
+        Some(Record { service, main, uid: self.uid, enclosure, wish })
+    }
+
+    /// Where it is told of changes, once it stands where it will.
+    pub(super) fn aim(&self) -> Option<Aim> {
+        (*self.enclosure.borrow())?;
+        Some(Aim { processes: self.left.clone(), wish: self.wish })
     }
 }
 

@@ -121,7 +121,7 @@ pub(super) fn welcome(counter: u64, tail: [u8; 16], revision: u64) -> Welcome {
 
 pub(super) fn placed(id: ServiceId, name: &str, always: bool) -> Placed {
     let name = name.parse().expect("a name");
-    Placed { id, name, owner_uid: 1000, always, grants: 1 }
+    Placed { id, name, owner_uid: 1000, always, grants: 1, units: Vec::new() }
 }
 
 pub(super) fn push(number: u64, revision: u64, placed: Option<Vec<Placed>>) -> Push {
@@ -131,6 +131,7 @@ pub(super) fn push(number: u64, revision: u64, placed: Option<Vec<Placed>>) -> P
 pub(super) fn set_of(service: ServiceId) -> ServiceFiles {
     ServiceFiles {
         fresh: false,
+        on_change: skep_core::domain::OnChange::Nothing,
         service,
         name: "web".parse().expect("a name"),
         mount: MountKind::Tmpfs,

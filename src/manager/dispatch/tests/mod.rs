@@ -59,6 +59,7 @@ fn due_of(id: u8, files: Vec<FileAssignment>) -> Arc<Due> {
         owner: Owner::default(),
         offline: OfflinePolicy::Keep,
         fresh: false,
+        on_change: skep_core::domain::OnChange::Nothing,
         files,
     }))
 }

@@ -28,6 +28,7 @@ pub(super) fn create(
         return Err(Refusal::limit(Counted::Services, limits::SERVICES));
     }
     check(spec)?;
+    has_room(state, 0, spec)?;
     are_known(state, None, &spec.placement)?;
     let now = draft.now();
     let service = Service {
@@ -58,6 +59,7 @@ pub(super) fn update(
         });
     }
     check(spec)?;
+    has_room(state, found.spec.units.len(), spec)?;
     are_known(state, Some(&found.spec.placement), &spec.placement)?;
     if found.spec.mount != spec.mount {
         // Workloads that run see one file system: another one would never reach them.
@@ -91,6 +93,15 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: ServiceId) -> Result<Changed, Re
     Ok(Changed::Service(id))
 }
 
+/// Whether all services together may name these units, where this one named `before`.
+fn has_room(state: &State, before: usize, spec: &ServiceSpec) -> Result<(), Refusal> {
+    let others = state.indexes.units.saturating_sub(before);
+    if spec.units.len() > before && others.saturating_add(spec.units.len()) > limits::UNITS {
+        return Err(Refusal::limit(Counted::Units, limits::UNITS));
+    }
+    Ok(())
+}
+
 fn check(spec: &ServiceSpec) -> Result<(), Refusal> {
     let placement = &spec.placement;
     if placement.nodes.len() > limits::PLACEMENT_NODES {
@@ -106,6 +117,9 @@ fn check(spec: &ServiceSpec) -> Result<(), Refusal> {
     }
     for constraint in &placement.constraints {
         constraint.check().map_err(|bad| Refusal::Invalid(bad.to_string()))?;
+    }
+    if spec.units.len() > limits::UNITS_OF_ONE {
+        return Err(Refusal::limit(Counted::UnitsOfOne, limits::UNITS_OF_ONE));
     }
     if !spec.owner.can_own() {
         return Err(Refusal::no_one());

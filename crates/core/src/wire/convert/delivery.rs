@@ -1,18 +1,20 @@
 //! What the leader sends to a node about its services, and what the node answers: both are
 //! written and read here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::count;
 use super::parts::{max_age, write_activation, write_mount};
 use crate::base::{
     BootTime, Epoch, NodeId, Revision, SecretId, ServiceId, Target, VersionId, limits,
 };
-use crate::domain::{FileAssignment, MountKind, NO_ONE, OfflinePolicy, Owner, ServiceSet, State};
+use crate::domain::{
+    FileAssignment, MountKind, NO_ONE, OfflinePolicy, OnChange, Owner, ServiceSet, State, UnitName,
+};
 use crate::wire::api;
 use crate::wire::delivery::{
-    Ack, BadSet, Confirmed, FAILED_FILES, FailedFile, FileSpec, Malformed, Placed, Push, SentValue,
-    ServiceFiles, Unreadable, Welcome,
+    Ack, BadSet, Confirmed, FAILED_FILES, FailedFile, FileSpec, HOOK_WHY_CHARS, HOOKS_TOLD,
+    HookStand, Malformed, Placed, Push, SentValue, ServiceFiles, Unreadable, Welcome,
 };
 
 /// A set as it is pushed, with its digest.
@@ -28,6 +30,7 @@ pub fn write_set(set: &ServiceSet) -> api::ServiceSet {
         files: set.files.iter().map(write_file).collect(),
         digest: set.digest().to_vec(),
         fresh: set.fresh,
+        on_change: set.on_change.written(),
     }
 }
 
@@ -56,6 +59,7 @@ pub fn write_placed(state: &State, id: ServiceId) -> Option<api::PlacedService> 
         owner_gid: service.spec.owner.gid,
         activation: write_activation(service.spec.activation).into(),
         grants: count(service.grants.len()),
+        units: service.spec.units.iter().map(ToString::to_string).collect(),
     })
 }
 
@@ -120,6 +124,14 @@ pub fn read_push(push: api::Push) -> Result<Push, Malformed> {
     Ok(Push { number, revision, placed, drained, gone, sets, unreadable, values })
 }
 
+fn units(sent: &[String]) -> Result<Vec<UnitName>, Malformed> {
+    if sent.len() > limits::UNITS_OF_ONE {
+        return Err(Malformed("more units of a service than there may be"));
+    }
+    let unit = |name: &String| name.parse().ok().ok_or(Malformed("unit"));
+    sent.iter().map(unit).collect()
+}
+
 fn read_placed(placed: &api::PlacedService) -> Result<Placed, Malformed> {
     Ok(Placed {
         id: service(&placed.id)?,
@@ -127,6 +139,7 @@ fn read_placed(placed: &api::PlacedService) -> Result<Placed, Malformed> {
         owner_uid: placed.owner_uid,
         always: placed.activation() == api::Activation::Placed,
         grants: placed.grants,
+        units: units(&placed.units)?,
     })
 }
 
@@ -179,6 +192,22 @@ pub fn write_ack(ack: Ack) -> api::Ack {
     api::Ack { push: ack.push, failed: failed.collect(), unchanged: unchanged.collect() }
 }
 
+/// How hooks stand, as a leader is told.
+#[must_use]
+pub fn write_hooks(stands: &BTreeMap<ServiceId, HookStand>) -> api::Hooks {
+    let hook = |(service, stand): (&ServiceId, &HookStand)| api::Hook {
+        service: service.as_bytes().to_vec(),
+        failed: match stand {
+            HookStand::Running => String::new(),
+            HookStand::Failed(why) => why.chars().take(HOOK_WHY_CHARS).collect(),
+        },
+    };
+    let (running, failed): (Vec<_>, Vec<_>) =
+        stands.iter().partition(|(_, stand)| **stand == HookStand::Running);
+    let all = running.into_iter().chain(failed).take(HOOKS_TOLD);
+    api::Hooks { hooks: all.map(hook).collect() }
+}
+
 /// Checks what a leader confirmed.
 ///
 /// # Errors
@@ -229,6 +258,7 @@ pub fn read_set(set: &api::ServiceSet) -> Result<ServiceFiles, BadSet> {
         owner: Owner { uid: id_of_owner(set.owner_uid)?, gid: id_of_owner(set.owner_gid)? },
         offline: set.offline_max_age_s.map_or(OfflinePolicy::Keep, OfflinePolicy::MaxAge),
         fresh: set.fresh,
+        on_change: OnChange::read(&set.on_change).map_err(|_| BadSet::Hook)?,
         digest: set.digest.as_slice().try_into().map_err(|_| BadSet::Malformed("digest"))?,
         files,
     };

@@ -18,6 +18,7 @@ fn file(target: &str, size: u32) -> api::File {
 fn sent() -> api::ServiceSet {
     api::ServiceSet {
         fresh: true,
+        on_change: "signal:HUP".to_owned(),
         service: vec![9; 16],
         name: "web".to_owned(),
         mount: api::Mount::Tmpfs.into(),

@@ -18,7 +18,7 @@ mod tests;
 pub use change::{read_change, read_changed, write_change, write_changed};
 pub use delivery::{
     read_confirmed, read_managers, read_push, read_set, read_values, read_welcome, write_ack,
-    write_held, write_placed, write_set,
+    write_held, write_hooks, write_placed, write_set,
 };
 pub use opened::{Position, dropped_reads, opened_of, read_opened, read_view, write_opened};
 pub use parts::{

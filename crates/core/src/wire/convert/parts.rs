@@ -1,10 +1,12 @@
 //! Specs, grants, labels and enumerations.
 
+use std::collections::BTreeSet;
+
 use super::{BadMessage, read_id, read_text};
 use crate::base::{Label, Labels, limits};
 use crate::domain::{
-    Activation, Attribute, Availability, Constraint, Grant, MountKind, NodeRole, OfflinePolicy,
-    Owner, Placement, ServiceSpec,
+    Activation, Attribute, Availability, BadUnit, Constraint, Grant, MountKind, NodeRole,
+    OfflinePolicy, OnChange, Owner, Placement, ServiceSpec, UnitName,
 };
 use crate::wire::api;
 
@@ -143,8 +145,22 @@ pub fn read_spec(sent: &api::ServiceSpec) -> Result<ServiceSpec, BadMessage> {
         owner: Owner { uid: sent.owner_uid, gid: sent.owner_gid },
         offline: sent.offline_max_age_s.map_or(OfflinePolicy::Keep, OfflinePolicy::MaxAge),
         fresh: sent.fresh,
+        on_change: OnChange::read(&sent.on_change)
+            .map_err(|bad| BadMessage::new("on_change", bad.to_string()))?,
+        units: read_units(&sent.units)?,
         labels: read_labels(&sent.labels)?,
     })
+}
+
+/// The names of units, as often as they may be named.
+fn read_units(sent: &[String]) -> Result<BTreeSet<UnitName>, BadMessage> {
+    if sent.len() > limits::UNITS_OF_ONE {
+        return Err(BadMessage::new("units", "more than a service may have"));
+    }
+    let unit = |name: &String| {
+        name.parse().map_err(|bad: BadUnit| BadMessage::new("units", bad.to_string()))
+    };
+    sent.iter().map(unit).collect()
 }
 
 /// A service's spec as it is sent.
@@ -160,6 +176,8 @@ pub fn write_spec(spec: &ServiceSpec) -> api::ServiceSpec {
         owner_gid: spec.owner.gid,
         offline_max_age_s: max_age(spec.offline),
         fresh: spec.fresh,
+        on_change: spec.on_change.written(),
+        units: spec.units.iter().map(ToString::to_string).collect(),
         labels: write_labels(&spec.labels),
     }
 }

@@ -17,8 +17,8 @@ use crate::domain::testing::{
 };
 use crate::domain::{
     Act, Activation, Actor, Answer, Applied, Availability, Change, Changed, Command, Confirmation,
-    Counted, Few, Grant, Member, MountKind, NewVersion, NodeRole, OfflinePolicy, Outcome, Owner,
-    Placement, Recover, Refusal, ServiceSpec, State, Token, apply,
+    Counted, Few, Grant, Member, MountKind, NewVersion, NodeRole, OfflinePolicy, OnChange, Outcome,
+    Owner, Placement, Recover, Refusal, ServiceSpec, State, Token, apply,
 };
 
 fn raw(world: &mut World, act: Act) -> Applied {
@@ -74,6 +74,10 @@ fn full_spec() -> ServiceSpec {
     };
     ServiceSpec {
         fresh: true,
+        on_change: format!("exec:/{}", "p".repeat(limits::HOOK_PATH_BYTES - 1)).parse().unwrap(),
+        units: (0..limits::UNITS_OF_ONE)
+            .map(|n| format!("{n:0>73}.service").parse().expect("a unit"))
+            .collect(),
         placement: Placement {
             nodes: (0..limits::PLACEMENT_NODES).map(long_name).collect(),
             constraints: (0..limits::CONSTRAINTS).map(constraint).collect(),
@@ -316,6 +320,12 @@ fn specs() -> impl Strategy<Value = ServiceSpec> {
         let [everywhere, fuse, placed] = flags;
         ServiceSpec {
             fresh: fuse != placed,
+            on_change: match id % 3 {
+                0 => OnChange::Nothing,
+                1 => "signal:USR2".parse().expect("a hook"),
+                _ => format!("exec:/hooks/{id}").parse().expect("a hook"),
+            },
+            units: (0..id % 4).map(|n| format!("u{n}.service").parse().expect("a unit")).collect(),
             placement: Placement { nodes, constraints, everywhere },
             mount: if fuse { MountKind::Fuse } else { MountKind::Tmpfs },
             activation: if placed { Activation::Placed } else { Activation::Running },

@@ -1,6 +1,6 @@
 //! The things that commands and the state share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use super::{Bad, Read, shape};
 use crate::base::{BadId, Epoch, Label, Labels, Name, NodeId, Revision, Stamp, WrappedKey};
 use crate::domain::{
     Activation, Actor, Attribute, Availability, Cluster, ClusterKey, Constraint, Grant, Issuers,
-    Member, MountKind, Node, NodeRole, OfflinePolicy, Operator, OperatorRole, Owner, Placement,
-    Recipient, Recovered, Rekey, Renewal, ServiceSpec, Token,
+    Member, MountKind, Node, NodeRole, OfflinePolicy, OnChange, Operator, OperatorRole, Owner,
+    Placement, Recipient, Recovered, Rekey, Renewal, ServiceSpec, Token, UnitName,
 };
 
 pub(super) fn id<T>(field: &str, bytes: &[u8]) -> Read<T>
@@ -141,8 +141,18 @@ pub(super) fn spec(spec: Option<shape::ServiceSpec>) -> Read<ServiceSpec> {
         owner: Owner { uid: spec.owner_uid, gid: spec.owner_gid },
         offline: spec.offline_max_age_s.map_or(OfflinePolicy::Keep, OfflinePolicy::MaxAge),
         fresh: spec.fresh,
+        on_change: hook(&spec.on_change)?,
+        units: units(&spec.units)?,
         labels: labels(&spec.labels)?,
     })
+}
+
+fn hook(written: &str) -> Read<OnChange> {
+    OnChange::read(written).map_err(|bad| Bad::new("on_change", bad))
+}
+
+fn units(names: &[String]) -> Read<BTreeSet<UnitName>> {
+    names.iter().map(|name| text("unit", name)).collect()
 }
 
 fn constraint(constraint: shape::Constraint) -> Read<Constraint> {
@@ -175,6 +185,8 @@ pub(super) fn write_spec(spec: &ServiceSpec) -> shape::ServiceSpec {
             OfflinePolicy::MaxAge(seconds) => Some(seconds),
         },
         fresh: spec.fresh,
+        on_change: spec.on_change.written(),
+        units: spec.units.iter().map(ToString::to_string).collect(),
         labels: write_labels(&spec.labels),
     }
 }

@@ -6,7 +6,7 @@ use super::Simulation;
 use super::network::FromLeader;
 use crate::manager::dispatch::frames::{frames, message};
 use crate::manager::dispatch::ledger::{Ledger, Recorded};
-use crate::manager::dispatch::session::{exposed_of, failed, held, services};
+use crate::manager::dispatch::session::{exposed_of, failed, held, hooks, services};
 use crate::manager::dispatch::wanted::wanted;
 use skep_core::base::{BootTime, NodeId, ServiceId};
 use skep_core::domain::testing::MANAGER;
@@ -84,6 +84,9 @@ impl Simulation {
             api::from_agent::Of::Hello(_) => self.broken("one_hello", "said twice"),
             api::from_agent::Of::Running(running) => {
                 services(&running.services).map(|running| desk.ledger.runs(running))
+            }
+            api::from_agent::Of::Hooks(told) => {
+                hooks(&told.hooks).map(|hooks| desk.ledger.hooks_are(hooks))
             }
             api::from_agent::Of::Ask(ask) => {
                 desk.asked = Some(BootTime(ask.at_ms));

@@ -10,7 +10,7 @@ use crate::agent::session::{
 use crate::agent::vault::{Held, ServiceFiles, Shelf};
 use skep_core::base::{BootTime, NodeId, Revision, SecretId, ServiceId, VersionId};
 use skep_core::wire::api;
-use skep_core::wire::convert::{write_ack, write_held};
+use skep_core::wire::convert::{write_ack, write_held, write_hooks};
 use skep_core::wire::delivery::{Failed, Push};
 
 /// Milliseconds that a claim waits.
@@ -176,6 +176,10 @@ impl Simulation {
             }
             Act::Ask(at) => {
                 self.say(id, api::from_agent::Of::Ask(api::Ask { at_ms: at.0 }));
+            }
+            Act::Hook(due) => self.broken("no_set_asks_for_a_hook", &format!("{id}: {due:?}")),
+            Act::Hooks(stands) => {
+                self.say(id, api::from_agent::Of::Hooks(write_hooks(&stands)));
             }
             Act::Disconnect(cause) => self.end(id, cause),
             Act::Work(job) => {

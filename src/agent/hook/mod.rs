@@ -1,0 +1,10 @@
+//! What is done on this node once a service's set has changed: signals to its processes, a
+//! program of the node's.
+//!
+//! A hook has 30 seconds, then it is killed with all that it started. It deliberately knows
+//! nothing of sessions (what came of it is an answer) and nothing of values.
+
+mod program;
+mod runner;
+
+pub use runner::{Aim, HookEnd, HookRunner, RESTART};
