@@ -21,6 +21,8 @@ pub enum Refused {
     NoSuchPath,
     /// Another method.
     NoSuchMethod,
+    /// Somebody else changed it in between.
+    Conflict,
     /// More than a request may be.
     TooLarge,
     /// Later, after so many seconds.
@@ -44,6 +46,7 @@ impl Refused {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowDown(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -60,6 +63,9 @@ impl Refused {
                 ("invalid_request", "UNSUPPORTED", "tokens are given at /auth and /token")
             }
             Self::NoSuchMethod => ("invalid_request", "UNSUPPORTED", "GET or POST"),
+            Self::Conflict => {
+                ("invalid_request", "DENIED", "the account was changed meanwhile: nothing was done")
+            }
             Self::TooLarge => ("invalid_request", "UNSUPPORTED", "a request has 16 KiB at most"),
             Self::SlowDown(_) => {
                 ("slow_down", "TOOMANYREQUESTS", "too many wrong passwords, or too many at once")
@@ -98,7 +104,7 @@ impl Refused {
             Self::NoSuchMethod => {
                 headers.insert(header::ALLOW, HeaderValue::from_static("GET, POST"));
             }
-            Self::Invalid { .. } | Self::NoSuchPath | Self::TooLarge => {}
+            Self::Invalid { .. } | Self::NoSuchPath | Self::Conflict | Self::TooLarge => {}
         }
         headers
     }
@@ -139,6 +145,7 @@ mod tests {
             (Refused::Unauthorized, 401, "UNAUTHORIZED"),
             (Refused::NoSuchPath, 404, "UNSUPPORTED"),
             (Refused::NoSuchMethod, 405, "UNSUPPORTED"),
+            (Refused::Conflict, 409, "DENIED"),
             (Refused::TooLarge, 413, "UNSUPPORTED"),
             (Refused::SlowDown(7), 429, "TOOMANYREQUESTS"),
             (Refused::Unavailable("acl.toml".into()), 503, "UNAVAILABLE"),

@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod challenge;
+pub mod change;
 mod form;
 pub mod forwarded;
 pub mod listed;

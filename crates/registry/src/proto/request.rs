@@ -122,7 +122,7 @@ impl Asked {
     }
 }
 
-fn is_form(headers: &HeaderMap) -> bool {
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
     kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
@@ -150,7 +150,7 @@ fn refuse_repeated(all: &Parameters) -> Result<(), Refused> {
 }
 
 /// `Authorization: Basic`, whose name must be that of `account`, if that is given.
-fn basic(headers: &HeaderMap, account: Option<String>) -> Result<How, Refused> {
+pub(super) fn basic(headers: &HeaderMap, account: Option<String>) -> Result<How, Refused> {
     let mut lines = headers.get_all(header::AUTHORIZATION).iter();
     let Some(line) = lines.next() else { return Ok(How::Anonymous) };
     let unreadable = || Refused::invalid("Authorization is no Basic");

@@ -13,6 +13,23 @@ const MARK: &str = "skr1_";
 /// Letters behind that.
 const LETTERS: usize = 58;
 
+/// Bytes of a person's password.
+pub const PERSON: std::ops::RangeInclusive<usize> = 8..=256;
+
+/// Why this can't be a person's password.
+#[must_use]
+pub fn unfit(password: &[u8]) -> Option<&'static str> {
+    if !PERSON.contains(&password.len()) {
+        return Some("a password has 8 to 256 bytes");
+    }
+    let text = std::str::from_utf8(password).ok().filter(|text| !text.contains(char::is_control));
+    if text.is_none() {
+        return Some("a password is one line of text in UTF-8");
+    }
+    is_robot_password(password)
+        .then_some("that is a robot's password, which no person's account takes")
+}
+
 /// Draws one.
 #[must_use]
 pub fn draw_robot_password(dice: &mut dyn Dice) -> Zeroizing<String> {
@@ -63,6 +80,17 @@ mod tests {
                 self.0 = self.0.wrapping_add(1);
             }
         }
+    }
+
+    #[test]
+    fn what_people_may_not_take() {
+        assert_eq!(unfit(b"correct horse"), None);
+        assert_eq!(unfit("pässwört".as_bytes()), None);
+        for bad in [&b"short"[..], &[b'x'; 257], b"two\nlines", b"\xff\xff\xff\xff\xff\xff\xff\xff"]
+        {
+            assert!(unfit(bad).is_some(), "{bad:?}");
+        }
+        assert!(unfit(draw_robot_password(&mut Counting(0)).as_bytes()).is_some());
     }
 
     #[test]

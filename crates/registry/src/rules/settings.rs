@@ -44,6 +44,9 @@ pub struct Settings {
     /// Whether there are refresh tokens.
     #[serde(default = "yes")]
     pub refresh: bool,
+    /// Whether people may change their own passwords.
+    #[serde(default)]
+    pub passwords: bool,
     /// Whether the set must have been confirmed.
     #[serde(default)]
     pub fresh: bool,

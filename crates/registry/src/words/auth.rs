@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use super::probe;
 use crate::rules::settings::STALE_S;
-use crate::work::{BadRecord, Desk, Door, Record, serve};
+use crate::work::{AgentAt, BadRecord, Desk, Door, Record, serve};
 
 /// Serve tokens from the files that this service was granted
 ///
@@ -40,6 +40,10 @@ pub(super) struct AuthArgs {
     /// Write each decision to this file; may be given several times
     #[arg(long, value_name = "FILE")]
     audit: Vec<PathBuf>,
+    /// This machine's agent, through which people change their passwords
+    #[arg(long, value_name = "PATH", env = "SKEP_AGENT", hide_env_values = true)]
+    #[arg(default_value = "/run/skep/agent.sock")]
+    agent_socket: PathBuf,
     /// Ask the server at --listen whether it gives tokens, and end
     #[arg(long, conflicts_with_all = ["stale_limit", "audit"])]
     health: bool,
@@ -93,7 +97,12 @@ async fn auth(args: &AuthArgs, connections: usize) -> Result<(), Failure> {
         tracing::warn!(event = "no_record", hint = "decisions are recorded with --audit FILE");
     }
     let desk = Desk::open(args.secrets.clone(), limit, clock, record);
-    let desk = Arc::new(desk.map_err(|error| machine("cannot start", &error))?);
+    let desk = desk.map_err(|error| machine("cannot start", &error))?;
+    let service = format!("{}.auth", args.name).parse::<Name>();
+    let service = service.map_err(|error| {
+        Failure::new(Exit::Usage, error).hint("a registry's name has 16 characters at most")
+    })?;
+    let desk = Arc::new(desk.with_agent(AgentAt { socket: args.agent_socket.clone(), service }));
     let ready = desk.ready().await;
     let tls = desk.has_certificate();
     if !tls && !args.listen.ip().to_canonical().is_loopback() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, Method};
 use data_encoding::HEXLOWER;
 use skep_client::machine::OsDice;
-use skep_core::base::{Clock, Dice as _};
+use skep_core::base::{Clock, Dice as _, Name};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ use crate::rules::settings::OnFullDisk;
 /// Refusals for a password are sent at a multiple of this after the request came.
 const REFUSED_AT: Duration = Duration::from_millis(500);
 /// Times that a set may be replaced while somebody is decided for.
-const TRIES: usize = 8;
+pub(super) const TRIES: usize = 8;
 
 /// A request as it came.
 #[derive(Debug)]
@@ -44,13 +44,23 @@ pub(super) struct Request<'r> {
     pub(super) body: &'r [u8],
 }
 
+/// Where this process writes what it may write.
+#[derive(Clone, Debug)]
+pub struct AgentAt {
+    /// The agent's socket.
+    pub socket: PathBuf,
+    /// The service of which this process is a workload.
+    pub service: Name,
+}
+
 /// Where requests are decided.
 pub struct Desk {
-    looker: Looker,
-    identities: Identities,
-    clock: Arc<dyn Clock + Send + Sync>,
-    record: Record,
+    pub(super) looker: Looker,
+    pub(super) identities: Identities,
+    pub(super) clock: Arc<dyn Clock + Send + Sync>,
+    pub(super) record: Record,
     pub(super) shown: Arc<Shown>,
+    pub(super) agent: Option<AgentAt>,
 }
 
 impl std::fmt::Debug for Desk {
@@ -92,7 +102,13 @@ impl Desk {
             shown: Arc::clone(&shown),
         })?;
         let identities = Identities::new(Arc::clone(&clock), &mut OsDice)?;
-        Ok(Self { looker, identities, clock, record, shown })
+        Ok(Self { looker, identities, clock, record, shown, agent: None })
+    }
+
+    /// The same, with an agent through which people change their passwords.
+    #[must_use]
+    pub fn with_agent(self, agent: AgentAt) -> Self {
+        Self { agent: Some(agent), ..self }
     }
 
     /// Whether anybody could get a token now.
@@ -119,14 +135,19 @@ impl Desk {
         let began = Instant::now();
         let answer = self.decide(request).await;
         if let Err(refused) = &answer {
-            self.record.count(request.peer.to_canonical(), uncounted(refused));
+            self.refuse(request, refused, began).await;
         }
-        if answer.as_ref().err() == Some(&Refused::Unauthorized) {
+        answer
+    }
+
+    /// Counts a refusal. One for a password is told at a multiple of a fixed time.
+    pub(super) async fn refuse(&self, request: &Request<'_>, refused: &Refused, began: Instant) {
+        self.record.count(request.peer.to_canonical(), uncounted(refused));
+        if *refused == Refused::Unauthorized {
             let spent = began.elapsed().as_millis() / REFUSED_AT.as_millis();
             let times = u32::try_from(spent).unwrap_or(u32::MAX).saturating_add(1);
             tokio::time::sleep_until(began + REFUSED_AT.saturating_mul(times)).await;
         }
-        answer
     }
 
     async fn decide(&self, request: &Request<'_>) -> Result<Answer, Refused> {
@@ -178,7 +199,7 @@ impl Desk {
         }
     }
 
-    async fn look(&self) -> Result<Seen, Refused> {
+    pub(super) async fn look(&self) -> Result<Seen, Refused> {
         self.looker.look().await.map_err(|unready| Refused::Unavailable(unready.what))
     }
 
@@ -248,6 +269,7 @@ fn uncounted(refused: &Refused) -> Uncounted {
         Refused::Invalid { .. }
         | Refused::NoSuchPath
         | Refused::NoSuchMethod
+        | Refused::Conflict
         | Refused::TooLarge => Uncounted::Invalid,
     }
 }
@@ -256,7 +278,7 @@ fn granted(ruled: &[Ruled]) -> impl Iterator<Item = &Scope> {
     ruled.iter().map(|ruled| &ruled.scope).filter(|scope| !scope.asked().is_empty())
 }
 
-fn credential_text(known: &Known) -> String {
+pub(super) fn credential_text(known: &Known) -> String {
     format!("{}.{}", known.credential.id, known.credential.generation)
 }
 

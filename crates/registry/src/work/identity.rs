@@ -129,6 +129,18 @@ impl Identities {
         Ok(None)
     }
 
+    /// What compares with a new password.
+    pub(super) async fn hash(
+        &self,
+        password: Zeroizing<Vec<u8>>,
+        salt: [u8; 16],
+        address: IpAddr,
+    ) -> Result<Verifier, Refused> {
+        let hashed = self.pool.hash(password, salt, address).await;
+        let hashed = hashed.map_err(|Full| Refused::SlowDown(FULL_S))?;
+        hashed.map_err(|bad| Refused::Unavailable(bad.to_string()))
+    }
+
     /// What is hashed for an account that is none: always the same for one name.
     fn decoy(&self, set: &Set, name: &str) -> Verifier {
         let drawn = labels::derive(&self.key, labels::DECOY, &[name.as_bytes()]);

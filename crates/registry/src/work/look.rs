@@ -43,6 +43,11 @@ impl Seen {
         self.0.set.as_ref().map_err(Clone::clone)
     }
 
+    /// What the link names it.
+    pub(super) fn generation(&self) -> &str {
+        &self.0.generation
+    }
+
     /// Whether both looks found one generation.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -151,7 +156,8 @@ impl Sight {
             if identify(&self.eyes.folder)? != identity {
                 continue; // It was replaced meanwhile, and may have been half gone.
             }
-            let loaded = Arc::new(loaded?);
+            let generation = identity.0.to_string_lossy().into_owned();
+            let loaded = Arc::new(Loaded { generation, ..loaded? });
             if let Some(pair) = &loaded.tls {
                 self.eyes.shown.set(Arc::clone(pair));
             }

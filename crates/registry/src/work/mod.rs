@@ -8,6 +8,7 @@
 mod auth;
 mod backoff;
 pub mod carried;
+mod change;
 pub mod examine;
 mod fresh;
 mod identity;
@@ -20,7 +21,7 @@ mod server;
 mod set;
 mod tls;
 
-pub use auth::Desk;
+pub use auth::{AgentAt, Desk};
 pub use fresh::Freshness;
 pub use look::Looker;
 pub use record::{BadRecord, Record};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use crate::rules::credential::Verifier;
+use crate::rules::credential::{BadCredential, Verifier};
 
 /// Hashes that wait, and those of one address among them.
 const WAITING: usize = 256;
@@ -19,9 +19,7 @@ const OF_ONE: usize = 64;
 const NICE: i32 = 10;
 
 struct Job {
-    verifier: Verifier,
-    password: Zeroizing<Vec<u8>>,
-    answer: oneshot::Sender<bool>,
+    work: Box<dyn FnOnce() + Send>,
     place: Place,
 }
 
@@ -78,11 +76,8 @@ impl Pool {
                 step_back();
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok(Job { verifier, password, answer, place }) = next else { return };
-                    // Nobody waits for one who has gone.
-                    if !answer.is_closed() {
-                        let _gone = answer.send(verifier.verify(&password));
-                    }
+                    let Ok(Job { work, place }) = next else { return };
+                    work();
                     drop(place);
                 }
             })?;
@@ -97,10 +92,33 @@ impl Pool {
         password: Zeroizing<Vec<u8>>,
         address: IpAddr,
     ) -> Result<bool, Full> {
+        self.run(address, move || verifier.verify(&password)).await
+    }
+
+    /// What compares with this password.
+    pub(super) async fn hash(
+        &self,
+        password: Zeroizing<Vec<u8>>,
+        salt: [u8; 16],
+        address: IpAddr,
+    ) -> Result<Result<Verifier, BadCredential>, Full> {
+        self.run(address, move || Verifier::of_password(&password, &salt)).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        address: IpAddr,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Full> {
         let place = Place::take(&self.places, address).ok_or(Full)?;
         let (answer, answered) = oneshot::channel();
-        let job = Job { verifier, password, answer, place };
-        self.jobs.try_send(job).map_err(|_| Full)?;
+        let work = Box::new(move || {
+            // Nobody waits for one who has gone.
+            if !answer.is_closed() {
+                let _gone = answer.send(work());
+            }
+        });
+        self.jobs.try_send(Job { work, place }).map_err(|_| Full)?;
         answered.await.map_err(|_| Full)
     }
 }

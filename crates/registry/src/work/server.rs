@@ -177,6 +177,9 @@ async fn respond(
     if parts.uri.path() == "/health" {
         return health(desk).await;
     }
+    if parts.uri.path() == "/password" {
+        return password(&parts, body, peer, desk).await;
+    }
     let answer = async {
         if !matches!(parts.uri.path(), "/auth" | "/token") {
             return Err(Refused::NoSuchPath);
@@ -194,12 +197,36 @@ async fn respond(
             let body = serde_json::to_vec(&answer).unwrap_or_default();
             response(StatusCode::OK, body)
         }
-        Err(refused) => {
-            let mut response = response(refused.status(), refused.body());
-            response.headers_mut().extend(refused.headers());
-            response
-        }
+        Err(refused) => refusal(&refused),
     }
+}
+
+/// A password that its owner changes.
+async fn password(
+    parts: &axum::http::request::Parts,
+    body: Incoming,
+    peer: IpAddr,
+    desk: &Desk,
+) -> Response<Full<Bytes>> {
+    let changed = async {
+        if parts.method != Method::POST {
+            return Err(Refused::NoSuchMethod);
+        }
+        let body = read(body).await?;
+        let query = parts.uri.query().unwrap_or_default();
+        let (method, headers) = (&parts.method, &parts.headers);
+        desk.change(&Request { peer, method, query, headers, body: &body }).await
+    };
+    match changed.await {
+        Ok(()) => response(StatusCode::NO_CONTENT, Vec::new()),
+        Err(refused) => refusal(&refused),
+    }
+}
+
+fn refusal(refused: &Refused) -> Response<Full<Bytes>> {
+    let mut response = response(refused.status(), refused.body());
+    response.headers_mut().extend(refused.headers());
+    response
 }
 
 async fn read(body: Incoming) -> Result<zeroize::Zeroizing<Vec<u8>>, Refused> {

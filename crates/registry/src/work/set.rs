@@ -143,6 +143,8 @@ impl Set {
 /// A generation as it was read: whether it decides or not, it may have a certificate.
 #[derive(Debug)]
 pub(super) struct Loaded {
+    /// What the link names it.
+    pub(super) generation: String,
     pub(super) set: Result<Set, Unready>,
     pub(super) tls: Option<Arc<CertifiedKey>>,
     /// Accounts whose files don't read.
@@ -200,7 +202,7 @@ pub(super) fn load(folder: &Path, before: Option<&Set>, now: BootTime) -> io::Re
         Some(bad) => Err(bad),
         None => set,
     };
-    Ok(Loaded { set, tls, refused })
+    Ok(Loaded { generation: String::new(), set, tls, refused })
 }
 
 fn tls_pair(folder: &Folder<'_>) -> io::Result<Result<Option<Arc<CertifiedKey>>, Unready>> {

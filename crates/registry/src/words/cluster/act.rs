@@ -29,6 +29,8 @@ pub(super) struct FileOf {
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
     pub(super) mode: Option<u32>,
+    /// Whether the service's processes may write the next value too.
+    pub(super) write: Option<bool>,
 }
 
 impl Act {
@@ -72,9 +74,8 @@ impl Act {
         let target = target.parse::<Target>();
         let target = target
             .map_err(|error| Failure::new(Exit::Usage, error).hint("give another file name"))?;
-        let FileOf { uid, gid, mode } = of;
-        let grant =
-            GrantAsked { secret, target, uid, gid, mode, pin: None, write: None, replace: false };
+        let FileOf { uid, gid, mode, write } = of;
+        let grant = GrantAsked { secret, target, uid, gid, mode, pin: None, write, replace: false };
         self.change(Change::Grant { service, grant });
         Ok(())
     }

@@ -74,7 +74,7 @@ pub(super) fn put_robot(
     let secret = act.create(&mut way.dice, &name, &labels, value)?;
     let target = new.target.as_deref().unwrap_or(new.form.file_name());
     let (uid, gid) = new.file_owner.unzip();
-    act.grant(service, secret, target, FileOf { uid, gid, mode: Some(MODE) })?;
+    act.grant(service, secret, target, FileOf { uid, gid, mode: Some(MODE), write: None })?;
     Ok(text)
 }
 

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use skep_client::{Change, Generate, lookup};
 use skep_core::base::{Exit, Failure, Label, Labels, Name, SecretBytes, SecretId, ServiceId};
-use skep_core::domain::{Placement, ServiceSpec};
+use skep_core::domain::{NO_ONE, Owner, Placement, ServiceSpec};
 use skep_core::wire::api::{SecretView, ServiceView};
 
 use super::act::{Act, FileOf};
 use super::ends::ends_label;
 use super::keys::{Keys, now};
-use super::site::{ENDS, KIND, REGISTRY, SERVED, label, registry_name};
+use super::site::{ENDS, KIND, REGISTRY, SELF_SERVICE, SERVED, label, registry_name};
 use super::texts::Told;
 use super::usage;
 use crate::rules::login::Host;
@@ -54,6 +54,10 @@ pub(in crate::words) struct SetupArgs {
     /// The CA of the registry's TLS, for engines: written to certs.d
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
+    /// Let people change their own passwords at the token servers, which run as this user and
+    /// may write accounts' verifiers then
+    #[arg(long, value_name = "UID", value_parser = clap::value_parser!(u32).range(..i64::from(NO_ONE)))]
+    self_service: Option<u32>,
     /// The new folder that files are written to
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -97,7 +101,9 @@ pub(super) async fn run(screen: &mut Screen, args: SetupArgs) -> Result<(), Fail
     let host = host_of(&args.realm).unwrap_or_default().to_owned();
     let served = args.registry_service.unwrap_or(host);
     let issuer = args.issuer.unwrap_or_else(|| served.clone());
-    let told = Told { name: &name, realm: &args.realm, served: &served, issuer: &issuer };
+    let self_service = args.self_service;
+    let told =
+        Told { name: &name, realm: &args.realm, served: &served, issuer: &issuer, self_service };
     let tls_ca = args.tls_ca.as_deref().map(|path| certificates(path, &served)).transpose()?;
     let mut way = Way::open(screen, args.way)?;
     nothing_there(&mut way, &name).await?;
@@ -110,7 +116,7 @@ pub(super) async fn run(screen: &mut Screen, args: SetupArgs) -> Result<(), Fail
         ("registry.env".to_owned(), told.env()),
         ("acl.toml".to_owned(), told.rules()),
         (format!("skep-registry-{name}.service"), told.unit()),
-        ("skep-registry.sysusers".to_owned(), Told::user().to_owned()),
+        ("skep-registry.sysusers".to_owned(), told.user()),
     ];
     files.extend(tls_ca.map(|text| (format!("certs.d/{served}/ca.crt"), text)));
     let mut written = Written::of(&args.out, &files)?;
@@ -213,11 +219,16 @@ fn act(
         let placement = Placement { nodes, ..Placement::default() };
         // A token server may then refuse what no manager has confirmed for a while.
         let fresh = part == "auth";
-        let spec = ServiceSpec { placement, labels, fresh, ..ServiceSpec::default() };
+        // Root and a service's owner may write what it may write.
+        let uid = told.self_service.filter(|_| fresh).unwrap_or_default();
+        let owner = Owner { uid, gid: uid };
+        let spec = ServiceSpec { placement, labels, fresh, owner, ..ServiceSpec::default() };
         act.change(Change::CreateService { id, name, spec });
         Ok(id)
     };
-    let auth = service(&mut act, "auth", nodes, labels(&[(SERVED, told.served)])?)?;
+    let own = [(SERVED, told.served), (SELF_SERVICE, "yes")];
+    let own = if told.self_service.is_some() { &own[..] } else { &own[..1] };
+    let auth = service(&mut act, "auth", nodes, labels(own)?)?;
     let ca = service(&mut act, "ca", Vec::new(), labels(&[])?)?;
     let refresh = Generate::Hex(32).draw(&mut way.dice);
     let refresh = refresh.map_err(|error| Failure::new(Exit::Bug, error))?;
@@ -255,8 +266,15 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let name: Name = "web".parse().unwrap();
-        let told = Told { name: &name, realm: "https://a/auth", served: "r:5000", issuer: "i" };
+        let told = Told {
+            name: &name,
+            realm: "https://a/auth",
+            served: "r:5000",
+            issuer: "i",
+            self_service: Some(4_870),
+        };
         let settings = Settings::read(&told.settings()).unwrap();
+        assert!(settings.passwords && told.user().starts_with("u skep-registry 4870 "));
         assert_eq!((settings.issuer.as_str(), settings.services), ("i", vec!["r:5000".to_owned()]));
         assert!(Acl::parse(&told.rules()).is_ok());
         let uncommented = told.rules().replace("\n# [[", "\n[[").replace("\n# m", "\nm");

@@ -28,6 +28,9 @@ pub(super) const FORM: &str = "form";
 /// The label of NAME.auth with the registry's service name.
 pub(super) const SERVED: &str = "registry-service";
 
+/// The label of NAME.auth whose token servers let people change their passwords.
+pub(super) const SELF_SERVICE: &str = "registry-self-service";
+
 /// The name of a registry, as it was typed.
 pub(in crate::words) fn registry_name(text: &str) -> Result<Name, String> {
     let name = text.parse::<Name>().map_err(|error| error.to_string())?;
@@ -51,6 +54,8 @@ pub(super) struct Site {
     pub(super) auth: ServiceId,
     /// What tokens are for, and where engines find it.
     served: String,
+    /// Whether people change their own passwords.
+    pub(super) self_service: bool,
 }
 
 impl Site {
@@ -63,8 +68,9 @@ impl Site {
         };
         let labels = auth.spec.as_ref().map(|spec| spec.labels.as_slice()).unwrap_or_default();
         let served = label(labels, SERVED).unwrap_or_default().to_owned();
+        let self_service = label(labels, SELF_SERVICE) == Some("yes");
         let auth = lookup::id(&auth.id).map_err(|error| error.failure())?;
-        Ok(Self { name, auth, served })
+        Ok(Self { name, auth, served, self_service })
     }
 
     /// What tokens are for, as its label says.

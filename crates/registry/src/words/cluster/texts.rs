@@ -12,6 +12,8 @@ pub(super) struct Told<'t> {
     pub(super) realm: &'t str,
     pub(super) served: &'t str,
     pub(super) issuer: &'t str,
+    /// As whom the token server runs, where people change their own passwords.
+    pub(super) self_service: Option<u32>,
 }
 
 impl Told<'_> {
@@ -43,8 +45,11 @@ impl Told<'_> {
 
     /// The token server's settings.
     pub(super) fn settings(self) -> String {
-        let Self { served, issuer, .. } = self;
-        format!("version = 1\nissuer = \"{issuer}\"\nservices = [\"{served}\"]\nfresh = true\n")
+        let Self { served, issuer, self_service, .. } = self;
+        let passwords = if self_service.is_some() { "passwords = true\n" } else { "" };
+        format!(
+            "version = 1\nissuer = \"{issuer}\"\nservices = [\"{served}\"]\nfresh = true\n{passwords}"
+        )
     }
 
     /// Rules that give nothing, with one to begin with.
@@ -72,7 +77,8 @@ impl Told<'_> {
     }
 
     /// The user that it runs as, for systemd-sysusers.
-    pub(super) fn user() -> &'static str {
-        "u skep-registry - \"Tokens of Docker registries\"\n"
+    pub(super) fn user(self) -> String {
+        let id = self.self_service.map_or_else(|| "-".to_owned(), |uid| uid.to_string());
+        format!("u skep-registry {id} \"Tokens of Docker registries\"\n")
     }
 }

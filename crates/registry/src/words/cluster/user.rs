@@ -16,13 +16,10 @@ use super::site::{
 };
 use super::usage;
 use crate::rules::credential::{Credential, Rights, RightsAsked, Tag, Verifier};
-use crate::rules::password::is_robot_password;
+use crate::rules::password::{PERSON, unfit};
 use crate::rules::slug::Account;
 use skep_program::Screen;
 use skep_program::{WaitArgs, Way, WayArgs};
-
-/// Bytes of a password.
-const PASSWORD: std::ops::RangeInclusive<usize> = 8..=256;
 
 /// People's accounts
 #[derive(Debug, Subcommand)]
@@ -186,7 +183,10 @@ pub(super) fn put_account(
             labels.extend(ends.as_deref().map(|ends| (ENDS, ends)));
         }
         let secret = act.create(&mut way.dice, &name, &labels, value)?;
-        act.grant(site.auth, secret, &format!("{part}.{slug}"), FileOf::default())?;
+        // What people write themselves: who they are, and never what they may.
+        let write = (site.self_service && part == "user" && kind == "user").then_some(true);
+        let of = FileOf { write, ..FileOf::default() };
+        act.grant(site.auth, secret, &format!("{part}.{slug}"), of)?;
     }
     Ok(())
 }
@@ -280,7 +280,7 @@ fn verifier(way: &mut Way, user: &Account, htpasswd: bool) -> Result<Verifier, F
     if htpasswd {
         return of_htpasswd(user);
     }
-    let most = PASSWORD.end() + 2;
+    let most = PERSON.end() + 2;
     let read = if io::stdin().is_terminal() {
         hidden_twice("Password: ", most)
     } else {
@@ -293,16 +293,8 @@ fn verifier(way: &mut Way, user: &Account, htpasswd: bool) -> Result<Verifier, F
     })?;
     let password = without_line_end(password);
     let bytes = password.expose();
-    if !PASSWORD.contains(&bytes.len()) {
-        return Err(usage("a password has 8 to 256 bytes", hint));
-    }
-    let text = std::str::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control));
-    if text.is_none() {
-        return Err(usage("a password is one line of text in UTF-8", hint));
-    }
-    if is_robot_password(bytes) {
-        let text = "that is a robot's password, which no person's account takes";
-        return Err(usage(text, hint));
+    if let Some(why) = unfit(bytes) {
+        return Err(usage(why, hint));
     }
     let salt = draw::<16>(&mut way.dice);
     Verifier::of_password(bytes, &salt).map_err(|error| usage(error, hint))

@@ -1,0 +1,165 @@
+//! People change their own passwords at a token server: what that takes, what becomes of the
+//! old one and its refresh tokens on every server, and where it is refused.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
+
+use cluster_tests::{Canary, Cluster, DEADLINE, Ran, TokenServer, binary, run, until};
+use data_encoding::BASE64;
+
+const OLD: &str = "correct horse battery";
+const RULES: &str = "version = 1\n[[rule]]\nmatch = {}\nactions = [\"pull\"]\n";
+const SERVED: &str = "registry.example:5000";
+
+/// `skep registry` as the admin.
+fn registry(cluster: &Cluster, words: &[&str], input: &[u8]) -> Ran {
+    let mut command = Command::new(binary().with_file_name("skep-registry"));
+    command.args(words).env_clear().env("SKEP_IDENTITY", cluster.identity());
+    run(&mut command, input)
+}
+
+/// A registry with a user, `alice`.
+fn set_up(agents: usize, more: &[&str]) -> Cluster {
+    let cluster = Cluster::start(agents);
+    let out = cluster.folder().join("out").display().to_string();
+    let words = ["setup", "web", "--realm", "https://auth.example/auth", "--out", &out];
+    let words = [&words[..], &["--registry-service", SERVED], more].concat();
+    let _ = registry(&cluster, &words, b"").ok();
+    cluster.update("web.acl.toml", RULES.as_bytes());
+    let _ = registry(&cluster, &["user", "add", "web", "alice"], OLD.as_bytes()).ok();
+    cluster
+}
+
+/// Asks for another password: the status, and the body.
+fn change(server: &TokenServer, name: &str, old: &str, new: &str, more: &str) -> (u16, String) {
+    let both = BASE64.encode(format!("{name}:{old}").as_bytes());
+    let body = format!("new_password={}", new.replace(' ', "+"));
+    let head = format!(
+        "POST /password HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Basic {both}\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n{more}\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(server.address()).expect("a server");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
+    stream.write_all(format!("{head}{body}").as_bytes()).expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+    (status.expect("a status"), body.to_owned())
+}
+
+fn login(server: &TokenServer, password: &str) -> u16 {
+    server.ask(&format!("service={SERVED}"), "alice", password).0
+}
+
+/// A refresh token of alice's.
+fn refresh(server: &TokenServer, password: &str) -> String {
+    let query = format!("service={SERVED}&offline_token=true&client_id=test");
+    let (status, body) = server.ask(&query, "alice", password);
+    assert_eq!(status, 200, "{body}");
+    let told: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    told["refresh_token"].as_str().expect("a refresh token").to_owned()
+}
+
+/// Whether a refresh token is taken.
+fn by_refresh(server: &TokenServer, token: &str) -> u16 {
+    let body = format!("grant_type=refresh_token&service={SERVED}&refresh_token={token}");
+    let head = format!(
+        "POST /token HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(server.address()).expect("a server");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
+    stream.write_all(format!("{head}{body}").as_bytes()).expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
+}
+
+const SELF_SERVICE: [&str; 6] = ["--self-service", "0", "--node", "node-1", "--node", "node-2"];
+
+#[test]
+fn a_user_changes_the_own_password_on_every_server() {
+    let cluster = set_up(2, &SELF_SERVICE);
+    let servers = [0, 1].map(|agent| TokenServer::start(&cluster, agent));
+    let token = refresh(&servers[0], OLD);
+    for server in &servers {
+        assert_eq!((login(server, OLD), by_refresh(server, &token)), (200, 200));
+    }
+    let new = Canary::draw();
+    assert_eq!(change(&servers[0], "alice", OLD, new.value(), "").0, 204);
+    // The one that was asked decides by it when it answers; the other as soon as its node has it.
+    assert_eq!((login(&servers[0], OLD), login(&servers[0], new.value())), (401, 200));
+    until("the other server", || (login(&servers[1], new.value()) == 200).then_some(()));
+    assert_eq!(login(&servers[1], OLD), 401);
+    for server in &servers {
+        assert_eq!(by_refresh(server, &token), 401, "refresh tokens end with the password");
+    }
+    let by = ["secret", "ls", "--filter", "label=account=alice", "--format", "{{.Name}}"];
+    let names = cluster.ok(&by);
+    let user = names.lines().find(|name| name.starts_with("web.user.")).expect("a verifier");
+    let said = cluster.ok(&["secret", "versions", user, "--format", "{{.WrittenBy}}"]);
+    assert_eq!(said.lines().next(), Some("web.auth on node-1"), "{said}");
+    // Neither password is anywhere, nor an account's rights among what is written.
+    assert_eq!(new.in_files(cluster.folder()), [""; 0]);
+    let rights = names.lines().find(|name| name.starts_with("web.rights.")).expect("rights");
+    let writers = |name| cluster.ok(&["secret", "inspect", name, "--format", "{{.Writers}}"]);
+    assert_eq!(writers(rights), "");
+    assert!(writers(user).contains("web.auth"), "{}", writers(user));
+    // An operator's change counts as before, and the user goes on from there.
+    let third = "an operator drew this";
+    let _ = registry(&cluster, &["user", "passwd", "web", "alice"], third.as_bytes()).ok();
+    assert_eq!(change(&servers[1], "alice", new.value(), "never taken", "").0, 401);
+    assert_eq!(change(&servers[1], "alice", third, "the fourth one", "").0, 204);
+    until("both", || {
+        servers.iter().all(|server| login(server, "the fourth one") == 200).then_some(())
+    });
+}
+
+#[test]
+fn what_is_no_change_of_the_own_password_is_refused() {
+    let cluster = set_up(1, &["--self-service", "0", "--node", "node-1"]);
+    let server = TokenServer::start(&cluster, 0);
+    assert_eq!(change(&server, "alice", "wrong password", "another one", "").0, 401);
+    assert_eq!(change(&server, "nobody", OLD, "another one", "").0, 401);
+    assert_eq!(change(&server, "alice", OLD, "short", "").0, 400);
+    assert_eq!(change(&server, "alice", OLD, OLD, "").0, 400);
+    let page = "origin: https://evil.example\r\n";
+    assert_eq!(change(&server, "alice", OLD, "another one", page).0, 400);
+    let words = ["robot", "create", "web", "ci", "--show", "--form", "plain"];
+    let robot = registry(&cluster, &words, b"").ok();
+    let (status, body) = change(&server, "ci", &robot, "another one", "");
+    assert_eq!(status, 400, "{body}");
+    assert!(body.contains("rotated"), "{body}");
+    // After a revoke of that leave nothing is written, and nothing lost.
+    let names = cluster.ok(&["secret", "ls", "--format", "{{.Name}}"]);
+    let user = names.lines().filter(|name| name.starts_with("web.user."));
+    for name in user {
+        let target = name.trim_start_matches("web.");
+        let words = format!("{name}:{target}");
+        let _ = cluster.ok(&["service", "grant", "--write=false", "web.auth", &words]);
+    }
+    assert_eq!(change(&server, "alice", OLD, "another one", "").0, 503);
+    assert_eq!(login(&server, OLD), 200);
+}
+
+#[test]
+fn without_a_manager_it_is_said_that_nothing_was_changed() {
+    let mut cluster = set_up(1, &["--self-service", "0", "--node", "node-1"]);
+    let server = TokenServer::start(&cluster, 0);
+    cluster.manager.kill();
+    assert_eq!(change(&server, "alice", OLD, "another one", "").0, 503);
+    assert_eq!(login(&server, OLD), 200);
+}
+
+#[test]
+fn where_a_setup_does_not_say_so_there_is_no_such_door() {
+    let cluster = set_up(1, &["--node", "node-1"]);
+    let server = TokenServer::start(&cluster, 0);
+    assert_eq!(change(&server, "alice", OLD, "another one", "").0, 404);
+    let writers = cluster.ok(&["secret", "ls", "--format", "{{.Writers}}"]);
+    assert!(writers.lines().all(|line| line == "[]"), "{writers}");
+}
