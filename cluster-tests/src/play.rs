@@ -61,6 +61,18 @@ pub fn play(folder: &Path, names: &[&str], play: &str, shown: &BTreeSet<String>)
     assert!(left.is_empty(), "not played: {left:#?}");
 }
 
+/// The lines for a shell that a page of docs/operate shows.
+///
+/// # Panics
+/// Where there is no such page.
+#[must_use]
+pub fn shown_in(page: &str) -> BTreeSet<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operate").join(page);
+    let text = fs::read_to_string(path).expect(page);
+    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.flat_map(str::lines).map(str::to_owned).collect()
+}
+
 /// Puts our programs into a folder.
 fn install(bin: &Path) {
     fs::create_dir(bin).expect("a folder");

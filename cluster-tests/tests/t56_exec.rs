@@ -22,6 +22,12 @@ fn under(cluster: &Cluster, command: &[&str]) -> Ran {
     run(&mut cluster.agents[0].exec("web", command), b"")
 }
 
+/// A line for a shell that nobody ends: it goes on once this does well, and ends with the test.
+fn within(cluster: &Cluster, does_well: &str) -> String {
+    let folder = cluster.folder().display();
+    format!("until {does_well}; do [ -d {folder} ] || exit 1; sleep 0.05; done")
+}
+
 #[test]
 fn on_fuse_a_command_reads_also_from_a_namespace_that_it_made_itself() {
     let cluster = cluster("fuse");
@@ -42,8 +48,8 @@ fn on_fuse_a_command_reads_also_from_a_namespace_that_it_made_itself() {
     assert_eq!(shell.read("key"), "first");
     let (go, said) = (cluster.folder().join("go"), cluster.folder().join("said"));
     let orphan = format!(
-        "(until [ -e {go} ]; do sleep 0.05; done; cat {KEY} >{said} 2>&1; echo >>{said}) &",
-        go = go.display(),
+        "({}; cat {KEY} >{said} 2>&1; echo >>{said}) &",
+        within(&cluster, &format!("[ -e {} ]", go.display())),
         said = said.display(),
     );
     assert_eq!(shell.line(&format!("unshare --mount sh -c '{orphan}'; echo left")), "left");
@@ -67,8 +73,9 @@ fn on_fuse_what_a_command_left_in_a_copy_of_its_namespace_reads() {
     let mut cluster = cluster("fuse");
     let folder = cluster.folder().to_owned();
     let script = format!(
-        "(for n in 1 2; do until [ -e {folder}/go$n ]; do sleep 0.05; done
-          until cat {KEY}; do sleep 0.05; done >{folder}/said$n 2>&1; done) &",
+        "(for n in 1 2; do {}; {} >{folder}/said$n 2>&1; done) &",
+        within(&cluster, &format!("[ -e {}/go$n ]", folder.display())),
+        within(&cluster, &format!("cat {KEY}")),
         folder = folder.display(),
     );
     let mut left = cluster.agents[0].exec("web", &["unshare", "--mount", "sh", "-c", &script]);

@@ -2,10 +2,10 @@
 //! containers whose users are others outside.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cluster_tests::{BUSYBOX, Cluster, DockerHost, Ran, Site, run, until};
+use cluster_tests::{BUSYBOX, Cluster, DockerHost, Ran, Site, binary, run, until};
 
 const FIRST: &str = "first-value";
 const COMPOSE: &str = "
@@ -32,8 +32,15 @@ volumes:
   secrets: { name: web, driver: skep }
 ";
 
-fn compose(host: &DockerHost, file: &Path, words: &[&str]) -> Ran {
-    let mut command = Command::new("/usr/bin/docker-compose");
+/// What Compose of today has, whose files name no version.
+fn of_today() -> (PathBuf, String) {
+    let binary = binary();
+    let target = binary.ancestors().nth(2).expect("a target folder");
+    (target.join("compose/docker-compose"), COMPOSE.replace("version: '2.4'\n", ""))
+}
+
+fn compose(host: &DockerHost, program: &Path, file: &Path, words: &[&str]) -> Ran {
+    let mut command = Command::new(program);
     command.env("DOCKER_HOST", format!("unix://{}", host.docker_socket().display()));
     command.env("HOME", host.folder()).arg("--project-name").arg("shop").arg("--file").arg(file);
     run(command.args(words), b"")
@@ -41,25 +48,38 @@ fn compose(host: &DockerHost, file: &Path, words: &[&str]) -> Ran {
 
 #[test]
 fn a_compose_file_of_old_has_its_volume() {
+    has_its_volume("d-compose", Path::new("/usr/bin/docker-compose"), COMPOSE, '_');
+}
+
+#[test]
+fn a_compose_file_of_today_has_its_volume() {
+    let (program, file) = of_today();
+    has_its_volume("d-compose2", &program, &file, '-');
+}
+
+/// Containers are called as their project, their service and a number, with this between.
+fn has_its_volume(node: &str, program: &Path, text: &str, between: char) {
     let cluster = Cluster::start(0);
-    let host = DockerHost::start(&cluster, "d-compose", &[]);
+    let host = DockerHost::start(&cluster, node, &[]);
+    let container = |service: &str| format!("shop{between}{service}{between}1");
     cluster.secret("password", FIRST.as_bytes());
     let file = host.folder().join("compose.yml");
-    fs::write(&file, COMPOSE).expect("a file");
-    let up = compose(&host, &file, &["up", "-d"]);
+    fs::write(&file, text).expect("a file");
+    let compose = |words: &[&str]| compose(&host, program, &file, words);
+    let up = compose(&["up", "-d"]);
     assert_ne!(up.status, 0, "{}", up.out);
     assert!(up.err.contains("service web is not placed on this node"), "{}", up.err);
-    cluster.service("web", "d-compose", &["password"]);
-    let _ = compose(&host, &file, &["up", "-d"]).ok();
+    cluster.service("web", node, &["password"]);
+    let _ = compose(&["up", "-d"]).ok();
     host.counts("web", 2);
-    for container in ["shop_app_1", "shop_other_1"] {
-        assert_eq!(host.read(container, "password"), FIRST);
+    for service in ["app", "other"] {
+        assert_eq!(host.read(&container(service), "password"), FIRST);
     }
     cluster.update("password", b"second");
-    assert_eq!(host.read("shop_other_1", "password"), "second");
-    let _ = compose(&host, &file, &["restart", "-t", "0"]).ok();
-    host.reads("shop_app_1", "password", "second");
-    let _ = compose(&host, &file, &["down", "-t", "0", "--volumes"]).ok();
+    assert_eq!(host.read(&container("other"), "password"), "second");
+    let _ = compose(&["restart", "-t", "0"]).ok();
+    host.reads(&container("app"), "password", "second");
+    let _ = compose(&["down", "-t", "0", "--volumes"]).ok();
     host.counts("web", 0);
     assert_eq!(host.ok(&["volume", "ls", "-q"]), "");
 }

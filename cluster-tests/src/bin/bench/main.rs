@@ -29,8 +29,10 @@ struct Size {
     secrets: usize,
     /// Of each file on each mount; a large one a twentieth of that.
     reads: usize,
-    /// Accounts of machines that a token server has.
+    /// Accounts of machines that a token server has at first.
     robots: usize,
+    /// And at last.
+    most_robots: usize,
 }
 
 const WHOLE: Size = Size {
@@ -42,6 +44,7 @@ const WHOLE: Size = Size {
     secrets: 20_000,
     reads: 20_000,
     robots: 500,
+    most_robots: 4_050,
 };
 const QUICK: Size = Size {
     row: Duration::from_secs(1),
@@ -52,6 +55,7 @@ const QUICK: Size = Size {
     secrets: 2_000,
     reads: 2_000,
     robots: 50,
+    most_robots: 100,
 };
 /// Bytes of a value.
 const VALUE: usize = 512;

@@ -1,15 +1,19 @@
-//! What a token costs, beside the same registry's own passwords; and how soon a robot that
-//! is revoked gets none.
+//! What a token costs, on connections that are kept and on one of TLS each, beside the same
+//! registry's own passwords; and how soon a robot that is revoked gets none.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use skep_core::base::ServiceId;
 use skep_core::domain::Change;
 use skep_registry::rules::slug::Account;
@@ -41,34 +45,98 @@ pub(super) fn rows(size: &Size) -> Vec<Row> {
         let words = ["user", "add", "web", &name(number), "--htpasswd", "--detach"];
         let _ = registry(&cluster, &words, &format!("{}:{HASH}", name(number)));
     }
-    let robots: Vec<(String, String)> = (0..size.robots)
+    let robots = create_robots(&cluster, &servers, 0..size.robots);
+    let (robot, password) = robots.last().expect("a robot");
+
+    let address = servers[0].address();
+    let open = || Connection::plain(address);
+    let mut one = open();
+    let cold = (0..PEOPLE).map(|number| one.asks(&path, &name(number), PASSWORD)).collect();
+    let cold = Row::of("token: a person's first, bcrypt", cold).note("cost 10");
+    let kept = |what: &str, name: &str, password: &str| {
+        all_at_once(size, what, &open, true, (&path, name, password))
+    };
+    let by_robot = kept("token: a robot", robot, password);
+    let warm = kept("token: a person, known", &name(0), PASSWORD);
+    let own = Htpasswd::start(cluster.folder());
+    let own = all_at_once(
+        size,
+        "docker-registry's own htpasswd",
+        &|| Connection::plain(own.address),
+        true,
+        ("/v2/", "x", PASSWORD),
+    );
+    let ratio = by_robot.rate.unwrap_or(f64::NAN) / own.rate.unwrap_or(f64::NAN);
+    let by_robot = by_robot.note(format!("{CLIENTS} kept connections, {ratio:.1} times htpasswd's"));
+    let own = own.note(format!("{CLIENTS} kept connections, bcrypt of cost 10"));
+    let few = revokes(size, &cluster, &servers, &robots, size.robots);
+
+    let certificate = speaks_tls(&cluster);
+    let server = TokenServer::start(&cluster, 0);
+    let (address, trusted) = (server.address(), trusts(&certificate));
+    let by_tls = all_at_once(
+        size,
+        "token: a robot, a TLS connection each",
+        &|| Connection::sealed(address, &trusted),
+        false,
+        (&path, robot, password),
+    );
+    let by_tls = by_tls.note(format!("{CLIENTS} clients, TLS 1.3, ECDSA P-256"));
+    drop(server);
+
+    // As many as a service holds beside what else it was granted.
+    let more = create_robots(&cluster, &servers, size.robots..size.most_robots);
+    let many = revokes(size, &cluster, &servers, &more, size.most_robots);
+    vec![by_robot, warm, cold, own, by_tls, few, many]
+}
+
+/// Robots of these numbers, known to all servers: their names and passwords.
+fn create_robots(
+    cluster: &Cluster,
+    servers: &[TokenServer],
+    numbers: std::ops::Range<usize>,
+) -> Vec<(String, String)> {
+    let robots: Vec<(String, String)> = numbers
         .map(|number| {
             let robot = format!("robot-{number}");
             let words = ["robot", "create", "web", &robot, "--show", "--form", "plain"];
-            let password = registry(&cluster, &[&words[..], &["--detach"]].concat(), "");
+            let password = registry(cluster, &[&words[..], &["--detach"]].concat(), "");
             (robot, password)
         })
         .collect();
     // What the last act brought is there, and so is all before it.
     let (last, password) = robots.last().expect("a robot");
     let query = format!("service={SERVED}");
-    for server in &servers {
+    for server in servers {
         until("all", || (server.ask(&query, last, password).0 == 200).then_some(()));
     }
+    robots
+}
 
-    let address = servers[0].address();
-    let mut connection = Connection::new(address);
-    let cold = (0..PEOPLE).map(|number| connection.asks(&path, &name(number), PASSWORD));
-    let cold = Row::of("token: a person's first, bcrypt", cold.collect()).note("cost 10");
-    let robot = all_at_once(size, "token: a robot", address, &path, last, password);
-    let warm = all_at_once(size, "token: a person, known", address, &path, &name(0), PASSWORD);
-    let own = Htpasswd::start(cluster.folder());
-    let own =
-        all_at_once(size, "docker-registry's own htpasswd", own.address, "/v2/", "x", PASSWORD);
-    let ratio = robot.rate.unwrap_or(f64::NAN) / own.rate.unwrap_or(f64::NAN);
-    let robot = robot.note(format!("{CLIENTS} kept connections, {ratio:.1} times htpasswd's"));
-    let own = own.note(format!("{CLIENTS} kept connections, bcrypt of cost 10"));
-    vec![robot, warm, cold, own, revokes(size, &cluster, &servers, &robots)]
+/// Gives the token servers that start from here on a certificate, and answers its file.
+fn speaks_tls(cluster: &Cluster) -> String {
+    let [key, certificate] =
+        ["tls.key", "tls.crt"].map(|name| cluster.folder().join(name).display().to_string());
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    openssl.args(["-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext"]);
+    openssl.args(["subjectAltName=DNS:localhost", "-keyout", &key, "-out", &certificate]);
+    let _ = run(&mut openssl, b"").ok();
+    let _ = cluster.ok(&["secret", "create", "tls-key", &key]);
+    let _ = cluster.ok(&["secret", "create", "tls-crt", &certificate]);
+    let _ = cluster.ok(&["service", "grant", "web.auth", "tls-key:tls.key", "tls-crt:tls.crt"]);
+    certificate
+}
+
+fn trusts(certificate: &str) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_file(certificate).expect("a certificate");
+    roots.add(certificate).expect("a root");
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    // Each is as from somebody who was never there before.
+    let mut config = config;
+    config.resumption = rustls::client::Resumption::disabled();
+    Arc::new(config)
 }
 
 /// `skep registry` as the admin: what it said.
@@ -78,15 +146,29 @@ fn registry(cluster: &Cluster, words: &[&str], input: &str) -> String {
     run(&mut command, input.as_bytes()).ok()
 }
 
-/// One that is kept.
-struct Connection(BufReader<TcpStream>);
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("a server");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
+    stream.set_nodelay(true).expect("a socket");
+    stream
+}
+
+/// What can be asked.
+trait Stream: std::io::Read + std::io::Write + Send {}
+impl<S: std::io::Read + std::io::Write + Send> Stream for S {}
+
+/// A connection to a server of tokens.
+struct Connection(BufReader<Box<dyn Stream>>);
 
 impl Connection {
-    fn new(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("a server");
-        stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
-        stream.set_nodelay(true).expect("a socket");
-        Self(BufReader::new(stream))
+    fn plain(address: SocketAddr) -> Self {
+        Self(BufReader::new(Box::new(connect(address))))
+    }
+
+    fn sealed(address: SocketAddr, trusted: &Arc<ClientConfig>) -> Self {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let session = ClientConnection::new(Arc::clone(trusted), name).expect("a session");
+        Self(BufReader::new(Box::new(StreamOwned::new(session, connect(address)))))
     }
 
     /// How long one answer takes, which must be a good one.
@@ -116,27 +198,33 @@ impl Connection {
     }
 }
 
-/// The same question on all connections for the time of a row.
+/// The same question by all clients for the time of a row, on a connection that is kept or on
+/// one each, whose making counts.
 fn all_at_once(
     size: &Size,
     what: &str,
-    address: SocketAddr,
-    path: &str,
-    name: &str,
-    password: &str,
+    open: &(dyn Fn() -> Connection + Sync),
+    is_kept: bool,
+    (path, name, password): (&str, &str, &str),
 ) -> Row {
-    let mut connections: Vec<Connection> = (0..CLIENTS).map(|_| Connection::new(address)).collect();
     let start = Instant::now();
     let times = thread::scope(|scope| {
-        let each = |connection: &mut Connection| {
+        let each = || {
             let mut times = Vec::new();
+            let mut kept = is_kept.then(open);
             while start.elapsed() < size.row {
-                times.push(connection.asks(path, name, password));
+                let begun = Instant::now();
+                match &mut kept {
+                    Some(kept) => times.push(kept.asks(path, name, password)),
+                    None => {
+                        let _answer = open().asks(path, name, password);
+                        times.push(begun.elapsed());
+                    }
+                }
             }
             times
         };
-        let started: Vec<_> =
-            connections.iter_mut().map(|one| scope.spawn(move || each(one))).collect();
+        let started: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(each)).collect();
         started.into_iter().flat_map(|one| one.join().expect("a client")).collect::<Vec<_>>()
     });
     let mut row = Row::of(what, times);
@@ -188,6 +276,7 @@ fn revokes(
     cluster: &Cluster,
     servers: &[TokenServer],
     robots: &[(String, String)],
+    all: usize,
 ) -> Row {
     let mut client = cluster.client(DEADLINE);
     let service = client.service("web.auth").ok().id;
@@ -214,5 +303,5 @@ fn revokes(
         })
     });
     let row = Row::of("robot revoked -> refused by both", times.collect());
-    row.note(format!("2 nodes, {} robots", robots.len()))
+    row.note(format!("2 nodes, {all} robots"))
 }
