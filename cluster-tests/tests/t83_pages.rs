@@ -24,9 +24,8 @@ fn every_command_of_the_page_about_an_engine_does_what_it_says() {
     // What the page calls nginx is an image that goes on by itself.
     let root = host.folder().join("image.tar").display().to_string();
     let _ = host.ok(&["import", "--change", "CMD [\"sleep\", \"1000000\"]", &root, "nginx"]);
-    let container = || {
-        until("the container", || Some(host.ok(&["ps", "-q"])).filter(|id| !id.is_empty()))
-    };
+    let container =
+        || until("the container", || Some(host.ok(&["ps", "-q"])).filter(|id| !id.is_empty()));
     let mut shown = shown_in("docker.md").into_iter();
     let mut next = |begins: &str| {
         let line = shown.next().expect("a line");

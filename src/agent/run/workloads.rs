@@ -16,12 +16,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use self::again::again;
 use self::list::{Followed, List};
 use self::looks::Looks;
 use super::notes::Notes;
 use super::worker::Worker;
 use crate::agent::hook::Aim;
-use crate::agent::machine::{NO_NAMESPACE, Process, Workload};
+use crate::agent::machine::{Process, Workload};
 use crate::agent::mount::Adopted;
 use crate::agent::session::WorkloadId;
 use crate::agent::vault::{Guests, Told, is_by_hand};
@@ -29,6 +30,7 @@ use crate::agent::workload::{Census, Enclosure, Record};
 use skep_client::transport::{Most, Share, Shares};
 use skep_core::base::ServiceId;
 
+mod again;
 mod list;
 mod looks;
 mod volumes;
@@ -173,6 +175,7 @@ impl Workloads {
         let share = self.0.shares.take(uid, 1).ok_or(NotFollowed::TooMany(uid))?;
         let follow = Follow {
             main: process.id,
+            left: vec![process.id],
             uid,
             service: None,
             enclosure: None,
@@ -273,13 +276,16 @@ impl Workloads {
                 continue;
             }
             let main = Process::again(record.main);
-            let (enclosure, held) = again(&record, main.as_ref(), &census);
+            let (enclosure, held, others) = again(&record, main.as_ref(), &census);
             if main.is_none() && enclosure.is_none() {
                 continue;
             }
-            inside.extend(enclosure.map(|one| census.members(one).0).into_iter().flatten());
+            inside.extend(others.iter().copied());
+            // Whoever is left of it sees a dead view from the first moment on.
+            let left = if main.is_some() { vec![record.main] } else { others };
             let follow = Follow {
                 main: record.main,
+                left,
                 uid: record.uid,
                 service: Some(record.service),
                 enclosure,
@@ -306,7 +312,7 @@ impl Workloads {
     }
 
     fn follow(&self, list: &mut List, follow: Follow, main: Option<Process>) -> WorkloadId {
-        let Follow { main: id, uid, service, mut enclosure, wish, held, share } = follow;
+        let Follow { main: id, left, uid, service, mut enclosure, wish, held, share } = follow;
         list.next = list.next.saturating_add(1);
         let workload = WorkloadId(list.next);
         if let Some(enclosure) = &mut enclosure {
@@ -322,7 +328,7 @@ impl Workloads {
             wish,
             held,
             live: None,
-            left: vec![id],
+            left,
             claims: 0,
             task: Some(task.abort_handle()),
             _share: share,
@@ -337,37 +343,13 @@ impl Workloads {
 #[derive(Debug)]
 struct Follow {
     main: Workload,
+    left: Vec<Workload>,
     uid: u32,
     service: Option<ServiceId>,
     enclosure: Option<Enclosure>,
     wish: Option<Told>,
     held: Option<File>,
     share: Option<Share>,
-}
-
-/// What an enclosure that was written down is now, and its namespace where it can be held.
-fn again(
-    record: &Record,
-    main: Option<&Process>,
-    census: &Census,
-) -> (Option<Enclosure>, Option<File>) {
-    let Some(mut enclosure) = record.enclosure else { return (None, None) };
-    let (others, one) = census.members(enclosure);
-    // With the main process gone, only others vouch for the namespace's number.
-    let vouched = main.is_some() || others.iter().any(|one| enclosure.still_shows(one.pid));
-    if !vouched {
-        return (None, None);
-    }
-    let mut held = main.into_iter().chain(&one).filter_map(|one| one.hold_namespace().ok());
-    let held = held.find(|held| held.metadata().is_ok_and(|it| it.ino() == enclosure.namespace));
-    if held.is_some() {
-        return (Some(enclosure), held);
-    }
-    // The number may be a stranger's any time: copies are known by the mark, which each of
-    // them keeps.
-    enclosure.namespace = NO_NAMESPACE;
-    let held = one.and_then(|one| one.hold_namespace().ok());
-    (Some(enclosure), held)
 }
 
 impl Followers {

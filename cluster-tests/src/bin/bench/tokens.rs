@@ -67,7 +67,8 @@ pub(super) fn rows(size: &Size) -> Vec<Row> {
         ("/v2/", "x", PASSWORD),
     );
     let ratio = by_robot.rate.unwrap_or(f64::NAN) / own.rate.unwrap_or(f64::NAN);
-    let by_robot = by_robot.note(format!("{CLIENTS} kept connections, {ratio:.1} times htpasswd's"));
+    let by_robot =
+        by_robot.note(format!("{CLIENTS} kept connections, {ratio:.1} times htpasswd's"));
     let own = own.note(format!("{CLIENTS} kept connections, bcrypt of cost 10"));
     let few = revokes(size, &cluster, &servers, &robots, size.robots);
 
