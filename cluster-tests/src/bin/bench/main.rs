@@ -1,5 +1,6 @@
 //! What it costs: one table and JSON. Run by `scripts/bench` on a release build.
 
+mod engines;
 mod floods;
 mod mounts;
 mod tokens;
@@ -103,8 +104,9 @@ fn main() {
     let floods_alone = words.iter().any(|word| word == "--floods");
     let size = if quick { QUICK } else { WHOLE };
     let tokens_alone = words.iter().any(|word| word == "--tokens");
+    let engines_alone = words.iter().any(|word| word == "--docker");
     let mut rows = vec![disk()];
-    if !floods_alone && !tokens_alone {
+    if !floods_alone && !tokens_alone && !engines_alone {
         let disk = rows[0].at(50).unwrap_or(f64::NAN);
         for managers in [1, 3] {
             rows.extend(creates(&size, managers, disk));
@@ -116,6 +118,8 @@ fn main() {
     }
     if tokens_alone {
         rows.extend(tokens::rows(&size));
+    } else if engines_alone {
+        rows.extend(engines::rows(&size));
     } else {
         rows.extend(floods::rows(&size));
     }
