@@ -4,9 +4,10 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use skep_client::Generate;
 use skep_client::machine::{hidden, hidden_twice, read_all, read_file, without_line_end};
+use skep_client::{Drawn, Generate};
 use skep_core::base::{Dice, Exit, Failure, SecretBytes, limits};
+use skep_core::domain::{BadPublicPart, PublicPart};
 
 use super::problem::{Trouble, usage};
 
@@ -43,20 +44,50 @@ impl Source {
     }
 }
 
-/// A secret's value, of a size that is allowed. `name` is for the prompt.
+/// A secret's value, of a size that is allowed, and what is public of it, where that is drawn
+/// with it or stands in a file. `name` is for the prompt.
 pub(super) fn value(
     dice: &mut dyn Dice,
     source: &Source,
     name: &str,
     strip: bool,
-) -> Result<SecretBytes, Trouble> {
+    public: Option<&Path>,
+) -> Result<Drawn, Trouble> {
+    let public = public.map(public_part).transpose()?;
+    let drawn = match source {
+        Source::Generate(kind) => {
+            kind.draw(dice).map_err(|error| no_value(source, &io::Error::other(error)))?
+        }
+        source => read(source, name, strip)?.into(),
+    };
+    Ok(Drawn { public: public.or(drawn.public), ..drawn })
+}
+
+fn public_part(path: &Path) -> Result<PublicPart, Trouble> {
+    let hint = "give a file of the public half: it is shown to whoever may see the secret's name";
+    let wrong = |why: String| usage(format!("{}: {why}", path.display()), hint);
+    let text = read_file(path, limits::PUBLIC_BYTES + 1);
+    let text = text.map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => wrong(BadPublicPart::Size.to_string()),
+        _ => wrong(error.to_string()),
+    })?;
+    let text = str::from_utf8(text.expose()).map_err(|_| BadPublicPart::NoText);
+    let part = text.and_then(str::parse::<PublicPart>);
+    // Keys of one kind are easily taken for the other.
+    match part.map_err(|error| wrong(error.to_string()))? {
+        part if part.as_str().contains("PRIVATE KEY") => Err(wrong("holds a private key".into())),
+        part => Ok(part),
+    }
+}
+
+fn read(source: &Source, name: &str, strip: bool) -> Result<SecretBytes, Trouble> {
     // One byte more than a line end, so that a value of the greatest size has room for one.
     let most = limits::VALUE_BYTES + 2;
     let read = match source {
         Source::File(path) => read_file(path, most),
         Source::Stdin => read_all(io::stdin(), most),
         Source::Prompt => hidden_twice(&format!("Value of {name}: "), most),
-        Source::Generate(kind) => kind.draw(dice).map_err(io::Error::other),
+        Source::Generate(_) => Err(io::ErrorKind::Unsupported.into()),
     };
     let value = read.map_err(|error| no_value(source, &error))?;
     let value = if strip { without_line_end(value) } else { value };
@@ -164,8 +195,8 @@ mod tests {
     }
 
     fn read(file: &tempfile::NamedTempFile, strip: bool) -> Result<usize, String> {
-        match value(&mut OsDice, &Source::File(file.path().into()), "a", strip) {
-            Ok(value) => Ok(value.len()),
+        match value(&mut OsDice, &Source::File(file.path().into()), "a", strip, None) {
+            Ok(drawn) => Ok(drawn.value.len()),
             Err(Trouble::Failed(failure)) => {
                 assert_eq!(failure.exit, Exit::Usage);
                 Err(failure.text)
@@ -197,7 +228,7 @@ mod tests {
     #[test]
     fn a_value_typed_as_a_file_is_not_repeated() {
         let source = Source::File("hunter2-is-no-file".into());
-        let Err(Trouble::Failed(failure)) = value(&mut OsDice, &source, "a", false) else {
+        let Err(Trouble::Failed(failure)) = value(&mut OsDice, &source, "a", false, None) else {
             panic!("read")
         };
         assert!(!failure.to_string().contains("hunter2"));
@@ -207,6 +238,31 @@ mod tests {
     #[test]
     fn a_folder_is_no_value() {
         let source = Source::File(std::env::temp_dir());
-        assert!(value(&mut OsDice, &source, "a", false).is_err());
+        assert!(value(&mut OsDice, &source, "a", false, None).is_err());
+    }
+
+    #[test]
+    fn a_public_part_is_read_beside_the_value() {
+        let source = Source::Generate(Generate::Hex(16));
+        let read = |bytes: &[u8]| {
+            let file = file_of(0, bytes);
+            match value(&mut OsDice, &source, "a", false, Some(file.path())) {
+                Ok(drawn) => Ok(drawn.public.expect("a public part").to_string()),
+                Err(Trouble::Failed(failure)) => Err(failure.to_string()),
+                Err(Trouble::Told(exit)) => panic!("{exit:?}"),
+            }
+        };
+        assert_eq!(read(b"some lines\nof text\n"), Ok("some lines\nof text\n".to_owned()));
+        for (bytes, why) in [
+            (&b""[..], "has 1 to 4096 bytes"),
+            (&[b'x'; 4097], "has 1 to 4096 bytes"),
+            (&[b'x'; 9000], "has 1 to 4096 bytes"),
+            (b"\xff\xfe", "is text in lines"),
+            (b"\x1b[2J", "is text in lines"),
+            (b"-----BEGIN EC PRIVATE KEY-----\n", "holds a private key"),
+        ] {
+            let said = read(bytes).expect_err("refused");
+            assert!(said.contains(why), "{said}");
+        }
     }
 }

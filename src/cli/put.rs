@@ -20,7 +20,8 @@ pub(super) async fn put(shell: &mut Shell, args: AgentPutArgs) -> Result<(), Tro
     let socket = agent_socket(args.socket)?;
     let mut values = Vec::new();
     for (target, source) in typed(&args.what)? {
-        let value = input::value(&mut *shell.dice, &source, target.as_str(), args.strip_newline)?;
+        let strip = args.strip_newline;
+        let value = input::value(&mut *shell.dice, &source, target.as_str(), strip, None)?.value;
         values.push(NextValue { target, value });
     }
     let expect = args.expect.as_deref();

@@ -19,8 +19,9 @@ use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
 use super::versions::{self, shown};
 use super::wait::{self, Concerned};
-use skep_client::{Change, Draft, Generate, Link, apply, apply_sealed, lookup};
+use skep_client::{Change, Draft, Drawn, Generate, Link, apply, apply_sealed, lookup};
 use skep_core::base::{Label, Name, Revision, SecretBytes, SecretId, limits};
+use skep_core::domain::PublicPart;
 use skep_core::wire::api::{self, SecretView, ServiceView};
 
 const COLUMNS: [Column; 6] = [
@@ -69,12 +70,15 @@ async fn create(shell: &mut Shell, args: SecretCreateArgs) -> Result<(), Trouble
     let name = name(&args.name)?;
     let labels = all_labels(&args.labels)?;
     let source = args.generate.map_or_else(|| Source::of(args.file), Source::Generate);
-    let value = input::value(&mut *shell.dice, &source, name.as_str(), args.strip_newline)?;
+    let (strip, public) = (args.strip_newline, args.public.as_deref());
+    let Drawn { value, public } =
+        input::value(&mut *shell.dice, &source, name.as_str(), strip, public)?;
     warn_of(shell, &name, &value);
+    let made = public.clone().filter(|_| args.generate.is_some());
     let mut link = link(shell, args.client)?;
     let id = SecretId::draw(&mut *shell.dice);
     let look = format!("skep secret inspect {name}");
-    let drafts = [Draft { secret: id, value }];
+    let drafts = [Draft { secret: id, value, public }];
     let change = |versions: Vec<_>| {
         let create = |version| Change::CreateSecret {
             id,
@@ -86,7 +90,15 @@ async fn create(shell: &mut Shell, args: SecretCreateArgs) -> Result<(), Trouble
     };
     apply_sealed(&mut link, &mut *shell.dice, &look, &drafts, change).await?;
     shell.screen.echo(&id.to_string());
+    echo_public(shell, made.as_ref());
     Ok(())
+}
+
+/// The public half of a key that was drawn.
+fn echo_public(shell: &mut Shell, public: Option<&PublicPart>) {
+    if let Some(public) = public {
+        shell.screen.echo(public.as_str().trim_end());
+    }
 }
 
 /// What `update` means: which secrets get their values from where.
@@ -197,13 +209,18 @@ async fn update(shell: &mut Shell, args: SecretUpdateArgs) -> Result<(), Trouble
     if expect.is_some() && sets.len() > 1 {
         return Err(usage("--expect is for one secret", "update the secrets one by one with it"));
     }
+    if args.public.is_some() && sets.len() > 1 {
+        return Err(usage("--public is for one secret", "update the secrets one by one with it"));
+    }
     let mut link = link(shell, args.client)?;
     let (mut secrets, mut drafts) = (Vec::new(), Vec::new());
     for (name, source) in &sets {
         let secret: SecretView = lookup::exact(&mut link, name.as_str()).await?;
-        let value = input::value(&mut *shell.dice, source, name.as_str(), args.strip_newline)?;
+        let (strip, public) = (args.strip_newline, args.public.as_deref());
+        let Drawn { value, public } =
+            input::value(&mut *shell.dice, source, name.as_str(), strip, public)?;
         warn_of(shell, name, &value);
-        drafts.push(Draft { secret: lookup::id(&secret.id)?, value });
+        drafts.push(Draft { secret: lookup::id(&secret.id)?, value, public });
         secrets.push(secret);
     }
     let ids: Vec<SecretId> = drafts.iter().map(|draft| draft.secret).collect();
@@ -240,8 +257,10 @@ async fn update(shell: &mut Shell, args: SecretUpdateArgs) -> Result<(), Trouble
             }
         }
     }
+    let made = drafts.iter().find_map(|draft| draft.public.clone());
     drop(drafts);
     parts.told(shell);
+    echo_public(shell, made.as_ref().filter(|_| args.generate.is_some()));
     wait_for_services_of(shell, &mut link, args.wait, revision, &ids).await
 }
 

@@ -38,6 +38,7 @@ pub(super) fn shown(secret: &SecretView) -> Value {
         "version": secret.current,
         "size": current.map(|version| version.size),
         "labels": render::labels(&secret.labels),
+        "public": current.and_then(|version| version.public.as_deref()),
         "created_at": render::time(secret.created),
         "updated_at": render::time(secret.updated),
         "revision": secret.revision,
@@ -54,6 +55,7 @@ fn shown_version(secret: &SecretView, version: &VersionView) -> Value {
         "id": render::id(&version.id),
         "size": version.size,
         "created_at": render::time(version.created),
+        "public": version.public,
         "pinned_by": version.pinned_by,
         "written_by": version.writer.as_ref().map(written_by),
     })

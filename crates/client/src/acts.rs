@@ -2,7 +2,7 @@
 //! client, and opened only by agents (P5).
 
 use skep_core::base::{BoxedKey, Dice, Exit, RequestId, SecretBytes, SecretId, VersionId, limits};
-use skep_core::domain;
+use skep_core::domain::{self, PublicPart};
 use skep_core::seal::{DataKey, SealError, ValueContext, open_value, seal_value};
 use skep_core::wire::{api, convert};
 
@@ -21,6 +21,8 @@ pub struct Draft {
     pub secret: SecretId,
     /// 1 byte to 512,000 bytes.
     pub value: SecretBytes,
+    /// What is public of it.
+    pub public: Option<PublicPart>,
 }
 
 /// Seals the values to the intake key, makes changes of them and applies these as
@@ -123,5 +125,6 @@ fn seal(dice: &mut dyn Dice, intake: &Intake, draft: &Draft) -> Result<NewVersio
         return Err(SealError::DoesNotOpen);
     }
     let data_key = key.box_to_intake(dice, &intake.public, intake.number, &context)?;
-    Ok(NewVersion { id: version, size, value: sealed, data_key })
+    let public = draft.public.clone();
+    Ok(NewVersion { id: version, size, value: sealed, data_key, public })
 }

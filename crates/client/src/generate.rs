@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::ca::{CaError, key_block};
 use skep_core::base::{Dice, SecretBytes};
+use skep_core::domain::PublicPart;
 
 /// What a password is made of: what no shell, URL or configuration file takes for a sign.
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -35,13 +36,30 @@ pub enum Generate {
     P256,
     /// An Ed25519 key, PKCS#8 in PEM.
     Ed25519,
+    /// The same as [`Self::P256`] for one that signs images, its public half with it.
+    Cosign,
+}
+
+/// What was drawn.
+#[derive(Debug)]
+pub struct Drawn {
+    /// The value.
+    pub value: SecretBytes,
+    /// What is public of it: the public half of a signing key (SPKI in PEM).
+    pub public: Option<PublicPart>,
+}
+
+impl From<SecretBytes> for Drawn {
+    fn from(value: SecretBytes) -> Self {
+        Self { value, public: None }
+    }
 }
 
 /// A word that names no kind of value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadKind {
     /// No such kind.
-    #[error("is none of password, hex, p256 and ed25519")]
+    #[error("is none of password, hex, p256, ed25519 and cosign")]
     Unknown,
     /// A key has a length of its own.
     #[error("takes no length")]
@@ -72,7 +90,8 @@ impl FromStr for Generate {
             ("hex", length) => Ok(Self::Hex(number(length)?)),
             ("p256", None) => Ok(Self::P256),
             ("ed25519", None) => Ok(Self::Ed25519),
-            ("p256" | "ed25519", Some(_)) => Err(BadKind::NoLength),
+            ("cosign", None) => Ok(Self::Cosign),
+            ("p256" | "ed25519" | "cosign", Some(_)) => Err(BadKind::NoLength),
             _ => Err(BadKind::Unknown),
         }
     }
@@ -85,6 +104,7 @@ impl fmt::Display for Generate {
             Self::Hex(length) => write!(f, "hex:{length}"),
             Self::P256 => f.write_str("p256"),
             Self::Ed25519 => f.write_str("ed25519"),
+            Self::Cosign => f.write_str("cosign"),
         }
     }
 }
@@ -94,18 +114,19 @@ impl Generate {
     ///
     /// # Errors
     /// [`CaError`] where no key could be made: none in practice.
-    pub fn draw(self, dice: &mut dyn Dice) -> Result<SecretBytes, CaError> {
+    pub fn draw(self, dice: &mut dyn Dice) -> Result<Drawn, CaError> {
         match self {
-            Self::Password(length) => Ok(password(dice, length)),
+            Self::Password(length) => Ok(password(dice, length).into()),
             Self::Hex(length) => {
                 let mut bytes = SecretBytes::zeroed(length);
                 dice.fill(bytes.expose_mut());
                 let mut digits = SecretBytes::zeroed(HEXLOWER.encode_len(length));
                 HEXLOWER.encode_mut(bytes.expose(), digits.expose_mut());
-                Ok(digits)
+                Ok(digits.into())
             }
-            Self::P256 => p256(),
-            Self::Ed25519 => Ok(ed25519(dice)),
+            Self::P256 => Ok(p256()?.value.into()),
+            Self::Cosign => p256(),
+            Self::Ed25519 => Ok(ed25519(dice).into()),
         }
     }
 }
@@ -138,11 +159,13 @@ fn ed25519(dice: &mut dyn Dice) -> SecretBytes {
     key_block(der.expose())
 }
 
-fn p256() -> Result<SecretBytes, CaError> {
+fn p256() -> Result<Drawn, CaError> {
     let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256);
     let pair = pair.map_err(|_| CaError::Malformed("key"))?;
     let pair = Zeroizing::new(pair);
-    Ok(key_block(pair.serialized_der()))
+    let public = pair.public_key_pem().replace("\r\n", "\n").parse();
+    let public = public.map_err(|_| CaError::Malformed("public key"))?;
+    Ok(Drawn { value: key_block(pair.serialized_der()), public: Some(public) })
 }
 
 #[cfg(test)]
@@ -156,12 +179,12 @@ mod tests {
 
     fn drawn(kind: &str) -> SecretBytes {
         let kind: Generate = kind.parse().expect("a kind");
-        kind.draw(&mut Seeded::new(1)).expect("a value")
+        kind.draw(&mut Seeded::new(1)).expect("a value").value
     }
 
     #[test]
     fn kinds_are_read_as_they_are_shown() {
-        for kind in ["password:12", "password:32", "hex:4096", "p256", "ed25519"] {
+        for kind in ["password:12", "password:32", "hex:4096", "p256", "ed25519", "cosign"] {
             assert_eq!(kind.parse::<Generate>().expect("a kind").to_string(), kind);
         }
         assert_eq!("password".parse(), Ok(Generate::Password(32)));
@@ -176,6 +199,7 @@ mod tests {
             ("hex:+32", BadKind::Length),
             ("hex:99999999999999999999999", BadKind::Length),
             ("p256:32", BadKind::NoLength),
+            ("cosign:2", BadKind::NoLength),
         ] {
             assert_eq!(text.parse::<Generate>(), Err(why), "{text}");
         }
@@ -198,6 +222,20 @@ mod tests {
         let text = drawn("hex:16");
         assert_eq!(text.len(), 32);
         assert!(text.expose().iter().all(|byte| b"0123456789abcdef".contains(byte)));
+    }
+
+    #[test]
+    fn a_signing_keys_public_half_comes_with_it() {
+        let drawn = Generate::Cosign.draw(&mut Seeded::new(1)).expect("a key");
+        let pair = KeyPair::from_pem(str::from_utf8(drawn.value.expose()).expect("text"));
+        let public = drawn.public.expect("a public half");
+        assert!(public.as_str().starts_with("-----BEGIN PUBLIC KEY-----\n"), "{public}");
+        let half = pair.expect("a key").public_key_pem().replace("\r\n", "\n");
+        assert_eq!(public.as_str(), half);
+        for kind in [Generate::P256, Generate::Ed25519, Generate::Hex(32)] {
+            let drawn = kind.draw(&mut Seeded::new(1)).expect("a value");
+            assert_eq!(drawn.public, None, "{kind}");
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ mod watch;
 pub use acts::{Change, Draft, NewVersion, apply, apply_sealed};
 pub use answer::{Answer, harmless};
 pub use error::CallError;
-pub use generate::{BadKind, Generate};
+pub use generate::{BadKind, Drawn, Generate};
 pub use link::{
     Ages, BadAddress, BadIdentityFile, CallKind, Control, IdentityFile, Link, Managers, PORT,
     is_due, leaf_of, read_address, read_own_address,

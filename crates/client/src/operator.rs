@@ -65,7 +65,7 @@ impl Operator {
             let (name, labels) = (name.clone(), Labels::default());
             Change::CreateSecret { id, name, labels, version }
         };
-        let drafts = [Draft { secret: id, value }];
+        let drafts = [Draft { secret: id, value, public: None }];
         let each = |versions: Vec<NewVersion>| versions.into_iter().map(create).collect();
         self.seal("skep secret ls", &drafts, each).await?;
         Ok(id)
@@ -81,7 +81,7 @@ impl Operator {
         values: impl IntoIterator<Item = (SecretId, SecretBytes)>,
     ) -> Result<Vec<u32>, CallError> {
         use skep_core::wire::api::changed::Of;
-        let draft = |(secret, value)| Draft { secret, value };
+        let draft = |(secret, value)| Draft { secret, value, public: None };
         let drafts: Vec<Draft> = values.into_iter().map(draft).collect();
         let ids: Vec<SecretId> = drafts.iter().map(|draft| draft.secret).collect();
         let each = |versions: Vec<NewVersion>| {

@@ -193,7 +193,7 @@ async fn of_secrets(ask: Ask, body: &[u8], way: &mut Way) -> Result<Answer, Refu
 async fn create(spec: Spec, way: &mut Way) -> Result<Answer, Refused> {
     let Spec { name, labels, value } = spec;
     let id = SecretId::draw(&mut way.dice);
-    let drafts = [Draft { secret: id, value }];
+    let drafts = [Draft { secret: id, value, public: None }];
     let create =
         |version| Change::CreateSecret { id, name: name.clone(), labels: labels.clone(), version };
     let changes = |versions: Vec<_>| versions.into_iter().map(create).collect();

@@ -284,11 +284,11 @@ mod tests {
         let disk: Arc<dyn Disk> = Arc::new(crate::host::RealDisk);
         let book = Book::new(disk.clone(), folder.path());
         assert_eq!(book.load().expect("absent"), Memory::default());
-        for text in ["version = 6\nepoch = ", "version = 0\n", "version = 6\n"] {
+        for text in ["version = 7\nepoch = ", "version = 0\n", "version = 7\n"] {
             disk.replace(&book.state(), text.as_bytes()).expect("written");
             assert!(matches!(book.load(), Err(BookError::Damaged(_))), "{text}");
         }
-        for (number, format) in [(1, OtherFormat::Older(1)), (7, OtherFormat::Newer(7))] {
+        for (number, format) in [(1, OtherFormat::Older(1)), (8, OtherFormat::Newer(8))] {
             let text = format!("version = {number}\n");
             disk.replace(&book.state(), text.as_bytes()).expect("written");
             let head = roster::head("b").replacen(" 6 ", &format!(" {number} "), 1);

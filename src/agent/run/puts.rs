@@ -299,7 +299,7 @@ impl Puts {
             let sealed = (of.boxed_key.as_slice(), &of.value);
             let data_key: BoxedKey = self.0.key.hand_on(&mut *dice, sealed, to, &context)?;
             let value = of.value.clone();
-            let version = NewVersion { id: version, size, value, data_key };
+            let version = NewVersion { id: version, size, value, data_key, public: None };
             Ok(write_put_value(&PutValue { secret, expect: of.expect, version }))
         });
         each.collect()

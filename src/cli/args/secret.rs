@@ -14,6 +14,7 @@ pub(crate) enum SecretCommand {
     #[command(after_help = "Examples:
   skep secret create db-password            # asks twice, without echo
   skep secret create session-key --generate hex:16
+  skep secret create release-key --generate cosign   # prints the public half
   openssl rand -base64 32 | skep secret create --strip-newline -l team=db api-key -")]
     Create(SecretCreateArgs),
     /// Give secrets new values, several of them as one act
@@ -39,7 +40,8 @@ pub(crate) enum SecretCommand {
     /// Show all about secrets but their values
     #[command(after_help = "Examples:
   skep secret inspect db-password
-  skep secret inspect --format '{{.Services}}' db-password api-key")]
+  skep secret inspect --format '{{.Services}}' db-password api-key
+  skep secret inspect --format '{{.Public}}' release-key")]
     Inspect {
         /// Names, ids or unique beginnings of ids
         #[arg(required = true, value_name = "SECRET")]
@@ -110,9 +112,12 @@ pub(crate) struct SecretCreateArgs {
     pub(crate) name: String,
     /// Where the value is read from; - is standard input [default: standard input, or a prompt]
     pub(crate) file: Option<PathBuf>,
-    /// Draw a value and show it to nobody: password[:CHARACTERS], hex[:BYTES], p256 or ed25519
+    /// Draw a value and show it to nobody: password[:CHARACTERS], hex[:BYTES], p256, ed25519 or cosign
     #[arg(long, value_name = "KIND", conflicts_with_all = ["file", "strip_newline"])]
     pub(crate) generate: Option<Generate>,
+    /// A file of what is public of the value, such as a key's public half: everybody sees it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) public: Option<PathBuf>,
     /// A label, KEY=VALUE (repeatable)
     #[arg(short, long = "label", value_name = "LABEL")]
     pub(crate) labels: Vec<String>,
@@ -128,9 +133,12 @@ pub(crate) struct SecretUpdateArgs {
     /// A name, then a file or - (or neither: a prompt); or NAME=FILE several times
     #[arg(required = true, value_name = "NAME [FILE] | NAME=FILE")]
     pub(crate) what: Vec<OsString>,
-    /// Draw a value and show it to nobody: password[:CHARACTERS], hex[:BYTES], p256 or ed25519
+    /// Draw a value and show it to nobody: password[:CHARACTERS], hex[:BYTES], p256, ed25519 or cosign
     #[arg(long, value_name = "KIND", conflicts_with = "strip_newline")]
     pub(crate) generate: Option<Generate>,
+    /// A file of what is public of the value, such as a key's public half: everybody sees it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) public: Option<PathBuf>,
     /// Only if this is the current version's number
     #[arg(long, value_name = "NUMBER")]
     pub(crate) expect: Option<u32>,

@@ -417,8 +417,8 @@ mod tests {
         for (mark, exit) in [
             ("version = 7\nmanagers = 1\nagents = 0\n", Exit::NewerData),
             ("version = 1\nmanagers = 1\nagents = 0\n", Exit::Configuration),
-            ("version = 6\nmanagers = 9999999\nagents = 0\n", Exit::Configuration),
-            ("version = 6\nmanagers = 1\nagents = 0\n", Exit::Configuration),
+            ("version = 7\nmanagers = 9999999\nagents = 0\n", Exit::Configuration),
+            ("version = 7\nmanagers = 1\nagents = 0\n", Exit::Configuration),
             ("nonsense", Exit::Configuration),
         ] {
             put(&path.join(MARK), mark.as_bytes()).expect("written");

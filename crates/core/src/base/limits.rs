@@ -124,6 +124,8 @@ pub const JOIN_BYTES: usize = 16 * 1024;
 /// Seconds of the longest time that a service's files may stay without a session, ten years:
 /// what is to stay longer is kept.
 pub const OFFLINE_S: u64 = 10 * 365 * 86_400;
+/// Bytes of what is public of a secret's version.
+pub const PUBLIC_BYTES: usize = 4096;
 /// Bytes of the path of a program that nodes run when a set has changed.
 pub const HOOK_PATH_BYTES: usize = 255;
 /// Characters of a unit's name: with a credential's it fits into the address by which systemd asks.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::opened::OpenedList;
+use super::public::PublicPart;
 use super::put::Put;
 use super::spec::{GrantAsked, ServiceSpec};
 use super::state::{Availability, Cluster, Member, Node, NodeRole, Operator, Token};
@@ -197,6 +198,8 @@ pub struct NewVersion<K = WrappedKey> {
     pub value: SealedValue,
     /// The data key.
     pub data_key: K,
+    /// What is public of it.
+    pub public: Option<PublicPart>,
 }
 
 /// One change of an act.
@@ -358,8 +361,9 @@ impl<K> Change<K> {
         protect: impl FnOnce(SecretId, VersionId, u32, K) -> Result<L, E>,
     ) -> Result<Change<L>, E> {
         let version = |secret, new: NewVersion<K>| {
-            let data_key = protect(secret, new.id, new.size, new.data_key)?;
-            Ok(NewVersion { id: new.id, size: new.size, value: new.value, data_key })
+            let NewVersion { id, size, value, data_key, public } = new;
+            let data_key = protect(secret, id, size, data_key)?;
+            Ok(NewVersion { id, size, value, data_key, public })
         };
         Ok(match self {
             Self::CreateSecret { id, name, labels, version: new } => {

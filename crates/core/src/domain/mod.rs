@@ -21,6 +21,7 @@ mod named;
 mod opened;
 mod placement;
 mod places;
+mod public;
 mod put;
 mod record;
 mod refusal;
@@ -49,6 +50,7 @@ pub use named::{Counted, Stays, Thing, Unfit};
 pub use opened::{Lapsed, Opened, OpenedList, Reader, Reporter, Span};
 pub use placement::BadConstraint;
 pub use places::Places;
+pub use public::{BadPublicPart, PublicPart};
 pub use put::{Put, PutValue, WrittenBy};
 pub use refusal::{Few, Refusal};
 pub use spec::{

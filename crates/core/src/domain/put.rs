@@ -49,9 +49,10 @@ impl<K> Put<K> {
     ) -> Result<Put<L>, E> {
         let one = |value: PutValue<K>| {
             let PutValue { secret, expect, version } = value;
-            let NewVersion { id, size, value, data_key } = version;
+            let NewVersion { id, size, value, data_key, public } = version;
             let data_key = protect(secret, id, size, data_key)?;
-            Ok(PutValue { secret, expect, version: NewVersion { id, size, value, data_key } })
+            let version = NewVersion { id, size, value, data_key, public };
+            Ok(PutValue { secret, expect, version })
         };
         let values = self.values.into_iter().map(one).collect::<Result<_, E>>()?;
         Ok(Put { node: self.node, service: self.service, values })

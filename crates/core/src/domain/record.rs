@@ -7,6 +7,7 @@ mod put;
 use super::command::{
     Act, Actor, Change, Changed, Command, Genesis, Join, NewVersion, Outcome, Rekey,
 };
+use super::public::PublicPart;
 use super::refusal::Refusal;
 use super::spec::{Activation, Attribute, GrantAsked, MountKind, OfflinePolicy, Pin, ServiceSpec};
 use super::state::{
@@ -371,6 +372,7 @@ fn new_version(hash: &mut Digest, of: &NewVersion) {
     hash.bytes(&of.value.0);
     hash.number(of.data_key.number);
     hash.bytes(&of.data_key.bytes);
+    hash.bytes(of.public.as_ref().map_or("", PublicPart::as_str).as_bytes());
 }
 
 fn spec(hash: &mut Digest, of: &ServiceSpec) {

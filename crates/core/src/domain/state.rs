@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::opened::{Lapsed, Opened, Reporter, Span};
+use super::public::PublicPart;
 use super::put::WrittenBy;
 use super::spec::{Grant, OfflinePolicy, ServiceSpec};
 use crate::base::{
@@ -314,6 +315,8 @@ pub struct Version {
     pub created: Stamp,
     /// Whether it is `current` after a rollback only by number: `None`, or the version it repeats.
     pub rolled_back_from: Option<u32>,
+    /// What is public of it.
+    pub public: Option<PublicPart>,
     /// The workload that wrote it; `None`: an operator.
     pub written_by: Option<WrittenBy>,
 }

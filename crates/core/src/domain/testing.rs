@@ -77,6 +77,7 @@ pub fn sized_version(n: u64, size: u32) -> NewVersion {
         size,
         value: SealedValue(Arc::from(sealed)),
         data_key: WrappedKey { number: 1, bytes: vec![3; 80] },
+        public: None,
     }
 }
 

@@ -133,7 +133,8 @@ pub(super) fn secret(of: &Secret) -> u64 {
 }
 
 fn version(of: &Version) -> u64 {
-    THING + long(of.value.0.len()) + long(of.data_key.bytes.len())
+    let public = of.public.as_ref().map_or(0, |part| part.as_str().len());
+    THING + long(of.value.0.len()) + long(of.data_key.bytes.len()) + long(public)
 }
 
 pub(super) fn service(of: &Service) -> u64 {
@@ -190,7 +191,8 @@ pub(super) fn change(of: &Change) -> u64 {
 }
 
 pub(super) fn new_version(of: &NewVersion<WrappedKey>) -> u64 {
-    long(of.value.0.len()) + long(of.data_key.bytes.len())
+    let public = of.public.as_ref().map_or(0, |part| part.as_str().len());
+    long(of.value.0.len()) + long(of.data_key.bytes.len()) + long(public)
 }
 
 fn name(of: &Name) -> u64 {

@@ -190,7 +190,7 @@ impl Found {
             let id = SecretId::draw(&mut way.dice);
             acts.secrets.insert(name.clone(), id);
             let (name, labels) = (name.clone(), labels.clone());
-            let draft = Draft { secret: id, value };
+            let draft = Draft { secret: id, value, public: None };
             acts.steps.push(Step::Create { name, labels, draft });
         }
         Ok(())

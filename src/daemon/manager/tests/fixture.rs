@@ -287,6 +287,7 @@ pub(super) async fn create_secret(
                 size,
                 value: sealed.expect("sealed"),
                 data_key: boxed.expect("boxed"),
+                public: None,
             },
         }
     };

@@ -202,6 +202,7 @@ fn checked(
         data_key: version.data_key.clone(),
         created: now,
         rolled_back_from: None,
+        public: version.public.clone(),
         written_by,
     })
 }

@@ -8,7 +8,7 @@ use super::parts::{
 };
 use super::{BadMessage, read_id, read_text, there};
 use crate::base::{BoxedKey, Label, Revision, SealedValue, limits};
-use crate::domain::{Change, Changed, GrantAsked, Member, NewVersion, Pin};
+use crate::domain::{Change, Changed, GrantAsked, Member, NewVersion, Pin, PublicPart};
 use crate::wire::api::{self, change::Of};
 
 /// Bytes of a boxed data key: far more than any that `seal` makes.
@@ -115,7 +115,12 @@ pub(super) fn read_version(sent: api::NewVersion) -> Result<NewVersion<BoxedKey>
         size: sent.size,
         value: SealedValue(Arc::from(&*sent.sealed_value)),
         data_key: BoxedKey { number: sent.intake_number, bytes: sent.boxed_key },
+        public: sent.public.map(|part| read_public(&part)).transpose()?,
     })
+}
+
+fn read_public(part: &str) -> Result<PublicPart, BadMessage> {
+    part.parse().map_err(|_bad| BadMessage::new("public", "no public part"))
 }
 
 pub(super) fn write_version(version: &NewVersion<BoxedKey>) -> api::NewVersion {
@@ -125,6 +130,7 @@ pub(super) fn write_version(version: &NewVersion<BoxedKey>) -> api::NewVersion {
         sealed_value: version.value.0.to_vec().into(),
         intake_number: version.data_key.number,
         boxed_key: version.data_key.bytes.clone(),
+        public: version.public.as_ref().map(ToString::to_string),
     }
 }
 

@@ -34,6 +34,7 @@ pub fn secret_view(state: &State, id: SecretId) -> Option<api::SecretView> {
         id: version.id.as_bytes().to_vec(),
         size: version.size,
         created: version.created.0,
+        public: version.public.as_ref().map(ToString::to_string),
         pinned_by: pinned.remove(number).unwrap_or_default().into_iter().collect(),
         writer: version.written_by.map(|by| api::Writer {
             node: by.node.as_bytes().to_vec(),

@@ -97,6 +97,7 @@ fn full_version(n: u64) -> NewVersion {
         size: u32::try_from(size).expect("small"),
         value: SealedValue(Arc::from(vec![7; size + 256])),
         data_key: WrappedKey { number: 1, bytes: vec![9; limits::BOX_BYTES] },
+        public: Some("p".repeat(limits::PUBLIC_BYTES).parse().expect("a part")),
         ..version(n)
     }
 }
@@ -339,12 +340,14 @@ fn specs() -> impl Strategy<Value = ServiceSpec> {
 fn new_versions() -> impl Strategy<Value = NewVersion> {
     let key = prop::collection::vec(any::<u8>(), 0..90);
     let value = prop::collection::vec(any::<u8>(), 0..300);
-    (any::<[u8; 16]>(), 1..260_u32, value, 0..3_u64, key).prop_map(
-        |(id, size, value, number, bytes)| NewVersion {
+    let public = prop::option::of("[ -~]{1,40}".prop_map(|part| part.parse().expect("a part")));
+    (any::<[u8; 16]>(), 1..260_u32, value, 0..3_u64, key, public).prop_map(
+        |(id, size, value, number, bytes, public)| NewVersion {
             id: VersionId::from_bytes(id),
             size,
             value: SealedValue(Arc::from(value)),
             data_key: WrappedKey { number, bytes },
+            public,
         },
     )
 }

@@ -2,7 +2,7 @@
 
 use super::parts::{id, sealed, there, wrapped, write_wrapped};
 use super::{Bad, Read, shape};
-use crate::domain::{NewVersion, Put, PutValue, WrittenBy};
+use crate::domain::{NewVersion, PublicPart, Put, PutValue, WrittenBy};
 
 pub(super) fn read_put(of: shape::Put) -> Read<Put> {
     let one = |of: shape::PutValue| {
@@ -55,7 +55,13 @@ pub(super) fn read_version(of: Option<shape::NewVersion>) -> Read<NewVersion> {
         size: of.size,
         value: sealed(of.value),
         data_key: wrapped(of.data_key)?,
+        public: public(of.public)?,
     })
+}
+
+pub(super) fn public(of: Option<String>) -> Read<Option<PublicPart>> {
+    let part = of.map(|part| part.parse());
+    part.transpose().map_err(|_bad| Bad::new("version", "no public part"))
 }
 
 pub(super) fn write_version(of: &NewVersion) -> shape::NewVersion {
@@ -64,5 +70,6 @@ pub(super) fn write_version(of: &NewVersion) -> shape::NewVersion {
         size: of.size,
         value: of.value.0.to_vec(),
         data_key: Some(write_wrapped(&of.data_key)),
+        public: of.public.as_ref().map(ToString::to_string),
     }
 }

@@ -14,7 +14,7 @@ use super::parts::{
     wrapped, write_actor, write_cluster, write_grant, write_labels, write_node, write_operator,
     write_spec, write_token, write_wrapped,
 };
-use super::put::{write_writer, writer};
+use super::put::{public, write_writer, writer};
 use super::shape::{self, record::Of};
 use super::{Bad, BadStored, Read, of_this_format, outcome};
 use crate::base::{FORMAT, OtherFormat, Revision, SecretId, ServiceId, Stamp};
@@ -98,6 +98,7 @@ fn contents(state: &State) -> impl Iterator<Item = Of> + '_ {
                 rolled_back_from: version.rolled_back_from,
                 writer_node,
                 writer_service,
+                public: version.public.as_ref().map(ToString::to_string),
             })
         });
         iter::once(head).chain(versions)
@@ -373,6 +374,7 @@ impl StateReader {
             data_key: wrapped(of.data_key)?,
             created: Stamp(of.created),
             rolled_back_from: of.rolled_back_from,
+            public: public(of.public)?,
             written_by: writer(&of.writer_node, &of.writer_service)?,
         };
         match &mut self.secret {

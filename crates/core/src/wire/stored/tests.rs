@@ -14,8 +14,8 @@ use crate::domain::testing::{
 };
 use crate::domain::{
     Act, Actor, Answer, Availability, Change, Command, Confirmation, Counted, Few, Grant, Member,
-    NodeRole, OfflinePolicy, OpenedList, Outcome, Placement, Put, PutValue, Reader, Refusal,
-    ServiceSpec, State, Stays, Thing, Token, Unfit,
+    NewVersion, NodeRole, OfflinePolicy, OpenedList, Outcome, Placement, Put, PutValue, Reader,
+    Refusal, ServiceSpec, State, Stays, Thing, Token, Unfit,
 };
 
 fn command(actor: Actor, act: Act) -> Command {
@@ -37,9 +37,11 @@ fn changes() -> Vec<Change> {
         ..everywhere()
     };
     let (secret, service) = (secret_id(1), service_id(2));
+    let public = Some("one line\nand another\n".parse().expect("a public part"));
+    let with_public = NewVersion { public, ..version(2) };
     vec![
         Change::CreateSecret { id: secret, name: name("db"), labels, version: version(1) },
-        Change::UpdateSecret { id: secret, expect: Some(1), version: version(2) },
+        Change::UpdateSecret { id: secret, expect: Some(1), version: with_public },
         Change::LabelSecret {
             id: secret,
             put: vec!["x=y".parse().expect("a label")],
@@ -394,9 +396,9 @@ fn what_this_format_writes_is_held_by_golden_files() {
 #[test]
 fn another_format_is_not_damaged() {
     let mut bytes = written_command(&commands()[0]);
-    assert_eq!(bytes[..2], [0x08, 6], "the version comes first");
-    bytes[1] = 7;
-    assert_eq!(decode_command(&bytes), Err(BadStored::Newer { version: 7, level: 0 }));
+    assert_eq!(bytes[..2], [0x08, 7], "the version comes first");
+    bytes[1] = 8;
+    assert_eq!(decode_command(&bytes), Err(BadStored::Newer { version: 8, level: 0 }));
     bytes[1] = 1;
     assert_eq!(decode_command(&bytes), Err(BadStored::Older { version: 1 }));
     bytes[1] = 0;
@@ -404,10 +406,10 @@ fn another_format_is_not_damaged() {
     let mut state = state();
     state.level = 2;
     let mut bytes: Vec<u8> = encode_state(&state).flatten().collect();
-    assert_eq!(decode_state(&bytes).err(), Some(BadStored::Newer { version: 6, level: 2 }));
+    assert_eq!(decode_state(&bytes).err(), Some(BadStored::Newer { version: 7, level: 2 }));
     state.level = 1;
     bytes = encode_state(&state).flatten().collect();
-    let head = bytes.windows(2).position(|two| two == [0x08, 6]).expect("the version");
+    let head = bytes.windows(2).position(|two| two == [0x08, 7]).expect("the version");
     assert!(head < 10, "the first field of the first record");
     bytes[head + 1] = 1;
     assert_eq!(decode_state(&bytes).err(), Some(BadStored::Older { version: 1 }));

@@ -48,14 +48,14 @@ impl Act {
         let labels = labels.collect::<Result<Vec<_>, _>>().and_then(Labels::new).map_err(bad)?;
         let id = SecretId::draw(dice);
         self.steps.push(Step::Create { id, name, labels });
-        self.drafts.push(Draft { secret: id, value });
+        self.drafts.push(Draft { secret: id, value, public: None });
         Ok(id)
     }
 
     /// A new value, refused unless the secret still has this version.
     pub(super) fn update(&mut self, id: SecretId, expect: u32, value: SecretBytes) {
         self.steps.push(Step::Update { id, expect });
-        self.drafts.push(Draft { secret: id, value });
+        self.drafts.push(Draft { secret: id, value, public: None });
     }
 
     /// A change without a value.

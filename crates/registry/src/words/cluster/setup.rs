@@ -230,7 +230,7 @@ fn act(
     let own = if told.self_service.is_some() { &own[..] } else { &own[..1] };
     let auth = service(&mut act, "auth", nodes, labels(own)?)?;
     let ca = service(&mut act, "ca", Vec::new(), labels(&[])?)?;
-    let refresh = Generate::Hex(32).draw(&mut way.dice);
+    let refresh = Generate::Hex(32).draw(&mut way.dice).map(|drawn| drawn.value);
     let refresh = refresh.map_err(|error| Failure::new(Exit::Bug, error))?;
     let text = |text: &str| SecretBytes::copy_of(text.as_bytes());
     let (root_ends, ends) = (ends_label(keys.root_ends_s), ends_label(keys.signer.ends_s));
