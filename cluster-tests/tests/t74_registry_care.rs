@@ -66,6 +66,55 @@ fn rules_are_put_in_force_and_explained_where_they_are() {
 }
 
 #[test]
+fn what_is_held_is_pulled_by_nobody_until_it_is_let_go() {
+    let cluster = set_up(1);
+    let server = TokenServer::start(&cluster, 0);
+    let rules = cluster.file("acl.toml", RULES.as_bytes());
+    let _ = registry(&cluster, &["acl", "set", "web", &rules], b"").ok();
+    let _ = registry(&cluster, &["user", "add", "web", "alice"], b"correct horse").ok();
+    let may_pull = |repository: &str| {
+        let query = format!("service={SERVED}&scope=repository:{repository}:pull");
+        let (status, body) = server.ask(&query, "alice", "correct horse");
+        assert_eq!(status, 200, "{body}");
+        body.contains(&format!("{repository}:pull"))
+    };
+    let [one, two] = ["1", "2"].map(|digit| format!("sha256:{}", digit.repeat(64)));
+    let hold = |words: &[&str]| registry(&cluster, &[&["hold"], words].concat(), b"");
+    let add = |digest: &str| hold(&["add", "web", "web/app", digest, "--why", "a leaked key"]);
+    assert!(may_pull("web/app"));
+    // In force when it returns; other repositories are not concerned.
+    let _ = add(&one).ok();
+    assert!(!may_pull("web/app") && may_pull("web/site"));
+    let twice = add(&one).status(1);
+    assert!(twice.err.contains("is held already"), "{}", twice.err);
+    let _ = add(&two).ok();
+    let listed = hold(&["ls", "web"]).ok();
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    assert!(listed.contains(&format!("web/app@{one} a leaked key")), "{listed}");
+    let json = hold(&["ls", "web", "--format", "json"]).ok();
+    assert!(json.contains(&format!(r#""digest":"{two}""#)), "{json}");
+    // One of them is still held.
+    let _ = hold(&["rm", "web", "web/app", &one]).ok();
+    assert!(!may_pull("web/app"));
+    let _ = hold(&["rm", "web", "web/app", &two]).ok();
+    assert!(may_pull("web/app"));
+    let gone = hold(&["rm", "web", "web/app", &two]).status(1);
+    assert!(gone.err.contains("is not held"), "{}", gone.err);
+    assert_eq!(hold(&["ls", "web"]).ok(), "");
+    for (repository, digest, why, wanted) in [
+        ("Web", one.as_str(), "x", "repository"),
+        ("web/app", "latest", "x", "digest"),
+        ("web/app", &one, "", "reason"),
+        ("web/app", &one, "a\nb", "reason"),
+    ] {
+        let bad = hold(&["add", "web", repository, digest, "--why", why]).status(2);
+        assert!(bad.err.contains(wanted) && bad.err.contains("\nhint: "), "{}", bad.err);
+    }
+    let none = hold(&["add", "none", "web/app", &one, "--why", "x"]).status(1);
+    assert!(none.err.contains("no registry none"), "{}", none.err);
+}
+
+#[test]
 fn users_and_rules_of_docker_auth_come_over_into_a_registry() {
     let cluster = set_up(1);
     let server = TokenServer::start(&cluster, 0);

@@ -143,17 +143,7 @@ impl Refresh {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Counting(u8);
-
-    impl Dice for Counting {
-        fn fill(&mut self, into: &mut [u8]) {
-            for byte in into {
-                *byte = self.0;
-                self.0 = self.0.wrapping_add(1);
-            }
-        }
-    }
+    use crate::rules::counting::Counting;
 
     fn key(digit: &str) -> RefreshKey {
         RefreshKey::read(digit.repeat(64).as_bytes()).unwrap()

@@ -4,6 +4,8 @@ use zeroize::Zeroizing;
 
 /// Names the files of an account.
 pub const NAME: &str = "skep 1 registry name";
+/// Names the file of a hold.
+pub const HOLD: &str = "skep 1 registry hold";
 /// The checksum of a robot's password.
 pub const ROBOT_PASSWORD: &str = "skep 1 registry robot password";
 /// Picks what an unknown name is compared with.

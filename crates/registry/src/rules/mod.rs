@@ -3,9 +3,12 @@
 
 pub mod acl;
 mod action;
+#[cfg(test)]
+pub(crate) mod counting;
 pub mod credential;
 mod glob;
 pub mod grant;
+pub mod hold;
 mod hole;
 pub mod import;
 pub mod labels;

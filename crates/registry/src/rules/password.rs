@@ -70,17 +70,7 @@ pub fn robot_verifier(password: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Counting(u8);
-
-    impl Dice for Counting {
-        fn fill(&mut self, into: &mut [u8]) {
-            for byte in into {
-                *byte = self.0;
-                self.0 = self.0.wrapping_add(1);
-            }
-        }
-    }
+    use crate::rules::counting::Counting;
 
     #[test]
     fn what_people_may_not_take() {

@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use super::audit::AuditArgs;
 use super::auth::AuthArgs;
 use super::cluster::{
-    AclImportArgs, RobotCommand, SetArgs, SetupArgs, SignerCommand, StatusArgs, UserCommand,
+    AclImportArgs, HoldCommand, RobotCommand, SetArgs, SetupArgs, SignerCommand, StatusArgs,
+    UserCommand,
 };
 use super::import::ImportArgs;
 use super::remote::{AccessArgs, CatalogArgs, TagsArgs};
@@ -34,6 +35,9 @@ pub(super) enum Command {
     Audit(AuditArgs),
     Auth(AuthArgs),
     Catalog(CatalogArgs),
+    /// Digests that nobody is to pull for the time being
+    #[command(subcommand, arg_required_else_help = true)]
+    Hold(HoldCommand),
     /// Turn another token server's configuration into files for Skep
     Import(ImportArgs),
     /// Machines' accounts

@@ -43,6 +43,7 @@ impl Program for Words {
             Command::Audit(args) => audit::run(&args),
             Command::Auth(args) => auth::run(&args),
             Command::Catalog(args) => remote::catalog(screen, args),
+            Command::Hold(command) => cluster::run(screen, Task::Hold(command)),
             Command::Import(args) => import::run(screen, &args),
             Command::Robot(command) => cluster::run(screen, Task::Robot(command)),
             Command::Setup(args) => cluster::run(screen, Task::Setup(args)),

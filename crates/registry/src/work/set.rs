@@ -17,6 +17,7 @@ use crate::proto::refresh::RefreshKey;
 use crate::proto::token::Signer;
 use crate::rules::acl::Acl;
 use crate::rules::credential::{BadCredential, Credential, Rights};
+use crate::rules::hold::Hold;
 use crate::rules::settings::Settings;
 use crate::rules::slug::Account;
 
@@ -27,6 +28,8 @@ const SIGNER_CHAIN: &str = "signer.crt";
 const REFRESH: &str = "refresh.key";
 const REFRESH_OLD: &str = "refresh.old";
 const HOLDS: &str = "holds.json";
+/// What the files of single holds begin with.
+const HOLD: &str = "hold.";
 /// What the files of accounts begin with.
 const USER: &str = "user.";
 const RIGHTS: &str = "rights.";
@@ -39,6 +42,7 @@ const CHAIN_BYTES: usize = 32 * 1024;
 const REFRESH_BYTES: usize = 80;
 const USER_BYTES: usize = 4 * 1024;
 const RIGHTS_BYTES: usize = 16 * 1024;
+const HOLD_BYTES: usize = 4 * 1024;
 /// Accounts of one server.
 const ACCOUNTS: usize = 4_096;
 /// Files of a set that are looked at.
@@ -229,6 +233,7 @@ fn settle(folder: &Folder<'_>, accounts: Accounts) -> io::Result<Result<Set, Unr
     let refresh = folder.needed(REFRESH, REFRESH_BYTES)?;
     let old = folder.read(REFRESH_OLD, REFRESH_BYTES)?.transpose();
     let holds = folder.read(HOLDS, FILE_BYTES)?.transpose();
+    let single = single_holds(folder)?;
     Ok((|| {
         let settings = settings?;
         let settings = Settings::read(text(SETTINGS, &settings)?)
@@ -248,10 +253,11 @@ fn settle(folder: &Folder<'_>, accounts: Accounts) -> io::Result<Result<Set, Unr
                 keys.push(read(REFRESH_OLD, &old)?);
             }
         }
-        let held = match holds? {
+        let mut held = match holds? {
             Some(bytes) => held(&bytes)?,
             None => HashSet::new(),
         };
+        held.extend(single?);
         let Accounts { by_slug, slow } = accounts;
         if by_slug.len() > ACCOUNTS {
             return Err(Unready::new("there are more than 4096 accounts", by_slug.len()));
@@ -289,6 +295,29 @@ fn held(bytes: &[u8]) -> Result<HashSet<String>, Unready> {
         return Err(Unready::damaged(HOLDS, "another version, or more than 4000 holds"));
     }
     Ok(file.holds.into_iter().map(|hold| hold.repository).collect())
+}
+
+/// Repositories with a digest that has a file of its own. One that doesn't read could hold
+/// anything, so nobody gets a token.
+fn single_holds(folder: &Folder<'_>) -> io::Result<Result<Vec<String>, Unready>> {
+    let mut held = Vec::new();
+    for entry in fs::read_dir(folder.0)?.take(FILES) {
+        let name = entry?.file_name();
+        let name = name.to_str().unwrap_or_default();
+        let Some(slug) = name.strip_prefix(HOLD) else { continue };
+        if held.len() == HELD {
+            return Ok(Err(Unready::damaged(name, "more than 4000 holds")));
+        }
+        let read = folder.needed(name, HOLD_BYTES)?.and_then(|bytes| {
+            let read = Hold::read(slug, text(name, &bytes)?);
+            read.map_err(|bad| Unready::damaged(name, bad))
+        });
+        match read {
+            Ok(hold) => held.push(hold.repository().to_owned()),
+            Err(bad) => return Ok(Err(bad)),
+        }
+    }
+    Ok(Ok(held))
 }
 
 struct Accounts {

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use skep_registry::rules::hold::Hold;
+
 use crate::client::{basic, get};
 use crate::server::{BIN, Server};
 use crate::site::{Site, files_of};
@@ -99,6 +101,25 @@ fn what_is_in_force_is_checked_whole() {
     assert_eq!((status, out.as_str()), (0, "2 rules\naccounts: 1\n"));
     assert!(err.starts_with("warning: rights.") && err.contains("is damaged"), "{err}");
     assert!(!err.contains(&robot.password), "{err}");
+    // A hold that doesn't read could hold anything.
+    let hold = Hold::new("web/app", &format!("sha256:{}", "0".repeat(64)), "why").unwrap();
+    let name = format!("hold.{}", hold.slug());
+    for text in ["{", &hold.text().replace("web/app", "web/other")] {
+        site.set(&name, text);
+        site.flip();
+        let (status, _, err) = acl(&site, &["check", "web"]);
+        assert!(status == 23 && err.contains(&format!("{name} is damaged")), "{err}");
+    }
+    site.set(&name, &hold.text());
+    site.flip();
+    assert_eq!(acl(&site, &["check", "web"]).0, 0);
+    let words = ["explain", "web", "--account", "ci", "repository:web/app:pull,push"];
+    let (_, out, _) = acl(&site, &words);
+    assert!(out.contains("there is no such account"), "its rights are damaged: {out}");
+    site.rights("ci", "");
+    site.flip();
+    let (_, out, _) = acl(&site, &words);
+    assert!(out.contains("view-held") && out.ends_with("given: push\n"), "{out}");
     // Whatever keeps the server from giving tokens, and no line of the file.
     site.set("acl.toml", "version = 1\n[[rule]]\nmatch = { secret = 'x' }\nactions = []\n");
     site.flip();

@@ -4,6 +4,7 @@ mod act;
 mod ends;
 mod fleet;
 mod held;
+mod hold;
 mod keys;
 mod robot;
 mod rules;
@@ -18,6 +19,7 @@ use skep_core::base::{Exit, Failure, Name};
 use skep_program::{Screen, Way, WayArgs, harden};
 use tokio::runtime::Runtime;
 
+pub(super) use hold::HoldCommand;
 pub(super) use robot::RobotCommand;
 pub(super) use rules::{AclImportArgs, SetArgs};
 pub(super) use setup::SetupArgs;
@@ -42,6 +44,7 @@ pub(super) enum Task {
     Status(StatusArgs),
     Rules(SetArgs),
     Import(AclImportArgs),
+    Hold(HoldCommand),
 }
 
 /// A protected process that can wait.
@@ -74,6 +77,7 @@ pub(super) fn run(screen: &mut Screen, task: Task) -> Result<(), Failure> {
             Task::Signer(command) => signer::run(screen, command).await,
             Task::Status(args) => status::run(screen, args).await,
             Task::Rules(args) => rules::set(screen, args).await,
+            Task::Hold(command) => hold::run(screen, command).await,
             Task::Import(args) => rules::import(screen, args).await,
         }
     })

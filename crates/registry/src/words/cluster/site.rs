@@ -135,7 +135,7 @@ impl Site {
         Ok(())
     }
 
-    /// All accounts of a kind: their verifiers, by name.
+    /// All secrets of a kind: of accounts their verifiers, by name.
     pub(super) async fn accounts(
         &self,
         way: &mut Way,
@@ -162,21 +162,32 @@ impl Site {
         let (mut act, mut services) = (Act::default(), Vec::new());
         for part in PARTS {
             let Some(view) = self.part(way, part, account).await? else { continue };
-            let secret: SecretId = lookup::id(&view.id).map_err(|error| error.failure())?;
-            for name in &view.services {
-                let service = lookup::exact::<ServiceView>(&mut way.link, name).await;
-                let service = service.map_err(|error| error.failure())?;
-                let id = lookup::id(&service.id).map_err(|error| error.failure())?;
-                act.change(Change::Revoke { service: id, secret, target: None });
-                if !services.contains(&service.id) {
-                    services.push(service.id);
-                }
-            }
-            act.change(Change::RemoveSecret { id: secret });
+            take_away(way, &mut act, &view, &mut services).await?;
         }
         let revision = act.apply(way, "skep secret ls").await?;
         Ok((revision, services))
     }
+}
+
+/// Takes a secret from all services that have it, which are added to `services`, and removes it.
+pub(super) async fn take_away(
+    way: &mut Way,
+    act: &mut Act,
+    view: &SecretView,
+    services: &mut Vec<Vec<u8>>,
+) -> Result<(), Failure> {
+    let secret: SecretId = lookup::id(&view.id).map_err(|error| error.failure())?;
+    for name in &view.services {
+        let service = lookup::exact::<ServiceView>(&mut way.link, name).await;
+        let service = service.map_err(|error| error.failure())?;
+        let id = lookup::id(&service.id).map_err(|error| error.failure())?;
+        act.change(Change::Revoke { service: id, secret, target: None });
+        if !services.contains(&service.id) {
+            services.push(service.id);
+        }
+    }
+    act.change(Change::RemoveSecret { id: secret });
+    Ok(())
 }
 
 /// The secrets of an account. The verifier is the last one to be made and the first to go.

@@ -57,6 +57,8 @@ struct Standing {
     root_ends: Option<u64>,
     users: usize,
     robots: usize,
+    /// Accounts of which a service keeps an old version.
+    pinned: Vec<String>,
     /// Accounts with an end.
     ends: Vec<(String, u64)>,
 }
@@ -99,6 +101,9 @@ async fn look(way: &mut Way, site: &Site) -> Result<Standing, Failure> {
                 let count = if kind == "user" { &mut standing.users } else { &mut standing.robots };
                 *count += 1;
                 let name = label(&view.labels, ACCOUNT).unwrap_or_default();
+                if view.versions.iter().any(|version| !version.pinned_by.is_empty()) {
+                    standing.pinned.push(format!("{kind} {}", shown(name)));
+                }
                 standing.ends.extend(ends.map(|end| (format!("{kind} {}", shown(name)), end)));
             }
             _ => {}
@@ -155,6 +160,10 @@ fn warnings(standing: &Standing, now_s: u64) -> Vec<String> {
     ));
     let anew = "set up a new registry, and bring its accounts over";
     all.extend(certificate("the token CA", standing.root_ends, ROOT_DAYS, anew));
+    // What was rotated or taken back would be good again.
+    all.extend(standing.pinned.iter().take(SHOWN).map(|who| {
+        format!("{who}: a service is given a version of it that stays: passwords that were changed since are no good there")
+    }));
     let soon: Vec<_> = standing
         .ends
         .iter()
@@ -226,6 +235,7 @@ mod tests {
             root_ends: Some(NOW + 3_000 * DAY),
             users: 1,
             robots: 1,
+            pinned: Vec::new(),
             ends: vec![("robot ci".into(), NOW + 8 * DAY)],
         }
     }
@@ -257,6 +267,8 @@ mod tests {
         assert!(
             one(|of| of.root_ends = Some(NOW + 100 * DAY)).contains("token CA ends in 100 days")
         );
+        let told = one(|of| of.pinned.push("user ann".into()));
+        assert!(told.starts_with("user ann: a service is given"), "{told}");
         assert_eq!(one(|of| of.ends[0].1 = NOW + DAY), "robot ci ends in 1 days");
         assert_eq!(one(|of| of.ends[0].1 = NOW - 1), "robot ci has ended");
         let many =
