@@ -47,5 +47,5 @@ pub use rack::rack;
 pub use scan::{Canary, Copies, processes_of};
 pub use site::{Member, Site};
 pub use stolen::{KeyFileOpened, StolenIssuer};
-pub use token_server::TokenServer;
+pub use token_server::{TokenServer, basic};
 pub use wait::{DEADLINE, until};

@@ -48,20 +48,40 @@ impl TokenServer {
     /// # Panics
     /// When it doesn't answer.
     pub fn ask(&self, query: &str, name: &str, password: &str) -> (u16, String) {
-        let both = BASE64.encode(format!("{name}:{password}").as_bytes());
+        self.exchange(&format!("GET /auth?{query}"), &basic(name, password), "")
+    }
+
+    /// Sends a form, with these lines of a head: the status and the body.
+    ///
+    /// # Panics
+    /// When it doesn't answer.
+    pub fn post(&self, path: &str, lines: &str, form: &str) -> (u16, String) {
+        let lines = format!("content-type: application/x-www-form-urlencoded\r\n{lines}");
+        self.exchange(&format!("POST {path}"), &lines, form)
+    }
+
+    fn exchange(&self, what: &str, lines: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).expect("a server");
         stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
+        let length = body.len();
         let head = format!(
-            "GET /auth?{query} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
-             authorization: Basic {both}\r\n\r\n"
+            "{what} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+             content-length: {length}\r\n{lines}\r\n"
         );
-        stream.write_all(head.as_bytes()).expect("asked");
+        stream.write_all(format!("{head}{body}").as_bytes()).expect("asked");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
         let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
         (status.expect("a status"), body.to_owned())
     }
+}
+
+/// The line of a head that says who asks.
+#[must_use]
+pub fn basic(name: &str, password: &str) -> String {
+    let both = BASE64.encode(format!("{name}:{password}").as_bytes());
+    format!("authorization: Basic {both}\r\n")
 }
 
 impl Drop for TokenServer {

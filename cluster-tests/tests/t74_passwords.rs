@@ -1,12 +1,9 @@
 //! People change their own passwords at a token server: what that takes, what becomes of the
 //! old one and its refresh tokens on every server, and where it is refused.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::process::Command;
 
-use cluster_tests::{Canary, Cluster, DEADLINE, Ran, TokenServer, binary, run, until};
-use data_encoding::BASE64;
+use cluster_tests::{Canary, Cluster, Ran, TokenServer, basic, binary, run, until};
 
 const OLD: &str = "correct horse battery";
 const RULES: &str = "version = 1\n[[rule]]\nmatch = {}\nactions = [\"pull\"]\n";
@@ -33,21 +30,8 @@ fn set_up(agents: usize, more: &[&str]) -> Cluster {
 
 /// Asks for another password: the status, and the body.
 fn change(server: &TokenServer, name: &str, old: &str, new: &str, more: &str) -> (u16, String) {
-    let both = BASE64.encode(format!("{name}:{old}").as_bytes());
-    let body = format!("new_password={}", new.replace(' ', "+"));
-    let head = format!(
-        "POST /password HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Basic {both}\r\n\
-         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n{more}\r\n",
-        body.len()
-    );
-    let mut stream = TcpStream::connect(server.address()).expect("a server");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
-    stream.write_all(format!("{head}{body}").as_bytes()).expect("asked");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-    (status.expect("a status"), body.to_owned())
+    let form = format!("new_password={}", new.replace(' ', "+"));
+    server.post("/password", &format!("{}{more}", basic(name, old)), &form)
 }
 
 fn login(server: &TokenServer, password: &str) -> u16 {
@@ -65,18 +49,8 @@ fn refresh(server: &TokenServer, password: &str) -> String {
 
 /// Whether a refresh token is taken.
 fn by_refresh(server: &TokenServer, token: &str) -> u16 {
-    let body = format!("grant_type=refresh_token&service={SERVED}&refresh_token={token}");
-    let head = format!(
-        "POST /token HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
-         content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    let mut stream = TcpStream::connect(server.address()).expect("a server");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
-    stream.write_all(format!("{head}{body}").as_bytes()).expect("asked");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
+    let form = format!("grant_type=refresh_token&service={SERVED}&refresh_token={token}");
+    server.post("/token", "", &form).0
 }
 
 const SELF_SERVICE: [&str; 6] = ["--self-service", "0", "--node", "node-1", "--node", "node-2"];
