@@ -1,9 +1,11 @@
 //! People change their own passwords at a token server: what that takes, what becomes of the
 //! old one and its refresh tokens on every server, and where it is refused.
 
+use std::net::TcpListener;
 use std::process::Command;
 
-use cluster_tests::{Canary, Cluster, Ran, TokenServer, basic, binary, run, until};
+use cluster_tests::terminal::{leading, type_in};
+use cluster_tests::{Canary, Cluster, DockerRegistry, Ran, TokenServer, basic, binary, run};
 
 const OLD: &str = "correct horse battery";
 const RULES: &str = "version = 1\n[[rule]]\nmatch = {}\nactions = [\"pull\"]\n";
@@ -65,11 +67,9 @@ fn a_user_changes_the_own_password_on_every_server() {
     }
     let new = Canary::draw();
     assert_eq!(change(&servers[0], "alice", OLD, new.value(), "").0, 204);
-    // The one that was asked decides by it when it answers; the other as soon as its node has it.
-    assert_eq!((login(&servers[0], OLD), login(&servers[0], new.value())), (401, 200));
-    until("the other server", || (login(&servers[1], new.value()) == 200).then_some(()));
-    assert_eq!(login(&servers[1], OLD), 401);
+    // Both decide by it when one of them has answered.
     for server in &servers {
+        assert_eq!((login(server, OLD), login(server, new.value())), (401, 200));
         assert_eq!(by_refresh(server, &token), 401, "refresh tokens end with the password");
     }
     let by = ["secret", "ls", "--filter", "label=account=alice", "--format", "{{.Name}}"];
@@ -88,9 +88,71 @@ fn a_user_changes_the_own_password_on_every_server() {
     let _ = registry(&cluster, &["user", "passwd", "web", "alice"], third.as_bytes()).ok();
     assert_eq!(change(&servers[1], "alice", new.value(), "never taken", "").0, 401);
     assert_eq!(change(&servers[1], "alice", third, "the fourth one", "").0, 204);
-    until("both", || {
-        servers.iter().all(|server| login(server, "the fourth one") == 200).then_some(())
-    });
+    assert!(servers.iter().all(|server| login(server, "the fourth one") == 200));
+}
+
+#[test]
+fn who_has_not_got_it_yet_is_named() {
+    let mut cluster = set_up(2, &SELF_SERVICE);
+    let server = TokenServer::start(&cluster, 0);
+    let other = TokenServer::start(&cluster, 1);
+    cluster.agents[1].kill();
+    // Its node has the old one as long as nobody tells it.
+    let (status, body) = change(&server, "alice", OLD, "another one", "");
+    assert_eq!((status, body.as_str()), (202, r#"{"waiting_for":["node-2"]}"#));
+    assert_eq!((login(&server, OLD), login(&server, "another one")), (401, 200));
+    assert_eq!(login(&other, OLD), 200);
+}
+
+#[test]
+fn people_change_it_by_a_command() {
+    let mut cluster = set_up(2, &SELF_SERVICE);
+    let servers = [0, 1].map(|agent| TokenServer::start(&cluster, agent));
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = port.local_addr().expect("an address").to_string();
+    drop(port);
+    let served = DockerRegistry::start(cluster.folder(), &address, SERVED, &servers[0]);
+    let words = ["passwd", &address, "--plain-http", "-u", "alice"];
+    let piped = |cluster: &Cluster, old: &str, new: &str| {
+        let words = [&words[..], &["--stdin"]].concat();
+        registry(cluster, &words, format!("{old}\n{new}\n").as_bytes())
+    };
+    let [old, new] = [Canary::draw(), Canary::draw()];
+    let done = piped(&cluster, OLD, old.value()).status(0);
+    assert_eq!(
+        (done.out.as_str(), done.err.as_str()),
+        ("", "changed: every token server decides by it\n")
+    );
+    for server in &servers {
+        assert_eq!((login(server, OLD), login(server, old.value())), (401, 200));
+    }
+    // On a terminal nothing of it is shown. Whoever types the same each time asks for no change.
+    let mut command = Command::new(binary().with_file_name("skep-registry"));
+    command.args(words).env("SKEP_IDENTITY", cluster.identity());
+    let told = type_in(leading(&command), old.value()).status(1);
+    for prompt in ["Old password: ", "New password: ", "The same again: "] {
+        assert!(told.out.contains(prompt), "{}", told.out);
+    }
+    assert!(told.out.contains("the new password is the old one"), "{}", told.out);
+    assert!(!told.out.contains(old.value()), "a password is shown");
+    // What is no change says why, and what is left as it was.
+    let wrong = piped(&cluster, OLD, new.value()).status(1);
+    assert!(wrong.err.contains("the name or the password is wrong"), "{}", wrong.err);
+    assert!(wrong.err.contains("\nhint: the password is as before"), "{}", wrong.err);
+    let short = piped(&cluster, old.value(), "short").status(2);
+    assert!(short.err.contains("8 to 256"), "{}", short.err);
+    assert_eq!(login(&servers[0], old.value()), 200);
+    // A node whose agent is dead has it later: it is named.
+    cluster.agents[1].kill();
+    let late = piped(&cluster, old.value(), new.value()).status(5);
+    assert!(late.err.contains("not confirmed: not yet on node-2"), "{}", late.err);
+    assert_eq!(login(&servers[0], new.value()), 200);
+    drop(served);
+    let gone = piped(&cluster, new.value(), "another one").status(3);
+    assert!(gone.err.contains("cannot reach"), "{}", gone.err);
+    for password in [old, new] {
+        assert_eq!(password.in_files(cluster.folder()), [""; 0]);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::names::name;
 use super::problem::{Trouble, usage};
 use super::settings::agent_socket;
 use super::shell::Shell;
-use skep_client::put::{NextValue, put as send};
+use skep_client::put::{Answering, NextValue, put as send};
 use skep_core::base::{Target, limits};
 
 const SEVERAL: &str = "NAME and a file, or NAME=FILE several times";
@@ -25,7 +25,8 @@ pub(super) async fn put(shell: &mut Shell, args: AgentPutArgs) -> Result<(), Tro
         values.push(NextValue { target, value });
     }
     let expect = args.expect.as_deref();
-    let sent = send(&socket, &service, expect, &values, args.timeout).await;
+    let answering = Answering { within: args.timeout, wait: false };
+    let sent = send(&socket, &service, expect, &values, answering).await;
     let written = sent.map_err(skep_client::put::NotPut::failure)?;
     for (next, number) in values.iter().zip(&written.numbers) {
         shell.screen.echo(&format!("{} {number}", next.target));

@@ -31,6 +31,16 @@ pub struct NextValue {
     pub value: SecretBytes,
 }
 
+/// How a put is to be answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Answering {
+    /// How long the agent may take, for each of two questions.
+    pub within: Duration,
+    /// Whether it is answered once the nodes of all services that are granted them have the values,
+    /// or some seconds later; else once managers have them.
+    pub wait: bool,
+}
+
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutDone {
@@ -38,6 +48,10 @@ pub struct PutDone {
     pub revision: u64,
     /// The new versions' numbers, in the order of the values.
     pub numbers: Vec<u32>,
+    /// Of one that waited: whether every node of every service that is granted them has them.
+    pub in_place: bool,
+    /// Else the nodes that had not, as far as it is known.
+    pub waiting_for: Vec<String>,
 }
 
 /// Why nothing was written, or may have been.
@@ -76,8 +90,9 @@ pub async fn put(
     service: &Name,
     generation: Option<&str>,
     values: &[NextValue],
-    within: Duration,
+    answering: Answering,
 ) -> Result<PutDone, NotPut> {
+    let Answering { within, wait } = answering;
     let connected = timeout(CONNECT, connect_local(socket)).await;
     let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
     let channel = connected.map_err(late).flatten().map_err(|error| {
@@ -95,9 +110,10 @@ pub async fn put(
     let reply = answered(timeout(within, agent.put_key(asked)).await, false)?;
     let sealed = seal_all(&mut OsDice, &reply, values)
         .map_err(|error| NotPut::Failed(Failure::new(Exit::Bug, format!("a value: {error}"))))?;
-    let request = local::PutRequest { service: service.to_string(), values: sealed };
+    let request = local::PutRequest { service: service.to_string(), values: sealed, wait };
     let reply = answered(timeout(within, agent.put(request)).await, true)?;
-    Ok(PutDone { revision: reply.revision, numbers: reply.numbers })
+    let local::PutReply { revision, numbers, in_place, waiting_for } = reply;
+    Ok(PutDone { revision, numbers, in_place, waiting_for })
 }
 
 /// Nothing was done by a question that was lost on the way; what was `sent` may have been.

@@ -229,10 +229,12 @@ impl Agent for LocalService {
         let request = request.into_inner();
         let name = service(&request.service)?;
         let values = sealed(request.values)?;
-        let put = puts.put((caller.uid(), caller.pid()), name, values).await;
+        let put = puts.put((caller.uid(), caller.pid()), name, values, request.wait).await;
         let reply = put.map_err(not_put)?;
         let numbers = reply.versions.iter().map(|version| version.number).collect();
-        Ok(Response::new(local::PutReply { revision: reply.revision, numbers }))
+        let (revision, in_place) = (reply.revision, reply.in_place);
+        let waiting_for = reply.waiting_for;
+        Ok(Response::new(local::PutReply { revision, numbers, in_place, waiting_for }))
     }
 
     async fn leave(

@@ -164,7 +164,8 @@ impl Puts {
         Ok(PutPlaces { cluster, public, places: found.files })
     }
 
-    /// Gives secrets the next values that a process of a service's workload sealed, all or none.
+    /// Gives secrets the next values that a process of a service's workload sealed, all or none;
+    /// to `wait` is to be answered once nodes have them, or some seconds later.
     ///
     /// # Errors
     /// What the caller is told: by this agent, or by the leader in its own words.
@@ -173,8 +174,9 @@ impl Puts {
         who: (u32, i32),
         service: Name,
         values: Vec<SealedPut>,
+        wait: bool,
     ) -> Result<api::PutReply, NotCarried> {
-        let done = self.try_put(who, service.clone(), &values).await;
+        let done = self.try_put(who, service.clone(), &values, wait).await;
         let (uid, pid) = who;
         match &done {
             Ok(_) => {
@@ -190,6 +192,7 @@ impl Puts {
         who: (u32, i32),
         service: Name,
         values: &[SealedPut],
+        wait: bool,
     ) -> Result<api::PutReply, NotCarried> {
         let admitted = self.admit(who, service, Vec::new()).await;
         let (id, _) = admitted.map_err(NotCarried::Refused)?;
@@ -198,7 +201,7 @@ impl Puts {
         }
         // Whatever was sent may have been done.
         let sent = AtomicBool::new(false);
-        let carried = tokio::time::timeout(WITHIN, self.carry(id, values, &sent)).await;
+        let carried = tokio::time::timeout(WITHIN, self.carry(id, (values, wait), &sent)).await;
         carried.unwrap_or_else(|_late| {
             Err(if sent.load(Ordering::Relaxed) {
                 NotCarried::Unknown
@@ -244,7 +247,7 @@ impl Puts {
     async fn carry(
         &self,
         service: ServiceId,
-        values: &[SealedPut],
+        (values, wait): (&[SealedPut], bool),
         sent: &AtomicBool,
     ) -> Result<api::PutReply, NotCarried> {
         let mut request = RequestId::draw(&mut *(self.0.dice)());
@@ -264,6 +267,7 @@ impl Puts {
                 request_id: request.as_bytes().to_vec(),
                 service: service.as_bytes().to_vec(),
                 values: handed,
+                wait,
             };
             let answer = tokio::time::timeout(ANSWER, leader.put(asked)).await;
             let told = match answer {

@@ -29,6 +29,8 @@ pub enum Refused {
     SlowDown(u64),
     /// Nobody gets any: which file, and why.
     Unavailable(String),
+    /// Something was to be changed, and nobody knows whether it was.
+    Unsure,
 }
 
 impl Refused {
@@ -50,6 +52,7 @@ impl Refused {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowDown(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unsure => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -71,6 +74,11 @@ impl Refused {
                 ("slow_down", "TOOMANYREQUESTS", "too many wrong passwords, or too many at once")
             }
             Self::Unavailable(text) => ("temporarily_unavailable", "UNAVAILABLE", text),
+            Self::Unsure => (
+                "temporarily_unavailable",
+                "UNKNOWN",
+                "it may have been changed: try both passwords",
+            ),
         }
     }
 
@@ -104,7 +112,11 @@ impl Refused {
             Self::NoSuchMethod => {
                 headers.insert(header::ALLOW, HeaderValue::from_static("GET, POST"));
             }
-            Self::Invalid { .. } | Self::NoSuchPath | Self::Conflict | Self::TooLarge => {}
+            Self::Invalid { .. }
+            | Self::NoSuchPath
+            | Self::Conflict
+            | Self::TooLarge
+            | Self::Unsure => {}
         }
         headers
     }
@@ -149,6 +161,7 @@ mod tests {
             (Refused::TooLarge, 413, "UNSUPPORTED"),
             (Refused::SlowDown(7), 429, "TOOMANYREQUESTS"),
             (Refused::Unavailable("acl.toml".into()), 503, "UNAVAILABLE"),
+            (Refused::Unsure, 504, "UNKNOWN"),
         ] {
             assert_eq!(refused.status().as_u16(), status);
             let body: serde_json::Value = serde_json::from_slice(&refused.body()).unwrap();

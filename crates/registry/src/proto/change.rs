@@ -1,16 +1,20 @@
 //! A request of somebody who changes the own password: Basic with the old one, the new one as a
 //! form in the body.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::answer::Refused;
-use super::form::parameters;
+use super::form::{field, parameters};
 use super::request::{How, basic, is_form};
 use crate::rules::password::unfit;
 
 /// What a body has, and nothing else.
 const NEW: &str = "new_password";
+/// Nodes that are named.
+const NODES: usize = 16;
 /// What a browser says for a page, whose forms would carry the passwords that it remembers.
 const OF_A_PAGE: [&str; 2] = ["origin", "sec-fetch-site"];
 
@@ -29,6 +33,12 @@ impl std::fmt::Debug for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Change({:?})", self.account)
     }
+}
+
+/// The body that asks for this password.
+#[must_use]
+pub fn asked_for(next: &str) -> Zeroizing<String> {
+    field(NEW, next)
 }
 
 impl Change {
@@ -70,6 +80,55 @@ impl Change {
     }
 }
 
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Every token server decides by the new one.
+    Everywhere,
+    /// It is written, and on its way; these nodes had not got it, as far as it is known.
+    Waiting(Vec<String>),
+}
+
+impl Changed {
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Everywhere => StatusCode::NO_CONTENT,
+            Self::Waiting(_) => StatusCode::ACCEPTED,
+        }
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> Vec<u8> {
+        match self {
+            Self::Everywhere => Vec::new(),
+            Self::Waiting(nodes) => json!({ "waiting_for": nodes }).to_string().into_bytes(),
+        }
+    }
+
+    /// What a token server answered; nothing where it is none of it.
+    #[must_use]
+    pub fn read(status: StatusCode, body: &[u8]) -> Option<Self> {
+        match status {
+            StatusCode::NO_CONTENT => Some(Self::Everywhere),
+            StatusCode::ACCEPTED => {
+                let waiting = serde_json::from_slice::<WaitingShape>(body).ok()?;
+                // The rest is of no more use to anybody.
+                let names = waiting.waiting_for.into_iter().take(NODES);
+                Some(Self::Waiting(names.collect()))
+            }
+            _ => None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct WaitingShape {
+    waiting_for: Vec<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use axum::http::{HeaderName, HeaderValue};
@@ -98,6 +157,29 @@ mod tests {
         assert_eq!(change.password.as_slice(), b"correct horse");
         assert_eq!(change.next.as_slice(), b"battery staple!");
         assert_eq!(format!("{change:?}"), "Change(\"alice\")");
+    }
+
+    #[test]
+    fn what_is_asked_for_is_read() {
+        for next in ["battery staple", "pässwört&=%+", "<\"'\\~?#/:@>"] {
+            let change = read("", &[], &asked_for(next)).unwrap();
+            assert_eq!(change.next.as_slice(), next.as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_came_of_it_is_told_and_read() {
+        let two = Changed::Waiting(vec!["node-1".into(), "node-2".into()]);
+        for changed in [Changed::Everywhere, Changed::Waiting(Vec::new()), two] {
+            assert_eq!(Changed::read(changed.status(), &changed.body()), Some(changed));
+        }
+        let many = Changed::Waiting(vec!["n".into(); NODES + 1]);
+        let told = Changed::read(many.status(), &many.body());
+        assert!(matches!(told, Some(Changed::Waiting(nodes)) if nodes.len() == NODES));
+        for (status, body) in [(200, "{}"), (202, ""), (202, "{}"), (202, "[1]"), (404, "")] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(Changed::read(status, body.as_bytes()), None, "{status} {body}");
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use zeroize::Zeroizing;
 
+use super::place::encode;
+
 /// Parameters of one request.
 const PARAMETERS: usize = 256;
 
@@ -38,6 +40,16 @@ fn decoded(text: &[u8]) -> Option<Zeroizing<String>> {
         });
     }
     std::str::from_utf8(&bytes).ok().map(|text| Zeroizing::new(text.to_owned()))
+}
+
+/// One parameter, as a body has it.
+pub(super) fn field(name: &str, value: &str) -> Zeroizing<String> {
+    // No byte takes more than three; so no copy is left behind.
+    let mut text = Zeroizing::new(String::with_capacity(name.len() + 1 + value.len() * 3));
+    text.push_str(name);
+    text.push('=');
+    encode(value, &mut text);
+    text
 }
 
 fn digit(byte: u8) -> Option<u8> {

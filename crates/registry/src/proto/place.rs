@@ -88,6 +88,16 @@ impl WebPlace {
         if path.parse::<Uri>().is_ok() { Ok(Self { tls, host, path }) } else { Err(BadPlace) }
     }
 
+    /// What has this name in the same folder, without a query.
+    ///
+    /// # Errors
+    /// The name is none.
+    pub fn beside(&self, name: &str) -> Result<Self, BadPlace> {
+        let path = self.path.split('?').next().unwrap_or_default();
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        Self::of(self.tls, &self.host, &format!("{folder}/{name}"))
+    }
+
     /// Whether the other one is served by the same server.
     #[must_use]
     pub fn is_beside(&self, other: &Self) -> bool {
@@ -104,7 +114,7 @@ impl WebPlace {
 }
 
 /// Everything is encoded but what stands for itself everywhere.
-fn encode(value: &str, to: &mut String) {
+pub(super) fn encode(value: &str, to: &mut String) {
     const DIGITS: [char; 16] =
         ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
     let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or('0');
@@ -163,6 +173,20 @@ mod tests {
         assert_eq!(place.path(), "/auth?x=1&scope=repository%3Aweb%2Fa%3Apull&a=%C3%A9%20%26%3D");
         let bare = WebPlace::read("https://a/auth").unwrap();
         assert_eq!(bare.with(&[("n", "5")]).unwrap().path(), "/auth?n=5");
+    }
+
+    #[test]
+    fn a_name_is_beside_another() {
+        for (place, wanted) in [
+            ("https://a/auth", "/password"),
+            ("https://a", "/password"),
+            ("https://a/?x=/y", "/password"),
+            ("https://a/tokens/auth?x=1", "/tokens/password"),
+            ("https://a/tokens/", "/tokens/password"),
+        ] {
+            let place = WebPlace::read(place).unwrap();
+            assert_eq!(place.beside("password").unwrap().path(), wanted, "{place:?}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::cluster::{
     UserCommand,
 };
 use super::import::ImportArgs;
+use super::password::OwnPasswordArgs;
 use super::remote::{AccessArgs, CatalogArgs, TagsArgs};
 
 /// Tokens for a Docker registry.
@@ -40,6 +41,7 @@ pub(super) enum Command {
     Hold(HoldCommand),
     /// Turn another token server's configuration into files for Skep
     Import(ImportArgs),
+    Passwd(OwnPasswordArgs),
     /// Machines' accounts
     #[command(subcommand, arg_required_else_help = true)]
     Robot(RobotCommand),

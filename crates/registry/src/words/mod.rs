@@ -11,6 +11,7 @@ mod cluster;
 mod file;
 mod helper;
 mod import;
+mod password;
 mod probe;
 mod remote;
 mod written;
@@ -45,6 +46,7 @@ impl Program for Words {
             Command::Catalog(args) => remote::catalog(screen, args),
             Command::Hold(command) => cluster::run(screen, Task::Hold(command)),
             Command::Import(args) => import::run(screen, &args),
+            Command::Passwd(args) => password::passwd(screen, &args),
             Command::Robot(command) => cluster::run(screen, Task::Robot(command)),
             Command::Setup(args) => cluster::run(screen, Task::Setup(args)),
             Command::Signer(command) => cluster::run(screen, Task::Signer(command)),

@@ -26,19 +26,12 @@ const CERTIFICATES: usize = 4 * 1024 * 1024;
 /// Scopes of one token.
 const SCOPES: usize = 64;
 
-/// Which registry, and who asks.
+/// Which registry, and whom TLS believes.
 #[derive(Args, Debug)]
-struct RemoteArgs {
+pub(super) struct RegistryAt {
     /// The registry: HOST[:PORT], or its name here, of which managers know where it is
     #[arg(value_name = "REGISTRY")]
     registry: String,
-    /// Ask by this name; the password comes from standard input, or is asked for [default: the
-    /// robot that this machine was granted]
-    #[arg(short, long, value_name = "USER")]
-    user: Option<String>,
-    /// Read the password from this file
-    #[arg(long, value_name = "FILE", requires = "user")]
-    password_file: Option<PathBuf>,
     /// Believe the certificates of this file [default: what this machine believes]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -47,6 +40,20 @@ struct RemoteArgs {
     plain_http: bool,
     #[command(flatten)]
     way: WayArgs,
+}
+
+/// Which registry, and who asks.
+#[derive(Args, Debug)]
+struct RemoteArgs {
+    #[command(flatten)]
+    at: RegistryAt,
+    /// Ask by this name; the password comes from standard input, or is asked for [default: the
+    /// robot that this machine was granted]
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// Read the password from this file
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
 }
 
 /// How a list is shown.
@@ -188,7 +195,20 @@ impl<'s> Shown<'s> {
 
 /// A registry that nothing was asked of yet.
 async fn open(screen: &mut Screen, args: RemoteArgs) -> Result<RemoteRegistry, Failure> {
-    let roots = match (&args.ca, args.plain_http) {
+    let (roots, host) = found(screen, &args.at).await?;
+    let asker = match &args.user {
+        Some(user) => Some(by_password(user, &args)?),
+        None => own(screen, &host)?,
+    };
+    Ok(RemoteRegistry::new(host, roots, asker))
+}
+
+/// Where a registry is, and whom TLS believes there.
+pub(super) async fn found(
+    screen: &mut Screen,
+    at: &RegistryAt,
+) -> Result<(Option<TrustedRoots>, Host), Failure> {
+    let roots = match (&at.ca, at.plain_http) {
         (_, true) => None,
         (Some(path), false) => {
             let text = read_text(path, CERTIFICATES)?;
@@ -202,17 +222,13 @@ async fn open(screen: &mut Screen, args: RemoteArgs) -> Result<RemoteRegistry, F
             Failure::new(Exit::Configuration, bad).hint("name the registry's CA with --ca FILE")
         })?),
     };
-    let host = host(screen, &args).await?;
-    let asker = match &args.user {
-        Some(user) => Some(by_password(user, &args)?),
-        None => own(screen, &host)?,
-    };
-    Ok(RemoteRegistry::new(host, roots, asker))
+    let host = host(screen, at).await?;
+    Ok((roots, host))
 }
 
 /// A host has a dot or a port, as image names have it; a name here has neither.
-async fn host(screen: &mut Screen, args: &RemoteArgs) -> Result<Host, Failure> {
-    let text = args.registry.as_str();
+async fn host(screen: &mut Screen, at: &RegistryAt) -> Result<Host, Failure> {
+    let text = at.registry.as_str();
     if text.contains(['.', ':']) || text == "localhost" {
         let host = text.parse::<Host>();
         return host.map_err(|bad| usage(format!("{}: {bad}", shown(text)), "HOST[:PORT]"));
@@ -220,7 +236,7 @@ async fn host(screen: &mut Screen, args: &RemoteArgs) -> Result<Host, Failure> {
     let name = registry_name(text).map_err(|bad| {
         usage(format!("{}: {bad}", shown(text)), "give HOST[:PORT], or what it is called here")
     })?;
-    whereabouts(screen, args.way.clone(), name).await
+    whereabouts(screen, at.way.clone(), name).await
 }
 
 /// Somebody whose password is typed, piped or in a file: it is never an argument.
@@ -261,8 +277,12 @@ fn own(screen: &mut Screen, host: &Host) -> Result<Option<RemoteUser>, Failure> 
 }
 
 /// What is wrong, and what to do.
-fn failure(error: &RemoteError) -> Failure {
-    let exit = if error.is_refusal() { Exit::Refused } else { Exit::Unreachable };
+pub(super) fn failure(error: &RemoteError) -> Failure {
+    let exit = match error {
+        RemoteError::Unsure(..) => Exit::Unknown,
+        error if error.is_refusal() => Exit::Refused,
+        _ => Exit::Unreachable,
+    };
     let hint = match error {
         RemoteError::Line(_, BadLine::Tls(_)) => {
             "name the CA of its certificate: --ca FILE; or is it without TLS? --plain-http"
@@ -277,6 +297,13 @@ fn failure(error: &RemoteError) -> Failure {
         RemoteError::Unauthorized(..) => {
             "give another name with --user; a robot's password ends when it is rotated or removed"
         }
+        RemoteError::NotChanged(..) => {
+            "the password is as before; after wrong ones it takes a while until one is taken again"
+        }
+        RemoteError::NoChanges(..) => {
+            "an operator changes it: `skep registry user passwd`; or set up with --self-service"
+        }
+        RemoteError::Unsure(..) => "try the new one, then the old one, before you repeat it",
         RemoteError::Denied(..) => {
             "a rule must give it, and say so: `skep registry acl explain --help`"
         }

@@ -265,7 +265,7 @@ fn uncounted(refused: &Refused) -> Uncounted {
     match refused {
         Refused::Unauthorized => Uncounted::Unauthorized,
         Refused::SlowDown(_) => Uncounted::SlowDown,
-        Refused::Unavailable(_) => Uncounted::Unavailable,
+        Refused::Unavailable(_) | Refused::Unsure => Uncounted::Unavailable,
         Refused::Invalid { .. }
         | Refused::NoSuchPath
         | Refused::NoSuchMethod

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use skep_client::machine::OsDice;
-use skep_client::put::{NextValue, NotPut, put};
+use skep_client::put::{Answering, NextValue, NotPut, put};
 use skep_core::base::{Exit, SecretBytes, Target, draw};
 use tokio::time::Instant;
 
@@ -14,13 +14,13 @@ use super::auth::{Desk, Request, TRIES, credential_text};
 use super::identity::Known;
 use super::look::Seen;
 use crate::proto::answer::Refused;
-use crate::proto::change::Change;
+use crate::proto::change::{Change, Changed};
 use crate::proto::forwarded::client_address;
 use crate::rules::credential::{Credential, Tag};
 use crate::rules::record::Decision;
 use crate::rules::settings::OnFullDisk;
 
-/// How long the agent may take.
+/// How long the agent may take, for each of two questions.
 const WITHIN: Duration = Duration::from_secs(25);
 /// How long this server waits for what it wrote to come back to it.
 const SHOWN: Duration = Duration::from_secs(5);
@@ -41,7 +41,7 @@ struct Proved {
 
 impl Desk {
     /// Gives an account another password. Refusals for the old one take their time.
-    pub(super) async fn change(&self, request: &Request<'_>) -> Result<(), Refused> {
+    pub(super) async fn change(&self, request: &Request<'_>) -> Result<Changed, Refused> {
         let began = Instant::now();
         let done = self.try_change(request).await;
         if let Err(refused) = &done {
@@ -50,7 +50,7 @@ impl Desk {
         done
     }
 
-    async fn try_change(&self, request: &Request<'_>) -> Result<(), Refused> {
+    async fn try_change(&self, request: &Request<'_>) -> Result<Changed, Refused> {
         let seen = self.look().await?;
         let offered = seen.set().map_err(|unready| Refused::Unavailable(unready.what))?;
         let agent = match &self.agent {
@@ -78,10 +78,17 @@ impl Desk {
         let value = SecretBytes::take(next.text().into_bytes());
         let values = [NextValue { target, value }];
         let generation = Some(seen.generation());
-        let done = put(&agent.socket, &agent.service, generation, &values, WITHIN).await;
-        done.map_err(|why| not_changed(&file, why))?;
+        // Every token server decides by it once its node has it.
+        let answering = Answering { within: WITHIN, wait: true };
+        let done = put(&agent.socket, &agent.service, generation, &values, answering).await;
+        let done = done.map_err(|why| not_changed(&file, why))?;
         self.until_shown(&known, next.generation).await;
-        Ok(())
+        if done.in_place {
+            return Ok(Changed::Everywhere);
+        }
+        let nodes = done.waiting_for.len();
+        tracing::warn!(event = "password_not_everywhere_yet", file, nodes);
+        Ok(Changed::Waiting(done.waiting_for))
     }
 
     /// Somebody whose old password is right in the set that is in place.
@@ -188,10 +195,10 @@ fn not_changed(file: &str, why: NotPut) -> Refused {
         NotPut::TooOften(_) => Refused::SlowDown(BUSY_S),
         NotPut::Failed(failure) => {
             tracing::warn!(event = "password_not_changed", file, why = failure.text.as_str());
-            Refused::Unavailable(match failure.exit {
-                Exit::Unknown => "it may have been changed: try both passwords".into(),
-                _ => NOT_NOW.into(),
-            })
+            match failure.exit {
+                Exit::Unknown => Refused::Unsure,
+                _ => Refused::Unavailable(NOT_NOW.into()),
+            }
         }
     }
 }

@@ -218,7 +218,7 @@ async fn password(
         desk.change(&Request { peer, method, query, headers, body: &body }).await
     };
     match changed.await {
-        Ok(()) => response(StatusCode::NO_CONTENT, Vec::new()),
+        Ok(changed) => response(changed.status(), changed.body()),
         Err(refused) => refusal(&refused),
     }
 }

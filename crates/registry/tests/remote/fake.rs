@@ -10,6 +10,8 @@ pub(crate) const CLOSED: &str = "connection: close\r\n";
 /// What was asked.
 pub(crate) struct Request {
     pub(crate) path: String,
+    /// What a form sent.
+    pub(crate) body: String,
     headers: Vec<(String, String)>,
 }
 
@@ -22,7 +24,8 @@ impl Request {
 
     /// Reads one; none at the end of the connection.
     pub(crate) fn read(from: &mut impl Read) -> Option<Self> {
-        let mut lines = BufReader::with_capacity(1, from).lines();
+        let mut from = BufReader::with_capacity(1, from);
+        let mut lines = from.by_ref().lines();
         let first = lines.next()?.ok()?;
         let path = first.split(' ').nth(1)?.to_owned();
         let headers = lines.map_while(Result::ok).take_while(|line| !line.is_empty());
@@ -30,7 +33,10 @@ impl Request {
             let (name, value) = line.split_once(':')?;
             Some((name.to_owned(), value.trim().to_owned()))
         });
-        Some(Self { path, headers: headers.collect() })
+        let mut request = Self { path, body: String::new(), headers: headers.collect() };
+        let length = request.header("content-length").and_then(|length| length.parse().ok());
+        from.take(length.unwrap_or(0)).read_to_string(&mut request.body).ok()?;
+        Some(request)
     }
 }
 

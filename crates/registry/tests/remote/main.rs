@@ -11,6 +11,7 @@
 
 mod fake;
 mod hostile;
+mod password;
 mod tls;
 
 use std::io::Write as _;

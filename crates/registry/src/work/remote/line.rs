@@ -4,10 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::http::header::{ACCEPT, AUTHORIZATION, HOST, USER_AGENT};
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
+use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -70,11 +70,19 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
+/// What is sent.
+struct Asking<'a> {
+    place: &'a WebPlace,
+    pass: Option<HeaderValue>,
+    /// The body of a form, which something is changed by.
+    form: Option<Zeroizing<Vec<u8>>>,
+}
+
 /// A connection that may be used again.
 #[derive(Debug)]
 struct Kept {
     to: WebPlace,
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
     task: JoinHandle<()>,
 }
 
@@ -96,32 +104,59 @@ impl Line {
         roots: Option<&TrustedRoots>,
         pass: Option<HeaderValue>,
     ) -> Result<Answered, BadLine> {
+        let asking = || Asking { place, pass: pass.clone(), form: None };
         let kept = self.0.take().filter(|kept| kept.to.is_beside(place));
         if let Some(kept) = kept.filter(|kept| kept.sender.is_ready()) {
-            match self.ask(kept, place, pass.clone()).await {
+            match self.ask(kept, asking()).await {
                 // The other side may have closed it meanwhile; asking twice changes nothing there.
                 Err(BadLine::Http(error)) if !error.is_parse() => {}
                 done => return done,
             }
         }
         let fresh = connect(place, roots).await?;
-        self.ask(fresh, place, pass).await
+        self.ask(fresh, asking()).await
     }
 
-    async fn ask(
+    /// Connects anew, for what must not be asked twice.
+    pub(super) async fn begin(
         &mut self,
-        mut kept: Kept,
         place: &WebPlace,
-        pass: Option<HeaderValue>,
+        roots: Option<&TrustedRoots>,
+    ) -> Result<(), BadLine> {
+        self.0 = Some(connect(place, roots).await?);
+        Ok(())
+    }
+
+    /// Sends a form, once, over the connection that was begun. After any failure it may have
+    /// been taken.
+    pub(super) async fn post(
+        &mut self,
+        place: &WebPlace,
+        pass: HeaderValue,
+        form: Zeroizing<Vec<u8>>,
     ) -> Result<Answered, BadLine> {
-        let mut request = Request::get(place.path())
+        let kept = self.0.take().filter(|kept| kept.to.is_beside(place));
+        let kept = kept.ok_or(BadLine::Unsendable)?;
+        self.ask(kept, Asking { place, pass: Some(pass), form: Some(form) }).await
+    }
+
+    async fn ask(&mut self, mut kept: Kept, asking: Asking<'_>) -> Result<Answered, BadLine> {
+        let Asking { place, pass, form } = asking;
+        let method = if form.is_some() { Method::POST } else { Method::GET };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(place.path())
             .header(HOST, place.host.as_str())
             .header(USER_AGENT, AGENT)
             .header(ACCEPT, "application/json");
         if let Some(pass) = pass {
             request = request.header(AUTHORIZATION, pass);
         }
-        let request = request.body(Empty::new()).map_err(|_| BadLine::Unsendable)?;
+        if form.is_some() {
+            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        }
+        let body = form.map_or_else(Bytes::new, Bytes::from_owner);
+        let request = request.body(Full::new(body)).map_err(|_| BadLine::Unsendable)?;
         let answered = timeout(ANSWER, async {
             let (parts, body) = kept.sender.send_request(request).await?.into_parts();
             let body = Limited::new(body, BODY_BYTES).collect().await;

@@ -15,6 +15,7 @@ use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
 use crate::proto::challenge::{BadChallenge, BearerRealm, Challenge};
+use crate::proto::change::{Changed, asked_for};
 use crate::proto::listed::{self, BadListing};
 use crate::proto::place::{BadPlace, WebPlace};
 use crate::rules::login::Host;
@@ -115,6 +116,15 @@ pub enum RemoteError {
     /// It asks for patience.
     #[error("{0} is asked too often{1}")]
     TooOften(Host, String),
+    /// The old password, or whoever asks.
+    #[error("{0} changes no password: {1}")]
+    NotChanged(Host, String),
+    /// Nobody changes a password there.
+    #[error("at {0} people can't change their passwords")]
+    NoChanges(Host),
+    /// It was sent, and no answer says what came of it.
+    #[error("the password may have been changed: {0}: {1}")]
+    Unsure(Host, String),
     /// Anything else.
     #[error("{0} answers with status {1}: {2}")]
     Status(Host, u16, String),
@@ -143,6 +153,8 @@ impl RemoteError {
                 | Self::Denied(..)
                 | Self::Unknown(..)
                 | Self::PlainRealm(..)
+                | Self::NotChanged(..)
+                | Self::NoChanges(..)
         )
     }
 }
@@ -221,10 +233,7 @@ impl RemoteRegistry {
         scopes: &[String],
     ) -> Result<Zeroizing<String>, RemoteError> {
         let realm = &bearer.realm;
-        if !realm.tls && self.roots.is_some() {
-            let (own, other) = (self.host.clone(), realm.host.clone());
-            return Err(RemoteError::PlainRealm(own, other));
-        }
+        self.by_tls(realm)?;
         let mut parameters: Vec<(&str, &str)> = Vec::new();
         parameters.extend(bearer.service.as_deref().map(|service| ("service", service)));
         parameters.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
@@ -241,6 +250,64 @@ impl RemoteRegistry {
             }
             _ => Err(other(&realm.host, &answer)),
         }
+    }
+
+    /// A registry with TLS sends nobody to a token server without.
+    fn by_tls(&self, realm: &WebPlace) -> Result<(), RemoteError> {
+        if realm.tls || self.roots.is_none() {
+            return Ok(());
+        }
+        Err(RemoteError::PlainRealm(self.host.clone(), realm.host.clone()))
+    }
+
+    /// Changes the password of whoever asks, at the token server that the registry names:
+    /// `password` beside the address of its tokens. It is sent once.
+    ///
+    /// # Errors
+    /// [`RemoteError`]; `Unsure` where it may have been changed.
+    pub async fn change_password(&mut self, next: &str) -> Result<Changed, RemoteError> {
+        let bearer = match self.wanted().await? {
+            Some(Challenge::Bearer(bearer)) => bearer,
+            Some(Challenge::Basic) => {
+                let what = "a name and a password";
+                return Err(RemoteError::NoTokens(self.host.clone(), what));
+            }
+            None => return Err(RemoteError::NoTokens(self.host.clone(), "whoever asks")),
+        };
+        self.by_tls(&bearer.realm)?;
+        let place = bearer.realm.beside("password").map_err(RemoteError::Place)?;
+        let basic = self.asker.as_ref().map(RemoteUser::basic).transpose()?;
+        let host = place.host.clone();
+        let nobody = || RemoteError::NotChanged(host.clone(), "nobody asks".to_owned());
+        let basic = basic.ok_or_else(nobody)?;
+        let begun = self.line.begin(&place, self.roots.as_ref()).await;
+        begun.map_err(|bad| RemoteError::Line(host.clone(), bad))?;
+        let form = Zeroizing::new(asked_for(next).as_bytes().to_vec());
+        let answer = self.line.post(&place, basic, form).await;
+        let answer = answer.map_err(|bad| RemoteError::Unsure(host.clone(), bad.to_string()))?;
+        let said = || listed::said(&answer.body);
+        let refused = |text: &str| {
+            let said = said().unwrap_or_else(|| text.to_owned());
+            RemoteError::NotChanged(host.clone(), said)
+        };
+        Err(match answer.status {
+            StatusCode::NO_CONTENT | StatusCode::ACCEPTED => {
+                let read = Changed::read(answer.status, &answer.body);
+                let text = "its answer doesn't read".to_owned();
+                return read.ok_or_else(|| RemoteError::Unsure(host.clone(), text));
+            }
+            StatusCode::BAD_REQUEST => refused("it takes no such request"),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => refused("the old one is wrong"),
+            StatusCode::CONFLICT => refused("somebody else changed the account"),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                RemoteError::NoChanges(host.clone())
+            }
+            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
+                let said = said().unwrap_or_else(|| "it says nothing more".to_owned());
+                RemoteError::Unsure(host.clone(), said)
+            }
+            _ => other(&host, &answer),
+        })
     }
 
     /// The repositories that there are, page by page.
