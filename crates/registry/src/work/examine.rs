@@ -9,6 +9,7 @@ use std::path::Path;
 
 use skep_core::base::BootTime;
 
+use super::replaced::Replaced;
 use super::rights::{self, Examiner};
 use super::set::{Loaded, Unready, load};
 use crate::rules::Scope;
@@ -52,7 +53,7 @@ impl ExaminedSet {
         let link = folder.join(DATA);
         let mut before = fs::read_link(&link)?;
         for _ in 0..LOOKS {
-            let loaded = load(&folder.join(&before), None, BootTime(0));
+            let loaded = load(&folder.join(&before), None, &mut Replaced::default(), BootTime(0));
             let after = fs::read_link(&link)?;
             if after == before {
                 return loaded.map(Self);

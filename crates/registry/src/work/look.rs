@@ -12,6 +12,7 @@ use skep_core::base::Clock;
 use tokio::sync::{mpsc, oneshot};
 
 use super::fresh::Freshness;
+use super::replaced::Replaced;
 use super::set::{Loaded, Set, Unready, load};
 use super::tls::Shown;
 
@@ -68,7 +69,7 @@ impl Looker {
     /// Begins to look.
     pub(super) fn start(eyes: Eyes) -> io::Result<Self> {
         let (asks, mut asked) = mpsc::channel::<oneshot::Sender<Answered>>(WAITING);
-        let mut sight = Sight { eyes, kept: None, said: None };
+        let mut sight = Sight { eyes, kept: None, replaced: Replaced::default(), said: None };
         std::thread::Builder::new().name("look".into()).spawn(move || {
             while let Some(first) = asked.blocking_recv() {
                 let mut all = vec![first];
@@ -106,6 +107,8 @@ struct Identity(OsString, u64, u64);
 struct Sight {
     eyes: Eyes,
     kept: Option<(Identity, Arc<Loaded>)>,
+    /// Stays, whatever becomes of the files.
+    replaced: Replaced,
     said: Option<Unready>,
 }
 
@@ -152,7 +155,7 @@ impl Sight {
             }
             let before = self.kept.as_ref().and_then(|(_, loaded)| loaded.set.as_ref().ok());
             let folder = self.eyes.folder.join(&identity.0);
-            let loaded = load(&folder, before, self.eyes.clock.boot());
+            let loaded = load(&folder, before, &mut self.replaced, self.eyes.clock.boot());
             if identify(&self.eyes.folder)? != identity {
                 continue; // It was replaced meanwhile, and may have been half gone.
             }

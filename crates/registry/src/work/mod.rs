@@ -16,6 +16,7 @@ mod look;
 mod pool;
 mod record;
 pub mod remote;
+mod replaced;
 mod rights;
 mod server;
 mod set;

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use skep_core::base::BootTime;
 use zeroize::Zeroizing;
 
+use super::replaced::Replaced;
 use super::tls;
 use crate::proto::refresh::RefreshKey;
 use crate::proto::token::Signer;
@@ -43,6 +44,8 @@ const REFRESH_BYTES: usize = 80;
 const USER_BYTES: usize = 4 * 1024;
 const RIGHTS_BYTES: usize = 16 * 1024;
 const HOLD_BYTES: usize = 4 * 1024;
+/// Why a credential is none.
+const OLDER: &str = "another one took its place, and it came back";
 /// Accounts of one server.
 const ACCOUNTS: usize = 4_096;
 /// Files of a set that are looked at.
@@ -189,18 +192,24 @@ fn text<'b>(name: &str, bytes: &'b [u8]) -> Result<&'b str, Unready> {
     std::str::from_utf8(bytes).map_err(|_| Unready::damaged(name, "not UTF-8"))
 }
 
-/// Reads the generation in `folder`. `before` is the one it took the place of.
+/// Reads the generation in `folder`. `before` is the one it took the place of, `replaced` knows
+/// the credentials of all before that.
 ///
 /// # Errors
 /// What the system says: then nothing is known. Damage is no error of this kind.
-pub(super) fn load(folder: &Path, before: Option<&Set>, now: BootTime) -> io::Result<Loaded> {
+pub(super) fn load(
+    folder: &Path,
+    before: Option<&Set>,
+    replaced: &mut Replaced,
+    now: BootTime,
+) -> io::Result<Loaded> {
     let folder = Folder(folder);
     let (tls, bad_tls) = match tls_pair(&folder)? {
         Ok(pair) => (pair, None),
         Err(bad) => (None, Some(bad)),
     };
     let mut refused = Vec::new();
-    let accounts = accounts(&folder, before, now, &mut refused)?;
+    let accounts = accounts(&folder, before, replaced, now, &mut refused)?;
     let set = settle(&folder, accounts)?;
     let set = match bad_tls {
         Some(bad) => Err(bad),
@@ -328,6 +337,7 @@ struct Accounts {
 fn accounts(
     folder: &Folder<'_>,
     before: Option<&Set>,
+    replaced: &mut Replaced,
     now: BootTime,
     refused: &mut Vec<(String, String)>,
 ) -> io::Result<Accounts> {
@@ -340,13 +350,17 @@ fn accounts(
     }
     slugs.sort_unstable();
     let mut slow = Vec::new();
+    replaced.begin();
     // One more than there may be: the set is refused then, and nothing more is read.
     for slug in slugs.into_iter().take(ACCOUNTS + 1) {
         let old = before.and_then(|set| set.accounts.get(&slug));
-        let user =
+        let mut user =
             part(folder, USER, &slug, USER_BYTES, old.map(|old| &old.user), Credential::read)?;
         let rights =
             part(folder, RIGHTS, &slug, RIGHTS_BYTES, old.map(|old| &old.rights), Rights::read)?;
+        if user.read.as_ref().is_some_and(|own| replaced.is_older(&slug, own)) {
+            user = Part { read: None, bad: Some(OLDER.to_owned()), ..user };
+        }
         for (kind, bad) in [(USER, &user.bad), (RIGHTS, &rights.bad)] {
             refused.extend(bad.iter().map(|why| (format!("{kind}{slug}"), why.clone())));
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use crate::client::{basic, get};
 use crate::server::Server;
-use crate::site::{Robot, Site};
+use crate::site::{Robot, Site, files_of};
 
 /// How many robots are revoked.
 const ROUNDS: usize = 1_000;
@@ -14,6 +14,44 @@ const ROUNDS: usize = 1_000;
 const WINDOW: usize = 4;
 /// Who ask that which was revoked, each at both replicas.
 const ASKERS: usize = 48;
+
+#[test]
+fn a_credential_that_was_replaced_does_not_come_back() {
+    let mut site = Site::new();
+    let first = site.robot("ci", "");
+    let file = files_of("ci")[0].clone();
+    let old = site.get(&file);
+    site.flip();
+    let server = Server::start(&site, &[]);
+    let ask = |robot: &Robot| get(server.address, "", &basic(&robot.name, &robot.password)).status;
+    assert_eq!(ask(&first), 200);
+    let second = site.robot("ci", "");
+    site.flip();
+    let new = site.get(&file);
+    assert_eq!((ask(&first), ask(&second)), (401, 200));
+    // Also where it was gone, or didn't read, in between.
+    for between in [None, Some("{")] {
+        match between {
+            None => site.remove(&file),
+            Some(text) => site.set(&file, text),
+        }
+        site.flip();
+        assert_eq!(ask(&first), 401);
+        site.set(&file, &old);
+        site.flip();
+        assert_eq!((ask(&first), ask(&second)), (401, 401), "after {between:?}");
+        site.set(&file, &new);
+        site.flip();
+        assert_eq!((ask(&first), ask(&second)), (401, 200), "after {between:?}");
+    }
+    // A server that was started since knows nothing of it.
+    site.set(&file, &old);
+    site.flip();
+    assert_eq!(ask(&first), 401);
+    let since = Server::start(&site, &[]);
+    let told = get(since.address, "", &basic(&first.name, &first.password));
+    assert_eq!((told.status, ask(&first)), (200, 401));
+}
 
 #[test]
 fn a_thousand_revokes_under_load_and_no_grant_after_any() {

@@ -57,8 +57,8 @@ struct Standing {
     root_ends: Option<u64>,
     users: usize,
     robots: usize,
-    /// Accounts of which a service keeps an old version.
-    pinned: Vec<String>,
+    /// What a service is granted in one version, whatever is changed: the secret, and by whom.
+    pinned: Vec<(String, String)>,
     /// Accounts with an end.
     ends: Vec<(String, u64)>,
 }
@@ -93,6 +93,8 @@ async fn look(way: &mut Way, site: &Site) -> Result<Standing, Failure> {
     let mut standing = Standing { replicas: replicas(&auth, &nodes), ..Standing::default() };
     let ours = |view: &&SecretView| label(&view.labels, REGISTRY) == Some(site.name.as_str());
     for view in secrets.iter().filter(ours) {
+        let by = view.versions.iter().flat_map(|version| &version.pinned_by);
+        standing.pinned.extend(by.map(|by| (view.name.clone(), by.clone())));
         let ends = ends_of(&view.labels);
         match label(&view.labels, KIND) {
             Some("signer.crt") => standing.signer_ends = ends,
@@ -101,9 +103,6 @@ async fn look(way: &mut Way, site: &Site) -> Result<Standing, Failure> {
                 let count = if kind == "user" { &mut standing.users } else { &mut standing.robots };
                 *count += 1;
                 let name = label(&view.labels, ACCOUNT).unwrap_or_default();
-                if view.versions.iter().any(|version| !version.pinned_by.is_empty()) {
-                    standing.pinned.push(format!("{kind} {}", shown(name)));
-                }
                 standing.ends.extend(ends.map(|end| (format!("{kind} {}", shown(name)), end)));
             }
             _ => {}
@@ -160,10 +159,15 @@ fn warnings(standing: &Standing, now_s: u64) -> Vec<String> {
     ));
     let anew = "set up a new registry, and bring its accounts over";
     all.extend(certificate("the token CA", standing.root_ends, ROOT_DAYS, anew));
-    // What was rotated or taken back would be good again.
-    all.extend(standing.pinned.iter().take(SHOWN).map(|who| {
-        format!("{who}: a service is given a version of it that stays: passwords that were changed since are no good there")
+    // What was changed or taken back since is good there.
+    all.extend(standing.pinned.iter().take(SHOWN).map(|(secret, by)| {
+        let mend = format!("`skep service grant --pin current {by} {secret}:FILE`");
+        format!("secret {secret}: {by} is granted one version, whatever is changed since: {mend}")
     }));
+    let more = standing.pinned.len().saturating_sub(SHOWN);
+    if more > 0 {
+        all.push(format!("and {more} secrets more of which one version is granted"));
+    }
     let soon: Vec<_> = standing
         .ends
         .iter()
@@ -267,8 +271,10 @@ mod tests {
         assert!(
             one(|of| of.root_ends = Some(NOW + 100 * DAY)).contains("token CA ends in 100 days")
         );
-        let told = one(|of| of.pinned.push("user ann".into()));
-        assert!(told.starts_with("user ann: a service is given"), "{told}");
+        let told = one(|of| of.pinned.push(("web.user.ann".into(), "web.auth".into())));
+        assert!(told.starts_with("secret web.user.ann: web.auth is granted one version"), "{told}");
+        let many = one(|of| of.pinned = vec![("s".into(), "t".into()); SHOWN + 2]);
+        assert!(many.ends_with("and 2 secrets more of which one version is granted"), "{many}");
         assert_eq!(one(|of| of.ends[0].1 = NOW + DAY), "robot ci ends in 1 days");
         assert_eq!(one(|of| of.ends[0].1 = NOW - 1), "robot ci has ended");
         let many =
