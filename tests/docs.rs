@@ -36,6 +36,7 @@ const NO_FILES: &[(&str, &str)] = &[
     ("skep-managers-bin", "a header of an answer"),
     ("skep-now", "a header of an answer"),
     ("skep-on-behalf-bin", "a header of a call"),
+    ("skep-registry", "a user, and what the folder of its records is called"),
     ("skep-standing-bin", "a header of a call"),
     ("skr1_", "what robots' passwords begin with"),
     ("skt1_", "what refresh tokens begin with"),

@@ -96,6 +96,58 @@ fn the_real_one_answers_as_skep_registry() {
     }
 }
 
+#[test]
+fn shells_and_man_know_its_commands() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = |skep: &mut Command, name: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, run(skep, b"").ok()).expect("a script");
+        path.display().to_string()
+    };
+    let own = script(Command::new(binary()).args(["completion", "bash"]), "skep");
+    let words = ["registry", "completion", "bash"];
+    let registry_own = script(Command::new(binary()).args(words), "skep-registry");
+    // What bash does for somebody who types, and wants to know how it goes on.
+    let typed = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let last = words[words.len() - 1];
+        let text = format!(
+            ". {own}; . {registry_own}; COMP_WORDS=({line}); COMP_CWORD={}; \
+             [ '{last}' ] || COMP_WORDS+=(''); f=$(complete -p {} | sed 's/.*-F \\([^ ]*\\).*/\\1/'); \
+             $f {} '{last}' x; echo \"${{COMPREPLY[@]}}\"",
+            words.len() - 1,
+            words[0],
+            words[0],
+        );
+        run(Command::new("bash").args(["-c", &text]), b"").ok()
+    };
+    assert_eq!(typed("skep-registry ho"), "hold");
+    assert_eq!(typed("skep registry ho"), "hold");
+    assert_eq!(typed("skep registry hold a"), "add");
+    assert!(typed("skep registry hold add --w").contains("--why"));
+    // What is skep's own goes on.
+    assert_eq!(typed("skep secret crea"), "create");
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        let words = ["registry", "completion", shell];
+        let script = run(Command::new(binary()).args(words), b"").ok();
+        assert!(script.contains("skep-registry") && script.contains("signer"), "{shell}");
+    }
+
+    let pages = folder.path().join("man1");
+    fs::create_dir(&pages).expect("a folder");
+    let at = pages.display().to_string();
+    let told = run(Command::new(binary()).args(["registry", "man", &at]), b"").status(0);
+    assert!(told.err.contains(" pages in ") && told.out.is_empty(), "{}", told.err);
+    let page = pages.join("skep-registry-hold-add.1").display().to_string();
+    let shown = run(Command::new("man").args(["-P", "cat", &page]), b"").ok();
+    for part in ["skep registry hold add", "--why", "Examples:"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(pages.join("skep-registry.1").exists());
+    let bad = run(Command::new(binary()).args(["registry", "man", "/no/such"]), b"").status(1);
+    assert!(bad.err.contains("\nhint: name a folder"), "{}", bad.err);
+}
+
 /// A robot's credential for this registry.
 fn robot(password: &str) -> String {
     let hosts = vec!["registry.example:5000".parse().expect("a host")];

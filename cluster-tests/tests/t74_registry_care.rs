@@ -260,6 +260,54 @@ fn what_ends_is_seen_coming() {
     assert!(told.err.contains("its end is not known"), "{}", told.err);
 }
 
+#[test]
+fn the_key_that_signs_is_renewed_without_an_operator() {
+    let cluster = set_up(1);
+    let server = TokenServer::start(&cluster, 0);
+    let _ = registry(&cluster, &["user", "add", "web", "alice"], b"correct horse").ok();
+    let _ = cluster.ok(&["service", "update", "--node-add", "node-1", "web.ca"]);
+    let signer = || {
+        let (status, body) = server.ask(&format!("service={SERVED}"), "alice", "correct horse");
+        assert_eq!(status, 200, "{body}");
+        let told: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        let token = told["token"].as_str().expect("a token");
+        token.split('.').next().expect("a head").to_owned()
+    };
+    let program = binary().with_file_name("skep-registry").display().to_string();
+    let rotate = |service: &str, more: &[&str]| {
+        let words = [&[program.as_str(), "signer", "rotate", "web", "--by-agent"], more].concat();
+        run(&mut cluster.agents[0].exec(service, &words), b"")
+    };
+    let versions = ["secret", "versions", "web.signer.crt", "--format", "{{.WrittenBy}}"];
+    let first = signer();
+    // Nothing is done before a third of its life is over.
+    let early = rotate("web.ca", &["--if-due"]).status(0);
+    assert!(early.out.is_empty() && early.err.contains("not due yet"), "{}", early.err);
+    assert_eq!(cluster.ok(&versions), "", "an operator wrote the only one");
+    // What is signed with the next one once it has returned, nobody's identity is needed for.
+    let done = rotate("web.ca", &["--leaf-life", "24h"]).status(0);
+    assert_eq!((done.out.trim(), done.err.as_str()), ("web", ""));
+    assert_ne!(signer(), first);
+    let written = cluster.ok(&versions);
+    assert_eq!(written.lines().next(), Some("web.ca on node-1"), "{written}");
+    // No label says its end: it is the life that the setup said, from when it was written.
+    let soon = label_of_days(3);
+    let _ = cluster.ok(&["secret", "update", "web.signer.crt", "--label-add", &soon]);
+    let well = registry(&cluster, &["status", "web"], b"").status(0);
+    assert!(well.out.contains(", in 29 days\n"), "{}", well.out);
+    let _ = cluster.ok(&["secret", "update", "web.signer.crt", "--label-add", "life=88200"]);
+    let well = registry(&cluster, &["status", "web"], b"").status(0);
+    assert!(well.out.contains(", in 23 hours\n"), "{}", well.out);
+    // Another service writes none, whatever it draws it from.
+    let other = rotate("web.auth", &[]).status(2);
+    assert!(other.err.contains("ca.key") && other.err.contains("\nhint: "), "{}", other.err);
+    let _ = cluster.ok(&["service", "revoke", "web.ca", "web.signer.key"]);
+    let second = signer();
+    let refused = rotate("web.ca", &[]);
+    assert!(refused.status != 0, "{}", refused.err);
+    assert_eq!(signer(), second);
+}
+
 /// The label of something that ends in so many days.
 fn label_of_days(days: u64) -> String {
     let mut date = Command::new("date");

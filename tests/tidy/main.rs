@@ -44,6 +44,7 @@ const RINGS: &[&[&str]] = &[
     // What is answered to docker's own commands names what a call came to.
     &["engine", "screen", "process"],
     &["way", "usage"],
+    &["pages"],
     &["manager", "agent", "operator"],
     &["work", "serve"],
     &["words"],

@@ -5,11 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+mod pages;
 mod process;
 mod screen;
 mod usage;
 mod way;
 
+pub use pages::{completion, man};
 pub use process::{harden, until_ended};
 pub use screen::Screen;
 pub use usage::{Program, ended, run};

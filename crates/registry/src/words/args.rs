@@ -36,11 +36,27 @@ pub(super) enum Command {
     Audit(AuditArgs),
     Auth(AuthArgs),
     Catalog(CatalogArgs),
+    /// Print completions for a shell; in bash, of `skep registry` too
+    #[command(after_help = "Examples:
+  skep registry completion bash > /etc/bash_completion.d/skep-registry
+  skep registry completion zsh > ~/.zfunc/_skep-registry")]
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Digests that nobody is to pull for the time being
     #[command(subcommand, arg_required_else_help = true)]
     Hold(HoldCommand),
     /// Turn another token server's configuration into files for Skep
     Import(ImportArgs),
+    /// Write manual pages, one for each command, into a folder
+    #[command(after_help = "Examples:
+  skep registry man /usr/local/share/man/man1
+  skep registry man . && man ./skep-registry-hold-add.1")]
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
     Passwd(OwnPasswordArgs),
     /// Machines' accounts
     #[command(subcommand, arg_required_else_help = true)]

@@ -44,8 +44,10 @@ impl Program for Words {
             Command::Audit(args) => audit::run(&args),
             Command::Auth(args) => auth::run(&args),
             Command::Catalog(args) => remote::catalog(screen, args),
+            Command::Completion { shell } => skep_program::completion::<Self>(screen, shell),
             Command::Hold(command) => cluster::run(screen, Task::Hold(command)),
             Command::Import(args) => import::run(screen, &args),
+            Command::Man { folder } => skep_program::man::<Self>(screen, &folder),
             Command::Passwd(args) => password::passwd(screen, &args),
             Command::Robot(command) => cluster::run(screen, Task::Robot(command)),
             Command::Setup(args) => cluster::run(screen, Task::Setup(args)),
@@ -75,7 +77,8 @@ mod tests {
 
     fn typed(line: &str) -> Result<(), clap::Error> {
         // What a shell takes for itself is no word of ours.
-        let line = line.split(" <").next().unwrap_or_default();
+        let ends = [" <", " >", " &&"].map(|mark| line.find(mark).unwrap_or(line.len()));
+        let (line, _) = line.split_at(ends.into_iter().min().unwrap_or(line.len()));
         let words = line.split_whitespace().map(|word| word.trim_matches('\''));
         let words = std::iter::once("skep-registry").chain(words.skip(2));
         match Words::try_parse_from(words) {

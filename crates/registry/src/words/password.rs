@@ -8,11 +8,10 @@ use skep_core::base::{Exit, Failure, SecretBytes};
 use skep_program::Screen;
 use zeroize::Zeroizing;
 
-use super::cluster::runtime;
+use super::cluster::{not_yet_on, runtime};
 use super::remote::{RegistryAt, failure, found};
 use crate::proto::change::Changed;
 use crate::rules::password::{PERSON, unfit};
-use crate::rules::shown;
 use crate::work::remote::{RemoteRegistry, RemoteUser};
 
 /// Bytes of one password, with an end of line.
@@ -54,12 +53,7 @@ pub(super) fn passwd(screen: &mut Screen, args: &OwnPasswordArgs) -> Result<(), 
                 Ok(())
             }
             Changed::Waiting(nodes) => {
-                let nodes: Vec<String> = nodes.iter().map(|node| shown(node).to_string()).collect();
-                let nodes = match nodes.is_empty() {
-                    true => "which nodes have it is not known".to_owned(),
-                    false => format!("not yet on {}", nodes.join(", ")),
-                };
-                let text = format!("changed, but not confirmed: {nodes}");
+                let text = format!("changed, but not confirmed: {}", not_yet_on(&nodes));
                 let hint =
                     "those go on with the old one until they have it; nothing has to be done";
                 Err(Failure::new(Exit::NotConfirmed, text).hint(hint))

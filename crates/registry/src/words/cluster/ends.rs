@@ -5,9 +5,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use skep_client::machine::SystemClock;
 use skep_client::settings::duration;
 use skep_core::base::{Clock as _, Failure};
-use skep_core::wire::api::LabelPair;
+use skep_core::wire::api::{LabelPair, SecretView};
 
-use super::site::{ENDS, label};
+use super::keys::{BEFORE_S, LEAF_S};
+use super::site::{ENDS, LIFE, label};
 use super::usage;
 
 const DAY_S: u64 = 24 * 3_600;
@@ -51,6 +52,32 @@ pub(super) fn ends_label(end_s: u64) -> String {
 /// What the label says, if it is there and reads.
 pub(super) fn ends_of(labels: &[LabelPair]) -> Option<u64> {
     label(labels, ENDS).and_then(seconds)
+}
+
+/// A signing certificate's life in seconds, as its label says, or as it is unless said.
+pub(super) fn life_of(labels: &[LabelPair]) -> u64 {
+    label(labels, LIFE).and_then(|text| text.parse().ok()).unwrap_or(LEAF_S)
+}
+
+/// When a signing certificate ends: as its label says; or, where a workload wrote the one that is
+/// in force, which changes no label, its life after that.
+pub(super) fn leaf_ends_of(view: &SecretView) -> Option<u64> {
+    let current = view.versions.iter().find(|version| version.number == view.current);
+    let written = current.filter(|version| version.writer.is_some());
+    let by_life = written.map(|version| {
+        let begun_s = (version.created / 1_000).saturating_sub(BEFORE_S);
+        begun_s.saturating_add(life_of(&view.labels))
+    });
+    by_life.or_else(|| ends_of(&view.labels))
+}
+
+/// How long it is until then, for people.
+pub(super) fn left(end_s: u64, now_s: u64) -> String {
+    let left_s = end_s.saturating_sub(now_s);
+    match left_s / DAY_S {
+        0 => format!("{} hours", left_s / 3_600),
+        days => format!("{days} days"),
+    }
 }
 
 /// Whole days until then; none where it is past.

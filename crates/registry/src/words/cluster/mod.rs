@@ -29,6 +29,7 @@ pub(super) use status::StatusArgs;
 pub(super) use user::UserCommand;
 
 use crate::rules::login::Host;
+use crate::rules::shown;
 use site::Site;
 
 /// Connections at once: one to a manager, or to a registry, and room for the next.
@@ -81,6 +82,15 @@ pub(super) fn run(screen: &mut Screen, task: Task) -> Result<(), Failure> {
             Task::Import(args) => rules::import(screen, args).await,
         }
     })
+}
+
+/// Who has not got a change yet, as far as it is known.
+pub(super) fn not_yet_on(nodes: &[String]) -> String {
+    if nodes.is_empty() {
+        return "which nodes have it is not known".to_owned();
+    }
+    let nodes: Vec<String> = nodes.iter().map(|node| shown(node)).collect();
+    format!("not yet on {}", nodes.join(", "))
 }
 
 /// Bad input.

@@ -10,8 +10,8 @@ use skep_core::wire::api::{SecretView, ServiceView};
 
 use super::act::{Act, FileOf};
 use super::ends::ends_label;
-use super::keys::{Keys, now};
-use super::site::{ENDS, KIND, REGISTRY, SELF_SERVICE, SERVED, label, registry_name};
+use super::keys::{Keys, LEAF_S, leaf_life, now};
+use super::site::{ENDS, KIND, LIFE, REGISTRY, SELF_SERVICE, SERVED, label, registry_name};
 use super::texts::Told;
 use super::usage;
 use crate::rules::login::Host;
@@ -58,6 +58,10 @@ pub(in crate::words) struct SetupArgs {
     /// may write accounts' verifiers then
     #[arg(long, value_name = "UID", value_parser = clap::value_parser!(u32).range(..i64::from(NO_ONE)))]
     self_service: Option<u32>,
+    /// How long a certificate that signs tokens is good, 24h to 90d; the timer renews it after a
+    /// third [default: 30d]
+    #[arg(long, value_name = "TIME", value_parser = leaf_life)]
+    leaf_life: Option<u64>,
     /// The new folder that files are written to
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -102,12 +106,13 @@ pub(super) async fn run(screen: &mut Screen, args: SetupArgs) -> Result<(), Fail
     let served = args.registry_service.unwrap_or(host);
     let issuer = args.issuer.unwrap_or_else(|| served.clone());
     let self_service = args.self_service;
-    let told =
-        Told { name: &name, realm: &args.realm, served: &served, issuer: &issuer, self_service };
+    let realm = args.realm.as_str();
+    let leaf_s = args.leaf_life.unwrap_or(LEAF_S);
+    let told = Told { name: &name, realm, served: &served, issuer: &issuer, self_service, leaf_s };
     let tls_ca = args.tls_ca.as_deref().map(|path| certificates(path, &served)).transpose()?;
     let mut way = Way::open(screen, args.way)?;
     nothing_there(&mut way, &name).await?;
-    let keys = Keys::draw(&name, now()?).map_err(|error| Failure::new(Exit::Bug, error))?;
+    let keys = Keys::draw(&name, now()?, leaf_s).map_err(|error| Failure::new(Exit::Bug, error))?;
     let (act, auth) = act(&mut way, told, &keys, args.nodes)?;
     // Files first: what managers then have is complete.
     let mut files = vec![
@@ -116,6 +121,8 @@ pub(super) async fn run(screen: &mut Screen, args: SetupArgs) -> Result<(), Fail
         ("registry.env".to_owned(), told.env()),
         ("acl.toml".to_owned(), told.rules()),
         (format!("skep-registry-{name}.service"), told.unit()),
+        (format!("skep-registry-{name}-signer.service"), told.signer_unit()),
+        (format!("skep-registry-{name}-signer.timer"), told.signer_timer()),
         ("skep-registry.sysusers".to_owned(), told.user()),
     ];
     files.extend(tls_ca.map(|text| (format!("certs.d/{served}/ca.crt"), text)));
@@ -136,6 +143,10 @@ pub(super) async fn run(screen: &mut Screen, args: SetupArgs) -> Result<(), Fail
         format!("the registry: {out}/root.crt, and {out}/config-part.yml or {out}/registry.env"),
         format!(
             "the token server's nodes: {out}/skep-registry-{name}.service, and {out}/skep-registry.sysusers"
+        ),
+        format!(
+            "the node of the token CA: {out}/skep-registry-{name}-signer.timer and .service, after \
+             `skep service update --node-add NODE {name}.ca`"
         ),
         format!("skep registry acl set {name} {out}/acl.toml"),
         format!("skep registry user add {name} USER"),
@@ -234,6 +245,7 @@ fn act(
     let refresh = refresh.map_err(|error| Failure::new(Exit::Bug, error))?;
     let text = |text: &str| SecretBytes::copy_of(text.as_bytes());
     let (root_ends, ends) = (ends_label(keys.root_ends_s), ends_label(keys.signer.ends_s));
+    let life = told.leaf_s.to_string();
     for (part, value, to) in [
         ("ca.key", text(&keys.ca_key), ca),
         ("root.crt", text(&keys.root), ca),
@@ -247,12 +259,16 @@ fn act(
         // Managers see no certificate: what ends when is told to them by whoever made it.
         match part {
             "root.crt" => labels.push((ENDS, &root_ends)),
-            "signer.crt" => labels.push((ENDS, &ends)),
+            "signer.crt" => labels.extend([(ENDS, ends.as_str()), (LIFE, &life)]),
             _ => {}
         }
         let secret: SecretId =
             act.create(&mut way.dice, &format!("{name}.{part}"), &labels, value)?;
         act.grant(to, secret, part, FileOf::default())?;
+        // The CA's service draws the next ones, and needs no operator to write them.
+        if part.starts_with("signer.") {
+            act.grant(ca, secret, part, FileOf { write: Some(true), ..FileOf::default() })?;
+        }
     }
     Ok((act, auth))
 }
@@ -272,7 +288,20 @@ mod tests {
             served: "r:5000",
             issuer: "i",
             self_service: Some(4_870),
+            leaf_s: LEAF_S,
         };
+        let unit = told.unit();
+        let state = "/var/lib/skep-registry/web";
+        assert!(unit.contains(&format!("registry auth web --audit {state}/audit\n")), "{unit}");
+        assert!(unit.contains("\nStateDirectory=skep-registry\n"), "{unit}");
+        assert!(unit.contains(&format!("-o skep-registry -g skep-registry {state}\n")), "{unit}");
+        let rotate = "registry signer rotate web --by-agent --if-due";
+        assert!(told.signer_unit().contains(&format!("{rotate}\n")), "{}", told.signer_unit());
+        assert!(told.signer_timer().contains("\nOnCalendar=daily\n"));
+        let brief = Told { leaf_s: 24 * 3_600, ..told };
+        let unit = brief.signer_unit();
+        assert!(unit.contains(&format!("{rotate} --leaf-life 86400s\n")), "{unit}");
+        assert!(brief.signer_timer().contains("\nOnCalendar=hourly\n"));
         let settings = Settings::read(&told.settings()).unwrap();
         assert!(settings.passwords && told.user().starts_with("u skep-registry 4870 "));
         assert_eq!((settings.issuer.as_str(), settings.services), ("i", vec!["r:5000".to_owned()]));

@@ -23,6 +23,8 @@ pub(super) const ACCOUNT: &str = "account";
 pub(super) const ID: &str = "id";
 /// The label with the moment at which an account or a certificate ends.
 pub(super) const ENDS: &str = "ends";
+/// The label with a signing certificate's life, in seconds.
+pub(super) const LIFE: &str = "life";
 /// The label of a credential's form.
 pub(super) const FORM: &str = "form";
 /// The label of NAME.auth with the registry's service name.

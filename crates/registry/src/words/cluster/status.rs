@@ -8,16 +8,15 @@ use skep_core::base::{Exit, Failure, Name};
 use skep_core::wire::api::{NodeView, SecretView, ServiceView};
 use skep_program::{Screen, Way, WayArgs};
 
-use super::ends::{days_left, ends_label, ends_of, now_s};
-use super::keys::LEAF_WARNING_DAYS;
+use super::ends::{days_left, ends_label, ends_of, leaf_ends_of, left, life_of, now_s};
 use super::site::{self, ACCOUNT, KIND, REGISTRY, Site, label, registry_name};
 use super::usage;
 use crate::rules::shown;
 
 /// Days before its end from which an account's is warned about.
 const ACCOUNT_DAYS: u64 = 7;
-/// Days before its end from which the root's is.
-const ROOT_DAYS: u64 = 365;
+/// Seconds before its end from which the root's is.
+const ROOT_S: u64 = 365 * 24 * 3_600;
 /// Accounts that are named.
 const SHOWN: usize = 20;
 
@@ -54,6 +53,8 @@ struct Replica {
 struct Standing {
     replicas: Vec<Replica>,
     signer_ends: Option<u64>,
+    /// Seconds of a signing certificate's life.
+    signer_life: u64,
     root_ends: Option<u64>,
     users: usize,
     robots: usize,
@@ -97,7 +98,10 @@ async fn look(way: &mut Way, site: &Site) -> Result<Standing, Failure> {
         standing.pinned.extend(by.map(|by| (view.name.clone(), by.clone())));
         let ends = ends_of(&view.labels);
         match label(&view.labels, KIND) {
-            Some("signer.crt") => standing.signer_ends = ends,
+            Some("signer.crt") => {
+                standing.signer_ends = leaf_ends_of(view);
+                standing.signer_life = life_of(&view.labels);
+            }
             Some("root.crt") => standing.root_ends = ends,
             Some(kind @ ("user" | "robot")) => {
                 let count = if kind == "user" { &mut standing.users } else { &mut standing.robots };
@@ -142,23 +146,23 @@ fn warnings(standing: &Standing, now_s: u64) -> Vec<String> {
             all.push(format!("{node}: what was changed last is not in place: {}", shown(why)));
         }
     }
-    let certificate = |what: &str, end: Option<u64>, days: u64, then: &str| match end {
+    let certificate = |what: &str, end: Option<u64>, before_s: u64, then: &str| match end {
         None => Some(format!("{what}: its end is not known, for its label is gone")),
-        Some(end) => match days_left(end, now_s) {
-            None => Some(format!("{what} has ended: {then}")),
-            Some(left) if left < days => Some(format!("{what} ends in {left} days: {then}")),
-            Some(_) => None,
-        },
+        Some(end) if end <= now_s => Some(format!("{what} has ended: {then}")),
+        Some(end) if end - now_s < before_s => {
+            Some(format!("{what} ends in {}: {then}", left(end, now_s)))
+        }
+        Some(_) => None,
     };
     let rotate = "`skep registry signer rotate --help`";
     all.extend(certificate(
         "the signing certificate",
         standing.signer_ends,
-        LEAF_WARNING_DAYS,
+        standing.signer_life / 3,
         rotate,
     ));
     let anew = "set up a new registry, and bring its accounts over";
-    all.extend(certificate("the token CA", standing.root_ends, ROOT_DAYS, anew));
+    all.extend(certificate("the token CA", standing.root_ends, ROOT_S, anew));
     // What was changed or taken back since is good there.
     all.extend(standing.pinned.iter().take(SHOWN).map(|(secret, by)| {
         let mend = format!("`skep service grant --pin current {by} {secret}:FILE`");
@@ -193,10 +197,10 @@ fn as_text(screen: &mut Screen, site: &Site, of: &Standing, now_s: u64) -> Resul
         screen.data(&format!("replica   {node} {does}{has}"))?;
     }
     for (what, end) in [("signer", of.signer_ends), ("root", of.root_ends)] {
-        let told = match end.map(|end| (ends_label(end), days_left(end, now_s))) {
+        let told = match end {
             None => "end not known".to_owned(),
-            Some((when, None)) => format!("ended {when}"),
-            Some((when, Some(left))) => format!("ends {when}, in {left} days"),
+            Some(end) if end <= now_s => format!("ended {}", ends_label(end)),
+            Some(end) => format!("ends {}, in {}", ends_label(end), left(end, now_s)),
         };
         screen.data(&format!("{what:<8}  {told}"))?;
     }
@@ -236,6 +240,7 @@ mod tests {
         Standing {
             replicas: vec![Replica { node: "n1".into(), running: true, behind: None }],
             signer_ends: Some(NOW + 11 * DAY),
+            signer_life: 30 * DAY,
             root_ends: Some(NOW + 3_000 * DAY),
             users: 1,
             robots: 1,
@@ -264,6 +269,9 @@ mod tests {
         let rotate = "`skep registry signer rotate --help`";
         let told = one(|of| of.signer_ends = Some(NOW + 10 * DAY - 1));
         assert_eq!(told, format!("the signing certificate ends in 9 days: {rotate}"));
+        let told = one(|of| (of.signer_life, of.signer_ends) = (DAY, Some(NOW + DAY / 3 - 1)));
+        assert_eq!(told, format!("the signing certificate ends in 7 hours: {rotate}"));
+        assert_eq!(one(|of| (of.signer_life, of.signer_ends) = (DAY, Some(NOW + DAY / 3))), "");
         let told = one(|of| of.signer_ends = Some(NOW));
         assert_eq!(told, format!("the signing certificate has ended: {rotate}"));
         let told = one(|of| of.signer_ends = None);

@@ -2,8 +2,16 @@
 
 use skep_core::base::Name;
 
+use super::keys::LEAF_S;
+
 /// Where the program is.
 const SKEP: &str = "/usr/bin/skep";
+/// The user of token servers, and what their folder is called.
+const USER: &str = "skep-registry";
+/// Where their records are.
+const STATE: &str = "/var/lib/skep-registry";
+/// A certificate with a shorter life is looked at each hour.
+const OFTEN_S: u64 = 15 * 24 * 3_600;
 
 /// What a registry is told of its token server.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +22,8 @@ pub(super) struct Told<'t> {
     pub(super) issuer: &'t str,
     /// As whom the token server runs, where people change their own passwords.
     pub(super) self_service: Option<u32>,
+    /// Seconds of a signing certificate's life.
+    pub(super) leaf_s: u64,
 }
 
 impl Told<'_> {
@@ -64,15 +74,44 @@ impl Told<'_> {
         )
     }
 
-    /// The unit that runs a token server.
+    /// The unit that runs a token server. `skep exec` is root and gives the server its user, so
+    /// the folder of its record is made for that user here.
     pub(super) fn unit(self) -> String {
         let name = self.name;
         format!(
             "[Unit]\nDescription=Tokens of the registry {name}\nAfter=skep-agent.service\n\n\
-             [Service]\n\
-             ExecStart={SKEP} exec --service {name}.auth --user skep-registry -- \
-             {SKEP} registry auth {name}\nRestart=always\nRestartSec=2\n\n\
+             [Service]\nStateDirectory={USER}\n\
+             ExecStartPre=/usr/bin/install -d -m 0700 -o {USER} -g {USER} {STATE}/{name}\n\
+             ExecStart={SKEP} exec --service {name}.auth --user {USER} -- \
+             {SKEP} registry auth {name} --audit {STATE}/{name}/audit\n\
+             Restart=always\nRestartSec=2\n\n\
              [Install]\nWantedBy=multi-user.target\n"
+        )
+    }
+
+    /// The unit that renews the key that signs tokens, once it is due.
+    pub(super) fn signer_unit(self) -> String {
+        let Self { name, leaf_s, .. } = self;
+        let life = match leaf_s {
+            LEAF_S => String::new(),
+            other => format!(" --leaf-life {other}s"),
+        };
+        format!(
+            "[Unit]\nDescription=The next key that signs tokens of the registry {name}\n\
+             After=skep-agent.service\n\n[Service]\nType=oneshot\n\
+             ExecStart={SKEP} exec --service {name}.ca -- \
+             {SKEP} registry signer rotate {name} --by-agent --if-due{life}\n"
+        )
+    }
+
+    /// When that is looked at: several times in a third of the certificate's life.
+    pub(super) fn signer_timer(self) -> String {
+        let Self { name, leaf_s, .. } = self;
+        let often = if leaf_s < OFTEN_S { "hourly" } else { "daily" };
+        format!(
+            "[Unit]\nDescription=Renews the key that signs tokens of the registry {name}\n\n\
+             [Timer]\nOnCalendar={often}\nRandomizedDelaySec=10min\nPersistent=true\n\n\
+             [Install]\nWantedBy=timers.target\n"
         )
     }
 
