@@ -159,7 +159,7 @@ fn run(steps: &[Step<'_>], text: &str) -> bool {
 }
 
 /// `a{b,c}` is `ab` and `ac`. Placeholders, escaped characters and classes stay as they are.
-fn unfold(text: &str) -> Result<Vec<String>, String> {
+pub(super) fn unfold(text: &str) -> Result<Vec<String>, String> {
     let mut done = vec![String::new()];
     let mut group: Option<Vec<String>> = None;
     let mut chars = text.chars().peekable();
