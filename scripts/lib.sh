@@ -41,6 +41,7 @@ prepare() {
     need dockerd docker.io               # the tests start engines of their own
     need ctr containerd
     need docker-compose docker-compose   # 1.29, which reads files of old
+    need systemd-nspawn systemd-container systemd # boots the machines of t81_systemd
     need busybox busybox-static          # what their containers run
     need curl curl # what has no client of its own is asked by hand
     docker_py

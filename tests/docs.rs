@@ -19,9 +19,12 @@ const ROOTS: &[&str] = &["src", "crates"];
 /// Constants that look like a file's name and are none, with what they are.
 const NO_FILES: &[(&str, &str)] = &[
     (".internal", "the end of a server name"),
+    (".slice", "the end of a control group's name"),
     ("...", "a line that was cut"),
     ("1h", "how long a token is good"),
     ("admin", "an operator's name"),
+    ("cgroup.events", "a file of the kernel's"),
+    ("cgroup.procs", "a file of the kernel's"),
     ("host", "a flag"),
     ("manager.skep.internal", "a server name"),
     ("mountinfo", "a table of the kernel's"),

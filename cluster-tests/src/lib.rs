@@ -3,6 +3,7 @@
 //! Everything a fixture starts or mounts ends with it, also when the test fails;
 //! what a killed test leaves ends by the kernel's parent-death signal.
 
+mod booted;
 mod client;
 mod clocks;
 mod cluster;
@@ -28,6 +29,7 @@ pub mod terminal;
 mod token_server;
 mod wait;
 
+pub use booted::Booted;
 pub use client::{Client, Outcome, secret_id};
 pub use clocks::{by_clock, clocked, set_clock, turn_clock, with_clock};
 pub use cluster::{Cluster, Exec};

@@ -1,7 +1,5 @@
 //! `skep service`: where it runs.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Value, json};
 
 use super::acts::{self, Named};
@@ -59,7 +57,7 @@ async fn create(shell: &mut Shell, args: ServiceCreateArgs) -> Result<(), Troubl
     let spec = ServiceSpec {
         fresh: args.fresh,
         on_change: spec::on_change(&args.on_change)?,
-        units: BTreeSet::new(),
+        units: spec::units(&args.units)?,
         placement: Placement {
             nodes: spec::nodes(&args.nodes)?,
             constraints: constraints.collect::<Result<_, _>>()?,
@@ -86,6 +84,7 @@ fn updated(view: &ServiceView, args: &ServiceUpdateArgs) -> Result<ServiceSpec, 
     let sent = view.spec.clone().unwrap_or_default();
     let mut spec = convert::read_spec(&sent)
         .map_err(|error| Failure::new(Exit::Refused, format!("the manager's answer: {error}")))?;
+    let gone_units = spec::units(&args.unit_rm)?;
     let gone = spec::nodes(&args.node_rm)?;
     spec.placement.nodes.retain(|node| gone.iter().all(|gone| gone.key() != node.key()));
     for node in spec::nodes(&args.node_add)? {
@@ -123,6 +122,8 @@ fn updated(view: &ServiceView, args: &ServiceUpdateArgs) -> Result<ServiceSpec, 
     if let Some(fresh) = args.fresh {
         spec.fresh = fresh;
     }
+    spec.units.retain(|unit| !gone_units.contains(unit));
+    spec.units.extend(spec::units(&args.unit_add)?);
     if let Some(text) = &args.on_change {
         spec.on_change = spec::on_change(text)?;
     }
@@ -204,6 +205,7 @@ fn shown(service: &ServiceView) -> Value {
         "owner": format!("{}:{}", spec.owner_uid, spec.owner_gid),
         "offline": offline,
         "fresh": spec.fresh,
+        "units": spec.units,
         "on_change": if spec.on_change.is_empty() { "none" } else { &spec.on_change },
         "labels": render::labels(&spec.labels),
         "grants": service.grants.iter().map(shown_grant).collect::<Vec<_>>(),

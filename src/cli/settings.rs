@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::daemon::config::{
-    AGENT_DATA_DIR, AGENT_ROOT, AGENT_SOCKET, AgentConfig, DOCKER_ENGINE, DOCKER_PLUGIN,
-    DockerConfig, LISTEN, MANAGER_DATA_DIR, MANAGER_SOCKET, ManagerConfig, SocketRole,
+    AGENT_DATA_DIR, AGENT_ROOT, AGENT_SOCKET, AgentConfig, CREDENTIALS_SOCKET, DOCKER_ENGINE,
+    DOCKER_PLUGIN, DockerConfig, LISTEN, MANAGER_DATA_DIR, MANAGER_SOCKET, ManagerConfig,
+    SocketRole,
 };
 pub(super) use skep_client::settings::addresses;
 use skep_client::settings::{CliFile, ClientSettings, Typed, bad, first, load, no_address};
@@ -45,27 +46,28 @@ struct AgentFile {
     name: Option<String>,
     root: Option<PathBuf>,
     socket: Option<PathBuf>,
-    docker: Option<DockerSetting>,
+    docker: Option<SocketSetting>,
     docker_engine: Option<PathBuf>,
     allow_hook: Vec<String>,
+    systemd: Option<SocketSetting>,
     wipe_on_stop: bool,
     require_pq: bool,
     log_format: Option<String>,
     log_level: Option<String>,
 }
 
-/// `docker = true`, or where the plug-in listens.
+/// `docker = true`, `systemd = true`, or where is listened for them.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum DockerSetting {
+enum SocketSetting {
     Whether(bool),
     At(PathBuf),
 }
 
-impl DockerSetting {
-    fn path(self) -> Option<PathBuf> {
+impl SocketSetting {
+    fn path(self, usual: &str) -> Option<PathBuf> {
         match self {
-            Self::Whether(is_wanted) => is_wanted.then(|| DOCKER_PLUGIN.into()),
+            Self::Whether(is_wanted) => is_wanted.then(|| usual.into()),
             Self::At(path) => Some(path),
         }
     }
@@ -165,10 +167,11 @@ pub(super) fn agent(args: AgentRunArgs) -> Result<(AgentConfig, LogSettings), Fa
         root: args.root.or(file.root).unwrap_or_else(|| AGENT_ROOT.into()),
         socket: args.socket.or(file.socket).unwrap_or_else(|| AGENT_SOCKET.into()),
         docker: docker(
-            args.docker.or_else(|| file.docker?.path()),
+            args.docker.or_else(|| file.docker?.path(DOCKER_PLUGIN)),
             args.docker_engine.or(file.docker_engine),
         )?,
         allow_hooks: hooks.iter().map(|path| hook(path)).collect::<Result<_, _>>()?,
+        systemd: args.systemd.or_else(|| file.systemd?.path(CREDENTIALS_SOCKET)),
         wipe_on_stop: args.wipe_on_stop || file.wipe_on_stop,
         require_pq: args.require_pq || file.require_pq,
     };

@@ -1,8 +1,11 @@
 //! What is typed about a service: placement, owner, policy, grants.
 
+use std::collections::BTreeSet;
+
 use skep_core::base::{Name, Target, limits};
 use skep_core::domain::{
-    Activation, Attribute, Constraint, MountKind, NO_ONE, OfflinePolicy, OnChange, Owner, Pin,
+    Activation, Attribute, BadUnit, Constraint, MountKind, NO_ONE, OfflinePolicy, OnChange, Owner,
+    Pin, UnitName,
 };
 
 use super::problem::{Trouble, usage};
@@ -84,7 +87,15 @@ pub(super) fn offline(text: &str) -> Result<OfflinePolicy, Trouble> {
     }
 }
 
-/// `none`, `signal:HUP` or `exec:/usr/local/sbin/reload`.
+/// Units of systemd by their names.
+pub(super) fn units(typed: &[String]) -> Result<BTreeSet<UnitName>, Trouble> {
+    let unit = |text: &String| {
+        text.parse().map_err(|bad: BadUnit| usage(bad, "for example nginx.service or web@.service"))
+    };
+    typed.iter().map(unit).collect()
+}
+
+/// `none`, `reload`, `restart`, `signal:HUP` or `exec:/usr/local/sbin/reload`.
 pub(super) fn on_change(text: &str) -> Result<OnChange, Trouble> {
     text.parse().map_err(|bad| {
         usage(format!("on-change: {bad}"), "for example signal:HUP or exec:/usr/local/sbin/reload")

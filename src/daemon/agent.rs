@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 
 use super::config::{AgentConfig, DockerConfig};
 use super::data_dir::DataDir;
 use super::{Shutdown, too_few_descriptors};
 use crate::agent::docker::{DockerDoor, VolumeShelf};
-use crate::agent::doors::LocalService;
+use crate::agent::doors::{CredentialDoor, LocalService};
 use crate::agent::hook::HookRunner;
 use crate::agent::machine::boot_id;
 use crate::agent::member::{
@@ -31,6 +32,8 @@ use skep_core::base::{AgentPlaces, Clock, Disk, Exit, Failure, Name, OtherFormat
 
 /// Everybody may connect: who may do what is decided call by call.
 const SOCKET_MODE: u32 = 0o666;
+/// Root alone: whoever asks is believed to be systemd.
+const CREDENTIALS_MODE: u32 = 0o600;
 /// The plug-in's socket is root's.
 const PLUGIN_MODE: u32 = 0o600;
 /// Bytes of a token file.
@@ -69,6 +72,10 @@ pub async fn run(
     let machinery = Machinery { clock: Arc::new(SystemClock), disk: Arc::new(RealDisk) };
     let _data_dir = DataDir::open(machinery.disk.as_ref(), &config.data_dir)?;
     let listener = bind(&config.socket, SOCKET_MODE)?;
+    // Units that ask before this machine is a member wait.
+    let asked = config.systemd.as_deref().map(|at| bind(at, CREDENTIALS_MODE)).transpose();
+    let credentials =
+        asked.map_err(|failure| failure.hint("name another one with --systemd=SOCKET"))?;
     let (stage, stages) = watch::channel(Stage::Joining(String::new()));
     let docker = serve_docker(&config, &machinery, &stages)?;
     let (volumes, engine) = docker.unzip();
@@ -81,7 +88,7 @@ pub async fn run(
         ended.await.ok();
     }));
     let result = tokio::select! {
-        result = serve(&config, places, &machinery, (&stage, volumes.as_ref()), &shutdown) => result,
+        result = serve(&config, places, &machinery, (&stage, volumes.as_ref(), credentials), &shutdown) => result,
         () = shutdown.stop() => Ok(()),
     };
     notify(&[sd_notify::NotifyState::Stopping]);
@@ -90,8 +97,9 @@ pub async fn run(
         tracing::debug!(event = "socket_cut");
     }
     std::fs::remove_file(&config.socket).ok();
-    if let Some(docker) = &config.docker {
-        std::fs::remove_file(&docker.plugin).ok();
+    let others = [config.docker.as_ref().map(|docker| &docker.plugin), config.systemd.as_ref()];
+    for path in others.into_iter().flatten() {
+        std::fs::remove_file(path).ok();
     }
     result
 }
@@ -118,7 +126,11 @@ async fn serve(
     config: &AgentConfig,
     places: AgentPlaces,
     machinery: &Machinery,
-    (stage, volumes): (&watch::Sender<Stage>, Option<&VolumeShelf>),
+    (stage, volumes, credentials): (
+        &watch::Sender<Stage>,
+        Option<&VolumeShelf>,
+        Option<UnixListener>,
+    ),
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
     let member = tokio::select! {
@@ -151,6 +163,7 @@ async fn serve(
     let (node, name, cluster) = (member.node, member.name.clone(), member.cluster);
     let links = links(member, machinery, (&boot, &config.data_dir), reads)?;
     let (own, upward) = (links.own.clone(), links.upward.clone());
+    let placed = memory.placed.clone().filter(|_| credentials.is_some()).unwrap_or_default();
     let session = Session::new(memory, mounts.held(), &managers);
     let clock = Arc::clone(&machinery.clock);
     let (worker, reports) = Worker::start(mounts, book, clock, cluster, boot)
@@ -158,8 +171,9 @@ async fn serve(
     let (ended, ends) = mpsc::unbounded_channel();
     let puts = Puts::new(cluster, (worker.clone(), guests.clone()), upward, os_dice);
     let workloads = Workloads::new(worker.clone(), notes, guests, places.workloads, ended);
-    // Volumes first: a mount that is empty stays only for whoever is known to use it.
+    // Volumes and units first: a mount that is empty stays only for whoever is known to use it.
     let mut alive = volumes.map(|volumes| volumes.adopt(&workloads)).unwrap_or_default();
+    alive.extend(workloads.adopt_units(&placed, &adopted));
     alive.extend(workloads.adopt(roster, &adopted));
     let clock = Arc::clone(&machinery.clock);
     let (told, hooked) = mpsc::unbounded_channel();
@@ -172,6 +186,7 @@ async fn serve(
     notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(event = "agent_started", %node, %name);
 
+    let door = credentials.map(|at| CredentialDoor::open(at, handle.clone(), places.local));
     let driving = driver.run(alive);
     tokio::pin!(driving);
     let ending = tokio::select! {
@@ -181,6 +196,9 @@ async fn serve(
             driving.await
         }
     };
+    if let Some(door) = door {
+        door.close().await;
+    }
     end(ending, config, machinery)
 }
 

@@ -17,6 +17,8 @@ pub const LISTEN: &str = "0.0.0.0:4440";
 pub const AGENT_DATA_DIR: &str = "/var/lib/skep/agent";
 /// The agent's default socket.
 pub const AGENT_SOCKET: &str = "/run/skep/agent.sock";
+/// Where systemd asks an agent for credentials, unless it is told otherwise.
+pub const CREDENTIALS_SOCKET: &str = "/run/skep/credentials.sock";
 /// Where the plug-in and its engine are by default.
 pub use crate::agent::docker::{ENGINE as DOCKER_ENGINE, PLUGIN as DOCKER_PLUGIN};
 /// Where the agent shows secrets by default.
@@ -81,6 +83,8 @@ pub struct AgentConfig {
     pub docker: Option<DockerConfig>,
     /// The programs that services may have run here.
     pub allow_hooks: Vec<HookPath>,
+    /// Where systemd asks for credentials; `None`: nowhere.
+    pub systemd: Option<PathBuf>,
     /// Whether a clean stop wipes the mounts of live workloads too.
     pub wipe_on_stop: bool,
     /// No connection is made without ML-KEM-768.

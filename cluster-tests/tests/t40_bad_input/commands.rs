@@ -11,6 +11,8 @@ const NAME: &str = "error: invalid name, only 64 [a-zA-Z0-9-_.] characters allow
 const SIZE: &str = "error: secret data must be larger than 0 and less than 512000 bytes";
 const TARGET: &str = "error: invalid target: 1 to 255 bytes, one path component, no control \
                       characters, not '.' and not starting with '..'";
+const UNIT: &str = "error: a unit is the name of a .service, .socket, .mount or .swap, of at most \
+                    81 characters";
 const NO_MANAGER: &str = "error: no manager reached: /none/socket: No such file or directory…";
 const NO_AGENT: &str = "error: no agent reached: /none/socket: No such file or directory…";
 const NOT_SURE: &str = "error: this can't be undone, and there is no terminal to ask on";
@@ -77,9 +79,15 @@ const ROWS: &[Row] = &[
     ("service create", &["s", "--offline", "max-age=11years"], b"", 2, "error: offline: an age of more than 10 years: keep says that"),
     ("service create", &["s", "--offline", "never"], b"", 2, "error: offline: is neither of its values"),
     ("service create", &["s", "--activation", "maybe"], b"", 2, "error: invalid value 'maybe' for '--activation <WHEN>' [possible values: running, placed]"),
-    ("service create", &["s", "--on-change", "hup"], b"", 2, "error: on-change: a hook is none, signal:NAME or exec:PATH"),
+    ("service create", &["s", "--on-change", "hup"], b"", 2, "error: on-change: a hook is none, signal:NAME, exec:PATH, reload or restart"),
+    ("service create", &["s", "--unit", "nginx"], b"", 2, UNIT),
+    ("service create", &["s", "--unit", "../nginx.service"], b"", 2, UNIT),
+    ("service create", &["s", "--unit", "nginx.timer"], b"", 2, UNIT),
     ("service create", &["s", "--on-change", "signal:KILL"], b"", 2, "error: on-change: a hook's signal is one of HUP, INT, QUIT, USR1, USR2, TERM and WINCH"),
     ("service update", &["web", "--on-change", "exec:reload"], b"", 2, "error: on-change: a hook's program is an absolute path of at most 255 bytes, without . and .. in it"),
+    ("service update", &["web", "--unit-add", "a b.service"], b"", 2, UNIT),
+    ("service update", &["web", "--unit-rm", "@.service"], b"", 2, UNIT),
+    ("service update", &["web", "--unit-rm", "missing.service"], b"", 2, "error: nothing to change"),
     ("service update", &["web", "--on-change", "exec:/x/../y"], b"", 2, "error: on-change: a hook's program is an absolute path of at most 255 bytes, without . and .. in it"),
     ("service update", &["missing", "--everywhere"], b"", 1, "error: service missing not found"),
     ("service update", &["web", "--owner", "1:4294967295"], b"", 2, "error: owner: 4294967295 is no user or group"),
@@ -207,6 +215,7 @@ const ROWS: &[Row] = &[
     ("agent run", &["--data-dir", "{}/a", "--socket", "{}/a.sock"], b"", 23, "error: this agent has not joined a cluster, and no token was given"),
     ("agent run", &["--data-dir", "{}/a", "--socket", "/proc/none/a.sock"], b"", 23, "error: socket /proc/none/a.sock: No such file or directory…"),
     ("agent run", &["--docker=/run/skep"], b"", 23, "error: docker: /run/skep: is not called as a driver"),
+    ("agent run", &["--data-dir", "{}/a", "--socket", "{}/a.sock", "--systemd=/proc/none/c.sock"], b"", 23, "error: socket /proc/none/c.sock: No such file or directory…"),
     ("agent run", &["--docker-engine", "/run/none"], b"", 23, "error: docker-engine: no engine is served"),
     ("agent status", &NO_SOCKET, b"", 3, NO_AGENT),
     ("agent guard", &[], b"", 2, "error: the following required arguments were not provided: <MOUNT>"),

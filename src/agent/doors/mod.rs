@@ -2,6 +2,8 @@
 //!
 //! It deliberately decides nothing but who may call: the answers are the session's.
 
+mod credentials;
 mod local;
 
+pub use credentials::CredentialDoor;
 pub use local::LocalService;

@@ -11,6 +11,7 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::agent::machine::Process;
 use crate::agent::vault::HookDue;
+use skep_core::domain::UnitName;
 
 /// How long a hook may take.
 const TIME: Duration = Duration::from_secs(30);
@@ -23,23 +24,53 @@ const REST: Duration = Duration::from_millis(200);
 /// Write permission for anybody but the owner.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// Runs it to its end.
+/// Runs a node's program to its end.
 ///
 /// # Errors
 /// Why it failed, in one line; what the program said is in the log alone.
-pub(super) async fn run(path: &str, due: &HookDue) -> Result<(), String> {
-    let cannot = |error: std::io::Error| format!("{path} cannot be run: {error}");
-    let found = std::fs::metadata(path).map_err(cannot)?;
+pub(super) async fn run_hook(path: &str, due: &HookDue) -> Result<(), String> {
+    let found = std::fs::metadata(path).map_err(|error| cannot(path, &error))?;
     if found.uid() != 0 || found.mode() & WRITABLE_BY_OTHERS != 0 {
         return Err(format!("{path} is not run: others than root may change it"));
     }
     let shown = due.path.as_deref().unwrap_or_else(|| std::path::Path::new(""));
-    let mut child = Command::new(path)
-        .env_clear()
-        .env("PATH", PATH)
+    let mut command = bare(path);
+    command
         .env("SKEP_SERVICE", due.name.as_str())
         .env("SKEP_GENERATION", due.generation.to_string())
-        .env("SKEP_PATH", shown)
+        .env("SKEP_PATH", shown);
+    run(path, command, due).await
+}
+
+/// Has systemd do something with a unit, and waits until it is done.
+///
+/// # Errors
+/// The same.
+pub(super) async fn run_systemctl(
+    words: &[&str],
+    unit: &UnitName,
+    due: &HookDue,
+) -> Result<(), String> {
+    let mut command = bare("systemctl");
+    command.arg("--no-ask-password").args(words).arg("--").arg(unit.as_str());
+    let what = words.first().copied().unwrap_or_default();
+    run(&format!("systemctl {what} {unit}"), command, due).await
+}
+
+fn cannot(shown: &str, error: &std::io::Error) -> String {
+    format!("{shown} cannot be run: {error}")
+}
+
+/// Nothing of the agent's is around it.
+fn bare(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", PATH);
+    command
+}
+
+async fn run(path: &str, mut command: Command, due: &HookDue) -> Result<(), String> {
+    let cannot = |error: std::io::Error| cannot(path, &error);
+    let mut child = command
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

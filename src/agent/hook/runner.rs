@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt as _};
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 
@@ -10,15 +11,23 @@ use super::program;
 use crate::agent::machine::{Process, Workload};
 use crate::agent::vault::{HookDue, Told};
 use skep_core::base::ServiceId;
-use skep_core::domain::{HookPath, HookSignal, OnChange};
+use skep_core::domain::{HookPath, HookSignal, OnChange, UnitName};
+
+/// Units that are told at once.
+const AT_ONCE: usize = 8;
 
 /// Somebody who may have to be told.
 #[derive(Clone, Debug)]
-pub struct Aim {
-    /// Its main process, or who is left of it.
-    pub processes: Vec<Workload>,
-    /// How it wants to be told; `None`: as its service's operators want.
-    pub wish: Option<Told>,
+pub enum Aim {
+    /// A command.
+    Processes {
+        /// Its main process, or who is left of it.
+        processes: Vec<Workload>,
+        /// How it wants to be told; `None`: as its service's operators want.
+        wish: Option<Told>,
+    },
+    /// A unit of systemd.
+    Unit(UnitName),
 }
 
 /// What came of a hook.
@@ -53,7 +62,8 @@ impl HookRunner {
     /// Begins a hook, and waits for nothing. What it ends with is said, unless nobody wanted
     /// anything.
     pub fn begin(&self, due: HookDue, aims: Vec<Aim>) {
-        let idle = due.on_change == OnChange::Nothing && aims.iter().all(|aim| aim.wish.is_none());
+        let idle = due.on_change == OnChange::Nothing
+            && aims.iter().all(|aim| !matches!(aim, Aim::Processes { wish: Some(_), .. }));
         if idle {
             return;
         }
@@ -80,30 +90,59 @@ impl HookRunner {
     }
 
     async fn carry_out(&self, due: &HookDue, aims: &[Aim]) -> Result<(), String> {
-        let mut failed = Vec::new();
-        for aim in aims {
-            let signal = match (aim.wish, &due.on_change) {
-                (Some(Told::Signal(signal)), _) => Some(number(signal)),
-                (Some(Told::Restarts), _) => Some(RESTART),
-                (None, OnChange::Signal(signal)) => Some(number(*signal)),
-                (None, OnChange::Nothing | OnChange::Exec(_)) => None,
-            };
-            let Some(signal) = signal else { continue };
-            for process in &aim.processes {
-                if let Err(error) = send(*process, signal) {
-                    failed.push(format!("process {} cannot be signalled: {error}", process.pid));
-                }
-            }
-        }
+        let telling: Vec<_> = aims.iter().map(|aim| tell(due, aim)).collect();
+        let told: Vec<_> = stream::iter(telling).buffered(AT_ONCE).collect().await;
         if let OnChange::Exec(path) = &due.on_change {
             if !self.allowed.contains(path) {
                 let path = path.as_str();
                 return Err(format!("{path} is not allowed on this node: `--allow-hook {path}`"));
             }
-            program::run(path.as_str(), due).await?;
+            program::run_hook(path.as_str(), due).await?;
         }
-        failed.into_iter().next().map_or(Ok(()), Err)
+        told.into_iter().collect()
     }
+}
+
+async fn tell(due: &HookDue, aim: &Aim) -> Result<(), String> {
+    match aim {
+        Aim::Processes { processes, wish } => signal(due, processes, *wish),
+        Aim::Unit(unit) => manage(due, unit).await,
+    }
+}
+
+/// Sends a command's processes what they, or else the service's operators, want.
+fn signal(due: &HookDue, processes: &[Workload], wish: Option<Told>) -> Result<(), String> {
+    let signal = match (wish, &due.on_change) {
+        (Some(Told::Signal(signal)), _) => number(signal),
+        (None, OnChange::Signal(signal)) => number(*signal),
+        (Some(Told::Restarts), _) => RESTART,
+        (None, OnChange::Nothing | OnChange::Exec(_) | OnChange::Reload | OnChange::Restart) => {
+            return Ok(());
+        }
+    };
+    let mut told = Ok(());
+    for process in processes {
+        if let Err(error) = send(*process, signal) {
+            told = Err(format!("process {} cannot be signalled: {error}", process.pid));
+        }
+    }
+    told
+}
+
+/// Has systemd do with a unit what the service's operators want.
+async fn manage(due: &HookDue, unit: &UnitName) -> Result<(), String> {
+    let signal;
+    let words: &[&str] = match &due.on_change {
+        OnChange::Nothing | OnChange::Exec(_) => return Ok(()),
+        OnChange::Reload => &["reload"],
+        // One that has stopped meanwhile stays so.
+        OnChange::Restart => &["try-restart"],
+        OnChange::Signal(name) => {
+            signal = format!("--signal={name}");
+            &["kill", "--kill-who=main", &signal]
+        }
+    };
+    program::run_systemctl(words, unit, due).await
 }
 
 /// By which a `skep exec` that starts its command again is told: nobody ends by it who
@@ -240,11 +279,11 @@ mod tests {
                 .spawn()
                 .unwrap();
             let pid = i32::try_from(child.id().unwrap()).unwrap();
-            aims.push(Aim { processes: vec![Process::open(pid).unwrap().id], wish });
+            aims.push(Aim::Processes { processes: vec![Process::open(pid).unwrap().id], wish });
             told.push((out, child));
         }
         let gone = Workload { pid: u32::try_from(i32::MAX).unwrap(), started: 1 };
-        aims.push(Aim { processes: vec![gone], wish: None });
+        aims.push(Aim::Processes { processes: vec![gone], wish: None });
         let reads = |at: usize| std::fs::read_to_string(&told[at].0).unwrap_or_default();
         let wait = async |what: &[&str]| {
             let all = || what.iter().enumerate().all(|(at, text)| reads(at) == *text);

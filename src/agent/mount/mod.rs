@@ -34,6 +34,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 mod told;
+mod values;
 mod view;
 
 pub use calls::Whereabouts;
@@ -42,6 +43,7 @@ pub use fuse::Needs;
 pub(in crate::agent) use fuse::is_of_workload;
 pub use mounts::Mounts;
 pub use told::{InPlace, NotTold};
+pub use values::NoValue;
 
 use crate::agent::machine::Workload;
 use skep_core::base::{BootTime, Name, ServiceId, limits};

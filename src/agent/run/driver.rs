@@ -216,14 +216,14 @@ impl Driver {
 
     fn call(&mut self, call: Call) -> Option<Event> {
         match call {
-            Call::Claim { name, uid, wait, who, asked } => {
+            Call::Claim { of, uid, wait, who, asked } => {
                 let what =
                     who.as_ref().map_or(Claimant::Manual, |who| Claimant::Workload(who.id()));
                 let id = self.wait_for(asked, who)?;
                 let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
                 let now = self.clock.0.boot();
                 let until = skep_core::base::BootTime(now.0.saturating_add(wait));
-                Some(Event::Claimed(Claim { id, name, uid, until, what }))
+                Some(Event::Claimed(Claim { id, of, uid, until, what }))
             }
             Call::Down { name, asked } => {
                 Some(Event::Down { claim: self.wait_for(asked, None)?, name })

@@ -9,8 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::workloads::{Claimed, Workloads};
 use crate::agent::session::problem;
-use crate::agent::session::{ClaimId, Ready, Refused, View, WorkloadId};
-use crate::agent::vault::Told;
+use crate::agent::session::{ClaimId, Ready, Refused, View, Wants, WorkloadId};
+use crate::agent::vault::{Told, UnitAsks};
+use skep_core::base::SecretBytes;
 
 /// What the processes of this machine may ask of the driver.
 #[derive(Clone, Debug)]
@@ -23,7 +24,7 @@ pub struct Handle {
 }
 
 pub(super) enum Call {
-    Claim { name: String, uid: u32, wait: Duration, who: Option<Claimed>, asked: Asked },
+    Claim { of: Wants, uid: u32, wait: Duration, who: Option<Claimed>, asked: Asked },
     Down { name: String, asked: Asked },
     Leave { asked: Asked },
     View { answer: oneshot::Sender<View> },
@@ -111,8 +112,8 @@ impl Handle {
             .claim(uid, pid)
             .await
             .map_err(|error| problem::not_followed(&error, error.hint()))?;
-        let who = Some(who);
-        let granted = self.ask(|asked| Call::Claim { name, uid, wait, who, asked }).await?;
+        let (of, who) = (Wants::Named(name), Some(who));
+        let granted = self.ask(|asked| Call::Claim { of, uid, wait, who, asked }).await?;
         if let Some(noted) = granted.noted {
             // Written down or logged: the process counts in either case.
             noted.await.ok();
@@ -138,8 +139,8 @@ impl Handle {
     /// # Errors
     /// [`Refused`].
     pub async fn mount(&self, name: String, wait: Duration) -> Result<MountedVolume, Refused> {
-        let who = Some(self.workloads.claim_volume());
-        let granted = self.ask(|asked| Call::Claim { name, uid: 0, wait, who, asked }).await?;
+        let (of, who) = (Wants::Named(name), Some(self.workloads.claim_volume()));
+        let granted = self.ask(|asked| Call::Claim { of, uid: 0, wait, who, asked }).await?;
         let (Some(ready), Some(who)) = (granted.ready, granted.who) else { return Err(gone()) };
         Ok(MountedVolume { workload: who.keep_volume(), ready })
     }
@@ -149,13 +150,38 @@ impl Handle {
         self.workloads.volume_ended(workload);
     }
 
+    /// Claims the service that a unit means by a credential's name, for the unit, whose process
+    /// `pid` asks, waits until its whole set is in place, and reads the file that is meant.
+    ///
+    /// # Errors
+    /// Why there is none, in one line.
+    pub async fn credential(
+        &self,
+        asks: UnitAsks,
+        pid: i32,
+        wait: Duration,
+    ) -> Result<SecretBytes, String> {
+        let ready = self.unit(asks.clone(), pid, wait).await.map_err(|refused| refused.text)?;
+        let name = ready.name;
+        let value = self.workloads.value(ready.service, asks.targets(name.as_str())).await;
+        value.map_err(|why| format!("service {name}: {why}"))
+    }
+
+    async fn unit(&self, asks: UnitAsks, pid: i32, wait: Duration) -> Result<Ready, Refused> {
+        let who = self.workloads.claim_unit(pid, &asks.unit).await;
+        let who = who.map_err(|error| problem::not_followed(&error, error.hint()))?;
+        let (of, who) = (Wants::Unit(asks), Some(who));
+        let granted = self.ask(|asked| Call::Claim { of, uid: 0, wait, who, asked }).await?;
+        granted.ready.ok_or_else(gone)
+    }
+
     /// Puts a service up until further notice, and waits until its set is in place.
     ///
     /// # Errors
     /// [`Refused`].
     pub async fn up(&self, name: String, wait: Duration) -> Result<PathBuf, Refused> {
-        let who = None;
-        let granted = self.ask(|asked| Call::Claim { name, uid: 0, wait, who, asked }).await?;
+        let (of, who) = (Wants::Named(name), None);
+        let granted = self.ask(|asked| Call::Claim { of, uid: 0, wait, who, asked }).await?;
         granted.ready.map(|ready| ready.path).ok_or_else(gone)
     }
 

@@ -33,6 +33,7 @@ use skep_core::base::ServiceId;
 mod again;
 mod list;
 mod looks;
+mod units;
 mod volumes;
 
 /// Workloads of one user but root, where there are places for more: more than a service
@@ -90,6 +91,10 @@ impl Claimed {
             // It is written down by whoever keeps it.
             return oneshot::channel().1;
         }
+        if self.of.assign_unit(&mut list, self.id, service) {
+            // It is found again by its control group.
+            return oneshot::channel().1;
+        }
         if let Some(entry) = list.entries.get_mut(&self.id) {
             entry.service = Some(service);
             entry.live = Some(live.to_owned());
@@ -104,6 +109,9 @@ impl Drop for Claimed {
         if list.volumes.get(&self.id).is_some_and(|volume| !volume.kept) {
             self.of.end_volume(&mut list, self.id);
             return;
+        }
+        if list.units.get(&self.id).is_some_and(|unit| unit.service.is_none()) {
+            list.units.remove(&self.id);
         }
         let Some(entry) = list.entries.get_mut(&self.id) else { return };
         entry.claims = entry.claims.saturating_sub(1);
@@ -230,7 +238,9 @@ impl Workloads {
     pub fn aims(&self, service: ServiceId) -> Vec<Aim> {
         let list = self.0.list.lock();
         let of_it = list.entries.values().filter(|entry| entry.service == Some(service));
-        of_it.filter_map(Followed::aim).collect()
+        let units = list.units.values().filter(|unit| unit.service == Some(service));
+        let units = units.map(|unit| Aim::Unit(unit.name.clone()));
+        of_it.filter_map(Followed::aim).chain(units).collect()
     }
 
     /// Which services are up by hand: noted with the workloads.

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use super::core::{Link, Phase, Session};
 use super::problem;
-use super::types::{Act, Claim, ClaimId, Claimant, Event, Ready, Refused, RefusedKind, WorkloadId};
+use super::types::{
+    Act, Claim, ClaimId, Claimant, Event, Ready, Refused, RefusedKind, Wants, WorkloadId,
+};
+use crate::agent::vault::UnitAsks;
 use skep_core::base::{BootTime, Name, ServiceId};
 use skep_core::wire::delivery::Placed;
 
@@ -87,6 +90,13 @@ impl Session {
     pub(super) fn placed(&self, name: &str) -> Option<&Placed> {
         let at = self.names.get(&name.to_ascii_lowercase())?;
         self.memory.placed.as_ref()?.get(*at)
+    }
+
+    /// Which of the services that list a unit it means.
+    fn meant(&self, asks: &UnitAsks) -> Option<&Placed> {
+        let placed = self.memory.placed.iter().flatten();
+        let of_unit = placed.filter(|one| one.units.iter().any(|unit| unit.is(&asks.unit)));
+        self.placed(asks.meant(of_unit.map(|one| one.name.as_str()))?)
     }
 
     pub(super) fn claimed(&mut self, claim: Claim, acts: &mut Vec<Act>) {
@@ -218,15 +228,18 @@ impl Session {
 
     fn judge(&mut self, now: BootTime, waiting: &mut Waiting) -> Verdict {
         let claim = &waiting.claim;
-        let name = claim.name.clone();
         let late = claim.until <= now;
         // Once a session stands, its first push decides what is placed here.
         let unsure = matches!(&self.link, Link::Open(open) if !open.synced);
-        let Some(placed) = self.placed(&name).cloned() else {
+        let found = match &claim.of {
+            Wants::Named(name) => self.placed(name),
+            Wants::Unit(asks) => self.meant(asks),
+        };
+        let Some(placed) = found.cloned() else {
             let known = self.memory.placed.is_some();
             return match (known && !unsure && (self.is_synced() || self.tried), late) {
-                (true, _) => Verdict::Refused(problem::not_placed(&name, self.drained)),
-                (false, true) => Verdict::Refused(problem::not_known(&name, &self.why)),
+                (true, _) => Verdict::Refused(problem::not_placed(&claim.of, self.drained)),
+                (false, true) => Verdict::Refused(problem::not_known(&claim.of, &self.why)),
                 (false, false) => Verdict::Waits,
             };
         };
@@ -274,7 +287,8 @@ impl Session {
             Claimant::Workload(_) => shelved.live.clone()?,
             Claimant::Manual => shelved.path.clone()?,
         };
-        Some(Ready { service: placed.id, path, generation: shelved.generation })
+        let (service, name, generation) = (placed.id, placed.name.clone(), shelved.generation);
+        Some(Ready { service, name, path, generation })
     }
 
     /// Whether a leader has answered the hello of the connection that stands.

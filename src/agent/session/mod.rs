@@ -32,6 +32,6 @@ pub use self::core::Session;
 pub use claims::{CLAIMS, CLAIMS_OF_OTHERS, CLAIMS_PER_USER};
 pub use types::{
     Act, Cause, Claim, ClaimId, Claimant, Done, Ending, Event, Hello, Job, Memory, Ready, Refused,
-    RefusedKind, WorkloadId,
+    RefusedKind, Wants, WorkloadId,
 };
 pub use view::{LinkState, ServiceState, ServiceView, View};

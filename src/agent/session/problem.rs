@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::types::{Refused, RefusedKind};
+use super::types::{Refused, RefusedKind, Wants};
+use crate::agent::vault::UnitAsks;
 use skep_core::base::{Name, Target};
 use skep_core::wire::delivery::{Failed, Placed};
 
@@ -56,7 +57,11 @@ pub(super) fn not_up(name: &str) -> Refused {
 }
 
 /// Nothing of that name is placed here: what an agent is told of others' services is nothing.
-pub(super) fn not_placed(name: &str, drained: bool) -> Refused {
+pub(super) fn not_placed(of: &Wants, drained: bool) -> Refused {
+    let name = match of {
+        Wants::Named(name) => name,
+        Wants::Unit(asks) => return no_unit(asks),
+    };
     if drained {
         return no(
             format!("service {name} is not placed on this node: the node is drained"),
@@ -72,10 +77,29 @@ pub(super) fn not_placed(name: &str, drained: bool) -> Refused {
     )
 }
 
+/// No service that is placed here is this unit and has that credential, as far as names say.
+fn no_unit(asks: &UnitAsks) -> Refused {
+    no(
+        format!(
+            "no service that is placed on this node means credential {} of unit {}",
+            asks.id, asks.unit
+        ),
+        format!(
+            "`skep service update NAME --unit-add {}` makes a service's secrets the unit's; of several \
+             services the credential is called SERVICE_FILE",
+            asks.unit
+        ),
+    )
+}
+
 /// Whether it is placed here is not known: `why` no manager was reached.
-pub(super) fn not_known(name: &str, why: &str) -> Refused {
+pub(super) fn not_known(of: &Wants, why: &str) -> Refused {
+    let what = match of {
+        Wants::Named(name) => format!("service {name}"),
+        Wants::Unit(asks) => format!("a service of unit {}", asks.unit),
+    };
     away(format!(
-        "whether service {name} is placed on this node is not known: no manager was reached ({why})"
+        "whether {what} is placed on this node is not known: no manager was reached ({why})"
     ))
 }
 

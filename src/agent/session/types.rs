@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::agent::vault::{HookDue, Shelf};
+use crate::agent::vault::{HookDue, Shelf, UnitAsks};
 use skep_core::base::{BootTime, Epoch, Name, Revision, ServiceId};
 use skep_core::wire::delivery::{
     Ack, Confirmed, Failed, HookStand, Placed, Push, SentValue, Welcome,
@@ -141,14 +141,23 @@ pub enum RefusedKind {
 pub struct Claim {
     /// Whom to answer.
     pub id: ClaimId,
-    /// The service's name, in any case.
-    pub name: String,
+    /// Of which service.
+    pub of: Wants,
     /// Who claims, as the kernel says.
     pub uid: u32,
     /// Until when it waits.
     pub until: BootTime,
     /// What runs.
     pub what: Claimant,
+}
+
+/// Which service is claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// The one of this name, in any case.
+    Named(String),
+    /// The one that a unit of systemd means by a credential's name.
+    Unit(UnitAsks),
 }
 
 /// What claims.
@@ -165,6 +174,8 @@ pub enum Claimant {
 pub struct Ready {
     /// Which service.
     pub service: ServiceId,
+    /// Its name.
+    pub name: Name,
     /// The directory: for a process what it is to bind, else the one on the host.
     pub path: PathBuf,
     /// Which generation.

@@ -3,12 +3,14 @@
 //!
 //! It deliberately touches no file, carries no value and decides nothing.
 
+mod asks;
 mod due;
 mod guests;
 mod held;
 pub mod layout;
 mod reads;
 
+pub use asks::UnitAsks;
 pub use due::{HookDue, Told};
 pub use guests::{Guests, Member, Party, is_by_hand};
 pub use held::{Fresh, Held, Shelf};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand};
 
-use crate::daemon::config::DOCKER_PLUGIN;
+use crate::daemon::config::{CREDENTIALS_SOCKET, DOCKER_PLUGIN};
 
 use super::{ClientArgs, LocalArgs};
 
@@ -125,6 +125,11 @@ pub(crate) struct AgentRunArgs {
     #[arg(long = "allow-hook", value_name = "PATH", env = "SKEP_ALLOW_HOOK")]
     #[arg(hide_env_values = true, value_delimiter = ',')]
     pub(crate) allow_hooks: Vec<String>,
+    /// Give systemd's units the credentials of their services: `LoadCredential=FILE:SOCKET`
+    /// [default with =SOCKET left out: /run/skep/credentials.sock]
+    #[arg(long, value_name = "SOCKET", env = "SKEP_SYSTEMD", hide_env_values = true)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = CREDENTIALS_SOCKET)]
+    pub(crate) systemd: Option<PathBuf>,
     /// A clean stop wipes the secrets of running workloads too
     #[arg(long, env = "SKEP_WIPE_ON_STOP", hide_env_values = true)]
     #[arg(value_parser = FalseyValueParser::new())]

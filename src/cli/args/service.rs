@@ -12,13 +12,15 @@ pub(crate) enum ServiceCommand {
   skep service create --constraint node.labels.tier==db --owner 999:999 postgres
   skep service create --node web1 --mount fuse payments
   skep service create --node web1 --fresh registry.auth
-  skep service create --node web1 --on-change signal:HUP nginx")]
+  skep service create --node web1 --on-change signal:HUP nginx
+  skep service create --node web1 --unit nginx.service --on-change reload proxy")]
     Create(ServiceCreateArgs),
     /// Change a service
     #[command(after_help = "Examples:
   skep service update --node-add web3 --node-rm web1 web
   skep service update --offline max-age=1h postgres
-  skep service update --on-change exec:/usr/local/sbin/reload-web web")]
+  skep service update --on-change exec:/usr/local/sbin/reload-web web
+  skep service update --unit-add web@.service --on-change reload web")]
     Update(ServiceUpdateArgs),
     /// List services
     #[command(
@@ -112,8 +114,11 @@ pub(crate) struct ServiceCreateArgs {
     /// Write beside the secrets, as `..fresh/at`, when a manager last confirmed that they are due
     #[arg(long)]
     pub(crate) fresh: bool,
-    /// Once its set has changed on a node: none, signal:NAME to its processes, or exec:PATH,
-    /// a program that the node allows
+    /// A unit of systemd that is this service on its nodes; web@.service: all instances (repeatable)
+    #[arg(long = "unit", value_name = "UNIT")]
+    pub(crate) units: Vec<String>,
+    /// Once its set has changed on a node: none, signal:NAME to its processes, exec:PATH, a
+    /// program that the node allows, or reload or restart of its units
     #[arg(long, value_name = "HOOK", default_value = "none")]
     pub(crate) on_change: String,
     /// A label, KEY=VALUE (repeatable)
@@ -156,8 +161,14 @@ pub(crate) struct ServiceUpdateArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     #[arg(require_equals = true)]
     pub(crate) fresh: Option<bool>,
-    /// Once its set has changed on a node: none, signal:NAME to its processes, or exec:PATH,
-    /// a program that the node allows
+    /// A unit more (repeatable)
+    #[arg(long, value_name = "UNIT")]
+    pub(crate) unit_add: Vec<String>,
+    /// A unit less (repeatable)
+    #[arg(long, value_name = "UNIT")]
+    pub(crate) unit_rm: Vec<String>,
+    /// Once its set has changed on a node: none, signal:NAME to its processes, exec:PATH, a
+    /// program that the node allows, or reload or restart of its units
     #[arg(long, value_name = "HOOK")]
     pub(crate) on_change: Option<String>,
     /// A label more, KEY=VALUE (repeatable)

@@ -31,8 +31,19 @@ const MORE: usize = 24;
 
 /// The fields that say whom or what an event is about: with the event's name they tell one
 /// trouble from another. What varies from time to time (a reason, a count) is none of them.
-const ABOUT: &[&str] =
-    &["node", "peer", "rule", "service", "uid", "point", "path", "state", "signal"];
+const ABOUT: &[&str] = &[
+    "node",
+    "peer",
+    "rule",
+    "service",
+    "unit",
+    "credential",
+    "uid",
+    "point",
+    "path",
+    "state",
+    "signal",
+];
 
 /// A value, escaped already.
 #[derive(Clone, Debug, PartialEq, Eq)]

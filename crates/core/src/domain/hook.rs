@@ -16,6 +16,10 @@ pub enum OnChange {
     Signal(HookSignal),
     /// Runs a program of the node's, where the node allows it.
     Exec(HookPath),
+    /// Has the service's units reload.
+    Reload,
+    /// Has the service's units start again.
+    Restart,
 }
 
 /// The signals by which programs are told to look again.
@@ -50,7 +54,7 @@ pub struct UnitName(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHook {
     /// None of the forms.
-    #[error("a hook is none, signal:NAME or exec:PATH")]
+    #[error("a hook is none, signal:NAME, exec:PATH, reload or restart")]
     Form,
     /// A signal that ends or stops a program by itself, or none at all.
     #[error("a hook's signal is one of HUP, INT, QUIT, USR1, USR2, TERM and WINCH")]
@@ -137,6 +141,8 @@ impl fmt::Display for OnChange {
             Self::Nothing => f.write_str("none"),
             Self::Signal(signal) => write!(f, "signal:{signal}"),
             Self::Exec(path) => write!(f, "exec:{}", path.0),
+            Self::Reload => f.write_str("reload"),
+            Self::Restart => f.write_str("restart"),
         }
     }
 }
@@ -147,6 +153,8 @@ impl FromStr for OnChange {
     fn from_str(text: &str) -> Result<Self, BadHook> {
         match text.split_once(':') {
             None if text == "none" => Ok(Self::Nothing),
+            None if text == "reload" => Ok(Self::Reload),
+            None if text == "restart" => Ok(Self::Restart),
             Some(("signal", name)) => name.parse().map(Self::Signal),
             Some(("exec", path)) => path.parse().map(Self::Exec),
             Some(_) | None => Err(BadHook::Form),
@@ -220,7 +228,14 @@ mod tests {
 
     #[test]
     fn hooks_are_read_and_written_alike() {
-        for text in ["none", "signal:HUP", "signal:USR1", "exec:/usr/local/bin/reload web"] {
+        for text in [
+            "none",
+            "signal:HUP",
+            "signal:USR1",
+            "exec:/usr/local/bin/reload web",
+            "reload",
+            "restart",
+        ] {
             let read: OnChange = text.parse().expect("good");
             assert_eq!(read.to_string(), text);
             assert_eq!(OnChange::read(&read.written()), Ok(read));

@@ -8,12 +8,13 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::agent::hook::Aim;
-use crate::agent::machine::{NO_NAMESPACE, Workload};
+use crate::agent::machine::{NO_NAMESPACE, UnitGroup, Workload};
 use crate::agent::session::WorkloadId;
 use crate::agent::vault::{Member, Told};
 use crate::agent::workload::{Enclosure, Record};
 use skep_client::transport::Share;
 use skep_core::base::ServiceId;
+use skep_core::domain::UnitName;
 
 /// All that are followed.
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ pub(super) struct List {
     pub(super) manual: BTreeSet<ServiceId>,
     /// Workloads that are a container's mount of a volume.
     pub(super) volumes: BTreeMap<WorkloadId, Volume>,
+    /// Workloads that are units of systemd.
+    pub(super) units: BTreeMap<WorkloadId, FollowedUnit>,
 }
 
 /// A container's mount of a volume: no process is known of it.
@@ -35,6 +38,23 @@ pub(super) struct Volume {
     pub(super) service: Option<ServiceId>,
     /// Somebody else says when it ends.
     pub(super) kept: bool,
+}
+
+/// A unit of systemd, of one service, until nobody is left in its control group.
+#[derive(Debug)]
+pub(super) struct FollowedUnit {
+    pub(super) name: UnitName,
+    pub(super) group: UnitGroup,
+    /// What it got.
+    pub(super) service: Option<ServiceId>,
+    pub(super) task: AbortHandle,
+    pub(super) _share: Option<Share>,
+}
+
+impl Drop for FollowedUnit {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// One that is followed.
@@ -77,7 +97,7 @@ impl Followed {
     /// Where it is told of changes, once it stands where it will.
     pub(super) fn aim(&self) -> Option<Aim> {
         (*self.enclosure.borrow())?;
-        Some(Aim { processes: self.left.clone(), wish: self.wish })
+        Some(Aim::Processes { processes: self.left.clone(), wish: self.wish })
     }
 }
 

@@ -91,7 +91,7 @@ impl Bench {
     pub(super) fn claim(&mut self, id: u64, name: &str, uid: u32) -> Vec<Act> {
         let what = Claimant::Workload(WorkloadId(id));
         let until = BootTime(self.now + 30_000);
-        let claim = Claim { id: ClaimId(id), name: name.to_owned(), uid, until, what };
+        let claim = Claim { id: ClaimId(id), of: Wants::Named(name.to_owned()), uid, until, what };
         self.step(Event::Claimed(claim))
     }
 }

@@ -285,7 +285,13 @@ fn up_by_hand_is_kept_and_down_ends_it() {
     let mut bench = Bench::new();
     bench.connect();
     let until = BootTime(bench.now + 1_000);
-    let claim = Claim { id: ClaimId(1), name: "web".into(), uid: 0, until, what: Claimant::Manual };
+    let claim = Claim {
+        id: ClaimId(1),
+        of: Wants::Named("web".into()),
+        uid: 0,
+        until,
+        what: Claimant::Manual,
+    };
     let acts = bench.step(Event::Claimed(claim));
     assert_eq!(running(&acts), Some(BTreeSet::from([WEB])));
     assert!(remembered(&acts).is_some_and(|memory| memory.manual.contains_key(&WEB)));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::network::Wire;
 use super::{MANAGERS, SERVICES, Simulation};
 use crate::agent::session::{
-    Act, Claim, ClaimId, Claimant, Done, Ending, Event, Job, Memory, Session, WorkloadId,
+    Act, Claim, ClaimId, Claimant, Done, Ending, Event, Job, Memory, Session, Wants, WorkloadId,
 };
 use crate::agent::vault::{Held, ServiceFiles, Shelf};
 use skep_core::base::{BootTime, NodeId, Revision, SecretId, ServiceId, VersionId};
@@ -349,7 +349,16 @@ impl Simulation {
                 let until = BootTime(now + CLAIM_MS);
                 let claim = node.claim(what);
                 self.tell(format!("{id}: {what:?} claims {name}"));
-                self.event(id, Event::Claimed(Claim { id: claim, name, uid: 0, until, what }));
+                self.event(
+                    id,
+                    Event::Claimed(Claim {
+                        id: claim,
+                        of: Wants::Named(name),
+                        uid: 0,
+                        until,
+                        what,
+                    }),
+                );
             }
         }
     }

@@ -1,0 +1,251 @@
+//! Units of a real systemd: `LoadCredential=` from the agent's socket, files below
+//! `/run/secrets` in a unit, rotation by hooks, and what counts as running.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cluster_tests::{Booted, Cluster, until};
+
+const AGENT: &str = "[Unit]
+Description=skep agent
+[Service]
+Type=notify
+ExecStart=@PROGRAMS@/skep agent run --manager MANAGER --name node-1 --token-file /etc/token --systemd
+Restart=always
+RestartSec=100ms
+KillMode=process
+";
+
+/// It writes down what it was given, and goes on.
+const WEB: &str = "[Service]
+Type=exec
+LoadCredential=tls.key:/run/skep/credentials.sock
+BindReadOnlyPaths=/run/secrets/web:/srv/secrets
+ExecStart=/bin/sh -c 'cat \"$CREDENTIALS_DIRECTORY/tls.key\" >>/root/NAME.out; echo >>/root/NAME.out; exec sleep infinity'
+ExecReload=/bin/sh -c 'echo reload $(cat /srv/secrets/tls.key) >>/root/NAME.out'
+";
+
+/// A manager outside, and a machine with an agent that systemd runs.
+struct Fixture {
+    cluster: Cluster,
+    machine: Booted,
+}
+
+impl Fixture {
+    fn start() -> Self {
+        let cluster = Cluster::start(0);
+        let machine = Booted::start(&cluster.folder().join("machine"));
+        let token = cluster.ok(&["join-token", "worker", "-q", "--name", "node-1"]);
+        fs::write(machine.root().join("etc/token"), token).expect("a token");
+        let agent = AGENT.replace("MANAGER", &cluster.manager.address());
+        machine.unit("skep-agent.service", &agent);
+        let fixture = Self { cluster, machine };
+        let _ = fixture.systemctl(&["start", "skep-agent.service"]);
+        fixture.connected();
+        fixture.cluster.secret("tls.key", b"one");
+        let unit = ["--unit", "web.service", "--unit", "more@.service"];
+        let create = ["service", "create", "web", "--node", "node-1"];
+        let _ = fixture.cluster.ok(&[&create[..], &unit].concat());
+        let _ = fixture.cluster.ok(&["service", "grant", "web", "tls.key"]);
+        fixture.machine.unit("web.service", &WEB.replace("NAME", "web"));
+        fixture.machine.unit("more@.service", &WEB.replace("NAME", "%i"));
+        fixture
+    }
+
+    #[track_caller]
+    fn systemctl(&self, words: &[&str]) -> String {
+        self.machine.run(&[&["systemctl"], words].concat()).ok()
+    }
+
+    fn connected(&self) {
+        until("the agent's session", || (self.agent("{{.State}}") == "connected").then_some(()));
+    }
+
+    fn agent(&self, format: &str) -> String {
+        self.machine.skep(&["agent", "status", "--format", format]).out.trim().to_owned()
+    }
+
+    /// How many workloads the agent counts.
+    fn workloads(&self) -> String {
+        let status: serde_json::Value =
+            serde_json::from_str(&self.agent("json")).unwrap_or_default();
+        let services = status["services"].as_array().into_iter().flatten();
+        let each = services
+            .map(|one| format!("{}={}", one["name"].as_str().unwrap_or("?"), one["workloads"]));
+        each.collect::<Vec<_>>().join(" ")
+    }
+
+    /// What systemd says of a unit.
+    fn is(&self, unit: &str, state: &str) {
+        let show = ["show", "--property=ActiveState", "--value", unit];
+        until(state, || (self.systemctl(&show) == state).then_some(()));
+    }
+
+    fn counts(&self, wanted: &str) {
+        until(wanted, || (self.workloads() == wanted).then_some(()));
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.machine.root().join("root").join(format!("{name}.out"))
+    }
+
+    fn says(&self, name: &str, all: &str) {
+        until(all, || (reads(&self.out(name)) == all).then_some(()));
+    }
+
+    /// What the unit reads now in its own mount namespace.
+    fn sees(&self, unit: &str) -> String {
+        let pid = self.systemctl(&["show", "--property=MainPID", "--value", unit]);
+        let words = ["nsenter", "--target", &pid, "--mount", "--", "cat", "/srv/secrets/tls.key"];
+        self.machine.run(&words).ok()
+    }
+
+    fn log(&self) -> String {
+        self.machine.run(&["journalctl", "--no-pager", "--unit", "skep-agent.service"]).out
+    }
+
+    fn gone(&self) {
+        until("nothing is left", || {
+            (self.machine.run(&["ls", "/run/secrets/web"]).status != 0).then_some(())
+        });
+    }
+}
+
+fn reads(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+#[test]
+fn a_unit_is_given_its_secrets_while_it_runs_and_they_are_gone_with_it() {
+    let fixture = Fixture::start();
+    assert_eq!(fixture.machine.run(&["ls", "/run/secrets/web"]).status, 2, "nothing runs");
+    let _ = fixture.systemctl(&["start", "web.service"]);
+    fixture.says("web", "one\n");
+    fixture.counts("web=1");
+    let held = ["secret", "holders", "tls.key", "--format", "{{.Node}} {{.State}} {{.Version}}"];
+    assert_eq!(fixture.cluster.ok(&held), "node-1 held 1");
+    assert_eq!(fixture.sees("web.service"), "one");
+    // An instance of a template is a workload of its own.
+    let _ = fixture.systemctl(&["start", "more@a.service"]);
+    fixture.says("a", "one\n");
+    fixture.counts("web=2");
+
+    // Files rotate in the running unit; what it was given at its start is what it was.
+    fixture.cluster.update("tls.key", b"two");
+    assert_eq!(fixture.sees("web.service"), "two");
+    assert_eq!(reads(&fixture.out("web")), "one\n");
+
+    // The agent is killed and comes back, and a unit that runs counts again.
+    let _ = fixture.systemctl(&["kill", "--signal=KILL", "skep-agent.service"]);
+    until("the agent's end", || (fixture.agent("{{.State}}") != "connected").then_some(()));
+    fixture.connected();
+    fixture.counts("web=2");
+    fixture.cluster.update("tls.key", b"three");
+    assert_eq!(fixture.sees("web.service"), "three");
+    let _ = fixture.systemctl(&["stop", "more@a.service"]);
+    fixture.counts("web=1");
+    let _ = fixture.systemctl(&["stop", "web.service"]);
+    fixture.counts("web=0");
+    fixture.gone();
+    // What it left in its group would count: another process of the unit goes on here.
+    let lasting = "[Service]\nType=oneshot\nRemainAfterExit=yes\nKillMode=none\nLoadCredential=tls.key:/run/skep/credentials.sock\nExecStart=/bin/sh -c 'sleep infinity & exit 0'\n";
+    fixture.machine.unit("more@.service", lasting);
+    let _ = fixture.systemctl(&["start", "more@b.service"]);
+    fixture.counts("web=1");
+}
+
+#[test]
+fn hooks_reload_and_restart_the_units_of_a_service() {
+    let fixture = Fixture::start();
+    let _ = fixture.cluster.ok(&["service", "update", "web", "--on-change", "restart"]);
+    let _ = fixture.systemctl(&["start", "web.service"]);
+    fixture.says("web", "one\n");
+    fixture.cluster.update("tls.key", b"two");
+    fixture.says("web", "one\ntwo\n");
+    assert_eq!(fixture.systemctl(&["is-active", "web.service"]), "active");
+    let _ = fixture.cluster.ok(&["service", "update", "web", "--on-change", "reload"]);
+    fixture.cluster.update("tls.key", b"three");
+    fixture.says("web", "one\ntwo\nreload three\n");
+    // A unit that can't reload is named.
+    let text = WEB.replace("NAME", "web").replace("ExecReload", "#ExecReload");
+    fixture.machine.unit("web.service", &text);
+    fixture.cluster.update("tls.key", b"four");
+    let why = ["secret", "holders", "tls.key", "--format", "{{.Why}}"];
+    let why = until("the failure", || {
+        let why = fixture.cluster.ok(&why);
+        why.contains("its hook failed").then_some(why)
+    });
+    assert!(why.contains("systemctl reload web.service ended with status"), "{why}");
+}
+
+#[test]
+fn a_connection_is_held_until_the_secret_is_there_and_fails_closed_where_it_cannot_be() {
+    let fixture = Fixture::start();
+    // Nobody answers the agent: the unit's start waits.
+    fixture.cluster.manager.freeze();
+    let _ = fixture.systemctl(&["start", "--no-block", "web.service"]);
+    fixture.is("web.service", "activating");
+    assert_eq!(reads(&fixture.out("web")), "");
+    fixture.cluster.manager.resume();
+    fixture.says("web", "one\n");
+    let _ = fixture.systemctl(&["stop", "web.service"]);
+    fixture.gone();
+
+    // An agent that stops meanwhile refuses, and gives no empty value.
+    fixture.cluster.manager.freeze();
+    let _ = fixture.systemctl(&["start", "--no-block", "web.service"]);
+    fixture.is("web.service", "activating");
+    let _ = fixture.systemctl(&["stop", "skep-agent.service"]);
+    fixture.is("web.service", "failed");
+    assert_eq!(reads(&fixture.out("web")), "one\n");
+    fixture.cluster.manager.resume();
+    let _ = fixture.systemctl(&["start", "skep-agent.service"]);
+    fixture.connected();
+
+    // Each of these ends at once, and starts nothing.
+    let refused = |name: &str, line: &str, why: &str| {
+        let text = format!(
+            "[Service]\nType=exec\nLoadCredential={line}\nExecStart=/bin/touch /root/started\n"
+        );
+        fixture.machine.unit(name, &text);
+        let started = fixture.machine.run(&["systemctl", "start", name]);
+        assert_ne!(started.status, 0, "{line}");
+        assert!(!fixture.machine.root().join("root/started").exists(), "{line}");
+        until(why, || fixture.log().contains(why).then_some(()));
+    };
+    let socket = "/run/skep/credentials.sock";
+    let why =
+        "no service that is placed on this node means credential tls.key of unit other.service";
+    refused("other.service", &format!("tls.key:{socket}"), why);
+    refused("more@x.service", &format!("absent:{socket}"), "it has no file absent");
+    let _ =
+        fixture.cluster.ok(&["service", "create", "kept", "--node", "node-1", "--mount", "fuse"]);
+    let _ = fixture.cluster.ok(&["service", "update", "kept", "--unit-add", "kept.service"]);
+    let _ = fixture.cluster.ok(&["service", "grant", "kept", "tls.key"]);
+    refused("kept.service", &format!("tls.key:{socket}"), "it is served by FUSE");
+
+    // Who is not of the unit, whatever it calls itself, and who is not root.
+    let ask = "import socket
+s = socket.socket(socket.AF_UNIX)
+s.bind('\\0' + 'f00/unit/web.service/tls.key')
+s.connect('/run/skep/credentials.sock')
+s.shutdown(socket.SHUT_WR)
+n = 0
+while True:
+    part = s.recv(65536)
+    if not part: break
+    n += len(part)
+print(n)";
+    assert_eq!(fixture.machine.run(&["python3", "-c", ask]).ok(), (1024 * 1024 + 1).to_string());
+    until("the refusal", || fixture.log().contains("is not of unit web.service").then_some(()));
+    let other = ["setpriv", "--reuid=33", "--regid=33", "--clear-groups", "python3", "-c", ask];
+    let denied = fixture.machine.run(&other);
+    assert!(denied.err.contains("PermissionError"), "{denied:?}");
+    let mode = fixture.machine.run(&["stat", "--format=%a %u", socket]).ok();
+    assert_eq!(mode, "600 0");
+    let _ = fixture.machine.run(&["chmod", "0666", socket]).ok();
+    assert_eq!(fixture.machine.run(&other).ok(), (1024 * 1024 + 1).to_string());
+    until("the refusal", || {
+        fixture.log().contains("uid=33 why=\"only root may ask\"").then_some(())
+    });
+}
