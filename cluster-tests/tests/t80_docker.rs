@@ -166,3 +166,69 @@ fn an_engine_that_starts_anew_has_its_containers_while_managers_are_away() {
     let _ = host.ok(&["rm", "-f", "one"]);
     host.counts("web", 0);
 }
+
+/// A container whose main process writes down what it reads at its start and at each HUP.
+fn listens(host: &DockerHost, service: &str, name: &str) {
+    let text = "trap 'echo hup $(cat /run/secrets/password)' HUP
+        echo up $(cat /run/secrets/password)
+        while :; do sleep 0.1; done";
+    let flags = ["-d", "--name", name, "--init=false", "--stop-timeout", "0"];
+    let _ = host.run(service, &flags, &["sh", "-c", text]).ok();
+}
+
+fn logs(host: &DockerHost, container: &str, all: &str) {
+    until(all, || (host.docker(&["logs", container]).out == all).then_some(()));
+}
+
+#[test]
+fn hooks_signal_and_restart_the_containers_of_a_service_once_for_each_change() {
+    let (cluster, mut host) = site("d-hooks");
+    cluster.service("other", "d-hooks", &["password"]);
+    let _ = cluster.ok(&["service", "update", "web", "--on-change", "signal:HUP"]);
+    for name in ["one", "two"] {
+        listens(&host, "web", name);
+        logs(&host, name, "up first-value\n");
+    }
+    listens(&host, "other", "beside");
+    logs(&host, "beside", "up first-value\n");
+    cluster.update("password", b"second");
+    for name in ["one", "two"] {
+        logs(&host, name, "up first-value\nhup second\n");
+    }
+    // The same value shows nothing new, and an agent that starts tells nothing.
+    cluster.update("password", b"second");
+    host.kill_agent();
+    host.start_agent();
+    host.connected();
+    host.counts("web", 2);
+
+    let _ = cluster.ok(&["service", "update", "web", "--on-change", "restart"]);
+    let _ = host.ok(&["rm", "-f", "two"]);
+    cluster.update("password", b"third");
+    // The engine took the last mount away and brought it again: that is no change.
+    logs(&host, "one", "up first-value\nhup second\nup third\n");
+    cluster.update("password", b"fourth");
+    let all = "up first-value\nhup second\nup third\nup fourth\n";
+    logs(&host, "one", all);
+    host.is("one", "running");
+    assert_eq!(host.read("one", "password"), "fourth");
+    logs(&host, "beside", "up first-value\n");
+
+    // What fails is named, with the files there all the same. One that stands still stays so.
+    let why = ["secret", "holders", "password", "--format", "{{.Service}} {{.Why}}"];
+    let fails = |text: &str| {
+        until(text, || {
+            cluster.ok(&why).contains(&format!("web its hook failed: {text}")).then_some(())
+        });
+    };
+    let _ = cluster.ok(&["service", "update", "web", "--on-change", "signal:HUP"]);
+    let _ = host.ok(&["pause", "one"]);
+    cluster.update("password", b"fifth");
+    fails("container one: it is paused");
+    let _ = host.ok(&["unpause", "one"]);
+    assert_eq!(host.read("one", "password"), "fifth");
+    logs(&host, "one", all);
+    host.kill_engine();
+    cluster.update("password", b"sixth");
+    fails("the container engine: ");
+}

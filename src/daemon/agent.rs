@@ -13,7 +13,7 @@ use super::data_dir::DataDir;
 use super::{Shutdown, too_few_descriptors};
 use crate::agent::docker::{DockerDoor, VolumeShelf};
 use crate::agent::doors::{CredentialDoor, LocalService};
-use crate::agent::hook::HookRunner;
+use crate::agent::hook::{ContainerHooks, HookRunner};
 use crate::agent::machine::boot_id;
 use crate::agent::member::{
     Application, BadIdentity, BadJoining, JoinError, Member, Own, forget_joining, joining_key,
@@ -49,6 +49,13 @@ struct Machinery {
     disk: Arc<dyn Disk>,
 }
 
+/// What else on this machine asks the agent for secrets, where it is served.
+struct Asking {
+    volumes: Option<VolumeShelf>,
+    containers: Option<Arc<dyn ContainerHooks>>,
+    credentials: Option<UnixListener>,
+}
+
 /// Raises the limit of open files, and says what there is room for. To be called before
 /// the runtime is made.
 ///
@@ -80,6 +87,8 @@ pub async fn run(
     let docker = serve_docker(&config, &machinery, &stages)?;
     let (volumes, engine) = docker.unzip();
     let view = engine.as_ref().map(DockerDoor::view);
+    let containers = engine.as_ref().map(DockerDoor::hooks);
+    let asking = Asking { volumes, containers, credentials };
     let routes = LocalService::routes(stages, Arc::clone(&machinery.clock), view);
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let doors = LocalService::doors();
@@ -87,8 +96,9 @@ pub async fn run(
         // Dropped is as good as sent.
         ended.await.ok();
     }));
+    let serving = serve(&config, places, &machinery, (&stage, asking), &shutdown);
     let result = tokio::select! {
-        result = serve(&config, places, &machinery, (&stage, volumes.as_ref(), credentials), &shutdown) => result,
+        result = Box::pin(serving) => result,
         () = shutdown.stop() => Ok(()),
     };
     notify(&[sd_notify::NotifyState::Stopping]);
@@ -126,11 +136,7 @@ async fn serve(
     config: &AgentConfig,
     places: AgentPlaces,
     machinery: &Machinery,
-    (stage, volumes, credentials): (
-        &watch::Sender<Stage>,
-        Option<&VolumeShelf>,
-        Option<UnixListener>,
-    ),
+    (stage, asking): (&watch::Sender<Stage>, Asking),
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
     let member = tokio::select! {
@@ -163,6 +169,7 @@ async fn serve(
     let (node, name, cluster) = (member.node, member.name.clone(), member.cluster);
     let links = links(member, machinery, (&boot, &config.data_dir), reads)?;
     let (own, upward) = (links.own.clone(), links.upward.clone());
+    let Asking { volumes, containers, credentials } = asking;
     let placed = memory.placed.clone().filter(|_| credentials.is_some()).unwrap_or_default();
     let session = Session::new(memory, mounts.held(), &managers);
     let clock = Arc::clone(&machinery.clock);
@@ -172,12 +179,12 @@ async fn serve(
     let puts = Puts::new(cluster, (worker.clone(), guests.clone()), upward, os_dice);
     let workloads = Workloads::new(worker.clone(), notes, guests, places.workloads, ended);
     // Volumes and units first: a mount that is empty stays only for whoever is known to use it.
-    let mut alive = volumes.map(|volumes| volumes.adopt(&workloads)).unwrap_or_default();
+    let mut alive = volumes.as_ref().map(|volumes| volumes.adopt(&workloads)).unwrap_or_default();
     alive.extend(workloads.adopt_units(&placed, &adopted));
     alive.extend(workloads.adopt(roster, &adopted));
     let clock = Arc::clone(&machinery.clock);
     let (told, hooked) = mpsc::unbounded_channel();
-    let hooks = (HookRunner::new(config.allow_hooks.iter().cloned(), told), hooked);
+    let hooks = (HookRunner::new(config.allow_hooks.iter().cloned(), containers, told), hooked);
     let (worker, workloads) = ((worker, reports), (workloads, ends));
     let (driver, handle) = Driver::new(session, links, worker, workloads, hooks, clock);
 

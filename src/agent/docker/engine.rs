@@ -1,6 +1,7 @@
 //! What is asked of the engine itself, over its own socket: whether it knows the driver, which
-//! containers there are, why one doesn't run, and to start it. Each question has a connection, bounded in bytes and time.
+//! containers there are, why one doesn't run, to start it, and to tell or restart one that runs. Each question has a connection, bounded in bytes and time.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,11 +16,17 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use skep_core::base::Name;
+use skep_core::domain::HookSignal;
+
 /// Bytes of an answer: a list of thousands of containers.
 const ANSWER_BYTES: usize = 32 * 1024 * 1024;
-/// How long an answer may take, and that to a start: the engine asks for the volume meanwhile.
+/// How long an answer may take, and that to a start or restart: the engine asks for the volume
+/// meanwhile, and gives whoever is to stop its time.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 const START_TIME: Duration = Duration::from_mins(1);
+/// What an engine says of a container that has ended, or is gone.
+const NOT_RUNNING: &str = " is not running";
 /// Characters of a container's id.
 const ID_CHARACTERS: usize = 64;
 
@@ -101,13 +108,23 @@ struct Message {
 /// Why the engine's answer is of no use, in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct NoAnswer(String);
+pub(super) struct NoAnswer(pub(super) String);
 
 impl ListedContainer {
     /// What people call it.
     pub(super) fn name(&self) -> String {
         let name = self.names.first().map_or(self.id.as_str(), String::as_str);
         name.trim_start_matches('/').to_owned()
+    }
+
+    /// Whether there is a main process to be told.
+    pub(super) fn is_up(&self) -> bool {
+        self.state == "running" || self.is_paused()
+    }
+
+    /// Whether its processes stand still.
+    pub(super) fn is_paused(&self) -> bool {
+        self.state == "paused"
     }
 
     /// Whether its processes are there, or may be: what it has mounted stays.
@@ -140,6 +157,19 @@ impl EngineApi {
         read(&body)
     }
 
+    /// Those that run and have one of these volumes, or something else that is called so.
+    pub(super) async fn with_volumes(
+        &self,
+        volumes: &BTreeSet<Name>,
+    ) -> Result<Vec<ListedContainer>, NoAnswer> {
+        // Names are plain words: only the JSON around them has to be written otherwise.
+        let named: Vec<String> = volumes.iter().map(|name| format!("%22{name}%22")).collect();
+        let filter = format!("%7B%22volume%22%3A%5B{}%5D%7D", named.join("%2C"));
+        let path = format!("/containers/json?filters={filter}");
+        let (_, body) = in_time(ANSWER_TIME, self.ask(Method::GET, &path)).await?;
+        read(&body)
+    }
+
     /// One of them; `None`: it is gone.
     pub(super) async fn container(&self, id: &str) -> Result<Option<SeenContainer>, NoAnswer> {
         let path = format!("/containers/{}/json", checked(id)?);
@@ -150,7 +180,27 @@ impl EngineApi {
     /// Starts one, unless it runs.
     pub(super) async fn start(&self, id: &str) -> Result<(), NoAnswer> {
         let path = format!("/containers/{}/start", checked(id)?);
-        let (status, body) = in_time(START_TIME, self.ask(Method::POST, &path)).await?;
+        self.act(START_TIME, &path).await
+    }
+
+    /// Sends a signal to the main process of one. One that has ended has nothing to hear.
+    pub(super) async fn kill(&self, id: &str, signal: HookSignal) -> Result<(), NoAnswer> {
+        let path = format!("/containers/{}/kill?signal={signal}", checked(id)?);
+        match self.act(ANSWER_TIME, &path).await {
+            Err(NoAnswer(text)) if text.contains(NOT_RUNNING) => Ok(()),
+            answer => answer,
+        }
+    }
+
+    /// Stops one and starts it again.
+    pub(super) async fn restart(&self, id: &str) -> Result<(), NoAnswer> {
+        let path = format!("/containers/{}/restart", checked(id)?);
+        self.act(START_TIME, &path).await
+    }
+
+    /// Asks for something to be done; it is, or was before.
+    async fn act(&self, time: Duration, path: &str) -> Result<(), NoAnswer> {
+        let (status, body) = in_time(time, self.ask(Method::POST, path)).await?;
         if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
             return Ok(());
         }

@@ -3,12 +3,14 @@
 //!
 //! `plugin` reads requests and words answers (pure), `door` is the socket on which an engine
 //! asks, `shelf` knows which volumes there are and which are mounted, `engine` asks the engine
-//! itself, and `keeper` starts the containers that were refused once their secrets are here.
+//! itself, `keeper` starts the containers that were refused once their secrets are here, and
+//! `hooks` tells those that run of changes.
 //! It deliberately decides nothing about secrets: a mount is a claim on the session like any
 //! other, and what is mounted is one workload for each id that the engine gives.
 
 mod door;
 mod engine;
+mod hooks;
 mod keeper;
 mod plugin;
 mod shelf;
@@ -25,9 +27,11 @@ use tokio::task::AbortHandle;
 
 use self::door::VolumeDoor;
 use self::engine::EngineApi;
+use self::hooks::ContainerTeller;
 use self::keeper::Keeper;
 pub use self::keeper::{Container, DockerView, EngineState};
 pub use self::shelf::VolumeShelf;
+use crate::agent::hook::ContainerHooks;
 use crate::agent::run::Stage;
 use skep_core::base::Clock;
 
@@ -41,6 +45,7 @@ pub const ENGINE: &str = "/run/docker.sock";
 pub struct DockerDoor {
     tasks: [AbortHandle; 2],
     view: watch::Receiver<DockerView>,
+    hooks: ContainerTeller,
 }
 
 impl DockerDoor {
@@ -63,10 +68,20 @@ impl DockerDoor {
         };
         let driver = plugin.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let (tell, view) = watch::channel(DockerView::default());
-        let keeper = Keeper::new(EngineApi::new(engine), driver, shelf.clone(), refused, tell);
+        let engine = EngineApi::new(engine);
+        let (shelf, hooked) = (shelf.clone(), driver.clone());
+        let hooks =
+            ContainerTeller { engine: engine.clone(), driver: hooked, shelf: shelf.clone() };
+        let keeper = Keeper::new(engine, driver, shelf, refused, tell);
         let serving = tokio::spawn(door::serve(listener, Arc::new(door)));
         let keeping = tokio::spawn(keeper.run(stage.clone()));
-        Self { tasks: [serving.abort_handle(), keeping.abort_handle()], view }
+        Self { tasks: [serving.abort_handle(), keeping.abort_handle()], view, hooks }
+    }
+
+    /// What reaches its containers.
+    #[must_use]
+    pub fn hooks(&self) -> Arc<dyn ContainerHooks> {
+        Arc::new(self.hooks.clone())
     }
 
     /// How it is with the engine.

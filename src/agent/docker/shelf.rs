@@ -4,7 +4,7 @@
 //! The engine counts: a mount may be asked for more than once under one id (`docker cp` does)
 //! and is over when it was unmounted as often.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,6 +158,13 @@ impl VolumeShelf {
         let over = !state.list.mounts.contains_key(mount);
         let gone = if over { state.live.remove(mount).map(|live| live.workload) } else { None };
         (state.changed(), gone)
+    }
+
+    /// The volumes that show this service in some container: their names differ in case.
+    pub(super) fn volumes_of(&self, service: ServiceId) -> BTreeSet<Name> {
+        let state = self.0.state.lock();
+        let mounts = state.list.mounts.iter().filter(|(_, one)| one.service == service);
+        mounts.map(|(mount, _)| mount.volume.clone()).collect()
     }
 
     /// The mounts that are at least so old.

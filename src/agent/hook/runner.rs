@@ -7,6 +7,7 @@ use futures_util::stream::{self, StreamExt as _};
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 
+use super::containers::{ContainerAct, ContainerHooks};
 use super::program;
 use crate::agent::machine::{Process, Workload};
 use crate::agent::vault::{HookDue, Told};
@@ -28,6 +29,8 @@ pub enum Aim {
     },
     /// A unit of systemd.
     Unit(UnitName),
+    /// Containers that have it mounted: their engine knows which.
+    Containers,
 }
 
 /// What came of a hook.
@@ -46,17 +49,21 @@ pub struct HookEnd {
 pub struct HookRunner {
     /// The programs that this node lets be run.
     allowed: Arc<BTreeSet<HookPath>>,
+    /// The containers of this machine, where their engine is served.
+    containers: Option<Arc<dyn ContainerHooks>>,
     ended: mpsc::UnboundedSender<HookEnd>,
 }
 
 impl HookRunner {
-    /// One that runs no programs but these, and says what came of each hook to `ended`.
+    /// One that runs no programs but these, reaches these containers, and says what came of
+    /// each hook to `ended`.
     #[must_use]
     pub fn new(
         allowed: impl IntoIterator<Item = HookPath>,
+        containers: Option<Arc<dyn ContainerHooks>>,
         ended: mpsc::UnboundedSender<HookEnd>,
     ) -> Self {
-        Self { allowed: Arc::new(allowed.into_iter().collect()), ended }
+        Self { allowed: Arc::new(allowed.into_iter().collect()), containers, ended }
     }
 
     /// Begins a hook, and waits for nothing. What it ends with is said, unless nobody wanted
@@ -90,7 +97,7 @@ impl HookRunner {
     }
 
     async fn carry_out(&self, due: &HookDue, aims: &[Aim]) -> Result<(), String> {
-        let telling: Vec<_> = aims.iter().map(|aim| tell(due, aim)).collect();
+        let telling: Vec<_> = aims.iter().map(|aim| self.tell(due, aim)).collect();
         let told: Vec<_> = stream::iter(telling).buffered(AT_ONCE).collect().await;
         if let OnChange::Exec(path) = &due.on_change {
             if !self.allowed.contains(path) {
@@ -101,12 +108,20 @@ impl HookRunner {
         }
         told.into_iter().collect()
     }
-}
 
-async fn tell(due: &HookDue, aim: &Aim) -> Result<(), String> {
-    match aim {
-        Aim::Processes { processes, wish } => signal(due, processes, *wish),
-        Aim::Unit(unit) => manage(due, unit).await,
+    async fn tell(&self, due: &HookDue, aim: &Aim) -> Result<(), String> {
+        match (aim, &self.containers) {
+            (Aim::Processes { processes, wish }, _) => signal(due, processes, *wish),
+            (Aim::Unit(unit), _) => manage(due, unit).await,
+            (Aim::Containers, None) => Ok(()),
+            (Aim::Containers, Some(containers)) => match &due.on_change {
+                OnChange::Signal(signal) => {
+                    containers.tell(due.service, ContainerAct::Signal(*signal)).await
+                }
+                OnChange::Restart => containers.tell(due.service, ContainerAct::Restart).await,
+                OnChange::Nothing | OnChange::Exec(_) | OnChange::Reload => Ok(()),
+            },
+        }
     }
 }
 
@@ -186,7 +201,7 @@ mod tests {
     async fn ends(allowed: &[&str], due: HookDue, aims: Vec<Aim>) -> Option<String> {
         let (sender, mut ended) = mpsc::unbounded_channel();
         let allowed = allowed.iter().map(|path| path.parse().unwrap());
-        HookRunner::new(allowed, sender).begin(due, aims);
+        HookRunner::new(allowed, None, sender).begin(due, aims);
         let end = tokio::time::timeout(Duration::from_mins(1), ended.recv()).await;
         let end = end.expect("in time").expect("an end");
         assert_eq!((end.service, end.generation), (ServiceId::from_bytes([1; 16]), 7));

@@ -156,6 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "it stands for a file of the kernel's")]
     async fn a_group_that_is_gone_has_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let group = UnitGroup { path: folder.path().join("web.service") };

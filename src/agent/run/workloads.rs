@@ -21,7 +21,6 @@ use self::list::{Followed, List};
 use self::looks::Looks;
 use super::notes::Notes;
 use super::worker::Worker;
-use crate::agent::hook::Aim;
 use crate::agent::machine::{Process, Workload};
 use crate::agent::mount::Adopted;
 use crate::agent::session::WorkloadId;
@@ -31,6 +30,7 @@ use skep_client::transport::{Most, Share, Shares};
 use skep_core::base::ServiceId;
 
 mod again;
+mod aims;
 mod list;
 mod looks;
 mod units;
@@ -230,17 +230,6 @@ impl Workloads {
         entry.wish = wish;
         entry.enclosure.send_replace(Some(enclosure));
         Ok(self.0.note(&list, id, enclosure.service))
-    }
-
-    /// Who is to be told when a service's set has changed: whoever stands in a namespace of its
-    /// own. Others have not begun yet, and read what is there when they do.
-    #[must_use]
-    pub fn aims(&self, service: ServiceId) -> Vec<Aim> {
-        let list = self.0.list.lock();
-        let of_it = list.entries.values().filter(|entry| entry.service == Some(service));
-        let units = list.units.values().filter(|unit| unit.service == Some(service));
-        let units = units.map(|unit| Aim::Unit(unit.name.clone()));
-        of_it.filter_map(Followed::aim).chain(units).collect()
     }
 
     /// Which services are up by hand: noted with the workloads.

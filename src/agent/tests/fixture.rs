@@ -326,7 +326,7 @@ impl Case {
         let own = links.own.clone();
         let puts = Puts::new(CLUSTER, (worker.clone(), guests), links.upward.clone(), os_dice);
         let (told, hooked) = mpsc::unbounded_channel();
-        let hooks = (crate::agent::hook::HookRunner::new([], told), hooked);
+        let hooks = (crate::agent::hook::HookRunner::new([], None, told), hooked);
         let (worker, workloads) = ((worker, reports), (workloads, ends));
         let (driver, handle) =
             Driver::new(session, links, worker, workloads, hooks, Arc::clone(&clock));

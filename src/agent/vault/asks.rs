@@ -101,7 +101,7 @@ mod tests {
             "7/unit/web.service/a\0",
             "7/unit/web.timer/a",
             "7/unit/../a",
-            "\0007/unit/web.service/a",
+            "\x007/unit/web.service/a",
         ] {
             assert_eq!(UnitAsks::read(name.as_bytes()), None, "{name:?}");
         }

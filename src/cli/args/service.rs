@@ -118,7 +118,7 @@ pub(crate) struct ServiceCreateArgs {
     #[arg(long = "unit", value_name = "UNIT")]
     pub(crate) units: Vec<String>,
     /// Once its set has changed on a node: none, signal:NAME to its processes, exec:PATH, a
-    /// program that the node allows, or reload or restart of its units
+    /// program that the node allows, reload of its units, or restart of its units and containers
     #[arg(long, value_name = "HOOK", default_value = "none")]
     pub(crate) on_change: String,
     /// A label, KEY=VALUE (repeatable)
@@ -168,7 +168,7 @@ pub(crate) struct ServiceUpdateArgs {
     #[arg(long, value_name = "UNIT")]
     pub(crate) unit_rm: Vec<String>,
     /// Once its set has changed on a node: none, signal:NAME to its processes, exec:PATH, a
-    /// program that the node allows, or reload or restart of its units
+    /// program that the node allows, reload of its units, or restart of its units and containers
     #[arg(long, value_name = "HOOK")]
     pub(crate) on_change: Option<String>,
     /// A label more, KEY=VALUE (repeatable)
