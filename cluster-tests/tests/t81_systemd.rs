@@ -192,12 +192,14 @@ fn a_connection_is_held_until_the_secret_is_there_and_fails_closed_where_it_cann
     fixture.gone();
 
     // An agent that stops meanwhile refuses, and gives no empty value.
+    let plain = "[Service]\nType=exec\nLoadCredential=tls.key:/run/skep/credentials.sock\nExecStart=/bin/touch /root/started\n";
+    fixture.machine.unit("more@s.service", plain);
     fixture.cluster.manager.freeze();
-    let _ = fixture.systemctl(&["start", "--no-block", "web.service"]);
-    fixture.is("web.service", "activating");
+    let _ = fixture.systemctl(&["start", "--no-block", "more@s.service"]);
+    fixture.is("more@s.service", "activating");
     let _ = fixture.systemctl(&["stop", "skep-agent.service"]);
-    fixture.is("web.service", "failed");
-    assert_eq!(reads(&fixture.out("web")), "one\n");
+    fixture.is("more@s.service", "failed");
+    assert!(!fixture.machine.root().join("root/started").exists());
     fixture.cluster.manager.resume();
     let _ = fixture.systemctl(&["start", "skep-agent.service"]);
     fixture.connected();
