@@ -259,7 +259,7 @@ impl Cluster {
         let data_key = self.core.keys.rewrap(dice, &boxed, &context).expect("rewrapped");
         let value = SecretBytes::copy_of(value);
         let value = seal_value(dice, &key, &context, &value).expect("sealed");
-        NewVersion { id, size, value, data_key }
+        NewVersion { id, size, value, data_key, public: None }
     }
 
     pub(crate) async fn secret(&self, called: &str, value: &[u8]) -> SecretId {

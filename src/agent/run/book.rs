@@ -291,7 +291,7 @@ mod tests {
         for (number, format) in [(1, OtherFormat::Older(1)), (8, OtherFormat::Newer(8))] {
             let text = format!("version = {number}\n");
             disk.replace(&book.state(), text.as_bytes()).expect("written");
-            let head = roster::head("b").replacen(" 6 ", &format!(" {number} "), 1);
+            let head = roster::head("b").replacen(" 7 ", &format!(" {number} "), 1);
             disk.replace(&book.roster(), head.as_bytes()).expect("written");
             disk.replace(&book.volumes(), text.as_bytes()).expect("written");
             let volumes = book.load_volumes("b").err();

@@ -415,7 +415,7 @@ mod tests {
         let path = outer.path().join("d");
         let (folder, _) = Folder::open(&path).expect("made");
         for (mark, exit) in [
-            ("version = 7\nmanagers = 1\nagents = 0\n", Exit::NewerData),
+            ("version = 8\nmanagers = 1\nagents = 0\n", Exit::NewerData),
             ("version = 1\nmanagers = 1\nagents = 0\n", Exit::Configuration),
             ("version = 7\nmanagers = 9999999\nagents = 0\n", Exit::Configuration),
             ("version = 7\nmanagers = 1\nagents = 0\n", Exit::Configuration),

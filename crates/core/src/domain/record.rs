@@ -4,10 +4,7 @@
 mod opened;
 mod put;
 
-use super::command::{
-    Act, Actor, Change, Changed, Command, Genesis, Join, NewVersion, Outcome, Rekey,
-};
-use super::public::PublicPart;
+use super::command::{Act, Actor, Change, Changed, Command, Genesis, Join, Outcome, Rekey};
 use super::refusal::Refusal;
 use super::spec::{Activation, Attribute, GrantAsked, MountKind, OfflinePolicy, Pin, ServiceSpec};
 use super::state::{
@@ -162,7 +159,7 @@ fn act(hash: &mut Digest, of: &Act) {
         Act::Resume => hash.number(14),
         Act::Put(of) => {
             hash.number(15);
-            put::put(hash, of, new_version);
+            put::put(hash, of);
         }
     }
 }
@@ -245,13 +242,13 @@ fn change(hash: &mut Digest, of: &Change) {
             hash.bytes(id.as_bytes());
             name(hash, called);
             labels(hash, of);
-            new_version(hash, version);
+            put::new_version(hash, version);
         }
         Change::UpdateSecret { id, expect, version } => {
             hash.number(2);
             hash.bytes(id.as_bytes());
             hash.option(expect.map(u64::from));
-            new_version(hash, version);
+            put::new_version(hash, version);
         }
         Change::RemoveSecret { id } => {
             hash.number(3);
@@ -364,15 +361,6 @@ fn changed(hash: &mut Digest, of: &Changed) {
             hash.bytes(id.as_bytes());
         }
     }
-}
-
-fn new_version(hash: &mut Digest, of: &NewVersion) {
-    hash.bytes(of.id.as_bytes());
-    hash.number(of.size.into());
-    hash.bytes(&of.value.0);
-    hash.number(of.data_key.number);
-    hash.bytes(&of.data_key.bytes);
-    hash.bytes(of.public.as_ref().map_or("", PublicPart::as_str).as_bytes());
 }
 
 fn spec(hash: &mut Digest, of: &ServiceSpec) {

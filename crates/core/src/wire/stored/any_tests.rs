@@ -1,8 +1,10 @@
 //! Any name, label, target, and any refusal that an answer may hold.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
-use crate::base::{Label, Name, Target};
+use crate::base::{Label, Name, SealedValue, Target, VersionId, WrappedKey};
 use crate::domain::testing::{name, node_id, secret_id, service_id};
 use crate::domain::{
     Counted, Few, GrantAsked, NewVersion, NodeRole, Pin, Put, PutValue, Refusal, Stays, Thing,
@@ -89,8 +91,8 @@ pub(super) fn grants_asked() -> impl Strategy<Value = GrantAsked> {
     )
 }
 
-pub(super) fn puts(versions: impl Strategy<Value = NewVersion>) -> impl Strategy<Value = Put> {
-    let value = ((1..4_u8).prop_map(secret_id), any::<u32>(), versions);
+pub(super) fn puts() -> impl Strategy<Value = Put> {
+    let value = ((1..4_u8).prop_map(secret_id), any::<u32>(), new_versions());
     let value = value.prop_map(|(secret, expect, version)| PutValue { secret, expect, version });
     let values = prop::collection::vec(value, 0..3);
     (1..4_u8, 1..4_u8, values).prop_map(|(node, service, values)| Put {
@@ -98,4 +100,19 @@ pub(super) fn puts(versions: impl Strategy<Value = NewVersion>) -> impl Strategy
         service: service_id(service),
         values,
     })
+}
+
+pub(super) fn new_versions() -> impl Strategy<Value = NewVersion> {
+    let key = prop::collection::vec(any::<u8>(), 0..90);
+    let value = prop::collection::vec(any::<u8>(), 0..300);
+    let public = prop::option::of("[ -~]{1,40}".prop_map(|part| part.parse().expect("a part")));
+    (any::<[u8; 16]>(), 1..260_u32, value, 0..3_u64, key, public).prop_map(
+        |(id, size, value, number, bytes, public)| NewVersion {
+            id: VersionId::from_bytes(id),
+            size,
+            value: SealedValue(Arc::from(value)),
+            data_key: WrappedKey { number, bytes },
+            public,
+        },
+    )
 }

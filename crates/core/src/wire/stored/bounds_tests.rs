@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::any_tests::{grants_asked, label_lists, names, puts, refusals, targets};
+use super::any_tests::{grants_asked, label_lists, names, new_versions, puts, refusals, targets};
 use super::state::RECORD_BYTES;
 use super::{decode_command, decode_state, encode_command, encode_state};
 use crate::base::{
     Label, Labels, Name, NodeId, OperatorId, RequestId, Revision, SealedValue, SecretId, ServiceId,
-    Stamp, Target, TokenId, VersionId, WrappedKey, limits,
+    Stamp, Target, TokenId, WrappedKey, limits,
 };
 use crate::domain::testing::{
     MANAGER, TOKEN, World, genesis, grant, join, join_manager, name, node_id, opens, recovery,
@@ -337,21 +337,6 @@ fn specs() -> impl Strategy<Value = ServiceSpec> {
     })
 }
 
-fn new_versions() -> impl Strategy<Value = NewVersion> {
-    let key = prop::collection::vec(any::<u8>(), 0..90);
-    let value = prop::collection::vec(any::<u8>(), 0..300);
-    let public = prop::option::of("[ -~]{1,40}".prop_map(|part| part.parse().expect("a part")));
-    (any::<[u8; 16]>(), 1..260_u32, value, 0..3_u64, key, public).prop_map(
-        |(id, size, value, number, bytes, public)| NewVersion {
-            id: VersionId::from_bytes(id),
-            size,
-            value: SealedValue(Arc::from(value)),
-            data_key: WrappedKey { number, bytes },
-            public,
-        },
-    )
-}
-
 fn changes() -> impl Strategy<Value = Change> {
     let secrets = || (1..4_u8).prop_map(secret_id);
     let services = || (1..4_u8).prop_map(service_id);
@@ -456,7 +441,7 @@ fn acts() -> impl Strategy<Value = Act> {
             Act::Recover(Box::new(Recover { rekey, ..recovery(survivor) }))
         }),
         1 => Just(Act::Resume),
-        2 => puts(new_versions()).prop_map(|put| Act::Put(Box::new(put))),
+        2 => puts().prop_map(|put| Act::Put(Box::new(put))),
         1 => prop::collection::vec(pairs(), 0..4).prop_map(Act::Expose),
         1 => prop::collection::vec(confirmation, 0..4).prop_map(Act::Confirm),
         1 => prop::collection::vec("[a-z0-9.:]{0,20}", 0..4)
