@@ -228,10 +228,11 @@ impl Few {
     /// Names that are told.
     pub const NAMED: usize = 10;
 
-    /// The first ones of `count` names.
+    /// The first ones of `count` names, sorted: where they come from their order says nothing.
     #[must_use]
     pub fn of(names: impl IntoIterator<Item = Name>, count: usize) -> Self {
-        let names: Vec<Name> = names.into_iter().take(Self::NAMED).collect();
+        let mut names: Vec<Name> = names.into_iter().take(Self::NAMED).collect();
+        names.sort_by_cached_key(Name::key);
         let count = long(count.max(names.len()));
         Self { names, count }
     }
