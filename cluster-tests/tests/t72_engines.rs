@@ -284,3 +284,68 @@ fn containerd_and_skopeo_pull_until_the_robot_is_revoked() {
     }
     let _ = copy(one, "web/four:1").status(1);
 }
+
+/// A signing key is known to somebody else: its tokens are refused once the registry trusts the
+/// next token CA alone, and nobody's pull fails until then.
+#[test]
+fn another_token_ca_takes_the_place_of_one_that_is_known_to_others() {
+    let site = Site::start();
+    let (cluster, server) = (&site.cluster, &site.servers[0]);
+    let address = site.registries[0].address.clone();
+    let folder = cluster.folder().to_owned();
+    let trusted = folder.join("out/root.crt");
+    let token = || {
+        let query = format!("service={address}&scope=repository:web/app:pull");
+        let (status, body) = server.ask(&query, "alice", PASSWORD);
+        assert_eq!(status, 200, "{body}");
+        let answer: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        answer["token"].as_str().expect("a token").to_owned()
+    };
+    // Nothing was pushed: whom it lets in it tells so.
+    let status = |token: &str| {
+        let bearer = format!("authorization: Bearer {token}");
+        let url = format!("http://{address}/v2/web/app/tags/list");
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code}"]);
+        run(curl.args(["--header", &bearer, &url]), b"").ok()
+    };
+    let mut registry_there = Some(site.registries);
+    let mut start_again = || {
+        drop(registry_there.take());
+        DockerRegistry::start(&folder, &address, &address, server)
+    };
+
+    let stolen = token();
+    assert_eq!(status(&stolen), "404");
+    let next = folder.join("next").display().to_string();
+    let said = registry(cluster, &["root", "rotate", "web", "--out", &next], b"").status(0);
+    assert!(said.err.contains("next: skep exec --service web.ca -- "), "{}", said.err);
+    let [old, new] = [&trusted, &folder.join("next/root.crt")]
+        .map(|path| fs::read_to_string(path).expect("a certificate"));
+    assert_ne!(old, new);
+    assert_eq!(status(&token()), "404", "tokens are signed as before");
+
+    fs::write(&trusted, format!("{old}{new}")).expect("both");
+    let both = start_again();
+    assert_eq!(status(&token()), "404");
+    let _ = cluster.ok(&["service", "update", "--node-add", "node-1", "web.ca"]);
+    let program = binary().with_file_name("skep-registry").display().to_string();
+    let words = [program.as_str(), "signer", "rotate", "web"];
+    let mut rotate = cluster.agents[0].exec("web.ca", &words);
+    let _ = run(rotate.env("SKEP_IDENTITY", cluster.identity()), b"").ok();
+    assert_eq!((status(&token()), status(&stolen)), ("404".into(), "404".into()));
+
+    drop(both);
+    fs::write(&trusted, &new).expect("the next one alone");
+    let _new = start_again();
+    assert_eq!((status(&token()), status(&stolen)), ("404".into(), "401".into()));
+
+    // What is there already is not written over, and then nothing is changed.
+    let label = || cluster.ok(&["secret", "inspect", "web.root.crt", "--format", "{{.Version}}"]);
+    let before = label();
+    let refused = registry(cluster, &["root", "rotate", "web", "--out", &next], b"");
+    assert!(refused.status != 0 && refused.err.contains("next"), "{}", refused.err);
+    let refused = registry(cluster, &["root", "rotate", "other", "--out", "/nowhere/x"], b"");
+    assert!(refused.status(1).err.contains("there is no registry other"));
+    assert_eq!(label(), before);
+}

@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use super::audit::AuditArgs;
 use super::auth::AuthArgs;
 use super::cluster::{
-    AclImportArgs, HoldCommand, RobotCommand, SetArgs, SetupArgs, SignerCommand, StatusArgs,
-    UserCommand,
+    AclImportArgs, HoldCommand, RobotCommand, RootCommand, SetArgs, SetupArgs, SignerCommand,
+    StatusArgs, UserCommand,
 };
 use super::import::ImportArgs;
 use super::password::OwnPasswordArgs;
@@ -61,6 +61,9 @@ pub(super) enum Command {
     /// Machines' accounts
     #[command(subcommand, arg_required_else_help = true)]
     Robot(RobotCommand),
+    /// The token CA that the registry trusts
+    #[command(subcommand, arg_required_else_help = true)]
+    Root(RootCommand),
     Setup(SetupArgs),
     /// The key that signs tokens
     #[command(subcommand, arg_required_else_help = true)]

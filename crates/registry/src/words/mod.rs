@@ -52,6 +52,7 @@ impl Program for Words {
             Command::Robot(command) => cluster::run(screen, Task::Robot(command)),
             Command::Setup(args) => cluster::run(screen, Task::Setup(args)),
             Command::Signer(command) => cluster::run(screen, Task::Signer(command)),
+            Command::Root(command) => cluster::run(screen, Task::Root(command)),
             Command::Status(args) => cluster::run(screen, Task::Status(args)),
             Command::Tags(args) => remote::tags(screen, args),
             Command::Token(args) => remote::token(screen, args),

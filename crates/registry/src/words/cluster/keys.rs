@@ -35,11 +35,16 @@ pub(super) fn leaf_life(text: &str) -> Result<u64, String> {
 
 /// A token CA with its first leaf, in PEM.
 pub(super) struct Keys {
-    pub(super) ca_key: Zeroizing<String>,
-    pub(super) root: String,
-    /// Seconds since 1970.
-    pub(super) root_ends_s: u64,
+    pub(super) root: Root,
     pub(super) signer: Signer,
+}
+
+/// A token CA, in PEM.
+pub(super) struct Root {
+    pub(super) key: Zeroizing<String>,
+    pub(super) certificate: String,
+    /// Seconds since 1970.
+    pub(super) ends_s: u64,
 }
 
 /// A key that signs tokens, and its certificate, in PEM.
@@ -58,20 +63,23 @@ pub(super) fn now() -> Result<OffsetDateTime, Failure> {
 
 impl Keys {
     /// Draws both.
-    pub(super) fn draw(
-        name: &Name,
-        now: OffsetDateTime,
-        leaf_s: u64,
-    ) -> Result<Self, rcgen::Error> {
+    pub(super) fn draw(name: &Name, now: OffsetDateTime, leaf_s: u64) -> Result<Self, String> {
+        let root = Root::draw(name, now).map_err(|error| error.to_string())?;
+        let signer = Signer::next(name, (now, leaf_s), &root.key, &root.certificate)?;
+        Ok(Self { root, signer })
+    }
+}
+
+impl Root {
+    /// Draws one.
+    pub(super) fn draw(name: &Name, now: OffsetDateTime) -> Result<Self, rcgen::Error> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut ca = params(&format!("{name} tokens, root"), now, ROOT_S);
         ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let root = ca.self_signed(&key)?.pem();
-        let root_ends_s = seconds(ca.not_after);
-        let ca_key = Zeroizing::new(key.serialize_pem());
-        let signer = Signer::draw(name, (now, leaf_s), &Issuer::from_params(&ca, &key))?;
-        Ok(Self { ca_key, root, root_ends_s, signer })
+        let certificate = ca.self_signed(&key)?.pem();
+        let (ends_s, key) = (seconds(ca.not_after), Zeroizing::new(key.serialize_pem()));
+        Ok(Self { key, certificate, ends_s })
     }
 }
 
@@ -152,7 +160,8 @@ mod tests {
             assert_eq!(leaf_life(text), Ok(life_s));
             let keys = Keys::draw(&name, now, life_s).unwrap();
             assert_eq!(keys.signer.ends_s, 1_800_000_000 - BEFORE_S + life_s);
-            let next = Signer::next(&name, (now, life_s), &keys.ca_key, &keys.root).unwrap();
+            let next =
+                Signer::next(&name, (now, life_s), &keys.root.key, &keys.root.certificate).unwrap();
             let due =
                 |after_s: u64| is_due(&next.leaf, now + Duration::from_secs(after_s)).unwrap();
             let third = life_s / 3 - BEFORE_S;

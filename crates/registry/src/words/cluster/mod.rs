@@ -7,6 +7,7 @@ mod held;
 mod hold;
 mod keys;
 mod robot;
+mod root;
 mod rules;
 mod setup;
 mod signer;
@@ -21,6 +22,7 @@ use tokio::runtime::Runtime;
 
 pub(super) use hold::HoldCommand;
 pub(super) use robot::RobotCommand;
+pub(super) use root::RootCommand;
 pub(super) use rules::{AclImportArgs, SetArgs};
 pub(super) use setup::SetupArgs;
 pub(super) use signer::SignerCommand;
@@ -42,6 +44,7 @@ pub(super) enum Task {
     User(UserCommand),
     Robot(RobotCommand),
     Signer(SignerCommand),
+    Root(RootCommand),
     Status(StatusArgs),
     Rules(SetArgs),
     Import(AclImportArgs),
@@ -76,6 +79,7 @@ pub(super) fn run(screen: &mut Screen, task: Task) -> Result<(), Failure> {
             Task::User(command) => user::run(screen, command).await,
             Task::Robot(command) => robot::run(screen, command).await,
             Task::Signer(command) => signer::run(screen, command).await,
+            Task::Root(command) => root::run(screen, command).await,
             Task::Status(args) => status::run(screen, args).await,
             Task::Rules(args) => rules::set(screen, args).await,
             Task::Hold(command) => hold::run(screen, command).await,

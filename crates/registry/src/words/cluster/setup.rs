@@ -116,7 +116,7 @@ pub(super) async fn run(screen: &mut Screen, args: SetupArgs) -> Result<(), Fail
     let (act, auth) = act(&mut way, told, &keys, args.nodes)?;
     // Files first: what managers then have is complete.
     let mut files = vec![
-        ("root.crt".to_owned(), keys.root.clone()),
+        ("root.crt".to_owned(), keys.root.certificate.clone()),
         ("config-part.yml".to_owned(), told.config()),
         ("registry.env".to_owned(), told.env()),
         ("acl.toml".to_owned(), told.rules()),
@@ -244,11 +244,11 @@ fn act(
     let refresh = Generate::Hex(32).draw(&mut way.dice).map(|drawn| drawn.value);
     let refresh = refresh.map_err(|error| Failure::new(Exit::Bug, error))?;
     let text = |text: &str| SecretBytes::copy_of(text.as_bytes());
-    let (root_ends, ends) = (ends_label(keys.root_ends_s), ends_label(keys.signer.ends_s));
+    let (root_ends, ends) = (ends_label(keys.root.ends_s), ends_label(keys.signer.ends_s));
     let life = told.leaf_s.to_string();
     for (part, value, to) in [
-        ("ca.key", text(&keys.ca_key), ca),
-        ("root.crt", text(&keys.root), ca),
+        ("ca.key", text(&keys.root.key), ca),
+        ("root.crt", text(&keys.root.certificate), ca),
         ("signer.key", text(&keys.signer.key), auth),
         ("signer.crt", text(&keys.signer.leaf), auth),
         ("refresh.key", refresh, auth),

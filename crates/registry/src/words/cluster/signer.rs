@@ -7,7 +7,6 @@ use clap::{Args, Subcommand};
 use skep_client::put::{Answering, NextValue, NotPut, put};
 use skep_client::{Change, lookup};
 use skep_core::base::{Exit, Failure, Label, Name, SecretBytes, SecretId, Target};
-use skep_core::wire::api::SecretView;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
@@ -92,7 +91,7 @@ pub(super) async fn run(screen: &mut Screen, command: SignerCommand) -> Result<(
     let RotateArgs { registry, leaf_life, wait, way, .. } = args;
     let mut way = Way::open(screen, way)?;
     let site = Site::find(&mut way, registry).await?;
-    let [key, leaf] = [view(&mut way, &site, KEY).await?, view(&mut way, &site, LEAF).await?];
+    let [key, leaf] = [site.made(&mut way, KEY).await?, site.made(&mut way, LEAF).await?];
     let life_s = leaf_life.unwrap_or_else(|| life_of(&leaf.labels));
     let next = drawn.next(life_s)?;
     let mut act = Act::default();
@@ -146,17 +145,6 @@ impl Drawn {
         Signer::next(registry, (*now, life_s), ca_key, root)
             .map_err(|error| usage(format!("{place}: {error}"), AS_WORKLOAD))
     }
-}
-
-/// The secret of this part, as managers have it.
-async fn view(way: &mut Way, site: &Site, part: &str) -> Result<SecretView, Failure> {
-    let name = format!("{}.{part}", site.name);
-    let view: Option<SecretView> =
-        lookup::maybe(&mut way.link, &name).await.map_err(|error| error.failure())?;
-    view.ok_or_else(|| {
-        let hint = "`skep secret ls` lists what is there";
-        Failure::new(Exit::Refused, format!("there is no secret {name}")).hint(hint)
-    })
 }
 
 /// Writes both as a workload of NAME.ca, over the set that they were drawn from.

@@ -90,6 +90,24 @@ impl Site {
         })
     }
 
+    /// The secret that the setup made under this name, as managers have it.
+    pub(super) async fn made(&self, way: &mut Way, part: &str) -> Result<SecretView, Failure> {
+        let name = format!("{}.{part}", self.name);
+        let view: Option<SecretView> =
+            lookup::maybe(&mut way.link, &name).await.map_err(|error| error.failure())?;
+        view.ok_or_else(|| {
+            let hint = "`skep secret ls` lists what is there";
+            Failure::new(Exit::Refused, format!("there is no secret {name}")).hint(hint)
+        })
+    }
+
+    /// The service of its token CA, if it is there.
+    pub(super) async fn ca(&self, way: &mut Way) -> Result<Option<ServiceId>, Failure> {
+        let view = service(way, &format!("{}.ca", self.name)).await?;
+        let id = view.map(|view| lookup::id(&view.id)).transpose();
+        id.map_err(|error| error.failure())
+    }
+
     /// The secret's name of this part of an account.
     pub(super) fn secret_name(&self, part: &str, account: &Account) -> String {
         format!("{}.{part}.{}", self.name, account.slug())
