@@ -43,7 +43,7 @@ pub use flood::{Flood, Flooding};
 pub use machine::Machine;
 pub use net::{Host, Net};
 pub use node::{Agent, Manager, launcher};
-pub use play::{play, shown_in};
+pub use play::{lines_of, page, play, shown_in};
 pub use process::{Ran, binary, run, run_until};
 pub use rack::rack;
 pub use scan::{Canary, Copies, processes_of};

@@ -61,16 +61,28 @@ pub fn play(folder: &Path, names: &[&str], play: &str, shown: &BTreeSet<String>)
     assert!(left.is_empty(), "not played: {left:#?}");
 }
 
-/// The lines for a shell that a page of docs/operate shows.
+/// A page of docs/operate.
 ///
 /// # Panics
 /// Where there is no such page.
 #[must_use]
-pub fn shown_in(page: &str) -> BTreeSet<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operate").join(page);
-    let text = fs::read_to_string(path).expect(page);
+pub fn page(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operate").join(name);
+    fs::read_to_string(path).expect(name)
+}
+
+/// The lines for a shell that a page shows, in their order.
+#[must_use]
+pub fn lines_of(name: &str) -> Vec<String> {
+    let text = page(name);
     let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
     blocks.flat_map(str::lines).map(str::to_owned).collect()
+}
+
+/// The same, each once.
+#[must_use]
+pub fn shown_in(name: &str) -> BTreeSet<String> {
+    lines_of(name).into_iter().collect()
 }
 
 /// Puts our programs into a folder.
