@@ -319,7 +319,7 @@ fn another_token_ca_takes_the_place_of_one_that_is_known_to_others() {
     assert_eq!(status(&stolen), "404");
     let next = folder.join("next").display().to_string();
     let said = registry(cluster, &["root", "rotate", "web", "--out", &next], b"").status(0);
-    assert!(said.err.contains("next: skep exec --service web.ca -- "), "{}", said.err);
+    assert!(said.err.contains("next: run `skep exec --service web.ca -- "), "{}", said.err);
     let [old, new] = [&trusted, &folder.join("next/root.crt")]
         .map(|path| fs::read_to_string(path).expect("a certificate"));
     assert_ne!(old, new);

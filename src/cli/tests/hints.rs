@@ -68,7 +68,11 @@ fn commands(text: &str) -> Result<Vec<String>, String> {
                 continue;
             }
             let alone = before.trim().is_empty() || before.trim_end().ends_with('|');
-            let command = if before.ends_with('`') {
+            // What another one runs ends where that ends.
+            let inner = before.ends_with(" -- ").then(|| command.split('`').next()).flatten();
+            let command = if let Some(inner) = inner {
+                Some(inner)
+            } else if before.ends_with('`') {
                 command.split_once('`').map(|(command, _)| command)
             } else {
                 alone.then_some(command)
@@ -149,6 +153,8 @@ fn a_command_that_can_not_be_typed_is_found() {
     assert_eq!(one("skep status"), Ok(true));
     assert_eq!(one("place it with `skep service update {name} --node NODE`"), Ok(false));
     assert_eq!(one("`skep node rm` it there"), Ok(false));
+    assert_eq!(one("run `skep exec --service a -- skep status` there"), Ok(true));
+    assert_eq!(one("run `skep exec --service a -- skep status --nonsense`"), Ok(false));
     assert_eq!(one("make room, or: skep status"), Err("make room, or: skep status".to_owned()));
     assert_eq!(one("use the same version of skep everywhere"), Ok(true));
 }

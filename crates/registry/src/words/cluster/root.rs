@@ -82,7 +82,7 @@ fn steps(name: &Name, out: &Path) -> [String; 3] {
     let out = out.display();
     [
         format!("add {out}/{CERTIFICATE} to the registry's rootcertbundle, and start it again"),
-        format!("skep exec --service {name}.ca -- skep registry signer rotate {name}"),
+        format!("run `skep exec --service {name}.ca -- skep registry signer rotate {name}`"),
         format!(
             "five minutes later: leave {out}/{CERTIFICATE} alone in the rootcertbundle, and start \
              the registry again"
