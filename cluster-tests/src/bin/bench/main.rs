@@ -45,7 +45,7 @@ const WHOLE: Size = Size {
     secrets: 20_000,
     reads: 20_000,
     robots: 500,
-    most_robots: 4_050,
+    most_robots: 2_000,
 };
 const QUICK: Size = Size {
     row: Duration::from_secs(1),

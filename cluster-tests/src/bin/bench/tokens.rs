@@ -85,7 +85,7 @@ pub(super) fn rows(size: &Size) -> Vec<Row> {
     let by_tls = by_tls.note(format!("{CLIENTS} clients, TLS 1.3, ECDSA P-256"));
     drop(server);
 
-    // As many as a service holds beside what else it was granted.
+    // About as many as a service holds: each account takes two of its 4,096 grants.
     let more = create_robots(&cluster, &servers, size.robots..size.most_robots);
     let many = revokes(size, &cluster, &servers, &more, size.most_robots);
     vec![by_robot, warm, cold, own, by_tls, few, many]
