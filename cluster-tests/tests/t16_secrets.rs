@@ -1,5 +1,5 @@
 //! Values that nobody thinks of: drawn by the command, shown to nobody, and on the nodes whole. Labels
-//! beside them.
+//! beside them. Older values that come back, and those that never do.
 
 use std::process::{Command, Stdio};
 
@@ -99,4 +99,71 @@ fn labels_change_with_a_value_or_without() {
         let _ = cluster.skep(&[&["secret", "update"], words].concat()).status(2);
     }
     let _ = cluster.skep(&["secret", "update", "none", "--label-rm", "x"]).status(1);
+}
+
+#[test]
+fn an_older_value_comes_back_without_anybody_knowing_it() {
+    let cluster = Cluster::start(1);
+    cluster.secret("db", b"one");
+    cluster.service("web", "node-1", &["db"]);
+    for value in [b"two".as_slice(), b"three"] {
+        cluster.update("db", value);
+    }
+    let mut shell = cluster.shell(0, "web");
+    assert_eq!(shell.read("db"), "three");
+    // It is there when the command returns, and as one more version.
+    let ran = cluster.skep(&["secret", "rollback", "db"]).status(0);
+    assert_eq!(ran.out.trim_end(), "db 4");
+    assert!(ran.err.contains("delivered 1/1 nodes"), "{}", ran.err);
+    assert_eq!(shell.read("db"), "two");
+    assert_eq!(cluster.ok(&["secret", "rollback", "db", "--to", "1"]), "db 5");
+    assert_eq!(shell.read("db"), "one");
+    let format = ["--format", "{{.Version}} {{.Current}} {{json .Repeats}}"];
+    let versions = cluster.ok(&[&["secret", "versions", "db"], &format[..]].concat());
+    assert_eq!(versions, "5 true 1\n4 false 2\n3 false null\n2 false null\n1 false null");
+    // Nothing to do is no new version, and nothing is done over what somebody else wrote.
+    assert_eq!(cluster.ok(&["secret", "rollback", "db", "--to", "1"]), "db 5");
+    let newer = cluster.skep(&["secret", "rollback", "db", "--to", "3", "--expect", "4"]);
+    assert!(newer.status(1).err.contains("secret db has changed: expected 4, found 5"));
+    assert_eq!(shell.read("db"), "one");
+    // A pin stays where it is.
+    let _ = cluster.ok(&["service", "grant", "--pin", "3", "web", "db:pinned"]);
+    let _ = cluster.ok(&["secret", "rollback", "db", "--to", "2"]);
+    assert_eq!((shell.read("pinned"), shell.read("db")), ("three".into(), "two".into()));
+}
+
+#[test]
+fn what_is_forward_only_never_goes_back() {
+    let cluster = Cluster::start(1);
+    let create = ["secret", "create", "--forward-only", "verifier", "-"];
+    let _ = cluster.skep_with(&create, b"one").status(0);
+    cluster.secret("other", b"other");
+    cluster.service("web", "node-1", &["verifier"]);
+    cluster.update("verifier", b"two");
+    let mut shell = cluster.shell(0, "web");
+    let shown = |words: &[&str]| cluster.ok(&[&["secret"], words].concat());
+    let field = ["--format", "{{.ForwardOnly}}"];
+    assert_eq!(shown(&["inspect", "verifier", field[0], field[1]]), "true");
+    assert_eq!(shown(&["inspect", "other", field[0], field[1]]), "false");
+    assert!(shown(&["ls", "--format", "json"]).contains("\"forward_only\":true"));
+    let stood = shown(&["inspect", "verifier"]);
+    for words in [
+        &["secret", "rollback", "verifier"][..],
+        &["secret", "rollback", "verifier", "--to", "1"],
+        &["service", "grant", "--pin", "1", "web", "verifier"],
+        &["service", "grant", "--pin", "2", "web", "verifier:x"],
+    ] {
+        let ran = cluster.skep(words).status(1);
+        let lines: Vec<&str> = ran.err.lines().collect();
+        let wanted = "error: secret verifier is forward-only: it can't be rolled back, nor a \
+                      grant of it be pinned";
+        assert_eq!((lines.len(), lines[0]), (2, wanted), "{words:?}");
+        assert!(lines[1].contains("`skep secret update verifier FILE`"), "{}", lines[1]);
+    }
+    assert_eq!((shown(&["inspect", "verifier"]), shell.read("verifier")), (stood, "two".into()));
+    // It is so for good, whatever is changed.
+    let _ = cluster.ok(&["secret", "update", "verifier", "--label-add", "a=b"]);
+    cluster.update("verifier", b"three");
+    let _ = cluster.skep(&["secret", "rollback", "verifier"]).status(1);
+    assert_eq!(shell.read("verifier"), "three");
 }

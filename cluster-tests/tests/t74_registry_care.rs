@@ -123,24 +123,77 @@ fn a_password_that_was_changed_does_not_come_back_by_an_old_version() {
         server.ask(&format!("service={SERVED}"), "alice", password).0
     };
     assert_eq!(login(&server, "correct horse"), 200);
-    let _ = registry(&cluster, &["user", "passwd", "web", "alice"], b"battery staple").ok();
-    assert_eq!((login(&server, "correct horse"), login(&server, "battery staple")), (401, 200));
-    let _ = registry(&cluster, &["status", "web"], b"").status(0);
     let by = ["secret", "ls", "--filter", "label=kind=user", "--format", "{{.Name}}"];
     let user = cluster.ok(&by);
-    let grant = |pin: &str| {
-        let target = format!("{user}:{}", user.trim_start_matches("web."));
-        let _ = cluster.ok(&["service", "grant", "--pin", pin, "web.auth", &target]);
-    };
-    // The old one is granted again: neither password is taken, by a server that knew better.
-    grant("1");
-    assert_eq!((login(&server, "correct horse"), login(&server, "battery staple")), (401, 401));
-    let told = registry(&cluster, &["status", "web"], b"").status(8);
-    let mend = format!("`skep service grant --pin current web.auth {user}:FILE`");
-    let wanted = format!("warning: secret {user}: web.auth is granted one version");
-    assert!(told.err.contains(&wanted) && told.err.contains(&mend), "{}", told.err);
-    grant("current");
+    let file = cluster.agents[0].file("web.auth", user.trim_start_matches("web."));
+    let bytes = || std::fs::read(&file).expect("a verifier");
+    let old = bytes();
+    let _ = registry(&cluster, &["user", "passwd", "web", "alice"], b"battery staple").ok();
+    let new = bytes();
     assert_eq!((login(&server, "correct horse"), login(&server, "battery staple")), (401, 200));
+    let _ = registry(&cluster, &["status", "web"], b"").status(0);
+    // Managers put no old version in force, neither for all nor for one service.
+    let slug = user.trim_start_matches("web.");
+    let target = format!("{user}:{slug}");
+    let versions = ["secret", "versions", &user, "--format", "{{.Version}} {{.Current}}"];
+    let stood = cluster.ok(&versions);
+    for words in [
+        &["secret", "rollback", &user][..],
+        &["secret", "rollback", &user, "--to", "1"],
+        &["service", "grant", "--pin", "1", "web.auth", &target],
+        &["service", "grant", "--pin", "2", "web.auth", &target],
+        &["secret", "rollback", &format!("web.rights.{}", slug.trim_start_matches("user."))],
+        &["secret", "rollback", "web.refresh.key"],
+    ] {
+        let refused = cluster.skep(words).status(1);
+        let told = refused.err.contains(" is forward-only: ") && refused.err.contains("\nhint: ");
+        assert!(told, "{words:?}: {}", refused.err);
+    }
+    assert_eq!(cluster.ok(&versions), stood);
+    assert_eq!((login(&server, "correct horse"), login(&server, "battery staple")), (401, 200));
+    // Whoever kept the old bytes can write them again: neither password is taken then, by a
+    // server that knew better.
+    let update = |bytes: &[u8]| {
+        let _ = cluster.skep_with(&["secret", "update", &user, "-"], bytes).status(0);
+    };
+    update(&old);
+    assert_eq!((login(&server, "correct horse"), login(&server, "battery staple")), (401, 401));
+    update(&new);
+    assert_eq!((login(&server, "correct horse"), login(&server, "battery staple")), (401, 200));
+}
+
+#[test]
+fn rules_go_back_and_a_version_that_is_granted_for_good_is_warned_about() {
+    let cluster = set_up(1);
+    let server = TokenServer::start(&cluster, 0);
+    let _ = registry(&cluster, &["user", "add", "web", "alice"], b"correct horse").ok();
+    let pulls = || {
+        let query = format!("service={SERVED}&scope=repository:web/app:pull");
+        let (status, body) = server.ask(&query, "alice", "correct horse");
+        assert_eq!(status, 200, "{body}");
+        let told: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        told["scope"].as_str().expect("a scope").contains("pull")
+    };
+    let file = cluster.file("acl.toml", RULES.as_bytes());
+    assert!(!pulls());
+    let _ = registry(&cluster, &["acl", "set", "web", &file], b"").ok();
+    assert!(pulls());
+    // Rules are rolled back as any secret is.
+    assert_eq!(cluster.ok(&["secret", "rollback", "web.acl.toml"]), "web.acl.toml 3");
+    assert!(!pulls());
+    let _ = registry(&cluster, &["status", "web"], b"").status(0);
+    let pin = |version: &str| {
+        let words = ["service", "grant", "--pin", version, "web.auth", "web.acl.toml:acl.toml"];
+        let _ = cluster.ok(&words);
+    };
+    pin("2");
+    assert!(pulls());
+    let told = registry(&cluster, &["status", "web"], b"").status(8);
+    let mend = "`skep service grant --pin current web.auth web.acl.toml:FILE`";
+    let wanted = "warning: secret web.acl.toml: web.auth is granted one version";
+    assert!(told.err.contains(wanted) && told.err.contains(mend), "{}", told.err);
+    pin("current");
+    assert!(!pulls());
     let _ = registry(&cluster, &["status", "web"], b"").status(0);
 }
 

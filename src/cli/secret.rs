@@ -7,22 +7,24 @@ use serde_json::Value;
 
 use super::acts::{self, Named, Parts};
 use super::args::{
-    ClientArgs, ListArgs, SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs, WaitArgs,
+    ClientArgs, ListArgs, SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs,
 };
 use super::filter::Filter;
+use super::granted::wait_for_services_of;
 use super::input::{self, Source};
 use super::inspect::inspect;
 use super::link::link;
 use super::names::{all_labels, labels, name};
 use super::problem::{Trouble, usage};
 use super::render::{self, Cell, Column, Format};
+use super::rollback;
 use super::shell::Shell;
 use super::versions::{self, shown};
 use super::wait::{self, Concerned};
-use skep_client::{Change, Draft, Drawn, Generate, Link, apply, apply_sealed, lookup};
+use skep_client::{Change, Draft, Drawn, Generate, apply, apply_sealed, lookup};
 use skep_core::base::{Label, Name, Revision, SecretBytes, SecretId, limits};
 use skep_core::domain::PublicPart;
-use skep_core::wire::api::{self, SecretView, ServiceView};
+use skep_core::wire::api::{self, SecretView};
 
 const COLUMNS: [Column; 6] = [
     ("ID", Cell::Field("id")),
@@ -34,14 +36,13 @@ const COLUMNS: [Column; 6] = [
 ];
 /// How a value is drawn.
 const GENERATED: &str = "for example: `skep secret update db-password --generate password`";
-/// Services looked up one by one; of more, the whole list is asked for.
-const FEW: usize = 8;
 
 /// Runs it.
 pub(super) async fn run(shell: &mut Shell, command: SecretCommand) -> Result<(), Trouble> {
     match command {
         SecretCommand::Create(args) => create(shell, args).await,
         SecretCommand::Update(args) => update(shell, args).await,
+        SecretCommand::Rollback(args) => rollback::run(shell, args).await,
         SecretCommand::Ls { list, client } => ls(shell, &list, client).await,
         SecretCommand::Inspect { secrets, show, client } => {
             inspect(shell, &secrets, &show, client, shown).await
@@ -70,6 +71,7 @@ async fn create(shell: &mut Shell, args: SecretCreateArgs) -> Result<(), Trouble
     let name = name(&args.name)?;
     let labels = all_labels(&args.labels)?;
     let source = args.generate.map_or_else(|| Source::of(args.file), Source::Generate);
+    let forward_only = args.forward_only;
     let (strip, public) = (args.strip_newline, args.public.as_deref());
     let Drawn { value, public } =
         input::value(&mut *shell.dice, &source, name.as_str(), strip, public)?;
@@ -84,6 +86,7 @@ async fn create(shell: &mut Shell, args: SecretCreateArgs) -> Result<(), Trouble
             id,
             name: name.clone(),
             labels: labels.clone(),
+            forward_only,
             version,
         };
         versions.into_iter().map(create).collect()
@@ -283,63 +286,6 @@ fn acts_of(drafts: &[Draft]) -> Vec<usize> {
         }
     }
     sizes
-}
-
-/// Waits until the services that are granted these secrets have what is due.
-async fn wait_for_services_of(
-    shell: &mut Shell,
-    link: &mut Link,
-    wait: WaitArgs,
-    revision: u64,
-    secrets: &[SecretId],
-) -> Result<(), Trouble> {
-    if wait.detach {
-        return Ok(());
-    }
-    let mut interrupt = wait::Interrupt::listen()?;
-    let found = tokio::select! {
-        found = services_of(link, secrets) => found,
-        () = interrupt.comes() => return Err(wait::interrupted().into()),
-    };
-    let services = match found {
-        Ok(services) => services,
-        Err(Trouble::Failed(failure)) => {
-            let failure = skep_core::base::Failure {
-                exit: skep_core::base::Exit::NotConfirmed,
-                text: format!("committed, but who is concerned is not known: {}", failure.text),
-                hint: failure.hint,
-            };
-            return Err(failure.into());
-        }
-        Err(told @ Trouble::Told(_)) => return Err(told),
-    };
-    let secrets = secrets.iter().map(|id| id.as_bytes().to_vec()).collect();
-    let concerned = if services.is_empty() {
-        Concerned::default()
-    } else {
-        Concerned { services, secrets, ..Concerned::default() }
-    };
-    let revision = Revision(revision);
-    wait::delivered_unless(shell, link, revision, concerned, &mut interrupt).await
-}
-
-async fn services_of(link: &mut Link, secrets: &[SecretId]) -> Result<Vec<Vec<u8>>, Trouble> {
-    let mut names = std::collections::BTreeSet::new();
-    for secret in secrets {
-        let view: SecretView = lookup::one(link, &secret.to_string(), false).await?;
-        names.extend(view.services);
-    }
-    if names.len() > FEW {
-        let all: Vec<ServiceView> = lookup::all(link, false).await?;
-        let granted = all.into_iter().filter(|service| names.contains(&service.name));
-        return Ok(granted.map(|service| service.id).collect());
-    }
-    let mut ids = Vec::new();
-    for name in names {
-        let view: ServiceView = lookup::one(link, &name, false).await?;
-        ids.push(view.id);
-    }
-    Ok(ids)
 }
 
 async fn ls(shell: &mut Shell, args: &ListArgs, client: ClientArgs) -> Result<(), Trouble> {

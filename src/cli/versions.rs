@@ -11,12 +11,13 @@ use super::words;
 use skep_client::lookup;
 use skep_core::wire::api::{self, SecretView, VersionView};
 
-const VERSION_COLUMNS: [Column; 7] = [
+const VERSION_COLUMNS: [Column; 8] = [
     ("VERSION", Cell::Field("version")),
     ("CURRENT", Cell::Field("current")),
     ("ID", Cell::Field("id")),
     ("SIZE", Cell::Field("size")),
     ("CREATED", Cell::Ago("created_at")),
+    ("REPEATS", Cell::Field("repeats")),
     ("PINNED BY", Cell::Field("pinned_by")),
     ("WRITTEN BY", Cell::Field("written_by")),
 ];
@@ -39,6 +40,7 @@ pub(super) fn shown(secret: &SecretView) -> Value {
         "size": current.map(|version| version.size),
         "labels": render::labels(&secret.labels),
         "public": current.and_then(|version| version.public.as_deref()),
+        "forward_only": secret.forward_only,
         "created_at": render::time(secret.created),
         "updated_at": render::time(secret.updated),
         "revision": secret.revision,
@@ -56,6 +58,7 @@ fn shown_version(secret: &SecretView, version: &VersionView) -> Value {
         "size": version.size,
         "created_at": render::time(version.created),
         "public": version.public,
+        "repeats": version.repeats,
         "pinned_by": version.pinned_by,
         "written_by": version.writer.as_ref().map(written_by),
     })

@@ -266,7 +266,14 @@ impl Cluster {
         let id = SecretId::draw(&mut OsDice);
         let version = self.version(id, value);
         let labels = Labels::default();
-        self.change(Change::CreateSecret { id, name: name(called), labels, version }).await;
+        self.change(Change::CreateSecret {
+            id,
+            name: name(called),
+            labels,
+            forward_only: false,
+            version,
+        })
+        .await;
         id
     }
 

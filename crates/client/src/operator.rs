@@ -63,7 +63,7 @@ impl Operator {
         let id = SecretId::draw(&mut self.dice);
         let create = |version| {
             let (name, labels) = (name.clone(), Labels::default());
-            Change::CreateSecret { id, name, labels, version }
+            Change::CreateSecret { id, name, labels, forward_only: false, version }
         };
         let drafts = [Draft { secret: id, value, public: None }];
         let each = |versions: Vec<NewVersion>| versions.into_iter().map(create).collect();

@@ -194,8 +194,13 @@ async fn create(spec: Spec, way: &mut Way) -> Result<Answer, Refused> {
     let Spec { name, labels, value } = spec;
     let id = SecretId::draw(&mut way.dice);
     let drafts = [Draft { secret: id, value, public: None }];
-    let create =
-        |version| Change::CreateSecret { id, name: name.clone(), labels: labels.clone(), version };
+    let create = |version| Change::CreateSecret {
+        id,
+        name: name.clone(),
+        labels: labels.clone(),
+        forward_only: false,
+        version,
+    };
     let changes = |versions: Vec<_>| versions.into_iter().map(create).collect();
     let Way { link, dice, .. } = way;
     let applied = apply_sealed(link, dice, "docker secret ls", &drafts, changes).await;

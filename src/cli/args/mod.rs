@@ -31,7 +31,9 @@ pub(super) use cluster::{
 pub(super) use daemon::{AgentRunArgs, DevArgs, LogArgs, ManagerCommand, ManagerRunArgs};
 pub(super) use node::{NodeCommand, NodeUpdateArgs};
 pub(super) use operator::OperatorCommand;
-pub(super) use secret::{SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs};
+pub(super) use secret::{
+    SecretCommand, SecretCreateArgs, SecretRmArgs, SecretRollbackArgs, SecretUpdateArgs,
+};
 pub(super) use service::{
     GrantArgs, RevokeArgs, ServiceCommand, ServiceCreateArgs, ServiceUpdateArgs,
 };

@@ -15,6 +15,7 @@ pub(crate) enum SecretCommand {
   skep secret create db-password            # asks twice, without echo
   skep secret create session-key --generate hex:16
   skep secret create release-key --generate cosign   # prints the public half
+  skep secret create --forward-only verifier verifier.json   # no older one is ever used again
   openssl rand -base64 32 | skep secret create --strip-newline -l team=db api-key -")]
     Create(SecretCreateArgs),
     /// Give secrets new values, several of them as one act
@@ -24,6 +25,16 @@ pub(crate) enum SecretCommand {
   skep secret update tls-key=key.pem tls-certificate=chain.pem
   skep secret update --label-add team=db --label-rm old db-password   # the value stays")]
     Update(SecretUpdateArgs),
+    /// Make an older version current again, as a new version
+    #[command(
+        after_help = "The value need not be known: managers have it sealed. Secrets that were created with
+--forward-only are not rolled back.
+
+Examples:
+  skep secret rollback db-password
+  skep secret rollback --to 3 db-password"
+    )]
+    Rollback(SecretRollbackArgs),
     /// List secrets
     #[command(
         visible_alias = "list",
@@ -124,6 +135,9 @@ pub(crate) struct SecretCreateArgs {
     /// Leave out one line end at the end of the value
     #[arg(long)]
     pub(crate) strip_newline: bool,
+    /// Use no older version again, for good: it is never rolled back, and no grant of it pinned
+    #[arg(long)]
+    pub(crate) forward_only: bool,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
@@ -151,6 +165,23 @@ pub(crate) struct SecretUpdateArgs {
     /// Leave out one line end at the end of each value
     #[arg(long)]
     pub(crate) strip_newline: bool,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SecretRollbackArgs {
+    /// A full name or id
+    #[arg(value_name = "SECRET")]
+    pub(crate) secret: String,
+    /// Which version [default: the one before the current]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) to: Option<u32>,
+    /// Only if this is the current version's number
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) expect: Option<u32>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
     #[command(flatten)]

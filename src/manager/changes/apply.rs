@@ -71,6 +71,7 @@ fn concerns<'a, K>(state: &'a State, change: &'a Change<K>) -> (Method, Resource
             (Method::WriteSecrets, ResourceKind::Secret, Some(name))
         }
         Change::UpdateSecret { id, .. }
+        | Change::RollBackSecret { id, .. }
         | Change::LabelSecret { id, .. }
         | Change::RemoveSecret { id }
         | Change::RemoveVersion { id, .. } => {

@@ -263,6 +263,8 @@ impl Explain for Refusal {
             Refusal::Conflict { .. } => Problem::newer(text).hint("look at it again, then repeat"),
             Refusal::NotWritable { service, secret } => Problem::refused(text)
                 .hint(format!("to allow it: `skep service grant --write {service} {secret}`")),
+            Refusal::ForwardOnly { secret } => Problem::refused(text)
+                .hint(format!("a new value comes by `skep secret update {secret} FILE`; grants follow it without --pin")),
             Refusal::TargetTaken { secret, .. } => Problem::refused(text).hint(format!(
                 "another file name (SECRET:TARGET), or --replace, which takes it from {secret}"
             )),

@@ -106,6 +106,7 @@ fn only_takes(act: &Act) -> bool {
         | Change::RemoveManager { .. } => true,
         Change::CreateSecret { .. }
         | Change::UpdateSecret { .. }
+        | Change::RollBackSecret { .. }
         | Change::LabelSecret { .. }
         | Change::CreateService { .. }
         | Change::UpdateService { .. }
@@ -150,6 +151,7 @@ pub fn always_admitted(act: &Act) -> bool {
         | Change::CreateToken { .. } => true,
         Change::CreateSecret { .. }
         | Change::UpdateSecret { .. }
+        | Change::RollBackSecret { .. }
         | Change::LabelSecret { .. }
         | Change::CreateService { .. }
         | Change::UpdateService { .. }

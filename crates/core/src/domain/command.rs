@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::changed::ChangedList;
 use super::opened::OpenedList;
 use super::public::PublicPart;
 use super::put::Put;
@@ -10,7 +11,7 @@ use super::spec::{GrantAsked, ServiceSpec};
 use super::state::{Availability, Cluster, Member, Node, NodeRole, Operator, Token};
 use crate::base::{
     Epoch, Label, Labels, Name, NodeId, OperatorId, RequestId, Revision, SealedValue, SecretId,
-    ServiceId, Stamp, Target, TokenId, VersionId, WrappedKey, limits,
+    ServiceId, Stamp, Target, TokenId, VersionId, WrappedKey,
 };
 
 /// One entry of the replicated log. Time, ids, nonces and sealed keys were made
@@ -213,6 +214,8 @@ pub enum Change<K = WrappedKey> {
         name: Name,
         /// Its labels.
         labels: Labels,
+        /// Whether older versions of it are used no more: fixed for good.
+        forward_only: bool,
         /// Its first value.
         version: NewVersion<K>,
     },
@@ -224,6 +227,15 @@ pub enum Change<K = WrappedKey> {
         expect: Option<u32>,
         /// The new value.
         version: NewVersion<K>,
+    },
+    /// An older version is repeated as a new one, which becomes current.
+    RollBackSecret {
+        /// Which secret.
+        id: SecretId,
+        /// Refused unless the current version has this number.
+        expect: Option<u32>,
+        /// The number of the version to repeat.
+        to: u32,
     },
     /// What operators wrote of a secret changes, and no version of it.
     LabelSecret {
@@ -366,12 +378,14 @@ impl<K> Change<K> {
             Ok(NewVersion { id, size, value, data_key, public })
         };
         Ok(match self {
-            Self::CreateSecret { id, name, labels, version: new } => {
-                Change::CreateSecret { id, name, labels, version: version(id, new)? }
+            Self::CreateSecret { id, name, labels, forward_only, version: new } => {
+                let version = version(id, new)?;
+                Change::CreateSecret { id, name, labels, forward_only, version }
             }
             Self::UpdateSecret { id, expect, version: new } => {
                 Change::UpdateSecret { id, expect, version: version(id, new)? }
             }
+            Self::RollBackSecret { id, expect, to } => Change::RollBackSecret { id, expect, to },
             Self::LabelSecret { id, put, gone } => Change::LabelSecret { id, put, gone },
             Self::RemoveSecret { id } => Change::RemoveSecret { id },
             Self::RemoveVersion { id, number } => Change::RemoveVersion { id, number },
@@ -401,67 +415,6 @@ pub enum Outcome {
     Changed(ChangedList),
     /// The node that joined.
     Joined(Arc<Node>),
-}
-
-/// What each change of an act came to, in order. Neighbours that came to the same stand once,
-/// with how many they are: the answer to an act that changed nothing is as small as the act.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ChangedList(Vec<(Changed, u32)>);
-
-impl ChangedList {
-    /// One after the other.
-    pub fn iter(&self) -> impl Iterator<Item = &Changed> {
-        self.0.iter().flat_map(|(changed, times)| (0..*times).map(move |_| changed))
-    }
-
-    /// How many in a row came to what.
-    #[must_use]
-    pub fn runs(&self) -> &[(Changed, u32)] {
-        &self.0
-    }
-
-    /// From what [`Self::runs`] gave; `None` for what it never gives.
-    #[must_use]
-    pub fn from_runs(runs: Vec<(Changed, u32)>) -> Option<Self> {
-        let most = u64::try_from(limits::CHANGES).unwrap_or(u64::MAX);
-        let count: u64 = runs.iter().map(|(_, times)| u64::from(*times)).sum();
-        let same = |pair: &[(Changed, u32)]| matches!(pair, [(one, _), (two, _)] if one == two);
-        let sound = (1..=most).contains(&count)
-            && runs.iter().all(|(_, times)| *times > 0)
-            && !runs.windows(2).any(same);
-        sound.then_some(Self(runs))
-    }
-}
-
-impl FromIterator<Changed> for ChangedList {
-    fn from_iter<T: IntoIterator<Item = Changed>>(list: T) -> Self {
-        let mut runs: Vec<(Changed, u32)> = Vec::new();
-        for changed in list {
-            match runs.last_mut() {
-                Some((last, times)) if *last == changed => *times = times.saturating_add(1),
-                _ => runs.push((changed, 1)),
-            }
-        }
-        Self(runs)
-    }
-}
-
-/// What one change came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Changed {
-    /// A version was added.
-    Version {
-        /// Of which secret.
-        secret: SecretId,
-        /// Its number.
-        number: u32,
-    },
-    /// A service was created, changed or removed, granted or revoked.
-    Service(ServiceId),
-    /// The change had nothing to do; what it asks for stood already.
-    Already,
-    /// Done.
-    Done,
 }
 
 /// Where to look after a command. A hint: one may be dropped without harm.

@@ -50,6 +50,7 @@ all![
     values_are_within_limits,
     grants_are_of_secrets_there,
     pins_are_of_versions_there,
+    what_goes_forward_only_is_current_everywhere,
     grants_lie_under_their_target,
     services_are_within_limits,
     exposed_pairs_are_of_nodes_there,
@@ -188,6 +189,18 @@ fn pins_are_of_versions_there(state: &State) -> bool {
         let secret = state.secrets.get(&grant.secret);
         grant.pin.is_none_or(|pin| secret.is_some_and(|secret| secret.versions.contains_key(&pin)))
     })
+}
+
+/// Of a secret that is forward-only the newest version is in use, and no other.
+fn what_goes_forward_only_is_current_everywhere(state: &State) -> bool {
+    let forward = |id| state.secrets.get(id).is_some_and(|secret| secret.forward_only);
+    let mut grants = state.services.values().flat_map(|service| service.grants.values());
+    let mut secrets = state.secrets.values().filter(|secret| secret.forward_only);
+    !grants.any(|grant| grant.pin.is_some() && forward(&grant.secret))
+        && secrets.all(|secret| {
+            secret.versions.keys().next_back() == Some(&secret.current)
+                && secret.versions.values().all(|version| version.repeats.is_none())
+        })
 }
 
 fn grants_lie_under_their_target(state: &State) -> bool {

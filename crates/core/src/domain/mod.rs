@@ -9,6 +9,7 @@
 mod answers;
 mod apply;
 mod assignment;
+mod changed;
 mod changes;
 mod command;
 mod draft;
@@ -36,10 +37,11 @@ mod weight;
 pub use answers::always_admitted;
 pub use apply::{Applied, LEVEL, apply};
 pub use assignment::{FileAssignment, ServiceSet, assignments, is_due, nodes_of, placed, set_of};
+pub use changed::{Changed, ChangedList};
 pub use changes::{Bid, admitting};
 pub use command::{
-    Act, Actor, Change, Changed, ChangedList, Command, Confirmation, Fact, Genesis, Join,
-    NewVersion, Outcome, Recover, Rekey,
+    Act, Actor, Change, Command, Confirmation, Fact, Genesis, Join, NewVersion, Outcome, Recover,
+    Rekey,
 };
 pub use hook::{BadHook, BadUnit, HookPath, HookSignal, OnChange, UnitName};
 pub use indexes::Indexes;

@@ -4,7 +4,8 @@
 mod opened;
 mod put;
 
-use super::command::{Act, Actor, Change, Changed, Command, Genesis, Join, Outcome, Rekey};
+use super::changed::Changed;
+use super::command::{Act, Actor, Change, Command, Genesis, Join, Outcome, Rekey};
 use super::refusal::Refusal;
 use super::spec::{Activation, Attribute, GrantAsked, MountKind, OfflinePolicy, Pin, ServiceSpec};
 use super::state::{
@@ -237,11 +238,12 @@ fn join(hash: &mut Digest, of: &Join) {
 
 fn change(hash: &mut Digest, of: &Change) {
     match of {
-        Change::CreateSecret { id, name: called, labels: of, version } => {
+        Change::CreateSecret { id, name: called, labels: of, forward_only, version } => {
             hash.number(1);
             hash.bytes(id.as_bytes());
             name(hash, called);
             labels(hash, of);
+            hash.number((*forward_only).into());
             put::new_version(hash, version);
         }
         Change::UpdateSecret { id, expect, version } => {
@@ -249,6 +251,12 @@ fn change(hash: &mut Digest, of: &Change) {
             hash.bytes(id.as_bytes());
             hash.option(expect.map(u64::from));
             put::new_version(hash, version);
+        }
+        Change::RollBackSecret { id, expect, to } => {
+            hash.number(17);
+            hash.bytes(id.as_bytes());
+            hash.option(expect.map(u64::from));
+            hash.number((*to).into());
         }
         Change::RemoveSecret { id } => {
             hash.number(3);

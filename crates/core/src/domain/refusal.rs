@@ -95,6 +95,14 @@ pub enum Refusal {
         /// The secret.
         secret: Name,
     },
+    /// An older version of a secret that was created so that none is used again.
+    #[error(
+        "secret {secret} is forward-only: it can't be rolled back, nor a grant of it be pinned"
+    )]
+    ForwardOnly {
+        /// The secret.
+        secret: Name,
+    },
     /// A name that reads as an id would stand for two things.
     #[error("the name {name} reads as an id")]
     NameIsId {
@@ -205,6 +213,7 @@ impl Refusal {
             Self::NameIsId { .. } => 19,
             Self::Reserved { .. } => 20,
             Self::NotWritable { .. } => 21,
+            Self::ForwardOnly { .. } => 22,
         }
     }
 }

@@ -294,7 +294,10 @@ pub struct Secret {
     pub updated: Stamp,
     /// At which revision it changed last.
     pub revision: Revision,
-    /// The number of the version that `current` means.
+    /// Whether older versions of it are used no more, as it was created: it is neither rolled
+    /// back nor are grants of it pinned.
+    pub forward_only: bool,
+    /// The number of the version that `current` means: the newest.
     pub current: u32,
     /// The versions kept, by number; numbers start at 1 and are never reused.
     pub versions: BTreeMap<u32, Arc<Version>>,
@@ -313,8 +316,9 @@ pub struct Version {
     pub data_key: WrappedKey,
     /// When it was created.
     pub created: Stamp,
-    /// Whether it is `current` after a rollback only by number: `None`, or the version it repeats.
-    pub rolled_back_from: Option<u32>,
+    /// The version that it repeats, id and value, where it came by a rollback: never one that
+    /// repeats another itself. It need not be kept any more.
+    pub repeats: Option<u32>,
     /// What is public of it.
     pub public: Option<PublicPart>,
     /// The workload that wrote it; `None`: an operator.

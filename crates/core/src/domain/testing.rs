@@ -269,7 +269,15 @@ impl World {
         let mut world = Self::with_workers(count);
         let version = NewVersion { id: VersionId::from_bytes([1; 16]), ..version(1) };
         let (id, labels) = (secret_id(1), Labels::default());
-        world.one(Change::CreateSecret { id, name: name("db"), labels, version }).expect("new");
+        world
+            .one(Change::CreateSecret {
+                id,
+                name: name("db"),
+                labels,
+                forward_only: false,
+                version,
+            })
+            .expect("new");
         world.service(1, "web", everywhere());
         let grant = Change::Grant { service: service_id(1), grant: grant(1, "db").into() };
         world.one(grant).expect("granted");
@@ -319,7 +327,14 @@ impl World {
         let version = version(self.commands * 1_000);
         let labels = Labels::default();
         let id = secret_id(n);
-        self.one(Change::CreateSecret { id, name: name(called), labels, version }).expect("new");
+        self.one(Change::CreateSecret {
+            id,
+            name: name(called),
+            labels,
+            forward_only: false,
+            version,
+        })
+        .expect("new");
     }
 
     pub fn service(&mut self, n: u8, called: &str, spec: ServiceSpec) {

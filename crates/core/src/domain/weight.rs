@@ -67,6 +67,7 @@ fn refused(of: &Refusal) -> u64 {
         } => 0,
         Refusal::Exists { name: of, .. }
         | Refusal::LastManager { node: of }
+        | Refusal::ForwardOnly { secret: of }
         | Refusal::NameIsId { name: of }
         | Refusal::Reserved { name: of }
         | Refusal::Token { why: Unfit::NotForName(of), .. } => name(of),
@@ -175,7 +176,8 @@ pub(super) fn change(of: &Change) -> u64 {
             let put = put.iter().map(|label| PART + long(label.key.len() + label.value.len()));
             put.sum::<u64>() + gone.iter().map(|key| PART + long(key.len())).sum::<u64>()
         }
-        Change::RemoveSecret { .. }
+        Change::RollBackSecret { .. }
+        | Change::RemoveSecret { .. }
         | Change::RemoveVersion { .. }
         | Change::RemoveService { .. }
         | Change::Revoke { .. }

@@ -355,6 +355,7 @@ async fn apply_one(act: Vec<Step>, way: &mut Way) -> Result<(), Failure> {
                 id: *id,
                 name: name.clone(),
                 labels: labels.clone(),
+                forward_only: false,
                 version: versions.next()?,
             }),
         };

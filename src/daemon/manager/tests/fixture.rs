@@ -282,6 +282,7 @@ pub(super) async fn create_secret(
             id: secret,
             name: name.parse().expect("a name"),
             labels: Labels::default(),
+            forward_only: false,
             version: NewVersion {
                 id: version,
                 size,

@@ -33,7 +33,7 @@ fn version(number: u8, size: u32) -> Arc<Version> {
         value: SealedValue(bytes.into()),
         data_key: WrappedKey { number: 1, bytes: vec![number] },
         created: Stamp(1),
-        rolled_back_from: None,
+        repeats: None,
         public: None,
         written_by: None,
     })

@@ -3,7 +3,8 @@
 use super::bytes::within_service_bytes;
 use super::{secret, service};
 use crate::base::{SecretId, ServiceId, Target, limits};
-use crate::domain::command::{Changed, Fact};
+use crate::domain::changed::Changed;
+use crate::domain::command::Fact;
 use crate::domain::draft::Draft;
 use crate::domain::lookup::is_pending;
 use crate::domain::named::Counted;
@@ -27,6 +28,10 @@ pub(super) fn grant(
         && !secret.versions.contains_key(&number)
     {
         return Err(secret::no_version(secret, number));
+    }
+    // The newest is not the newest for ever, and a pin would keep it in use.
+    if grant.pin.is_some() && secret.forward_only {
+        return Err(Refusal::ForwardOnly { secret: secret.name.clone() });
     }
     if grant.mode > MODE_BITS {
         return Err(Refusal::Invalid("a file's mode is 0000 to 0777".to_owned()));

@@ -28,19 +28,22 @@ pub(super) use renewal::{renew, renewed};
 pub(super) use time::reset as reset_time;
 pub use token::{Bid, admitting};
 
-use super::command::{Change, Changed};
+use super::changed::Changed;
+use super::command::Change;
 use super::draft::Draft;
 use super::refusal::Refusal;
 
 /// One change of an act.
 pub(super) fn change(draft: &mut Draft<'_>, change: &Change) -> Result<Changed, Refusal> {
     match change {
-        Change::CreateSecret { id, name, labels, version } => {
-            secret::create(draft, *id, name, labels, version)
+        Change::CreateSecret { id, name, labels, forward_only, version } => {
+            let (labels, forward_only) = (labels.clone(), *forward_only);
+            secret::create(draft, *id, secret::New { name, labels, forward_only }, version)
         }
         Change::UpdateSecret { id, expect, version } => {
             secret::update(draft, *id, *expect, version, None)
         }
+        Change::RollBackSecret { id, expect, to } => secret::roll_back(draft, *id, *expect, *to),
         Change::LabelSecret { id, put, gone } => secret::label(draft, *id, put, gone),
         Change::RemoveSecret { id } => secret::remove(draft, *id),
         Change::RemoveVersion { id, number } => secret::remove_version(draft, *id, *number),

@@ -2,7 +2,8 @@
 
 use super::secret;
 use crate::base::{SecretId, ServiceId, limits};
-use crate::domain::command::{ChangedList, Outcome};
+use crate::domain::changed::ChangedList;
+use crate::domain::command::Outcome;
 use crate::domain::draft::Draft;
 use crate::domain::is_due;
 use crate::domain::named::Thing;

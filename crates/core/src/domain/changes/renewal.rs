@@ -4,7 +4,8 @@
 //! was seen with the next one, so that a lost answer or a crash locks nobody out.
 
 use crate::base::{Stamp, limits};
-use crate::domain::command::{Changed, Outcome};
+use crate::domain::changed::Changed;
+use crate::domain::command::Outcome;
 use crate::domain::draft::Draft;
 use crate::domain::named::Thing;
 use crate::domain::refusal::Refusal;

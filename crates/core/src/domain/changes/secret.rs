@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::bytes::within_service_bytes;
 use super::names::{is_free, relabelled};
 use crate::base::{Label, Labels, Name, SecretId, Stamp, limits};
-use crate::domain::command::{Changed, NewVersion};
+use crate::domain::changed::Changed;
+use crate::domain::command::NewVersion;
 use crate::domain::draft::Draft;
 use crate::domain::named::{Counted, Stays, Thing};
 use crate::domain::put::WrittenBy;
@@ -16,11 +17,17 @@ use crate::domain::state::{Secret, State, Version};
 /// Bytes that sealing may add to a value: nonce, tag and room for a header.
 const SEALING_BYTES: usize = 256;
 
+/// What is said of a secret when it is created.
+pub(super) struct New<'n> {
+    pub(super) name: &'n Name,
+    pub(super) labels: Labels,
+    pub(super) forward_only: bool,
+}
+
 pub(super) fn create(
     draft: &mut Draft<'_>,
     id: SecretId,
-    name: &Name,
-    labels: &Labels,
+    New { name, labels, forward_only }: New<'_>,
     version: &NewVersion,
 ) -> Result<Changed, Refusal> {
     let state = draft.state();
@@ -35,7 +42,8 @@ pub(super) fn create(
     let now = draft.now();
     let secret = Secret {
         name: name.clone(),
-        labels: labels.clone(),
+        labels,
+        forward_only,
         created: now,
         updated: now,
         revision: draft.revision(),
@@ -72,16 +80,53 @@ pub(super) fn update(
 ) -> Result<Changed, Refusal> {
     let state = draft.state();
     let found = find(state, id)?;
-    if let Some(expected) = expect.filter(|expected| *expected != found.current) {
-        return Err(Refusal::Conflict {
-            what: format!("secret {}", found.name),
-            expected: expected.into(),
-            found: found.current.into(),
-        });
-    }
+    expected(found, expect)?;
     if found.versions.values().any(|kept| kept.id == version.id) {
         return Err(Refusal::id_taken());
     }
+    let version = checked(state, version, draft.now(), writer)?;
+    add(draft, id, version)
+}
+
+/// The version `to` is current again, under the next number: numbers only grow, so that whoever
+/// expects one never meets another value under it.
+pub(super) fn roll_back(
+    draft: &mut Draft<'_>,
+    id: SecretId,
+    expect: Option<u32>,
+    to: u32,
+) -> Result<Changed, Refusal> {
+    let found = find(draft.state(), id)?;
+    expected(found, expect)?;
+    if found.forward_only {
+        return Err(Refusal::ForwardOnly { secret: found.name.clone() });
+    }
+    let repeated = found.versions.get(&to).ok_or_else(|| no_version(found, to))?;
+    if found.versions.get(&found.current).is_some_and(|current| current.id == repeated.id) {
+        return Ok(Changed::Already);
+    }
+    let mut version = Version::clone(repeated);
+    version.created = draft.now();
+    version.written_by = None;
+    version.repeats = Some(repeated.repeats.unwrap_or(to));
+    add(draft, id, version)
+}
+
+fn expected(found: &Secret, expect: Option<u32>) -> Result<(), Refusal> {
+    match expect.filter(|expected| *expected != found.current) {
+        None => Ok(()),
+        Some(expected) => Err(Refusal::Conflict {
+            what: format!("secret {}", found.name),
+            expected: expected.into(),
+            found: found.current.into(),
+        }),
+    }
+}
+
+/// Adds a version, which becomes current.
+fn add(draft: &mut Draft<'_>, id: SecretId, version: Version) -> Result<Changed, Refusal> {
+    let state = draft.state();
+    let found = find(state, id)?;
     let newest = found.versions.last_key_value().map_or(0, |(number, _)| *number);
     let number = newest
         .max(found.current)
@@ -92,7 +137,7 @@ pub(super) fn update(
     }
     let mut secret = Secret::clone(found);
     let grew = found.versions.get(&found.current).is_none_or(|old| old.size < version.size);
-    secret.versions.insert(number, Arc::new(checked(state, version, draft.now(), writer)?));
+    secret.versions.insert(number, Arc::new(version));
     secret.current = number;
     secret.updated = draft.now();
     secret.revision = draft.revision();
@@ -201,7 +246,7 @@ fn checked(
         value: version.value.clone(),
         data_key: version.data_key.clone(),
         created: now,
-        rolled_back_from: None,
+        repeats: None,
         public: version.public.clone(),
         written_by,
     })

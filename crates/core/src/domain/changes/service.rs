@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::names::{are_known, is_free};
 use crate::base::{Name, Revision, ServiceId, limits};
-use crate::domain::command::{Changed, Fact};
+use crate::domain::changed::Changed;
+use crate::domain::command::Fact;
 use crate::domain::draft::Draft;
 use crate::domain::named::{Counted, Thing};
 use crate::domain::refusal::Refusal;

@@ -3,7 +3,7 @@
 use subtle::ConstantTimeEq;
 
 use crate::base::{Name, Stamp, TokenId, limits};
-use crate::domain::command::Changed;
+use crate::domain::changed::Changed;
 use crate::domain::draft::Draft;
 use crate::domain::named::{Counted, Thing, Unfit};
 use crate::domain::refusal::Refusal;

@@ -50,7 +50,13 @@ fn create(n: u8) -> Act {
     let labels = Labels::default();
     let name = name(&format!("s{n}"));
     let version = version(u64::from(n) + 9_000);
-    Act::Change(vec![Change::CreateSecret { id: secret_id(n), name, labels, version }])
+    Act::Change(vec![Change::CreateSecret {
+        id: secret_id(n),
+        name,
+        labels,
+        forward_only: false,
+        version,
+    }])
 }
 
 fn revoke(n: u8) -> Change {

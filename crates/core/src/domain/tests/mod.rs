@@ -10,6 +10,7 @@ mod places;
 mod put;
 mod rekeys;
 mod requests;
+mod rollback;
 mod rules;
 mod simulation;
 mod time;

@@ -38,7 +38,8 @@ fn what_reads_as_an_id_is_no_name() {
         let is_id = |refused| assert_eq!(refused, Refusal::NameIsId { name: called.clone() });
         let (labels, version) = (Labels::default(), version(9));
         let id = secret_id(2);
-        let create = Change::CreateSecret { id, name: called.clone(), labels, version };
+        let create =
+            Change::CreateSecret { id, name: called.clone(), labels, forward_only: false, version };
         is_id(world.one(create).expect_err("no name"));
         let spec = everywhere();
         let create = Change::CreateService { id: service_id(2), name: called.clone(), spec };
@@ -57,7 +58,13 @@ fn a_name_that_is_taken_is_told_as_it_is_written() {
     let mut world = World::with_workers(1);
     world.secret(1, "Db");
     let (labels, version) = (Labels::default(), version(9));
-    let create = Change::CreateSecret { id: secret_id(2), name: name("dB"), labels, version };
+    let create = Change::CreateSecret {
+        id: secret_id(2),
+        name: name("dB"),
+        labels,
+        forward_only: false,
+        version,
+    };
     assert_eq!(world.one(create).expect_err("taken").to_string(), "secret Db already exists");
     world.service(1, "Web", everywhere());
     let spec = everywhere();

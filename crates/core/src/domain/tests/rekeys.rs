@@ -86,7 +86,13 @@ fn act_of(model: &Model, doing: Doing, drawn: u64) -> Act {
             let mut version = version(drawn);
             version.data_key.number = model.number + off;
             let (id, name) = (secret_id(n), name(&format!("s{n}")));
-            Change::CreateSecret { id, name, labels: Labels::default(), version }
+            Change::CreateSecret {
+                id,
+                name,
+                labels: Labels::default(),
+                forward_only: false,
+                version,
+            }
         }
         Doing::Forget(n) => Change::RemoveSecret { id: secret_id(n) },
     }])

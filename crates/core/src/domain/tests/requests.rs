@@ -14,6 +14,7 @@ fn create(n: u8, called: &str) -> Change {
         id: secret_id(n),
         name: name(called),
         labels: Labels::default(),
+        forward_only: false,
         version,
     }
 }
@@ -115,6 +116,7 @@ fn acts_are_bounded() {
         id: secret_id(n),
         name: name(&format!("big{n}")),
         labels: Labels::default(),
+        forward_only: false,
         version: sized_version(n.into(), 511_999),
     };
     assert!(world.change((1..=8).map(big).collect()).is_ok());
@@ -165,6 +167,7 @@ fn a_full_state_admits_removals_alone() {
             id: crate::base::SecretId::from_bytes(id),
             name: name(&format!("s{filled}")),
             labels: Labels::default(),
+            forward_only: false,
             version,
         };
         let command = world.command(Act::Change(vec![change]));

@@ -147,6 +147,7 @@ impl Simulation {
                 id,
                 name: name(&format!("secret{secret}")),
                 labels: Labels::default(),
+                forward_only: false,
                 version: version(number),
             },
             3 => Change::CreateService {

@@ -23,6 +23,7 @@ fn poisoned() -> (World, Stamp) {
         id: secret_id(2),
         name: name("amid"),
         labels: Labels::default(),
+        forward_only: false,
         version: version(7_000),
     }]));
     ahead.stamp = now.plus_ms(DECADE_MS);

@@ -24,12 +24,18 @@ pub fn read_change(sent: api::Change) -> Result<Change<BoxedKey>, BadMessage> {
             id: read_id("id", &sent.id)?,
             name: read_text("name", &sent.name)?,
             labels: read_labels(&sent.labels)?,
+            forward_only: sent.forward_only,
             version: read_version(there("version", sent.version)?)?,
         },
         Of::UpdateSecret(sent) => Change::UpdateSecret {
             id: read_id("id", &sent.id)?,
             expect: sent.expect,
             version: read_version(there("version", sent.version)?)?,
+        },
+        Of::RollBackSecret(sent) => Change::RollBackSecret {
+            id: read_id("id", &sent.id)?,
+            expect: sent.expect,
+            to: sent.to,
         },
         Of::LabelSecret(sent) => {
             let (put, gone) = read_relabelled(&sent.put, sent.gone)?;
@@ -139,16 +145,24 @@ pub(super) fn write_version(version: &NewVersion<BoxedKey>) -> api::NewVersion {
 #[must_use]
 pub fn write_change(change: &Change<BoxedKey>) -> Option<api::Change> {
     let of = match change {
-        Change::CreateSecret { id, name, labels, version } => Of::CreateSecret(api::CreateSecret {
-            id: id.as_bytes().to_vec(),
-            name: name.to_string(),
-            labels: write_labels(labels),
-            version: Some(write_version(version)),
-        }),
+        Change::CreateSecret { id, name, labels, forward_only, version } => {
+            Of::CreateSecret(api::CreateSecret {
+                id: id.as_bytes().to_vec(),
+                name: name.to_string(),
+                labels: write_labels(labels),
+                version: Some(write_version(version)),
+                forward_only: *forward_only,
+            })
+        }
         Change::UpdateSecret { id, expect, version } => Of::UpdateSecret(api::UpdateSecret {
             id: id.as_bytes().to_vec(),
             expect: *expect,
             version: Some(write_version(version)),
+        }),
+        Change::RollBackSecret { id, expect, to } => Of::RollBackSecret(api::RollBackSecret {
+            id: id.as_bytes().to_vec(),
+            expect: *expect,
+            to: *to,
         }),
         Change::LabelSecret { id, put, gone } => Of::LabelSecret(api::LabelSecret {
             id: id.as_bytes().to_vec(),

@@ -23,8 +23,16 @@ fn changes_are_read_as_written() {
     let node = crate::domain::testing::node_id(3);
     let labels = Labels::new(["a=b".parse().expect("a label")]).expect("labels");
     let list = [
-        Change::CreateSecret { id: secret, name: name("db"), labels, version: version(1) },
+        Change::CreateSecret {
+            id: secret,
+            name: name("db"),
+            labels,
+            forward_only: true,
+            version: version(1),
+        },
         Change::UpdateSecret { id: secret, expect: Some(1), version: version(2) },
+        Change::RollBackSecret { id: secret, expect: Some(2), to: 1 },
+        Change::RollBackSecret { id: secret, expect: None, to: 7 },
         Change::LabelSecret {
             id: secret,
             put: vec!["x=y".parse().expect("a label")],

@@ -35,6 +35,7 @@ pub fn secret_view(state: &State, id: SecretId) -> Option<api::SecretView> {
         size: version.size,
         created: version.created.0,
         public: version.public.as_ref().map(ToString::to_string),
+        repeats: version.repeats,
         pinned_by: pinned.remove(number).unwrap_or_default().into_iter().collect(),
         writer: version.written_by.map(|by| api::Writer {
             node: by.node.as_bytes().to_vec(),
@@ -54,6 +55,7 @@ pub fn secret_view(state: &State, id: SecretId) -> Option<api::SecretView> {
         versions: versions.collect(),
         services: services.into_iter().collect(),
         writers: writers.into_iter().collect(),
+        forward_only: secret.forward_only,
     })
 }
 

@@ -17,7 +17,7 @@ pub(super) fn refusals() -> impl Strategy<Value = Refusal> {
     let thing = prop::sample::select(Thing::ALL);
     let counted = prop::sample::select(Counted::ALL);
     let texts = ("\\PC{0,90}", names(), names(), targets());
-    (0..28_u8, texts, few, (thing, counted), any::<(u64, u64, u32)>()).prop_map(
+    (0..29_u8, texts, few, (thing, counted), any::<(u64, u64, u32)>()).prop_map(
         |(which, (text, name, other, target), services, (thing, what), (first, second, number))| {
             match which {
                 0 => Refusal::AlreadyInitialised,
@@ -53,6 +53,7 @@ pub(super) fn refusals() -> impl Strategy<Value = Refusal> {
                 24 => Refusal::NameIsId { name },
                 25 => Refusal::Reserved { name },
                 26 => Refusal::NotWritable { service: name, secret: other },
+                27 => Refusal::ForwardOnly { secret: name },
                 _ => Refusal::Busy { what, limit: first },
             }
         },

@@ -113,6 +113,7 @@ fn the_largest_of_every_kind_is_read_as_written() {
             id: secret_id(1),
             name: long_name(1),
             labels: full_labels(),
+            forward_only: false,
             version: full_version(1),
         },
     );
@@ -124,6 +125,7 @@ fn the_largest_of_every_kind_is_read_as_written() {
             id: secret_id(2),
             name: long_name(3),
             labels: Labels::default(),
+            forward_only: false,
             version: version(2),
         },
     );
@@ -202,6 +204,7 @@ fn the_largest_head_is_read_as_written() {
             id: secret_id(1),
             name: name("db"),
             labels: Labels::default(),
+            forward_only: false,
             version: version(1),
         },
     );
@@ -250,6 +253,7 @@ fn a_state_of_many_things_is_read_as_written() {
             id: SecretId::from_bytes(id(*n)),
             name: long_name(*n),
             labels: Labels::default(),
+            forward_only: false,
             version: version(u64::try_from(*n).expect("small") + 1),
         };
         raw(&mut world, Act::Change(some.iter().map(create).collect())).outcome.expect("made");
@@ -358,14 +362,16 @@ fn changes() -> impl Strategy<Value = Change> {
         prop::sample::select(&[Availability::Active, Availability::Pause, Availability::Drain][..]);
     let gone = || prop::collection::vec("[a-z]{0,9}", 0..3);
     prop_oneof![
-        (secrets(), names(), label_lists(), new_versions()).prop_map(
-            |(id, name, labels, version)| {
+        (secrets(), names(), label_lists(), any::<bool>(), new_versions()).prop_map(
+            |(id, name, labels, forward_only, version)| {
                 let labels = Labels::new(labels).expect("labels");
-                Change::CreateSecret { id, name, labels, version }
+                Change::CreateSecret { id, name, labels, forward_only, version }
             }
         ),
         (secrets(), any::<Option<u32>>(), new_versions())
             .prop_map(|(id, expect, version)| Change::UpdateSecret { id, expect, version }),
+        (secrets(), any::<Option<u32>>(), 0..3_u32)
+            .prop_map(|(id, expect, to)| Change::RollBackSecret { id, expect, to }),
         (secrets(), label_lists(), gone()).prop_map(|(id, put, gone)| Change::LabelSecret {
             id,
             put,

@@ -243,6 +243,7 @@ fn read_change(shape: shape::Change) -> Read<Change> {
             id: id("secret", &of.id)?,
             name: text("secret", &of.name)?,
             labels: labels(&of.labels)?,
+            forward_only: of.forward_only,
             version: read_version(of.version)?,
         },
         Of::UpdateSecret(of) => Change::UpdateSecret {
@@ -250,6 +251,9 @@ fn read_change(shape: shape::Change) -> Read<Change> {
             expect: of.expect,
             version: read_version(of.version)?,
         },
+        Of::RollBackSecret(of) => {
+            Change::RollBackSecret { id: id("secret", &of.id)?, expect: of.expect, to: of.to }
+        }
         Of::LabelSecret(of) => Change::LabelSecret {
             id: id("secret", &of.id)?,
             put: label_list(&of.put)?,
@@ -309,18 +313,24 @@ fn read_change(shape: shape::Change) -> Read<Change> {
 fn write_change(of: &Change) -> shape::Change {
     use change::Of;
     let of = match of {
-        Change::CreateSecret { id, name, labels, version } => {
+        Change::CreateSecret { id, name, labels, forward_only, version } => {
             Of::CreateSecret(shape::CreateSecret {
                 id: id.as_bytes().to_vec(),
                 name: name.to_string(),
                 labels: write_labels(labels),
                 version: Some(write_version(version)),
+                forward_only: *forward_only,
             })
         }
         Change::UpdateSecret { id, expect, version } => Of::UpdateSecret(shape::UpdateSecret {
             id: id.as_bytes().to_vec(),
             expect: *expect,
             version: Some(write_version(version)),
+        }),
+        Change::RollBackSecret { id, expect, to } => Of::RollBackSecret(shape::RollBackSecret {
+            id: id.as_bytes().to_vec(),
+            expect: *expect,
+            to: *to,
         }),
         Change::LabelSecret { id, put, gone } => Of::LabelSecret(shape::LabelSecret {
             id: id.as_bytes().to_vec(),

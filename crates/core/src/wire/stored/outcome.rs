@@ -120,6 +120,7 @@ fn read_refusal(of: shape::Refusal) -> Read<Refusal> {
         19 => Refusal::NameIsId { name: name()? },
         20 => Refusal::Reserved { name: name()? },
         21 => Refusal::NotWritable { service: name()?, secret: text("refusal", &of.text)? },
+        22 => Refusal::ForwardOnly { secret: name()? },
         other => return Err(Bad::new("refusal", format_args!("{other} is not known"))),
     })
 }
@@ -193,6 +194,7 @@ fn write_refusal(of: &Refusal) -> shape::Refusal {
             written(&mut shape, services);
         }
         Refusal::LastManager { node: name }
+        | Refusal::ForwardOnly { secret: name }
         | Refusal::NameIsId { name }
         | Refusal::Reserved { name } => shape.name = name.to_string(),
         Refusal::NotGranted { service, secret, target } => {

@@ -84,6 +84,7 @@ fn contents(state: &State) -> impl Iterator<Item = Of> + '_ {
             updated: secret.updated.0,
             revision: secret.revision.0,
             current: secret.current,
+            forward_only: secret.forward_only,
         });
         let versions = secret.versions.iter().map(|(number, version)| {
             let (writer_node, writer_service) = write_writer(version.written_by);
@@ -95,7 +96,7 @@ fn contents(state: &State) -> impl Iterator<Item = Of> + '_ {
                 value: version.value.0.to_vec(),
                 data_key: Some(write_wrapped(&version.data_key)),
                 created: version.created.0,
-                rolled_back_from: version.rolled_back_from,
+                repeats: version.repeats,
                 writer_node,
                 writer_service,
                 public: version.public.as_ref().map(ToString::to_string),
@@ -373,7 +374,7 @@ impl StateReader {
             value: sealed(of.value),
             data_key: wrapped(of.data_key)?,
             created: Stamp(of.created),
-            rolled_back_from: of.rolled_back_from,
+            repeats: of.repeats,
             public: public(of.public)?,
             written_by: writer(&of.writer_node, &of.writer_service)?,
         };
@@ -393,6 +394,7 @@ fn read_secret(of: &shape::KeptSecret) -> Read<Secret> {
         created: Stamp(of.created),
         updated: Stamp(of.updated),
         revision: Revision(of.revision),
+        forward_only: of.forward_only,
         current: of.current,
         versions: BTreeMap::new(),
     })

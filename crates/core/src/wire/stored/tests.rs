@@ -40,8 +40,15 @@ fn changes() -> Vec<Change> {
     let public = Some("one line\nand another\n".parse().expect("a public part"));
     let with_public = NewVersion { public, ..version(2) };
     vec![
-        Change::CreateSecret { id: secret, name: name("db"), labels, version: version(1) },
+        Change::CreateSecret {
+            id: secret,
+            name: name("db"),
+            labels,
+            forward_only: true,
+            version: version(1),
+        },
         Change::UpdateSecret { id: secret, expect: Some(1), version: with_public },
+        Change::RollBackSecret { id: secret, expect: Some(2), to: 1 },
         Change::LabelSecret {
             id: secret,
             put: vec!["x=y".parse().expect("a label")],
@@ -209,6 +216,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Retired { found: 1, wanted: 2 },
         Refusal::Busy { what: Counted::AnswerBytesOfOne, limit: 7 },
         Refusal::NotWritable { service: name("web"), secret: name("db") },
+        Refusal::ForwardOnly { secret: name("db") },
     ]
 }
 
@@ -290,6 +298,21 @@ fn put_there() -> State {
     let version = version(77);
     world.one(Change::UpdateSecret { id: secret_id(1), expect: None, version }).expect("updated");
     assert!(world.act(Act::Put(Box::new(put(78)))).outcome.is_ok());
+    world.state
+}
+
+/// One secret was rolled back, and another can't be.
+fn rolled_back() -> State {
+    let mut world = World::with_workers(1);
+    world.secret(1, "db");
+    world
+        .one(Change::UpdateSecret { id: secret_id(1), expect: None, version: version(77) })
+        .expect("updated");
+    world.one(Change::RollBackSecret { id: secret_id(1), expect: Some(2), to: 1 }).expect("back");
+    let (id, name, labels) = (secret_id(2), name("verifier"), Labels::default());
+    let create =
+        Change::CreateSecret { id, name, labels, forward_only: true, version: version(78) };
+    world.one(create).expect("new");
     world.state
 }
 
@@ -380,6 +403,7 @@ fn what_this_format_writes_is_held_by_golden_files() {
         ("-renewed", renewed()),
         ("-recovered", recovered()),
         ("-put", put_there()),
+        ("-rolled-back", rolled_back()),
     ];
     for (file, state) in states {
         let encoded: Vec<u8> = encode_state(&state).flatten().collect();
@@ -396,9 +420,9 @@ fn what_this_format_writes_is_held_by_golden_files() {
 #[test]
 fn another_format_is_not_damaged() {
     let mut bytes = written_command(&commands()[0]);
-    assert_eq!(bytes[..2], [0x08, 7], "the version comes first");
-    bytes[1] = 8;
-    assert_eq!(decode_command(&bytes), Err(BadStored::Newer { version: 8, level: 0 }));
+    assert_eq!(bytes[..2], [0x08, 8], "the version comes first");
+    bytes[1] = 9;
+    assert_eq!(decode_command(&bytes), Err(BadStored::Newer { version: 9, level: 0 }));
     bytes[1] = 1;
     assert_eq!(decode_command(&bytes), Err(BadStored::Older { version: 1 }));
     bytes[1] = 0;
@@ -406,10 +430,10 @@ fn another_format_is_not_damaged() {
     let mut state = state();
     state.level = 2;
     let mut bytes: Vec<u8> = encode_state(&state).flatten().collect();
-    assert_eq!(decode_state(&bytes).err(), Some(BadStored::Newer { version: 7, level: 2 }));
+    assert_eq!(decode_state(&bytes).err(), Some(BadStored::Newer { version: 8, level: 2 }));
     state.level = 1;
     bytes = encode_state(&state).flatten().collect();
-    let head = bytes.windows(2).position(|two| two == [0x08, 7]).expect("the version");
+    let head = bytes.windows(2).position(|two| two == [0x08, 8]).expect("the version");
     assert!(head < 10, "the first field of the first record");
     bytes[head + 1] = 1;
     assert_eq!(decode_state(&bytes).err(), Some(BadStored::Older { version: 1 }));

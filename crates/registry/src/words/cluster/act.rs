@@ -11,7 +11,7 @@ use skep_program::Way;
 /// One step of it, whose value is sealed on the way.
 #[derive(Debug)]
 enum Step {
-    Create { id: SecretId, name: Name, labels: Labels },
+    Create { id: SecretId, name: Name, labels: Labels, forward_only: bool },
     Update { id: SecretId, expect: u32 },
     Plain(Change),
 }
@@ -42,12 +42,34 @@ impl Act {
         labels: &[(&str, &str)],
         value: SecretBytes,
     ) -> Result<SecretId, Failure> {
+        self.add(dice, name, labels, value, false)
+    }
+
+    /// One of which no older version is ever in force again: by what it says somebody is let in.
+    pub(super) fn create_forward_only(
+        &mut self,
+        dice: &mut dyn Dice,
+        name: &str,
+        labels: &[(&str, &str)],
+        value: SecretBytes,
+    ) -> Result<SecretId, Failure> {
+        self.add(dice, name, labels, value, true)
+    }
+
+    fn add(
+        &mut self,
+        dice: &mut dyn Dice,
+        name: &str,
+        labels: &[(&str, &str)],
+        value: SecretBytes,
+        forward_only: bool,
+    ) -> Result<SecretId, Failure> {
         let bad = |error| Failure::new(Exit::Usage, error).hint("choose a shorter name");
         let name = name.parse::<Name>().map_err(bad)?;
         let labels = labels.iter().map(|(key, value)| Label::new(key, value));
         let labels = labels.collect::<Result<Vec<_>, _>>().and_then(Labels::new).map_err(bad)?;
         let id = SecretId::draw(dice);
-        self.steps.push(Step::Create { id, name, labels });
+        self.steps.push(Step::Create { id, name, labels, forward_only });
         self.drafts.push(Draft { secret: id, value, public: None });
         Ok(id)
     }
@@ -87,10 +109,11 @@ impl Act {
             let mut versions = versions.into_iter();
             let change = |step: &Step| {
                 Some(match step {
-                    Step::Create { id, name, labels } => Change::CreateSecret {
+                    Step::Create { id, name, labels, forward_only } => Change::CreateSecret {
                         id: *id,
                         name: name.clone(),
                         labels: labels.clone(),
+                        forward_only: *forward_only,
                         version: versions.next()?,
                     },
                     Step::Update { id, expect } => Change::UpdateSecret {

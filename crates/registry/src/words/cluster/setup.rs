@@ -262,8 +262,13 @@ fn act(
             "signer.crt" => labels.extend([(ENDS, ends.as_str()), (LIFE, &life)]),
             _ => {}
         }
-        let secret: SecretId =
-            act.create(&mut way.dice, &format!("{name}.{part}"), &labels, value)?;
+        let called = format!("{name}.{part}");
+        // Logins that ended with a key are not to come back with it.
+        let secret: SecretId = if part == "refresh.key" {
+            act.create_forward_only(&mut way.dice, &called, &labels, value)?
+        } else {
+            act.create(&mut way.dice, &called, &labels, value)?
+        };
         act.grant(to, secret, part, FileOf::default())?;
         // The CA's service draws the next ones, and needs no operator to write them.
         if part.starts_with("signer.") {

@@ -182,7 +182,7 @@ pub(super) fn put_account(
             labels.push((ID, &id));
             labels.extend(ends.as_deref().map(|ends| (ENDS, ends)));
         }
-        let secret = act.create(&mut way.dice, &name, &labels, value)?;
+        let secret = act.create_forward_only(&mut way.dice, &name, &labels, value)?;
         // What people write themselves: who they are, and never what they may.
         let write = (site.self_service && part == "user" && kind == "user").then_some(true);
         let of = FileOf { write, ..FileOf::default() };

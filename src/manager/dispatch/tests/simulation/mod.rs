@@ -169,7 +169,13 @@ impl Simulation {
             8 => Change::RemoveSecret { id },
             9 | 10 => {
                 let name = name(&format!("secret{secret}"));
-                Change::CreateSecret { id, name, labels, version: version(number) }
+                Change::CreateSecret {
+                    id,
+                    name,
+                    labels,
+                    forward_only: false,
+                    version: version(number),
+                }
             }
             11 | 12 => Change::CreateService {
                 id: service_id(service),

@@ -21,7 +21,9 @@ enum Place {
 /// The changes of this test, over three of each kind.
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    CreateSecret(u8, u8),
+    /// Id, name, whether it is forward-only.
+    CreateSecret(u8, u8, bool),
+    RollBack(u8, Option<u32>, u32),
     UpdateSecret(u8, Option<u32>),
     RemoveSecret(u8),
     RemoveVersion(u8, u32),
@@ -54,8 +56,10 @@ enum Doing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Secret {
     name: u8,
+    forward_only: bool,
     current: u32,
-    versions: BTreeSet<u32>,
+    /// By number: the number that their value had first.
+    versions: BTreeMap<u32, u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,7 +177,7 @@ impl Model {
             let Some(secret) = self.secrets.get_mut(&id) else { continue };
             while secret.versions.len() > limits::VERSIONS {
                 let spare = |n: &&u32| **n != secret.current && !pins.contains(n);
-                let Some(oldest) = secret.versions.iter().find(spare).copied() else { break };
+                let Some(oldest) = secret.versions.keys().find(spare).copied() else { break };
                 secret.versions.remove(&oldest);
             }
         }
@@ -182,17 +186,26 @@ impl Model {
     fn op(&mut self, op: Op) -> Result<(), No> {
         let ok = |holds: bool| if holds { Ok(()) } else { Err(No) };
         match op {
-            Op::CreateSecret(id, name) => {
+            Op::CreateSecret(id, name, forward_only) => {
                 ok(!self.secrets.contains_key(&id))?;
                 ok(self.secrets.values().all(|other| other.name != name))?;
-                let versions = BTreeSet::from([1]);
-                self.secrets.insert(id, Secret { name, current: 1, versions });
+                let versions = BTreeMap::from([(1, 1)]);
+                self.secrets.insert(id, Secret { name, forward_only, current: 1, versions });
             }
             Op::UpdateSecret(id, expect) => {
                 let secret = self.secrets.get_mut(&id).ok_or(No)?;
                 ok(expect.is_none_or(|expect| expect == secret.current))?;
                 secret.current += 1;
-                secret.versions.insert(secret.current);
+                secret.versions.insert(secret.current, secret.current);
+            }
+            Op::RollBack(id, expect, to) => {
+                let secret = self.secrets.get_mut(&id).ok_or(No)?;
+                ok(!secret.forward_only && expect.is_none_or(|expect| expect == secret.current))?;
+                let value = *secret.versions.get(&to).ok_or(No)?;
+                if secret.versions.get(&secret.current) != Some(&value) {
+                    secret.current += 1;
+                    secret.versions.insert(secret.current, value);
+                }
             }
             Op::RemoveSecret(id) => {
                 let mut grants = self.services.values().flat_map(|service| service.grants.values());
@@ -202,7 +215,9 @@ impl Model {
             Op::RemoveVersion(id, number) => {
                 let pinned = self.pins(id).contains(&number);
                 let secret = self.secrets.get_mut(&id).ok_or(No)?;
-                ok(!pinned && secret.current != number && secret.versions.remove(&number))?;
+                ok(!pinned
+                    && secret.current != number
+                    && secret.versions.remove(&number).is_some())?;
             }
             Op::CreateService(id, name, place) => {
                 ok(!self.services.contains_key(&id))?;
@@ -219,7 +234,7 @@ impl Model {
             }
             Op::RemoveService(id) => drop(self.services.remove(&id).ok_or(No)?),
             Op::Grant(id, secret, target, pin, write, replace) => {
-                let versions = &self.secrets.get(&secret).ok_or(No)?.versions;
+                let of = self.secrets.get(&secret).ok_or(No)?;
                 let service = self.services.get_mut(&id).ok_or(No)?;
                 let there = service.grants.get(&target).copied();
                 ok(replace || there.is_none_or(|there| there.0 == secret))?;
@@ -227,7 +242,7 @@ impl Model {
                 let pin =
                     pin.map_or(kept.and_then(|there| there.1), |pin| (pin > 0).then_some(pin));
                 let write = write.unwrap_or(kept.is_some_and(|there| there.2));
-                ok(pin.is_none_or(|pin| versions.contains(&pin)))?;
+                ok(pin.is_none_or(|pin| of.versions.contains_key(&pin) && !of.forward_only))?;
                 service.grants.insert(target, (secret, pin, write));
             }
             Op::Revoke(id, secret, target) => {

@@ -1,6 +1,7 @@
 //! The core and the model are given the same acts.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -11,7 +12,7 @@ use crate::domain::testing::{
 };
 use crate::domain::{
     Act, Availability, Change, Confirmation, Fact, GrantAsked, Join, Pin, Placement, Put, PutValue,
-    ServiceSpec, State, Token, assignments, is_pending, nodes_touched, placed,
+    ServiceSpec, State, Token, Version, assignments, is_pending, nodes_touched, placed,
 };
 
 fn spec(place: Place) -> ServiceSpec {
@@ -32,16 +33,18 @@ fn spec(place: Place) -> ServiceSpec {
 
 fn change(op: Op, drawn: u64) -> Change {
     match op {
-        Op::CreateSecret(id, called) => Change::CreateSecret {
+        Op::CreateSecret(id, called, forward_only) => Change::CreateSecret {
             id: secret_id(id),
             // The case differs with the id: names are unique without it.
             name: name(&format!("{}{called}", if id == 1 { "S" } else { "s" })),
             labels: Labels::default(),
+            forward_only,
             version: version(drawn),
         },
         Op::UpdateSecret(id, expect) => {
             Change::UpdateSecret { id: secret_id(id), expect, version: version(drawn) }
         }
+        Op::RollBack(id, expect, to) => Change::RollBackSecret { id: secret_id(id), expect, to },
         Op::RemoveSecret(id) => Change::RemoveSecret { id: secret_id(id) },
         Op::RemoveVersion(id, number) => Change::RemoveVersion { id: secret_id(id), number },
         Op::CreateService(id, called, place) => Change::CreateService {
@@ -101,9 +104,13 @@ fn seen(state: &State) -> Model {
     let digit = |text: &str| text.bytes().last().expect("a digit") - b'0';
     let mut model = Model::default();
     for (id, secret) in &state.secrets {
-        let versions = secret.versions.keys().copied().collect();
+        let first = |(number, version): (&u32, &Arc<Version>)| {
+            (*number, version.repeats.unwrap_or(*number))
+        };
+        let versions = secret.versions.iter().map(first).collect();
         let name = digit(secret.name.as_str());
-        let secret = Secret { name, current: secret.current, versions };
+        let (current, forward_only) = (secret.current, secret.forward_only);
+        let secret = Secret { name, forward_only, current, versions };
         model.secrets.insert(index(id.as_bytes()), secret);
     }
     for (id, service) in &state.services {
@@ -179,7 +186,10 @@ fn ops() -> impl Strategy<Value = Op> {
         Just(Availability::Drain),
     ];
     prop_oneof![
-        3 => (one(), one()).prop_map(|(id, name)| Op::CreateSecret(id, name)),
+        3 => (one(), one(), proptest::bool::weighted(0.3))
+            .prop_map(|(id, name, forward)| Op::CreateSecret(id, name, forward)),
+        2 => (one(), proptest::option::weighted(0.3, 1..5_u32), 1..14_u32)
+            .prop_map(|(id, expect, to)| Op::RollBack(id, expect, to)),
         4 => one().prop_map(|id| Op::UpdateSecret(id, None)),
         2 => Just(Op::UpdateSecret(1, None)),
         1 => (one(), 1..5_u32).prop_map(|(id, expect)| Op::UpdateSecret(id, Some(expect))),
