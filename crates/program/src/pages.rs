@@ -53,18 +53,28 @@ pub fn completion<P: Program>(screen: &mut Screen, shell: Shell) -> Result<(), F
 /// # Errors
 /// A page can't be written.
 pub fn man<P: Program>(screen: &mut Screen, folder: &Path) -> Result<(), Failure> {
-    let mut command = P::command().disable_help_subcommand(true);
+    let told = man_pages(P::command(), P::TYPED, folder)?;
+    screen.say(&told);
+    Ok(())
+}
+
+/// Writes a page for a command that is typed so, and for each of those below it, into a folder
+/// that is there. Answers how many there are, as it is told.
+///
+/// # Errors
+/// A page can't be written.
+pub fn man_pages(command: clap::Command, typed: &str, folder: &Path) -> Result<String, Failure> {
+    let mut command = command.disable_help_subcommand(true);
     command.build();
     let mut pages = Vec::new();
-    let rendered = render(&command, P::TYPED, &mut pages);
-    rendered.map_err(|error| cannot(folder, &error))?;
+    render(&command, typed, &mut pages).map_err(|error| cannot(folder, &error))?;
     for (name, page) in &pages {
         let path = folder.join(name);
+        // A page is made anew at will: it needs no sync.
         let made = std::fs::File::create(&path).and_then(|mut file| file.write_all(page));
         made.map_err(|error| cannot(&path, &error))?;
     }
-    screen.say(&format!("{} pages in {}", pages.len(), folder.display()));
-    Ok(())
+    Ok(format!("{} pages in {}", pages.len(), folder.display()))
 }
 
 fn cannot(path: &Path, error: &io::Error) -> Failure {
