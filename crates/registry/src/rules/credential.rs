@@ -13,11 +13,10 @@ use serde_json::json;
 use std::net::IpAddr;
 use subtle::ConstantTimeEq as _;
 
+use super::file::{self, BadFile, VERSION};
 use super::grant::GrantedScope;
 use super::password::robot_verifier;
 
-/// The number that stands in every file.
-pub(crate) const VERSION: u32 = 1;
 /// Seconds of the longest overlap.
 const OVERLAP_S: u32 = 3_600;
 /// KiB that one argon2id hash may take.
@@ -72,17 +71,9 @@ impl fmt::Debug for Tag {
 /// Why a file of an account is not taken. It holds nothing of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadCredential {
-    /// No JSON, another key, a value of another kind.
-    #[error("doesn't read, at line {line}, column {column}")]
-    Shape {
-        /// The line, from 1.
-        line: usize,
-        /// The column, from 1.
-        column: usize,
-    },
-    /// Another version.
-    #[error("has another version than 1")]
-    Version,
+    /// Its shape or its version.
+    #[error(transparent)]
+    File(#[from] BadFile),
     /// `id` or `gen`.
     #[error("`{0}` is not 32 lower-case hexadecimal digits")]
     Tag(&'static str),
@@ -95,12 +86,6 @@ pub enum BadCredential {
     /// A number or a list.
     #[error("`{0}` is out of bounds, or doesn't read")]
     Field(&'static str),
-}
-
-impl From<serde_json::Error> for BadCredential {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Shape { line: error.line(), column: error.column() }
-    }
 }
 
 #[derive(Deserialize)]
@@ -234,10 +219,7 @@ impl Credential {
     /// # Errors
     /// Where anything in it is not as documented.
     pub fn read(text: &str) -> Result<Self, BadCredential> {
-        let file: UserFile = serde_json::from_str(text)?;
-        if file.version != VERSION {
-            return Err(BadCredential::Version);
-        }
+        let file = file::read(text, |file: &UserFile| file.version)?;
         let id = Tag::read(&file.id).ok_or(BadCredential::Tag("id"))?;
         let generation = Tag::read(&file.generation).ok_or(BadCredential::Tag("gen"))?;
         let verifier = Verifier::read(&file.kind, file.hash)?;
@@ -304,10 +286,7 @@ impl Rights {
     /// # Errors
     /// Where anything in it is not as documented.
     pub fn read(text: &str) -> Result<Self, BadCredential> {
-        let file: RightsFile = serde_json::from_str(text)?;
-        if file.version != VERSION {
-            return Err(BadCredential::Version);
-        }
+        let file = file::read(text, |file: &RightsFile| file.version)?;
         let labels = file.labels;
         if labels.len() > ENTRIES || labels.values().any(|values| values.len() > ENTRIES) {
             return Err(BadCredential::Field("labels"));

@@ -64,16 +64,25 @@ fn what_is_not_as_documented_is_refused() {
     );
     assert_eq!(Credential::read(&sound).unwrap().overlap_s, 60);
     let with = |from: &str, to: &str| Credential::read(&sound.replace(from, to)).err();
-    assert_eq!(with(r#""version":1"#, r#""version":2"#), Some(BadCredential::Version));
+    assert_eq!(
+        with(r#""version":1"#, r#""version":2"#),
+        Some(BadCredential::File(BadFile::Version))
+    );
     assert_eq!(with(ID, "0f"), Some(BadCredential::Tag("id")));
     assert_eq!(with(GEN, &GEN.to_ascii_uppercase()), Some(BadCredential::Tag("gen")));
     assert_eq!(with(":60", ":3601"), Some(BadCredential::Field("overlap_s")));
     for bad in [":-1", ":null", r#":60,"name":"root""#, r#":60,"owner":"root""#] {
-        assert!(matches!(with(":60", bad), Some(BadCredential::Shape { .. })), "{bad}");
+        assert!(
+            matches!(with(":60", bad), Some(BadCredential::File(BadFile::Shape { .. }))),
+            "{bad}"
+        );
     }
     let cut = sound.trim_end_matches('}');
     for text in ["", "{}", "[]", "null", "{\"version\":1}", cut] {
-        assert!(matches!(Credential::read(text), Err(BadCredential::Shape { .. })), "{text}");
+        assert!(
+            matches!(Credential::read(text), Err(BadCredential::File(BadFile::Shape { .. }))),
+            "{text}"
+        );
     }
     let shown = Credential::read(&sound.replace("sha256", SHA)).unwrap_err().to_string();
     assert!(!shown.contains(SHA), "{shown}");
@@ -117,7 +126,10 @@ fn rights_that_are_not_as_documented_are_refused() {
         r#"{"version":1,"labels":{},"not_after":-1}"#,
         r#"{"version":1,"labels":{"a":"b"}}"#,
     ] {
-        assert!(matches!(Rights::read(text), Err(BadCredential::Shape { .. })), "{text}");
+        assert!(
+            matches!(Rights::read(text), Err(BadCredential::File(BadFile::Shape { .. }))),
+            "{text}"
+        );
     }
 }
 

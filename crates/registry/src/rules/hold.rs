@@ -5,29 +5,21 @@ use data_encoding::BASE32_NOPAD;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::file::{self, BadFile, VERSION};
 use super::labels;
 use super::scope::is_repository;
 
 /// Bytes of a reason.
 pub const WHY_BYTES: usize = 512;
-const VERSION: u32 = 1;
 /// Digits behind each kind of digest.
 const DIGITS: [(&str, usize); 2] = [("sha256", 64), ("sha512", 128)];
 
 /// Why something is no hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHold {
-    /// No JSON, another key, a value of another kind.
-    #[error("doesn't read, at line {line}, column {column}")]
-    Shape {
-        /// The line, from 1.
-        line: usize,
-        /// The column, from 1.
-        column: usize,
-    },
-    /// Another version.
-    #[error("has another version than 1")]
-    Version,
+    /// Its shape or its version.
+    #[error(transparent)]
+    File(#[from] BadFile),
     /// The repository.
     #[error("a repository is written team/app")]
     Repository,
@@ -40,12 +32,6 @@ pub enum BadHold {
     /// It is called as another one.
     #[error("is the file of another hold")]
     Name,
-}
-
-impl From<serde_json::Error> for BadHold {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Shape { line: error.line(), column: error.column() }
-    }
 }
 
 /// What is held, and why. It was checked when it was made.
@@ -98,10 +84,7 @@ impl Hold {
     /// # Errors
     /// Where anything in it is not as documented, or its name is another's.
     pub fn read(slug: &str, text: &str) -> Result<Self, BadHold> {
-        let file: HoldFile = serde_json::from_str(text)?;
-        if file.version != VERSION {
-            return Err(BadHold::Version);
-        }
+        let file = file::read(text, |file: &HoldFile| file.version)?;
         let hold = Self::new(&file.repository, &file.digest, &file.why)?;
         if hold.slug() == slug { Ok(hold) } else { Err(BadHold::Name) }
     }
@@ -189,10 +172,10 @@ mod tests {
         }
         let hold = Hold::new("a", &good, "x").unwrap();
         let read = |text: &str| Hold::read(&hold.slug(), text);
-        assert!(matches!(read("{"), Err(BadHold::Shape { line: 1, .. })));
+        assert!(matches!(read("{"), Err(BadHold::File(BadFile::Shape { line: 1, .. }))));
         let two = hold.text().replace("\"version\":1", "\"version\":2");
-        assert_eq!(read(&two), Err(BadHold::Version));
+        assert_eq!(read(&two), Err(BadHold::File(BadFile::Version)));
         let more = hold.text().replace("\"version\"", "\"by\":1,\"version\"");
-        assert!(matches!(read(&more), Err(BadHold::Shape { .. })));
+        assert!(matches!(read(&more), Err(BadHold::File(BadFile::Shape { .. }))));
     }
 }

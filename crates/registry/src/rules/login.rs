@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::credential::VERSION;
+use super::file::{self, BadFile, VERSION};
 use super::slug::Account;
 
 /// Bytes of a file of one.
@@ -159,17 +159,9 @@ impl FromStr for Form {
 /// Why text is no credential. It holds nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLogin {
-    /// No JSON, another key, a value of another kind.
-    #[error("doesn't read, at line {line}, column {column}")]
-    Shape {
-        /// The line, from 1.
-        line: usize,
-        /// The column, from 1.
-        column: usize,
-    },
-    /// Another version.
-    #[error("has another version than 1")]
-    Version,
+    /// Its shape or its version.
+    #[error(transparent)]
+    File(#[from] BadFile),
     /// A registry.
     #[error("a registry is HOST or HOST:PORT, as image names begin")]
     Host,
@@ -185,12 +177,6 @@ pub enum BadLogin {
     /// Another word.
     #[error("a form is helper, docker, kubernetes or plain")]
     Form,
-}
-
-impl From<serde_json::Error> for BadLogin {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Shape { line: error.line(), column: error.column() }
-    }
 }
 
 /// Registries, a name and its password.
@@ -270,10 +256,7 @@ impl Login {
     /// # Errors
     /// Where anything in it is not as documented.
     pub fn read(text: &str) -> Result<Self, BadLogin> {
-        let file: Read = serde_json::from_str(text)?;
-        if file.version != VERSION {
-            return Err(BadLogin::Version);
-        }
+        let file = file::read(text, |file: &Read| file.version)?;
         if file.hosts.len() > HOSTS {
             return Err(BadLogin::Hosts);
         }

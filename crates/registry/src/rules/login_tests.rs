@@ -55,8 +55,8 @@ fn what_is_no_credential_is_refused_without_its_content() {
         good.replace(from, to)
     };
     let rows = [
-        (String::new(), BadLogin::Shape { line: 1, column: 0 }),
-        (whole("\"version\":1", "\"version\":2"), BadLogin::Version),
+        (String::new(), BadLogin::File(BadFile::Shape { line: 1, column: 0 })),
+        (whole("\"version\":1", "\"version\":2"), BadLogin::File(BadFile::Version)),
         (whole("[\"r:1\"]", "[]"), BadLogin::Hosts),
         (whole("[\"r:1\"]", &format!("[{}\"r\"]", "\"r\",".repeat(16))), BadLogin::Hosts),
         (whole("r:1", "r:"), BadLogin::Host),
@@ -73,7 +73,7 @@ fn what_is_no_credential_is_refused_without_its_content() {
     let more = whole("{\"version\"", "{\"more\":1,\"version\"");
     for text in shapes.into_iter().chain([more.as_str()]) {
         let bad = Login::read(text).unwrap_err();
-        assert!(matches!(bad, BadLogin::Shape { .. }), "{text}: {bad:?}");
+        assert!(matches!(bad, BadLogin::File(BadFile::Shape { .. })), "{text}: {bad:?}");
         assert!(!bad.to_string().contains("skr1"), "{bad}");
     }
 }

@@ -6,6 +6,7 @@ mod action;
 #[cfg(test)]
 pub(crate) mod counting;
 pub mod credential;
+pub mod file;
 mod glob;
 pub mod grant;
 pub mod hold;
