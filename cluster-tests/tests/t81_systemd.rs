@@ -1,5 +1,6 @@
 //! Units of a real systemd: `LoadCredential=` from the agent's socket, files below
-//! `/run/secrets` in a unit, rotation by hooks, and what counts as running.
+//! `/run/secrets` in a unit, rotation by hooks, what counts as running, and the units that a
+//! registry's setup writes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -176,6 +177,149 @@ fn hooks_reload_and_restart_the_units_of_a_service() {
         why.contains("its hook failed").then_some(why)
     });
     assert!(why.contains("systemctl reload web.service ended with status"), "{why}");
+}
+
+#[test]
+fn a_signal_hook_reaches_the_main_process_of_a_unit_alone() {
+    let fixture = Fixture::start();
+    let line =
+        |who: &str| format!("trap 'echo {who} $(cat /srv/secrets/tls.key) >>/root/web.out' HUP");
+    let lasts = "while :; do sleep infinity & wait $!; done";
+    let child = format!("( {}; {lasts} ) &", line("child"));
+    let script = format!("{}\n{child}\necho up >>/root/web.out\n{lasts}\n", line("main"));
+    fs::write(fixture.machine.root().join("root/main.sh"), script).expect("a script");
+    let unit = "[Service]\nType=exec\nLoadCredential=tls.key:/run/skep/credentials.sock\n\
+                BindReadOnlyPaths=/run/secrets/web:/srv/secrets\nExecStart=/bin/sh /root/main.sh\n";
+    fixture.machine.unit("web.service", unit);
+    let _ = fixture.cluster.ok(&["service", "update", "web", "--on-change", "signal:HUP"]);
+    let _ = fixture.systemctl(&["start", "web.service"]);
+    fixture.says("web", "up\n");
+    fixture.cluster.update("tls.key", b"two");
+    fixture.says("web", "up\nmain two\n");
+    fixture.cluster.update("tls.key", b"three");
+    fixture.says("web", "up\nmain two\nmain three\n");
+    assert_eq!(fixture.systemctl(&["is-active", "web.service"]), "active");
+    // A unit that is not running has nobody to be told, and that is no failure.
+    let _ = fixture.systemctl(&["start", "more@a.service"]);
+    fixture.says("a", "three\n");
+    let _ = fixture.systemctl(&["stop", "web.service"]);
+    fixture.counts("web=1");
+    fixture.cluster.update("tls.key", b"four");
+    // The signal ends a program that doesn't know it; the other's unit stays as it was.
+    fixture.is("more@a.service", "inactive");
+    assert_eq!(reads(&fixture.out("web")), "up\nmain two\nmain three\n");
+}
+
+#[test]
+fn a_unit_has_several_credentials_of_one_service_and_of_two() {
+    let fixture = Fixture::start();
+    fixture.cluster.secret("tls.crt", b"certificate");
+    let _ = fixture.cluster.ok(&["service", "grant", "web", "tls.crt", "tls.crt:deep_name"]);
+    let socket = "/run/skep/credentials.sock";
+    let unit = |names: &[&str]| {
+        let lines = names.iter().map(|name| format!("LoadCredential={name}:{socket}\n"));
+        let shows = "cd \"$CREDENTIALS_DIRECTORY\"; for f in *; do echo \"$f $(cat $f)\"; done \
+                     >/root/web.out; exec sleep infinity";
+        let lines = lines.collect::<String>();
+        format!("[Service]\nType=exec\n{lines}ExecStart=/bin/sh -c '{shows}'\n")
+    };
+    // One service: by the files' names, and by these behind the service's.
+    let names = ["tls.key", "tls.crt", "web_tls.crt", "deep_name", "web_deep_name"];
+    fixture.machine.unit("web.service", &unit(&names));
+    let _ = fixture.systemctl(&["start", "web.service"]);
+    let all = "deep_name certificate\ntls.crt certificate\ntls.key one\n\
+               web_deep_name certificate\nweb_tls.crt certificate\n";
+    fixture.says("web", all);
+    fixture.counts("web=1");
+    let _ = fixture.systemctl(&["stop", "web.service"]);
+    fixture.counts("web=0");
+
+    // Two services: each by its own name, of which one begins as the other.
+    fixture.cluster.secret("other", b"another key");
+    let create = ["service", "create", "web_a", "--node", "node-1", "--unit", "web.service"];
+    let _ = fixture.cluster.ok(&create);
+    let _ = fixture.cluster.ok(&["service", "grant", "web_a", "other:tls.key"]);
+    fixture.machine.unit("web.service", &unit(&["web_tls.key", "web_a_tls.key", "web_tls.crt"]));
+    let _ = fixture.systemctl(&["start", "web.service"]);
+    fixture.says("web", "web_a_tls.key another key\nweb_tls.crt certificate\nweb_tls.key one\n");
+    fixture.counts("web=1 web_a=1");
+    for (service, file) in [("web", "tls.key"), ("web_a", "tls.key")] {
+        let path = format!("/run/secrets/{service}/{file}");
+        assert_eq!(fixture.machine.run(&["test", "-f", &path]).status, 0, "{path}");
+    }
+    let _ = fixture.systemctl(&["stop", "web.service"]);
+    fixture.counts("web=0 web_a=0");
+    fixture.gone();
+    // A file's name alone could be either's: the unit doesn't start, and gets neither.
+    fs::remove_file(fixture.out("web")).expect("a file");
+    fixture.machine.unit("web.service", &unit(&["web_tls.key", "tls.key"]));
+    let started = fixture.machine.run(&["systemctl", "start", "web.service"]);
+    assert_ne!(started.status, 0);
+    let why = "credential tls.key of unit web.service";
+    until(why, || fixture.log().contains(why).then_some(()));
+    assert!(!fixture.out("web").exists());
+    fixture.counts("web=0 web_a=0");
+}
+
+#[test]
+fn the_units_of_a_registry_that_was_set_up_run() {
+    let fixture = Fixture::start();
+    let (machine, cluster) = (&fixture.machine, &fixture.cluster);
+    let out = cluster.folder().join("out").display().to_string();
+    let words = ["setup", "hub", "--realm", "https://auth.example/auth", "--out", &out];
+    let more = ["--registry-service", "hub.example", "--node", "node-1"];
+    let _ = cluster.skep(&[&["registry"], &words[..], &more].concat()).status(0);
+    let written = |name: &str| fs::read_to_string(Path::new(&out).join(name)).expect("a file");
+    // The programs are where packages put them, and the machine's user is made as packages do.
+    let programs = machine.root().join("opt/bin");
+    fs::create_dir(&programs).expect("a folder");
+    std::os::unix::fs::symlink("/opt/skep/skep", programs.join("skep")).expect("a link");
+    let over = ["-o", "lowerdir=/opt/bin:/usr/bin", "/usr/bin"];
+    let _ = machine.run(&[&["mount", "-t", "overlay", "overlay"], &over[..]].concat()).ok();
+    let users = machine.root().join("etc/sysusers.d");
+    fs::create_dir_all(&users).expect("a folder");
+    fs::write(users.join("skep-registry.conf"), written("skep-registry.sysusers")).expect("it");
+    let _ = machine.run(&["systemd-sysusers"]).ok();
+    let (server, signer) = ("skep-registry-hub.service", "skep-registry-hub-signer.service");
+    let timer = "skep-registry-hub-signer.timer";
+    for name in [server, signer, timer] {
+        machine.unit(name, &written(name));
+    }
+    let _ = machine.run(&["systemd-analyze", "verify", server, signer, timer]).ok();
+
+    let _ = fixture.systemctl(&["start", server]);
+    let health = ["/usr/bin/skep", "registry", "auth", "hub", "--health"];
+    until("a server that gives tokens", || (machine.run(&health).status == 0).then_some(()));
+    let pid = fixture.systemctl(&["show", "--property=MainPID", "--value", server]);
+    let served = machine.run(&["pgrep", "-u", "skep-registry", "-x", "skep-registry"]);
+    assert_eq!(served.status, 0, "it runs as a user of its own, below process {pid}");
+    let record = "/var/lib/skep-registry/hub/audit";
+    assert_eq!(machine.run(&["stat", "--format=%U", record]).ok(), "skep-registry");
+
+    // The timer's service runs once, by the agent alone, and has nothing to do yet.
+    let _ = cluster.ok(&["service", "update", "--node-add", "node-1", "hub.ca"]);
+    let _ = fixture.systemctl(&["start", signer]);
+    assert_eq!(fixture.systemctl(&["show", "--property=Result", "--value", signer]), "success");
+    let versions = ["secret", "inspect", "hub.signer.crt", "--format", "{{.Version}}"];
+    assert_eq!(cluster.ok(&versions), "1");
+    // Once it is due it draws the next key, under the same unit.
+    let forced = written(signer).replace(" --if-due", "");
+    machine.unit(signer, &forced);
+    let _ = fixture.systemctl(&["start", signer]);
+    assert_eq!(cluster.ok(&versions), "2");
+    until("tokens under the next key", || (machine.run(&health).status == 0).then_some(()));
+    let _ = fixture.systemctl(&["start", timer]);
+    assert_eq!(fixture.systemctl(&["is-active", timer]), "active");
+    // A server that ends is started again, and its files are gone with it.
+    let _ = fixture.systemctl(&["kill", "--signal=KILL", server]);
+    until("another server", || {
+        let now = fixture.systemctl(&["show", "--property=MainPID", "--value", server]);
+        (now != pid && now != "0" && machine.run(&health).status == 0).then_some(())
+    });
+    let _ = fixture.systemctl(&["stop", server]);
+    until("nothing is left", || {
+        (machine.run(&["ls", "/run/secrets/hub.auth"]).status != 0).then_some(())
+    });
 }
 
 #[test]
