@@ -1,0 +1,180 @@
+//! A signing key, read from the bytes of a secret: cosign's or OpenPGP's.
+
+use super::cosign_key::{CosignKey, CosignPublic};
+use super::openpgp::OpenPgpKey;
+
+/// Bytes of a key, private or public.
+pub const KEY_BYTES: usize = 64 * 1024;
+
+/// Why a key is not taken. It holds nothing of the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadKey {
+    /// Too much.
+    #[error("the key is larger than {KEY_BYTES} bytes")]
+    Size,
+    /// Neither form.
+    #[error("the key is neither PKCS#8 in PEM nor a private key of OpenPGP")]
+    Unknown,
+    /// cosign's own form, which takes a password.
+    #[error("the key is a file of cosign's, sealed with a password")]
+    Sealed,
+    /// Not what its first line says, or of another curve.
+    #[error("the key is no ECDSA key on P-256 in PKCS#8")]
+    Pkcs8,
+    /// The public half.
+    #[error("the key is no public ECDSA key on P-256")]
+    Spki,
+    /// Not what its first line says.
+    #[error("the key is no key of OpenPGP, or is damaged")]
+    OpenPgp,
+    /// More than one, where one is asked for.
+    #[error("there is more than one key of OpenPGP")]
+    Several,
+    /// It takes a passphrase, which nobody could type.
+    #[error("the key of OpenPGP has a passphrase")]
+    Passphrase,
+    /// An algorithm that isn't used here.
+    #[error("the key of OpenPGP is neither Ed25519 nor RSA of 2,048 to 8,192 bits")]
+    Algorithm,
+    /// Its signatures about itself don't allow it to sign, or don't hold.
+    #[error("the primary key of OpenPGP may not sign")]
+    MayNotSign,
+    /// Its end is past.
+    #[error("the key of OpenPGP has ended")]
+    Ended,
+    /// Its owner took it back.
+    #[error("the key of OpenPGP is revoked")]
+    Revoked,
+    /// A name that is none.
+    #[error("a user id has 1 to 256 bytes of text in one line")]
+    UserId,
+    /// Before 1970 or after 2106.
+    #[error("the time is none that OpenPGP knows")]
+    Time,
+}
+
+/// A private key. Its content is never shown, and is wiped when it is let go.
+#[derive(Debug)]
+pub enum SigningKey {
+    /// cosign's.
+    Cosign(CosignKey),
+    /// OpenPGP's.
+    OpenPgp(Box<OpenPgpKey>),
+}
+
+impl SigningKey {
+    /// Reads what `secret create --generate cosign` or `openpgp` draws, or what was imported.
+    ///
+    /// # Errors
+    /// [`BadKey`].
+    pub fn read(bytes: &[u8]) -> Result<Self, BadKey> {
+        if bytes.len() > KEY_BYTES {
+            return Err(BadKey::Size);
+        }
+        let begins = |text: &str| bytes.trim_ascii_start().starts_with(text.as_bytes());
+        if begins("-----BEGIN ENCRYPTED ") {
+            return Err(BadKey::Sealed);
+        }
+        if begins("-----BEGIN PRIVATE KEY-----") {
+            let text = std::str::from_utf8(bytes).map_err(|_| BadKey::Pkcs8)?;
+            return CosignKey::read(text.trim()).map(Self::Cosign);
+        }
+        let is_packet = bytes.first().is_some_and(|first| first & 0x80 != 0);
+        if is_packet || begins("-----BEGIN PGP PRIVATE KEY BLOCK-----") {
+            return OpenPgpKey::read(bytes).map(|key| Self::OpenPgp(Box::new(key)));
+        }
+        Err(BadKey::Unknown)
+    }
+
+    /// Which kind it is.
+    #[must_use]
+    pub fn kind(&self) -> KeyKind {
+        match self {
+            Self::Cosign(_) => KeyKind::Cosign,
+            Self::OpenPgp(_) => KeyKind::OpenPgp,
+        }
+    }
+
+    /// What people compare.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        match self {
+            Self::Cosign(key) => key.public().fingerprint(),
+            Self::OpenPgp(key) => key.fingerprint().to_owned(),
+        }
+    }
+
+    /// Its public half, as it stands beside the version of a secret: PEM, or ASCII armour.
+    #[must_use]
+    pub fn public_text(&self) -> String {
+        match self {
+            Self::Cosign(key) => key.public().text(),
+            Self::OpenPgp(key) => key.public_text().to_owned(),
+        }
+    }
+}
+
+/// Which kind a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyKind {
+    /// cosign's.
+    Cosign,
+    /// OpenPGP's.
+    OpenPgp,
+}
+
+impl KeyKind {
+    /// As it is typed.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Cosign => "cosign",
+            Self::OpenPgp => "openpgp",
+        }
+    }
+}
+
+/// A public half, as it stands beside the version of a secret.
+#[derive(Clone, Debug)]
+pub enum PublicKey {
+    /// cosign's.
+    Cosign(CosignPublic),
+    /// OpenPGP's.
+    OpenPgp(Box<super::openpgp::Certificate>),
+}
+
+impl PublicKey {
+    /// Reads PEM or ASCII armour.
+    ///
+    /// # Errors
+    /// [`BadKey`].
+    pub fn read(text: &str) -> Result<Self, BadKey> {
+        if text.trim_start().starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----") {
+            let mut ring = super::openpgp::Ring::read(text.as_bytes())?;
+            let first = ring.certificates.pop().ok_or(BadKey::OpenPgp)?;
+            if !ring.certificates.is_empty() {
+                return Err(BadKey::Several);
+            }
+            return Ok(Self::OpenPgp(Box::new(first)));
+        }
+        CosignPublic::read(text.trim()).map(Self::Cosign)
+    }
+
+    /// Which kind it is.
+    #[must_use]
+    pub fn kind(&self) -> KeyKind {
+        match self {
+            Self::Cosign(_) => KeyKind::Cosign,
+            Self::OpenPgp(_) => KeyKind::OpenPgp,
+        }
+    }
+
+    /// What people compare.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        match self {
+            Self::Cosign(key) => key.fingerprint(),
+            Self::OpenPgp(key) => key.fingerprint().to_owned(),
+        }
+    }
+}
