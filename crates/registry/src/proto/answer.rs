@@ -17,6 +17,8 @@ pub enum Refused {
     },
     /// Unknown name, wrong password, or a refresh token that is no good.
     Unauthorized,
+    /// A token that is none of this server's, ended, or whose credential doesn't stand any more.
+    Withdrawn,
     /// Another path.
     NoSuchPath,
     /// Another method.
@@ -45,7 +47,7 @@ impl Refused {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized | Self::Withdrawn => StatusCode::UNAUTHORIZED,
             Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict => StatusCode::CONFLICT,
@@ -62,6 +64,11 @@ impl Refused {
             Self::Unauthorized => {
                 ("invalid_grant", "UNAUTHORIZED", "the name or the password is wrong")
             }
+            Self::Withdrawn => (
+                "invalid_token",
+                "UNAUTHORIZED",
+                "the token is not good any more, or not from this token server",
+            ),
             Self::NoSuchPath => {
                 ("invalid_request", "UNSUPPORTED", "tokens are given at /auth and /token")
             }
@@ -113,6 +120,7 @@ impl Refused {
                 headers.insert(header::ALLOW, HeaderValue::from_static("GET, POST"));
             }
             Self::Invalid { .. }
+            | Self::Withdrawn
             | Self::NoSuchPath
             | Self::Conflict
             | Self::TooLarge
@@ -155,6 +163,7 @@ mod tests {
         for (refused, status, code) in [
             (Refused::invalid("x"), 400, "INVALID"),
             (Refused::Unauthorized, 401, "UNAUTHORIZED"),
+            (Refused::Withdrawn, 401, "UNAUTHORIZED"),
             (Refused::NoSuchPath, 404, "UNSUPPORTED"),
             (Refused::NoSuchMethod, 405, "UNSUPPORTED"),
             (Refused::Conflict, 409, "DENIED"),

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::place::WebPlace;
+use crate::rules::image::is_tag;
 use crate::rules::scope::is_repository;
 use crate::rules::shown;
 
@@ -14,8 +15,6 @@ use crate::rules::shown;
 const TOKEN_BYTES: usize = 64 * 1024;
 /// Bytes of a header's line that names the next page.
 const LINK_BYTES: usize = 8 * 1024;
-/// Bytes of a tag.
-const TAG_BYTES: usize = 128;
 
 /// Why an answer is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,15 +98,6 @@ fn named(list: Option<Vec<String>>, fits: fn(&str) -> bool) -> Result<Vec<String
         Some(bad) => Err(BadListing::Name(format!("'{}'", shown(bad)))),
         None => Ok(list),
     }
-}
-
-/// Whether this is a tag, as the distribution project writes them.
-#[must_use]
-pub fn is_tag(text: &str) -> bool {
-    let inside = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    (1..=TAG_BYTES).contains(&text.len())
-        && text.chars().all(inside)
-        && !text.starts_with(['.', '-'])
 }
 
 /// What a refusal says, fit for one line.

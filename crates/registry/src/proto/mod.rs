@@ -2,6 +2,7 @@
 //! refresh tokens; and what other registries say. No socket, file or clock: those bring `work`.
 
 pub mod answer;
+pub mod bearer;
 pub mod challenge;
 pub mod change;
 mod form;
@@ -10,4 +11,5 @@ pub mod listed;
 pub mod place;
 pub mod refresh;
 pub mod request;
+pub mod sign;
 pub mod token;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::bearer::Verifier;
 use crate::rules::scope::Scope;
 
 /// Certificates of a chain: the leaf and what stands between it and the root.
@@ -46,6 +47,7 @@ pub struct Signer {
     /// Seconds since 1970 between which the leaf is good.
     from_s: u64,
     until_s: u64,
+    verifier: Verifier,
 }
 
 impl std::fmt::Debug for Signer {
@@ -142,6 +144,7 @@ impl Signer {
         let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp());
         let validity = leaf.validity();
         let (from_s, until_s) = (seconds(validity.not_before), seconds(validity.not_after));
+        let verifier = chain.first().and_then(|leaf| Verifier::of(leaf)).ok_or(BadSigner::Key)?;
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(key_id(&public));
         header.x5c = Some(chain.iter().map(|der| BASE64.encode(der)).collect());
@@ -150,7 +153,14 @@ impl Signer {
             header,
             from_s: from_s.unwrap_or(0),
             until_s: until_s.map_err(|_| BadSigner::Time)?,
+            verifier,
         })
+    }
+
+    /// What verifies the tokens that this signs.
+    #[must_use]
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
 
     /// Signs. A token ends before the leaf does.

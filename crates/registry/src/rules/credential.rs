@@ -214,6 +214,12 @@ pub struct Credential {
 }
 
 impl Credential {
+    /// What tokens name it by: `id.gen`.
+    #[must_use]
+    pub fn token_id(&self) -> String {
+        format!("{}.{}", self.id, self.generation)
+    }
+
     /// Reads a `user.SLUG`.
     ///
     /// # Errors

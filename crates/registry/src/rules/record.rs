@@ -41,6 +41,25 @@ pub struct Decision {
     pub jti: String,
 }
 
+/// One request to sign, as it is put on record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signing {
+    /// Who asked; nobody's where it was done by hand.
+    pub account: String,
+    /// From where.
+    pub address: String,
+    /// Id and generation of the credential.
+    pub cred: String,
+    /// The token's name.
+    pub jti: String,
+    /// HOST/REPOSITORY:TAG.
+    pub reference: String,
+    /// What the tag is at.
+    pub digest: String,
+    /// The names of the keys that sign.
+    pub keys: Vec<String>,
+}
+
 /// What a line is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -59,6 +78,8 @@ pub enum Event {
     },
     /// A decision.
     Decision(Box<Decision>),
+    /// Something is signed.
+    Signed(Box<Signing>),
     /// Decisions that could not be written.
     Lost {
         /// How many.

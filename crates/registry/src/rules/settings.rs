@@ -1,7 +1,7 @@
 //! `auth.toml` (docs/registry/formats.md).
 
 use ipnet::IpNet;
-use serde::de::Error as _;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 
 /// Services of one server, and proxies that it trusts.
@@ -58,7 +58,7 @@ pub struct Settings {
     pub record: OnFullDisk,
 }
 
-fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+pub(super) fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
     let texts = Vec::<String>::deserialize(from)?;
     let read = |text: &String| text.parse().map_err(|_| D::Error::custom("no network"));
     texts.iter().map(read).collect()
@@ -90,19 +90,24 @@ pub enum BadSettings {
     Field(&'static str),
 }
 
+/// Reads TOML; what is wrong has its line.
+pub(super) fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, BadSettings> {
+    toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let before = text.as_bytes().get(..start).unwrap_or_default();
+        let line = before.split(|byte| *byte == b'\n').count();
+        let first = error.message().lines().next().unwrap_or_default();
+        BadSettings::Shape(line, first.chars().filter(|c| !c.is_control()).take(200).collect())
+    })
+}
+
 impl Settings {
     /// Reads the file.
     ///
     /// # Errors
     /// Where anything in it is not as documented.
     pub fn read(text: &str) -> Result<Self, BadSettings> {
-        let settings: Self = toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let before = text.as_bytes().get(..start).unwrap_or_default();
-            let line = before.split(|byte| *byte == b'\n').count();
-            let first = error.message().lines().next().unwrap_or_default();
-            BadSettings::Shape(line, first.chars().filter(|c| !c.is_control()).take(200).collect())
-        })?;
+        let settings: Self = from_toml(text)?;
         let text =
             |text: &String| (1..=255).contains(&text.len()) && !text.contains(char::is_control);
         let services = &settings.services;

@@ -10,7 +10,7 @@ use data_encoding::HEXLOWER;
 use skep_core::base::inert::{self, Escapes};
 use skep_core::base::{Exit, Failure};
 
-use crate::rules::record::{BadLine, Chain, Decision, Event, Line};
+use crate::rules::record::{BadLine, Chain, Decision, Event, Line, Signing};
 
 /// Bytes of a line: that of the largest request, several times.
 const LINE_BYTES: u64 = 1024 * 1024;
@@ -145,11 +145,31 @@ fn each_line(
     }
 }
 
-fn decision(path: &Path, number: u64, line: &[u8]) -> Result<Option<(String, Decision)>, Failure> {
+/// Something that somebody was given.
+struct Given {
+    at: String,
+    account: String,
+    address: String,
+    outcome: String,
+    /// Scopes, or what was signed.
+    what: String,
+}
+
+fn given(path: &Path, number: u64, line: &[u8]) -> Result<Option<Given>, Failure> {
     let read: Line =
         serde_json::from_slice(line).map_err(|_| damaged(path, number, BadLine::Shape))?;
+    let at = read.at;
     Ok(match read.event {
-        Event::Decision(decision) => Some((read.at, *decision)),
+        Event::Decision(decision) => {
+            let Decision { account, address, outcome, granted, .. } = *decision;
+            let what = if granted.is_empty() { "-".to_owned() } else { granted.join(" ") };
+            Some(Given { at, account, address, outcome, what })
+        }
+        Event::Signed(signing) => {
+            let Signing { account, address, reference, digest, .. } = *signing;
+            let (outcome, what) = ("signed".to_owned(), format!("{reference}@{digest}"));
+            Some(Given { at, account, address, outcome, what })
+        }
         Event::Begin { .. } | Event::Start { .. } | Event::Lost { .. } => None,
     })
 }
@@ -157,16 +177,12 @@ fn decision(path: &Path, number: u64, line: &[u8]) -> Result<Option<(String, Dec
 fn list(files: &[PathBuf], account: Option<&str>, out: &mut impl Write) -> Result<(), Stopped> {
     for path in files {
         each_line(path, |number, line| {
-            let Some((at, decision)) = decision(path, number, line)? else { return Ok(()) };
-            if account.is_some_and(|account| account != decision.account) {
+            let Some(given) = given(path, number, line)? else { return Ok(()) };
+            if account.is_some_and(|account| account != given.account) {
                 return Ok(());
             }
-            let granted = match decision.granted.as_slice() {
-                [] => "-".to_owned(),
-                granted => granted.join(" "),
-            };
-            let Decision { account, address, outcome, .. } = &decision;
-            let line = format!("{at}  {address}  {account}  {outcome}  {granted}");
+            let Given { at, account, address, outcome, what } = given;
+            let line = format!("{at}  {address}  {account}  {outcome}  {what}");
             writeln!(out, "{}", inert(&line)).map_err(Stopped::Unwritten)
         })?;
     }
@@ -203,13 +219,14 @@ fn last_used(files: &[PathBuf], out: &mut impl Write) -> Result<(), Stopped> {
     let mut last: BTreeMap<String, (String, String)> = BTreeMap::new();
     for path in files {
         each_line(path, |number, line| {
-            let Some((at, decision)) = decision(path, number, line)? else { return Ok(()) };
-            if let Some(known) = last.get_mut(&decision.account) {
+            let Some(given) = given(path, number, line)? else { return Ok(()) };
+            let Given { at, account, address, .. } = given;
+            if let Some(known) = last.get_mut(&account) {
                 if known.0 < at {
-                    *known = (at, decision.address);
+                    *known = (at, address);
                 }
             } else if last.len() < ACCOUNTS {
-                last.insert(decision.account, (at, decision.address));
+                last.insert(account, (at, address));
             } else {
                 let text = format!("more than {ACCOUNTS} accounts");
                 return Err(Failure::new(Exit::Usage, text)

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use super::probe;
 use crate::rules::settings::STALE_S;
-use crate::work::{AgentAt, BadRecord, Desk, Door, Record, serve};
+use crate::work::{AgentAt, BadRecord, Desk, Door, Record, serve_tokens};
 
 /// Serve tokens from the files that this service was granted
 ///
@@ -120,7 +120,7 @@ async fn auth(args: &AuthArgs, connections: usize) -> Result<(), Failure> {
     let address = listener.local_addr().map_or(args.listen, |address| address);
     let ready = ready.is_ok();
     tracing::info!(event = "listening", name = args.name.as_str(), %address, tls, ready);
-    let served = serve(Door { listener, tls, connections }, Arc::clone(&desk), ended).await;
+    let served = serve_tokens(Door { listener, tls, connections }, Arc::clone(&desk), ended).await;
     desk.close().await;
     served.map_err(|error| machine("cannot serve", &error))?;
     tracing::info!(event = "ended");

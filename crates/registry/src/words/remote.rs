@@ -312,6 +312,9 @@ pub(super) fn failure(error: &RemoteError) -> Failure {
         RemoteError::TooOften(..) => "wait, and repeat it",
         RemoteError::Status(..) => "its log says more",
         RemoteError::Place(_) => "ask for fewer scopes at once",
+        RemoteError::Mismatch(..) | RemoteError::Upload(_) => {
+            "ask the registry's operator: what it stores is damaged, or it is configured wrongly"
+        }
         RemoteError::Stopped => "repeat it",
     };
     Failure::new(exit, error).hint(hint)

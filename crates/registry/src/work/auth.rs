@@ -13,19 +13,20 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
+use super::folder::Unready;
 use super::fresh::Freshness;
 use super::identity::{Identities, Known};
 use super::look::{Eyes, Looker, Seen};
 use super::record::{Record, Uncounted};
 use super::rights::{Asker, Ruled, decide};
-use super::set::{Set, Unready};
+use super::set::{Set, TokenFiles};
 use super::tls::Shown;
 use crate::proto::answer::{Answer, Refused};
 use crate::proto::forwarded::client_address;
 use crate::proto::refresh::Refresh;
 use crate::proto::request::{Asked, How};
 use crate::proto::token::{BadSigner, Claims, Signed};
-use crate::rules::record::Decision;
+use crate::rules::record::{Decision, Event};
 use crate::rules::scope::Scope;
 use crate::rules::settings::OnFullDisk;
 
@@ -55,7 +56,7 @@ pub struct AgentAt {
 
 /// Where requests are decided.
 pub struct Desk {
-    pub(super) looker: Looker,
+    pub(super) looker: Looker<Set>,
     pub(super) identities: Identities,
     pub(super) clock: Arc<dyn Clock + Send + Sync>,
     pub(super) record: Record,
@@ -94,13 +95,14 @@ impl Desk {
         record: Record,
     ) -> std::io::Result<Self> {
         let shown = Arc::new(Shown::default());
-        let looker = Looker::start(Eyes {
+        let eyes = Eyes {
             folder,
             clock: Arc::clone(&clock),
             freshness: Freshness::of_this_boot()?,
             stale_limit_s,
             shown: Arc::clone(&shown),
-        })?;
+        };
+        let looker = Looker::start(eyes, TokenFiles::default())?;
         let identities = Identities::new(Arc::clone(&clock), &mut OsDice)?;
         Ok(Self { looker, identities, clock, record, shown, agent: None })
     }
@@ -166,7 +168,8 @@ impl Desk {
                     return Ok(told(decided, issued_s));
                 }
                 let goes_on = seen.set().is_ok_and(|set| set.settings.record == OnFullDisk::GoOn);
-                let written = self.record.write(on_record(&asked, &decided), goes_on).await;
+                let event = Event::Decision(Box::new(on_record(&asked, &decided)));
+                let written = self.record.write(event, goes_on).await;
                 if written.is_err() && !goes_on {
                     return Err(Refused::Unavailable("the record cannot be written".into()));
                 }
@@ -180,7 +183,7 @@ impl Desk {
     /// What a password came to, however often the set was replaced meanwhile.
     fn note(
         &self,
-        seen: &Seen,
+        seen: &Seen<Set>,
         request: &Request<'_>,
         asked: &Asked,
         decided: &Result<Decided, Refused>,
@@ -199,13 +202,13 @@ impl Desk {
         }
     }
 
-    pub(super) async fn look(&self) -> Result<Seen, Refused> {
+    pub(super) async fn look(&self) -> Result<Seen<Set>, Refused> {
         self.looker.look().await.map_err(|unready| Refused::Unavailable(unready.what))
     }
 
     async fn decide_from(
         &self,
-        seen: &Seen,
+        seen: &Seen<Set>,
         request: &Request<'_>,
         asked: &Asked,
         issued_s: u64,
@@ -241,7 +244,7 @@ impl Desk {
         OsDice.fill(&mut jti);
         let jti = HEXLOWER.encode(&jti);
         let granted: Vec<Scope> = granted(&ruled).cloned().collect();
-        let credential = known.as_ref().map(credential_text);
+        let credential = known.as_ref().map(|known| known.credential.token_id());
         let claims = Claims {
             issuer: &set.settings.issuer,
             subject: account.map_or("", |account| account.as_str()),
@@ -267,6 +270,7 @@ fn uncounted(refused: &Refused) -> Uncounted {
         Refused::SlowDown(_) => Uncounted::SlowDown,
         Refused::Unavailable(_) | Refused::Unsure => Uncounted::Unavailable,
         Refused::Invalid { .. }
+        | Refused::Withdrawn
         | Refused::NoSuchPath
         | Refused::NoSuchMethod
         | Refused::Conflict
@@ -278,17 +282,12 @@ fn granted(ruled: &[Ruled]) -> impl Iterator<Item = &Scope> {
     ruled.iter().map(|ruled| &ruled.scope).filter(|scope| !scope.asked().is_empty())
 }
 
-pub(super) fn credential_text(known: &Known) -> String {
-    format!("{}.{}", known.credential.id, known.credential.generation)
-}
-
-/// The service that the token is to be for: where there is one alone, nobody has to say it.
+/// The service that the token is to be for: the first, where nobody says it.
 fn service<'s>(set: &'s Set, asked: &Asked) -> Result<&'s str, Refused> {
     let services = &set.settings.services;
     let found = match (&asked.service, services.as_slice()) {
         (Some(service), all) => all.iter().find(|own| *own == service),
-        (None, [only]) => Some(only),
-        (None, _) => None,
+        (None, all) => all.first(),
     };
     found
         .map(String::as_str)
@@ -337,7 +336,7 @@ fn on_record(asked: &Asked, decided: &Decided) -> Decision {
         client: decided.client.clone(),
         service: decided.service.clone(),
         by: decided.by.to_owned(),
-        cred: known.map(credential_text).unwrap_or_default(),
+        cred: known.map(|known| known.credential.token_id()).unwrap_or_default(),
         requested: texts(&mut asked.scopes.iter()),
         granted,
         rules: decided.ruled.iter().map(|ruled| ruled.rule.clone()).collect(),

@@ -10,14 +10,15 @@ use skep_client::put::{Answering, NextValue, NotPut, put};
 use skep_core::base::{Exit, SecretBytes, Target, draw};
 use tokio::time::Instant;
 
-use super::auth::{Desk, Request, TRIES, credential_text};
+use super::auth::{Desk, Request, TRIES};
 use super::identity::Known;
 use super::look::Seen;
+use super::set::Set;
 use crate::proto::answer::Refused;
 use crate::proto::change::{Change, Changed};
 use crate::proto::forwarded::client_address;
 use crate::rules::credential::{Credential, Tag};
-use crate::rules::record::Decision;
+use crate::rules::record::{Decision, Event};
 use crate::rules::settings::OnFullDisk;
 
 /// How long the agent may take, for each of two questions.
@@ -33,7 +34,7 @@ const NOT_NOW: &str = "passwords can't be changed at the moment";
 
 /// Who may, from where, and as which generation of the files says so.
 struct Proved {
-    seen: Seen,
+    seen: Seen<Set>,
     known: Known,
     address: IpAddr,
     goes_on: bool,
@@ -96,7 +97,7 @@ impl Desk {
         &self,
         request: &Request<'_>,
         change: &Change,
-        mut seen: Seen,
+        mut seen: Seen<Set>,
     ) -> Result<Proved, Refused> {
         for _ in 0..TRIES {
             let proved = self.prove(&seen, request, change).await;
@@ -123,7 +124,7 @@ impl Desk {
 
     async fn prove(
         &self,
-        seen: &Seen,
+        seen: &Seen<Set>,
         request: &Request<'_>,
         change: &Change,
     ) -> Result<Proved, (Refused, Option<IpAddr>)> {
@@ -173,20 +174,20 @@ impl Desk {
     }
 }
 
-fn on_record(known: &Known, address: IpAddr) -> Decision {
-    Decision {
+fn on_record(known: &Known, address: IpAddr) -> Event {
+    Event::Decision(Box::new(Decision {
         account: known.account.as_str().to_owned(),
         address: address.to_string(),
         client: String::new(),
         service: String::new(),
         by: "password".to_owned(),
-        cred: credential_text(known),
+        cred: known.credential.token_id(),
         requested: Vec::new(),
         granted: Vec::new(),
         rules: Vec::new(),
         outcome: "password".to_owned(),
         jti: String::new(),
-    }
+    }))
 }
 
 fn not_changed(file: &str, why: NotPut) -> Refused {

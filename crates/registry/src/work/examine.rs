@@ -9,9 +9,11 @@ use std::path::Path;
 
 use skep_core::base::BootTime;
 
+use super::folder::Unready;
+use super::look::Loaded;
 use super::replaced::Replaced;
 use super::rights::{self, Examiner};
-use super::set::{Loaded, Unready, load};
+use super::set::{Set, load};
 use crate::rules::Scope;
 use crate::rules::slug::Account;
 
@@ -23,7 +25,7 @@ const DATA: &str = "..data";
 const LOOKS: usize = 8;
 
 /// One generation, read whole.
-pub struct ExaminedSet(Loaded);
+pub struct ExaminedSet(Loaded<Set>);
 
 impl fmt::Debug for ExaminedSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use skep_core::base::BootTime;
 
-use super::set::Unready;
+use super::folder::Unready;
 
 /// Where it lies in the service's folder.
 const FOLDER: &str = "..fresh";

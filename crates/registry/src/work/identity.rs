@@ -77,6 +77,11 @@ impl Identities {
         Ok(Known { account, credential })
     }
 
+    /// Whether this is the id and generation of a credential that is taken now.
+    pub(super) fn stands(&self, set: &Set, account: &Account, text: &str) -> bool {
+        self.taken(set.account(account)).any(|credential| credential.token_id() == text)
+    }
+
     /// Notes once for each request whether its password was right.
     pub(super) fn note(&self, name: &str, address: IpAddr, right: bool) {
         if right {

@@ -8,12 +8,12 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use skep_core::base::Clock;
+use rustls::sign::CertifiedKey;
+use skep_core::base::{BootTime, Clock};
 use tokio::sync::{mpsc, oneshot};
 
+use super::folder::Unready;
 use super::fresh::Freshness;
-use super::replaced::Replaced;
-use super::set::{Loaded, Set, Unready, load};
 use super::tls::Shown;
 
 /// The link to the generation in place.
@@ -27,20 +27,58 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Times that a generation may be replaced while it is read.
 const TRIES: usize = 8;
 
-type Answered = Result<Arc<Loaded>, Unready>;
+/// What a generation is read as.
+pub(super) trait Reads: Send + 'static {
+    /// A set that can be worked with.
+    type Set: std::fmt::Debug + Send + Sync + 'static;
+
+    /// Reads the generation in `folder`; `before` is the one that it took the place of.
+    ///
+    /// # Errors
+    /// What the system says: then nothing is known. Damage is no error of this kind.
+    fn read(
+        &mut self,
+        folder: &Path,
+        before: Option<&Self::Set>,
+        now: BootTime,
+    ) -> io::Result<Loaded<Self::Set>>;
+
+    /// Seconds for which a confirmation of a manager is good, where the set demands one.
+    fn stale_limit_s(set: &Self::Set) -> Option<u64>;
+}
+
+/// A generation as it was read: whether it can be worked with or not, it may have a certificate.
+#[derive(Debug)]
+pub(super) struct Loaded<S> {
+    /// What the link names it.
+    pub(super) generation: String,
+    pub(super) set: Result<S, Unready>,
+    pub(super) tls: Option<Arc<CertifiedKey>>,
+    /// Accounts whose files don't read.
+    pub(super) refused: Vec<(String, String)>,
+}
+
+type Answered<S> = Result<Arc<Loaded<S>>, Unready>;
 
 /// Asks for the set as it is now.
 #[derive(Clone, Debug)]
-pub struct Looker {
-    asks: mpsc::Sender<oneshot::Sender<Answered>>,
+pub(super) struct Looker<S> {
+    asks: mpsc::Sender<oneshot::Sender<Answered<S>>>,
 }
 
 /// A set that decides, as a look found it.
-#[derive(Clone, Debug)]
-pub(super) struct Seen(Arc<Loaded>);
+#[derive(Debug)]
+pub(super) struct Seen<S>(Arc<Loaded<S>>);
 
-impl Seen {
-    pub(super) fn set(&self) -> Result<&Set, Unready> {
+// By hand: no set has to be copied for it.
+impl<S> Clone for Seen<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S> Seen<S> {
+    pub(super) fn set(&self) -> Result<&S, Unready> {
         self.0.set.as_ref().map_err(Clone::clone)
     }
 
@@ -65,11 +103,11 @@ pub(super) struct Eyes {
     pub(super) shown: Arc<Shown>,
 }
 
-impl Looker {
+impl<S: std::fmt::Debug + Send + Sync + 'static> Looker<S> {
     /// Begins to look.
-    pub(super) fn start(eyes: Eyes) -> io::Result<Self> {
-        let (asks, mut asked) = mpsc::channel::<oneshot::Sender<Answered>>(WAITING);
-        let mut sight = Sight { eyes, kept: None, replaced: Replaced::default(), said: None };
+    pub(super) fn start<R: Reads<Set = S>>(eyes: Eyes, reads: R) -> io::Result<Self> {
+        let (asks, mut asked) = mpsc::channel::<oneshot::Sender<Answered<S>>>(WAITING);
+        let mut sight = Sight { eyes, reads, kept: None, said: None };
         std::thread::Builder::new().name("look".into()).spawn(move || {
             while let Some(first) = asked.blocking_recv() {
                 let mut all = vec![first];
@@ -89,7 +127,7 @@ impl Looker {
     }
 
     /// The set as it is at some moment after this call began.
-    pub(super) async fn look(&self) -> Result<Seen, Unready> {
+    pub(super) async fn look(&self) -> Result<Seen<S>, Unready> {
         let hangs = || Unready::new("the files are not readable at the moment", "a look hangs");
         let (ask, answer) = oneshot::channel();
         self.asks.try_send(ask).map_err(|_| hangs())?;
@@ -104,16 +142,16 @@ impl Looker {
 #[derive(PartialEq, Eq)]
 struct Identity(OsString, u64, u64);
 
-struct Sight {
+struct Sight<R: Reads> {
     eyes: Eyes,
-    kept: Option<(Identity, Arc<Loaded>)>,
     /// Stays, whatever becomes of the files.
-    replaced: Replaced,
+    reads: R,
+    kept: Option<(Identity, Arc<Loaded<R::Set>>)>,
     said: Option<Unready>,
 }
 
-impl Sight {
-    fn look(&mut self) -> Answered {
+impl<R: Reads> Sight<R> {
+    fn look(&mut self) -> Answered<R::Set> {
         let answer = self.look_once();
         let found = match &answer {
             Ok(loaded) => loaded.set.as_ref().err().cloned(),
@@ -121,31 +159,30 @@ impl Sight {
         };
         if found != self.said {
             if let Some(Unready { what, why }) = &found {
-                tracing::error!(event = "no_tokens", what = what.as_str(), why = why.as_str());
+                tracing::error!(event = "not_ready", what = what.as_str(), why = why.as_str());
             } else {
-                tracing::info!(event = "tokens_given");
+                tracing::info!(event = "ready");
             }
             self.said = found;
         }
         answer
     }
 
-    fn look_once(&mut self) -> Answered {
+    fn look_once(&mut self) -> Answered<R::Set> {
         let loaded = self.current().map_err(|error| {
             self.kept = None; // Nothing is known any more, also of what was there before.
             Unready::new("the files are not readable at the moment", error)
         })?;
-        if let Ok(set) = &loaded.set {
-            let own = set.settings.fresh.then_some(set.settings.stale_limit_s);
-            if let Some(limit_s) = self.eyes.stale_limit_s.or(own) {
-                let now = self.eyes.clock.boot();
-                self.eyes.freshness.judge(&self.eyes.folder, limit_s, now)?;
-            }
+        if let Ok(set) = &loaded.set
+            && let Some(limit_s) = self.eyes.stale_limit_s.or(R::stale_limit_s(set))
+        {
+            let now = self.eyes.clock.boot();
+            self.eyes.freshness.judge(&self.eyes.folder, limit_s, now)?;
         }
         Ok(loaded)
     }
 
-    fn current(&mut self) -> io::Result<Arc<Loaded>> {
+    fn current(&mut self) -> io::Result<Arc<Loaded<R::Set>>> {
         for _ in 0..TRIES {
             let identity = identify(&self.eyes.folder)?;
             if let Some((kept, loaded)) = &self.kept
@@ -155,7 +192,7 @@ impl Sight {
             }
             let before = self.kept.as_ref().and_then(|(_, loaded)| loaded.set.as_ref().ok());
             let folder = self.eyes.folder.join(&identity.0);
-            let loaded = load(&folder, before, &mut self.replaced, self.eyes.clock.boot());
+            let loaded = self.reads.read(&folder, before, self.eyes.clock.boot());
             if identify(&self.eyes.folder)? != identity {
                 continue; // It was replaced meanwhile, and may have been half gone.
             }

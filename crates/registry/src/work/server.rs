@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::http::{HeaderValue, Method, Response, StatusCode, header};
+use axum::http::{HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -19,10 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use zeroize::Zeroizing;
 
-use super::auth::{Desk, Request};
-use super::tls;
-use crate::proto::answer::Refused;
+use super::tls::{self, Shown};
 
 /// Connections of one address.
 const OF_ONE: usize = 512;
@@ -42,7 +41,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// The pause after the machine could not accept.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Where tokens are asked for.
+/// Where a server listens.
 #[derive(Debug)]
 pub struct Door {
     /// Bound and listening.
@@ -51,6 +50,22 @@ pub struct Door {
     pub tls: bool,
     /// Connections at once.
     pub connections: usize,
+}
+
+/// What answers.
+pub(super) trait Answers: Send + Sync + 'static {
+    /// The certificate that connections begin with.
+    fn shown(&self) -> Arc<Shown>;
+
+    /// Looks whether that certificate was replaced since the last request.
+    fn renew(&self) -> impl Future<Output = ()> + Send;
+
+    /// Answers one request.
+    fn respond(
+        &self,
+        request: hyper::Request<Incoming>,
+        peer: IpAddr,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
 }
 
 /// Connections by address.
@@ -87,12 +102,12 @@ impl Drop for Place {
 ///
 /// # Errors
 /// TLS can't be set up.
-pub async fn serve(
+pub(super) async fn serve<A: Answers>(
     door: Door,
-    desk: Arc<Desk>,
+    answers: Arc<A>,
     mut ended: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let config = tls::config(Arc::clone(&desk.shown)).map_err(io::Error::other)?;
+    let config = tls::config(answers.shown()).map_err(io::Error::other)?;
     let acceptor = door.tls.then(|| TlsAcceptor::from(Arc::new(config)));
     let counts = Counts::default();
     let mut connections = JoinSet::new();
@@ -114,9 +129,9 @@ pub async fn serve(
             continue; // It is closed.
         }
         let Some(place) = Place::take(&counts, peer.ip().to_canonical()) else { continue };
-        let (desk, acceptor, ended) = (Arc::clone(&desk), acceptor.clone(), ended.clone());
+        let (answers, acceptor, ended) = (Arc::clone(&answers), acceptor.clone(), ended.clone());
         connections.spawn(async move {
-            connection(stream, peer, &desk, acceptor, ended).await;
+            connection(stream, peer, &answers, acceptor, ended).await;
             drop(place);
         });
     }
@@ -128,32 +143,31 @@ pub async fn serve(
     Ok(())
 }
 
-async fn connection(
+async fn connection<A: Answers>(
     stream: TcpStream,
     peer: SocketAddr,
-    desk: &Arc<Desk>,
+    answers: &Arc<A>,
     acceptor: Option<TlsAcceptor>,
     ended: watch::Receiver<bool>,
 ) {
     // A kernel that knows neither serves all the same.
     drop(stream.set_nodelay(true));
     let _unknown = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNTAKEN_MS);
-    let Some(acceptor) = acceptor else { return speak(stream, peer, desk, ended).await };
-    // The certificate of now: somebody may have replaced it since the last request.
-    drop(desk.ready().await);
+    let Some(acceptor) = acceptor else { return speak(stream, peer, answers, ended).await };
+    answers.renew().await;
     if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        speak(stream, peer, desk, ended).await;
+        speak(stream, peer, answers, ended).await;
     }
 }
 
-async fn speak(
+async fn speak<A: Answers>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: SocketAddr,
-    desk: &Arc<Desk>,
+    answers: &Arc<A>,
     mut ended: watch::Receiver<bool>,
 ) {
     let service = service_fn(|request| async move {
-        Ok::<_, Infallible>(respond(request, peer.ip(), desk).await)
+        Ok::<_, Infallible>(answers.respond(request, peer.ip()).await)
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD);
@@ -168,87 +182,27 @@ async fn speak(
     drop(connection.await);
 }
 
-async fn respond(
-    request: hyper::Request<Incoming>,
-    peer: IpAddr,
-    desk: &Desk,
-) -> Response<Full<Bytes>> {
-    let (parts, body) = request.into_parts();
-    if parts.uri.path() == "/health" {
-        return health(desk).await;
-    }
-    if parts.uri.path() == "/password" {
-        return password(&parts, body, peer, desk).await;
-    }
-    let answer = async {
-        if !matches!(parts.uri.path(), "/auth" | "/token") {
-            return Err(Refused::NoSuchPath);
-        }
-        if !matches!(parts.method, Method::GET | Method::POST) {
-            return Err(Refused::NoSuchMethod);
-        }
-        let body = read(body).await?;
-        let query = parts.uri.query().unwrap_or_default();
-        let (method, headers) = (&parts.method, &parts.headers);
-        desk.answer(&Request { peer, method, query, headers, body: &body }).await
-    };
-    match answer.await {
-        Ok(answer) => {
-            let body = serde_json::to_vec(&answer).unwrap_or_default();
-            response(StatusCode::OK, body)
-        }
-        Err(refused) => refusal(&refused),
-    }
+/// Why a body is not taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum BadBody {
+    /// More than 16 KiB.
+    TooLarge,
+    /// It broke off, or takes too long.
+    Absent,
 }
 
-/// A password that its owner changes.
-async fn password(
-    parts: &axum::http::request::Parts,
-    body: Incoming,
-    peer: IpAddr,
-    desk: &Desk,
-) -> Response<Full<Bytes>> {
-    let changed = async {
-        if parts.method != Method::POST {
-            return Err(Refused::NoSuchMethod);
-        }
-        let body = read(body).await?;
-        let query = parts.uri.query().unwrap_or_default();
-        let (method, headers) = (&parts.method, &parts.headers);
-        desk.change(&Request { peer, method, query, headers, body: &body }).await
-    };
-    match changed.await {
-        Ok(changed) => response(changed.status(), changed.body()),
-        Err(refused) => refusal(&refused),
-    }
-}
-
-fn refusal(refused: &Refused) -> Response<Full<Bytes>> {
-    let mut response = response(refused.status(), refused.body());
-    response.headers_mut().extend(refused.headers());
-    response
-}
-
-async fn read(body: Incoming) -> Result<zeroize::Zeroizing<Vec<u8>>, Refused> {
+/// Reads a request's body.
+pub(super) async fn read(body: Incoming) -> Result<Zeroizing<Vec<u8>>, BadBody> {
     let whole = Limited::new(body, BODY_BYTES).collect();
     match tokio::time::timeout(BODY, whole).await {
-        Ok(Ok(whole)) => Ok(zeroize::Zeroizing::new(whole.to_bytes().to_vec())),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Refused::TooLarge),
-        Ok(Err(_)) | Err(_) => Err(Refused::invalid("the body does not arrive")),
+        Ok(Ok(whole)) => Ok(Zeroizing::new(whole.to_bytes().to_vec())),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(BadBody::TooLarge),
+        Ok(Err(_)) | Err(_) => Err(BadBody::Absent),
     }
 }
 
-async fn health(desk: &Desk) -> Response<Full<Bytes>> {
-    match desk.ready().await {
-        Ok(()) => response(StatusCode::OK, b"{\"status\":\"ok\"}".to_vec()),
-        Err(unready) => {
-            let refused = Refused::Unavailable(unready.what);
-            response(refused.status(), refused.body())
-        }
-    }
-}
-
-fn response(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
+/// An answer in JSON that nobody keeps.
+pub(super) fn response(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();

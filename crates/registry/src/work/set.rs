@@ -1,19 +1,17 @@
 //! One generation of the service's files, read whole (docs/registry/formats.md).
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Display;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::sign::CertifiedKey;
 use serde::Deserialize;
 use skep_core::base::BootTime;
-use zeroize::Zeroizing;
 
+use super::folder::{FILE_BYTES, Folder, KEY_BYTES, Unready, text, tls_pair};
+use super::look::{Loaded, Reads};
 use super::replaced::Replaced;
-use super::tls;
 use crate::proto::refresh::RefreshKey;
 use crate::proto::token::Signer;
 use crate::rules::acl::Acl;
@@ -35,10 +33,7 @@ const HOLD: &str = "hold.";
 const USER: &str = "user.";
 const RIGHTS: &str = "rights.";
 
-/// Bytes of a large file: a secret's limit.
-const FILE_BYTES: usize = 511_999;
 const SETTINGS_BYTES: usize = 64 * 1024;
-const KEY_BYTES: usize = 16 * 1024;
 const CHAIN_BYTES: usize = 32 * 1024;
 const REFRESH_BYTES: usize = 80;
 const USER_BYTES: usize = 4 * 1024;
@@ -52,26 +47,6 @@ const ACCOUNTS: usize = 4_096;
 const FILES: usize = 16_384;
 /// Held digests.
 const HELD: usize = 4_000;
-
-/// Why nobody gets a token. The first text is for everybody, the second for the log; neither
-/// holds anything of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unready {
-    /// Which file, or what else.
-    pub what: String,
-    /// The rest.
-    pub why: String,
-}
-
-impl Unready {
-    pub(super) fn new(what: impl Into<String>, why: impl Display) -> Self {
-        Self { what: what.into(), why: format!("{why}") }
-    }
-
-    fn damaged(file: &str, why: impl Display) -> Self {
-        Self::new(format!("{file} is damaged"), why)
-    }
-}
 
 /// What one file of an account holds. What doesn't read is absent, and why.
 #[derive(Debug)]
@@ -147,49 +122,25 @@ impl Set {
     }
 }
 
-/// A generation as it was read: whether it decides or not, it may have a certificate.
-#[derive(Debug)]
-pub(super) struct Loaded {
-    /// What the link names it.
-    pub(super) generation: String,
-    pub(super) set: Result<Set, Unready>,
-    pub(super) tls: Option<Arc<CertifiedKey>>,
-    /// Accounts whose files don't read.
-    pub(super) refused: Vec<(String, String)>,
-}
+/// Reads generations of a token server, and remembers which credentials were replaced.
+#[derive(Default)]
+pub(super) struct TokenFiles(Replaced);
 
-/// The files of one folder.
-struct Folder<'f>(&'f Path);
+impl Reads for TokenFiles {
+    type Set = Set;
 
-impl Folder<'_> {
-    /// A file's bytes; nothing where there is none.
     fn read(
-        &self,
-        name: &str,
-        most: usize,
-    ) -> io::Result<Option<Result<Zeroizing<Vec<u8>>, Unready>>> {
-        let file = match File::open(self.0.join(name)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let mut bytes = Zeroizing::new(Vec::with_capacity(most.min(USER_BYTES) + 1));
-        let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-        file.take(limit).read_to_end(&mut bytes)?;
-        if bytes.len() > most {
-            return Ok(Some(Err(Unready::damaged(name, format!("more than {most} bytes")))));
-        }
-        Ok(Some(Ok(bytes)))
+        &mut self,
+        folder: &Path,
+        before: Option<&Set>,
+        now: BootTime,
+    ) -> io::Result<Loaded<Set>> {
+        load(folder, before, &mut self.0, now)
     }
 
-    fn needed(&self, name: &str, most: usize) -> io::Result<Result<Zeroizing<Vec<u8>>, Unready>> {
-        let absent = || Err(Unready::new(format!("{name} is missing"), "no such file"));
-        Ok(self.read(name, most)?.unwrap_or_else(absent))
+    fn stale_limit_s(set: &Set) -> Option<u64> {
+        set.settings.fresh.then_some(set.settings.stale_limit_s)
     }
-}
-
-fn text<'b>(name: &str, bytes: &'b [u8]) -> Result<&'b str, Unready> {
-    std::str::from_utf8(bytes).map_err(|_| Unready::damaged(name, "not UTF-8"))
 }
 
 /// Reads the generation in `folder`. `before` is the one it took the place of, `replaced` knows
@@ -202,8 +153,8 @@ pub(super) fn load(
     before: Option<&Set>,
     replaced: &mut Replaced,
     now: BootTime,
-) -> io::Result<Loaded> {
-    let folder = Folder(folder);
+) -> io::Result<Loaded<Set>> {
+    let folder = Folder::of(folder);
     let (tls, bad_tls) = match tls_pair(&folder)? {
         Ok(pair) => (pair, None),
         Err(bad) => (None, Some(bad)),
@@ -216,21 +167,6 @@ pub(super) fn load(
         None => set,
     };
     Ok(Loaded { generation: String::new(), set, tls, refused })
-}
-
-fn tls_pair(folder: &Folder<'_>) -> io::Result<Result<Option<Arc<CertifiedKey>>, Unready>> {
-    let key = folder.read(tls::KEY, KEY_BYTES)?.transpose();
-    let chain = folder.read(tls::CHAIN, CHAIN_BYTES * 2)?.transpose();
-    Ok(match (key, chain) {
-        (Err(bad), _) | (_, Err(bad)) => Err(bad),
-        (Ok(None), Ok(None)) => Ok(None),
-        (Ok(None), _) => Err(Unready::new("tls.key is missing", "tls.crt is there")),
-        (_, Ok(None)) => Err(Unready::new("tls.crt is missing", "tls.key is there")),
-        (Ok(Some(key)), Ok(Some(chain))) => match tls::certified(&key, &chain) {
-            Ok(pair) => Ok(Some(Arc::new(pair))),
-            Err(bad) => Err(Unready::damaged(bad.file(), bad)),
-        },
-    })
 }
 
 /// Everything but the accounts, which are given.
@@ -310,7 +246,7 @@ fn held(bytes: &[u8]) -> Result<HashSet<String>, Unready> {
 /// anything, so nobody gets a token.
 fn single_holds(folder: &Folder<'_>) -> io::Result<Result<Vec<String>, Unready>> {
     let mut held = Vec::new();
-    for entry in fs::read_dir(folder.0)?.take(FILES) {
+    for entry in fs::read_dir(folder.path())?.take(FILES) {
         let name = entry?.file_name();
         let name = name.to_str().unwrap_or_default();
         let Some(slug) = name.strip_prefix(HOLD) else { continue };
@@ -343,7 +279,7 @@ fn accounts(
 ) -> io::Result<Accounts> {
     let mut by_slug: HashMap<String, Held> = HashMap::new();
     let mut slugs = Vec::new();
-    for entry in fs::read_dir(folder.0)?.take(FILES) {
+    for entry in fs::read_dir(folder.path())?.take(FILES) {
         let name = entry?.file_name();
         let Some(slug) = name.to_str().and_then(|name| name.strip_prefix(USER)) else { continue };
         slugs.push(slug.to_owned());

@@ -20,7 +20,7 @@ pub(super) use counts::Uncounted;
 pub use file::BadRecord;
 use file::RecordFile;
 
-use crate::rules::record::{Decision, Event};
+use crate::rules::record::Event;
 
 /// Decisions that wait to be written, and those that are written at once.
 const WAITING: usize = 4_096;
@@ -41,7 +41,7 @@ enum Work {
 }
 
 struct Job {
-    decision: Decision,
+    event: Event,
     /// Whether it counts as lost where it can't be written.
     goes_on: bool,
     written: oneshot::Sender<bool>,
@@ -86,11 +86,11 @@ impl Record {
     }
 
     /// Writes one. When this returns it is in the file, if not yet on the disk.
-    pub(super) async fn write(&self, decision: Decision, goes_on: bool) -> Result<(), Unwritten> {
+    pub(super) async fn write(&self, event: Event, goes_on: bool) -> Result<(), Unwritten> {
         let Some(jobs) = &self.jobs else { return Ok(()) };
         let (written, answer) = oneshot::channel();
         let wait = async {
-            jobs.send(Work::Write(Box::new(Job { decision, goes_on, written }))).await.ok()?;
+            jobs.send(Work::Write(Box::new(Job { event, goes_on, written }))).await.ok()?;
             answer.await.ok()
         };
         match tokio::time::timeout(PATIENCE, wait).await {
@@ -191,8 +191,8 @@ impl Writer {
         }
         let at = written(self.clock.now());
         let lost = (self.lost > 0).then_some(Event::Lost { count: self.lost });
-        let decisions = jobs.iter().map(|job| Event::Decision(Box::new(job.decision.clone())));
-        let events: Vec<Event> = lost.into_iter().chain(decisions).collect();
+        let told = jobs.iter().map(|job| job.event.clone());
+        let events: Vec<Event> = lost.into_iter().chain(told).collect();
         let marks: Vec<_> = self.files.iter().map(RecordFile::mark).collect();
         let failed = self.files.iter_mut().find_map(|file| file.append(&at, &events).err());
         if let Some(error) = &failed {

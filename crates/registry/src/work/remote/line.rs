@@ -52,8 +52,8 @@ pub enum BadLine {
     #[error("{0}")]
     Http(#[from] hyper::Error),
     /// More than is read.
-    #[error("an answer has {BODY_BYTES} bytes at most")]
-    TooLarge,
+    #[error("an answer has {0} bytes at most")]
+    TooLarge(usize),
     /// A bug: what was checked can't be sent.
     #[error("it can't be asked for")]
     Unsendable,
@@ -71,11 +71,32 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// What is sent.
-struct Asking<'a> {
-    place: &'a WebPlace,
-    pass: Option<HeaderValue>,
-    /// The body of a form, which something is changed by.
-    form: Option<Zeroizing<Vec<u8>>>,
+#[derive(Clone, Debug)]
+pub(super) struct Asking<'a> {
+    pub(super) method: Method,
+    pub(super) place: &'a WebPlace,
+    pub(super) pass: Option<HeaderValue>,
+    /// What is taken as an answer.
+    pub(super) accept: &'static str,
+    /// A body, and what it is.
+    pub(super) content: Option<(HeaderValue, Bytes)>,
+    /// Bytes of the answer.
+    pub(super) most: usize,
+}
+
+impl<'a> Asking<'a> {
+    /// Asks for what is there, in JSON.
+    pub(super) fn get(place: &'a WebPlace, pass: Option<HeaderValue>) -> Self {
+        let (method, accept) = (Method::GET, "application/json");
+        Self { method, place, pass, accept, content: None, most: BODY_BYTES }
+    }
+
+    /// Sends a form, which something is changed by.
+    fn form(place: &'a WebPlace, pass: HeaderValue, form: Zeroizing<Vec<u8>>) -> Self {
+        let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let content = Some((kind, Bytes::from_owner(form)));
+        Self { method: Method::POST, content, ..Self::get(place, Some(pass)) }
+    }
 }
 
 /// A connection that may be used again.
@@ -97,24 +118,22 @@ impl Drop for Kept {
 pub(super) struct Line(Option<Kept>);
 
 impl Line {
-    /// Asks for what is there.
-    pub(super) async fn get(
+    /// Asks for what may be asked for twice.
+    pub(super) async fn send(
         &mut self,
-        place: &WebPlace,
+        asking: &Asking<'_>,
         roots: Option<&TrustedRoots>,
-        pass: Option<HeaderValue>,
     ) -> Result<Answered, BadLine> {
-        let asking = || Asking { place, pass: pass.clone(), form: None };
-        let kept = self.0.take().filter(|kept| kept.to.is_beside(place));
+        let kept = self.0.take().filter(|kept| kept.to.is_beside(asking.place));
         if let Some(kept) = kept.filter(|kept| kept.sender.is_ready()) {
-            match self.ask(kept, asking()).await {
+            match self.ask(kept, asking.clone()).await {
                 // The other side may have closed it meanwhile; asking twice changes nothing there.
                 Err(BadLine::Http(error)) if !error.is_parse() => {}
                 done => return done,
             }
         }
-        let fresh = connect(place, roots).await?;
-        self.ask(fresh, asking()).await
+        let fresh = connect(asking.place, roots).await?;
+        self.ask(fresh, asking.clone()).await
     }
 
     /// Connects anew, for what must not be asked twice.
@@ -137,32 +156,32 @@ impl Line {
     ) -> Result<Answered, BadLine> {
         let kept = self.0.take().filter(|kept| kept.to.is_beside(place));
         let kept = kept.ok_or(BadLine::Unsendable)?;
-        self.ask(kept, Asking { place, pass: Some(pass), form: Some(form) }).await
+        self.ask(kept, Asking::form(place, pass, form)).await
     }
 
     async fn ask(&mut self, mut kept: Kept, asking: Asking<'_>) -> Result<Answered, BadLine> {
-        let Asking { place, pass, form } = asking;
-        let method = if form.is_some() { Method::POST } else { Method::GET };
+        let Asking { method, place, pass, accept, content, most } = asking;
         let mut request = Request::builder()
             .method(method)
             .uri(place.path())
             .header(HOST, place.host.as_str())
             .header(USER_AGENT, AGENT)
-            .header(ACCEPT, "application/json");
+            .header(ACCEPT, accept);
         if let Some(pass) = pass {
             request = request.header(AUTHORIZATION, pass);
         }
-        if form.is_some() {
-            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let mut body = Bytes::new();
+        if let Some((kind, content)) = content {
+            request = request.header(CONTENT_TYPE, kind);
+            body = content;
         }
-        let body = form.map_or_else(Bytes::new, Bytes::from_owner);
         let request = request.body(Full::new(body)).map_err(|_| BadLine::Unsendable)?;
         let answered = timeout(ANSWER, async {
             let (parts, body) = kept.sender.send_request(request).await?.into_parts();
-            let body = Limited::new(body, BODY_BYTES).collect().await;
+            let body = Limited::new(body, most).collect().await;
             let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
                 Ok(error) => BadLine::Http(*error),
-                Err(_) => BadLine::TooLarge,
+                Err(_) => BadLine::TooLarge(most),
             })?;
             let body = Zeroizing::new(body.to_bytes().to_vec());
             Ok::<_, BadLine>(Answered { status: parts.status, headers: parts.headers, body })

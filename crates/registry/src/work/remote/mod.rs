@@ -4,6 +4,7 @@
 //! its token server and its own next page: a redirect is refused, for a password must not
 //! travel further than to whom its owner gave it.
 
+mod images;
 mod line;
 mod trust;
 
@@ -18,10 +19,12 @@ use crate::proto::challenge::{BadChallenge, BearerRealm, Challenge};
 use crate::proto::change::{Changed, asked_for};
 use crate::proto::listed::{self, BadListing};
 use crate::proto::place::{BadPlace, WebPlace};
+use crate::rules::image::Digest;
 use crate::rules::login::Host;
 use crate::rules::shown;
-use line::{Answered, Line};
+use line::{Answered, Asking, Line};
 
+pub use images::{Fetched, Repository};
 pub use line::BadLine;
 pub use trust::{BadTrust, TrustedRoots};
 
@@ -131,6 +134,12 @@ pub enum RemoteError {
     /// The body.
     #[error("what {0} answers is not taken: {1}")]
     Listing(Host, BadListing),
+    /// Other bytes than those of that digest.
+    #[error("what {0} answers is not {1}")]
+    Mismatch(Host, Digest),
+    /// Its answer to an upload names no place there.
+    #[error("the registry {0} sends an upload elsewhere, or nowhere")]
+    Upload(Host),
     /// The list has no end.
     #[error("the list of {0} doesn't end")]
     Endless(Host),
@@ -171,22 +180,36 @@ enum Pass {
 #[derive(Debug)]
 pub struct RemoteRegistry {
     host: Host,
-    /// Whom TLS believes; none where HTTP is spoken, to this machine alone.
+    /// Whether TLS is spoken to it.
+    tls: bool,
+    /// Whom TLS believes; none where it is spoken to nobody.
     roots: Option<TrustedRoots>,
     asker: Option<RemoteUser>,
     line: Line,
+    /// To its token server, where that is another one.
+    tokens: Line,
+    /// What was shown for a scope the last time, which may be good for more.
+    kept: Option<(String, Pass)>,
 }
 
 impl RemoteRegistry {
     /// Nothing is asked yet. Without roots it is spoken to without TLS, on this machine alone.
     #[must_use]
     pub fn new(host: Host, roots: Option<TrustedRoots>, asker: Option<RemoteUser>) -> Self {
-        Self { host, roots, asker, line: Line::default() }
+        let (tls, line, tokens) = (roots.is_some(), Line::default(), Line::default());
+        Self { host, tls, roots, asker, line, tokens, kept: None }
+    }
+
+    /// The same for one that is spoken to without TLS, on this machine alone, while its token
+    /// server may have it.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        Self { tls: false, ..self }
     }
 
     /// Where something of it is.
     fn at(&self, path: &str) -> Result<WebPlace, RemoteError> {
-        WebPlace::of(self.roots.is_some(), &self.host, path).map_err(RemoteError::Place)
+        WebPlace::of(self.tls, &self.host, path).map_err(RemoteError::Place)
     }
 
     async fn get(
@@ -194,7 +217,7 @@ impl RemoteRegistry {
         place: &WebPlace,
         pass: Option<HeaderValue>,
     ) -> Result<Answered, RemoteError> {
-        let got = self.line.get(place, self.roots.as_ref(), pass).await;
+        let got = self.line.send(&Asking::get(place, pass), self.roots.as_ref()).await;
         got.map_err(|bad| RemoteError::Line(place.host.clone(), bad))
     }
 
@@ -239,7 +262,7 @@ impl RemoteRegistry {
         parameters.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
         let place = realm.with(&parameters).map_err(RemoteError::Place)?;
         let basic = self.asker.as_ref().map(RemoteUser::basic).transpose()?;
-        let answer = self.get(&place, basic).await?;
+        let answer = self.get_of_realm(&place, basic).await?;
         match answer.status {
             StatusCode::OK => listed::token_of(&answer.body)
                 .map_err(|bad| RemoteError::Listing(realm.host.clone(), bad)),
@@ -252,9 +275,36 @@ impl RemoteRegistry {
         }
     }
 
+    async fn get_of_realm(
+        &mut self,
+        place: &WebPlace,
+        pass: Option<HeaderValue>,
+    ) -> Result<Answered, RemoteError> {
+        if self.at("/")?.is_beside(place) {
+            return self.get(place, pass).await;
+        }
+        let got = self.tokens.send(&Asking::get(place, pass), self.roots.as_ref()).await;
+        got.map_err(|bad| RemoteError::Line(place.host.clone(), bad))
+    }
+
+    /// Whether the credential of a token still stands, as its token server knows it.
+    ///
+    /// # Errors
+    /// [`RemoteError`]; then nobody knows.
+    pub async fn stands(&mut self, realm: &WebPlace, token: &str) -> Result<bool, RemoteError> {
+        let place = realm.beside("stands").map_err(RemoteError::Place)?;
+        let pass = secret(&Zeroizing::new(format!("Bearer {token}")))?;
+        let answer = self.get_of_realm(&place, Some(pass)).await?;
+        match answer.status {
+            StatusCode::OK => Ok(true),
+            StatusCode::UNAUTHORIZED => Ok(false),
+            _ => Err(other(&place.host, &answer)),
+        }
+    }
+
     /// A registry with TLS sends nobody to a token server without.
     fn by_tls(&self, realm: &WebPlace) -> Result<(), RemoteError> {
-        if realm.tls || self.roots.is_none() {
+        if realm.tls || !self.tls {
             return Ok(());
         }
         Err(RemoteError::PlainRealm(self.host.clone(), realm.host.clone()))
@@ -344,14 +394,7 @@ impl RemoteRegistry {
         mut take: impl FnMut(&[String]) -> bool,
     ) -> Result<(), RemoteError> {
         let scopes = [scope.to_owned()];
-        let mut pass = match self.wanted().await? {
-            None => Pass::Nothing,
-            Some(Challenge::Basic) => Pass::Basic,
-            Some(Challenge::Bearer(bearer)) => {
-                let token = self.token_of(&bearer, &scopes).await?;
-                Pass::Token(bearer, token)
-            }
-        };
+        let mut pass = self.pass(scope).await?;
         let (mut page, mut names, mut taken) = (self.at(first)?, 0, false);
         for _ in 0..PAGES {
             let mut answer = self.page(&page, &pass).await?;
@@ -382,14 +425,31 @@ impl RemoteRegistry {
         Err(RemoteError::Endless(self.host.clone()))
     }
 
-    async fn page(&mut self, page: &WebPlace, pass: &Pass) -> Result<Answered, RemoteError> {
-        let shown = match pass {
-            Pass::Nothing => None,
-            Pass::Basic => self.asker.as_ref().map(RemoteUser::basic).transpose()?,
-            Pass::Token(_, token) => {
-                Some(secret(&Zeroizing::new(format!("Bearer {}", token.as_str())))?)
+    /// What is shown with requests for this scope.
+    async fn pass(&mut self, scope: &str) -> Result<Pass, RemoteError> {
+        Ok(match self.wanted().await? {
+            None => Pass::Nothing,
+            Some(Challenge::Basic) => Pass::Basic,
+            Some(Challenge::Bearer(bearer)) => {
+                let token = self.token_of(&bearer, &[scope.to_owned()]).await?;
+                Pass::Token(bearer, token)
             }
-        };
+        })
+    }
+
+    /// The same as a header.
+    fn shown(&self, pass: &Pass) -> Result<Option<HeaderValue>, RemoteError> {
+        match pass {
+            Pass::Nothing => Ok(None),
+            Pass::Basic => self.asker.as_ref().map(RemoteUser::basic).transpose(),
+            Pass::Token(_, token) => {
+                secret(&Zeroizing::new(format!("Bearer {}", token.as_str()))).map(Some)
+            }
+        }
+    }
+
+    async fn page(&mut self, page: &WebPlace, pass: &Pass) -> Result<Answered, RemoteError> {
+        let shown = self.shown(pass)?;
         self.get(page, shown).await
     }
 }
