@@ -67,6 +67,7 @@ pub(super) enum Command {
     Setup(SetupArgs),
     /// The key that signs tokens
     #[command(subcommand, arg_required_else_help = true)]
+    Sign(SignArgs),
     Signer(SignerCommand),
     Status(StatusArgs),
     Tags(TagsArgs),

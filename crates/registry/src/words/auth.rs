@@ -1,6 +1,5 @@
 //! `skep registry auth`: the token server as a process.
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,13 +7,11 @@ use std::time::Duration;
 
 use clap::Args;
 use skep_client::machine::SystemClock;
-use skep_core::base::{Exit, Failure, Name};
-use skep_program::{harden, until_ended};
-use tokio::net::TcpListener;
+use skep_core::base::{Failure, Name};
 
 use super::probe;
-use crate::rules::settings::STALE_S;
-use crate::work::{AgentAt, BadRecord, Desk, Door, Record, serve_tokens};
+use super::serving::{self, machine};
+use crate::work::{AgentAt, Desk, Door, serve_tokens};
 
 /// Serve tokens from the files that this service was granted
 ///
@@ -35,7 +32,7 @@ pub(super) struct AuthArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5001")]
     listen: SocketAddr,
     /// Give no tokens where no manager has confirmed the files for so long
-    #[arg(long, value_name = "TIME", value_parser = stale_limit)]
+    #[arg(long, value_name = "TIME", value_parser = serving::stale_limit)]
     stale_limit: Option<Duration>,
     /// Write each decision to this file; may be given several times
     #[arg(long, value_name = "FILE")]
@@ -49,90 +46,33 @@ pub(super) struct AuthArgs {
     health: bool,
 }
 
-fn stale_limit(text: &str) -> Result<Duration, String> {
-    let time =
-        humantime::parse_duration(text).map_err(|_| "is no time, for example 10m".to_owned())?;
-    if STALE_S.contains(&time.as_secs()) && time.subsec_nanos() == 0 {
-        Ok(time)
-    } else {
-        Err(format!("is not between {} and {} seconds", STALE_S.start(), STALE_S.end()))
-    }
-}
-
 /// Serves until it is asked to end.
 ///
 /// # Errors
 /// What a process ends with.
 pub(super) fn run(args: &AuthArgs) -> Result<(), Failure> {
-    let connections =
-        harden(CONNECTIONS).map_err(|error| machine("cannot protect this process", &error))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| machine("cannot start", &error))?;
+    let (runtime, connections) = serving::prepare()?;
     if args.health {
-        return runtime.block_on(probe::ask(args.listen, &args.secrets));
+        return runtime.block_on(probe::ask(args.listen, &args.secrets, "no tokens are given"));
     }
-    // Only the first time is anybody there to log to.
-    let _logs = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .try_init();
     runtime.block_on(auth(args, connections))
 }
 
-fn machine(what: &str, error: &io::Error) -> Failure {
-    Failure::new(Exit::MachineLimit, format!("{what}: {error}"))
-}
-
-/// Connections at once, where the machine lets it have as many.
-const CONNECTIONS: u64 = 2_048;
-
 async fn auth(args: &AuthArgs, connections: usize) -> Result<(), Failure> {
-    let ended = until_ended().map_err(|error| machine("cannot hear signals", &error))?;
+    let ended = serving::ended()?;
     let limit = args.stale_limit.map(|limit| limit.as_secs());
     let clock = Arc::new(SystemClock);
-    let record = Record::open(&args.audit, args.name.as_str(), clock.clone())
-        .map_err(|bad| bad_record(&bad))?;
-    if args.audit.is_empty() {
-        tracing::warn!(event = "no_record", hint = "decisions are recorded with --audit FILE");
-    }
+    let record = serving::record(&args.audit, &args.name, clock.clone())?;
     let desk = Desk::open(args.secrets.clone(), limit, clock, record);
     let desk = desk.map_err(|error| machine("cannot start", &error))?;
-    let service = format!("{}.auth", args.name).parse::<Name>();
-    let service = service.map_err(|error| {
-        Failure::new(Exit::Usage, error).hint("a registry's name has 16 characters at most")
-    })?;
+    let service = serving::service(&args.name, "auth")?;
     let desk = Arc::new(desk.with_agent(AgentAt { socket: args.agent_socket.clone(), service }));
-    let ready = desk.ready().await;
+    let ready = desk.ready().await.is_ok();
     let tls = desk.has_certificate();
-    if !tls && !args.listen.ip().to_canonical().is_loopback() {
-        let text = format!("no tls.key and tls.crt to listen on {} with", args.listen);
-        return Err(Failure::new(Exit::Configuration, text)
-            .hint("grant both to the service, or listen on a loopback address behind a proxy"));
-    }
-    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
-        let exit = match error.kind() {
-            io::ErrorKind::AddrInUse => Exit::InUse,
-            _ => Exit::Configuration,
-        };
-        Failure::new(exit, format!("cannot listen on {}: {error}", args.listen))
-    })?;
-    let address = listener.local_addr().map_or(args.listen, |address| address);
-    let ready = ready.is_ok();
-    tracing::info!(event = "listening", name = args.name.as_str(), %address, tls, ready);
+    let listener = serving::listen(&args.name, args.listen, (tls, ready)).await?;
     let served = serve_tokens(Door { listener, tls, connections }, Arc::clone(&desk), ended).await;
     desk.close().await;
     served.map_err(|error| machine("cannot serve", &error))?;
     tracing::info!(event = "ended");
     Ok(())
-}
-
-fn bad_record(bad: &BadRecord) -> Failure {
-    let exit = match bad {
-        BadRecord::Io(_) => Exit::WriteFailed,
-        BadRecord::InUse => Exit::InUse,
-        BadRecord::Damaged(_) => Exit::Damaged,
-    };
-    Failure::new(exit, format!("cannot write the record: {bad}"))
-        .hint("name another file with --audit, or move this one away")
 }

@@ -14,6 +14,8 @@ mod import;
 mod password;
 mod probe;
 mod remote;
+mod serving;
+mod sign;
 mod written;
 
 use std::process::ExitCode;
@@ -53,6 +55,7 @@ impl Program for Words {
             Command::Setup(args) => cluster::run(screen, Task::Setup(args)),
             Command::Signer(command) => cluster::run(screen, Task::Signer(command)),
             Command::Root(command) => cluster::run(screen, Task::Root(command)),
+            Command::Sign(args) => sign::run(screen, args),
             Command::Status(args) => cluster::run(screen, Task::Status(args)),
             Command::Tags(args) => remote::tags(screen, args),
             Command::Token(args) => remote::token(screen, args),

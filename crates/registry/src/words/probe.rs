@@ -1,4 +1,4 @@
-//! `--health`: whether the server on this machine gives tokens.
+//! `--health`: whether the server on this machine does its work.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -23,8 +23,8 @@ const ASK: &[u8] = b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: clos
 /// Asks the server at this address.
 ///
 /// # Errors
-/// Status 3 where nobody answers, 8 where it gives no tokens.
-pub(super) async fn ask(listen: SocketAddr, secrets: &Path) -> Result<(), Failure> {
+/// Status 3 where nobody answers, 8 where it does not: then `said`, and why.
+pub(super) async fn ask(listen: SocketAddr, secrets: &Path, said: &str) -> Result<(), Failure> {
     let address = reachable(listen);
     let tls = secrets.join("..data").join("tls.crt").exists();
     let asked = tokio::time::timeout(PATIENCE, async {
@@ -41,14 +41,14 @@ pub(super) async fn ask(listen: SocketAddr, secrets: &Path) -> Result<(), Failur
     }
     let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
     let told: Option<serde_json::Value> = serde_json::from_str(body).ok();
-    let why = told.as_ref().and_then(|told| told.get("error_description")?.as_str());
+    let why = told.as_ref().and_then(|told| told.pointer("/errors/0/message")?.as_str());
     let why = why.unwrap_or("it says nothing that reads");
     let why: String = why.chars().filter(|c| !c.is_control()).take(200).collect();
-    Err(Failure::new(Exit::Degraded, format!("no tokens are given: {why}")))
+    Err(Failure::new(Exit::Degraded, format!("{said}: {why}")))
 }
 
 fn silent(address: SocketAddr, why: &str) -> Failure {
-    Failure::new(Exit::Unreachable, format!("cannot reach the token server at {address}: {why}"))
+    Failure::new(Exit::Unreachable, format!("cannot reach the server at {address}: {why}"))
 }
 
 /// One that listens everywhere is asked by loopback.

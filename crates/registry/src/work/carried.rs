@@ -66,7 +66,8 @@ fn one_set(folder: &Path) -> io::Result<Carried> {
     Err(io::Error::other("its files are replaced all the time"))
 }
 
-fn in_generation(folder: &Path) -> io::Result<Carried> {
+/// Reads what lies in this generation.
+pub(super) fn in_generation(folder: &Path) -> io::Result<Carried> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)?.take(ENTRIES) {
         let name = entry?.file_name();

@@ -3,7 +3,7 @@
 //! It deliberately watches nothing: the set's link is looked at before and after each
 //! decision, so what a revoke has taken away is decided for by nobody once it returned.
 //! Beside it [`remote`], which asks other registries, and [`examine`], which says why a set decides
-//! as it does.
+//! as it does; and [`sign`], whose service is another one.
 
 mod auth;
 mod backoff;
@@ -21,6 +21,7 @@ mod replaced;
 mod rights;
 mod server;
 mod set;
+mod sign;
 mod stands;
 mod tls;
 mod tokens;
@@ -30,4 +31,5 @@ pub use folder::Unready;
 pub use fresh::Freshness;
 pub use record::{BadRecord, Record};
 pub use server::Door;
+pub use sign::{SignDesk, serve_signer};
 pub use tokens::serve_tokens;
