@@ -23,8 +23,8 @@ mod regexp;
 pub mod scope;
 pub mod settings;
 mod shown;
-pub mod signing;
 pub mod sign_settings;
+pub mod signing;
 pub mod slug;
 
 pub use acl::{AccountLabels, Acl, Ask, BadAcl, Explanation, Missed, RuleAt, Verdict};

@@ -14,6 +14,7 @@ use super::cluster::{
 use super::import::ImportArgs;
 use super::password::OwnPasswordArgs;
 use super::remote::{AccessArgs, CatalogArgs, TagsArgs};
+use super::sign::SignArgs;
 
 /// Tokens for a Docker registry.
 #[derive(Debug, Parser)]
@@ -65,9 +66,9 @@ pub(super) enum Command {
     #[command(subcommand, arg_required_else_help = true)]
     Root(RootCommand),
     Setup(SetupArgs),
+    Sign(SignArgs),
     /// The key that signs tokens
     #[command(subcommand, arg_required_else_help = true)]
-    Sign(SignArgs),
     Signer(SignerCommand),
     Status(StatusArgs),
     Tags(TagsArgs),

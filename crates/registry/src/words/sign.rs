@@ -102,7 +102,7 @@ fn image(text: &str) -> Result<ImageRef, Failure> {
     }
 }
 
-async fn desk(args: &SignArgs) -> Result<SignDesk, Failure> {
+fn desk(args: &SignArgs) -> Result<SignDesk, Failure> {
     let limit = args.stale_limit.map(|limit| limit.as_secs());
     let clock = Arc::new(SystemClock);
     let record = serving::record(&args.audit, &args.name, clock.clone())?;
@@ -111,7 +111,7 @@ async fn desk(args: &SignArgs) -> Result<SignDesk, Failure> {
 }
 
 async fn by_hand(screen: &mut Screen, args: SignArgs, image: ImageRef) -> Result<(), Failure> {
-    let desk = desk(&args).await?;
+    let desk = desk(&args)?;
     let (repository, tag) = (image.repository, image.tag.unwrap_or_default());
     let annotations = args.annotation.into_iter().collect();
     let named = image.digest;
@@ -131,7 +131,7 @@ async fn by_hand(screen: &mut Screen, args: SignArgs, image: ImageRef) -> Result
 
 async fn serve(args: SignArgs, connections: usize) -> Result<(), Failure> {
     let ended = serving::ended()?;
-    let desk = Arc::new(desk(&args).await?);
+    let desk = Arc::new(desk(&args)?);
     let ready = desk.ready().await.is_ok();
     let tls = desk.has_certificate();
     let listener = serving::listen(&args.name, args.listen, (tls, ready)).await?;

@@ -27,7 +27,7 @@ pub(super) async fn top(
     repository: &mut Repository<'_>,
     tag: &str,
 ) -> Result<Fetched, SignRefused> {
-    let found = repository.manifest(tag).await.map_err(upstream)?;
+    let found = repository.manifest(tag).await.map_err(|error| upstream(&error))?;
     found.ok_or_else(|| SignRefused::NoSuchImage(format!("tag {tag} there")))
 }
 
@@ -61,7 +61,8 @@ pub(super) async fn all(
             if seen.len() > MANIFESTS {
                 return Err(unsignable(format!("it has more than {MANIFESTS} manifests")));
             }
-            let found = repository.manifest(&child.to_string()).await.map_err(upstream)?;
+            let found =
+                repository.manifest(&child.to_string()).await.map_err(|error| upstream(&error))?;
             let missing = || unsignable(format!("it names {child}, which is not there"));
             waiting.push((found.ok_or_else(missing)?, depth + 1));
         }

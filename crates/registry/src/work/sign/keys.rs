@@ -117,7 +117,7 @@ impl Making {
                 all.bundles.push((file.name.clone(), artifact));
             }
             SigningKey::OpenPgp(key) => {
-                let payload = payload(PayloadKind::Atomic)?.made(CREATOR, self.at_s);
+                let payload = payload(PayloadKind::OpenPgp)?.made(CREATOR, self.at_s);
                 let message = key.sign(&payload.bytes(), self.at_s).map_err(damaged)?;
                 let public = PublicKey::read(key.public_text()).map_err(damaged)?;
                 let fingerprint = key.fingerprint().to_owned();

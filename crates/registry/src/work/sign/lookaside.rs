@@ -71,15 +71,14 @@ impl SignDesk {
     pub(super) async fn lookaside(&self, path: &str) -> Result<Bytes, SignRefused> {
         let (repository, digest, number) = read(path).ok_or(SignRefused::NoSuchPath)?;
         let place = (repository.to_owned(), digest);
-        let known = match self.lookaside.known.get(&place) {
-            Some(known) => known,
-            None => {
-                let wait = tokio::time::timeout(PATIENCE, self.lookaside.at_once.acquire()).await;
-                let _place = wait.ok().and_then(Result::ok).ok_or(SignRefused::SlowDown)?;
-                let found = Arc::new(self.kept(repository, &digest).await?);
-                self.lookaside.known.insert(place, Arc::clone(&found));
-                found
-            }
+        let known = if let Some(known) = self.lookaside.known.get(&place) {
+            known
+        } else {
+            let wait = tokio::time::timeout(PATIENCE, self.lookaside.at_once.acquire()).await;
+            let _place = wait.ok().and_then(Result::ok).ok_or(SignRefused::SlowDown)?;
+            let found = Arc::new(self.kept(repository, &digest).await?);
+            self.lookaside.known.insert(place, Arc::clone(&found));
+            found
         };
         let found = number.checked_sub(1).and_then(|place| known.get(place)).cloned();
         found.ok_or_else(|| SignRefused::NoSuchImage(format!("signature {number} of that")))
@@ -89,14 +88,16 @@ impl SignDesk {
         let seen = self.look().await?;
         let mut registry = self.registry(&seen)?;
         let mut at = registry.repository(repository, "pull,push");
-        let manifest = at.manifest(&digest.tag(artifact::ENDING)).await.map_err(upstream)?;
+        let manifest =
+            at.manifest(&digest.tag(artifact::ENDING)).await.map_err(|error| upstream(&error))?;
         let mut found = Vec::new();
         if let Some(manifest) = manifest {
             let messages = artifact::messages(&manifest.bytes);
             let messages = messages.map_err(|bad| SignRefused::Upstream(bad.to_string()))?;
             for message in messages.into_iter().take(SIGNATURES) {
                 let Ok(digest) = message.digest.parse() else { continue };
-                let blob = at.blob(&digest, MESSAGE_BYTES).await.map_err(upstream)?;
+                let blob =
+                    at.blob(&digest, MESSAGE_BYTES).await.map_err(|error| upstream(&error))?;
                 found.extend(blob);
             }
         }

@@ -38,7 +38,7 @@ use super::remote::{RemoteError, RemoteRegistry};
 use super::tls::Shown;
 use crate::proto::bearer::{Access, Audience, BadBearer, shown};
 use crate::proto::forwarded::client_address;
-use crate::proto::sign::{Made, SignAnswer, SignAsked, SignRefused};
+use crate::proto::sign::{SignAnswer, SignAsked, SignRefused};
 use crate::rules::image::Digest;
 use crate::rules::record::{Event, Signing};
 use crate::rules::settings::OnFullDisk;
@@ -180,7 +180,7 @@ impl SignDesk {
         let unauthorized = |bad: BadBearer| SignRefused::Unauthorized(bad.to_string());
         let token = shown(headers).map_err(unauthorized)?;
         let mut registry = self.registry(&seen)?;
-        let stands = registry.stands(&set.realm, token).await.map_err(upstream)?;
+        let stands = registry.stands(&set.realm, token).await.map_err(|error| upstream(&error))?;
         self.give_back(seen.clone(), registry);
         if !stands {
             let text = "the token's credential was rotated or removed";
@@ -215,7 +215,8 @@ impl SignDesk {
             let keys = bound(set, asked)?;
             let annotations = said(set, asked, &asker)?;
             let mut registry = self.registry(&seen)?;
-            let all = image::all(&mut registry.repository(&asked.repository, "pull,push"), asked).await;
+            let all =
+                image::all(&mut registry.repository(&asked.repository, "pull,push"), asked).await;
             let all = all?;
             let reference = format!("{}/{}:{}", set.settings.registry, asked.repository, asked.tag);
             let folder = self.folder.join(seen.generation());
@@ -308,7 +309,7 @@ fn ready(seen: &Seen<SignSet>) -> Result<&SignSet, SignRefused> {
     seen.set().map_err(|unready| SignRefused::Unavailable(unready.what))
 }
 
-fn upstream(error: RemoteError) -> SignRefused {
+fn upstream(error: &RemoteError) -> SignRefused {
     SignRefused::Upstream(error.to_string())
 }
 
@@ -344,7 +345,10 @@ fn said(
 
 /// One at a time for each digest of a repository.
 #[derive(Default)]
-struct Turns(Mutex<HashMap<(String, Digest), Arc<Turn<()>>>>);
+struct Turns(Mutex<HashMap<Place, Arc<Turn<()>>>>);
+
+/// A repository, and a digest there.
+type Place = (String, Digest);
 
 impl Turns {
     async fn take(&self, repository: &str, digest: Digest) -> OwnedMutexGuard<()> {

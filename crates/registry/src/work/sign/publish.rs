@@ -48,7 +48,8 @@ impl Publish<'_, '_> {
             let tag = subject.tag(cosign::ENDING);
             written += self.settle(&tag, |there| cosign::merge(there, &cosign)).await?;
         }
-        let bundles: Vec<Artifact> = signatures.bundles.iter().map(|(_, one)| one.clone()).collect();
+        let bundles: Vec<Artifact> =
+            signatures.bundles.iter().map(|(_, one)| one.clone()).collect();
         if !bundles.is_empty() {
             written += self.bundles(&subject, &bundles).await?;
         }
@@ -65,7 +66,7 @@ impl Publish<'_, '_> {
         merge: impl Fn(Option<&[u8]>) -> Result<Merged, BadManifest>,
     ) -> Result<usize, SignRefused> {
         for written in 0..TRIES {
-            let there = self.repository.manifest(tag).await.map_err(upstream)?;
+            let there = self.repository.manifest(tag).await.map_err(|error| upstream(&error))?;
             let merged = merge(there.as_ref().map(|there| &there.bytes[..]));
             let merged = merged.map_err(|bad| occupied(tag, &bad))?;
             if !merged.changed {
@@ -79,11 +80,14 @@ impl Publish<'_, '_> {
 
     async fn write(&mut self, tag: &str, merged: Merged) -> Result<(), SignRefused> {
         for blob in merged.blobs {
-            self.repository.put_blob(Bytes::from(blob.bytes)).await.map_err(upstream)?;
+            self.repository
+                .put_blob(Bytes::from(blob.bytes))
+                .await
+                .map_err(|error| upstream(&error))?;
         }
         let kind = if merged.media_type == MANIFEST { OCI_MANIFEST } else { OCI_INDEX };
         let put = self.repository.put_manifest(tag, kind, Bytes::from(merged.manifest)).await;
-        put.map(drop).map_err(upstream)
+        put.map(drop).map_err(|error| upstream(&error))
     }
 
     /// Bundles are artifacts of their own, which name their subject. Where the registry has no
@@ -93,20 +97,20 @@ impl Publish<'_, '_> {
         let (mut written, mut listed) = (0, known.unwrap_or(true));
         for artifact in all {
             let there = self.repository.manifest(&artifact.manifest.digest).await;
-            match (there.map_err(upstream)?, known) {
+            match (there.map_err(|error| upstream(&error))?, known) {
                 (Some(_), Some(_)) => continue,
                 (Some(_), None) => {}
                 (None, _) => written += 1,
             }
             for Blob { bytes, .. } in &artifact.blobs {
                 let bytes = Bytes::from(bytes.clone());
-                self.repository.put_blob(bytes).await.map_err(upstream)?;
+                self.repository.put_blob(bytes).await.map_err(|error| upstream(&error))?;
             }
             // Only the answer to this says whether the registry lists it.
             let bytes = Bytes::from(artifact.manifest.bytes.clone());
             let digest = &artifact.manifest.digest;
             let put = self.repository.put_manifest(digest, OCI_MANIFEST, bytes).await;
-            listed &= put.map_err(upstream)?;
+            listed &= put.map_err(|error| upstream(&error))?;
         }
         let _known = self.signatures.listed.set(listed);
         if !listed {
@@ -120,7 +124,7 @@ impl Publish<'_, '_> {
     async fn messages(&mut self, subject: &Digest) -> Result<usize, SignRefused> {
         let tag = subject.tag(artifact::ENDING);
         for written in 0..TRIES {
-            let there = self.repository.manifest(&tag).await.map_err(upstream)?;
+            let there = self.repository.manifest(&tag).await.map_err(|error| upstream(&error))?;
             let there = there.as_ref().map(|there| &there.bytes[..]);
             let mut missing: Vec<NewMessage> = Vec::new();
             for message in &self.signatures.openpgp {
@@ -154,7 +158,11 @@ impl Publish<'_, '_> {
             let same = kept.fingerprint.as_ref() == Some(fingerprint)
                 && kept.reference.as_ref() == Some(reference);
             let Some(digest) = kept.digest.parse().ok().filter(|_| same) else { continue };
-            let blob = self.repository.blob(&digest, MESSAGE_BYTES).await.map_err(upstream)?;
+            let blob = self
+                .repository
+                .blob(&digest, MESSAGE_BYTES)
+                .await
+                .map_err(|error| upstream(&error))?;
             let Some(blob) = blob else { continue };
             let subject = &self.signatures.subject.digest;
             if says((&ring, self.now_s), &blob, reference, subject) {
@@ -165,14 +173,9 @@ impl Publish<'_, '_> {
     }
 }
 
-fn says(
-    (ring, now_s): (&Ring, u64),
-    message: &[u8],
-    reference: &str,
-    subject: &Digest,
-) -> bool {
+fn says((ring, now_s): (&Ring, u64), message: &[u8], reference: &str, subject: &Digest) -> bool {
     let Ok(verified) = ring.verify(message, now_s) else { return false };
-    let payload = Payload::read(&verified.payload, PayloadKind::Atomic);
+    let payload = Payload::read(&verified.payload, PayloadKind::OpenPgp);
     payload.is_ok_and(|payload| {
         payload.reference() == reference && payload.digest() == subject.to_string()
     })
