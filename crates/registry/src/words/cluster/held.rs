@@ -15,8 +15,9 @@ use crate::rules::login::{Form, Login};
 use crate::rules::password::{draw_robot_password, robot_verifier};
 use crate::rules::slug::Account;
 
-/// Permissions of a credential's file: its owner's alone.
-const MODE: u32 = 0o400;
+/// Permissions of a credential's file: its owner's alone, or everybody's in the workload.
+pub(super) const OWNERS: u32 = 0o400;
+pub(super) const WORKLOADS: u32 = 0o444;
 
 /// A robot to be made.
 #[derive(Clone, Debug)]
@@ -30,6 +31,7 @@ pub(super) struct NewRobot {
     /// What the credential's file is called, if not as its form has it.
     pub(super) target: Option<String>,
     pub(super) file_owner: Option<(u32, u32)>,
+    pub(super) file_mode: u32,
 }
 
 /// What the robot carries, as it is written.
@@ -74,7 +76,12 @@ pub(super) fn put_robot(
     let secret = act.create(&mut way.dice, &name, &labels, value)?;
     let target = new.target.as_deref().unwrap_or(new.form.file_name());
     let (uid, gid) = new.file_owner.unzip();
-    act.grant(service, secret, target, FileOf { uid, gid, mode: Some(MODE), write: None })?;
+    act.grant(
+        service,
+        secret,
+        target,
+        FileOf { uid, gid, mode: Some(new.file_mode), write: None },
+    )?;
     Ok(text)
 }
 

@@ -11,6 +11,7 @@ mod root;
 mod rules;
 mod setup;
 mod signer;
+mod signing;
 mod site;
 mod status;
 mod texts;

@@ -10,7 +10,7 @@ use skep_program::{Screen, WaitArgs, Way, WayArgs};
 use super::act::Act;
 use super::ends::{end_of, now_s};
 use super::fleet;
-use super::held::{NewRobot, put_robot, service_on, verifier_of, written};
+use super::held::{NewRobot, OWNERS, put_robot, service_on, verifier_of, written};
 use super::site::{self, FORM, Site, account_name, label, registry_name};
 use super::usage;
 use super::user::{AccountArgs, LsArgs, credential, list, remove, rights_text};
@@ -171,7 +171,8 @@ async fn create(screen: &mut Screen, args: CreateArgs) -> Result<(), Failure> {
         let _there = site.verifier(&mut way, owner, "user").await?;
     }
     let (form, target, file_owner) = (args.form, args.target, args.file_owner);
-    let new = NewRobot { account: robot, rights, ends_s, form, target, file_owner };
+    let file_mode = OWNERS;
+    let new = NewRobot { account: robot, rights, ends_s, form, target, file_owner, file_mode };
     if args.each_node {
         return fleet::create(screen, &mut way, &site, &new, args.wait).await;
     }

@@ -11,8 +11,9 @@ use skep_core::wire::api::{SecretView, ServiceView};
 use super::act::{Act, FileOf};
 use super::ends::ends_label;
 use super::keys::{Keys, LEAF_S, leaf_life, now};
-use super::site::{ENDS, KIND, LIFE, REGISTRY, SELF_SERVICE, SERVED, label, registry_name};
-use super::texts::Told;
+use super::signing;
+use super::site::{ENDS, KIND, LIFE, REGISTRY, SELF_SERVICE, SERVED, Site, label, registry_name};
+use super::texts::{SignTold, Told};
 use super::usage;
 use crate::rules::login::Host;
 use crate::words::file::read_text;
@@ -33,7 +34,9 @@ const CERTIFICATES: usize = 256 * 1024;
   skep registry setup web --realm https://auth.example.com/auth \\
       --node n1 --out web
   skep registry setup web --realm https://auth.example.com/auth --node n1 \\
-      --registry-service registry.example.com --tls-ca ca.crt --out web")]
+      --registry-service registry.example.com --tls-ca ca.crt --out web
+  skep registry setup web --realm https://auth.example.com/auth --node n1 \\
+      --sign --out web")]
 pub(in crate::words) struct SetupArgs {
     /// What the registry is called here; at most 16 characters
     #[arg(value_name = "NAME", value_parser = registry_name)]
@@ -62,6 +65,13 @@ pub(in crate::words) struct SetupArgs {
     /// third [default: 30d]
     #[arg(long, value_name = "TIME", value_parser = leaf_life)]
     leaf_life: Option<u64>,
+    /// Make the signer's service NAME.sign too, with a robot of its own
+    #[arg(long)]
+    sign: bool,
+    /// Where the signer asks the registry, for example `http://127.0.0.1:5000` [default: https
+    /// and --registry-service]
+    #[arg(long, value_name = "URL", value_parser = signing::api, requires = "sign")]
+    sign_api: Option<String>,
     /// The new folder that files are written to
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -108,12 +118,16 @@ pub(super) async fn run(screen: &mut Screen, args: SetupArgs) -> Result<(), Fail
     let self_service = args.self_service;
     let realm = args.realm.as_str();
     let leaf_s = args.leaf_life.unwrap_or(LEAF_S);
-    let told = Told { name: &name, realm, served: &served, issuer: &issuer, self_service, leaf_s };
+    let api = args.sign_api.as_deref();
+    let sign = args.sign.then_some(SignTold { api });
+    let issuer = issuer.as_str();
+    let told = Told { name: &name, realm, served: &served, issuer, self_service, leaf_s, sign };
     let tls_ca = args.tls_ca.as_deref().map(|path| certificates(path, &served)).transpose()?;
     let mut way = Way::open(screen, args.way)?;
     nothing_there(&mut way, &name).await?;
     let keys = Keys::draw(&name, now()?, leaf_s).map_err(|error| Failure::new(Exit::Bug, error))?;
-    let (act, auth) = act(&mut way, told, &keys, args.nodes)?;
+    let trust = tls_ca.as_deref();
+    let (act, auth) = act(&mut way, told, &keys, (args.nodes, trust))?;
     // Files first: what managers then have is complete.
     let mut files = vec![
         ("root.crt".to_owned(), keys.root.certificate.clone()),
@@ -125,6 +139,9 @@ pub(super) async fn run(screen: &mut Screen, args: SetupArgs) -> Result<(), Fail
         (format!("skep-registry-{name}-signer.timer"), told.signer_timer()),
         ("skep-registry.sysusers".to_owned(), told.user()),
     ];
+    if let Some(unit) = told.sign_unit() {
+        files.push((format!("skep-registry-{name}-sign.service"), unit));
+    }
     files.extend(tls_ca.map(|text| (format!("certs.d/{served}/ca.crt"), text)));
     let mut written = Written::of(&args.out, &files)?;
     let look = format!("skep service inspect {name}.auth");
@@ -153,6 +170,11 @@ pub(super) async fn run(screen: &mut Screen, args: SetupArgs) -> Result<(), Fail
         format!("skep registry robot create {name} ROBOT --node NODE"),
     ] {
         screen.say(&format!("next: {next}"));
+    }
+    if args.sign {
+        for next in signing::next(&name, &args.out) {
+            screen.say(&format!("next: {next}"));
+        }
     }
     way.wait(screen, args.wait, revision, vec![auth.as_bytes().to_vec()], false).await
 }
@@ -188,7 +210,9 @@ async fn nothing_there(way: &mut Way, name: &Name) -> Result<(), Failure> {
     let services: Vec<ServiceView> =
         lookup::all(&mut way.link, false).await.map_err(|error| error.failure())?;
     let ours = |view: &&ServiceView| {
-        ["auth", "ca"].iter().any(|part| view.name.eq_ignore_ascii_case(&format!("{name}.{part}")))
+        ["auth", "ca", "sign"]
+            .iter()
+            .any(|part| view.name.eq_ignore_ascii_case(&format!("{name}.{part}")))
     };
     there.extend(services.iter().filter(ours).map(|view| format!("service {}", view.name)));
     if there.is_empty() {
@@ -205,15 +229,24 @@ async fn nothing_there(way: &mut Way, name: &Name) -> Result<(), Failure> {
 /// Things that are shown of what is there.
 const SHOWN: usize = 10;
 /// The secrets of a setup.
-const PARTS: [&str; 7] =
-    ["ca.key", "root.crt", "signer.key", "signer.crt", "refresh.key", "auth.toml", "acl.toml"];
+const PARTS: [&str; 9] = [
+    "ca.key",
+    "root.crt",
+    "signer.key",
+    "signer.crt",
+    "refresh.key",
+    "auth.toml",
+    "acl.toml",
+    signing::SETTINGS,
+    signing::TRUST,
+];
 
 /// Secrets, services and grants of a registry.
 fn act(
     way: &mut Way,
     told: Told<'_>,
     keys: &Keys,
-    nodes: Vec<Name>,
+    (nodes, trust): (Vec<Name>, Option<&str>),
 ) -> Result<(Act, ServiceId), Failure> {
     let name = told.name;
     let mut act = Act::default();
@@ -239,13 +272,14 @@ fn act(
     };
     let own = [(SERVED, told.served), (SELF_SERVICE, "yes")];
     let own = if told.self_service.is_some() { &own[..] } else { &own[..1] };
-    let auth = service(&mut act, "auth", nodes, labels(own)?)?;
+    let auth = service(&mut act, "auth", nodes.clone(), labels(own)?)?;
     let ca = service(&mut act, "ca", Vec::new(), labels(&[])?)?;
     let refresh = Generate::Hex(32).draw(&mut way.dice).map(|drawn| drawn.value);
     let refresh = refresh.map_err(|error| Failure::new(Exit::Bug, error))?;
     let text = |text: &str| SecretBytes::copy_of(text.as_bytes());
     let (root_ends, ends) = (ends_label(keys.root.ends_s), ends_label(keys.signer.ends_s));
     let life = told.leaf_s.to_string();
+    let mut leaf = None;
     for (part, value, to) in [
         ("ca.key", text(&keys.root.key), ca),
         ("root.crt", text(&keys.root.certificate), ca),
@@ -274,6 +308,12 @@ fn act(
         if part.starts_with("signer.") {
             act.grant(ca, secret, part, FileOf { write: Some(true), ..FileOf::default() })?;
         }
+        leaf = (part == "signer.crt").then_some(secret).or(leaf);
+    }
+    if told.sign.is_some() {
+        let site = Site::new(name.clone(), auth, told.served, told.self_service.is_some());
+        let parts = signing::Parts { told, labels: labels(&[])?, nodes, leaf, trust };
+        parts.put(&mut act, way, &site)?;
     }
     Ok((act, auth))
 }
@@ -283,6 +323,7 @@ mod tests {
     use super::*;
     use crate::rules::Acl;
     use crate::rules::settings::Settings;
+    use crate::rules::sign_settings::SignSettings;
 
     #[test]
     fn what_is_written_is_read() {
@@ -294,6 +335,7 @@ mod tests {
             issuer: "i",
             self_service: Some(4_870),
             leaf_s: LEAF_S,
+            sign: Some(SignTold { api: Some("http://127.0.0.1:5000") }),
         };
         let unit = told.unit();
         let state = "/var/lib/skep-registry/web";
@@ -309,7 +351,13 @@ mod tests {
         assert!(brief.signer_timer().contains("\nOnCalendar=hourly\n"));
         let settings = Settings::read(&told.settings()).unwrap();
         assert!(settings.passwords && told.user().starts_with("u skep-registry 4870 "));
-        assert_eq!((settings.issuer.as_str(), settings.services), ("i", vec!["r:5000".to_owned()]));
+        let services = vec!["r:5000".to_owned(), "web.sign".to_owned()];
+        assert_eq!((settings.issuer.as_str(), settings.services), ("i", services));
+        let sign = SignSettings::read(&told.sign_settings().unwrap()).unwrap();
+        assert_eq!((sign.registry.as_str(), sign.service.as_str()), ("r:5000", "web.sign"));
+        assert!(sign.binds("release", "team/app"));
+        let unit = told.sign_unit().unwrap();
+        assert!(unit.contains("registry sign web --serve --audit"), "{unit}");
         assert!(Acl::parse(&told.rules()).is_ok());
         let uncommented = told.rules().replace("\n# [[", "\n[[").replace("\n# m", "\nm");
         assert!(Acl::parse(&uncommented.replace("\n# act", "\nact")).is_ok(), "{uncommented}");

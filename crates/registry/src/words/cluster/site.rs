@@ -61,6 +61,11 @@ pub(super) struct Site {
 }
 
 impl Site {
+    /// One that is being set up.
+    pub(super) fn new(name: Name, auth: ServiceId, served: &str, self_service: bool) -> Self {
+        Self { name, auth, served: served.to_owned(), self_service }
+    }
+
     /// What was set up under this name.
     pub(super) async fn find(way: &mut Way, name: Name) -> Result<Self, Failure> {
         let Some(auth) = service(way, &format!("{name}.auth")).await? else {

@@ -8,6 +8,8 @@ use super::keys::LEAF_S;
 const SKEP: &str = "/usr/bin/skep";
 /// The user of token servers, and what their folder is called.
 const USER: &str = "skep-registry";
+/// The account of a registry's signer.
+pub(super) const SIGNER: &str = "signer";
 /// Where their records are.
 const STATE: &str = "/var/lib/skep-registry";
 /// A certificate with a shorter life is looked at each hour.
@@ -24,6 +26,15 @@ pub(super) struct Told<'t> {
     pub(super) self_service: Option<u32>,
     /// Seconds of a signing certificate's life.
     pub(super) leaf_s: u64,
+    /// What its signer is told, where there is one.
+    pub(super) sign: Option<SignTold<'t>>,
+}
+
+/// What a signer is told of its registry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SignTold<'t> {
+    /// Where it is asked, if not by https and its name.
+    pub(super) api: Option<&'t str>,
 }
 
 impl Told<'_> {
@@ -55,23 +66,60 @@ impl Told<'_> {
 
     /// The token server's settings.
     pub(super) fn settings(self) -> String {
-        let Self { served, issuer, self_service, .. } = self;
+        let Self { name, served, issuer, self_service, .. } = self;
+        let sign = self.sign.map(|_| format!(", \"{name}.sign\"")).unwrap_or_default();
         let passwords = if self_service.is_some() { "passwords = true\n" } else { "" };
         format!(
-            "version = 1\nissuer = \"{issuer}\"\nservices = [\"{served}\"]\nfresh = true\n{passwords}"
+            "version = 1\nissuer = \"{issuer}\"\nservices = [\"{served}\"{sign}]\nfresh = true\n{passwords}"
         )
     }
 
     /// Rules that give nothing, with one to begin with.
     pub(super) fn rules(self) -> String {
         let name = self.name;
+        let signer = match self.sign {
+            None => String::new(),
+            Some(_) => format!(
+                "\n# The signer reads images and writes signatures.\n\
+                 [[rule]]\nmatch = {{ account = \"{SIGNER}\", name = \"**\" }}\n\
+                 actions = [\"pull\", \"push\"]\n"
+            ),
+        };
         format!(
-            "# Who may do what: docs/registry/acl.md. As it stands nobody may do anything.\n\
+            "# Who may do what: docs/registry/acl.md. As it stands no person may do anything.\n\
              # After each change: `skep registry acl set {name} acl.toml`\n\
              version = 1\n\n\
              # [[rule]]\n# match = {{ account = \"alice\", name = \"web/**\" }}\n\
-             # actions = [\"pull\", \"push\"]\n"
+             # actions = [\"pull\", \"push\"]\n{signer}"
         )
+    }
+
+    /// The signer's settings: each of its keys signs everything.
+    pub(super) fn sign_settings(self) -> Option<String> {
+        let Self { name, realm, served, issuer, .. } = self;
+        let api = self.sign?.api.map(|api| format!("api = \"{api}\"\n")).unwrap_or_default();
+        Some(format!(
+            "version = 1\nregistry = \"{served}\"\n{api}realm = \"{realm}\"\n\
+             issuer = \"{issuer}\"\nservice = \"{name}.sign\"\n\
+             annotations = [\"commit\", \"pipeline\"]\n\n\
+             [[key]]\nname = \"*\"\nrepositories = [\"**\"]\n"
+        ))
+    }
+
+    /// The unit that runs a signer.
+    pub(super) fn sign_unit(self) -> Option<String> {
+        let name = self.name;
+        self.sign?;
+        Some(format!(
+            "[Unit]\nDescription=Signatures of images of the registry {name}\n\
+             After=skep-agent.service\n\n\
+             [Service]\nStateDirectory={USER}\n\
+             ExecStartPre=/usr/bin/install -d -m 0700 -o {USER} -g {USER} {STATE}/{name}.sign\n\
+             ExecStart={SKEP} exec --service {name}.sign --user {USER} -- \
+             {SKEP} registry sign {name} --serve --audit {STATE}/{name}.sign/audit\n\
+             Restart=always\nRestartSec=2\n\n\
+             [Install]\nWantedBy=multi-user.target\n"
+        ))
     }
 
     /// The unit that runs a token server. `skep exec` is root and gives the server its user, so
