@@ -42,7 +42,9 @@ impl Canary {
         Self::of(bytes.iter().map(|byte| char::from(b'a' + byte % 26)).collect())
     }
 
-    fn of(value: String) -> Self {
+    /// Of a value that is there.
+    #[must_use]
+    pub fn of(value: String) -> Self {
         let bytes = value.as_bytes();
         let mut forms = vec![
             ("raw", bytes.to_vec()),
