@@ -8,6 +8,7 @@ use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Body as _;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -178,6 +179,11 @@ impl Line {
         let request = request.body(Full::new(body)).map_err(|_| BadLine::Unsendable)?;
         let answered = timeout(ANSWER, async {
             let (parts, body) = kept.sender.send_request(request).await?.into_parts();
+            // What says itself that it is too large is not waited for.
+            let said = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+            if said > most {
+                return Err(BadLine::TooLarge(most));
+            }
             let body = Limited::new(body, most).collect().await;
             let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
                 Ok(error) => BadLine::Http(*error),
