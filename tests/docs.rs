@@ -19,12 +19,18 @@ const ROOTS: &[&str] = &["src", "crates"];
 /// Constants that look like a file's name and are none, with what they are.
 const NO_FILES: &[(&str, &str)] = &[
     (".internal", "the end of a server name"),
+    (".pgp", "the end of a tag"),
+    (".sig", "the end of a tag"),
     (".slice", "the end of a control group's name"),
     ("...", "a line that was cut"),
     ("1h", "how long a token is good"),
     ("admin", "an operator's name"),
+    ("application/vnd.skep.openpgp.signature.v1", "a type of a layer"),
+    ("application/vnd.skep.openpgp.signatures.v1", "a type of an artifact"),
     ("cgroup.events", "a file of the kernel's"),
     ("cgroup.procs", "a file of the kernel's"),
+    ("dev.cosignproject.cosign/signature", "an annotation of a layer"),
+    ("docker.io", "the registry that is meant where none is said"),
     ("host", "a flag"),
     ("manager.skep.internal", "a server name"),
     ("mountinfo", "a table of the kernel's"),

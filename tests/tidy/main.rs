@@ -480,4 +480,13 @@ fn managers_and_agents_gain_nothing_by_the_programs_beside() {
         let users: Vec<&str> = users.map(|(name, _)| *name).collect();
         assert_eq!(users, ["cluster-tests"], "these need {beside}");
     }
+    // Keys that sign images, and what reads them, are the registry side's alone.
+    let ours = |name: &str| name.starts_with("skep") || name.starts_with("locked-");
+    for library in ["p256", "pgp", "scrypt"] {
+        let needs = format!("\n \"{library}\"");
+        let users =
+            packages.iter().filter(|(name, package)| ours(name) && package.contains(&needs));
+        let users: Vec<&str> = users.map(|(name, _)| *name).collect();
+        assert_eq!(users, ["skep-registry"], "these need {library}");
+    }
 }

@@ -8,9 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use super::audit::AuditArgs;
 use super::auth::AuthArgs;
 use super::cluster::{
-    AclImportArgs, HoldCommand, RobotCommand, RootCommand, SetArgs, SetupArgs, SignerCommand,
-    StatusArgs, UserCommand,
+    AclImportArgs, HoldCommand, KeyCommand, PolicyArgs, RobotCommand, RootCommand, SetArgs,
+    SetupArgs, SignerCommand, StatusArgs, UserCommand,
 };
+use super::draw::DrawArgs;
 use super::import::ImportArgs;
 use super::password::OwnPasswordArgs;
 use super::remote::{AccessArgs, CatalogArgs, TagsArgs};
@@ -45,11 +46,16 @@ pub(super) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    #[command(hide = true)]
+    DrawOpenpgp(DrawArgs),
     /// Digests that nobody is to pull for the time being
     #[command(subcommand, arg_required_else_help = true)]
     Hold(HoldCommand),
     /// Turn another token server's configuration into files for Skep
     Import(ImportArgs),
+    /// The keys that sign images
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(KeyCommand),
     /// Write manual pages, one for each command, into a folder
     #[command(after_help = "Examples:
   skep registry man /usr/local/share/man/man1
@@ -59,6 +65,7 @@ pub(super) enum Command {
         folder: PathBuf,
     },
     Passwd(OwnPasswordArgs),
+    Policy(PolicyArgs),
     /// Machines' accounts
     #[command(subcommand, arg_required_else_help = true)]
     Robot(RobotCommand),

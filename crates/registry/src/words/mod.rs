@@ -8,6 +8,7 @@ mod args;
 mod audit;
 mod auth;
 mod cluster;
+mod draw;
 mod file;
 mod helper;
 mod import;
@@ -47,10 +48,13 @@ impl Program for Words {
             Command::Auth(args) => auth::run(&args),
             Command::Catalog(args) => remote::catalog(screen, args),
             Command::Completion { shell } => skep_program::completion::<Self>(screen, shell),
+            Command::DrawOpenpgp(args) => draw::openpgp(&args),
             Command::Hold(command) => cluster::run(screen, Task::Hold(command)),
             Command::Import(args) => import::run(screen, &args),
+            Command::Key(command) => cluster::run(screen, Task::Key(command)),
             Command::Man { folder } => skep_program::man::<Self>(screen, &folder),
             Command::Passwd(args) => password::passwd(screen, &args),
+            Command::Policy(args) => cluster::run(screen, Task::Policy(args)),
             Command::Robot(command) => cluster::run(screen, Task::Robot(command)),
             Command::Setup(args) => cluster::run(screen, Task::Setup(args)),
             Command::Signer(command) => cluster::run(screen, Task::Signer(command)),

@@ -5,10 +5,12 @@ use std::fmt;
 use data_encoding::{BASE64, HEXLOWER};
 use p256::ecdsa::signature::{Signer as _, Verifier as _};
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
-use p256::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePublicKey as _, LineEnding};
+use p256::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _};
+use p256::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, LineEnding};
 use sha2::{Digest as _, Sha256};
+use skep_core::base::SecretBytes;
 
-use super::key::{BadKey, KEY_BYTES};
+use super::bad_key::{BadKey, KEY_BYTES};
 
 /// A private key. Its content is never shown, and is wiped when it is let go.
 pub struct CosignKey(SigningKey);
@@ -28,6 +30,15 @@ impl CosignKey {
     /// It is none, or that of another curve.
     pub fn read_der(bytes: &[u8]) -> Result<Self, BadKey> {
         SigningKey::from_pkcs8_der(bytes).map(Self).map_err(|_| BadKey::Pkcs8)
+    }
+
+    /// PKCS#8 in PEM.
+    ///
+    /// # Errors
+    /// [`BadKey::Pkcs8`]: none in practice.
+    pub fn text(&self) -> Result<SecretBytes, BadKey> {
+        let text = self.0.to_pkcs8_pem(LineEnding::LF).map_err(|_| BadKey::Pkcs8)?;
+        Ok(SecretBytes::copy_of(text.as_bytes()))
     }
 
     /// Its public half.
@@ -119,6 +130,12 @@ pub(crate) mod tests {
         CosignKey(secret.into())
     }
 
+    impl CosignKey {
+        pub(crate) fn der(&self) -> Vec<u8> {
+            self.0.to_pkcs8_der().expect("a key").as_bytes().to_vec()
+        }
+    }
+
     #[test]
     fn the_signature_is_that_of_the_standard() {
         let key = CosignKey::read(RFC_6979).expect("a key");
@@ -126,6 +143,9 @@ pub(crate) mod tests {
                      022100f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8";
         let signature = key.sign(b"sample");
         assert_eq!(HEXLOWER.encode(&signature), known);
+        let written = key.text().expect("a text");
+        let read = std::str::from_utf8(written.expose()).expect("text");
+        assert_eq!(CosignKey::read(read).expect("a key").public(), key.public());
         let public = CosignPublic::read(&key.public().text()).expect("a public key");
         assert_eq!(public, key.public());
         assert!(public.verify(b"sample", &signature));

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `key` | a key of either kind, as it lies in a secret or beside one |
 //! | `cosign_key` | ECDSA on P-256: reading, signing, verifying |
+//! | `sealed` | key files of cosign's, which take a password |
 //! | `openpgp` | keys and signed messages of OpenPGP, and the manifest that keeps them |
 //! | `payload` | what is signed in simple signing |
 //! | `cosign` | the manifest `sha256-<digits>.sig` |
@@ -17,6 +18,7 @@
 //! It deliberately has no certificates, no transparency log and no notary v1: a key here is one
 //! that somebody holds.
 
+mod bad_key;
 pub mod bundle;
 pub mod cosign;
 pub mod cosign_key;
@@ -26,3 +28,4 @@ pub mod oci;
 pub mod openpgp;
 pub mod payload;
 pub mod policy;
+pub mod sealed;

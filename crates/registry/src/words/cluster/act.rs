@@ -1,6 +1,6 @@
 //! One command is one act: secrets with their values, services, grants, all or none.
 
-use skep_client::{Change, Draft, NewVersion, apply, apply_sealed};
+use skep_client::{Change, Draft, Drawn, NewVersion, apply, apply_sealed};
 use skep_core::base::{
     Dice, Exit, Failure, Label, Labels, Name, SecretBytes, SecretId, ServiceId, Target,
 };
@@ -42,7 +42,7 @@ impl Act {
         labels: &[(&str, &str)],
         value: SecretBytes,
     ) -> Result<SecretId, Failure> {
-        self.add(dice, name, labels, value, false)
+        self.add(dice, (name, labels), value.into(), false)
     }
 
     /// One of which no older version is ever in force again: by what it says somebody is let in.
@@ -53,15 +53,25 @@ impl Act {
         labels: &[(&str, &str)],
         value: SecretBytes,
     ) -> Result<SecretId, Failure> {
-        self.add(dice, name, labels, value, true)
+        self.add(dice, (name, labels), value.into(), true)
+    }
+
+    /// One with what is public of its value.
+    pub(super) fn create_key(
+        &mut self,
+        dice: &mut dyn Dice,
+        name: &str,
+        labels: &[(&str, &str)],
+        drawn: Drawn,
+    ) -> Result<SecretId, Failure> {
+        self.add(dice, (name, labels), drawn, false)
     }
 
     fn add(
         &mut self,
         dice: &mut dyn Dice,
-        name: &str,
-        labels: &[(&str, &str)],
-        value: SecretBytes,
+        (name, labels): (&str, &[(&str, &str)]),
+        drawn: Drawn,
         forward_only: bool,
     ) -> Result<SecretId, Failure> {
         let bad = |error| Failure::new(Exit::Usage, error).hint("choose a shorter name");
@@ -70,14 +80,21 @@ impl Act {
         let labels = labels.collect::<Result<Vec<_>, _>>().and_then(Labels::new).map_err(bad)?;
         let id = SecretId::draw(dice);
         self.steps.push(Step::Create { id, name, labels, forward_only });
-        self.drafts.push(Draft { secret: id, value, public: None });
+        let Drawn { value, public } = drawn;
+        self.drafts.push(Draft { secret: id, value, public });
         Ok(id)
     }
 
     /// A new value, refused unless the secret still has this version.
     pub(super) fn update(&mut self, id: SecretId, expect: u32, value: SecretBytes) {
+        self.update_key(id, expect, Drawn { value, public: None });
+    }
+
+    /// The same, with what is public of the value.
+    pub(super) fn update_key(&mut self, id: SecretId, expect: u32, drawn: Drawn) {
         self.steps.push(Step::Update { id, expect });
-        self.drafts.push(Draft { secret: id, value, public: None });
+        let Drawn { value, public } = drawn;
+        self.drafts.push(Draft { secret: id, value, public });
     }
 
     /// A change without a value.

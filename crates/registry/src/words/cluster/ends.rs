@@ -16,7 +16,7 @@ const DAY_S: u64 = 24 * 3_600;
 const LAST_S: u64 = 253_402_300_799;
 
 /// Seconds since 1970.
-pub(super) fn now_s() -> u64 {
+pub(in crate::words) fn now_s() -> u64 {
     SystemClock.now().0 / 1_000
 }
 

@@ -5,7 +5,9 @@ mod ends;
 mod fleet;
 mod held;
 mod hold;
+mod key;
 mod keys;
+mod policy;
 mod robot;
 mod root;
 mod rules;
@@ -21,7 +23,10 @@ use skep_core::base::{Exit, Failure, Name};
 use skep_program::{Screen, Way, WayArgs, harden};
 use tokio::runtime::Runtime;
 
+pub(super) use ends::now_s;
 pub(super) use hold::HoldCommand;
+pub(super) use key::KeyCommand;
+pub(super) use policy::PolicyArgs;
 pub(super) use robot::RobotCommand;
 pub(super) use root::RootCommand;
 pub(super) use rules::{AclImportArgs, SetArgs};
@@ -50,6 +55,8 @@ pub(super) enum Task {
     Rules(SetArgs),
     Import(AclImportArgs),
     Hold(HoldCommand),
+    Key(KeyCommand),
+    Policy(PolicyArgs),
 }
 
 /// A protected process that can wait.
@@ -84,6 +91,8 @@ pub(super) fn run(screen: &mut Screen, task: Task) -> Result<(), Failure> {
             Task::Status(args) => status::run(screen, args).await,
             Task::Rules(args) => rules::set(screen, args).await,
             Task::Hold(command) => hold::run(screen, command).await,
+            Task::Key(command) => key::run(screen, command).await,
+            Task::Policy(args) => policy::run(screen, args).await,
             Task::Import(args) => rules::import(screen, args).await,
         }
     })

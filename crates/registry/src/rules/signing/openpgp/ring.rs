@@ -9,7 +9,7 @@ use pgp::ser::Serialize as _;
 use pgp::types::KeyDetails as _;
 
 use super::standing::{Standing, is_strong};
-use crate::rules::signing::key::{BadKey, KEY_BYTES};
+use crate::rules::signing::bad_key::{BadKey, KEY_BYTES};
 use crate::rules::signing::payload::PAYLOAD_BYTES;
 
 /// Bytes of a message.

@@ -18,7 +18,7 @@ use pgp::types::{
 use skep_core::base::{Dice, SecretBytes};
 
 use super::standing::{Standing, latest};
-use crate::rules::signing::key::{BadKey, KEY_BYTES};
+use crate::rules::signing::bad_key::{BadKey, KEY_BYTES};
 
 /// Bytes of a user id.
 const USER_ID: std::ops::RangeInclusive<usize> = 1..=256;

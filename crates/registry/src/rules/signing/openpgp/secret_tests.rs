@@ -1,8 +1,8 @@
 //! Keys that are drawn, read and damaged; messages of theirs.
 
-use super::super::{BadMessage, Certificate, Ring};
 use super::*;
 use crate::rules::counting::Counting;
+use crate::rules::signing::openpgp::{BadMessage, Certificate, Ring};
 use pgp::ser::Serialize as _;
 
 const AT_S: u64 = 1_800_000_000;

@@ -10,7 +10,7 @@ use pgp::types::{
     SignedUser, Tag,
 };
 
-use crate::rules::signing::key::BadKey;
+use crate::rules::signing::bad_key::BadKey;
 
 /// Bits of an RSA key.
 const RSA_BITS: std::ops::RangeInclusive<u16> = 2048..=8192;
