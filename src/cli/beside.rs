@@ -1,13 +1,16 @@
-//! Words that another program stands behind: this process becomes it. Each is a package of its
+//! Words that another program stands behind: this process becomes it, or reads what it writes. Each is a package of its
 //! own, so that what it brings is in no manager and no agent.
 
 use std::ffi::{OsStr, OsString};
-use std::io::ErrorKind;
+use std::io::{Error, ErrorKind};
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use skep_client::machine::read_all;
 
 use super::problem::Trouble;
-use skep_core::base::{Exit, Failure};
+use skep_core::base::{Exit, Failure, SecretBytes};
 
 /// Which program it is; its package has the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,36 +49,70 @@ impl Beside {
         }
     }
 
-    /// Becomes it; comes back only where that failed. It is looked for in the folder of this
-    /// program's own file and nowhere else: a `PATH` is whoever's who calls.
+    /// Where it is: in the folder of this program's own file and nowhere else, for a `PATH` is
+    /// whoever's who calls.
+    fn path(self) -> Result<PathBuf, Failure> {
+        let own = std::env::current_exe().map_err(|error| {
+            let text = format!("cannot find this program's own file: {error}");
+            Failure::new(Exit::Configuration, text).hint("is /proc mounted?")
+        })?;
+        Ok(own.with_file_name(self.program()))
+    }
+
+    /// Becomes it; comes back only where that failed.
     pub(super) fn run(self, words: &[OsString]) -> Trouble {
-        let own = match std::env::current_exe() {
-            Ok(own) => own,
-            Err(error) => {
-                let text = format!("cannot find this program's own file: {error}");
-                let hint = "is /proc mounted?";
-                return Failure::new(Exit::Configuration, text).hint(hint).into();
+        match self.path() {
+            Ok(program) => {
+                let error = Command::new(&program).args(self.passed()).args(words).exec();
+                self.not_run(&program, &error).into()
             }
+            Err(failure) => failure.into(),
+        }
+    }
+
+    /// What it writes to its standard output, at most so many bytes. It is given nothing of the
+    /// environment; what it says of a failure goes to standard error.
+    pub(super) fn piped(self, words: &[&str], most: usize) -> Result<SecretBytes, Failure> {
+        let program = self.path()?;
+        let mut command = Command::new(&program);
+        command.args(self.passed()).args(words).env_clear();
+        let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let mut child = spawned.map_err(|error| self.not_run(&program, &error))?;
+        let written = match child.stdout.take() {
+            Some(out) => read_all(out, most),
+            None => Err(ErrorKind::BrokenPipe.into()),
         };
-        let name = self.program();
-        let program = own.with_file_name(name);
-        let error = Command::new(&program).args(self.passed()).args(words).exec();
+        // It ends where nobody reads on.
+        let ended = child.wait();
         let shown = program.display();
+        match (written, ended) {
+            (Ok(bytes), Ok(status)) if status.success() => Ok(bytes),
+            (_, Ok(status)) => {
+                let text = format!("{shown} ended with {status}");
+                let hint = "its package and that of `skep` are of one version: install both again";
+                Err(Failure::new(Exit::Configuration, text).hint(hint))
+            }
+            (_, Err(error)) => Err(self.not_run(&program, &error)),
+        }
+    }
+
+    fn not_run(self, program: &Path, error: &Error) -> Failure {
+        let (shown, name) = (program.display(), self.program());
         let (text, hint) = match error.kind() {
             ErrorKind::NotFound => (
                 format!("{shown} is missing"),
                 format!("the package {name} brings it, beside `skep` itself"),
             ),
             ErrorKind::ArgumentListTooLong => {
-                let hint = "give it fewer words".to_owned();
-                return Failure::new(Exit::Usage, format!("{shown}: {error}")).hint(hint).into();
+                let text = format!("{shown}: {error}");
+                return Failure::new(Exit::Usage, text).hint("give it fewer words");
             }
             _ => (
                 format!("{shown}: {error}"),
                 format!("install the package {name} of this machine's kind again"),
             ),
         };
-        Failure::new(Exit::Configuration, text).hint(hint).into()
+        Failure::new(Exit::Configuration, text).hint(hint)
     }
 }
 

@@ -4,11 +4,12 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
+use skep_client::Drawn;
 use skep_client::machine::{hidden, hidden_twice, read_all, read_file, without_line_end};
-use skep_client::{Drawn, Generate};
 use skep_core::base::{Dice, Exit, Failure, SecretBytes, limits};
 use skep_core::domain::{BadPublicPart, PublicPart};
 
+use super::drawing::Drawing;
 use super::problem::{Trouble, usage};
 
 /// Docker Swarm's words.
@@ -29,7 +30,7 @@ pub(super) enum Source {
     /// A hidden prompt, twice.
     Prompt,
     /// Nowhere: it is drawn.
-    Generate(Generate),
+    Generate(Drawing),
 }
 
 impl Source {
@@ -55,9 +56,7 @@ pub(super) fn value(
 ) -> Result<Drawn, Trouble> {
     let public = public.map(public_part).transpose()?;
     let drawn = match source {
-        Source::Generate(kind) => {
-            kind.draw(dice).map_err(|error| no_value(source, &io::Error::other(error)))?
-        }
+        Source::Generate(kind) => kind.draw(dice, name)?,
         source => read(source, name, strip)?.into(),
     };
     Ok(Drawn { public: public.or(drawn.public), ..drawn })
@@ -243,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_public_part_is_read_beside_the_value() {
-        let source = Source::Generate(Generate::Hex(16));
+        let source = Source::Generate("hex:16".parse().expect("a kind"));
         let read = |bytes: &[u8]| {
             let file = file_of(0, bytes);
             match value(&mut OsDice, &source, "a", false, Some(file.path())) {

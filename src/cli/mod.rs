@@ -15,6 +15,7 @@ mod cluster;
 mod completion;
 mod confirm;
 mod dev;
+mod drawing;
 mod exec;
 mod filter;
 mod grant;

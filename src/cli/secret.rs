@@ -9,6 +9,7 @@ use super::acts::{self, Named, Parts};
 use super::args::{
     ClientArgs, ListArgs, SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs,
 };
+use super::drawing::Drawing;
 use super::filter::Filter;
 use super::granted::wait_for_services_of;
 use super::input::{self, Source};
@@ -21,7 +22,7 @@ use super::rollback;
 use super::shell::Shell;
 use super::versions::{self, shown};
 use super::wait::{self, Concerned};
-use skep_client::{Change, Draft, Drawn, Generate, apply, apply_sealed, lookup};
+use skep_client::{Change, Draft, Drawn, apply, apply_sealed, lookup};
 use skep_core::base::{Label, Name, Revision, SecretBytes, SecretId, limits};
 use skep_core::domain::PublicPart;
 use skep_core::wire::api::{self, SecretView};
@@ -115,7 +116,7 @@ impl Sets {
         word.to_str().is_some_and(|word| !word.contains('='))
     }
 
-    fn of(typed: Vec<OsString>, generate: Option<Generate>) -> Result<Self, Trouble> {
+    fn of(typed: Vec<OsString>, generate: Option<Drawing>) -> Result<Self, Trouble> {
         let several = "NAME and a file, or NAME=FILE several times";
         let text = |word: &OsString| word.to_str().map(str::to_owned);
         if let Some(kind) = generate {
@@ -363,7 +364,7 @@ mod tests {
         }
         for words in [&["a", "f"][..], &["a=f"], &["a", "b"]] {
             let words = words.iter().map(OsString::from).collect();
-            assert!(Sets::of(words, Some(Generate::P256)).is_err());
+            assert!(Sets::of(words, Some(Drawing::OpenPgp)).is_err());
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{ClientArgs, ListArgs, ShowArgs, WaitArgs};
-use skep_client::Generate;
+use crate::cli::drawing::Drawing;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretCommand {
@@ -16,6 +16,7 @@ pub(crate) enum SecretCommand {
   skep secret create session-key --generate hex:16
   skep secret create release-key --generate cosign   # prints the public half
   skep secret create --forward-only verifier verifier.json   # no older one is ever used again
+  skep secret create package-key --generate openpgp
   openssl rand -base64 32 | skep secret create --strip-newline -l team=db api-key -")]
     Create(SecretCreateArgs),
     /// Give secrets new values, several of them as one act
@@ -123,9 +124,9 @@ pub(crate) struct SecretCreateArgs {
     pub(crate) name: String,
     /// Where the value is read from; - is standard input [default: standard input, or a prompt]
     pub(crate) file: Option<PathBuf>,
-    /// Draw a value and show it to nobody: password[:CHARACTERS], hex[:BYTES], p256, ed25519 or cosign
+    /// Draw a value and show it to nobody: password[:CHARACTERS], hex[:BYTES], p256, ed25519, cosign or openpgp
     #[arg(long, value_name = "KIND", conflicts_with_all = ["file", "strip_newline"])]
-    pub(crate) generate: Option<Generate>,
+    pub(crate) generate: Option<Drawing>,
     /// A file of what is public of the value, such as a key's public half: everybody sees it
     #[arg(long, value_name = "FILE")]
     pub(crate) public: Option<PathBuf>,
@@ -147,9 +148,9 @@ pub(crate) struct SecretUpdateArgs {
     /// A name, then a file or - (or neither: a prompt); or NAME=FILE several times
     #[arg(required = true, value_name = "NAME [FILE] | NAME=FILE")]
     pub(crate) what: Vec<OsString>,
-    /// Draw a value and show it to nobody: password[:CHARACTERS], hex[:BYTES], p256, ed25519 or cosign
+    /// Draw a value and show it to nobody: password[:CHARACTERS], hex[:BYTES], p256, ed25519, cosign or openpgp
     #[arg(long, value_name = "KIND", conflicts_with = "strip_newline")]
-    pub(crate) generate: Option<Generate>,
+    pub(crate) generate: Option<Drawing>,
     /// A file of what is public of the value, such as a key's public half: everybody sees it
     #[arg(long, value_name = "FILE")]
     pub(crate) public: Option<PathBuf>,
