@@ -12,6 +12,7 @@
 mod fake;
 mod hostile;
 mod password;
+mod sign;
 mod tls;
 
 use std::io::Write as _;

@@ -1,14 +1,10 @@
 //! A signer before registries that lie, break off, send elsewhere or are full of garbage: a
 //! table, each with what is said.
 
-#[path = "../remote/fake.rs"]
-mod fake;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
-use fake::{CLOSED, Fake, Request, answer};
 use serde_json::{Value, json};
 use skep_client::Generate;
 use skep_client::machine::{OsDice, SystemClock};
@@ -16,6 +12,8 @@ use skep_registry::proto::sign::{SignAsked, SignRefused};
 use skep_registry::rules::image::Digest;
 use skep_registry::rules::manifest::{OCI_INDEX, OCI_MANIFEST};
 use skep_registry::work::{Record, SignDesk};
+
+use super::fake::{CLOSED, Fake, Request, answer};
 
 /// What the registry has at the tag.
 const TAG: &str = "/v2/web/app/manifests/1";
