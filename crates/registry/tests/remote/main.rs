@@ -2,6 +2,7 @@
 //! they ask, and what they make of anything that comes back.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
