@@ -100,7 +100,7 @@ fn a_key_is_brought_over_with_its_public_half() {
     };
     assert_eq!(import(&["plain", &at("plain.pem")], b"").status(0).out.trim_end(), half);
     let _ = cluster.file("other.pem", b"-----BEGIN PRIVATE KEY-----\nAAAA\n");
-    let _ = cluster.file("large.pem", &[b'x'; 70_000]);
+    let _ = cluster.file("large.pem", &vec![b'x'; 70_000]);
     let sealed = b"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\ne30=\n\
                    -----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n";
     let _ = cluster.file("sealed.pem", sealed);
