@@ -291,8 +291,8 @@ fn the_units_of_a_registry_that_was_set_up_run() {
     let health = ["/usr/bin/skep", "registry", "auth", "hub", "--health"];
     until("a server that gives tokens", || (machine.run(&health).status == 0).then_some(()));
     let pid = fixture.systemctl(&["show", "--property=MainPID", "--value", server]);
-    let served = machine.run(&["pgrep", "-u", "skep-registry", "-x", "skep-registry"]);
-    assert_eq!(served.status, 0, "it runs as a user of its own, below process {pid}");
+    let own = machine.run(&["pgrep", "-u", "skep-registry", "-x", "skep-registry"]);
+    assert_eq!(own.status, 0, "it runs as a user of its own, below process {pid}");
     let record = "/var/lib/skep-registry/hub/audit";
     assert_eq!(machine.run(&["stat", "--format=%U", record]).ok(), "skep-registry");
 
