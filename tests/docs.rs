@@ -18,6 +18,7 @@ const ROOTS: &[&str] = &["src", "crates"];
 
 /// Constants that look like a file's name and are none, with what they are.
 const NO_FILES: &[(&str, &str)] = &[
+    ("credential-", "under which systemd keeps a connection of a unit"),
     (".internal", "the end of a server name"),
     (".pgp", "the end of a tag"),
     (".sig", "the end of a tag"),

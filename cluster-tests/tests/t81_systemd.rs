@@ -15,6 +15,7 @@ ExecStart=@PROGRAMS@/skep agent run --manager MANAGER --name node-1 --token-file
 Restart=always
 RestartSec=100ms
 KillMode=process
+FileDescriptorStoreMax=128
 ";
 
 /// It writes down what it was given, and goes on.
@@ -99,6 +100,16 @@ impl Fixture {
         let pid = self.systemctl(&["show", "--property=MainPID", "--value", unit]);
         let words = ["nsenter", "--target", &pid, "--mount", "--", "cat", "/srv/secrets/tls.key"];
         self.machine.run(&words).ok()
+    }
+
+    fn main_pid(&self, unit: &str) -> String {
+        self.systemctl(&["show", "--property=MainPID", "--value", unit])
+    }
+
+    /// How many connections systemd keeps for the next agent.
+    fn kept(&self) -> String {
+        let show = ["show", "--property=NFileDescriptorStore", "--value", "skep-agent.service"];
+        self.systemctl(&show)
     }
 
     fn log(&self) -> String {
@@ -333,6 +344,34 @@ fn a_connection_is_held_until_the_secret_is_there_and_fails_closed_where_it_cann
     fixture.cluster.manager.resume();
     fixture.says("web", "one\n");
     let _ = fixture.systemctl(&["stop", "web.service"]);
+    fixture.gone();
+
+    // An agent that is killed meanwhile gives no empty value either: the next one answers, and
+    // the one after that.
+    fixture.cluster.manager.freeze();
+    let _ = fixture.systemctl(&["start", "--no-block", "web.service", "more@k.service"]);
+    let waiting = || {
+        fixture.is("web.service", "activating");
+        fixture.is("more@k.service", "activating");
+        until("two connections that systemd keeps", || (fixture.kept() == "2").then_some(()));
+    };
+    for _ in 0..2 {
+        waiting();
+        let before = fixture.main_pid("skep-agent.service");
+        let _ = fixture.systemctl(&["kill", "--signal=KILL", "skep-agent.service"]);
+        until("the next agent", || {
+            let now = fixture.main_pid("skep-agent.service");
+            (now != "0" && now != before && !fixture.agent("{{.State}}").is_empty()).then_some(())
+        });
+    }
+    waiting();
+    assert_eq!(reads(&fixture.out("web")), "one\n");
+    assert_eq!(reads(&fixture.out("k")), "");
+    fixture.cluster.manager.resume();
+    fixture.says("web", "one\none\n");
+    fixture.says("k", "one\n");
+    assert_eq!(fixture.kept(), "0");
+    let _ = fixture.systemctl(&["stop", "web.service", "more@k.service"]);
     fixture.gone();
 
     // An agent that stops meanwhile refuses, and gives no empty value.

@@ -12,7 +12,7 @@ use super::config::{AgentConfig, DockerConfig};
 use super::data_dir::DataDir;
 use super::{Shutdown, too_few_descriptors};
 use crate::agent::docker::{DockerDoor, VolumeShelf};
-use crate::agent::doors::{CredentialDoor, LocalService};
+use crate::agent::doors::{CredentialDoor, HeldConnection, LocalService};
 use crate::agent::hook::{ContainerHooks, HookRunner};
 use crate::agent::machine::boot_id;
 use crate::agent::member::{
@@ -53,7 +53,7 @@ struct Machinery {
 struct Asking {
     volumes: Option<VolumeShelf>,
     containers: Option<Arc<dyn ContainerHooks>>,
-    credentials: Option<UnixListener>,
+    credentials: Option<(UnixListener, Vec<HeldConnection>)>,
 }
 
 /// Raises the limit of open files, and says what there is room for. To be called before
@@ -78,11 +78,14 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let machinery = Machinery { clock: Arc::new(SystemClock), disk: Arc::new(RealDisk) };
     let _data_dir = DataDir::open(machinery.disk.as_ref(), &config.data_dir)?;
+    // Before anything else has a number that was passed.
+    let waiting = HeldConnection::of_earlier();
     let listener = bind(&config.socket, SOCKET_MODE)?;
     // Units that ask before this machine is a member wait.
     let asked = config.systemd.as_deref().map(|at| bind(at, CREDENTIALS_MODE)).transpose();
     let credentials =
         asked.map_err(|failure| failure.hint("name another one with --systemd=SOCKET"))?;
+    let credentials = credentials.map(|listener| (listener, waiting));
     let (stage, stages) = watch::channel(Stage::Joining(String::new()));
     let docker = serve_docker(&config, &machinery, &stages)?;
     let (volumes, engine) = docker.unzip();

@@ -1,6 +1,10 @@
-//! A descriptor table of a thread's own.
+//! A descriptor table of a thread's own, and descriptors that came with the process.
 
 use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::io::FdFlags;
 
 /// The calling thread's descriptors, as the kernel lists them.
 const TABLE: &str = "/proc/thread-self/fd";
@@ -29,6 +33,36 @@ pub fn own_descriptors() -> io::Result<()> {
         unsafe { rustix::io::close(number) };
     }
     Ok(())
+}
+
+/// Whether they were taken.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Takes the descriptors from 3 on that whoever started this process says to have passed, so
+/// many: as systemd does (`LISTEN_FDS`). They are closed in programs that are executed from
+/// here on. A process does this once; later there are none.
+///
+/// The caller has it from whoever started the process that they were passed. A number that
+/// was not open then may be somebody else's by now, who loses it here.
+///
+/// # Errors
+/// One of them is not open; those before it are closed then.
+#[allow(unsafe_code, reason = "a number that was passed becomes somebody's descriptor")]
+pub fn take_passed_descriptors(count: usize) -> io::Result<Vec<OwnedFd>> {
+    if TAKEN.swap(true, Ordering::AcqRel) {
+        return Ok(Vec::new());
+    }
+    let count = i32::try_from(count).map_err(|_many| io::ErrorKind::InvalidInput)?;
+    let mut passed = Vec::new();
+    for number in 3..count.saturating_add(3) {
+        // SAFETY: it is asked whether it is open; nothing else is done with it.
+        let lent = unsafe { BorrowedFd::borrow_raw(number) };
+        rustix::io::fcntl_setfd(lent, FdFlags::CLOEXEC)?;
+        // SAFETY: it is open, and was when the process began: nothing in here was given this
+        // number as its own, and it is taken once, so that nobody else closes it.
+        passed.push(unsafe { OwnedFd::from_raw_fd(number) });
+    }
+    Ok(passed)
 }
 
 /// The descriptors that this thread has.

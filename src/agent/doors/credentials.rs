@@ -4,6 +4,7 @@
 //! the value's bytes and the connection's end. There is no way to say that there is none, and
 //! an end without a byte is an empty value: a connection is held until the secret is there, and
 //! where that can't be, the answer is larger than systemd takes, so that the unit doesn't start.
+//! Where the agent is killed meanwhile, systemd holds it for the next one (`held`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::held::HeldConnection;
 use crate::agent::machine::Process;
 use crate::agent::run::Handle;
 use crate::agent::vault::UnitAsks;
@@ -40,11 +42,17 @@ pub struct CredentialDoor {
 }
 
 impl CredentialDoor {
-    /// Answers at this socket, which is root's alone, at most so many at a time.
+    /// Answers those who wait already, and at this socket, which is root's alone, at most so
+    /// many at a time.
     #[must_use]
-    pub fn open(listener: UnixListener, handle: Handle, most: usize) -> Self {
+    pub fn open(
+        (listener, waiting): (UnixListener, Vec<HeldConnection>),
+        handle: Handle,
+        most: usize,
+    ) -> Self {
         let (end, ended) = oneshot::channel();
-        Self { end, serving: tokio::spawn(serve(listener, handle, most.min(HELD), ended)) }
+        let serving = serve((listener, waiting), handle, most.min(HELD), ended);
+        Self { end, serving: tokio::spawn(serving) }
     }
 
     /// Takes nobody any more, and waits until everybody who was held has an answer: a
@@ -59,13 +67,22 @@ impl CredentialDoor {
 }
 
 async fn serve(
-    listener: UnixListener,
+    (listener, waiting): (UnixListener, Vec<HeldConnection>),
     handle: Handle,
     most: usize,
     mut ended: oneshot::Receiver<()>,
 ) {
     let places = Arc::new(Semaphore::new(most));
     let mut held = JoinSet::new();
+    for connection in waiting {
+        // There are as many at most as an agent holds, and nobody else is here yet.
+        let place = Arc::clone(&places).try_acquire_owned();
+        let handle = handle.clone();
+        held.spawn(async move {
+            answer(connection, &handle).await;
+            drop(place);
+        });
+    }
     loop {
         while held.try_join_next().is_some() {}
         let taken = async {
@@ -81,7 +98,7 @@ async fn serve(
             Some((Ok((stream, _)), place)) => {
                 let handle = handle.clone();
                 held.spawn(async move {
-                    answer(stream, &handle).await;
+                    answer(HeldConnection::new(stream), &handle).await;
                     drop(place);
                 });
             }
@@ -98,8 +115,8 @@ async fn serve(
 }
 
 /// Answers one question, or fails closed.
-async fn answer(mut stream: UnixStream, handle: &Handle) {
-    let value = match asked(&stream) {
+async fn answer(connection: HeldConnection, handle: &Handle) {
+    let value = match asked(&connection.stream) {
         Ok((asks, pid)) => given(asks, pid, handle).await,
         Err(NotAsked::User(uid)) => {
             tracing::warn!(event = "credential_refused", uid, why = "only root may ask");
@@ -111,6 +128,7 @@ async fn answer(mut stream: UnixStream, handle: &Handle) {
         }
     };
     let bytes = value.as_ref().map_or(TOO_MUCH.as_slice(), SecretBytes::expose);
+    let mut stream = connection.into_answered();
     let written = async {
         stream.write_all(bytes).await?;
         stream.shutdown().await
