@@ -31,11 +31,11 @@ impl Site {
         let cluster = Cluster::start(2);
         // They are held until each is known.
         let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-        let [served, tokens] = ports.map(|port| port.local_addr().expect("a port").to_string());
+        let [images, tokens] = ports.map(|port| port.local_addr().expect("a port").to_string());
         let out = cluster.folder().join("out").display().to_string();
-        let (realm, api) = (format!("http://{tokens}/auth"), format!("http://{served}"));
+        let (realm, api) = (format!("http://{tokens}/auth"), format!("http://{images}"));
         let words = ["setup", "web", "--realm", &realm, "--out", &out, "--sign"];
-        let more = ["--sign-api", &api, "--registry-service", &served];
+        let more = ["--sign-api", &api, "--registry-service", &images];
         let nodes = ["--node", "node-1", "--node", "node-2"];
         let _ = registry(&cluster, &[&words[..], &more, &nodes].concat(), b"").ok();
         let rules = fs::read_to_string(cluster.folder().join("out/acl.toml")).expect("rules");
@@ -52,7 +52,7 @@ impl Site {
         let _ = cluster.ok(&["secret", "create", "web.release", &key.display().to_string()]);
         let _ = cluster.ok(&["service", "grant", "web.sign", "web.release:key.release"]);
         let server = TokenServer::start_at(&cluster, 0, &tokens);
-        let registry = DockerRegistry::start(cluster.folder(), &served, &served, &server);
+        let registry = DockerRegistry::start(cluster.folder(), &images, &images, &server);
         let words = ["sign", "web", "--serve", "--listen", "127.0.0.1:0"];
         let signer = |agent| Served::start(&cluster, agent, "web.sign", &words);
         let signers = vec![signer(0), signer(1)];
