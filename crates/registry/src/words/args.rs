@@ -16,6 +16,7 @@ use super::import::ImportArgs;
 use super::password::OwnPasswordArgs;
 use super::remote::{AccessArgs, CatalogArgs, TagsArgs};
 use super::sign::SignArgs;
+use super::verify::VerifyArgs;
 
 /// Tokens for a Docker registry.
 #[derive(Debug, Parser)]
@@ -83,6 +84,7 @@ pub(super) enum Command {
     /// People's accounts
     #[command(subcommand, arg_required_else_help = true)]
     User(UserCommand),
+    Verify(VerifyArgs),
     /// Print the version
     #[command(after_help = "Examples:
   skep registry version

@@ -17,6 +17,7 @@ mod probe;
 mod remote;
 mod serving;
 mod sign;
+mod verify;
 mod written;
 
 use std::process::ExitCode;
@@ -64,6 +65,7 @@ impl Program for Words {
             Command::Tags(args) => remote::tags(screen, args),
             Command::Token(args) => remote::token(screen, args),
             Command::User(command) => cluster::run(screen, Task::User(command)),
+            Command::Verify(args) => verify::run(screen, args),
             Command::Version => screen.data(concat!("skep-registry ", env!("CARGO_PKG_VERSION"))),
         }
     }

@@ -56,6 +56,41 @@ struct RemoteArgs {
     password_file: Option<PathBuf>,
 }
 
+/// Who asks, where the image names the registry.
+#[derive(Args, Debug)]
+pub(super) struct AskerArgs {
+    /// Believe the certificates of this file [default: what this machine believes]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Speak without TLS, to a registry of this machine alone
+    #[arg(long, conflicts_with = "ca")]
+    plain_http: bool,
+    /// Ask by this name; the password comes from standard input, or is asked for [default: the
+    /// robot that this machine was granted]
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// Read the password from this file
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    way: WayArgs,
+}
+
+impl AskerArgs {
+    /// A registry that nothing was asked of yet, and whom TLS believes beside it.
+    pub(super) async fn open(
+        self,
+        screen: &mut Screen,
+        host: &str,
+    ) -> Result<(RemoteRegistry, Option<TrustedRoots>), Failure> {
+        let Self { ca, plain_http, user, password_file, way } = self;
+        let at = RegistryAt { registry: host.to_owned(), ca, plain_http, way };
+        let roots = trusted(&at)?;
+        let registry = open(screen, RemoteArgs { at, user, password_file }).await?;
+        Ok((registry, roots))
+    }
+}
+
 /// How a list is shown.
 #[derive(Args, Debug)]
 struct ListedArgs {
@@ -208,7 +243,14 @@ pub(super) async fn found(
     screen: &mut Screen,
     at: &RegistryAt,
 ) -> Result<(Option<TrustedRoots>, Host), Failure> {
-    let roots = match (&at.ca, at.plain_http) {
+    let roots = trusted(at)?;
+    let host = host(screen, at).await?;
+    Ok((roots, host))
+}
+
+/// Whom TLS believes.
+fn trusted(at: &RegistryAt) -> Result<Option<TrustedRoots>, Failure> {
+    Ok(match (&at.ca, at.plain_http) {
         (_, true) => None,
         (Some(path), false) => {
             let text = read_text(path, CERTIFICATES)?;
@@ -221,9 +263,7 @@ pub(super) async fn found(
         (None, false) => Some(TrustedRoots::of_machine().map_err(|bad| {
             Failure::new(Exit::Configuration, bad).hint("name the registry's CA with --ca FILE")
         })?),
-    };
-    let host = host(screen, at).await?;
-    Ok((roots, host))
+    })
 }
 
 /// A host has a dot or a port, as image names have it; a name here has neither.

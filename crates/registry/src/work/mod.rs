@@ -25,6 +25,7 @@ mod sign;
 mod stands;
 mod tls;
 mod tokens;
+mod verify;
 
 pub use auth::{AgentAt, Desk};
 pub use folder::Unready;
@@ -33,3 +34,4 @@ pub use record::{BadRecord, Record};
 pub use server::Door;
 pub use sign::{SignDesk, serve_signer};
 pub use tokens::serve_tokens;
+pub use verify::FoundSignatures;

@@ -1,4 +1,4 @@
-//! `skep registry token`, `catalog` and `tags` against registries that a test makes up: what
+//! `skep registry token`, `catalog`, `tags` and `verify` against registries that a test makes up: what
 //! they ask, and what they make of anything that comes back.
 
 #![allow(
@@ -15,6 +15,7 @@ mod hostile;
 mod password;
 mod sign;
 mod tls;
+mod verify;
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};

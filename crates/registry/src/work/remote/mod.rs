@@ -6,6 +6,7 @@
 
 mod images;
 mod line;
+mod lookaside;
 mod trust;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use line::{Answered, Asking, Line};
 
 pub use images::{Fetched, Repository};
 pub use line::BadLine;
+pub use lookaside::beside;
 pub use trust::{BadTrust, TrustedRoots};
 
 /// Pages of a list, and names in all of them: more than any registry has.
@@ -482,23 +484,4 @@ fn other(host: &Host, answer: &Answered) -> RemoteError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_asks_can_be_sent() {
-        let asker = |name: &str, password: &str| {
-            RemoteUser::new(name, Zeroizing::new(password.to_owned())).map(|_| ())
-        };
-        assert_eq!(asker("alice", "correct horse"), Ok(()));
-        for name in ["", "a:b", "a\nb", &"x".repeat(256)] {
-            assert_eq!(asker(name, "x"), Err(BadRemoteUser::Name), "{name:.20}");
-        }
-        for password in ["", "a\r\nb", &"x".repeat(PASSWORD_BYTES + 1)] {
-            assert_eq!(asker("a", password), Err(BadRemoteUser::Password), "{password:.20}");
-        }
-        let asker = RemoteUser::new("alice", Zeroizing::new("horse".to_owned())).unwrap();
-        assert!(!format!("{asker:?}").contains("horse"));
-        assert!(asker.basic().unwrap().is_sensitive());
-    }
-}
+mod tests;
