@@ -14,11 +14,8 @@ use std::path::Path;
 use super::{Machine, Net, binary};
 
 /// What stands in shown lines for something that nobody knows before: an id, a digest.
-const IN_PLACE: &[(&str, &str)] = &[
-    ("6v3qpwhcxmjtq4hs6ew2c5ubea", "$(cat token-id)"),
-    ("4kq2w7mzxgcy3v5tq6bn2h4daa", "$(cat operator-id)"),
-    ("5f1c...e2", "$(cat fingerprint)"),
-];
+const IN_PLACE: &[(&str, &str)] =
+    &[("6v3qpwhcxmjtq4hs6ew2c5ubea", "$(cat token-id)"), ("5f1c...e2", "$(cat fingerprint)")];
 
 /// Plays `play` on machines of these names, whose files are below `folder`: every line of
 /// `shown` is typed at least once, and nothing is called shown that is not.

@@ -59,6 +59,8 @@ const TABLE: &[(&str, &str)] = &[
     ("Control/Intake", "          - - x"),
     ("Control/Apply", "           - - x"),
     ("Control/CreateToken", "     - - x"),
+    ("Control/CreateOperator", "  - - x"),
+    ("Control/ListOperators", "   - - x"),
     ("Control/WatchDelivery", "   - - x"),
     ("Control/ListSecrets", "     - - x"),
     ("Control/ListServices", "    - - x"),

@@ -16,6 +16,7 @@ mod completion;
 mod confirm;
 mod dev;
 mod drawing;
+mod enrol;
 mod exec;
 mod filter;
 mod grant;

@@ -2,37 +2,115 @@
 
 use std::path::Path;
 
-use super::args::{ClientArgs, OperatorCommand};
+use serde_json::{Value, json};
+
+use super::acts::{self, Named};
+use super::args::{ClientArgs, ListArgs, OperatorCommand};
+use super::enrol;
+use super::filter::Filter;
 use super::link::{self, Chosen};
-use super::problem::{Trouble, usage};
+use super::problem::Trouble;
+use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
-use super::words;
+use super::{spec, words};
 use skep_client::ca::PrivateKey;
-use skep_client::{Change, IdentityFile, apply, leaf_of};
+use skep_client::{Change, IdentityFile, apply, leaf_of, lookup};
 use skep_core::base::{Exit, Failure, OperatorId, Stamp};
 use skep_core::domain::Member;
+use skep_core::wire::api::OperatorView;
 
 /// How a person finds out what came of it.
-const LOOK: &str = "skep status";
+const LOOK: &str = "skep operator ls";
+
+const COLUMNS: [Column; 7] = [
+    ("ID", Cell::Field("id")),
+    ("NAME", Cell::Field("name")),
+    ("ROLE", Cell::Field("role")),
+    ("SCOPE", Cell::Field("scope")),
+    ("STATE", Cell::Field("state")),
+    ("CREATED", Cell::Ago("created_at")),
+    ("ENDS", Cell::Ago("ends_at")),
+];
 
 /// Runs it.
 pub(super) async fn run(shell: &mut Shell, command: OperatorCommand) -> Result<(), Trouble> {
-    let OperatorCommand::Renew { operator, new_key, client } = command;
-    match operator {
-        Some(operator) => readmit(shell, &operator, client).await,
-        None => renew(shell, new_key, client).await,
+    match command {
+        OperatorCommand::Create(args) => enrol::create(shell, args).await,
+        OperatorCommand::Request { out, fingerprint } => {
+            enrol::request(shell, &out, fingerprint.as_deref())
+        }
+        OperatorCommand::Accept { answer, key, out } => enrol::accept(shell, &answer, &key, out),
+        OperatorCommand::Ls { list, client } => ls(shell, &list, client).await,
+        OperatorCommand::Rm { operators, client } => rm(shell, &operators, client).await,
+        OperatorCommand::Renew { operator: Some(operator), client, .. } => {
+            readmit(shell, &operator, client).await
+        }
+        OperatorCommand::Renew { operator: None, new_key, client } => {
+            renew(shell, new_key, client).await
+        }
     }
+}
+
+async fn ls(shell: &mut Shell, args: &ListArgs, client: ClientArgs) -> Result<(), Trouble> {
+    let format = Format::parse(args.show.format.of.as_deref())?;
+    let filters = Filter::parse_all(&args.filters)?;
+    let mut link = link::link(shell, client)?;
+    let mut operators: Vec<OperatorView> = lookup::all(&mut link, args.show.stale).await?;
+    operators.retain(|operator| filters.iter().all(|filter| filter.fits(operator)));
+    operators.sort_by(|a, b| a.name.cmp(&b.name));
+    if args.quiet {
+        return operators.iter().try_for_each(|of| shell.screen.data(&render::id(&of.id)));
+    }
+    let now = shell.clock.now();
+    let things: Vec<Value> = operators.iter().map(|of| shown(of, now)).collect();
+    render::list(shell, &format, &COLUMNS, &things)
+}
+
+fn shown(of: &OperatorView, now: Stamp) -> Value {
+    let constraints = of.constraints.iter();
+    let constraints =
+        constraints.map(|one| spec::constraint_text(&one.attribute, one.equal, &one.value));
+    let state = match (of.suspended, of.ends) {
+        (true, _) => "suspended",
+        (false, ends) if ends > 0 && ends <= now.0 => "ended",
+        (false, _) => "active",
+    };
+    json!({
+        "id": render::id(&of.id),
+        "name": of.name,
+        "role": words::operator_role(of.role()),
+        "state": state,
+        "scope": of.scope,
+        "constraints": constraints.collect::<Vec<_>>(),
+        "created_at": render::time(of.created),
+        "certificate_ends": render::time(of.certificate_ends),
+        "ends_at": render::time(of.ends),
+        "recovered": of.recovered,
+    })
+}
+
+async fn rm(shell: &mut Shell, typed: &[String], client: ClientArgs) -> Result<(), Trouble> {
+    let mut link = link::link(shell, client)?;
+    let mut changes = Vec::new();
+    for what in typed {
+        let found: OperatorView = lookup::exact(&mut link, what).await?;
+        let id: OperatorId = lookup::id(&found.id)?;
+        changes.push(Named { name: what.clone(), change: Change::RemoveOperator { id } });
+    }
+    acts::apply_all(shell, &mut link, LOOK, &changes, true).await?;
+    Ok(())
 }
 
 /// Lets an operator renew a certificate that ended long ago.
 async fn readmit(shell: &mut Shell, operator: &str, client: ClientArgs) -> Result<(), Trouble> {
-    let id: OperatorId = operator.parse().map_err(|_| {
-        usage(
-            format!("{operator} is no operator's id"),
-            "an id has 26 characters: the operator's own commands show it when its certificate has ended",
-        )
-    })?;
-    let mut link = link::about(shell, client, id)?;
+    let (id, mut link) = match operator.parse::<OperatorId>() {
+        Ok(id) => (id, link::about(shell, client, id)?),
+        Err(_name) => {
+            let mut link = link::link(shell, client)?;
+            let found: OperatorView = lookup::exact(&mut link, operator).await?;
+            (lookup::id(&found.id)?, link)
+        }
+    };
     let changes = [Change::Readmit { member: Member::Operator(id) }];
     apply(&mut link, &mut *shell.dice, LOOK, &changes).await?;
     shell.screen.echo(operator);

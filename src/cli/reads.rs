@@ -7,6 +7,7 @@ use super::link::link;
 use super::problem::Trouble;
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
+use super::versions::said_outside;
 use super::words;
 use skep_client::{CallKind, Control, Link, lookup};
 use skep_core::wire::api::{DroppedReads, ListReadsRequest, ReadView, Reader, SecretView};
@@ -33,10 +34,13 @@ pub(super) async fn run(
     let format = Format::parse(show.format.of.as_deref())?;
     let mut link = link(shell, client)?;
     let secret: SecretView = lookup::one(&mut link, what, show.stale).await?;
-    let (reads, dropped) = all(&mut link, &secret, last, show.stale).await?;
+    let (reads, dropped, outside) = all(&mut link, &secret, last, show.stale).await?;
     let things: Vec<Value> = reads.iter().map(shown).collect();
     render::list(shell, &format, &COLUMNS, &things)?;
+    said_outside(shell, outside);
     for DroppedReads { node_name, count, refused, .. } in dropped {
+        // Which nodes, whoever has a scope is not told.
+        let node_name = if node_name.is_empty() { "nodes".to_owned() } else { node_name };
         let mut say = |what: &str| shell.screen.say(&format!("{node_name} {what}"));
         if count > 0 {
             say(&format!("had no room for {count} more records, of whatever secrets"));
@@ -64,7 +68,7 @@ async fn all(
     secret: &SecretView,
     last: Option<u32>,
     stale: bool,
-) -> Result<(Vec<ReadView>, Vec<DroppedReads>), Trouble> {
+) -> Result<(Vec<ReadView>, Vec<DroppedReads>, u64), Trouble> {
     let mut request = ListReadsRequest {
         secret: secret.id.clone(),
         stale,
@@ -80,7 +84,7 @@ async fn all(
             Some(read) if page.more && read.position != request.after => {
                 request.after.clone_from(&read.position);
             }
-            _ => return Ok((reads, page.dropped)),
+            _ => return Ok((reads, page.dropped, page.outside)),
         }
     }
 }

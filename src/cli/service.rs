@@ -209,6 +209,7 @@ fn shown(service: &ServiceView) -> Value {
         "on_change": if spec.on_change.is_empty() { "none" } else { &spec.on_change },
         "labels": render::labels(&spec.labels),
         "grants": service.grants.iter().map(shown_grant).collect::<Vec<_>>(),
+        "grants_outside": (service.grants_outside > 0).then_some(service.grants_outside),
         "created_at": render::time(service.created),
         "updated_at": render::time(service.updated),
         "revision": service.revision,

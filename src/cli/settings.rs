@@ -16,9 +16,10 @@ pub(super) use skep_client::settings::addresses;
 use skep_client::settings::{CliFile, ClientSettings, Typed, bad, first, load, no_address};
 use skep_client::{read_address, read_own_address};
 use skep_core::base::{Exit, Failure, Name};
-use skep_core::domain::{HookPath, OperatorRole};
+use skep_core::domain::HookPath;
 
 use super::args::{AgentRunArgs, AgentSocketArgs, ClientArgs, LocalArgs, LogArgs, ManagerRunArgs};
+use super::words::read_operator_role;
 
 /// `manager.toml`.
 #[derive(Debug, Default, Deserialize)]
@@ -212,13 +213,7 @@ fn socket_role(text: &str) -> Result<SocketRole, Failure> {
             .hint("a group's number and admin, editor, viewer or auditor, such as 970=viewer")
     };
     let (gid, role) = text.split_once('=').ok_or_else(wrong)?;
-    let role = match role {
-        "admin" => OperatorRole::Admin,
-        "editor" => OperatorRole::Editor,
-        "viewer" => OperatorRole::Viewer,
-        "auditor" => OperatorRole::Auditor,
-        _ => return Err(wrong()),
-    };
+    let role = read_operator_role(role).ok_or_else(wrong)?;
     Ok(SocketRole { gid: gid.parse().map_err(|_not_one| wrong())?, role })
 }
 
@@ -259,6 +254,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use skep_core::domain::OperatorRole;
 
     fn file(text: &str) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().expect("a file");

@@ -45,6 +45,7 @@ pub(super) fn shown(secret: &SecretView) -> Value {
         "updated_at": render::time(secret.updated),
         "revision": secret.revision,
         "services": secret.services,
+        "services_outside": (secret.services_outside > 0).then_some(secret.services_outside),
         "writers": secret.writers,
         "versions": secret.versions.iter().map(|version| shown_version(secret, version)).collect::<Vec<_>>(),
     })
@@ -60,12 +61,16 @@ fn shown_version(secret: &SecretView, version: &VersionView) -> Value {
         "public": version.public,
         "repeats": version.repeats,
         "pinned_by": version.pinned_by,
+        "pinned_outside": (version.pinned_outside > 0).then_some(version.pinned_outside),
         "written_by": version.writer.as_ref().map(written_by),
     })
 }
 
 /// By a workload of which service on which node.
 fn written_by(of: &api::Writer) -> String {
+    if of.outside {
+        return "a service outside of this identity's scope".to_owned();
+    }
     format!("{} on {}", of.service_name, of.node_name)
 }
 
@@ -93,7 +98,7 @@ pub(super) async fn holders(
     let format = Format::parse(show.format.of.as_deref())?;
     let mut link = link(shell, client)?;
     let secret: SecretView = lookup::one(&mut link, what, show.stale).await?;
-    let holders = lookup::holders(&mut link, &secret.id, show.stale).await?;
+    let (holders, outside) = lookup::holders(&mut link, &secret.id, show.stale).await?;
     if quiet {
         let mut nodes: Vec<_> = holders.iter().map(|held| render::id(&held.node)).collect();
         nodes.sort();
@@ -115,5 +120,14 @@ pub(super) async fn holders(
         })
     });
     let things: Vec<Value> = shown.collect();
-    render::list(shell, &format, &HOLDER_COLUMNS, &things)
+    render::list(shell, &format, &HOLDER_COLUMNS, &things)?;
+    said_outside(shell, outside);
+    Ok(())
+}
+
+/// Says how many things beside those listed lie outside of the scope of whoever asks.
+pub(super) fn said_outside(shell: &mut Shell, outside: u64) {
+    if outside > 0 {
+        shell.screen.say(&format!("{outside} more outside of this identity's scope"));
+    }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use skep_core::domain;
 use skep_core::wire::api::{
     Activation, Availability, CertificateHolder, HolderState, ManagerStanding, ManagerState, Mount,
-    NodeRole, NodeState, Reader, StatusReply, WarningCode,
+    NodeRole, NodeState, OperatorRole, Reader, StatusReply, WarningCode,
 };
 use skep_core::wire::local::{AgentState, ServiceState};
 
@@ -36,6 +37,28 @@ pub(super) fn role(of: NodeRole) -> &'static str {
         NodeRole::Unspecified => "unknown",
         NodeRole::Worker => "worker",
         NodeRole::Manager => "manager",
+    }
+}
+
+/// What an operator may do.
+pub(super) fn operator_role(of: OperatorRole) -> &'static str {
+    match of {
+        OperatorRole::Unspecified => "unknown",
+        OperatorRole::Admin => "admin",
+        OperatorRole::Editor => "editor",
+        OperatorRole::Viewer => "viewer",
+        OperatorRole::Auditor => "auditor",
+    }
+}
+
+/// The same as it is typed.
+pub(super) fn read_operator_role(text: &str) -> Option<domain::OperatorRole> {
+    match text {
+        "admin" => Some(domain::OperatorRole::Admin),
+        "editor" => Some(domain::OperatorRole::Editor),
+        "viewer" => Some(domain::OperatorRole::Viewer),
+        "auditor" => Some(domain::OperatorRole::Auditor),
+        _ => None,
     }
 }
 

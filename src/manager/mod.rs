@@ -46,7 +46,6 @@ mod upkeep;
 mod word;
 
 pub use admit::local::LocalRules;
-pub use admit::policy::{Method, Policy, Who};
 pub use core::Core;
 pub use dispatch::{Dispatch, Seen, TooMany, WatchAsked};
 pub use end::End;

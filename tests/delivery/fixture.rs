@@ -160,6 +160,10 @@ impl Cluster {
             certificate_ends: now.plus_ms(YEAR_MS),
             renewal,
             suspended: false,
+            scope: skep_core::domain::Scope::everything(),
+            constraints: Vec::new(),
+            ends: None,
+            recovered: false,
         };
         let operator = OperatorId::draw(&mut OsDice);
         let genesis = Genesis { cluster, manager: self.core.node, node, operator, admin };

@@ -2,8 +2,8 @@
 
 use skep_core::base::{BadId, Exit, NodeId};
 use skep_core::wire::api::{
-    HolderView, LabelPair, ListHoldersRequest, ListRequest, NodeView, SecretView, ServiceView,
-    TokenView,
+    HolderView, LabelPair, ListHoldersRequest, ListRequest, NodeView, OperatorView, SecretView,
+    ServiceView, TokenView,
 };
 
 use crate::error::CallError;
@@ -57,6 +57,7 @@ macro_rules! listed {
 listed!(SecretView, "secret", name, |view| &view.labels, list_secrets, secrets);
 listed!(ServiceView, "service", name, spec_labels, list_services, services);
 listed!(NodeView, "node", name, |view| &view.labels, list_nodes, nodes);
+listed!(OperatorView, "operator", name, |_| &[], list_operators, operators);
 listed!(TokenView, "join token", name_pattern, |view| &view.labels, list_tokens, tokens);
 
 fn spec_labels(view: &ServiceView) -> &[LabelPair] {
@@ -82,7 +83,8 @@ pub async fn all<T: Listed>(link: &mut Link, stale: bool) -> Result<Vec<T>, Call
     Err(CallError::EndlessList)
 }
 
-/// All who hold a secret, or may still.
+/// All who hold a secret, or may still, and how many pairs beside them lie outside of the scope
+/// of whoever asks.
 ///
 /// # Errors
 /// [`CallError`].
@@ -90,7 +92,7 @@ pub async fn holders(
     link: &mut Link,
     secret: &[u8],
     stale: bool,
-) -> Result<Vec<HolderView>, CallError> {
+) -> Result<(Vec<HolderView>, u64), CallError> {
     let mut holders: Vec<HolderView> = Vec::new();
     for _ in 0..PAGES {
         let after = holders.last().map(|last| [last.node.as_slice(), &last.service].concat());
@@ -101,7 +103,7 @@ pub async fn holders(
         let end = page.holders.is_empty() || !page.more;
         holders.extend(page.holders);
         if end {
-            return Ok(holders);
+            return Ok((holders, page.outside));
         }
     }
     Err(CallError::EndlessList)

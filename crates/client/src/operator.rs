@@ -155,6 +155,6 @@ impl Operator {
     /// # Errors
     /// [`CallError`].
     pub async fn holders(&mut self, secret: SecretId) -> Result<Vec<HolderView>, CallError> {
-        lookup::holders(&mut self.link, secret.as_bytes(), false).await
+        lookup::holders(&mut self.link, secret.as_bytes(), false).await.map(|(holders, _)| holders)
     }
 }

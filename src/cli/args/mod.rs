@@ -30,7 +30,7 @@ pub(super) use cluster::{
 };
 pub(super) use daemon::{AgentRunArgs, DevArgs, LogArgs, ManagerCommand, ManagerRunArgs};
 pub(super) use node::{NodeCommand, NodeUpdateArgs};
-pub(super) use operator::OperatorCommand;
+pub(super) use operator::{OperatorCommand, OperatorCreateArgs};
 pub(super) use secret::{
     SecretCommand, SecretCreateArgs, SecretRmArgs, SecretRollbackArgs, SecretUpdateArgs,
 };
@@ -59,7 +59,7 @@ Cluster:
   unlock-key   Check, list and make unlock keys
   join-token   Make, list and remove join tokens
   node         List, label, drain and remove nodes
-  operator     Renew an operator's identity
+  operator     Make, list and remove operators, renew an identity
   cluster      Set the cluster's time back
   ca           Show the CA, replace the issuing CA
 
@@ -126,7 +126,7 @@ pub(super) enum Command {
     /// List, label, drain and remove nodes
     #[command(subcommand, arg_required_else_help = true)]
     Node(NodeCommand),
-    /// Renew an operator's identity
+    /// Make, list and remove operators, renew an identity
     #[command(subcommand, arg_required_else_help = true)]
     Operator(OperatorCommand),
     /// Set the cluster's time back

@@ -1,24 +1,90 @@
 //! `skep operator`.
 
-use clap::Subcommand;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use super::ClientArgs;
+use clap::{Args, Subcommand};
+
+use super::{ClientArgs, ListArgs, duration};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OperatorCommand {
+    /// Make an operator: a person or a CI job with an identity of its own
+    #[command(after_help = "Examples:
+  skep operator create alice --role admin
+  skep operator create deploy --role editor --scope team-a. --constraint node.labels.team==a
+  skep operator create ci --role editor --scope team-a. --ttl 8h --out ci.skepid
+  skep operator create bob --role viewer --request bob.request --out bob.answer
+
+An admin may do everything; an editor changes secrets and services; a viewer sees what there is;
+an auditor sees it too, and the audit log. None of them sees a value. With --scope it is about
+names of secrets and services that begin so, or are that, and it places services only on nodes
+for which each --constraint holds. docs/operate/operators.md shows who may do what.")]
+    Create(OperatorCreateArgs),
+    /// Make a key, and a request with which an admin makes an operator for it
+    #[command(after_help = "Examples:
+  skep operator request --out bob.key > bob.request
+  skep operator request --out bob.key --fingerprint 5f1c...e2 > bob.request
+
+The key stays here. The request is handed to an admin, who answers it:
+  skep operator create bob --role viewer --request bob.request --out bob.answer
+Key and answer together are the identity:
+  skep operator accept bob.answer --key bob.key")]
+    Request {
+        /// The file for the private key
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// The cluster that it is for: no other one makes an operator of it
+        #[arg(long)]
+        fingerprint: Option<String>,
+    },
+    /// Make an identity of a key and an admin's answer to its request
+    #[command(after_help = "Examples:
+  skep operator accept bob.answer --key bob.key
+  skep operator accept bob.answer --key bob.key --out ~/bob.skepid")]
+    Accept {
+        /// The answer
+        answer: PathBuf,
+        /// The file with the private key
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// The file for the identity [default: NAME.skepid]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// List operators
+    #[command(after_help = "Examples:
+  skep operator ls
+  skep operator ls --filter name=ci --format json")]
+    Ls {
+        #[command(flatten)]
+        list: ListArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Remove operators: within a second no manager does anything for them
+    #[command(after_help = "Examples:
+  skep operator rm alice
+  skep operator rm alice ci")]
+    Rm {
+        /// Names or full ids
+        #[arg(required = true)]
+        operators: Vec<String>,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
     /// Renew an identity's certificate, or let an operator renew one that ended long ago
     #[command(after_help = "Examples:
   skep operator renew --identity admin.skepid
   skep operator renew --identity admin.skepid --new-key
-  skep operator renew 4kq2w7mzxgcy3v5tq6bn2h4daa
+  skep operator renew alice
 
 Commands renew the identity that they use by themselves, between 50 and 80 % of its life, and
 for 30 days after its end, with the key that it has: copies of the file stay good. A file that
 may not be written is used as it is. Past those 30 days another admin, or root on a manager's
-machine, names the operator's id, which its own command shows: within a day its next command
-renews it.")]
+machine, names the operator: within a day its next command renews it.")]
     Renew {
-        /// Another operator's id: it may renew within a day
+        /// Another operator's name or id: it may renew within a day
         #[arg(conflicts_with = "new_key")]
         operator: Option<String>,
         /// Make another key pair: copies of the identity file are good no more
@@ -27,4 +93,31 @@ renews it.")]
         #[command(flatten)]
         client: ClientArgs,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct OperatorCreateArgs {
+    /// Its name
+    pub(crate) name: String,
+    /// What it may do
+    #[arg(long, value_parser = ["admin", "editor", "viewer", "auditor"])]
+    pub(crate) role: String,
+    /// Only names that begin so, where it ends in '.', '-' or '_', or this one name (repeatable)
+    #[arg(long = "scope", value_name = "PREFIX")]
+    pub(crate) scopes: Vec<String>,
+    /// With --scope: place services only on nodes for which this holds (repeatable)
+    #[arg(long = "constraint", value_name = "EXPR", requires = "scopes")]
+    pub(crate) constraints: Vec<String>,
+    /// How long it is there, such as 8h [default: until it is removed]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) ttl: Option<Duration>,
+    /// A request that its future user made: the private key stays there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) request: Option<PathBuf>,
+    /// The file for the identity, or for the answer to a request [default: NAME.skepid or
+    /// NAME.answer]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
 }

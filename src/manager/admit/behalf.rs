@@ -5,10 +5,9 @@ use tonic::codegen::http::request::Parts;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 use crate::manager::admit::local::LocalUser;
-use crate::manager::admit::policy::Who;
 use crate::manager::problem;
 use skep_client::transport::Problem;
-use skep_core::domain::OperatorRole;
+use skep_core::domain::{OperatorRole, Who};
 use skep_core::wire::api::{self, LocalRole};
 
 /// For which of its local users another manager asks. Stands in a request's
@@ -68,7 +67,10 @@ fn role_of(who: Who) -> LocalRole {
         Who::Operator(OperatorRole::Editor) => LocalRole::Editor,
         Who::Operator(OperatorRole::Viewer) => LocalRole::Viewer,
         Who::Operator(OperatorRole::Auditor) => LocalRole::Auditor,
-        Who::Anonymous | Who::Expired | Who::Worker | Who::Manager => LocalRole::Unspecified,
+        // No user of a socket has a scope.
+        Who::Anonymous | Who::Expired | Who::Worker | Who::Manager | Who::Scoped(_) => {
+            LocalRole::Unspecified
+        }
     }
 }
 

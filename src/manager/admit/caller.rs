@@ -8,12 +8,13 @@ use crate::consensus::{Listing, listing};
 use crate::manager::admit::behalf::Behalf;
 use crate::manager::admit::listed::listed;
 use crate::manager::admit::local::{LocalRules, LocalUser};
-use crate::manager::admit::policy::{Method, Policy, Resource, Who};
-use crate::manager::problem;
+use crate::manager::problem::{self, Explain};
 use skep_client::ca::{CertificateRole, Leaf};
 use skep_client::transport::{Caller, Problem, caller};
 use skep_core::base::{ClusterId, NodeId, Stamp};
-use skep_core::domain::{Actor, Member, OperatorRole, State};
+use skep_core::domain::{
+    Actor, Change, Member, Method, OperatorRole, Policy, Scope, State, Who, concerns, may_change,
+};
 
 /// Somebody the state knows, a user of the control socket, or nobody in particular,
 /// allowed to call one method. Only this module makes one, and only the gate
@@ -26,6 +27,8 @@ pub(in crate::manager) struct Admitted {
     local: Option<LocalUser>,
     /// The key with which it came, where that is the one to which it renews.
     next: Option<[u8; 32]>,
+    /// Within which names it stays.
+    scope: Scope,
 }
 
 impl LocalUser {
@@ -33,7 +36,8 @@ impl LocalUser {
     #[must_use]
     pub(in crate::manager) fn acting(self, manager: NodeId) -> Admitted {
         let actor = Some(Actor::Local { uid: self.uid, manager });
-        Admitted { who: self.who, method: Method::Intake, actor, local: Some(self), next: None }
+        let (method, local, scope) = (Method::Intake, Some(self), Scope::everything());
+        Admitted { who: self.who, method, actor, local, next: None, scope }
     }
 }
 
@@ -48,8 +52,9 @@ impl Admitted {
         method: Method,
     ) -> Result<Self, Problem> {
         let user = rules.user(extensions)?;
-        check(user.who, method, None)?;
-        Ok(Self { who: user.who, method, actor: None, local: Some(user), next: None })
+        check(user.who, method)?;
+        let (local, scope) = (Some(user), Scope::everything());
+        Ok(Self { who: user.who, method, actor: None, local, next: None, scope })
     }
     /// Whoever made this request over mTLS, if the state knows it and the policy
     /// allows the method. By `now` it is judged whether its certificate has ended.
@@ -67,13 +72,17 @@ impl Admitted {
             // Whoever it is, and for whomever a manager asks.
             return Err(problem::access::for_the_socket());
         }
-        let mut next = None;
+        let (mut next, mut scope) = (None, Scope::everything());
         let (who, actor) = match caller(extensions) {
             None => return Err(problem::access::no_caller()),
             Some(Caller::Anonymous) => (Who::Anonymous, None),
             Some(Caller::Expired(peer) | Caller::Peer(peer)) => {
                 let Leaf { key, ends, .. } = *peer.leaf();
                 let found = listed(peer.leaf(), cluster, state)?;
+                found.in_time(now.max(state.stamp))?;
+                if let Some(operator) = found.operator {
+                    scope.clone_from(&operator.scope);
+                }
                 let who = if now < ends {
                     found.who
                 } else {
@@ -85,17 +94,17 @@ impl Admitted {
         };
         let (who, actor) = match (extensions.get::<Behalf>(), actor) {
             (Some(behalf), Some(Actor::Node(manager))) => {
-                check(who, Method::Forward, None)?;
+                check(who, Method::Forward)?;
                 (behalf.who, Some(Actor::Local { uid: behalf.uid, manager }))
             }
             (Some(_), _) => {
-                check(who, Method::Forward, None)?;
+                check(who, Method::Forward)?;
                 return Err(problem::access::speaks_for_nobody());
             }
             (None, actor) => (who, actor),
         };
-        check(who, method, None)?;
-        Ok(Self { who, method, actor, local: None, next })
+        check(who, method)?;
+        Ok(Self { who, method, actor, local: None, next, scope })
     }
     /// Whether this request shows a certificate that the state does not list. Only
     /// whoever leads knows for sure that nobody has it.
@@ -135,8 +144,9 @@ impl Admitted {
             }
             Some(Caller::Peer(_) | Caller::Anonymous | Caller::Expired(_)) | None => Who::Anonymous,
         };
-        check(who, Method::Raft, None)?;
-        Ok(Self { who, method: Method::Raft, actor: None, local: None, next: None })
+        check(who, Method::Raft)?;
+        let (method, scope) = (Method::Raft, Scope::everything());
+        Ok(Self { who, method, actor: None, local: None, next: None, scope })
     }
     /// Whom the gate admitted, for a handler of this method.
     ///
@@ -194,16 +204,24 @@ impl Admitted {
     pub(super) fn renewed(&self) -> Option<(Member, [u8; 32])> {
         Some((self.member().ok()?, self.next?))
     }
-    /// Checks one change that the call makes, once it is known to what.
+    /// Checks one change that the call makes, once it is read, against the table and against the
+    /// state as it is here. Of operators it is asked again when the command is applied.
     ///
     /// # Errors
     /// What somebody who may not is told.
-    pub(in crate::manager) fn may_change(
+    pub(in crate::manager) fn may_change<K>(
         &self,
-        method: Method,
-        on: &Resource<'_>,
+        state: &State,
+        change: &Change<K>,
     ) -> Result<(), Problem> {
-        check(self.who, method, Some(on))
+        check(self.who, concerns(change))?;
+        let Some(actor) = &self.actor else { return Err(problem::access::no_identity()) };
+        may_change(state, actor, change).map_err(Explain::explain)
+    }
+    /// Within which names of secrets and services it stays.
+    #[must_use]
+    pub(in crate::manager) fn scope(&self) -> &Scope {
+        &self.scope
     }
     /// Whether it is another manager, asking for itself.
     #[must_use]
@@ -219,12 +237,8 @@ impl Admitted {
     }
 }
 
-fn check(who: Who, method: Method, on: Option<&Resource<'_>>) -> Result<(), Problem> {
-    let allowed = match on {
-        None => Policy::allow(who, method),
-        Some(resource) => Policy::allow_on(who, method, resource),
-    };
-    if allowed {
+fn check(who: Who, method: Method) -> Result<(), Problem> {
+    if Policy::allow(who, method) {
         return Ok(());
     }
     Err(problem::access::may_not(who.text(), method.text()))

@@ -5,12 +5,13 @@
 //! identity is refused from that revision on (P8). A member that renews has two keys
 //! until it was seen with the next one.
 
-use crate::manager::admit::policy::{Method, Who};
+use std::sync::Arc;
+
 use crate::manager::problem;
 use skep_client::ca::{CertificateRole, Leaf};
 use skep_client::transport::Problem;
 use skep_core::base::{ClusterId, Name, Stamp, limits};
-use skep_core::domain::{Actor, Member, NodeRole, Renewal, State};
+use skep_core::domain::{Actor, Member, Method, NodeRole, Operator, Renewal, State, Who};
 
 /// A member that the state lists with the key of its certificate.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Listed<'a> {
     pub(super) member: Member,
     /// Whether its key is the one to which it renews.
     pub(super) next: bool,
+    /// The operator that it is, if it is one.
+    pub(super) operator: Option<&'a Arc<Operator>>,
     name: &'a Name,
     renewal: Renewal,
 }
@@ -34,13 +37,14 @@ pub(super) fn listed<'a>(
     cluster: ClusterId,
     state: &'a State,
 ) -> Result<Listed<'a>, Problem> {
+    let mut operator = None;
     let found = match leaf.subject.role {
         _ if leaf.subject.cluster != cluster => None,
         CertificateRole::Manager(id) => node(state, Member::Node(id), NodeRole::Manager),
         CertificateRole::Worker(id) => node(state, Member::Node(id), NodeRole::Worker),
-        CertificateRole::Operator(id) => state.operators.get(&id).map(|operator| {
-            let who = Who::Operator(operator.role);
-            (who, Member::Operator(id), operator.key, &operator.name, operator.renewal)
+        CertificateRole::Operator(id) => state.operators.get(&id).map(|of| {
+            operator = Some(of);
+            (Who::of(of), Member::Operator(id), of.key, &of.name, of.renewal)
         }),
     };
     let (who, member, key, name, renewal) = found.ok_or_else(problem::access::not_listed)?;
@@ -48,11 +52,10 @@ pub(super) fn listed<'a>(
     if key != leaf.key && !next {
         return Err(problem::access::not_listed());
     }
-    let suspended = |id| state.operators.get(&id).is_some_and(|operator| operator.suspended);
-    if matches!(member, Member::Operator(id) if suspended(id)) {
+    if operator.is_some_and(|of| of.suspended) {
         return Err(problem::access::suspended());
     }
-    Ok(Listed { who, member, next, name, renewal })
+    Ok(Listed { who, member, next, operator, name, renewal })
 }
 
 type Found<'a> = (Who, Member, [u8; 32], &'a Name, Renewal);
@@ -68,6 +71,16 @@ fn node(state: &State, member: Member, role: NodeRole) -> Option<Found<'_>> {
 }
 
 impl Listed<'_> {
+    /// Whether its time is not over, by this manager's clock or the cluster's.
+    ///
+    /// # Errors
+    /// What an operator is told whose time is.
+    pub(super) fn in_time(&self, now: Stamp) -> Result<(), Problem> {
+        match self.operator {
+            Some(of) if of.has_ended(now) => Err(problem::access::time_is_over(self.name)),
+            Some(_) | None => Ok(()),
+        }
+    }
     /// As whom it acts.
     pub(super) fn actor(&self) -> Actor {
         match self.member {
@@ -103,7 +116,6 @@ mod tests {
     use super::*;
     use crate::manager::admit::tests::{CLUSTER, NODE, OPERATOR, leaf, state};
     use skep_core::base::{Exit, NodeId};
-    use std::sync::Arc;
 
     #[test]
     fn id_and_key_must_be_those_of_the_state() {

@@ -2,10 +2,9 @@
 
 use tonic::Extensions;
 
-use crate::manager::admit::policy::Who;
 use crate::manager::problem;
 use skep_client::transport::{Problem, local_caller};
-use skep_core::domain::OperatorRole;
+use skep_core::domain::{OperatorRole, Who};
 
 /// A caller on the control socket that may be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,11 +2,12 @@
 //!
 //! Everything that a manager serves, on its port and on its control socket, stands
 //! behind one [`Gate`]. It finds the method by its path ([`table`]), asks who calls
-//! (`caller`) and whether that one may (`policy`), counts the call, and lets its body in
+//! (`caller`) and whether that one may ([`skep_core::domain::Policy`]), counts the call, and lets its body in
 //! piece by piece ([`body`]) within what its caller may have under way ([`budget`]).
 //! A call that is refused is never read. Handlers find an [`Admitted`] in the request's
 //! extensions and work for nobody without one; what a message turns out to be about is
-//! asked then, once for each change ([`Admitted::may_change`]).
+//! asked then, once for each change ([`Admitted::may_change`]). Every call ends at one place
+//! that knows who asked for what and how it was answered ([`Inner::note`]).
 //!
 //! It deliberately does not know connections: those are counted by `transport`.
 
@@ -16,7 +17,6 @@ mod budget;
 pub(in crate::manager) mod caller;
 mod listed;
 pub(in crate::manager) mod local;
-pub(in crate::manager) mod policy;
 mod port;
 mod refusals;
 mod retired;
@@ -46,12 +46,11 @@ use self::table::{By, Row};
 use crate::manager::admit::behalf::Behalf;
 use crate::manager::admit::caller::{Admitted, source};
 use crate::manager::admit::local::LocalRules;
-use crate::manager::admit::policy::Who;
 use crate::manager::dispatch::{Dispatch, told};
 use crate::manager::problem;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::{Caller, NamedTime, caller, local_caller, name_managers};
-use skep_core::domain::State;
+use skep_core::domain::{OperatorRole, State, Who};
 
 pub(in crate::manager) use self::table::{ACT as ACT_BYTES, AGENT as AGENT_BYTES};
 
@@ -233,7 +232,8 @@ impl Inner {
 
     /// Tells an operator with each answer where all managers are.
     fn name_managers(&self, extensions: &Extensions, headers: &mut HeaderMap) {
-        let operator = |admitted: &Admitted| matches!(admitted.who(), Who::Operator(_));
+        let operator =
+            |admitted: &Admitted| matches!(admitted.who(), Who::Operator(_) | Who::Scoped(_));
         if let Asked::Port(dispatch) = &self.asked
             && extensions.get::<Admitted>().is_some_and(operator)
         {
@@ -241,7 +241,7 @@ impl Inner {
         }
     }
 
-    /// Counts a call that was not allowed, whoever has said so.
+    /// Where every call ends: counts one that was not allowed, whoever has said so.
     fn note<R>(&self, extensions: &Extensions, path: &str, answer: &Response<R>) {
         if Status::from_header_map(answer.headers()).is_none_or(|status| !is_refusal(status.code()))
         {
@@ -277,7 +277,7 @@ fn by_certificate(role: CertificateRole) -> Who {
     match role {
         CertificateRole::Manager(_) => Who::Manager,
         CertificateRole::Worker(_) => Who::Worker,
-        CertificateRole::Operator(_) => Who::Operator(skep_core::domain::OperatorRole::Viewer),
+        CertificateRole::Operator(_) => Who::Operator(OperatorRole::Viewer),
     }
 }
 

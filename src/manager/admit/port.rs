@@ -9,14 +9,13 @@ use std::time::Duration;
 use tonic::Extensions;
 
 use crate::manager::admit::caller::Admitted;
-use crate::manager::admit::policy::Method;
 use crate::manager::core::Core;
 use crate::manager::dispatch::Dispatch;
 use crate::manager::problem;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::{Caller, Problem, caller};
 use skep_core::base::Stamp;
-use skep_core::domain::State;
+use skep_core::domain::{Method, State};
 
 /// How long it may take to be sure that a node is not listed.
 const SURE: Duration = Duration::from_secs(2);

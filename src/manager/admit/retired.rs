@@ -6,11 +6,11 @@
 
 use tonic::Extensions;
 
-use crate::manager::admit::policy::Method;
 use crate::manager::core::Core;
 use crate::manager::problem;
 use skep_client::transport::{Caller, Problem, caller};
 use skep_core::base::Stamp;
+use skep_core::domain::Method;
 
 /// Whether whoever calls over mTLS shows a certificate of an issuing CA that is in use.
 ///

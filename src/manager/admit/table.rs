@@ -1,8 +1,8 @@
 //! Every method that a manager serves: what the policy calls it, and how large it may
 //! be. What is not in this table is not served.
 
-use crate::manager::admit::policy::Method;
 use skep_core::base::limits;
+use skep_core::domain::Method;
 
 const KIB: usize = 1024;
 /// Bytes of a request that says at most whom or what it is about.
@@ -75,18 +75,20 @@ pub(super) const TABLE: &[Row] = &[
     row("/skep.api.v1.Control/ResetTime", Method::ResetTime, SMALL, SMALL),
     row("/skep.api.v1.Control/PrepareIssuer", Method::RotateIssuer, SMALL, MIDDLE),
     row("/skep.api.v1.Control/CommitIssuer", Method::RotateIssuer, MIDDLE, SMALL),
-    row("/skep.api.v1.Control/ShowCa", Method::Read, SMALL, MIDDLE),
+    row("/skep.api.v1.Control/ShowCa", Method::ReadNodes, SMALL, MIDDLE),
     row("/skep.api.v1.Control/Resume", Method::Resume, SMALL, SMALL),
     row("/skep.api.v1.Control/Intake", Method::Intake, SMALL, SMALL),
     // Whoever may write nothing at all is refused here; each change is asked for once
     // it is read.
     row("/skep.api.v1.Control/Apply", Method::Intake, ACT, MIDDLE),
     row("/skep.api.v1.Control/CreateToken", Method::WriteTokens, MIDDLE, SMALL),
+    row("/skep.api.v1.Control/CreateOperator", Method::WriteOperators, MIDDLE, MIDDLE),
     row("/skep.api.v1.Control/WatchDelivery", Method::Watch, NAMES, MIDDLE),
     row("/skep.api.v1.Control/ListSecrets", Method::Read, SMALL, PAGE),
     row("/skep.api.v1.Control/ListServices", Method::Read, SMALL, PAGE),
-    row("/skep.api.v1.Control/ListNodes", Method::Read, SMALL, PAGE),
+    row("/skep.api.v1.Control/ListNodes", Method::ReadNodes, SMALL, PAGE),
     row("/skep.api.v1.Control/ListTokens", Method::ReadTokens, SMALL, PAGE),
+    row("/skep.api.v1.Control/ListOperators", Method::ReadOperators, SMALL, PAGE),
     row("/skep.api.v1.Control/ListHolders", Method::Read, SMALL, PAGE),
     row("/skep.api.v1.Control/ListReads", Method::Read, SMALL, PAGE),
     row("/skep.api.v1.Control/Recipients", Method::Recipients, SMALL, MIDDLE),
@@ -117,6 +119,7 @@ mod tests {
     use super::*;
     use crate::manager::admit::budget::Lane;
     use crate::manager::admit::tests::every_method;
+    use skep_core::domain::{OperatorRole, Policy, Who};
 
     #[test]
     fn every_method_of_the_proto_files_has_one_row() {
@@ -127,6 +130,56 @@ mod tests {
         found.sort();
         assert!(wanted.len() > 20, "the .proto files were read");
         assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn the_page_about_operators_has_both_tables_as_they_are() {
+        let page = include_str!("../../../docs/operate/operators.md");
+        let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let page: Vec<String> = page.lines().map(squeezed).collect();
+        let missing: Vec<String> =
+            printed().into_iter().filter(|row| !page.contains(row)).collect();
+        assert!(missing.is_empty(), "docs/operate/operators.md lacks:\n{}", missing.join("\n"));
+        let is_row = |row: &&String| row.starts_with("| `") && row.matches('|').count() > 10;
+        let rows = page.iter().filter(is_row).count();
+        assert_eq!(rows, printed().len(), "it has rows that are no more");
+    }
+
+    /// The columns, as the page's head names them.
+    const COLUMNS: [Who; 13] = [
+        Who::Anonymous,
+        Who::Expired,
+        Who::Worker,
+        Who::Manager,
+        Who::Scoped(OperatorRole::Viewer),
+        Who::Scoped(OperatorRole::Auditor),
+        Who::Scoped(OperatorRole::Editor),
+        Who::Scoped(OperatorRole::Admin),
+        Who::Operator(OperatorRole::Viewer),
+        Who::Operator(OperatorRole::Auditor),
+        Who::Operator(OperatorRole::Editor),
+        Who::Operator(OperatorRole::Admin),
+        Who::Local,
+    ];
+
+    /// Calls, then what an act may hold: each with a mark for whoever may.
+    fn printed() -> Vec<String> {
+        let row = |name: &str, method: Method| {
+            let marks = COLUMNS.map(|who| if Policy::allow(who, method) { "yes" } else { "-" });
+            format!("| `{name}` | {} |", marks.join(" | "))
+        };
+        let calls = TABLE.iter().map(|of| {
+            let (_, name) = of.path.rsplit_once('.').expect("a path");
+            row(name, of.method)
+        });
+        let changes = [
+            ("create, update, label, remove a secret", Method::WriteSecrets),
+            ("create, update, remove a service; grant, revoke", Method::WriteServices),
+            ("remove a join token", Method::WriteTokens),
+            ("update, remove, readmit a node", Method::WriteNodes),
+            ("remove, readmit an operator", Method::WriteOperators),
+        ];
+        calls.chain(changes.map(|(name, method)| row(name, method))).collect()
     }
 
     #[test]

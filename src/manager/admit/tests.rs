@@ -25,14 +25,13 @@ use super::table::{self, Row};
 use crate::consensus::{Consensus, Start};
 use crate::host::RealDisk;
 use crate::manager::admit::Gate;
-use crate::manager::admit::policy::Method;
 use crate::manager::testing::NOW;
 use crate::manager::{Core, Dispatch, KeyHolder};
 use skep_client::ca::{CertificateRole, Leaf, Subject};
 use skep_client::machine::{OsDice, SystemClock, os_dice};
 use skep_client::transport::Caller;
 use skep_core::base::{ClusterId, NodeId, OperatorId, Stamp};
-use skep_core::domain::{Operator, OperatorRole, Renewal, State};
+use skep_core::domain::{Method, Operator, OperatorRole, Renewal, Scope, State};
 use skep_core::seal::{BoxKey, Dek};
 
 const QUICK: Times =
@@ -218,6 +217,10 @@ pub(super) fn state() -> State {
         certificate_ends: NOW,
         renewal: Renewal::default(),
         suspended: false,
+        scope: Scope::everything(),
+        constraints: Vec::new(),
+        ends: None,
+        recovered: false,
     };
     state.operators.insert(OPERATOR, Arc::new(operator));
     state

@@ -11,8 +11,7 @@ use super::{authority, holders, opened, reads, status};
 use crate::manager::admit;
 use crate::manager::admit::caller::Admitted;
 use crate::manager::admit::local::LocalUser;
-use crate::manager::admit::policy::Method;
-use crate::manager::changes::{apply, issuer, resume, time, tokens};
+use crate::manager::changes::{apply, issuer, operators, resume, time, tokens};
 use crate::manager::forward::{Broken, Led};
 use crate::manager::life::leave;
 use crate::manager::life::lifecycle::Manager;
@@ -23,6 +22,7 @@ use crate::manager::running::Running;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::rpc::api::control_server::{Control, ControlServer};
 use skep_client::transport::{Caller, Problem, caller};
+use skep_core::domain::Method;
 use skep_core::wire::api;
 
 /// Answers operators.
@@ -81,8 +81,9 @@ impl Control for ControlService {
     async fn status(&self, request: Request<api::StatusRequest>) -> Answer<api::StatusReply> {
         let life = &self.manager.0;
         // Another manager wants to know of this one alone: nobody asks in circles.
-        let ask = !Admitted::of(request.extensions(), Method::Status)?.is_manager();
-        Ok(Response::new(status::status(life, ask).await))
+        let admitted = Admitted::of(request.extensions(), Method::Status)?;
+        let ask = !admitted.is_manager();
+        Ok(Response::new(status::status(life, ask, admitted.scope()).await))
     }
 
     async fn prepare_init(
@@ -219,7 +220,7 @@ impl Control for ControlService {
 
     async fn show_ca(&self, request: Request<api::ShowCaRequest>) -> Answer<api::ShowCaReply> {
         let stale = request.get_ref().stale;
-        self.read(request, Method::Read, stale)?
+        self.read(request, Method::ReadNodes, stale)?
             .answer(
                 |mut leader, request| async move { leader.show_ca(request).await },
                 |running, _, request| async move { authority::show(&running, request.stale).await },
@@ -292,6 +293,20 @@ impl Control for ControlService {
             .await
     }
 
+    async fn create_operator(
+        &self,
+        request: Request<api::CreateOperatorRequest>,
+    ) -> Answer<api::CreateOperatorReply> {
+        self.led(request, Method::WriteOperators, Broken::Unknown)?
+            .answer(
+                |mut leader, request| async move { leader.create_operator(request).await },
+                |running, admitted, request| async move {
+                    operators::create(&running, &admitted, request).await
+                },
+            )
+            .await
+    }
+
     async fn watch_delivery(
         &self,
         request: Request<api::WatchDeliveryRequest>,
@@ -312,7 +327,9 @@ impl Control for ControlService {
         self.read(request, Method::Read, stale)?
             .answer(
                 |mut leader, request| async move { leader.list_secrets(request).await },
-                |running, _, request| async move { reads::secrets(&running, &request).await },
+                |running, admitted, request| async move {
+                    reads::secrets(&running, admitted.scope(), &request).await
+                },
             )
             .await
     }
@@ -325,14 +342,16 @@ impl Control for ControlService {
         self.read(request, Method::Read, stale)?
             .answer(
                 |mut leader, request| async move { leader.list_services(request).await },
-                |running, _, request| async move { reads::services(&running, &request).await },
+                |running, admitted, request| async move {
+                    reads::services(&running, admitted.scope(), &request).await
+                },
             )
             .await
     }
 
     async fn list_nodes(&self, request: Request<api::ListRequest>) -> Answer<api::ListNodesReply> {
         let stale = request.get_ref().stale;
-        self.read(request, Method::Read, stale)?
+        self.read(request, Method::ReadNodes, stale)?
             .answer(
                 |mut leader, request| async move { leader.list_nodes(request).await },
                 |running, _, request| async move { reads::nodes(&running, &request).await },
@@ -353,6 +372,19 @@ impl Control for ControlService {
             .await
     }
 
+    async fn list_operators(
+        &self,
+        request: Request<api::ListRequest>,
+    ) -> Answer<api::ListOperatorsReply> {
+        let stale = request.get_ref().stale;
+        self.read(request, Method::ReadOperators, stale)?
+            .answer(
+                |mut leader, request| async move { leader.list_operators(request).await },
+                |running, _, request| async move { reads::operators(&running, &request).await },
+            )
+            .await
+    }
+
     async fn list_holders(
         &self,
         request: Request<api::ListHoldersRequest>,
@@ -361,7 +393,9 @@ impl Control for ControlService {
         self.read(request, Method::Read, stale)?
             .answer(
                 |mut leader, request| async move { leader.list_holders(request).await },
-                |running, _, request| async move { holders::holders(&running, &request).await },
+                |running, admitted, request| async move {
+                    holders::holders(&running, admitted.scope(), &request).await
+                },
             )
             .await
     }
@@ -374,7 +408,9 @@ impl Control for ControlService {
         self.read(request, Method::Read, stale)?
             .answer(
                 |mut leader, request| async move { leader.list_reads(request).await },
-                |running, _, request| async move { opened::reads(&running, &request).await },
+                |running, admitted, request| async move {
+                    opened::reads(&running, admitted.scope(), &request).await
+                },
             )
             .await
     }

@@ -5,12 +5,11 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::manager::admit::AGENT_BYTES;
 use crate::manager::admit::caller::Admitted;
-use crate::manager::admit::policy::Method;
 use crate::manager::dispatch::{Agent, Dispatch};
 use crate::manager::problem;
 use skep_client::transport::rpc::api::delivery_server::{Delivery, DeliveryServer};
 use skep_client::transport::{Caller, Problem, caller};
-use skep_core::domain::Actor;
+use skep_core::domain::{Actor, Method};
 use skep_core::wire::api;
 
 /// Bytes of one message to an agent.

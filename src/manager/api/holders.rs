@@ -7,7 +7,7 @@ use crate::manager::problem::{self, Explain};
 use crate::manager::running::Running;
 use skep_client::transport::Problem;
 use skep_core::base::{NodeId, SecretId, ServiceId, VersionId};
-use skep_core::domain::{Grant, NotOne, State, Thing};
+use skep_core::domain::{Grant, NotOne, Scope, State, Thing};
 use skep_core::wire::api;
 use skep_core::wire::convert::{self, read_id};
 
@@ -25,6 +25,7 @@ struct Wanted {
 
 pub(super) async fn holders(
     running: &Running,
+    scope: &Scope,
     request: &api::ListHoldersRequest,
 ) -> Result<api::ListHoldersReply, Problem> {
     let secret = read_id("secret", &request.secret).map_err(Explain::explain)?;
@@ -39,16 +40,17 @@ pub(super) async fn holders(
     let limit = usize::try_from(request.limit).unwrap_or(PAGE);
     let limit = if limit == 0 { PAGE } else { limit.min(PAGE) };
     running.settle(request.stale).await?;
-    let (revision, pairs, mut more, wanted) = running.core.consensus.read(|state| {
-        if !state.secrets.contains_key(&secret) {
+    let (revision, found, wanted) = running.core.consensus.read(|state| {
+        if state.secrets.get(&secret).is_none_or(|of| !scope.holds(&of.name)) {
             let what = secret.to_string();
             return Err(NotOne::NotFound { thing: Thing::Secret, what }.explain());
         }
-        let (pairs, more) = convert::holders(state, secret, after, limit);
-        Ok((state.revision, pairs, more, wanted(state, secret)))
+        let found = convert::holders(state, scope, secret, after, limit);
+        Ok((state.revision, found, wanted(state, secret)))
     })?;
+    let convert::Holders { page, mut more, outside } = found;
     let mut holders = Vec::new();
-    for pair in pairs {
+    for pair in page {
         let (Ok(node), Ok(service)) =
             (NodeId::try_from(pair.node.as_slice()), ServiceId::try_from(pair.service.as_slice()))
         else {
@@ -70,7 +72,7 @@ pub(super) async fn holders(
             holders.extend(files.iter().map(|file| view(&row, file, &known)));
         }
     }
-    Ok(api::ListHoldersReply { revision: revision.0, holders, more })
+    Ok(api::ListHoldersReply { revision: revision.0, holders, more, outside })
 }
 
 /// A file of a pair: what is there of it, what should be, and why it isn't.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use tonic::{Extensions, Request, Response, Status};
 
 use crate::manager::admit::caller::{Admitted, source};
-use crate::manager::admit::policy::Method;
 use crate::manager::life::lifecycle::Manager;
 use crate::manager::members::join::{self, Asked, Known};
 use crate::manager::members::renew;
@@ -17,7 +16,7 @@ use crate::manager::task::to_the_end;
 use skep_client::transport::rpc::api::membership_server::{Membership, MembershipServer};
 use skep_client::transport::{Caller, KeepSeat, Peer, Problem, Rate, caller};
 use skep_core::base::{Exit, limits};
-use skep_core::domain::Member;
+use skep_core::domain::{Member, Method};
 use skep_core::wire::api;
 
 /// Tokens that admit nobody which an address may show at once.

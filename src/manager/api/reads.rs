@@ -16,12 +16,14 @@ use crate::manager::members::standing;
 use crate::manager::problem::{self, Explain};
 use crate::manager::running::Running;
 use skep_client::transport::Problem;
-use skep_core::base::{BadId, NodeId, Revision, ServiceId, Stamp, limits};
+use skep_core::base::{BadId, NodeId, Revision, SecretId, ServiceId, Stamp, limits};
 use skep_core::domain::{
-    NotOne, Refusal, State, node_by, nodes_of, secret_by, service_by, token_by,
+    NotOne, Refusal, Scope, State, node_by, nodes_of, operator_by, secret_by, service_by, token_by,
 };
 use skep_core::wire::api;
-use skep_core::wire::convert::{node_view, read_id, secret_view, service_view, token_view};
+use skep_core::wire::convert::{
+    node_view, operator_view, read_id, secret_view, service_view, token_view,
+};
 
 /// Things on a page.
 pub(super) const PAGE: usize = 1_000;
@@ -103,13 +105,14 @@ where
 
 pub(super) async fn secrets(
     running: &Running,
+    scope: &Scope,
     request: &api::ListRequest,
 ) -> Result<api::ListSecretsReply, Problem> {
     running.settle(request.stale).await?;
     let page = running.core.consensus.read(|state| {
-        let asked = Asked::read(request, state, secret_by)?;
+        let asked = Asked::read(request, state, |state, what| secret_by(state, scope, what))?;
         let view = |id, whole| {
-            let mut view = secret_view(state, id)?;
+            let mut view = secret_view(state, scope, id)?;
             shorten(&mut view.services, whole);
             Some(view)
         };
@@ -120,14 +123,15 @@ pub(super) async fn secrets(
 
 pub(super) async fn services(
     running: &Running,
+    scope: &Scope,
     request: &api::ListRequest,
 ) -> Result<api::ListServicesReply, Problem> {
     running.settle(request.stale).await?;
     let mut placed: Vec<Vec<(NodeId, String)>> = Vec::new();
     let mut page = running.core.consensus.read(|state| {
-        let asked = Asked::read(request, state, service_by)?;
+        let asked = Asked::read(request, state, |state, what| service_by(state, scope, what))?;
         let view = |id, whole| {
-            let mut view = service_view(state, id)?;
+            let mut view = service_view(state, scope, id)?;
             shorten(&mut view.placed_on, whole);
             let name = |node: NodeId| Some((node, state.nodes.get(&node)?.name.to_string()));
             let nodes = nodes_of(state, id).into_iter().filter_map(name);
@@ -239,6 +243,22 @@ pub(super) async fn tokens(
     Ok(api::ListTokensReply { revision: page.revision.0, tokens: page.things, more: page.more })
 }
 
+pub(super) async fn operators(
+    running: &Running,
+    request: &api::ListRequest,
+) -> Result<api::ListOperatorsReply, Problem> {
+    running.settle(request.stale).await?;
+    let page = running.core.consensus.read(|state| {
+        let asked = Asked::read(request, state, operator_by)?;
+        Ok::<_, Problem>(page(state, &state.operators, &asked, |id, _| operator_view(state, id)))
+    })?;
+    Ok(api::ListOperatorsReply {
+        revision: page.revision.0,
+        operators: page.things,
+        more: page.more,
+    })
+}
+
 pub(super) fn recipients(running: &Running) -> Result<api::RecipientsReply, Problem> {
     let cluster = running.core.consensus.read(|state| state.cluster.clone());
     let cluster = cluster.ok_or(Refusal::NotInitialised).map_err(Explain::explain)?;
@@ -274,13 +294,19 @@ pub(super) fn watch(
     if named > WATCHED || request.nodes.len() > limits::NODES {
         return Err(problem::request::too_many_watched());
     }
-    let asked = WatchAsked {
+    let scope = admitted.scope();
+    if scope.is_bounded() && !request.nodes.is_empty() {
+        return Err(problem::access::beyond_scope("follow whole nodes"));
+    }
+    let mut asked = WatchAsked {
         revision: Revision(request.revision),
         services: all_ids("services", &request.services)?,
         nodes: all_ids("nodes", &request.nodes)?,
         removal: request.removal,
         secrets: all_ids("secrets", &request.secrets)?,
+        scope: scope.clone(),
     };
+    running.core.consensus.read(|state| only_within(state, &mut asked));
     let progress = running.dispatch.watch(admitted.actor()?, asked);
     let mut progress = progress.map_err(problem::access::too_many_watch)?;
     let (sender, receiver) = mpsc::channel(1);
@@ -299,6 +325,15 @@ pub(super) fn watch(
         }
     });
     Ok(ReceiverStream::new(receiver))
+}
+
+/// What lies outside of the scope of whoever asks is as little there as what was never there.
+fn only_within(state: &State, asked: &mut WatchAsked) {
+    let scope = &asked.scope;
+    let service = |id: &ServiceId| state.services.get(id).is_none_or(|of| scope.holds(&of.name));
+    let secret = |id: &SecretId| state.secrets.get(id).is_none_or(|of| scope.holds(&of.name));
+    asked.services.retain(service);
+    asked.secrets.retain(secret);
 }
 
 /// Why a pair is pending.
@@ -330,7 +365,6 @@ fn shorten(names: &mut Vec<String>, whole: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skep_core::base::SecretId;
     use std::collections::BTreeMap;
 
     fn view(id: SecretId, bytes: usize) -> api::SecretView {

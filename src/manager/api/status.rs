@@ -13,8 +13,8 @@ use crate::manager::problem::warning::{Certificate, Warning};
 use crate::manager::running::Running;
 use crate::manager::word::Word;
 use skep_client::ca::certificate_ends;
-use skep_core::base::{NodeId, Stamp};
-use skep_core::domain::{Recovered, State};
+use skep_core::base::{NodeId, ServiceId, Stamp};
+use skep_core::domain::{Recovered, Scope, State};
 use skep_core::wire::{api, convert};
 
 /// Pending pairs, late deliveries and workers that are down that are named; beside them stands
@@ -24,8 +24,8 @@ const NAMED: usize = 100;
 const LEADER: Duration = Duration::from_millis(1_500);
 
 /// The status as far as it is known now. A follower asks the leader how the others
-/// are if it is to `ask`: only the leader hears of them.
-pub(super) async fn status(life: &Lifecycle, ask: bool) -> api::StatusReply {
+/// are if it is to `ask`: only the leader hears of them. Nothing outside of `scope` is named.
+pub(super) async fn status(life: &Lifecycle, ask: bool, scope: &Scope) -> api::StatusReply {
     let mut reply = api::StatusReply {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         disk_free_bytes: life.folder.free_bytes(),
@@ -52,13 +52,33 @@ pub(super) async fn status(life: &Lifecycle, ask: bool) -> api::StatusReply {
                     None => found.push(Warning::LeaderSilent),
                 }
             }
+            if scope.is_bounded() {
+                running.core.consensus.read(|state| narrow(state, scope, &mut reply));
+            }
             warnings::of_running(&running, word, &reply, &ends, &mut found);
+            if scope.is_bounded() {
+                found.retain(|one| !one.names_a_member());
+            }
         }
         None => closed(life, &mut reply, &mut found),
     }
     warnings::of_disk(life, reply.disk_free_bytes, &mut found);
     reply.warnings = found.iter().map(Warning::tell).collect();
     reply
+}
+
+/// Leaves out what is not for whoever stays within a scope. How many there are stays.
+fn narrow(state: &State, scope: &Scope, reply: &mut api::StatusReply) {
+    let is_within =
+        |id: &[u8]| ServiceId::try_from(id).is_ok_and(|id| convert::is_within(state, scope, id));
+    reply.pending.retain(|pair| is_within(&pair.service));
+    reply.lagging.retain(|of| is_within(&of.service));
+    reply.down.clear();
+    reply.copied.clear();
+    if let Some(recovered) = &mut reply.recovered {
+        recovered.tokens.clear();
+        recovered.operators.clear();
+    }
 }
 
 /// Takes over what only the leader knows.

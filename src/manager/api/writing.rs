@@ -9,7 +9,6 @@ use tonic::{Extensions, Request, Response, Status};
 use super::reads;
 use crate::manager::admit::AGENT_BYTES;
 use crate::manager::admit::caller::Admitted;
-use crate::manager::admit::policy::Method;
 use crate::manager::changes::put;
 use crate::manager::life::lifecycle::Manager;
 use crate::manager::problem;
@@ -18,7 +17,7 @@ use crate::manager::task::to_the_end;
 use skep_client::transport::Problem;
 use skep_client::transport::rpc::api::writing_server::{Writing, WritingServer};
 use skep_core::base::NodeId;
-use skep_core::domain::Member;
+use skep_core::domain::{Member, Method};
 use skep_core::wire::api;
 
 /// Puts of a node within a second.

@@ -2,14 +2,13 @@
 //! one, their data keys re-wrapped, proposed whole.
 
 use crate::manager::admit::caller::Admitted;
-use crate::manager::admit::policy::{Method, Resource, ResourceKind};
 use crate::manager::changes::rewrap;
 use crate::manager::members::removal::{self, manager_removed};
 use crate::manager::problem::Explain;
 use crate::manager::running::Running;
 use skep_client::transport::Problem;
 use skep_core::base::{NodeId, RequestId, limits};
-use skep_core::domain::{Act, Change, Member, Outcome, Refusal, State};
+use skep_core::domain::{Act, Actor, Change, Outcome, Placement, Refusal, State};
 use skep_core::wire::api;
 use skep_core::wire::convert::{read_change, read_id, write_changed};
 
@@ -23,10 +22,14 @@ pub(in crate::manager) async fn apply(
     if !(1..=limits::CHANGES).contains(&request.changes.len()) {
         return Err(Refusal::BadAct.explain());
     }
+    let actor = admitted.actor()?;
     let mut changes = Vec::with_capacity(request.changes.len());
     for change in request.changes {
-        let change = read_change(change).map_err(Explain::explain)?;
-        allowed(running, admitted, &change)?;
+        let mut change = read_change(change).map_err(Explain::explain)?;
+        running.core.consensus.read(|state| {
+            bind(state, &actor, &mut change);
+            admitted.may_change(state, &change)
+        })?;
         changes.push(change);
     }
     running.core.leads()?;
@@ -41,7 +44,7 @@ pub(in crate::manager) async fn apply(
         }
         None => None,
     };
-    let (revision, outcome) = running.propose(id, admitted.actor()?, Act::Change(changes)).await?;
+    let (revision, outcome) = running.propose(id, actor, Act::Change(changes)).await?;
     drop(retired);
     let reply = match outcome {
         Outcome::Changed(each) => each.iter().map(write_changed).collect(),
@@ -56,50 +59,25 @@ pub(in crate::manager) fn removal_of(node: NodeId) -> api::Change {
     api::Change { of: Some(api::change::Of::RemoveNode(removal)) }
 }
 
-/// Asks the policy for one change, now that it is known to what.
-fn allowed<K>(running: &Running, admitted: &Admitted, change: &Change<K>) -> Result<(), Problem> {
-    running.core.consensus.read(|state| {
-        let (method, on) = concerns(state, change);
-        admitted.may_change(method, &on)
-    })
-}
-
-/// What the policy calls a change, and to what it is one.
-fn concerns<'a, K>(state: &'a State, change: &'a Change<K>) -> (Method, Resource<'a>) {
-    let (method, kind, name) = match change {
-        Change::CreateSecret { name, .. } => {
-            (Method::WriteSecrets, ResourceKind::Secret, Some(name))
+/// A service that an operator with constraints of its own places anew is placed within them.
+fn bind<K>(state: &State, actor: &Actor, change: &mut Change<K>) {
+    let Actor::Operator(id) = actor else { return };
+    let Some(of) = state.operators.get(id).filter(|of| of.scope.is_bounded()) else { return };
+    let (before, placement) = match change {
+        Change::CreateService { spec, .. } => (None, &mut spec.placement),
+        Change::UpdateService { id, spec, .. } => {
+            let found = state.services.get(id).map(|found| &found.spec.placement);
+            (found, &mut spec.placement)
         }
-        Change::UpdateSecret { id, .. }
-        | Change::RollBackSecret { id, .. }
-        | Change::LabelSecret { id, .. }
-        | Change::RemoveSecret { id }
-        | Change::RemoveVersion { id, .. } => {
-            let name = state.secrets.get(id).map(|secret| &secret.name);
-            (Method::WriteSecrets, ResourceKind::Secret, name)
-        }
-        Change::CreateService { name, .. } => {
-            (Method::WriteServices, ResourceKind::Service, Some(name))
-        }
-        Change::UpdateService { id, .. }
-        | Change::RemoveService { id }
-        | Change::Grant { service: id, .. }
-        | Change::Revoke { service: id, .. } => {
-            let name = state.services.get(id).map(|service| &service.name);
-            (Method::WriteServices, ResourceKind::Service, name)
-        }
-        Change::CreateToken { .. } | Change::RemoveToken { .. } => {
-            (Method::WriteTokens, ResourceKind::Token, None)
-        }
-        Change::Readmit { member: Member::Operator(_) } => {
-            (Method::WriteNodes, ResourceKind::Node, None)
-        }
-        Change::UpdateNode { id, .. }
-        | Change::Readmit { member: Member::Node(id) }
-        | Change::RemoveNode { id, .. }
-        | Change::RemoveManager { id, .. } => {
-            (Method::WriteNodes, ResourceKind::Node, state.nodes.get(id).map(|node| &node.name))
-        }
+        _ => return,
     };
-    (method, Resource { kind, name })
+    let is_nowhere = *placement == Placement::default();
+    if is_nowhere || before == Some(placement) {
+        return;
+    }
+    for constraint in &of.constraints {
+        if !placement.constraints.contains(constraint) {
+            placement.constraints.push(constraint.clone());
+        }
+    }
 }

@@ -6,6 +6,7 @@
 
 pub(in crate::manager) mod apply;
 pub(in crate::manager) mod issuer;
+pub(in crate::manager) mod operators;
 pub(in crate::manager) mod put;
 pub(in crate::manager) mod resume;
 pub(in crate::manager) mod rewrap;

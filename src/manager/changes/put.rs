@@ -10,7 +10,7 @@ use crate::manager::problem::{self, Explain};
 use crate::manager::running::Running;
 use skep_client::transport::Problem;
 use skep_core::base::{NodeId, RequestId, Revision, SecretId};
-use skep_core::domain::{Act, Actor, Changed, Outcome, Refusal, Thing};
+use skep_core::domain::{Act, Actor, Changed, Outcome, Refusal, Scope, Thing};
 use skep_core::wire::api;
 use skep_core::wire::convert::{read_id, read_put};
 
@@ -78,7 +78,8 @@ async fn until_in_place(
         granted.flat_map(|services| services.keys().copied()).collect()
     });
     let nodes = BTreeSet::new();
-    let asked = WatchAsked { revision, services, nodes, removal: false, secrets };
+    let scope = Scope::everything();
+    let asked = WatchAsked { revision, services, nodes, removal: false, secrets, scope };
     let mut waiting_for = Vec::new();
     let Ok(mut progress) = running.dispatch.watch(Actor::Node(node), asked) else {
         return (false, waiting_for);

@@ -9,9 +9,11 @@ use tokio::sync::mpsc;
 use super::Hub;
 use super::ledger::Standing;
 use super::session::is_held;
-use crate::manager::problem::delivery::{away, being_confirmed, held, hook_runs, waiting};
+use crate::manager::problem::delivery::{
+    away, being_confirmed, elsewhere, held, hook_runs, waiting,
+};
 use skep_core::base::{NodeId, Revision, SecretId, ServiceId};
-use skep_core::domain::{Activation, Availability, NodeRole, State, holders, is_due};
+use skep_core::domain::{Activation, Availability, NodeRole, Scope, State, holders, is_due};
 use skep_core::wire::api;
 
 /// Looking takes at most one part in this many of a waiting task's time.
@@ -33,6 +35,8 @@ pub struct Asked {
     /// and then also from wherever these secrets were taken; else only files of these, if it
     /// is some.
     pub secrets: BTreeSet<SecretId>,
+    /// Nodes of services outside of it are counted, and not named.
+    pub scope: Scope,
 }
 
 impl Asked {
@@ -102,7 +106,8 @@ pub(super) fn pairs(state: &State, asked: &Asked) -> usize {
 
 /// A pair that somebody waits for, as the state has it.
 struct Concern {
-    name: String,
+    /// `None`: whoever waits is not told.
+    name: Option<String>,
     /// What was taken from it is not confirmed.
     behind: bool,
 }
@@ -151,8 +156,13 @@ impl Hub {
             let Some((why, last)) = why else { continue };
             failed |= last;
             if laggard.is_none() || last {
-                let node = pair.0.as_bytes().to_vec();
-                *laggard = Some(api::Laggard { node, name: concern.name.clone(), why });
+                *laggard = Some(match &concern.name {
+                    Some(name) => {
+                        let node = pair.0.as_bytes().to_vec();
+                        api::Laggard { node, name: name.clone(), why }
+                    }
+                    None => unnamed(),
+                });
             }
         }
         let same = coming.iter().filter(|(node, lags)| lags.is_none() && !changed.contains(*node));
@@ -238,6 +248,16 @@ impl Hub {
     }
 }
 
+fn is_within(state: &State, asked: &Asked, service: ServiceId) -> bool {
+    let name = state.services.get(&service).map(|service| &service.name);
+    name.map_or(!asked.scope.is_bounded(), |name| asked.scope.holds(name))
+}
+
+/// A node that has something of a service outside of the scope of whoever waits.
+fn unnamed() -> api::Laggard {
+    api::Laggard { node: Vec::new(), name: elsewhere(), why: waiting() }
+}
+
 /// The pairs from which something was taken, and whether their nodes have yet to confirm it.
 fn removals(state: &State, asked: &Asked) -> BTreeMap<Pair, Concern> {
     let mut pairs = BTreeMap::new();
@@ -248,7 +268,8 @@ fn removals(state: &State, asked: &Asked) -> BTreeMap<Pair, Concern> {
         // It was confirmed before anybody looked.
         let cleared = exposure.clear >= asked.revision && exposure.clear != exposure.since;
         if behind || cleared {
-            let name = member.name.as_str().to_owned();
+            let is_told = asked.services.contains(&pair.1) || is_within(state, asked, pair.1);
+            let name = is_told.then(|| member.name.as_str().to_owned());
             pairs.insert(pair, Concern { name, behind });
         }
     };
@@ -287,7 +308,7 @@ fn concerns(
             Availability::Drain => exposure.is_some(),
         };
         if concerned {
-            let name = member.name.as_str().to_owned();
+            let name = Some(member.name.as_str().to_owned());
             pairs.insert((node, service), Concern { name, behind });
         }
     };

@@ -31,7 +31,7 @@ use skep_client::ca::{
 use skep_client::transport::Problem;
 use skep_core::domain::{
     Act, Actor, Availability, Cluster, Genesis, Issuers, Node, NodeRole, Operator, OperatorRole,
-    Recipient, Renewal,
+    Recipient, Renewal, Scope,
 };
 use skep_core::seal::{BoxKey, ClusterKey, HelloPlace, HelloSecret, RecipientKey, box_cluster_key};
 use skep_core::wire::{api, convert::read_id};
@@ -245,6 +245,10 @@ impl Founding {
                 certificate_ends: ends,
                 renewal,
                 suspended: false,
+                scope: Scope::everything(),
+                constraints: Vec::new(),
+                ends: None,
+                recovered: false,
             },
         };
         let reply = api::CommitInitReply {

@@ -38,7 +38,8 @@ pub(in crate::manager) async fn renew(
         Member::Node(id) => Actor::Node(id),
         Member::Operator(id) => Actor::Operator(id),
     };
-    let (key, ends) = (key_digest(&public), signing.ends());
+    let last = core.consensus.read(|state| last(state, member));
+    let (key, ends) = (key_digest(&public), signing.ends_with(last));
     let act = Act::Renew { member, key, certificate_ends: ends, issuer: signing.begins() };
     let request = RequestId::draw(&mut *(core.dice)());
     running.propose(request, actor, act).await?;
@@ -121,6 +122,14 @@ fn on_record(state: &State, member: Member) -> Option<Certificate> {
 fn is_older(shown: Certificate, listed: Certificate) -> bool {
     let seconds = |(issuer, ends): (Stamp, Stamp)| (issuer.0 / 1000, ends.0 / 1000);
     shown.key == listed.key && seconds(shown.age) < seconds(listed.age)
+}
+
+/// From when on a member may do nothing any more, if it was made for a time.
+fn last(state: &State, member: Member) -> Option<Stamp> {
+    match member {
+        Member::Node(_) => None,
+        Member::Operator(id) => state.operators.get(&id)?.ends,
+    }
 }
 
 /// Whom its certificate names.

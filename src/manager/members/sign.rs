@@ -55,6 +55,14 @@ impl Signing {
     pub(in crate::manager) fn ends(&self) -> Stamp {
         self.reading.clock().plus_ms(LEAF_MS).min(self.issuer.ends())
     }
+    /// The same for whoever is there only until then.
+    pub(in crate::manager) fn ends_with(&self, last: Option<Stamp>) -> Stamp {
+        last.map_or(self.ends(), |last| self.ends().min(last))
+    }
+    /// The cluster's time, of the same reading.
+    pub(in crate::manager) fn stamp(&self, core: &Core) -> Stamp {
+        core.stamp(self.reading)
+    }
     /// The beginning of the issuing CA: what tells it from others.
     pub(in crate::manager) fn begins(&self) -> Stamp {
         self.issuer.begins()

@@ -77,6 +77,17 @@ pub(in crate::manager) fn suspended() -> Problem {
         .hint("`skep cluster resume` on the manager's machine, as root or as the manager's user")
 }
 
+/// An operator that was made for a time which is over.
+pub(in crate::manager) fn time_is_over(name: &Name) -> Problem {
+    Problem::identity_ended(format!("this identity was made for a time that is over: {name}"))
+        .hint("an admin makes another one: `skep operator create NAME --role editor --ttl 8h`")
+}
+
+/// What whoever has a scope asked for lies beyond it.
+pub(in crate::manager) fn beyond_scope(what: &str) -> Problem {
+    Problem::not_allowed(format!("an identity with a scope may not {what}"))
+}
+
 /// The certificate of this member ended so long ago that it may not even be renewed.
 pub(in crate::manager) fn ended(member: Member, is_manager: bool, name: &Name) -> Problem {
     let long = "the certificate ended more than 30 days ago";

@@ -27,6 +27,11 @@ pub(in crate::manager) fn being_confirmed() -> String {
     "being confirmed".to_owned()
 }
 
+/// A node of which whoever waits is not told.
+pub(in crate::manager) fn elsewhere() -> String {
+    "a node outside of this identity's scope".to_owned()
+}
+
 /// Nothing is delivered after a recovery until operators have seen what it dropped.
 pub(in crate::manager) fn held() -> String {
     "held back until `skep cluster resume`".to_owned()

@@ -247,6 +247,9 @@ impl Explain for Refusal {
             Refusal::Exists { thing: Thing::Node, name } => Problem::refused(text).hint(format!(
                 "choose another name; one that an earlier attempt left behind: `skep node rm {name}`"
             )),
+            Refusal::Exists { thing: Thing::Operator, name } => Problem::refused(text).hint(format!(
+                "choose another name, or remove that one first: `skep operator rm {name}`"
+            )),
             Refusal::Exists { .. } => Problem::refused(text).hint("choose another name"),
             Refusal::NotFound { thing: Thing::Worker, what } => Problem::refused(text).hint(format!(
                 "`skep node ls` shows the workers there are; for one that is yet to join make its \
@@ -289,6 +292,18 @@ impl Explain for Refusal {
             Refusal::LastManager { .. } => {
                 Problem::refused(text).hint("without a manager the cluster's secrets would be lost")
             }
+            Refusal::LastAdmin { .. } => Problem::refused(text)
+                .hint("make another one first: `skep operator create NAME --role admin`"),
+            Refusal::NotAllowed(_) => Problem::not_allowed(text)
+                .hint("docs/operate/operators.md says who may do what; an admin makes operators"),
+            Refusal::OutOfScope { .. } => Problem::not_allowed(text)
+                .hint("begin the name as the scope does, or ask an admin"),
+            Refusal::HoldsOutside { .. } => Problem::not_allowed(text).hint(
+                "of its spec only labels can be changed by this identity: ask whoever granted them",
+            ),
+            Refusal::TargetTakenOutside { .. } => {
+                Problem::refused(text).hint("another file name: SECRET:TARGET")
+            }
         }
     }
 }
@@ -301,9 +316,7 @@ fn listing(thing: Thing) -> &'static str {
         Thing::Service => "`skep service ls` shows the services there are",
         Thing::Node | Thing::Worker => "`skep node ls` shows the nodes there are",
         Thing::Token => "`skep join-token ls` shows the tokens there are",
-        Thing::Operator => {
-            "`skep status` names operators whose certificates have ended, and their own commands do"
-        }
+        Thing::Operator => "`skep operator ls` shows the operators there are",
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use skep_client::transport::Problem;
+use skep_core::base::Fingerprint;
 
 /// A field of the request has not the form that it needs: `what` names it, and the error
 /// says the rest of the sentence.
@@ -88,4 +89,18 @@ pub(in crate::manager) fn nothing_to_write() -> Problem {
 pub(in crate::manager) fn puts_too_often() -> Problem {
     Problem::too_often("this node writes too often")
         .hint("nothing was done; repeat it in a few seconds")
+}
+
+/// An operator that would be there for no time, or for ever and a day.
+pub(in crate::manager) fn bad_operator_time() -> Problem {
+    Problem::bad_input("an operator is there for 1 second to 366 days, or does not end")
+        .hint("for example --ttl 8h, or leave --ttl out")
+}
+
+/// A request for an identity that names another cluster than this one.
+pub(in crate::manager) fn for_another_cluster(own: Fingerprint) -> Problem {
+    Problem::refused(format!(
+        "the request was made for another cluster: this one's fingerprint is {own}"
+    ))
+    .hint("nothing was made; ask for a request that names this cluster, or none")
 }

@@ -164,6 +164,11 @@ impl Warning {
         }
     }
 
+    /// Whether it names another member than a manager that votes.
+    pub(in crate::manager) fn names_a_member(&self) -> bool {
+        matches!(self, Self::MemberEnds(..) | Self::MemberEnded(_) | Self::IdentityCopied(..))
+    }
+
     /// The warning as it is sent.
     pub(in crate::manager) fn tell(&self) -> api::Warning {
         let (text, hint) = self.told();

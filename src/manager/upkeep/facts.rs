@@ -1,23 +1,26 @@
-//! What follows from what is applied: new keys are opened and sessions of removed
-//! nodes are cut. Join tokens that have ended stay until there is no room for others: one that a
+//! What follows from what is applied: new keys are opened, and whatever removed nodes and
+//! operators have open is cut, as it is of operators whose time is over. Join tokens that have ended stay until there is no room for others: one that a
 //! wrong clock ended is good again once the cluster's time is set back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::manager::members::belonging;
 use crate::manager::problem;
 use crate::manager::running::Running;
-use skep_core::base::NodeId;
+use skep_core::base::{NodeId, OperatorId};
 use skep_core::domain::{Fact, NodeRole, State};
 
 /// How long a removed worker may take to hear why its session ends, before whatever it has open
 /// is cut: within the second that is promised.
 const PARTING: Duration = Duration::from_millis(500);
+
+/// Between two looks at whose time is over: within the second that is promised.
+const LOOK: Duration = Duration::from_millis(400);
 
 /// Follows what is applied. A fact is a hint: whatever is missed is found by
 /// comparing with the state.
@@ -25,6 +28,9 @@ pub(in crate::manager) async fn follow(running: Arc<Running>) {
     let mut facts = running.core.consensus.facts();
     let mut leadership = running.core.consensus.leadership();
     let mut known = nodes(&running);
+    let mut acting = operators(&running);
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Workers that were removed, and when what they have open is cut.
     let mut parting: VecDeque<(Instant, NodeId)> = VecDeque::new();
     loop {
@@ -37,6 +43,10 @@ pub(in crate::manager) async fn follow(running: Arc<Running>) {
                 }
                 false
             }
+            _ = looks.tick() => {
+                cut_operators(&running, &mut acting);
+                false
+            }
             changed = leadership.changed() => {
                 if changed.is_err() {
                     return;
@@ -44,7 +54,12 @@ pub(in crate::manager) async fn follow(running: Arc<Running>) {
                 true
             }
             heard = facts.recv() => match heard {
-                Ok((_, facts)) => facts.iter().any(changes_nodes),
+                Ok((_, facts)) => {
+                    if facts.contains(&Fact::OperatorsRevised) {
+                        cut_operators(&running, &mut acting);
+                    }
+                    facts.iter().any(changes_nodes)
+                }
                 Err(RecvError::Lagged(_)) => true,
                 Err(RecvError::Closed) => return,
             },
@@ -70,6 +85,27 @@ pub(in crate::manager) async fn follow(running: Arc<Running>) {
             known = now;
         }
     }
+}
+
+/// Ends what operators have open that may do nothing any more, as watches of deliveries: they
+/// were removed, or their time is over.
+fn cut_operators(running: &Running, acting: &mut BTreeSet<OperatorId>) {
+    let now = operators(running);
+    for gone in acting.difference(&now) {
+        tracing::info!(event = "operator_ended", operator = %gone);
+        running.cuts.cut(*gone.as_bytes());
+    }
+    *acting = now;
+}
+
+/// Those that may act: by this manager's clock and by the cluster's time.
+fn operators(running: &Running) -> BTreeSet<OperatorId> {
+    let clock = running.core.clock.now();
+    running.core.consensus.read(|state| {
+        let now = clock.max(state.stamp);
+        let acting = state.operators.iter().filter(|(_, of)| !of.suspended && !of.has_ended(now));
+        acting.map(|(id, _)| *id).collect()
+    })
 }
 
 /// When the first of them has had its time; never where there is none.

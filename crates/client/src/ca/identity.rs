@@ -203,7 +203,7 @@ pub(crate) fn is_address(text: &str) -> bool {
         && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-fn checksum(rest: &str) -> String {
+pub(super) fn checksum(rest: &str) -> String {
     let mut bytes = [0; CHECKSUM_BYTES];
     blake3::Hasher::new().update(rest.as_bytes()).finalize_xof().fill(&mut bytes);
     BASE32_NOPAD.encode(&bytes).to_ascii_lowercase()

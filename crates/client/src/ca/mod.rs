@@ -1,5 +1,5 @@
 //! How identity is issued and checked: root, issuing CA, leaves, join tokens,
-//! the operator's identity file.
+//! the operator's identity file and how it is asked for.
 //!
 //! It deliberately opens no connection (`transport`) and keeps no list of who
 //! is a member (`domain`): a chain that ends in the root is necessary, not enough.
@@ -16,6 +16,7 @@ mod floor;
 mod identity;
 mod key;
 mod pem;
+mod request;
 mod signature;
 mod subject;
 #[cfg(test)]
@@ -33,5 +34,6 @@ pub(crate) use identity::{ADDRESSES, is_address};
 pub use identity::{Identity, IdentityError};
 pub use key::{PrivateKey, certificate_request, key_digest, public_key_of_request};
 pub(crate) use pem::key_block;
+pub use request::{OperatorAnswer, OperatorRequest, RequestError, RequestKey};
 pub use subject::{CertificateRole, Subject};
 pub use token::{JoinToken, TokenError};

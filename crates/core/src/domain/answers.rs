@@ -103,7 +103,8 @@ fn only_takes(act: &Act) -> bool {
         | Change::Revoke { .. }
         | Change::RemoveToken { .. }
         | Change::RemoveNode { .. }
-        | Change::RemoveManager { .. } => true,
+        | Change::RemoveManager { .. }
+        | Change::RemoveOperator { .. } => true,
         Change::CreateSecret { .. }
         | Change::UpdateSecret { .. }
         | Change::RollBackSecret { .. }
@@ -113,6 +114,7 @@ fn only_takes(act: &Act) -> bool {
         | Change::Grant { .. }
         | Change::CreateToken { .. }
         | Change::UpdateNode { .. }
+        | Change::CreateOperator { .. }
         | Change::Readmit { .. } => false,
     })
 }
@@ -148,6 +150,8 @@ pub fn always_admitted(act: &Act) -> bool {
         | Change::RemoveNode { .. }
         | Change::RemoveManager { .. }
         | Change::Readmit { .. }
+        | Change::CreateOperator { .. }
+        | Change::RemoveOperator { .. }
         | Change::CreateToken { .. } => true,
         Change::CreateSecret { .. }
         | Change::UpdateSecret { .. }

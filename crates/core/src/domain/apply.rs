@@ -1,12 +1,12 @@
 //! The one way in which the state changes.
 
 use super::answers::{self, Room, always_admitted};
-use super::command::{Act, Command, Fact, Outcome};
+use super::command::{Act, Actor, Command, Fact, Outcome};
 use super::draft::Draft;
 use super::named::Counted;
 use super::refusal::Refusal;
 use super::state::{Answer, State};
-use super::{changes, keep, record, weight};
+use super::{changes, keep, record, rights, weight};
 use crate::audit;
 use crate::base::{Revision, limits};
 
@@ -54,6 +54,7 @@ fn sets_back(state: &State, command: &Command) -> bool {
         && command.stamp < state.stamp
         && (command.stamp..=command.stamp.plus_ms(limits::DEADLINE_MS)).contains(&command.deadline)
         && !state.answers.contains_key(&command.request)
+        && rights::may_act(state, &command.actor, &command.act).is_ok()
 }
 
 /// Forgets the answers whose deadline has passed: a repeat is now too late; and what ended
@@ -93,8 +94,9 @@ fn first(state: &mut State, revision: Revision, command: &Command) -> Applied {
     };
     let before = Before { bytes: state.bytes, placements: state.indexes.places.pairs() };
     let mut draft = Draft::new(state);
-    let outcome = act(&mut draft, &command.act)
-        .and_then(|outcome| fits(draft.state(), &before, &command.act).map(|()| outcome));
+    let outcome = act(&mut draft, &command.actor, &command.act)
+        .and_then(|outcome| fits(draft.state(), &before, &command.act).map(|()| outcome))
+        .map_err(|refusal| rights::told(draft.state(), &command.actor, refusal));
     if let Room::ForTaking(refusal) = room
         && !(outcome.is_ok() && draft.has_written())
     {
@@ -131,13 +133,14 @@ fn in_time(state: &State, command: &Command) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn act(draft: &mut Draft<'_>, act: &Act) -> Result<Outcome, Refusal> {
+fn act(draft: &mut Draft<'_>, actor: &Actor, act: &Act) -> Result<Outcome, Refusal> {
     if let Act::Genesis(genesis) = act {
         return changes::genesis(draft, genesis);
     }
     if draft.state().cluster.is_none() {
         return Err(Refusal::NotInitialised);
     }
+    rights::may_act(draft.state(), actor, act)?;
     match act {
         Act::Genesis(_) => Err(Refusal::AlreadyInitialised),
         Act::Change(list) => {
@@ -148,6 +151,7 @@ fn act(draft: &mut Draft<'_>, act: &Act) -> Result<Outcome, Refusal> {
                 return Err(Refusal::BadAct);
             }
             let changed = list.iter().map(|change| {
+                rights::may_change(draft.state(), actor, change)?;
                 let changed = changes::change(draft, change)?;
                 draft.within_looks()?;
                 Ok(changed)

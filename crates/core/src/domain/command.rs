@@ -343,6 +343,18 @@ pub enum Change<K = WrappedKey> {
         /// Who.
         member: Member,
     },
+    /// A new operator.
+    CreateOperator {
+        /// Drawn by the leader.
+        id: OperatorId,
+        /// The operator.
+        operator: Box<Operator>,
+    },
+    /// An operator goes. Refused for the last admin.
+    RemoveOperator {
+        /// Which operator.
+        id: OperatorId,
+    },
 }
 
 /// The next cluster key, made by the leader.
@@ -402,6 +414,8 @@ impl<K> Change<K> {
             Self::RemoveNode { id, force } => Change::RemoveNode { id, force },
             Self::RemoveManager { id, rekey } => Change::RemoveManager { id, rekey },
             Self::Readmit { member } => Change::Readmit { member },
+            Self::CreateOperator { id, operator } => Change::CreateOperator { id, operator },
+            Self::RemoveOperator { id } => Change::RemoveOperator { id },
         })
     }
 }
@@ -436,6 +450,8 @@ pub enum Fact {
     NodeRemoved(NodeId),
     /// Tokens changed.
     TokensRevised,
+    /// Operators came, changed or went.
+    OperatorsRevised,
     /// A pair was exposed, fell behind, was confirmed or ended, or is placed no more.
     PairRevised(NodeId, ServiceId),
 }

@@ -138,9 +138,10 @@ impl<'a> Draft<'a> {
         self.undo.push(Undo::Cluster(old));
     }
 
-    pub(super) fn put_operator(&mut self, id: OperatorId, new: Operator) {
-        let old = keep::operator(self.state, id, Some(Arc::new(new)));
+    pub(super) fn put_operator(&mut self, id: OperatorId, new: Option<Operator>) {
+        let old = keep::operator(self.state, id, new.map(Arc::new));
         self.undo.push(Undo::Operator(id, old));
+        self.fact(Fact::OperatorsRevised);
     }
 
     pub(super) fn put_token(&mut self, id: TokenId, new: Option<Token>) {

@@ -60,6 +60,7 @@ all![
     opens_are_on_record_within_limits,
     answers_are_not_past_their_deadline,
     kinds_are_within_limits,
+    operators_are_within_limits,
 ];
 
 /// The names of those that do not hold.
@@ -147,7 +148,8 @@ fn names_are_no_ids(state: &State) -> bool {
     let secrets = state.secrets.values().map(|secret| &secret.name);
     let services = state.services.values().map(|service| &service.name);
     let nodes = state.nodes.values().map(|node| &node.name);
-    !secrets.chain(services).chain(nodes).any(Name::reads_as_id)
+    let operators = state.operators.values().map(|operator| &operator.name);
+    !secrets.chain(services).chain(nodes).chain(operators).any(Name::reads_as_id)
 }
 
 fn the_current_version_is_there(state: &State) -> bool {
@@ -277,4 +279,15 @@ fn kinds_are_within_limits(state: &State) -> bool {
         && state.operators.len() <= limits::OPERATORS
         && state.tokens.len() <= limits::TOKENS
         && state.indexes.places.pairs() <= limits::PLACEMENTS
+}
+
+/// Who is bound to nodes is bound to names, and no two operators show one key.
+fn operators_are_within_limits(state: &State) -> bool {
+    let keys = state.operators.values().map(|of| of.key);
+    keys.collect::<BTreeSet<_>>().len() == state.operators.len()
+        && state.operators.values().all(|of| {
+            of.constraints.len() <= limits::CONSTRAINTS
+                && of.constraints.iter().all(|one| one.check().is_ok())
+                && (of.constraints.is_empty() || of.scope.is_bounded())
+        })
 }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::assignment::{is_due, nodes_of};
 use super::command::Fact;
 use super::named::Thing;
-use super::state::{NameIndex, Nodes, State};
-use crate::base::{Name, NodeId, SecretId, ServiceId, TokenId};
+use super::scope::Scope;
+use super::state::{NameIndex, Nodes, Secret, Service, State};
+use crate::base::{Name, NodeId, OperatorId, SecretId, ServiceId, TokenId};
 
 /// Nothing, or more than one thing, answers to what was typed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,21 +35,23 @@ pub enum NotOne {
     },
 }
 
-/// The secret with this full id, this name (ignoring case), or the only one
-/// whose id begins so; in that order.
+/// The secret within this scope with this full id, this name (ignoring case), or the only
+/// one whose id begins so; in that order. What lies outside is not there.
 ///
 /// # Errors
 /// [`NotOne`].
-pub fn secret_by(state: &State, what: &str) -> Result<SecretId, NotOne> {
-    by(Thing::Secret, &state.secrets, Some(&state.indexes.secrets), what)
+pub fn secret_by(state: &State, scope: &Scope, what: &str) -> Result<SecretId, NotOne> {
+    let holds = |secret: &Arc<Secret>| scope.holds(&secret.name);
+    by(Thing::Secret, (&state.secrets, holds), Some(&state.indexes.secrets), what)
 }
 
 /// The service meant; as [`secret_by`].
 ///
 /// # Errors
 /// [`NotOne`].
-pub fn service_by(state: &State, what: &str) -> Result<ServiceId, NotOne> {
-    by(Thing::Service, &state.services, Some(&state.indexes.services), what)
+pub fn service_by(state: &State, scope: &Scope, what: &str) -> Result<ServiceId, NotOne> {
+    let holds = |service: &Arc<Service>| scope.holds(&service.name);
+    by(Thing::Service, (&state.services, holds), Some(&state.indexes.services), what)
 }
 
 /// The node meant; as [`secret_by`].
@@ -55,7 +59,15 @@ pub fn service_by(state: &State, what: &str) -> Result<ServiceId, NotOne> {
 /// # Errors
 /// [`NotOne`].
 pub fn node_by(state: &State, what: &str) -> Result<NodeId, NotOne> {
-    by(Thing::Node, &state.nodes, Some(&state.indexes.nodes), what)
+    by(Thing::Node, (&state.nodes, |_: &_| true), Some(&state.indexes.nodes), what)
+}
+
+/// The operator meant; as [`secret_by`].
+///
+/// # Errors
+/// [`NotOne`].
+pub fn operator_by(state: &State, what: &str) -> Result<OperatorId, NotOne> {
+    by(Thing::Operator, (&state.operators, |_: &_| true), Some(&state.indexes.operators), what)
 }
 
 /// The join token meant: a full id or the beginning of only one.
@@ -63,12 +75,12 @@ pub fn node_by(state: &State, what: &str) -> Result<NodeId, NotOne> {
 /// # Errors
 /// [`NotOne`].
 pub fn token_by(state: &State, what: &str) -> Result<TokenId, NotOne> {
-    by(Thing::Token, &state.tokens, None, what)
+    by(Thing::Token, (&state.tokens, |_: &_| true), None, what)
 }
 
 fn by<Id, T>(
     thing: Thing,
-    things: &BTreeMap<Id, T>,
+    (things, holds): (&BTreeMap<Id, T>, impl Fn(&T) -> bool),
     names: Option<&NameIndex<Id>>,
     what: &str,
 ) -> Result<Id, NotOne>
@@ -76,12 +88,14 @@ where
     Id: Copy + Ord + FromStr + fmt::Display,
 {
     if let Ok(id) = what.parse::<Id>()
-        && things.contains_key(&id)
+        && things.get(&id).is_some_and(&holds)
     {
         return Ok(id);
     }
     let name = what.parse::<Name>().ok();
-    if let Some(id) = name.and_then(|name| names?.get(&name.key())) {
+    if let Some(id) = name.and_then(|name| names?.get(&name.key()))
+        && things.get(id).is_some_and(&holds)
+    {
         return Ok(*id);
     }
     // Written ids sort as the ids do, so those that begin so stand together; the
@@ -93,7 +107,8 @@ where
         && !what.is_empty()
     {
         let begin = |id: &Id| id.to_string().starts_with(what);
-        for (id, _) in things.range(first..).take_while(|(id, _)| begin(id)) {
+        let those = things.range(first..).take_while(|(id, _)| begin(id));
+        for (id, _) in those.filter(|(_, thing)| holds(thing)) {
             matches += 1;
             found = Some(*id);
         }
@@ -109,7 +124,9 @@ where
 #[must_use]
 pub fn nodes_touched(state: &State, fact: &Fact) -> Nodes {
     match fact {
-        Fact::Founded | Fact::ClusterRevised | Fact::TokensRevised => Nodes::new(),
+        Fact::Founded | Fact::ClusterRevised | Fact::TokensRevised | Fact::OperatorsRevised => {
+            Nodes::new()
+        }
         Fact::SecretRevised(secret) => {
             let services = state.indexes.granted.get(secret).into_iter().flatten();
             services.flat_map(|(service, _)| reached(state, *service)).collect()

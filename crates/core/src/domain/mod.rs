@@ -4,7 +4,8 @@
 //! the same on every replica. No clock, file, socket, task or random number is
 //! in here: time, ids and sealed keys travel in the command. It deliberately
 //! knows nothing of bytes on disk (`wire`, `store`), of keys (`seal`) or of who
-//! may ask (`manager::admit::policy`).
+//! calls over which connection (`manager::admit`). What an operator may change it asks
+//! itself ([`may_change`]), for whatever was true when the call came may not be by now.
 
 mod answers;
 mod apply;
@@ -22,10 +23,13 @@ mod named;
 mod opened;
 mod placement;
 mod places;
+mod policy;
 mod public;
 mod put;
 mod record;
 mod refusal;
+mod rights;
+mod scope;
 mod spec;
 mod state;
 #[cfg(any(test, feature = "testing"))]
@@ -46,15 +50,19 @@ pub use command::{
 pub use hook::{BadHook, BadUnit, HookPath, HookSignal, OnChange, UnitName};
 pub use indexes::Indexes;
 pub use lookup::{
-    NotOne, holders, is_pending, node_by, nodes_touched, secret_by, service_by, token_by,
+    NotOne, holders, is_pending, node_by, nodes_touched, operator_by, secret_by, service_by,
+    token_by,
 };
 pub use named::{Counted, Stays, Thing, Unfit};
 pub use opened::{Lapsed, Opened, OpenedList, Reader, Reporter, Span};
 pub use placement::BadConstraint;
 pub use places::Places;
+pub use policy::{Method, Policy, Who};
 pub use public::{BadPublicPart, PublicPart};
 pub use put::{Put, PutValue, WrittenBy};
 pub use refusal::{Few, Refusal};
+pub use rights::{concerns, may_change};
+pub use scope::{BadScope, Scope};
 pub use spec::{
     Activation, Attribute, Constraint, Grant, GrantAsked, MountKind, NO_ONE, OfflinePolicy, Owner,
     Pin, Placement, ServiceSpec,

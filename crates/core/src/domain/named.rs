@@ -90,6 +90,8 @@ numbered! {
         Pinned = 23: "versions of a secret that are pinned",
         Units = 24: "units of all services",
         UnitsOfOne = 25: "units of a service",
+        Operators = 30: "operators",
+        OperatorConstraints = 31: "constraints of an operator",
     }
 }
 
@@ -128,6 +130,8 @@ pub enum Stays {
     Current,
     /// This service gets it whatever is newer.
     PinnedBy(Name),
+    /// A service outside of the scope of whoever asked gets it so.
+    PinnedOutside,
 }
 
 impl fmt::Display for Stays {
@@ -135,6 +139,9 @@ impl fmt::Display for Stays {
         match self {
             Self::Current => f.write_str("the current one"),
             Self::PinnedBy(service) => write!(f, "pinned by service {service}"),
+            Self::PinnedOutside => {
+                f.write_str("pinned by a service outside of this identity's scope")
+            }
         }
     }
 }

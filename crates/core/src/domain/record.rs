@@ -2,15 +2,15 @@
 //! form of its own that no change of the stored layout or of a text alters.
 
 mod opened;
+mod operator;
 mod put;
 
+use self::operator::{constraints, operator};
 use super::changed::Changed;
 use super::command::{Act, Actor, Change, Command, Genesis, Join, Outcome, Rekey};
 use super::refusal::Refusal;
-use super::spec::{Activation, Attribute, GrantAsked, MountKind, OfflinePolicy, Pin, ServiceSpec};
-use super::state::{
-    Availability, Cluster, Member, Node, NodeRole, Operator, OperatorRole, Renewal, Token,
-};
+use super::spec::{Activation, GrantAsked, MountKind, OfflinePolicy, Pin, ServiceSpec};
+use super::state::{Availability, Cluster, Member, Node, NodeRole, Renewal, Token};
 use crate::audit::Digest;
 use crate::base::{Label, Labels, Name, Target};
 
@@ -328,6 +328,15 @@ fn change(hash: &mut Digest, of: &Change) {
             hash.number(15);
             member(hash, *of);
         }
+        Change::CreateOperator { id, operator: of } => {
+            hash.number(20);
+            hash.bytes(id.as_bytes());
+            operator(hash, of);
+        }
+        Change::RemoveOperator { id } => {
+            hash.number(21);
+            hash.bytes(id.as_bytes());
+        }
     }
 }
 
@@ -376,19 +385,7 @@ fn spec(hash: &mut Digest, of: &ServiceSpec) {
     for called in &of.placement.nodes {
         name(hash, called);
     }
-    hash.count(of.placement.constraints.len());
-    for constraint in &of.placement.constraints {
-        match &constraint.attribute {
-            Attribute::Id => hash.number(1),
-            Attribute::Name => hash.number(2),
-            Attribute::Label(key) => {
-                hash.number(3);
-                hash.bytes(key.as_bytes());
-            }
-        }
-        hash.number(constraint.equal.into());
-        hash.bytes(constraint.value.as_bytes());
-    }
+    constraints(hash, &of.placement.constraints);
     hash.number(of.placement.everywhere.into());
     hash.number(match of.mount {
         MountKind::Tmpfs => 1,
@@ -445,21 +442,6 @@ fn node(hash: &mut Digest, of: &Node) {
     hash.number(of.certificate_ends.0);
     renewal(hash, &of.renewal);
     hash.number(of.learner.into());
-}
-
-fn operator(hash: &mut Digest, of: &Operator) {
-    name(hash, &of.name);
-    hash.number(match of.role {
-        OperatorRole::Admin => 1,
-        OperatorRole::Editor => 2,
-        OperatorRole::Viewer => 3,
-        OperatorRole::Auditor => 4,
-    });
-    hash.bytes(&of.key);
-    hash.number(of.created.0);
-    hash.number(of.certificate_ends.0);
-    renewal(hash, &of.renewal);
-    hash.number(of.suspended.into());
 }
 
 fn role(of: NodeRole) -> u64 {

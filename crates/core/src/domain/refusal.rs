@@ -147,6 +147,39 @@ pub enum Refusal {
         /// The node.
         node: Name,
     },
+    /// The last admin of all can't go.
+    #[error("operator {operator} is the last admin that may do everything and does not end")]
+    LastAdmin {
+        /// The operator.
+        operator: Name,
+    },
+    /// Whoever asked may not.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// What was asked for lies outside of whoever asked.
+    #[error("{thing} {name} lies outside of this identity's scope")]
+    OutOfScope {
+        /// What is named so.
+        thing: Thing,
+        /// The name asked for.
+        name: Name,
+    },
+    /// A service has a secret from outside of the scope of whoever asked.
+    #[error("service {service} is granted secrets from outside of this identity's scope")]
+    HoldsOutside {
+        /// The service.
+        service: Name,
+    },
+    /// A target is taken, and whoever asked doesn't hear by what.
+    #[error(
+        "target {target} of service {service} is taken by a secret outside of this identity's scope"
+    )]
+    TargetTakenOutside {
+        /// The service.
+        service: Name,
+        /// The file name.
+        target: Target,
+    },
     /// This caller, or all together, have asked for so much lately that no more answers are
     /// remembered. Nothing was done; within a minute there is room again.
     #[error("too many {what}: at most {limit}")]
@@ -214,6 +247,11 @@ impl Refusal {
             Self::Reserved { .. } => 20,
             Self::NotWritable { .. } => 21,
             Self::ForwardOnly { .. } => 22,
+            Self::LastAdmin { .. } => 30,
+            Self::NotAllowed(_) => 31,
+            Self::OutOfScope { .. } => 32,
+            Self::HoldsOutside { .. } => 33,
+            Self::TargetTakenOutside { .. } => 34,
         }
     }
 }
@@ -251,6 +289,14 @@ impl Few {
     pub fn read(names: Vec<Name>, count: u64) -> Option<Self> {
         let sound = names.len() <= Self::NAMED && long(names.len()) <= count;
         sound.then_some(Self { names, count })
+    }
+
+    /// The same, of which only these are told.
+    #[must_use]
+    pub fn only(self, told: impl Fn(&Name) -> bool) -> Self {
+        let Self { mut names, count } = self;
+        names.retain(told);
+        Self { names, count }
     }
 
     /// Those that are told.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::opened::{Lapsed, Opened, Reporter, Span};
 use super::public::PublicPart;
 use super::put::WrittenBy;
-use super::spec::{Grant, OfflinePolicy, ServiceSpec};
+use super::scope::Scope;
+use super::spec::{Constraint, Grant, OfflinePolicy, ServiceSpec};
 use crate::base::{
     ClusterId, Epoch, Fingerprint, Labels, Name, NameKey, NodeId, OperatorId, RecipientId,
     RequestId, Revision, SealedValue, SecretId, ServiceId, Stamp, TokenId, VersionId, WrappedKey,
@@ -222,7 +223,7 @@ impl Node {
     }
 }
 
-/// What an operator may do (the table is in `manager::admit::policy`).
+/// What an operator may do ([`super::Policy`] is the table).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OperatorRole {
     /// Everything.
@@ -252,6 +253,23 @@ pub struct Operator {
     pub renewal: Renewal,
     /// It may do nothing until a recovery is resumed.
     pub suspended: bool,
+    /// Within which names it stays.
+    pub scope: Scope,
+    /// What holds for every node on which it places services; without any it places none, where
+    /// it has a scope.
+    pub constraints: Vec<Constraint>,
+    /// From when on it may do nothing any more; `None`: never.
+    pub ends: Option<Stamp>,
+    /// It was made by an unlock key.
+    pub recovered: bool,
+}
+
+impl Operator {
+    /// Whether its time is over: whatever certificate it has, it may do nothing.
+    #[must_use]
+    pub fn has_ended(&self, now: Stamp) -> bool {
+        self.ends.is_some_and(|ends| ends <= now)
+    }
 }
 
 /// A join token: what a machine gives once to get its certificate.

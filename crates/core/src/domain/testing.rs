@@ -16,8 +16,8 @@ use std::sync::Arc;
 use super::{
     Act, Actor, Applied, Availability, Change, Changed, Cluster, ClusterKey, Command, Genesis,
     Grant, Issuers, Join, NewVersion, Node, NodeRole, Opened, OpenedList, Operator, OperatorRole,
-    Outcome, Placement, Reader, Recipient, Recover, Refusal, Rekey, Renewal, ServiceSpec, State,
-    Token, apply, invariant,
+    Outcome, Placement, Reader, Recipient, Recover, Refusal, Rekey, Renewal, Scope, ServiceSpec,
+    State, Token, apply, invariant,
 };
 use crate::base::{
     ClusterId, Epoch, Labels, Name, NodeId, OperatorId, RecipientId, RequestId, Revision,
@@ -134,9 +134,35 @@ pub fn genesis() -> Genesis {
         certificate_ends: Stamp(9_000_000),
         renewal: Renewal::default(),
         suspended: false,
+        scope: Scope::everything(),
+        constraints: Vec::new(),
+        ends: None,
+        recovered: false,
     };
     let operator = OperatorId::from_bytes([15; 16]);
     Genesis { cluster, manager: MANAGER, node, operator, admin }
+}
+
+/// An operator of that role, within these scopes and constraints.
+pub fn operator(n: u8, role: OperatorRole, scope: &[&str], constraints: &[&str]) -> Operator {
+    let constraint = |text: &&str| text.parse().expect("a constraint");
+    Operator {
+        name: name(&format!("operator-{n}")),
+        role,
+        key: [n; 32],
+        scope: Scope::new(scope).expect("a scope"),
+        constraints: constraints.iter().map(constraint).collect(),
+        ..genesis().admin
+    }
+}
+
+pub fn operator_id(n: u8) -> OperatorId {
+    OperatorId::from_bytes([n; 16])
+}
+
+/// Puts an operator into a state, however full that is.
+pub fn list_operator(state: &mut State, n: u8, of: Operator) {
+    drop(super::keep::operator(state, operator_id(n), Some(Arc::new(of))));
 }
 
 /// The cluster key of this number for those that stay.

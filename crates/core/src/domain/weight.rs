@@ -6,7 +6,7 @@ use super::command::{Change, NewVersion, Outcome};
 use super::named::{Stays, Unfit};
 use super::opened::Opened;
 use super::refusal::{Few, Refusal};
-use super::spec::{Attribute, ServiceSpec};
+use super::spec::{Attribute, Constraint, ServiceSpec};
 use super::state::{
     Answer, Cluster, Node, Operator, Recovered, Secret, Service, State, Token, Version,
 };
@@ -68,6 +68,9 @@ fn refused(of: &Refusal) -> u64 {
         Refusal::Exists { name: of, .. }
         | Refusal::LastManager { node: of }
         | Refusal::ForwardOnly { secret: of }
+        | Refusal::LastAdmin { operator: of }
+        | Refusal::OutOfScope { name: of, .. }
+        | Refusal::HoldsOutside { service: of }
         | Refusal::NameIsId { name: of }
         | Refusal::Reserved { name: of }
         | Refusal::Token { why: Unfit::NotForName(of), .. } => name(of),
@@ -77,11 +80,17 @@ fn refused(of: &Refusal) -> u64 {
         }
         Refusal::NotFound { what: text, .. }
         | Refusal::Conflict { what: text, .. }
+        | Refusal::NotAllowed(text)
         | Refusal::Invalid(text) => long(text.len()),
+        Refusal::TargetTakenOutside { service, target } => {
+            name(service) + long(target.as_str().len())
+        }
         Refusal::InUse { secret: of, services } | Refusal::Holds { node: of, services } => {
             name(of) + few(services)
         }
-        Refusal::VersionInUse { secret, why: Stays::Current, .. } => name(secret),
+        Refusal::VersionInUse { secret, why: Stays::Current | Stays::PinnedOutside, .. } => {
+            name(secret)
+        }
         Refusal::VersionInUse { secret, why: Stays::PinnedBy(service), .. }
         | Refusal::NotWritable { service, secret } => name(secret) + name(service),
         Refusal::TargetTaken { service, target, secret } => {
@@ -121,7 +130,8 @@ pub(super) fn node(of: &Node) -> u64 {
 }
 
 pub(super) fn operator(of: &Operator) -> u64 {
-    THING + name(&of.name)
+    let scope = of.scope.parts().map(|part| PART + long(part.len()));
+    THING + name(&of.name) + scope.sum::<u64>() + constraints(&of.constraints)
 }
 
 pub(super) fn token(of: &Token) -> u64 {
@@ -149,16 +159,24 @@ pub(super) fn grant(target: &Target) -> u64 {
 
 fn spec(of: &ServiceSpec) -> u64 {
     let nodes = of.placement.nodes.iter().map(|of| PART + name(of));
-    let constraints = of.placement.constraints.iter().map(|constraint| {
+    let units = of.units.iter().map(|unit| PART + long(unit.as_str().len()));
+    let hook = long(of.on_change.written().len());
+    nodes.sum::<u64>()
+        + constraints(&of.placement.constraints)
+        + units.sum::<u64>()
+        + hook
+        + labels(&of.labels)
+}
+
+fn constraints(of: &[Constraint]) -> u64 {
+    let weigh = |constraint: &Constraint| {
         let key = match &constraint.attribute {
             Attribute::Label(key) => long(key.len()),
             Attribute::Id | Attribute::Name => 0,
         };
         PART + key + long(constraint.value.len())
-    });
-    let units = of.units.iter().map(|unit| PART + long(unit.as_str().len()));
-    let hook = long(of.on_change.written().len());
-    nodes.sum::<u64>() + constraints.sum::<u64>() + units.sum::<u64>() + hook + labels(&of.labels)
+    };
+    of.iter().map(weigh).sum()
 }
 
 /// What a change counts against `limits::CHANGE_BYTES`.
@@ -172,6 +190,7 @@ pub(super) fn change(of: &Change) -> u64 {
         Change::UpdateService { spec: of, .. } => spec(of),
         Change::Grant { grant, .. } => long(grant.target.as_str().len()),
         Change::CreateToken { token: of, .. } => token(of),
+        Change::CreateOperator { operator: of, .. } => operator(of),
         Change::UpdateNode { put, gone, .. } | Change::LabelSecret { put, gone, .. } => {
             let put = put.iter().map(|label| PART + long(label.key.len() + label.value.len()));
             put.sum::<u64>() + gone.iter().map(|key| PART + long(key.len())).sum::<u64>()
@@ -183,6 +202,7 @@ pub(super) fn change(of: &Change) -> u64 {
         | Change::Revoke { .. }
         | Change::RemoveToken { .. }
         | Change::RemoveNode { .. }
+        | Change::RemoveOperator { .. }
         | Change::Readmit { .. } => 0,
         Change::RemoveManager { rekey, .. } => {
             let boxes = rekey.boxes.values().map(|boxed| long(boxed.len()));

@@ -2,6 +2,7 @@
 
 use super::names::is_no_id;
 use super::node::addressed;
+use super::operator;
 use crate::base::limits;
 use crate::domain::apply::LEVEL;
 use crate::domain::command::{Fact, Genesis, Outcome};
@@ -29,6 +30,7 @@ pub(in crate::domain) fn genesis(
         return invalid("the issuing key is wrapped under the cluster key in use");
     }
     is_no_id(&genesis.node.name)?;
+    is_no_id(&genesis.admin.name)?;
     if !addressed(&genesis.node.addresses) {
         return invalid("a manager has 1 to 16 addresses of at most 260 bytes");
     }
@@ -50,6 +52,9 @@ pub(in crate::domain) fn genesis(
     if !first || cluster.recovered.is_some() || genesis.node.learner || genesis.admin.suspended {
         return invalid("a new cluster has one issuing CA, a voter and an operator");
     }
+    if !operator::is_lasting_admin(&genesis.admin) || genesis.admin.recovered {
+        return invalid("the first operator is an admin of all, for as long as it is there");
+    }
     if cluster.recipients.is_empty() {
         return invalid("a cluster needs a recipient of its key files");
     }
@@ -59,7 +64,7 @@ pub(in crate::domain) fn genesis(
     draft.set_level(LEVEL);
     draft.put_cluster(cluster.clone());
     draft.put_node(genesis.manager, Some(genesis.node.clone()));
-    draft.put_operator(genesis.operator, genesis.admin.clone());
+    draft.put_operator(genesis.operator, Some(genesis.admin.clone()));
     draft.fact(Fact::Founded);
     Ok(Outcome::Done)
 }

@@ -8,6 +8,7 @@ mod issuer;
 mod names;
 mod node;
 mod opened;
+mod operator;
 mod pair;
 mod put;
 mod recover;
@@ -19,6 +20,7 @@ mod token;
 
 pub(super) use founding::genesis;
 pub(super) use issuer::{retire, rotate};
+pub(super) use names::are_within;
 pub(super) use node::{join, moved};
 pub(super) use opened::opened;
 pub(super) use pair::{confirm, expose};
@@ -62,5 +64,7 @@ pub(super) fn change(draft: &mut Draft<'_>, change: &Change) -> Result<Changed, 
         Change::RemoveNode { id, force } => node::remove(draft, *id, *force),
         Change::RemoveManager { id, rekey } => node::remove_manager(draft, *id, rekey),
         Change::Readmit { member } => renewal::readmit(draft, *member),
+        Change::CreateOperator { id, operator: made } => operator::create(draft, *id, made),
+        Change::RemoveOperator { id } => operator::remove(draft, *id),
     }
 }

@@ -11,7 +11,7 @@ use super::token::{is_good, is_one_name};
 use crate::base::{Label, Labels, Name, NameKey, NodeId, limits};
 use crate::domain::named::{Counted, Thing};
 use crate::domain::refusal::Refusal;
-use crate::domain::spec::{Attribute, Placement};
+use crate::domain::spec::{Attribute, Constraint, Placement};
 use crate::domain::state::{NodeRole, State, Token};
 
 /// Whether a new thing may have a name; `there` is the name of the one that has it.
@@ -81,6 +81,33 @@ pub(super) fn are_known(
         old.into_iter().flat_map(mentions).map(|(mention, _)| mention).collect();
     for (mention, text) in mentions(new) {
         if !named.contains(&mention) && !mention.is_known(state) {
+            return Err(Refusal::not_found(Thing::Worker, text));
+        }
+    }
+    Ok(())
+}
+
+/// The same for an operator that places only where these constraints hold: of other nodes it
+/// hears no more than of none.
+pub(in crate::domain) fn are_within(
+    state: &State,
+    old: Option<&Placement>,
+    new: &Placement,
+    constraints: &[Constraint],
+) -> Result<(), Refusal> {
+    let named: BTreeSet<Mention> =
+        old.into_iter().flat_map(mentions).map(|(mention, _)| mention).collect();
+    let holds = |id: &NodeId| {
+        let node = state.nodes.get(id).filter(|node| node.role == NodeRole::Worker);
+        node.is_some_and(|node| constraints.iter().all(|one| one.holds(*id, node)))
+    };
+    for (mention, text) in mentions(new).filter(|(mention, _)| !named.contains(mention)) {
+        let is_there = match &mention {
+            Mention::Name(name) => state.indexes.nodes.get(name).is_some_and(holds),
+            Mention::Id(id) => holds(id),
+            Mention::Nobody(_) => false,
+        };
+        if !is_there {
             return Err(Refusal::not_found(Thing::Worker, text));
         }
     }

@@ -78,7 +78,7 @@ pub(in crate::domain) fn recover(
         draft.put_token(id, None);
     }
     for (id, operator) in suspended {
-        draft.put_operator(id, operator);
+        draft.put_operator(id, Some(operator));
     }
     draft.fact(Fact::ClusterRevised);
     Ok(Outcome::Done)
@@ -100,7 +100,7 @@ pub(in crate::domain) fn resume(draft: &mut Draft<'_>) -> Result<Outcome, Refusa
         .collect();
     draft.put_cluster(cluster);
     for (id, operator) in suspended {
-        draft.put_operator(id, operator);
+        draft.put_operator(id, Some(operator));
     }
     draft.fact(Fact::ClusterRevised);
     Ok(Outcome::Done)

@@ -96,7 +96,7 @@ fn change(
             (operator.key, operator.certificate_ends, operator.renewal) =
                 (next.key, next.ends, next.renewal);
             if operator != **found {
-                draft.put_operator(id, operator);
+                draft.put_operator(id, Some(operator));
             }
         }
     }

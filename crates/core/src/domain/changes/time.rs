@@ -60,8 +60,10 @@ fn members(state: &mut State, now: Stamp) -> Vec<Fact> {
     let late = state.operators.iter().filter(|(_, operator)| operator.created > now);
     for (id, found) in late.map(|(id, of)| (*id, Arc::clone(of))).collect::<Vec<_>>() {
         let certificate_ends = moved(found.certificate_ends, found.created, now);
-        let operator = Operator { created: now, certificate_ends, ..Operator::clone(&found) };
+        let ends = found.ends.map(|ends| moved(ends, found.created, now));
+        let operator = Operator { created: now, certificate_ends, ends, ..Operator::clone(&found) };
         keep::operator(state, id, Some(Arc::new(operator)));
+        facts.push(Fact::OperatorsRevised);
     }
     let late = state.tokens.iter().filter(|(_, token)| token.created > now);
     for (id, found) in late.map(|(id, token)| (*id, Arc::clone(token))).collect::<Vec<_>>() {

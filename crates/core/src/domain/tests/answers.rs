@@ -3,11 +3,11 @@
 
 use crate::base::{Labels, NodeId, OperatorId, RequestId, Revision, Stamp, limits};
 use crate::domain::testing::{
-    World, everywhere, grant, name, node_id, remember, secret_id, service_id, version,
+    self, World, everywhere, grant, name, node_id, remember, secret_id, service_id, version,
 };
 use crate::domain::{
-    Act, Actor, Answer, Applied, Change, Changed, ChangedList, Confirmation, Counted, Few, Outcome,
-    Refusal, State, apply, invariant,
+    Act, Actor, Answer, Applied, Change, Changed, ChangedList, Confirmation, Counted, Few,
+    OperatorRole, Outcome, Refusal, State, apply, invariant,
 };
 
 fn operator(n: u8) -> Actor {
@@ -20,6 +20,13 @@ fn ask(world: &mut World, actor: &Actor, act: Act) -> Applied {
     command.stamp = world.state.stamp;
     command.deadline = command.stamp.plus_ms(limits::DEADLINE_MS);
     command.actor = actor.clone();
+    if let Actor::Operator(id) = actor
+        && !world.state.operators.contains_key(id)
+    {
+        let n = id.as_bytes()[0];
+        let of = testing::operator(n, OperatorRole::Admin, &[], &[]);
+        testing::list_operator(&mut world.state, n, of);
+    }
     let revision = Revision(world.state.revision.0 + 1);
     apply(&mut world.state, revision, &command)
 }

@@ -9,8 +9,8 @@ use crate::domain::testing::{
 };
 use crate::domain::{
     Act, Availability, Change, Changed, Confirmation, Counted, Fact, Grant, NO_ONE, NodeRole,
-    NotOne, OfflinePolicy, Outcome, Owner, Placement, Refusal, Rekey, ServiceSpec, Thing, Token,
-    assignments, node_by, nodes_of, placed, secret_by, set_of,
+    NotOne, OfflinePolicy, Outcome, Owner, Placement, Refusal, Rekey, Scope, ServiceSpec, Thing,
+    Token, assignments, node_by, nodes_of, placed, secret_by, set_of,
 };
 
 fn update(n: u8, number: u64) -> Change {
@@ -445,7 +445,7 @@ fn things_are_found_by_id_name_and_beginning() {
     world.secret(0x10, "db");
     world.secret(0x11, "aaaa");
     let (db, other) = (secret_id(0x10), secret_id(0x11));
-    let by = |what: &str| secret_by(&world.state, what);
+    let by = |what: &str| secret_by(&world.state, &Scope::everything(), what);
     assert_eq!((by("DB"), by("aaaa")), (Ok(db), Ok(other)));
     assert_eq!(by(&db.to_string()), Ok(db));
     let text = db.to_string();

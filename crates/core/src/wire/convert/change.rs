@@ -89,6 +89,7 @@ pub fn read_change(sent: api::Change) -> Result<Change<BoxedKey>, BadMessage> {
                 _ => return Err(BadMessage::new("readmit", "not one id")),
             },
         },
+        Of::RemoveOperator(sent) => Change::RemoveOperator { id: read_id("id", &sent.id)? },
     })
 }
 
@@ -140,7 +141,7 @@ pub(super) fn write_version(version: &NewVersion<BoxedKey>) -> api::NewVersion {
     }
 }
 
-/// A change as an operator sends it; `None` for a new token, which the leader
+/// A change as an operator sends it; `None` for a new token or operator, which the leader
 /// makes and nobody sends.
 #[must_use]
 pub fn write_change(change: &Change<BoxedKey>) -> Option<api::Change> {
@@ -204,7 +205,12 @@ pub fn write_change(change: &Change<BoxedKey>) -> Option<api::Change> {
             secret: secret.as_bytes().to_vec(),
             target: target.as_ref().map(ToString::to_string).unwrap_or_default(),
         }),
-        Change::CreateToken { .. } | Change::RemoveManager { .. } => return None,
+        Change::CreateToken { .. }
+        | Change::CreateOperator { .. }
+        | Change::RemoveManager { .. } => return None,
+        Change::RemoveOperator { id } => {
+            Of::RemoveOperator(api::RemoveOperator { id: id.as_bytes().to_vec() })
+        }
         Change::RemoveToken { id } => {
             Of::RemoveToken(api::RemoveToken { id: id.as_bytes().to_vec() })
         }

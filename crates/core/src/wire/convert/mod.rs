@@ -8,6 +8,7 @@
 mod change;
 mod delivery;
 mod opened;
+mod operator;
 mod parts;
 mod put;
 mod view;
@@ -21,12 +22,15 @@ pub use delivery::{
     write_held, write_hooks, write_placed, write_set,
 };
 pub use opened::{Position, dropped_reads, opened_of, read_opened, read_view, write_opened};
+pub use operator::{operator_view, read_bounds, read_operator_role, write_operator_role};
 pub use parts::{
     read_constraint, read_grant, read_labels, read_role, read_spec, write_availability,
     write_constraint, write_grant, write_labels, write_role, write_spec,
 };
 pub use put::{read_put, write_put_value};
-pub use view::{holders, node_view, pending, secret_view, service_view, token_view};
+pub use view::{
+    Holders, holders, is_within, node_view, pending, secret_view, service_view, token_view,
+};
 
 use std::str::FromStr;
 

@@ -2,13 +2,15 @@
 
 use crate::base::{BoxedKey, Labels, OperatorId};
 use crate::domain::testing::{World, everywhere, grant, name, secret_id, service_id, version};
-use crate::domain::{Availability, Change, Changed, Member, Placement, ServiceSpec};
+use crate::domain::{Availability, Change, Changed, Member, Placement, Scope, ServiceSpec};
 use crate::wire::api;
 
 use super::{
-    holders, node_view, pending, read_change, read_changed, read_spec, secret_view, service_view,
-    write_change, write_changed, write_placed, write_set, write_spec,
+    Holders, holders, node_view, pending, read_change, read_changed, read_spec, secret_view,
+    service_view, write_change, write_changed, write_placed, write_set, write_spec,
 };
+
+const ALL: Scope = Scope::everything();
 
 fn boxed(change: Change) -> Change<BoxedKey> {
     let protect = |_, _, _, key: crate::base::WrappedKey| {
@@ -97,12 +99,12 @@ fn views_show_what_the_state_says() {
     let pinned = crate::domain::Grant { pin: Some(1), ..grant(1, "db") };
     world.one(Change::Grant { service: service_id(1), grant: pinned.into() }).expect("granted");
     world.expose(1, 1);
-    let secret = secret_view(&world.state, secret_id(1)).expect("there");
+    let secret = secret_view(&world.state, &ALL, secret_id(1)).expect("there");
     assert_eq!(
         (secret.services, &secret.versions[0].pinned_by),
         (vec!["web".to_owned()], &vec!["web".to_owned()])
     );
-    let service = service_view(&world.state, service_id(1)).expect("there");
+    let service = service_view(&world.state, &ALL, service_id(1)).expect("there");
     assert_eq!((service.placed, service.placed_on), (2, vec!["n1".to_owned(), "n2".to_owned()]));
     assert_eq!(service.grants[0].secret_name, "db");
     let node = crate::domain::testing::node_id(1);
@@ -110,9 +112,12 @@ fn views_show_what_the_state_says() {
     assert_eq!(write_placed(&world.state, service_id(1)).expect("there").grants, 1);
     let set = crate::domain::set_of(&world.state, service_id(1)).expect("there");
     assert_eq!(write_set(&set).digest, set.digest());
-    assert_eq!(holders(&world.state, secret_id(1), None, 9).0[0].state(), api::HolderState::Held);
+    assert_eq!(
+        holders(&world.state, &ALL, secret_id(1), None, 9).page[0].state(),
+        api::HolderState::Held
+    );
     let page = |after, limit| {
-        let (page, more) = holders(&world.state, secret_id(1), after, limit);
+        let Holders { page, more, .. } = holders(&world.state, &ALL, secret_id(1), after, limit);
         (page.len(), more)
     };
     assert_eq!(page(None, 1), (1, false));
@@ -123,12 +128,15 @@ fn views_show_what_the_state_says() {
         .one(Change::Revoke { service: service_id(1), secret: secret_id(1), target: None })
         .expect("revoked");
     assert_eq!(
-        holders(&world.state, secret_id(1), None, 9).0[0].state(),
+        holders(&world.state, &ALL, secret_id(1), None, 9).page[0].state(),
         api::HolderState::Pending
     );
     assert_eq!(pending(&world.state, 9)[0].node_name, "n1");
     assert!(pending(&world.state, 0).is_empty(), "no more are named than asked for");
     assert_eq!(node_view(&world.state, node).expect("there").pending.len(), 1);
     world.secret(2, "other");
-    assert!(holders(&world.state, secret_id(2), None, 9).0.is_empty(), "nobody ever had it");
+    assert!(
+        holders(&world.state, &ALL, secret_id(2), None, 9).page.is_empty(),
+        "nobody ever had it"
+    );
 }

@@ -7,19 +7,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::count;
 use super::parts::{write_availability, write_grant, write_labels, write_role, write_spec};
 use crate::base::{NodeId, SecretId, ServiceId, TokenId};
-use crate::domain::{Availability, Exposure, State, nodes_of, placed};
+use crate::domain::{Availability, Exposure, Scope, State, WrittenBy, nodes_of, placed};
 use crate::wire::api;
 
-/// A secret, never its values; `None` for one that does not exist.
+/// A secret, never its values; `None` for one that does not exist, or not within this scope.
 #[must_use]
-pub fn secret_view(state: &State, id: SecretId) -> Option<api::SecretView> {
-    let secret = state.secrets.get(&id)?;
+pub fn secret_view(state: &State, scope: &Scope, id: SecretId) -> Option<api::SecretView> {
+    let secret = state.secrets.get(&id).filter(|secret| scope.holds(&secret.name))?;
     let (mut services, mut writers) = (BTreeSet::new(), BTreeSet::new());
     let mut pinned: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
-    for (service, _) in state.indexes.granted.get(&id).into_iter().flatten() {
-        let Some(service) = state.services.get(service) else { continue };
-        services.insert(service.name.to_string());
+    let mut pinned_outside: BTreeMap<u32, BTreeSet<ServiceId>> = BTreeMap::new();
+    let mut outside = BTreeSet::new();
+    for (granted, _) in state.indexes.granted.get(&id).into_iter().flatten() {
+        let Some(service) = state.services.get(granted) else { continue };
         let grants = service.grants.values().filter(|grant| grant.secret == id);
+        if !scope.holds(&service.name) {
+            outside.insert(*granted);
+            for pin in grants.filter_map(|grant| grant.pin) {
+                pinned_outside.entry(pin).or_default().insert(*granted);
+            }
+            continue;
+        }
+        services.insert(service.name.to_string());
         for grant in grants {
             if let Some(pin) = grant.pin {
                 pinned.entry(pin).or_default().insert(service.name.to_string());
@@ -37,12 +46,8 @@ pub fn secret_view(state: &State, id: SecretId) -> Option<api::SecretView> {
         public: version.public.as_ref().map(ToString::to_string),
         repeats: version.repeats,
         pinned_by: pinned.remove(number).unwrap_or_default().into_iter().collect(),
-        writer: version.written_by.map(|by| api::Writer {
-            node: by.node.as_bytes().to_vec(),
-            node_name: node_name(state, by.node),
-            service: by.service.as_bytes().to_vec(),
-            service_name: service_name(state, by.service),
-        }),
+        pinned_outside: pinned_outside.get(number).map_or(0, |of| count(of.len())),
+        writer: version.written_by.map(|by| writer(state, scope, by)),
     });
     Some(api::SecretView {
         id: id.as_bytes().to_vec(),
@@ -56,21 +61,43 @@ pub fn secret_view(state: &State, id: SecretId) -> Option<api::SecretView> {
         services: services.into_iter().collect(),
         writers: writers.into_iter().collect(),
         forward_only: secret.forward_only,
+        services_outside: count(outside.len()),
     })
 }
 
-/// A service; `running_on` is empty, for the leader alone knows it. `None` for
-/// one that does not exist.
+fn writer(state: &State, scope: &Scope, by: WrittenBy) -> api::Writer {
+    if !is_within(state, scope, by.service) {
+        return api::Writer { outside: true, ..api::Writer::default() };
+    }
+    api::Writer {
+        node: by.node.as_bytes().to_vec(),
+        node_name: node_name(state, by.node),
+        service: by.service.as_bytes().to_vec(),
+        service_name: service_name(state, by.service),
+        outside: false,
+    }
+}
+
+/// Whether a service lies within a scope. Of one that is gone nobody knows by now.
 #[must_use]
-pub fn service_view(state: &State, id: ServiceId) -> Option<api::ServiceView> {
-    let service = state.services.get(&id)?;
-    let grants = service.grants.values().map(|grant| api::GrantView {
-        grant: Some(write_grant(grant)),
-        secret_name: state
-            .secrets
-            .get(&grant.secret)
-            .map_or_else(String::new, |s| s.name.to_string()),
+pub fn is_within(state: &State, scope: &Scope, id: ServiceId) -> bool {
+    !scope.is_bounded() || state.services.get(&id).is_some_and(|of| scope.holds(&of.name))
+}
+
+/// A service; `running_on` is empty, for the leader alone knows it. `None` for
+/// one that does not exist, or not within this scope.
+#[must_use]
+pub fn service_view(state: &State, scope: &Scope, id: ServiceId) -> Option<api::ServiceView> {
+    let service = state.services.get(&id).filter(|service| scope.holds(&service.name))?;
+    let grants = service.grants.values().filter_map(|grant| {
+        let secret = state.secrets.get(&grant.secret);
+        let is_within = secret.map_or(!scope.is_bounded(), |secret| scope.holds(&secret.name));
+        is_within.then(|| api::GrantView {
+            grant: Some(write_grant(grant)),
+            secret_name: secret.map_or_else(String::new, |secret| secret.name.to_string()),
+        })
     });
+    let grants: Vec<_> = grants.collect();
     let nodes = nodes_of(state, id);
     let mut names: Vec<_> = nodes.iter().map(|node| node_name(state, *node)).collect();
     names.sort();
@@ -78,7 +105,8 @@ pub fn service_view(state: &State, id: ServiceId) -> Option<api::ServiceView> {
         id: id.as_bytes().to_vec(),
         name: service.name.to_string(),
         spec: Some(write_spec(&service.spec)),
-        grants: grants.collect(),
+        grants_outside: count(service.grants.len().saturating_sub(grants.len())),
+        grants,
         created: service.created.0,
         updated: service.updated.0,
         revision: service.revision.0,
@@ -161,15 +189,26 @@ fn pending_pair(
     })
 }
 
-/// Who may hold a secret, by node and service, at most `limit` of those behind `after`, and
-/// whether there are more; files, versions and `why` are empty, for the leader alone knows them.
+/// Who may hold a secret, as far as it is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Holders {
+    /// By node and service; files, versions and `why` are empty, for the leader alone knows them.
+    pub page: Vec<api::HolderView>,
+    /// Whether there are more.
+    pub more: bool,
+    /// Pairs whose services lie outside of the scope.
+    pub outside: u64,
+}
+
+/// Who may hold a secret: of the services within this scope at most `limit` pairs behind `after`.
 #[must_use]
 pub fn holders(
     state: &State,
+    scope: &Scope,
     secret: SecretId,
     after: Option<(NodeId, ServiceId)>,
     limit: usize,
-) -> (Vec<api::HolderView>, bool) {
+) -> Holders {
     let view = |((node, service), taken): ((NodeId, ServiceId), bool)| api::HolderView {
         node: node.as_bytes().to_vec(),
         node_name: node_name(state, node),
@@ -179,11 +218,14 @@ pub fn holders(
         may_write: may_write(state, service, secret),
         ..api::HolderView::default()
     };
-    let all = crate::domain::holders(state, secret);
+    let mut all = crate::domain::holders(state, secret);
+    let before = all.len();
+    all.retain(|(_, service), _| is_within(state, scope, *service));
+    let outside = u64::from(count(before.saturating_sub(all.len())));
     let from = after.map_or(Bound::Unbounded, Bound::Excluded);
     let mut rest = all.range((from, Bound::Unbounded)).map(|(pair, taken)| (*pair, *taken));
     let page = rest.by_ref().take(limit).map(view).collect();
-    (page, rest.next().is_some())
+    Holders { page, more: rest.next().is_some(), outside }
 }
 
 fn may_write(state: &State, service: ServiceId, secret: SecretId) -> bool {

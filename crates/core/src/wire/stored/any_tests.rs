@@ -17,7 +17,7 @@ pub(super) fn refusals() -> impl Strategy<Value = Refusal> {
     let thing = prop::sample::select(Thing::ALL);
     let counted = prop::sample::select(Counted::ALL);
     let texts = ("\\PC{0,90}", names(), names(), targets());
-    (0..29_u8, texts, few, (thing, counted), any::<(u64, u64, u32)>()).prop_map(
+    (0..35_u8, texts, few, (thing, counted), any::<(u64, u64, u32)>()).prop_map(
         |(which, (text, name, other, target), services, (thing, what), (first, second, number))| {
             match which {
                 0 => Refusal::AlreadyInitialised,
@@ -54,6 +54,12 @@ pub(super) fn refusals() -> impl Strategy<Value = Refusal> {
                 25 => Refusal::Reserved { name },
                 26 => Refusal::NotWritable { service: name, secret: other },
                 27 => Refusal::ForwardOnly { secret: name },
+                28 => Refusal::LastAdmin { operator: name },
+                29 => Refusal::NotAllowed(text),
+                30 => Refusal::OutOfScope { thing, name },
+                31 => Refusal::HoldsOutside { service: name },
+                32 => Refusal::TargetTakenOutside { service: name, target },
+                33 => Refusal::VersionInUse { secret: name, number, why: Stays::PinnedOutside },
                 _ => Refusal::Busy { what, limit: first },
             }
         },

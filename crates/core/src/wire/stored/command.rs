@@ -3,11 +3,11 @@
 use prost::Message;
 
 use super::opened::{opened, write_opened};
+use super::operator::{operator, write_operator};
 use super::parts::{
-    actor, availability, cluster, fixed, id, label_list, labels, member, node, operator, rekey,
-    role, spec, text, there, token, wrapped, write_actor, write_availability, write_cluster,
-    write_labels, write_member, write_node, write_operator, write_rekey, write_role, write_spec,
-    write_token, write_wrapped,
+    actor, availability, cluster, fixed, id, label_list, labels, member, node, rekey, role, spec,
+    text, there, token, wrapped, write_actor, write_availability, write_cluster, write_labels,
+    write_member, write_node, write_rekey, write_role, write_spec, write_token, write_wrapped,
 };
 use super::put::{read_put, read_version, write_put, write_version};
 use super::shape::{self, change, command};
@@ -307,6 +307,11 @@ fn read_change(shape: shape::Change) -> Read<Change> {
             Change::RemoveManager { id: id("node", &of.id)?, rekey: Box::new(rekey(of.rekey)?) }
         }
         Of::Readmit(of) => Change::Readmit { member: member(Some(of))? },
+        Of::CreateOperator(of) => Change::CreateOperator {
+            id: id("operator", &of.id)?,
+            operator: Box::new(operator(of.operator)?),
+        },
+        Of::RemoveOperator(of) => Change::RemoveOperator { id: id("operator", &of)? },
     })
 }
 
@@ -387,6 +392,11 @@ fn write_change(of: &Change) -> shape::Change {
             rekey: Some(write_rekey(rekey)),
         }),
         Change::Readmit { member } => Of::Readmit(write_member(*member)),
+        Change::CreateOperator { id, operator } => Of::CreateOperator(shape::CreateOperator {
+            id: id.as_bytes().to_vec(),
+            operator: Some(write_operator(operator)),
+        }),
+        Change::RemoveOperator { id } => Of::RemoveOperator(id.as_bytes().to_vec()),
     };
     shape::Change { of: Some(of) }
 }

@@ -7,6 +7,7 @@
 
 mod command;
 mod opened;
+mod operator;
 mod outcome;
 mod parts;
 mod put;
@@ -16,6 +17,8 @@ mod state;
 mod any_tests;
 #[cfg(test)]
 mod bounds_tests;
+#[cfg(test)]
+mod refusals_tests;
 #[cfg(test)]
 mod tests;
 

@@ -86,6 +86,7 @@ fn read_refusal(of: shape::Refusal) -> Read<Refusal> {
             why: match of.which {
                 1 => Stays::Current,
                 2 => Stays::PinnedBy(text("refusal", &of.target)?),
+                3 => Stays::PinnedOutside,
                 _ => return Err(not_known()),
             },
         },
@@ -121,6 +122,13 @@ fn read_refusal(of: shape::Refusal) -> Read<Refusal> {
         20 => Refusal::Reserved { name: name()? },
         21 => Refusal::NotWritable { service: name()?, secret: text("refusal", &of.text)? },
         22 => Refusal::ForwardOnly { secret: name()? },
+        30 => Refusal::LastAdmin { operator: name()? },
+        31 => Refusal::NotAllowed(of.text),
+        32 => Refusal::OutOfScope { thing: thing()?, name: name()? },
+        33 => Refusal::HoldsOutside { service: name()? },
+        34 => {
+            Refusal::TargetTakenOutside { service: name()?, target: text("refusal", &of.target)? }
+        }
         other => return Err(Bad::new("refusal", format_args!("{other} is not known"))),
     })
 }
@@ -136,7 +144,7 @@ fn write_refusal(of: &Refusal) -> shape::Refusal {
         | Refusal::NotInitialised
         | Refusal::TooLate
         | Refusal::BadAct => {}
-        Refusal::Exists { thing, name } => {
+        Refusal::Exists { thing, name } | Refusal::OutOfScope { thing, name } => {
             shape.which = thing.number();
             shape.name = name.to_string();
         }
@@ -157,6 +165,7 @@ fn write_refusal(of: &Refusal) -> shape::Refusal {
                     shape.target = service.to_string();
                     2
                 }
+                Stays::PinnedOutside => 3,
             };
         }
         Refusal::Conflict { what, expected, found } => {
@@ -195,6 +204,8 @@ fn write_refusal(of: &Refusal) -> shape::Refusal {
         }
         Refusal::LastManager { node: name }
         | Refusal::ForwardOnly { secret: name }
+        | Refusal::LastAdmin { operator: name }
+        | Refusal::HoldsOutside { service: name }
         | Refusal::NameIsId { name }
         | Refusal::Reserved { name } => shape.name = name.to_string(),
         Refusal::NotGranted { service, secret, target } => {
@@ -206,7 +217,11 @@ fn write_refusal(of: &Refusal) -> shape::Refusal {
             shape.name = service.to_string();
             shape.text = secret.to_string();
         }
-        Refusal::Invalid(text) => shape.text.clone_from(text),
+        Refusal::TargetTakenOutside { service, target } => {
+            shape.name = service.to_string();
+            shape.target = target.to_string();
+        }
+        Refusal::Invalid(text) | Refusal::NotAllowed(text) => shape.text.clone_from(text),
         Refusal::Retired { found, wanted } => {
             shape.first = *found;
             shape.second = *wanted;

@@ -9,8 +9,8 @@ use super::{Bad, Read, shape};
 use crate::base::{BadId, Epoch, Label, Labels, Name, NodeId, Revision, Stamp, WrappedKey};
 use crate::domain::{
     Activation, Actor, Attribute, Availability, Cluster, ClusterKey, Constraint, Grant, Issuers,
-    Member, MountKind, Node, NodeRole, OfflinePolicy, OnChange, Operator, OperatorRole, Owner,
-    Placement, Recipient, Recovered, Rekey, Renewal, ServiceSpec, Token, UnitName,
+    Member, MountKind, Node, NodeRole, OfflinePolicy, OnChange, Owner, Placement, Recipient,
+    Recovered, Rekey, Renewal, ServiceSpec, Token, UnitName,
 };
 
 pub(super) fn id<T>(field: &str, bytes: &[u8]) -> Read<T>
@@ -32,7 +32,7 @@ pub(super) fn there<T>(field: &str, part: Option<T>) -> Read<T> {
     part.ok_or_else(|| Bad::new(field, "missing"))
 }
 
-fn unknown<T>(field: &str, number: u32) -> Read<T> {
+pub(super) fn unknown<T>(field: &str, number: u32) -> Read<T> {
     Err(Bad::new(field, format_args!("{number} is not known")))
 }
 
@@ -155,20 +155,23 @@ fn units(names: &[String]) -> Read<BTreeSet<UnitName>> {
     names.iter().map(|name| text("unit", name)).collect()
 }
 
-fn constraint(constraint: shape::Constraint) -> Read<Constraint> {
+pub(super) fn constraint(constraint: shape::Constraint) -> Read<Constraint> {
     let attribute: Attribute = text("constraint", &constraint.attribute)?;
     Ok(Constraint { attribute, equal: constraint.equal, value: constraint.value })
 }
 
-pub(super) fn write_spec(spec: &ServiceSpec) -> shape::ServiceSpec {
-    let constraint = |constraint: &Constraint| shape::Constraint {
+pub(super) fn write_constraint(constraint: &Constraint) -> shape::Constraint {
+    shape::Constraint {
         attribute: constraint.attribute.to_string(),
         equal: constraint.equal,
         value: constraint.value.clone(),
-    };
+    }
+}
+
+pub(super) fn write_spec(spec: &ServiceSpec) -> shape::ServiceSpec {
     shape::ServiceSpec {
         nodes: spec.placement.nodes.iter().map(ToString::to_string).collect(),
-        constraints: spec.placement.constraints.iter().map(constraint).collect(),
+        constraints: spec.placement.constraints.iter().map(write_constraint).collect(),
         everywhere: spec.placement.everywhere,
         mount: match spec.mount {
             MountKind::Tmpfs => 1,
@@ -278,7 +281,7 @@ fn recovered(of: &shape::Recovered) -> Read<Recovered> {
     })
 }
 
-fn renewal(of: Option<shape::Renewal>) -> Read<Renewal> {
+pub(super) fn renewal(of: Option<shape::Renewal>) -> Read<Renewal> {
     let of = there("renewal", of)?;
     Ok(Renewal {
         next_key: of.next_key.map(|key| fixed("next key", &key)).transpose()?,
@@ -287,7 +290,7 @@ fn renewal(of: Option<shape::Renewal>) -> Read<Renewal> {
     })
 }
 
-fn write_renewal(of: &Renewal) -> shape::Renewal {
+pub(super) fn write_renewal(of: &Renewal) -> shape::Renewal {
     shape::Renewal {
         next_key: of.next_key.map(|key| key.to_vec()),
         issuer: of.issuer.0,
@@ -409,42 +412,6 @@ pub(super) fn write_node(of: &Node) -> shape::Node {
         certificate_ends: of.certificate_ends.0,
         renewal: Some(write_renewal(&of.renewal)),
         learner: of.learner,
-    }
-}
-
-pub(super) fn operator(of: Option<shape::Operator>) -> Read<Operator> {
-    let of = there("operator", of)?;
-    Ok(Operator {
-        name: text("operator", &of.name)?,
-        role: match of.role {
-            1 => OperatorRole::Admin,
-            2 => OperatorRole::Editor,
-            3 => OperatorRole::Viewer,
-            4 => OperatorRole::Auditor,
-            other => return unknown("operator role", other),
-        },
-        key: fixed("operator key", &of.key)?,
-        created: Stamp(of.created),
-        certificate_ends: Stamp(of.certificate_ends),
-        renewal: renewal(of.renewal)?,
-        suspended: of.suspended,
-    })
-}
-
-pub(super) fn write_operator(of: &Operator) -> shape::Operator {
-    shape::Operator {
-        name: of.name.to_string(),
-        role: match of.role {
-            OperatorRole::Admin => 1,
-            OperatorRole::Editor => 2,
-            OperatorRole::Viewer => 3,
-            OperatorRole::Auditor => 4,
-        },
-        key: of.key.to_vec(),
-        created: of.created.0,
-        certificate_ends: of.certificate_ends.0,
-        renewal: Some(write_renewal(&of.renewal)),
-        suspended: of.suspended,
     }
 }
 

@@ -9,10 +9,11 @@ use prost::Message;
 use prost::encoding::{decode_varint, encoded_len_varint};
 
 use super::opened::{lapsed, opened, write_lapsed, write_opened};
+use super::operator::{operator, write_operator};
 use super::parts::{
-    actor, cluster, fixed, grant, id, labels, node, operator, sealed, spec, text, there, token,
-    wrapped, write_actor, write_cluster, write_grant, write_labels, write_node, write_operator,
-    write_spec, write_token, write_wrapped,
+    actor, cluster, fixed, grant, id, labels, node, sealed, spec, text, there, token, wrapped,
+    write_actor, write_cluster, write_grant, write_labels, write_node, write_spec, write_token,
+    write_wrapped,
 };
 use super::put::{public, write_writer, writer};
 use super::shape::{self, record::Of};

@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::refusals_tests::refusals;
 use super::{BadStored, StateReader, decode_command, decode_state, encode_command, encode_state};
 use crate::base::{FORMAT, Labels, OperatorId, RequestId, Revision, Stamp, TokenId, WrappedKey};
 use crate::domain::testing::{
-    MANAGER, World, everywhere, genesis, grant, join, join_manager, name, node_id, opens, recovery,
-    rekey, remember, secret_id, service_id, token, version,
+    MANAGER, World, everywhere, genesis, grant, join, join_manager, name, node_id, opens, operator,
+    operator_id, recovery, rekey, remember, secret_id, service_id, token, version,
 };
 use crate::domain::{
-    Act, Actor, Answer, Availability, Change, Command, Confirmation, Counted, Few, Grant, Member,
-    NewVersion, NodeRole, OfflinePolicy, OpenedList, Outcome, Placement, Put, PutValue, Reader,
-    Refusal, ServiceSpec, State, Stays, Thing, Token, Unfit,
+    Act, Actor, Answer, Availability, Change, Command, Confirmation, Grant, Member, NewVersion,
+    NodeRole, OfflinePolicy, OpenedList, Operator, OperatorRole, Outcome, Placement, Put, PutValue,
+    Reader, Refusal, ServiceSpec, State, Token,
 };
 
 fn command(actor: Actor, act: Act) -> Command {
@@ -74,6 +75,15 @@ fn changes() -> Vec<Change> {
         },
         Change::RemoveNode { id: node_id(3), force: true },
         Change::Readmit { member: Member::Node(node_id(3)) },
+        Change::CreateOperator {
+            id: operator_id(5),
+            operator: Box::new(Operator {
+                ends: Some(Stamp(9)),
+                recovered: true,
+                ..operator(5, OperatorRole::Editor, &["a.", "b"], &["node.labels.team==a"])
+            }),
+        },
+        Change::RemoveOperator { id: operator_id(5) },
     ]
 }
 
@@ -188,36 +198,6 @@ fn commands() -> Vec<Command> {
 fn put(drawn: u64) -> Put {
     let value = PutValue { secret: secret_id(1), expect: 2, version: version(drawn) };
     Put { node: node_id(1), service: service_id(1), values: vec![value] }
-}
-
-/// Every refusal there is.
-fn refusals() -> Vec<Refusal> {
-    let services = Few::of([name("web"), name("api")], 15_900);
-    vec![
-        Refusal::AlreadyInitialised,
-        Refusal::NotInitialised,
-        Refusal::TooLate,
-        Refusal::BadAct,
-        Refusal::Exists { thing: Thing::Secret, name: name("db") },
-        Refusal::NotFound { thing: Thing::Version, what: "7".to_owned() },
-        Refusal::InUse { secret: name("db"), services: services.clone() },
-        Refusal::VersionInUse { secret: name("db"), number: 3, why: Stays::PinnedBy(name("web")) },
-        Refusal::Conflict { what: "secret db".to_owned(), expected: 1, found: 2 },
-        Refusal::TargetTaken {
-            service: name("web"),
-            target: "a b".parse().expect("a target"),
-            secret: name("db"),
-        },
-        Refusal::Limit { what: Counted::StateBytes, limit: 5 },
-        Refusal::Token { role: NodeRole::Manager, why: Unfit::NotForName(name("db1")) },
-        Refusal::Holds { node: name("n1"), services },
-        Refusal::LastManager { node: name("m1") },
-        Refusal::Invalid("no".to_owned()),
-        Refusal::Retired { found: 1, wanted: 2 },
-        Refusal::Busy { what: Counted::AnswerBytesOfOne, limit: 7 },
-        Refusal::NotWritable { service: name("web"), secret: name("db") },
-        Refusal::ForwardOnly { secret: name("db") },
-    ]
 }
 
 fn state() -> State {

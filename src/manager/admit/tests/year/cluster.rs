@@ -7,7 +7,6 @@ use tonic::Extensions;
 
 use crate::manager::LEAF_MS;
 use crate::manager::admit::caller::Admitted;
-use crate::manager::admit::policy::Method;
 use crate::manager::dispatch::certificate::{Due, due};
 use crate::manager::problem;
 use skep_client::ca::fixtures::{Authority, NOW};
@@ -16,7 +15,7 @@ use skep_client::transport::{Caller, Peer, Problem};
 use skep_core::base::testing::Seeded;
 use skep_core::base::{BootTime, Clock, NodeId, Stamp, TokenId, WrappedKey};
 use skep_core::domain::testing::{World, join, join_manager, token};
-use skep_core::domain::{Act, Change, Cluster, Member, NodeRole, Outcome, Refusal, Token};
+use skep_core::domain::{Act, Change, Cluster, Member, Method, NodeRole, Outcome, Refusal, Token};
 
 /// Milliseconds of a day.
 pub(super) const DAY_MS: u64 = 24 * 3_600_000;

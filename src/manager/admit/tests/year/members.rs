@@ -9,7 +9,6 @@ use std::sync::Arc;
 use super::cluster::{Shown, Side, Why};
 use crate::agent::member::Own;
 use crate::manager::LEAF_MS;
-use crate::manager::admit::policy::Method;
 use crate::manager::upkeep::certificate::is_on_record;
 use crate::store::testing::{FaultyDisk, Lost};
 use skep_client::ca::{
@@ -18,6 +17,7 @@ use skep_client::ca::{
 use skep_client::renew::{Age, Next};
 use skep_core::base::testing::Seeded;
 use skep_core::base::{Clock, Dice, NodeId, OperatorId, SecretBytes, Stamp};
+use skep_core::domain::Method;
 use skep_core::domain::testing::node_id;
 use skep_core::domain::{Act, Member};
 use skep_core::seal::HelloKey;

@@ -11,10 +11,9 @@ use std::collections::BTreeSet;
 
 use self::cluster::{DAY_MS, Side, Why};
 use self::members::{Agent, Kept, Party};
-use crate::manager::admit::policy::Method;
 use skep_core::base::{Stamp, limits};
 use skep_core::domain::testing::{MANAGER, node_id, rekey};
-use skep_core::domain::{Act, Change, Member};
+use skep_core::domain::{Act, Change, Member, Method};
 
 /// Milliseconds of one step.
 const STEP_MS: u64 = 3 * 3_600_000;

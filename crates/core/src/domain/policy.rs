@@ -1,7 +1,7 @@
-//! Who may do what: one table, and nothing else decides it.
+//! Who may do what: one table, and nothing else decides it. To which things is for
+//! [`super::may_change`] to say, where the table lets a call in.
 
-use skep_core::base::Name;
-use skep_core::domain::OperatorRole;
+use super::state::{Operator as Listed, OperatorRole};
 
 /// Who asks, as far as it decides what is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub enum Who {
     Manager,
     /// An operator's certificate, or a group that `--socket-role` names.
     Operator(OperatorRole),
+    /// The certificate of an operator with a scope: names beyond it are nothing to it.
+    Scoped(OperatorRole),
     /// Uid 0 or the daemon's own, over the control socket.
     Local,
 }
@@ -55,10 +57,16 @@ pub enum Method {
     WriteTokens,
     /// Changing and removing nodes.
     WriteNodes,
+    /// Making and removing operators.
+    WriteOperators,
     /// Following what reaches the nodes.
     Watch,
-    /// Listing secrets (never values), services, nodes and holders.
+    /// Listing secrets (never values), services and holders.
     Read,
+    /// Listing nodes, and what the CA is.
+    ReadNodes,
+    /// Listing operators.
+    ReadOperators,
     /// Listing join tokens, without their secret part.
     ReadTokens,
     /// Who can unlock.
@@ -77,35 +85,26 @@ pub enum Method {
     Forward,
 }
 
-/// Kinds of what can be changed or read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResourceKind {
-    /// A secret, its versions included.
-    Secret,
-    /// A service, its grants included.
-    Service,
-    /// A join token.
-    Token,
-    /// A node.
-    Node,
-}
-
-/// What a call turns out to be about, once its message is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resource<'a> {
-    /// Of which kind.
-    pub kind: ResourceKind,
-    /// Which one; `None`: any, or one that does not exist.
-    pub name: Option<&'a Name>,
-}
-
 use OperatorRole::{Admin, Auditor, Editor, Viewer};
-use Who::{Anonymous, Expired, Local, Manager, Operator, Worker};
+use Who::{Anonymous, Expired, Local, Manager, Operator, Scoped, Worker};
 
 const OWNERS: &[Who] = &[Operator(Admin), Local];
-const WRITERS: &[Who] = &[Operator(Admin), Operator(Editor), Local];
+const WRITERS: &[Who] = &[Operator(Admin), Operator(Editor), Scoped(Admin), Scoped(Editor), Local];
+/// Whoever may see what there is, all of it.
 const READERS: &[Who] =
     &[Operator(Admin), Operator(Editor), Operator(Viewer), Operator(Auditor), Local];
+/// Whoever may see what lies within its scope.
+const ALL_READERS: &[Who] = &[
+    Operator(Admin),
+    Operator(Editor),
+    Operator(Viewer),
+    Operator(Auditor),
+    Scoped(Admin),
+    Scoped(Editor),
+    Scoped(Viewer),
+    Scoped(Auditor),
+    Local,
+];
 
 /// The table of who may do what.
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +116,7 @@ impl Policy {
     pub fn allow(who: Who, method: Method) -> bool {
         let allowed: &[Who] = match method {
             Method::Status => {
-                return who == Manager || READERS.contains(&who);
+                return who == Manager || ALL_READERS.contains(&who);
             }
             // Over the network nobody founds or unlocks: the manager has no
             // identity yet by which the caller could know it.
@@ -130,56 +129,30 @@ impl Policy {
             | Method::RotateIssuer
             | Method::Resume
             | Method::WriteTokens
-            | Method::WriteNodes => OWNERS,
+            | Method::WriteNodes
+            | Method::WriteOperators => OWNERS,
             Method::Intake | Method::WriteSecrets | Method::WriteServices => WRITERS,
-            Method::Watch | Method::Read | Method::ReadTokens | Method::Recipients => READERS,
+            Method::Watch | Method::Read => ALL_READERS,
+            Method::ReadNodes | Method::ReadOperators | Method::ReadTokens | Method::Recipients => {
+                READERS
+            }
             Method::Join => &[Anonymous],
             Method::Renew => {
-                return matches!(who, Expired | Worker | Manager | Operator(_));
+                return matches!(who, Expired | Worker | Manager | Operator(_) | Scoped(_));
             }
             Method::Session | Method::Put => &[Worker],
             Method::Raft | Method::Forward => &[Manager],
         };
         allowed.contains(&who)
     }
-    /// Whether `who` may do this to one thing: asked once for each change, after
-    /// [`Self::allow`] let the call in. No role is bound to names.
-    #[must_use]
-    pub fn allow_on(who: Who, method: Method, on: &Resource<'_>) -> bool {
-        let fits = match method {
-            Method::WriteSecrets => on.kind == ResourceKind::Secret,
-            Method::WriteServices => on.kind == ResourceKind::Service,
-            Method::WriteTokens => on.kind == ResourceKind::Token,
-            Method::WriteNodes => on.kind == ResourceKind::Node,
-            // What is not a change has no one thing that it is about.
-            Method::Status
-            | Method::Init
-            | Method::Enter
-            | Method::Leave
-            | Method::StepDown
-            | Method::ResetTime
-            | Method::RotateIssuer
-            | Method::Resume
-            | Method::Unlock
-            | Method::Lock
-            | Method::Repair
-            | Method::Intake
-            | Method::Watch
-            | Method::Read
-            | Method::ReadTokens
-            | Method::Recipients
-            | Method::Join
-            | Method::Renew
-            | Method::Session
-            | Method::Put
-            | Method::Raft
-            | Method::Forward => false,
-        };
-        fits && Self::allow(who, method)
-    }
 }
 
 impl Who {
+    /// As what an operator acts that the state lists.
+    #[must_use]
+    pub fn of(operator: &Listed) -> Self {
+        if operator.scope.is_bounded() { Scoped(operator.role) } else { Operator(operator.role) }
+    }
     /// What it is called in messages.
     #[must_use]
     pub fn text(self) -> &'static str {
@@ -192,6 +165,10 @@ impl Who {
             Operator(Editor) => "an editor",
             Operator(Viewer) => "a viewer",
             Operator(Auditor) => "an auditor",
+            Scoped(Admin) => "an admin with a scope",
+            Scoped(Editor) => "an editor with a scope",
+            Scoped(Viewer) => "a viewer with a scope",
+            Scoped(Auditor) => "an auditor with a scope",
             Local => "a local administrator",
         }
     }
@@ -224,7 +201,10 @@ impl Method {
             Self::WriteTokens => "make or remove join tokens",
             Self::WriteNodes => "change nodes",
             Self::Watch => "follow deliveries",
-            Self::Read => "list secrets, services or nodes",
+            Self::WriteOperators => "make or remove operators",
+            Self::Read => "list secrets or services",
+            Self::ReadNodes => "list nodes or show the CA",
+            Self::ReadOperators => "list operators",
             Self::ReadTokens => "list join tokens",
             Self::Recipients => "list unlock keys",
             Self::Join => "join",
@@ -241,11 +221,15 @@ impl Method {
 mod tests {
     use super::*;
 
-    const COLUMNS: [Who; 9] = [
+    const COLUMNS: [Who; 13] = [
         Anonymous,
         Expired,
         Worker,
         Manager,
+        Scoped(Viewer),
+        Scoped(Auditor),
+        Scoped(Editor),
+        Scoped(Admin),
         Operator(Viewer),
         Operator(Auditor),
         Operator(Editor),
@@ -254,40 +238,49 @@ mod tests {
     ];
 
     /// The table as people read it: `x` is allowed.
-    const ROWS: [(Method, &str); 24] = [
+    const ROWS: [(Method, &str); 28] = [
         //                       anonymous
         //                       | expired
         //                       | | worker
         //                       | | | manager
-        //                       | | | | viewer
-        //                       | | | | | auditor
-        //                       | | | | | | editor
-        //                       | | | | | | | admin
-        //                       | | | | | | | | local
-        (Method::Status, "       - - - x x x x x x"),
-        (Method::Init, "         - - - - - - - - x"),
-        (Method::Enter, "        - - - - - - - - x"),
-        (Method::Leave, "        - - - - - - - - x"),
-        (Method::StepDown, "     - - - - - - - x x"),
-        (Method::ResetTime, "    - - - - - - - x x"),
-        (Method::RotateIssuer, " - - - - - - - x x"),
-        (Method::Unlock, "       - - - - - - - - x"),
-        (Method::Lock, "         - - - - - - - x x"),
-        (Method::Intake, "       - - - - - - x x x"),
-        (Method::WriteSecrets, " - - - - - - x x x"),
-        (Method::WriteServices, "- - - - - - x x x"),
-        (Method::WriteTokens, "  - - - - - - - x x"),
-        (Method::WriteNodes, "   - - - - - - - x x"),
-        (Method::Watch, "        - - - - x x x x x"),
-        (Method::Read, "         - - - - x x x x x"),
-        (Method::ReadTokens, "   - - - - x x x x x"),
-        (Method::Recipients, "   - - - - x x x x x"),
-        (Method::Join, "         x - - - - - - - -"),
-        (Method::Renew, "        - x x x x x x x -"),
-        (Method::Session, "      - - x - - - - - -"),
-        (Method::Put, "          - - x - - - - - -"),
-        (Method::Raft, "         - - - x - - - - -"),
-        (Method::Forward, "      - - - x - - - - -"),
+        //                       | | | |   of those with a scope:
+        //                       | | | |   viewer
+        //                       | | | |   | auditor
+        //                       | | | |   | | editor
+        //                       | | | |   | | | admin
+        //                       | | | |   | | | |   viewer
+        //                       | | | |   | | | |   | auditor
+        //                       | | | |   | | | |   | | editor
+        //                       | | | |   | | | |   | | | admin
+        //                       | | | |   | | | |   | | | | local
+        (Method::Status, "       - - - x   x x x x   x x x x x"),
+        (Method::Init, "         - - - -   - - - -   - - - - x"),
+        (Method::Enter, "        - - - -   - - - -   - - - - x"),
+        (Method::Leave, "        - - - -   - - - -   - - - - x"),
+        (Method::StepDown, "     - - - -   - - - -   - - - x x"),
+        (Method::ResetTime, "    - - - -   - - - -   - - - x x"),
+        (Method::RotateIssuer, " - - - -   - - - -   - - - x x"),
+        (Method::Resume, "       - - - -   - - - -   - - - x x"),
+        (Method::Unlock, "       - - - -   - - - -   - - - - x"),
+        (Method::Lock, "         - - - -   - - - -   - - - x x"),
+        (Method::Repair, "       - - - -   - - - -   - - - - x"),
+        (Method::Intake, "       - - - -   - - x x   - - x x x"),
+        (Method::WriteSecrets, " - - - -   - - x x   - - x x x"),
+        (Method::WriteServices, "- - - -   - - x x   - - x x x"),
+        (Method::WriteTokens, "  - - - -   - - - -   - - - x x"),
+        (Method::WriteNodes, "   - - - -   - - - -   - - - x x"),
+        (Method::WriteOperators, "- - - -  - - - -   - - - x x"),
+        (Method::Watch, "        - - - -   x x x x   x x x x x"),
+        (Method::Read, "         - - - -   x x x x   x x x x x"),
+        (Method::ReadNodes, "    - - - -   - - - -   x x x x x"),
+        (Method::ReadOperators, "- - - -   - - - -   x x x x x"),
+        (Method::ReadTokens, "   - - - -   - - - -   x x x x x"),
+        (Method::Recipients, "   - - - -   - - - -   x x x x x"),
+        (Method::Join, "         x - - -   - - - -   - - - - -"),
+        (Method::Renew, "        - x x x   x x x x   x x x x -"),
+        (Method::Session, "      - - x -   - - - -   - - - - -"),
+        (Method::Put, "          - - x -   - - - -   - - - - -"),
+        (Method::Raft, "         - - - x   - - - -   - - - - -"),
     ];
 
     #[test]
@@ -299,26 +292,8 @@ mod tests {
                 assert_eq!(Policy::allow(who, method), mark == "x", "{who:?} {method:?}");
             }
         }
-    }
-
-    #[test]
-    fn a_change_is_of_the_kind_that_its_method_is_for() {
-        let pairs = [
-            (Method::WriteSecrets, ResourceKind::Secret),
-            (Method::WriteServices, ResourceKind::Service),
-            (Method::WriteTokens, ResourceKind::Token),
-            (Method::WriteNodes, ResourceKind::Node),
-        ];
-        for (method, kind) in pairs {
-            for (_, other) in pairs {
-                let on = Resource { kind: other, name: None };
-                for who in COLUMNS {
-                    let expected = kind == other && Policy::allow(who, method);
-                    assert_eq!(Policy::allow_on(who, method, &on), expected, "{who:?} {method:?}");
-                }
-            }
-            let on = Resource { kind, name: None };
-            assert!(!Policy::allow_on(Local, Method::Read, &on), "no change");
-        }
+        let speaks: Vec<Who> =
+            COLUMNS.into_iter().filter(|who| Policy::allow(*who, Method::Forward)).collect();
+        assert_eq!(speaks, [Manager], "only managers speak for others");
     }
 }
