@@ -55,7 +55,7 @@ pub struct KeyFile {
 }
 
 /// The first bytes: kind and format.
-const MAGIC: &[u8; 8] = b"SKEPKEY\x08";
+const MAGIC: &[u8; 8] = b"SKEPKEY\x09";
 const BOX: usize = BOX_OVERHEAD + 32;
 /// Certificates in a chain, and data-encryption keys, that a file may hold.
 const MOST: usize = 255;
@@ -376,8 +376,8 @@ mod tests {
     fn the_last_byte_of_the_kind_is_the_format() {
         assert_eq!(MAGIC.last().map(|number| u32::from(*number)), Some(crate::base::FORMAT));
         let of = |number: u8| KeyFile::format(&[b"SKEPKEY", &[number, 7, 7][..]].concat());
-        assert_eq!((of(1), of(9)), (Err(OtherFormat::Older(1)), Err(OtherFormat::Newer(9))));
-        assert_eq!((of(8), of(0), KeyFile::format(b"SKEP")), (Ok(()), Ok(()), Ok(())));
+        assert_eq!((of(1), of(10)), (Err(OtherFormat::Older(1)), Err(OtherFormat::Newer(10))));
+        assert_eq!((of(9), of(0), KeyFile::format(b"SKEP")), (Ok(()), Ok(()), Ok(())));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::domain::testing::{
 use crate::domain::{
     Act, Actor, Answer, Availability, Change, Command, Confirmation, Grant, Member, NewVersion,
     NodeRole, OfflinePolicy, OpenedList, Operator, OperatorRole, Outcome, Placement, Put, PutValue,
-    Reader, Refusal, ServiceSpec, State, Token,
+    Reader, ServiceSpec, State, Token,
 };
 
 fn command(actor: Actor, act: Act) -> Command {
@@ -400,9 +400,9 @@ fn what_this_format_writes_is_held_by_golden_files() {
 #[test]
 fn another_format_is_not_damaged() {
     let mut bytes = written_command(&commands()[0]);
-    assert_eq!(bytes[..2], [0x08, 8], "the version comes first");
-    bytes[1] = 9;
-    assert_eq!(decode_command(&bytes), Err(BadStored::Newer { version: 9, level: 0 }));
+    assert_eq!(bytes[..2], [0x08, 9], "the version comes first");
+    bytes[1] = 10;
+    assert_eq!(decode_command(&bytes), Err(BadStored::Newer { version: 10, level: 0 }));
     bytes[1] = 1;
     assert_eq!(decode_command(&bytes), Err(BadStored::Older { version: 1 }));
     bytes[1] = 0;
@@ -410,10 +410,10 @@ fn another_format_is_not_damaged() {
     let mut state = state();
     state.level = 2;
     let mut bytes: Vec<u8> = encode_state(&state).flatten().collect();
-    assert_eq!(decode_state(&bytes).err(), Some(BadStored::Newer { version: 8, level: 2 }));
+    assert_eq!(decode_state(&bytes).err(), Some(BadStored::Newer { version: 9, level: 2 }));
     state.level = 1;
     bytes = encode_state(&state).flatten().collect();
-    let head = bytes.windows(2).position(|two| two == [0x08, 8]).expect("the version");
+    let head = bytes.windows(2).position(|two| two == [0x08, 9]).expect("the version");
     assert!(head < 10, "the first field of the first record");
     bytes[head + 1] = 1;
     assert_eq!(decode_state(&bytes).err(), Some(BadStored::Older { version: 1 }));
