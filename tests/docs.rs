@@ -132,7 +132,7 @@ fn docs_keys_names_every_label_and_no_other() {
 #[test]
 fn docs_keys_names_every_context_that_is_no_label() {
     let (sources, keys) = (shipped(), document("docs/keys.md"));
-    for context in ["issuing key", "root key"] {
+    for context in ["issuing key", "operator recovery", "root key"] {
         let quoted = format!("\"{context}\"");
         assert!(sources.values().any(|text| text.contains(&quoted)), "{context}: not in use");
         assert!(keys.contains(&quoted), "{context}: not in docs/keys.md");

@@ -60,6 +60,8 @@ const TABLE: &[(&str, &str)] = &[
     ("Control/Apply", "           - - x"),
     ("Control/CreateToken", "     - - x"),
     ("Control/CreateOperator", "  - - x"),
+    ("Control/PrepareRecover", "  - - -"),
+    ("Control/RecoverOperator", " - - -"),
     ("Control/ListOperators", "   - - x"),
     ("Control/WatchDelivery", "   - - x"),
     ("Control/ListSecrets", "     - - x"),

@@ -13,7 +13,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use tonic::Code;
 
 use cluster_tests::rpc::{call, channel, identity, local_channel, runtime, tls};
-use cluster_tests::{Cluster, Ran, run, until};
+use cluster_tests::{Cluster, Ran, play, run, shown_in, until};
 use skep_client::machine::SystemClock;
 use skep_client::transport::ClientTls;
 use skep_client::transport::rpc::api::control_client::ControlClient;
@@ -349,4 +349,69 @@ fn two_of_one_name_the_last_admin_and_a_lost_answer() {
     assert_eq!(by(&cluster, Path::new(&out), &["secret", "ls"]).status, 0);
     let refused = cluster.manager.skep(&["operator", "rm", "max"]).status(1);
     assert!(refused.err.contains("last admin"), "{}", refused.err);
+}
+
+#[test]
+fn an_unlock_key_makes_an_admin_and_every_status_says_so() {
+    let cluster = Cluster::start_with(3, 0);
+    let leader = cluster.leader();
+    let follower = cluster.managers().nth((leader + 1) % 3).expect("a follower");
+    let out = cluster.folder().join("eve.skepid").display().to_string();
+    let recover = |key: &str, out: &str| {
+        follower.skep(&["operator", "recover", "eve", "--key-file", key, "--out", out])
+    };
+    // A key of another cluster, and one that nobody has sealed to.
+    let other = Cluster::start(0);
+    let refused = recover(&other.unlock_key().display().to_string(), &out).status(7);
+    assert!(refused.err.contains("is not one that unlocks every manager"), "{}", refused.err);
+    let spare = cluster.folder().join("spare.key").display().to_string();
+    let _ = follower.skep(&["unlock-key", "generate", "--out", &spare]).ok();
+    assert_eq!(recover(&spare, &out).status, 7);
+    assert!(!Path::new(&out).exists(), "nothing is left of it");
+
+    let key = cluster.unlock_key().display().to_string();
+    let made = recover(&key, &out).status(0);
+    assert!(made.err.contains("for a week"), "{}", made.err);
+    assert_eq!(by(&cluster, Path::new(&out), &["operator", "rm", "admin"]).status, 0);
+    let warned = |manager: &cluster_tests::Manager| {
+        let status = manager.skep(&["status"]);
+        (status.status == 8 && status.out.contains("an unlock key made operator eve"))
+            .then_some(())
+            .or_else(|| status.err.contains("an unlock key made operator eve").then_some(()))
+    };
+    for manager in cluster.managers() {
+        until("a warning", || warned(manager));
+    }
+    // Removed, it does nothing any more, and is told of still.
+    let _ = by(
+        &cluster,
+        Path::new(&out),
+        &[
+            "operator",
+            "create",
+            "max",
+            "--role",
+            "admin",
+            "--out",
+            &spare.replace("spare.key", "max.skepid"),
+        ],
+    )
+    .ok();
+    let _ = follower.skep(&["operator", "rm", "eve"]).ok();
+    let refused = by(&cluster, Path::new(&out), &["secret", "ls"]);
+    assert_eq!(refused.status, 24, "{}", refused.err);
+    let listed = follower.skep(&["operator", "ls", "--format", "{{.Name}} {{.State}}"]).ok();
+    assert!(listed.contains("eve ended"), "{listed}");
+    for manager in cluster.managers() {
+        until("a warning", || warned(manager));
+    }
+}
+
+#[test]
+fn every_command_of_the_page_does_what_it_says_and_four_roles_may_what_it_says() {
+    let shown = shown_in("operators.md");
+    assert!(shown.len() > 12, "only {} commands were found", shown.len());
+    let folder = tempfile::Builder::new().prefix("skep-operators-").tempdir().expect("a folder");
+    let machines = ["m1", "web1", "web2", "desk"];
+    play(folder.path(), &machines, include_str!("t90_operators.txt"), &shown);
 }

@@ -120,7 +120,6 @@ fn a_team_does_its_work_and_finds_nothing_else() {
         &["ca", "show"],
         &["unlock-key", "ls"],
         &["manager", "step-down"],
-        &["cluster", "resume", "--yes"],
     ] {
         let ran = case.skep(words);
         assert_ne!(ran.status, 0, "{words:?}: {}", ran.out);

@@ -3,19 +3,20 @@
 
 use std::path::{Path, PathBuf};
 
-use super::args::OperatorCreateArgs;
-use super::link::link;
+use super::args::{LocalArgs, OperatorCreateArgs};
+use super::link::{self, link};
 use super::names::name;
 use super::outfile::OutFile;
 use super::problem::{Trouble, usage};
 use super::shell::Shell;
+use super::unlock::{read_key, wrong};
 use super::{spec, words};
 use skep_client::ca::{OperatorAnswer, OperatorRequest, RequestError, RequestKey, verify_chain};
 use skep_client::machine::read_file;
 use skep_client::{CallKind, Control};
 use skep_core::base::{Exit, Failure, Fingerprint, Name, RequestId, SecretBytes, Stamp};
 use skep_core::domain::{OperatorRole, Scope};
-use skep_core::seal::HelloKey;
+use skep_core::seal::{HelloKey, SealError, SealedToRecipients};
 use skep_core::wire::{api, convert};
 
 /// Bytes of a request, a key or an answer that are read.
@@ -78,9 +79,7 @@ pub(super) async fn create(shell: &mut Shell, args: OperatorCreateArgs) -> Resul
             For::Here(key) => key.accept(answer).map(|identity| identity.to_text()),
             For::Elsewhere => Ok(answer.to_text()),
         })
-        .map_err(|error| {
-            Trouble::from(Failure::new(Exit::Refused, format!("what the manager answered {error}")))
-        })
+        .map_err(unsound)
         .and_then(|text| out.write(&text));
     written.map_err(|error| unwritten(&name, &error))?;
     out.keep();
@@ -91,6 +90,65 @@ pub(super) async fn create(shell: &mut Shell, args: OperatorCreateArgs) -> Resul
         shell.screen.say(&format!("  skep operator accept {} --key KEYFILE", path.display()));
     }
     Ok(())
+}
+
+/// Makes an admin by an unlock key, which stays here.
+pub(super) async fn recover(
+    shell: &mut Shell,
+    typed: &str,
+    key_file: Option<PathBuf>,
+    out: Option<PathBuf>,
+    local: LocalArgs,
+) -> Result<(), Trouble> {
+    let name = name(typed)?;
+    let unlock_key = read_key(key_file)?;
+    let path = out.unwrap_or_else(|| PathBuf::from(format!("{name}.skepid")));
+    let mut out = OutFile::create(&path)?;
+    // It is written when the operator is there: there must be room for it then.
+    out.reserve()?;
+    let mut link = link::local(shell, local)?;
+    let send = async |mut client: Control, request| client.prepare_recover(request).await;
+    let prepared = link.call(CallKind::Read, api::PrepareRecoverRequest {}, send).await?;
+    let context = [b"operator recovery".as_slice(), &prepared.cluster_id].concat();
+    let opened = SealedToRecipients::open(&prepared.challenge, &context, &unlock_key);
+    let opened = opened.map_err(|error| match error {
+        SealError::NotARecipient => wrong(
+            "the unlock key is not one that unlocks every manager of this cluster",
+            "`skep unlock-key ls` lists whose keys are good",
+        ),
+        error => Failure::new(Exit::Refused, format!("what the manager answered {error}")).into(),
+    })?;
+    let key = RequestKey::generate(Some(unlock_key.fingerprint())).map_err(|error| bug(&error))?;
+    drop(unlock_key);
+    let request = key.request().map_err(|error| bug(&error))?;
+    let operator = api::CreateOperatorRequest {
+        request_id: RequestId::draw(&mut *shell.dice).as_bytes().to_vec(),
+        name: name.to_string(),
+        role: api::OperatorRole::Admin.into(),
+        public_key: request.public_key().map_err(|error| bug(&error))?,
+        proof: request.proof,
+        fingerprint: key.fingerprint.map(|of| of.0.to_vec()).unwrap_or_default(),
+        ..api::CreateOperatorRequest::default()
+    };
+    let sent =
+        api::RecoverOperatorRequest { opened: opened.expose().to_vec(), operator: Some(operator) };
+    let kind = CallKind::Once(LOOK.to_owned());
+    let send = async |mut client: Control, request| client.recover_operator(request).await;
+    let mut reply = link.call(kind, sent, send).await?;
+    let written = answer_of(&mut reply, key.fingerprint)
+        .and_then(|answer| key.accept(answer))
+        .map_err(unsound)
+        .and_then(|identity| out.write(&identity.to_text()));
+    written.map_err(|error| unwritten(&name, &error))?;
+    out.keep();
+    shell.screen.echo(&path.display().to_string());
+    told(shell, &name, OperatorRole::Admin, &Scope::everything(), &reply);
+    shell.screen.say("every `skep status` says for a week that an unlock key made it");
+    Ok(())
+}
+
+fn unsound(error: RequestError) -> Trouble {
+    Failure::new(Exit::Refused, format!("what the manager answered {error}")).into()
 }
 
 /// Says who can do what from now on.
@@ -160,7 +218,7 @@ pub(super) fn request(
             Exit::Refused,
             "standard output leads nowhere: the request would be lost",
         )
-        .hint("`skep operator request --out FILE > REQUEST`; nothing was made")
+        .hint("write it to a file, or to a terminal; nothing was made")
         .into());
     }
     let mut file = OutFile::create(out)?;
@@ -211,7 +269,10 @@ fn read<T>(
 ) -> Result<T, Trouble> {
     let shown = path.display();
     let text = read_file(path, FILE_BYTES).map_err(|error| {
-        usage(format!("{shown}: {error}"), "name the file that `skep operator` wrote")
+        usage(
+            format!("{shown}: {error}"),
+            "`skep operator request --help` shows which files there are",
+        )
     })?;
     parse(text.expose()).map_err(|error| {
         usage(

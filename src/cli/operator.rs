@@ -40,6 +40,9 @@ pub(super) async fn run(shell: &mut Shell, command: OperatorCommand) -> Result<(
             enrol::request(shell, &out, fingerprint.as_deref())
         }
         OperatorCommand::Accept { answer, key, out } => enrol::accept(shell, &answer, &key, out),
+        OperatorCommand::Recover { name, key_file, out, local } => {
+            enrol::recover(shell, &name, key_file, out, local).await
+        }
         OperatorCommand::Ls { list, client } => ls(shell, &list, client).await,
         OperatorCommand::Rm { operators, client } => rm(shell, &operators, client).await,
         OperatorCommand::Renew { operator: Some(operator), client, .. } => {

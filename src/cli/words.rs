@@ -160,6 +160,7 @@ pub(super) fn warning(of: WarningCode) -> &'static str {
         WarningCode::NoLossToSpare => "no-loss-to-spare",
         WarningCode::ClockOff => "clock-off",
         WarningCode::Recovered => "recovered",
+        WarningCode::OperatorRecovered => "operator-recovered",
         WarningCode::OtherHistory => "other-history",
         WarningCode::ClockStepped => "clock-stepped",
         WarningCode::ClockDrifts => "clock-drifts",

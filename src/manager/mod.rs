@@ -19,6 +19,7 @@
 
 mod admit;
 mod api;
+mod challenge;
 mod changes;
 mod core;
 mod dispatch;

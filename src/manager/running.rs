@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::consensus::Standing;
+use crate::manager::challenge::Challenge;
 use crate::manager::core::Core;
 use crate::manager::dispatch::Dispatch;
 use crate::manager::end::Ends;
@@ -84,6 +85,8 @@ pub(in crate::manager) struct Running {
     pub voting: tokio::sync::Mutex<()>,
     /// The key of the next issuing CA, for which a certificate is awaited.
     pub offer: Offer,
+    /// What an unlock key has to open for an admin to be made.
+    pub challenge: Challenge,
     /// Cuts off peers that were removed.
     pub cuts: Cuts,
     /// It belongs to the cluster no more.
@@ -117,6 +120,7 @@ impl Running {
             stop: CancellationToken::new(),
             voting: tokio::sync::Mutex::new(()),
             offer: Offer::default(),
+            challenge: Challenge::default(),
             removed: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             other_history: AtomicU64::new(0),

@@ -73,6 +73,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
                 "end",
                 "keys",
                 "leader",
+                "challenge",
                 "offer",
                 "own",
                 "peers",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{ClientArgs, ListArgs, duration};
+use super::{ClientArgs, ListArgs, LocalArgs, duration};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OperatorCommand {
@@ -41,7 +41,7 @@ Key and answer together are the identity:
     /// Make an identity of a key and an admin's answer to its request
     #[command(after_help = "Examples:
   skep operator accept bob.answer --key bob.key
-  skep operator accept bob.answer --key bob.key --out ~/bob.skepid")]
+  skep operator accept bob.answer --key bob.key --out ~/bob-prod.skepid")]
     Accept {
         /// The answer
         answer: PathBuf,
@@ -51,6 +51,25 @@ Key and answer together are the identity:
         /// The file for the identity [default: NAME.skepid]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+    },
+    /// Make an admin by an unlock key, when everyone's identity is lost
+    #[command(after_help = "Examples:
+  skep operator recover alice --key-file /media/safe/prod.key
+  skep operator recover ann --out ~/ann.skepid
+
+On the machine of a manager that runs, as root or as its user. The unlock key stays in this
+command. Every `skep status` says for a week that it was done.")]
+    Recover {
+        /// The admin's name
+        name: String,
+        /// The unlock key, - for standard input [default: it is asked for]
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+        /// The file for the identity [default: NAME.skepid]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        local: LocalArgs,
     },
     /// List operators
     #[command(after_help = "Examples:

@@ -22,11 +22,12 @@ use skep_core::wire::api::{
     ListHoldersRequest, ListNodesReply, ListOperatorsReply, ListReadsReply, ListReadsRequest,
     ListRequest, ListSecretsReply, ListServicesReply, ListTokensReply, LockReply, LockRequest,
     MoveManagerReply, MoveManagerRequest, MoveReply, MoveRequest, PrepareInitReply,
-    PrepareInitRequest, PrepareIssuerReply, PrepareIssuerRequest, RecipientsReply,
-    RecipientsRequest, RepairReply, RepairRequest, ResetTimeReply, ResetTimeRequest, ResumeReply,
-    ResumeRequest, SecretView, ServiceView, ShowCaReply, ShowCaRequest, StatusReply, StatusRequest,
-    StepDownReply, StepDownRequest, UnlockHeaderReply, UnlockHeaderRequest, UnlockReply,
-    UnlockRequest, WatchDeliveryRequest,
+    PrepareInitRequest, PrepareIssuerReply, PrepareIssuerRequest, PrepareRecoverReply,
+    PrepareRecoverRequest, RecipientsReply, RecipientsRequest, RecoverOperatorRequest, RepairReply,
+    RepairRequest, ResetTimeReply, ResetTimeRequest, ResumeReply, ResumeRequest, SecretView,
+    ServiceView, ShowCaReply, ShowCaRequest, StatusReply, StatusRequest, StepDownReply,
+    StepDownRequest, UnlockHeaderReply, UnlockHeaderRequest, UnlockReply, UnlockRequest,
+    WatchDeliveryRequest,
 };
 
 /// What the manager answers and what it was asked.
@@ -176,6 +177,8 @@ impl Control for Fake {
         repair: RepairRequest -> RepairReply,
         create_token: CreateTokenRequest -> CreateTokenReply,
         create_operator: CreateOperatorRequest -> CreateOperatorReply,
+        prepare_recover: PrepareRecoverRequest -> PrepareRecoverReply,
+        recover_operator: RecoverOperatorRequest -> CreateOperatorReply,
         list_operators: ListRequest -> ListOperatorsReply,
         list_nodes: ListRequest -> ListNodesReply,
         list_tokens: ListRequest -> ListTokensReply,

@@ -83,6 +83,8 @@ pub(super) const TABLE: &[Row] = &[
     row("/skep.api.v1.Control/Apply", Method::Intake, ACT, MIDDLE),
     row("/skep.api.v1.Control/CreateToken", Method::WriteTokens, MIDDLE, SMALL),
     row("/skep.api.v1.Control/CreateOperator", Method::WriteOperators, MIDDLE, MIDDLE),
+    row("/skep.api.v1.Control/PrepareRecover", Method::RecoverOperator, SMALL, MIDDLE),
+    row("/skep.api.v1.Control/RecoverOperator", Method::RecoverOperator, MIDDLE, MIDDLE),
     row("/skep.api.v1.Control/WatchDelivery", Method::Watch, NAMES, MIDDLE),
     row("/skep.api.v1.Control/ListSecrets", Method::Read, SMALL, PAGE),
     row("/skep.api.v1.Control/ListServices", Method::Read, SMALL, PAGE),

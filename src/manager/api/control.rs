@@ -307,6 +307,32 @@ impl Control for ControlService {
             .await
     }
 
+    async fn prepare_recover(
+        &self,
+        request: Request<api::PrepareRecoverRequest>,
+    ) -> Answer<api::PrepareRecoverReply> {
+        self.led(request, Method::RecoverOperator, Broken::NothingDone)?
+            .answer(
+                |mut leader, request| async move { leader.prepare_recover(request).await },
+                |running, _, _| async move { operators::prepare_recover(&running) },
+            )
+            .await
+    }
+
+    async fn recover_operator(
+        &self,
+        request: Request<api::RecoverOperatorRequest>,
+    ) -> Answer<api::CreateOperatorReply> {
+        self.led(request, Method::RecoverOperator, Broken::Unknown)?
+            .answer(
+                |mut leader, request| async move { leader.recover_operator(request).await },
+                |running, admitted, request| async move {
+                    operators::recover(&running, &admitted, request).await
+                },
+            )
+            .await
+    }
+
     async fn watch_delivery(
         &self,
         request: Request<api::WatchDeliveryRequest>,

@@ -1,5 +1,7 @@
 //! Where a status deserves attention: found here, told by [`Warning`].
 
+use std::sync::Arc;
+
 use crate::consensus::{Behind, Standing};
 use crate::manager::life::lifecycle::Lifecycle;
 use crate::manager::members::issuers::Progress;
@@ -9,7 +11,7 @@ use crate::manager::running::Running;
 use crate::manager::steady::Doubt;
 use crate::manager::word::Word;
 use skep_core::base::{Name, OperatorId, Stamp, limits};
-use skep_core::domain::State;
+use skep_core::domain::{Operator, State};
 use skep_core::wire::api;
 
 /// Bytes free below which a manager's disk is nearly full.
@@ -53,6 +55,7 @@ pub(super) fn of_running(
     let now = Stamp(reply.now);
     found.extend(ends.iter().filter_map(|(which, ends)| of_certificate(*which, *ends, now)));
     of_members(running, now, found);
+    found.extend(running.core.consensus.read(|state| recovered(state, now)));
     rotation(running, now, found);
     if reply.pending_pairs > 0 {
         found.push(Warning::Pending(reply.pending_pairs));
@@ -92,6 +95,13 @@ fn of_members(running: &Running, now: Stamp, found: &mut Vec<Warning>) {
         }
     }));
     found.extend((more > 0).then_some(Warning::MoreMembersEnd(more)));
+}
+
+/// Operators that an unlock key made lately, those that were removed since included.
+fn recovered(state: &State, now: Stamp) -> Vec<Warning> {
+    let made = state.operators.values().filter(|of| of.is_recovered(now.max(state.stamp)));
+    let told = |of: &Arc<Operator>| Warning::OperatorRecovered(of.name.to_string(), of.created);
+    made.take(TOLD).map(told).collect()
 }
 
 /// Each worker that is down and each delivery that is not done, as far as they are told.

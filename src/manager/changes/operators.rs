@@ -6,9 +6,11 @@ use crate::manager::problem::{self, Explain};
 use crate::manager::running::Running;
 use skep_client::ca::{CertificateRole, Subject, key_digest};
 use skep_client::transport::Problem;
-use skep_core::base::{Name, OperatorId, RequestId, Stamp};
-use skep_core::domain::{Act, Change, Constraint, Operator, OperatorRole, Renewal, Scope, State};
-use skep_core::seal::HelloPlace;
+use skep_core::base::{Name, OperatorId, RequestId, SecretBytes, Stamp, draw};
+use skep_core::domain::{
+    Act, Change, Constraint, Operator, OperatorRole, Refusal, Renewal, Scope, State,
+};
+use skep_core::seal::{HelloPlace, RecipientKey, SealError, SealedToRecipients};
 use skep_core::wire::api;
 use skep_core::wire::convert::{read_bounds, read_id, read_operator_role};
 
@@ -58,6 +60,62 @@ pub(in crate::manager) async fn create(
     admitted: &Admitted,
     request: api::CreateOperatorRequest,
 ) -> Result<api::CreateOperatorReply, Problem> {
+    make(running, admitted, request, false).await
+}
+
+/// Draws what an unlock key has to open, and seals it to those that unlock every manager: one that
+/// lies on a manager's disk is none of them.
+///
+/// # Errors
+/// What the caller is told.
+pub(in crate::manager) fn prepare_recover(
+    running: &Running,
+) -> Result<api::PrepareRecoverReply, Problem> {
+    let core = &running.core;
+    core.leads()?;
+    let cluster = core.consensus.read(|state| state.cluster.clone());
+    let cluster = cluster.ok_or(Refusal::NotInitialised).map_err(Explain::explain)?;
+    let of_all = cluster.recipients.values().filter(|recipient| recipient.only.is_none());
+    let unsound = |error: SealError| problem::bug(format!("a recipient {error}"));
+    let recipients = of_all.map(|recipient| RecipientKey::new(recipient.public));
+    let recipients: Vec<_> = recipients.collect::<Result<_, _>>().map_err(unsound)?;
+    let dice = &mut *(core.dice)();
+    let drawn = SecretBytes::copy_of(&draw::<32>(dice));
+    let context = [b"operator recovery".as_slice(), core.cluster.as_bytes()].concat();
+    let challenge =
+        SealedToRecipients::seal(dice, &recipients, &context, &drawn).map_err(unsound)?;
+    running.challenge.put(drawn.expose(), core.clock.boot());
+    Ok(api::PrepareRecoverReply { challenge, cluster_id: core.cluster.as_bytes().to_vec() })
+}
+
+/// Makes an admin for whoever has opened what was drawn.
+///
+/// # Errors
+/// What the caller is told: nobody was made, where it doesn't say otherwise.
+pub(in crate::manager) async fn recover(
+    running: &Running,
+    admitted: &Admitted,
+    request: api::RecoverOperatorRequest,
+) -> Result<api::CreateOperatorReply, Problem> {
+    running.core.leads()?;
+    if !running.challenge.is_met(&request.opened, running.core.clock.boot()) {
+        return Err(problem::request::not_opened());
+    }
+    let Some(operator) = request.operator else { return Err(problem::request::no_admin()) };
+    let is_plain =
+        operator.scope.is_empty() && operator.constraints.is_empty() && operator.ttl_ms == 0;
+    if operator.role() != api::OperatorRole::Admin || !is_plain {
+        return Err(problem::request::no_admin());
+    }
+    make(running, admitted, operator, true).await
+}
+
+async fn make(
+    running: &Running,
+    admitted: &Admitted,
+    request: api::CreateOperatorRequest,
+    recovered: bool,
+) -> Result<api::CreateOperatorReply, Problem> {
     running.core.leads()?;
     let asked = Asked::read(&request)?;
     let own = running.identity.fingerprint;
@@ -83,7 +141,7 @@ pub(in crate::manager) async fn create(
         scope: asked.scope,
         constraints: asked.constraints,
         ends,
-        recovered: false,
+        recovered,
     };
     let act = Act::Change(vec![Change::CreateOperator { id, operator: Box::new(operator) }]);
     running.propose(asked.request, admitted.actor()?, act).await?;
@@ -95,7 +153,7 @@ pub(in crate::manager) async fn create(
     let chain = signing.chain(&asked.public, &subject, operator.certificate_ends)?;
     let hello = running.identity.hello.key_of(HelloPlace::Operator, id.as_bytes());
     let hello = hello.map_err(|error| problem::bug(format!("the hello key {error}")))?;
-    tracing::info!(event = "operator_made", operator = %id, name = %subject.name);
+    tracing::info!(event = "operator_made", operator = %id, name = %subject.name, recovered);
     Ok(api::CreateOperatorReply {
         id: id.as_bytes().to_vec(),
         chain,

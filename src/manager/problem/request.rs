@@ -104,3 +104,14 @@ pub(in crate::manager) fn for_another_cluster(own: Fingerprint) -> Problem {
     ))
     .hint("nothing was made; ask for a request that names this cluster, or none")
 }
+
+/// Whoever asks for an admin has not opened what an unlock key opens.
+pub(in crate::manager) fn not_opened() -> Problem {
+    Problem::refused("no unlock key of this cluster was shown, or not in time")
+        .hint("nothing was made; repeat it: `skep operator recover NAME --key-file FILE`")
+}
+
+/// An unlock key makes an admin of all, and nobody else.
+pub(in crate::manager) fn no_admin() -> Problem {
+    Problem::bad_input("an unlock key makes an admin without a scope and without an end")
+}

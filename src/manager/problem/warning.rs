@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::manager::problem::{self, span};
 use crate::manager::steady::Doubt;
 use skep_client::transport::Problem;
-use skep_core::base::{OperatorId, limits};
+use skep_core::base::{OperatorId, Stamp, limits};
 use skep_core::wire::api::{self, CertificateHolder, WarningCode};
 
 /// What deserves attention.
@@ -66,6 +66,8 @@ pub(in crate::manager) enum Warning {
     MoreDeliveriesLag(u64),
     /// The cluster was recovered: its epoch since, and the revision that was kept.
     Recovered(u64, u64),
+    /// An unlock key made this operator, at that time.
+    OperatorRecovered(String, Stamp),
     /// Another manager is of a later history of this cluster: its epoch.
     OtherHistory(u64),
     /// The leader does not answer.
@@ -115,6 +117,10 @@ impl std::fmt::Display for Holder {
     }
 }
 
+fn at_time(at: Stamp) -> String {
+    super::delivery::written(at).map_or_else(String::new, |at| format!(" at {at}"))
+}
+
 impl From<Certificate> for CertificateHolder {
     fn from(of: Certificate) -> Self {
         match of {
@@ -152,6 +158,7 @@ impl Warning {
             Self::DeliveryFailed(..) => WarningCode::DeliveryFailed,
             Self::HookFailed(..) => WarningCode::HookFailed,
             Self::Recovered(..) => WarningCode::Recovered,
+            Self::OperatorRecovered(..) => WarningCode::OperatorRecovered,
             Self::OtherHistory(_) => WarningCode::OtherHistory,
             Self::LeaderSilent => WarningCode::LeaderSilent,
             Self::RolledBack(_) => WarningCode::RolledBack,
@@ -166,7 +173,13 @@ impl Warning {
 
     /// Whether it names another member than a manager that votes.
     pub(in crate::manager) fn names_a_member(&self) -> bool {
-        matches!(self, Self::MemberEnds(..) | Self::MemberEnded(_) | Self::IdentityCopied(..))
+        matches!(
+            self,
+            Self::MemberEnds(..)
+                | Self::MemberEnded(_)
+                | Self::IdentityCopied(..)
+                | Self::OperatorRecovered(..)
+        )
     }
 
     /// The warning as it is sent.
@@ -314,6 +327,10 @@ impl Warning {
                      is delivered, and nothing taken away, until it is resumed"
                 ),
                 "`skep cluster resume` on a manager's machine shows what was dropped, and asks",
+            ),
+            Self::OperatorRecovered(name, at) => (
+                format!("an unlock key made operator {name}{}", at_time(*at)),
+                "was that meant so? Else `skep operator rm NAME`, and see who has unlock keys",
             ),
             Self::OtherHistory(epoch) => (
                 format!(

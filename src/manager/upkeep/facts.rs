@@ -15,8 +15,8 @@ use crate::manager::running::Running;
 use skep_core::base::{NodeId, OperatorId};
 use skep_core::domain::{Fact, NodeRole, State};
 
-/// How long a removed worker may take to hear why its session ends, before whatever it has open
-/// is cut: within the second that is promised.
+/// How long a removed worker may take to hear why its session ends, and an operator that removed
+/// itself what came of it, before whatever it has open is cut: within the second that is promised.
 const PARTING: Duration = Duration::from_millis(500);
 
 /// Between two looks at whose time is over: within the second that is promised.
@@ -31,20 +31,22 @@ pub(in crate::manager) async fn follow(running: Arc<Running>) {
     let mut acting = operators(&running);
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Workers that were removed, and when what they have open is cut.
-    let mut parting: VecDeque<(Instant, NodeId)> = VecDeque::new();
+    // Workers and operators that were removed, and when what they have open is cut.
+    let mut parting: VecDeque<(Instant, [u8; 16])> = VecDeque::new();
     loop {
         running.core.open_key();
         let look_at_all = tokio::select! {
             () = running.stop.cancelled() => return,
             () = first(&parting) => {
                 if let Some((_, gone)) = parting.pop_front() {
-                    running.cuts.cut(*gone.as_bytes());
+                    running.cuts.cut(gone);
                 }
                 false
             }
             _ = looks.tick() => {
-                cut_operators(&running, &mut acting);
+                for gone in ended(&running, &mut acting) {
+                    running.cuts.cut(gone);
+                }
                 false
             }
             changed = leadership.changed() => {
@@ -56,7 +58,8 @@ pub(in crate::manager) async fn follow(running: Arc<Running>) {
             heard = facts.recv() => match heard {
                 Ok((_, facts)) => {
                     if facts.contains(&Fact::OperatorsRevised) {
-                        cut_operators(&running, &mut acting);
+                        let now = Instant::now() + PARTING;
+                        parting.extend(ended(&running, &mut acting).map(|gone| (now, gone)));
                     }
                     facts.iter().any(changes_nodes)
                 }
@@ -75,7 +78,9 @@ pub(in crate::manager) async fn follow(running: Arc<Running>) {
                         running.cuts.cut(*gone.as_bytes());
                         running.peers.lost(*gone);
                     }
-                    NodeRole::Worker => parting.push_back((Instant::now() + PARTING, *gone)),
+                    NodeRole::Worker => {
+                        parting.push_back((Instant::now() + PARTING, *gone.as_bytes()));
+                    }
                 }
             }
             let own = &running.core.node;
@@ -87,15 +92,15 @@ pub(in crate::manager) async fn follow(running: Arc<Running>) {
     }
 }
 
-/// Ends what operators have open that may do nothing any more, as watches of deliveries: they
-/// were removed, or their time is over.
-fn cut_operators(running: &Running, acting: &mut BTreeSet<OperatorId>) {
+/// Operators that may do nothing any more since `acting` did: they were removed, or their time is
+/// over. What they have open, as watches of deliveries, is to be cut.
+fn ended(running: &Running, acting: &mut BTreeSet<OperatorId>) -> impl Iterator<Item = [u8; 16]> {
     let now = operators(running);
-    for gone in acting.difference(&now) {
+    let before = std::mem::replace(acting, now.clone());
+    before.into_iter().filter(move |id| !now.contains(id)).map(|gone| {
         tracing::info!(event = "operator_ended", operator = %gone);
-        running.cuts.cut(*gone.as_bytes());
-    }
-    *acting = now;
+        *gone.as_bytes()
+    })
 }
 
 /// Those that may act: by this manager's clock and by the cluster's time.
@@ -109,7 +114,7 @@ fn operators(running: &Running) -> BTreeSet<OperatorId> {
 }
 
 /// When the first of them has had its time; never where there is none.
-async fn first(parting: &VecDeque<(Instant, NodeId)>) {
+async fn first(parting: &VecDeque<(Instant, [u8; 16])>) {
     match parting.front() {
         Some((at, _)) => tokio::time::sleep_until(*at).await,
         None => std::future::pending().await,

@@ -97,9 +97,9 @@ struct Head {
 
 /// What a text is, for its errors.
 #[derive(Clone, Copy)]
-struct Kind(&'static str);
+struct RequestText(&'static str);
 
-impl Kind {
+impl RequestText {
     const fn not(self, why: &'static str) -> RequestError {
         RequestError::Not { what: self.0, why }
     }
@@ -180,7 +180,7 @@ fn trimmed(text: &mut String) -> SecretBytes {
 }
 
 impl RequestKey {
-    const KIND: Kind = Kind("the key of a request for an identity");
+    const KIND: RequestText = RequestText("the key of a request for an identity");
 
     /// Makes a key, for the cluster of this fingerprint if one is known.
     ///
@@ -242,7 +242,7 @@ impl RequestKey {
 }
 
 impl OperatorRequest {
-    const KIND: Kind = Kind("a request for an identity");
+    const KIND: RequestText = RequestText("a request for an identity");
 
     /// The public key (SPKI DER) that it is for.
     ///
@@ -280,7 +280,7 @@ impl OperatorRequest {
 }
 
 impl OperatorAnswer {
-    const KIND: Kind = Kind("an answer to a request for an identity");
+    const KIND: RequestText = RequestText("an answer to a request for an identity");
 
     /// As it is handed back. Whoever else has it can do nothing with it but be taken for a member
     /// before it has shown a certificate.

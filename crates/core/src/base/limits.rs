@@ -24,6 +24,8 @@ pub const SERVICES: usize = 10_000;
 pub const NODES: usize = 10_000;
 /// Operators in a cluster.
 pub const OPERATORS: usize = 1_000;
+/// Milliseconds for which it stays on record that an unlock key made an operator.
+pub const RECOVERED_MS: u64 = 7 * 24 * 3_600_000;
 /// Scopes of one operator.
 pub const SCOPES: usize = 64;
 /// Grants of one service: a file each on every node that runs it, so that a set and its names

@@ -59,6 +59,8 @@ pub enum Method {
     WriteNodes,
     /// Making and removing operators.
     WriteOperators,
+    /// Making an admin by an unlock key.
+    RecoverOperator,
     /// Following what reaches the nodes.
     Watch,
     /// Listing secrets (never values), services and holders.
@@ -132,6 +134,8 @@ impl Policy {
             | Method::WriteNodes
             | Method::WriteOperators => OWNERS,
             Method::Intake | Method::WriteSecrets | Method::WriteServices => WRITERS,
+            // Whoever else is in: the unlock key is asked for as well.
+            Method::RecoverOperator => &[Local],
             Method::Watch | Method::Read => ALL_READERS,
             Method::ReadNodes | Method::ReadOperators | Method::ReadTokens | Method::Recipients => {
                 READERS
@@ -202,6 +206,7 @@ impl Method {
             Self::WriteNodes => "change nodes",
             Self::Watch => "follow deliveries",
             Self::WriteOperators => "make or remove operators",
+            Self::RecoverOperator => "make an admin by an unlock key",
             Self::Read => "list secrets or services",
             Self::ReadNodes => "list nodes or show the CA",
             Self::ReadOperators => "list operators",
@@ -238,7 +243,7 @@ mod tests {
     ];
 
     /// The table as people read it: `x` is allowed.
-    const ROWS: [(Method, &str); 28] = [
+    const ROWS: [(Method, &str); 29] = [
         //                       anonymous
         //                       | expired
         //                       | | worker
@@ -270,6 +275,7 @@ mod tests {
         (Method::WriteTokens, "  - - - -   - - - -   - - - x x"),
         (Method::WriteNodes, "   - - - -   - - - -   - - - x x"),
         (Method::WriteOperators, "- - - -  - - - -   - - - x x"),
+        (Method::RecoverOperator, "- - - -  - - - -   - - - - x"),
         (Method::Watch, "        - - - -   x x x x   x x x x x"),
         (Method::Read, "         - - - -   x x x x   x x x x x"),
         (Method::ReadNodes, "    - - - -   - - - -   x x x x x"),

@@ -5,12 +5,12 @@ mod opened;
 mod operator;
 mod put;
 
-use self::operator::{constraints, operator};
+use self::operator::{constraints, operator, renewal};
 use super::changed::Changed;
 use super::command::{Act, Actor, Change, Command, Genesis, Join, Outcome, Rekey};
 use super::refusal::Refusal;
 use super::spec::{Activation, GrantAsked, MountKind, OfflinePolicy, Pin, ServiceSpec};
-use super::state::{Availability, Cluster, Member, Node, NodeRole, Renewal, Token};
+use super::state::{Availability, Cluster, Member, Node, NodeRole, Token};
 use crate::audit::Digest;
 use crate::base::{Label, Labels, Name, Target};
 
@@ -176,12 +176,6 @@ fn member(hash: &mut Digest, of: Member) {
             hash.bytes(id.as_bytes());
         }
     }
-}
-
-fn renewal(hash: &mut Digest, of: &Renewal) {
-    hash.bytes(of.next_key.as_ref().map_or(&[][..], |key| key));
-    hash.number(of.issuer.0);
-    hash.option(of.readmitted_until.map(|until| until.0));
 }
 
 fn genesis(hash: &mut Digest, of: &Genesis) {

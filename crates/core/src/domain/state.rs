@@ -11,6 +11,7 @@ use super::spec::{Constraint, Grant, OfflinePolicy, ServiceSpec};
 use crate::base::{
     ClusterId, Epoch, Fingerprint, Labels, Name, NameKey, NodeId, OperatorId, RecipientId,
     RequestId, Revision, SealedValue, SecretId, ServiceId, Stamp, TokenId, VersionId, WrappedKey,
+    limits,
 };
 
 /// The whole replicated state. Ordered maps, so that every replica walks it alike.
@@ -265,6 +266,12 @@ pub struct Operator {
 }
 
 impl Operator {
+    /// Whether an unlock key made it lately: that is to be seen, also once it was removed.
+    #[must_use]
+    pub fn is_recovered(&self, now: Stamp) -> bool {
+        self.recovered && now < self.created.plus_ms(limits::RECOVERED_MS)
+    }
+
     /// Whether its time is over: whatever certificate it has, it may do nothing.
     #[must_use]
     pub fn has_ended(&self, now: Stamp) -> bool {

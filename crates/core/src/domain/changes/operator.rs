@@ -56,7 +56,10 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: OperatorId) -> Result<Changed, R
     if is_lasting_admin(found) && !has_other_admin(state, id) {
         return Err(Refusal::LastAdmin { operator: found.name.clone() });
     }
-    draft.put_operator(id, None);
+    let now = draft.now();
+    let ended =
+        found.is_recovered(now).then(|| Operator { ends: Some(now), ..Operator::clone(found) });
+    draft.put_operator(id, ended);
     Ok(Changed::Done)
 }
 
@@ -65,7 +68,8 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: OperatorId) -> Result<Changed, R
 fn make_room(draft: &mut Draft<'_>, new: &Operator) {
     let (state, now) = (draft.state(), draft.now());
     let is_full = state.operators.len() >= limits::OPERATORS;
-    let ended = state.operators.iter().filter(|(_, of)| of.has_ended(now));
+    let over = |of: &Operator| of.has_ended(now) && !of.is_recovered(now);
+    let ended = state.operators.iter().filter(|(_, of)| over(of));
     let in_the_way = ended.filter(|(_, of)| is_full || of.name.key() == new.name.key());
     for id in in_the_way.map(|(id, _)| *id).collect::<Vec<_>>() {
         draft.put_operator(id, None);

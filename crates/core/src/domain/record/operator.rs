@@ -1,12 +1,11 @@
 //! Operators, and the constraints that they and placements have.
 
-use super::{name, renewal};
 use crate::audit::Digest;
 use crate::domain::spec::{Attribute, Constraint};
-use crate::domain::state::{Operator, OperatorRole};
+use crate::domain::state::{Operator, OperatorRole, Renewal};
 
 pub(super) fn operator(hash: &mut Digest, of: &Operator) {
-    name(hash, &of.name);
+    hash.bytes(of.name.as_str().as_bytes());
     hash.number(match of.role {
         OperatorRole::Admin => 1,
         OperatorRole::Editor => 2,
@@ -41,4 +40,10 @@ pub(super) fn constraints(hash: &mut Digest, of: &[Constraint]) {
         hash.number(constraint.equal.into());
         hash.bytes(constraint.value.as_bytes());
     }
+}
+
+pub(super) fn renewal(hash: &mut Digest, of: &Renewal) {
+    hash.bytes(of.next_key.as_ref().map_or(&[][..], |key| key));
+    hash.number(of.issuer.0);
+    hash.option(of.readmitted_until.map(|until| until.0));
 }

@@ -174,3 +174,20 @@ fn a_role_holds_when_a_command_is_applied() {
     ));
     assert_eq!(genesis().admin.role, OperatorRole::Admin);
 }
+
+#[test]
+fn whom_an_unlock_key_made_stays_on_record_for_a_week() {
+    let mut world = World::founded();
+    let created = world.state.stamp;
+    let made = Operator { recovered: true, created, ..of(1, OperatorRole::Admin) };
+    world.one(create(1, made)).expect("made");
+    world.one(remove(1)).expect("removed");
+    let kept = &world.state.operators[&operator_id(1)];
+    assert!(kept.has_ended(world.state.stamp) && kept.is_recovered(world.state.stamp));
+    assert!(matches!(change(&mut world, 1, remove(ADMIN)), Err(Refusal::NotAllowed(_))));
+    let again = Operator { name: name("operator-1"), ..of(2, OperatorRole::Viewer) };
+    assert!(world.one(create(2, again)).is_err(), "nobody takes its place on record");
+    assert!(
+        !world.state.operators[&operator_id(1)].is_recovered(created.plus_ms(limits::RECOVERED_MS))
+    );
+}

@@ -57,6 +57,7 @@ fn changes_are_read_as_written() {
         Change::RemoveNode { id: node, force: true },
         Change::Readmit { member: Member::Node(node) },
         Change::Readmit { member: Member::Operator(OperatorId::from_bytes([4; 16])) },
+        Change::RemoveOperator { id: OperatorId::from_bytes([4; 16]) },
     ];
     for change in list.map(boxed) {
         let sent = write_change(&change).expect("sent by operators");
