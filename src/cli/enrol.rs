@@ -45,13 +45,12 @@ pub(super) async fn create(shell: &mut Shell, args: OperatorCreateArgs) -> Resul
     if args.ttl.is_some() && ttl_ms == 0 {
         return Err(usage("--ttl: an operator that is there for no time", "for example --ttl 8h"));
     }
-    let (whose, request) = match &args.request {
-        Some(path) => (For::Elsewhere, read(path, OperatorRequest::parse)?),
-        None => {
-            let key = RequestKey::generate(None).map_err(|error| bug(&error))?;
-            let request = key.request().map_err(|error| bug(&error))?;
-            (For::Here(key), request)
-        }
+    let (whose, request) = if let Some(path) = &args.request {
+        (For::Elsewhere, read(path, OperatorRequest::parse)?)
+    } else {
+        let key = RequestKey::generate(None).map_err(|error| bug(&error))?;
+        let request = key.request().map_err(|error| bug(&error))?;
+        (For::Here(key), request)
     };
     let end = if matches!(whose, For::Here(_)) { "skepid" } else { "answer" };
     let path = args.out.unwrap_or_else(|| PathBuf::from(format!("{name}.{end}")));
@@ -209,7 +208,7 @@ pub(super) fn request(
     out: &Path,
     fingerprint: Option<&str>,
 ) -> Result<(), Trouble> {
-    let fingerprint = fingerprint.map(|text| text.parse::<Fingerprint>()).transpose();
+    let fingerprint = fingerprint.map(str::parse::<Fingerprint>).transpose();
     let fingerprint = fingerprint.map_err(|_bad| {
         usage("--fingerprint: is none", "`skep ca show` and `skep status` show the cluster's")
     })?;

@@ -64,13 +64,14 @@ fn an_operator_has_a_name_and_a_key_of_its_own() {
 fn there_are_so_many_operators_and_those_that_have_ended_make_room() {
     let mut world = World::founded();
     let many = u8::try_from(limits::OPERATORS.min(200)).expect("small");
-    let ends = Some(world.state.stamp.plus_ms(50_000));
+    let end = world.state.stamp.plus_ms(50_000);
+    let ends = Some(end);
     for n in 100..many {
         list_operator(&mut world.state, n, Operator { ends, ..of(n, OperatorRole::Viewer) });
     }
     let same = Operator { name: name("operator-100"), ..of(1, OperatorRole::Viewer) };
     assert!(matches!(world.one(create(1, same.clone())), Err(Refusal::Exists { .. })));
-    while world.state.stamp <= ends.expect("an end") {
+    while world.state.stamp <= end {
         world.one(create(2, of(2, OperatorRole::Viewer))).expect("made");
         world.one(remove(2)).expect("removed");
     }
@@ -111,10 +112,11 @@ fn whoever_was_removed_or_has_ended_does_nothing_any_more() {
         labels: crate::base::Labels::default(),
         version: version(u64::from(n)),
     };
-    let ends = Some(world.state.stamp.plus_ms(50_000));
+    let end = world.state.stamp.plus_ms(50_000);
+    let ends = Some(end);
     world.one(create(1, Operator { ends, ..of(1, OperatorRole::Editor) })).expect("made");
     change(&mut world, 1, secret(1)).expect("its time is not over");
-    while world.state.stamp < ends.expect("an end") {
+    while world.state.stamp < end {
         world.act(Act::Resume);
     }
     assert!(matches!(change(&mut world, 1, secret(2)), Err(Refusal::NotAllowed(_))));

@@ -152,7 +152,7 @@ fn change(state: &State, of: &Do, binds: bool, drawn: u64) -> Change {
         Do::Grant { service, secret, target, replace, pin } => {
             let asked = GrantAsked::from(grant(secret, &format!("file-{target}")));
             let pin = if pin { Some(crate::domain::Pin::Number(1)) } else { asked.pin };
-            let grant = GrantAsked { replace, pin, ..asked };
+            let grant = GrantAsked { pin, replace, ..asked };
             Change::Grant { service: service_id(service), grant }
         }
         Do::Revoke { service, secret } => {
@@ -273,9 +273,9 @@ fn is_kept_out(refusal: &Refusal, there: bool) -> bool {
         Refusal::NotAllowed(_)
         | Refusal::OutOfScope { .. }
         | Refusal::HoldsOutside { .. }
-        | Refusal::TargetTakenOutside { .. } => true,
+        | Refusal::TargetTakenOutside { .. }
+        | Refusal::NotFound { thing: Thing::Worker, .. } => true,
         Refusal::NotFound { thing: Thing::Secret | Thing::Service, .. } => there,
-        Refusal::NotFound { thing: Thing::Worker, .. } => true,
         _ => false,
     }
 }
