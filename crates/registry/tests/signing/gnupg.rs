@@ -90,7 +90,7 @@ fn keys_that_gnupg_made_sign_and_what_it_signed_is_taken() {
         let key = OpenPgpKey::read(&secret).expect(name);
         assert_eq!(OpenPgpKey::read(&armoured).expect(name).public_text(), key.public_text());
         let message = key.sign(b"said", now_s()).expect("a message");
-        let file = gpg.0.file("message", message);
+        let file = gpg.0.file("message", &message);
         assert_eq!(done(gpg.command().arg("--decrypt").arg(file)), b"said", "{name}");
         // Compressed or not, by the key that is asked for and by no other.
         let said = gpg.0.file("said", b"what GnuPG said");
@@ -112,6 +112,9 @@ fn keys_that_gnupg_made_sign_and_what_it_signed_is_taken() {
         assert!(public.verify(&detached, now_s()).is_err(), "a message without a text");
         let late = now_s() + 2 * 365 * 24 * 3_600;
         assert_eq!(key.sign(b"said", late).is_ok(), life == "never", "{name}");
+        // And a key that has ended vouches for nothing any more.
+        assert!(public.verify(&message, now_s()).is_ok(), "{name}");
+        assert_eq!(public.verify(&message, late).is_ok(), life == "never", "{name}");
     }
     let both = done(gpg.command().arg("--export"));
     assert_eq!(Ring::read(&both).expect("a ring").certificates.len(), 2, "and none of NIST's");
