@@ -26,6 +26,10 @@ need() {
     }
 }
 
+# build_skep WORDS...: builds it, unless scripts/test has just built it with the programs beside: alone it has
+# other features of what it is built from, and would be built anew.
+build_skep() { [ -n "${SKEP_IS_BUILT:-}" ] || cargo build "$@" --bin skep; }
+
 # What building takes: a C compiler for the TLS library, and Rust.
 prepare() {
     need cc gcc libc6-dev
