@@ -281,7 +281,9 @@ async fn signers(way: &mut Way, site: &Site) -> Result<ServiceId, Failure> {
     let name = format!("{}.sign", site.name);
     let Some(view) = site::service(way, &name).await? else {
         let text = format!("nobody signs for the registry {}: no service {name}", site.name);
-        let hint = format!("`skep service create --mount fuse --node NODE {name}` makes it");
+        let hint = format!(
+            "`skep service create --mount fuse --node NODE {name}` makes it; a setup does by --sign"
+        );
         return Err(Failure::new(Exit::Refused, text).hint(hint));
     };
     lookup::id(&view.id).map_err(|error| error.failure())
@@ -350,7 +352,7 @@ async fn rotate(screen: &mut Screen, args: KeyArgs) -> Result<(), Failure> {
     act.update_key(secret, view.current, drawn);
     let revision = act.apply(&mut way, &format!("skep secret versions {}", view.name)).await?;
     tell(screen, public.as_ref())?;
-    screen.say(&format!("next: skep registry policy {} --out DIR", site.name));
+    screen.say(&format!("next: `skep registry policy {} --out DIR`", site.name));
     let services = services_of(&mut way, &view).await?;
     way.wait(screen, args.wait, revision, services, false).await
 }

@@ -9,11 +9,11 @@ use skep_core::base::{BootTime, Clock};
 use super::keys::Signatures;
 
 /// Manifests that are looked at again.
-const REMEMBERED: usize = 4_096;
+const MANIFESTS: usize = 4_096;
 /// When that is done, in milliseconds after they were signed.
 const AFTER_MS: [u64; 8] = [1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_600_000];
 
-struct Entry {
+struct Remembered {
     repository: String,
     signatures: Arc<Signatures>,
     since: BootTime,
@@ -21,7 +21,7 @@ struct Entry {
     looks: usize,
 }
 
-impl Entry {
+impl Remembered {
     fn due(&self) -> BootTime {
         let after = AFTER_MS.get(self.looks).copied().unwrap_or(u64::MAX);
         BootTime(self.since.0.saturating_add(after))
@@ -31,7 +31,7 @@ impl Entry {
 /// Signatures that may have to be put back.
 pub(super) struct Recent {
     clock: Arc<dyn Clock + Send + Sync>,
-    all: Mutex<VecDeque<Entry>>,
+    all: Mutex<VecDeque<Remembered>>,
 }
 
 impl Recent {
@@ -42,11 +42,11 @@ impl Recent {
     /// Remembers these; the oldest are forgotten where there are too many.
     pub(super) fn add(&self, repository: &str, signatures: &Arc<Signatures>) {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() == REMEMBERED {
+        if all.len() == MANIFESTS {
             drop(all.pop_front());
         }
         let (repository, signatures) = (repository.to_owned(), Arc::clone(signatures));
-        all.push_back(Entry { repository, signatures, since: self.clock.boot(), looks: 0 });
+        all.push_back(Remembered { repository, signatures, since: self.clock.boot(), looks: 0 });
     }
 
     /// One that is to be looked at now. It isn't due again before its next time.
