@@ -24,7 +24,7 @@ fn verify_asks_for_formatting_lints_and_dependencies() {
     for asked in [
         "fmt --all -- --check",
         "clippy --workspace --all-targets --quiet -- -D warnings",
-        "deny --locked --offline check -D warnings licenses bans sources",
+        "deny --locked --offline --workspace check -D warnings licenses bans sources",
     ] {
         assert!(said.lines().any(|line| line == asked), "{asked}: {said}");
         assert!(!verify(asked).status.success(), "{asked} failed, and nobody was told");
