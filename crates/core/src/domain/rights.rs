@@ -74,13 +74,14 @@ pub(super) fn may_act(state: &State, actor: &Actor, act: &Act) -> Result<(), Ref
         Act::ResetTime => Method::ResetTime,
         Act::RotateIssuer { .. } => Method::RotateIssuer,
         Act::Resume => Method::Resume,
+        // A manager moves itself, too.
+        Act::Move { .. } => Method::WriteNodes,
         // What operators never ask for is what managers do.
         Act::Genesis(_)
         | Act::Join(_)
         | Act::Expose(_)
         | Act::Confirm(_)
         | Act::Opened(_)
-        | Act::Move { .. }
         | Act::Renew { .. }
         | Act::Renewed { .. }
         | Act::RetireIssuers { .. }
