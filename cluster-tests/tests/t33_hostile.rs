@@ -71,6 +71,8 @@ const TABLE: &[(&str, &str)] = &[
     ("Control/ListHolders", "     - - x"),
     ("Control/ListReads", "       - - x"),
     ("Control/Recipients", "      - - x"),
+    ("Control/ReadAudit", "       - - x"),
+    ("Control/Anchor", "          - - -"),
     ("Control/ShowCa", "          - - x"),
     ("Control/Resume", "          - - x"),
     ("Membership/Join", "         x - -"),

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::args::{ClientArgs, LocalArgs};
 use super::problem::Trouble;
@@ -12,9 +13,11 @@ use skep_client::ca::{CertificateRole, Identity, Leaf};
 use skep_client::settings::ClientSettings;
 use skep_client::transport::require_post_quantum;
 use skep_client::{
-    CallError, IdentityFile, Link, Reached, leaf_of, reach, read_identity, still_trying, unsound,
+    CallError, IdentityFile, Link, Reached, leaf_of, lookup, reach, read_identity, still_trying,
+    unsound,
 };
-use skep_core::base::OperatorId;
+use skep_core::base::{Exit, OperatorId};
+use skep_core::wire::api::{NodeRole, NodeView};
 
 /// A way to the managers for these arguments.
 pub(super) fn link(shell: &mut Shell, client: ClientArgs) -> Result<Link, Trouble> {
@@ -39,6 +42,50 @@ fn of(settings: ClientSettings, shell: &mut Shell) -> Result<Link, Trouble> {
         shell.used.push(Used { path, identity, hosts, managers: link.managers() });
     }
     Ok(link)
+}
+
+/// A way to one manager among several.
+pub(super) struct Way {
+    /// Its name.
+    pub(super) name: String,
+    /// Its id.
+    pub(super) id: Vec<u8>,
+    /// A way to it, or to this machine's manager, which asks it.
+    pub(super) link: Link,
+    /// Whether that one asks it.
+    pub(super) relayed: bool,
+}
+
+/// A way to each manager, where whoever asks may list them, and one to whichever answers.
+/// Each of several is waited for `patience` at most.
+pub(super) async fn managers(
+    shell: &mut Shell,
+    client: ClientArgs,
+    patience: Duration,
+) -> Result<(Vec<Way>, Link), Trouble> {
+    let settings = settings::client(client)?;
+    let mut one = of(settings.clone(), shell)?;
+    // Who the managers are need not be up to date.
+    shell.ages.pop();
+    let nodes = match lookup::all::<NodeView>(&mut one, true).await {
+        Ok(nodes) => nodes,
+        Err(error) if error.exit() == Exit::Refused => return Ok((Vec::new(), one)),
+        Err(error) => return Err(error.into()),
+    };
+    let patience = patience.min(settings.timeout);
+    let mut ways = Vec::new();
+    for node in nodes.into_iter().filter(|node| node.role() == NodeRole::Manager) {
+        let settings = ClientSettings { timeout: patience, ..settings.clone() };
+        let relayed = one.is_local();
+        let Reached { mut link, identity, .. } = reach(&settings)?;
+        if !relayed && let Some((_, identity)) = &identity {
+            let hosts = vec![node.address.clone()];
+            link = Link::to_managers(identity, hosts, patience).map_err(|error| unsound(&error))?;
+        }
+        ways.push(Way { name: node.name, id: node.id, link, relayed });
+    }
+    ways.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok((ways, one))
 }
 
 /// A way to the managers for a command about this operator. Its own identity is of no use for

@@ -9,6 +9,7 @@ mod acts;
 mod age;
 mod agent;
 mod args;
+mod audit;
 mod beside;
 mod ca;
 mod cluster;
@@ -199,6 +200,7 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         Command::UnlockKey(command) => unlock::keys(shell, command).await,
         Command::Status(args) => status::run(shell, args).await,
         Command::Ca(command) => ca::run(shell, command).await,
+        Command::Audit(command) => audit::run(shell, command).await,
         Command::Cluster(command) => cluster::run(shell, command).await,
         Command::Agent(AgentCommand::Status { format, socket }) => {
             agent::status(shell, &format, socket).await

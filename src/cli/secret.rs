@@ -9,6 +9,7 @@ use super::acts::{self, Named, Parts};
 use super::args::{
     ClientArgs, ListArgs, SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs,
 };
+use super::audit;
 use super::drawing::Drawing;
 use super::filter::Filter;
 use super::granted::wait_for_services_of;
@@ -53,6 +54,9 @@ pub(super) async fn run(shell: &mut Shell, command: SecretCommand) -> Result<(),
         }
         SecretCommand::Holders { secret, quiet, show, client } => {
             versions::holders(shell, &secret, quiet, &show, client).await
+        }
+        SecretCommand::History { secret, last, format, client } => {
+            audit::history(shell, &secret, last, &format, client).await
         }
         SecretCommand::Reads { secret, last, show, client } => {
             super::reads::run(shell, &secret, last, &show, client).await

@@ -4,13 +4,15 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use bytesize::ByteSize;
 use serde::Deserialize;
 
 use crate::daemon::config::{
-    AGENT_DATA_DIR, AGENT_ROOT, AGENT_SOCKET, AgentConfig, CREDENTIALS_SOCKET, DOCKER_ENGINE,
-    DOCKER_PLUGIN, DockerConfig, LISTEN, MANAGER_DATA_DIR, MANAGER_SOCKET, ManagerConfig,
-    SocketRole,
+    AGENT_DATA_DIR, AGENT_ROOT, AGENT_SOCKET, AgentConfig, AuditSettings, CREDENTIALS_SOCKET,
+    DOCKER_ENGINE, DOCKER_PLUGIN, DockerConfig, LISTEN, MANAGER_DATA_DIR, MANAGER_SOCKET,
+    ManagerConfig, OnFailure, SocketRole,
 };
 pub(super) use skep_client::settings::addresses;
 use skep_client::settings::{CliFile, ClientSettings, Typed, bad, first, load, no_address};
@@ -32,10 +34,18 @@ struct ManagerFile {
     socket: Option<PathBuf>,
     unlock_key_file: Option<PathBuf>,
     socket_role: Vec<String>,
+    audit_max_size: Option<String>,
+    audit_max_age: Option<String>,
+    audit_on_failure: Option<String>,
     require_pq: bool,
     log_format: Option<String>,
     log_level: Option<String>,
 }
+
+/// The least that the audit log may take.
+const LEAST_AUDIT: ByteSize = ByteSize::mib(64);
+/// The least age of its lines.
+const LEAST_AUDIT_AGE: Duration = Duration::from_hours(1);
 
 /// `agent.toml`.
 #[derive(Debug, Default, Deserialize)]
@@ -147,6 +157,11 @@ pub(super) fn manager(args: ManagerRunArgs) -> Result<(ManagerConfig, LogSetting
         unlock_key_file: args.unlock_key_file.or(file.unlock_key_file),
         socket_roles: roles.iter().map(|role| socket_role(role)).collect::<Result<_, _>>()?,
         require_pq: args.require_pq || file.require_pq,
+        audit: audit(
+            args.audit_max_size.or(file.audit_max_size).as_deref(),
+            args.audit_max_age.or(file.audit_max_age).as_deref(),
+            args.audit_on_failure.or(file.audit_on_failure).as_deref(),
+        )?,
     };
     Ok((config, LogSettings::of(args.log, file.log_format, file.log_level)?))
 }
@@ -177,6 +192,43 @@ pub(super) fn agent(args: AgentRunArgs) -> Result<(AgentConfig, LogSettings), Fa
         require_pq: args.require_pq || file.require_pq,
     };
     Ok((config, LogSettings::of(args.log, file.log_format, file.log_level)?))
+}
+
+/// How the audit log is kept.
+fn audit(
+    size: Option<&str>,
+    age: Option<&str>,
+    on_failure: Option<&str>,
+) -> Result<AuditSettings, Failure> {
+    let mut settings = AuditSettings::default();
+    if let Some(size) = size {
+        let wrong = || {
+            let text = format!("audit-max-size: is no size of {LEAST_AUDIT} or more");
+            bad(text).hint("such as 1GiB or 500MiB")
+        };
+        let bytes = size.parse::<ByteSize>().map_err(|_not_one| wrong())?;
+        if bytes < LEAST_AUDIT {
+            return Err(wrong());
+        }
+        settings.retention.bytes = bytes.as_u64();
+    }
+    if let Some(age) = age {
+        let wrong = || bad("audit-max-age: is no time of an hour or more").hint("such as 90d");
+        let age = humantime::parse_duration(age).map_err(|_not_one| wrong())?;
+        if age < LEAST_AUDIT_AGE {
+            return Err(wrong());
+        }
+        settings.retention.age = Some(age);
+    }
+    settings.on_failure = match on_failure {
+        None | Some("halt") => OnFailure::Halt,
+        Some("continue") => OnFailure::Continue,
+        Some(_) => {
+            let hint = "halt does nothing that would have to be recorded; continue counts it";
+            return Err(bad("audit-on-failure: is halt or continue").hint(hint));
+        }
+    };
+    Ok(settings)
 }
 
 /// How an engine is served, if it is to be.
@@ -251,8 +303,6 @@ fn default_routes(table: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use skep_core::domain::OperatorRole;
 

@@ -176,6 +176,8 @@ pub(super) fn warning(of: WarningCode) -> &'static str {
         WarningCode::DiskFull => "disk-full",
         WarningCode::DiskLow => "disk-low",
         WarningCode::InitUnfinished => "init-unfinished",
+        WarningCode::AuditFailing => "audit-failing",
+        WarningCode::AuditLost => "audit-lost",
         WarningCode::Removed => "removed",
         WarningCode::AddressNotOnRecord => "address-not-on-record",
         WarningCode::WorkerDown => "worker-down",

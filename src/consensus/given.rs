@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::store::AuditLog;
 use skep_core::base::{ClusterId, Disk, NodeId};
 use skep_core::seal::Dek;
 
@@ -24,6 +25,8 @@ pub struct Start {
     pub dice: fn() -> Box<dyn skep_core::base::Dice>,
     /// How to reach peers (`None` for a test of one voter).
     pub tls: Option<skep_client::transport::ClientTls>,
+    /// Where what is applied is recorded.
+    pub audit: Option<AuditLog>,
 }
 
 impl std::fmt::Debug for Start {

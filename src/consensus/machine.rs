@@ -18,7 +18,7 @@ use super::audited::Audited;
 use super::convert;
 use super::log_store::id_to;
 use super::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::store::{self, Snapshots, StoreError};
+use crate::store::{self, AuditLog, Place, Snapshots, StoreError};
 use skep_core::base::{NodeId, Revision};
 use skep_core::domain::{self, Applied, Fact, State};
 use skep_core::wire::raft as proto;
@@ -174,11 +174,17 @@ pub(super) struct Machine {
     snapshots: Arc<Snapshots>,
     /// The head of the newest snapshot file.
     current: Arc<Mutex<Option<SnapshotMeta>>>,
+    /// Where each command has its line.
+    audit: Option<AuditLog>,
 }
 
 impl Machine {
-    pub(super) fn new(shared: Arc<Replica>, snapshots: Arc<Snapshots>) -> Self {
-        Self { shared, snapshots, current: Arc::default() }
+    pub(super) fn new(
+        shared: Arc<Replica>,
+        snapshots: Arc<Snapshots>,
+        audit: Option<AuditLog>,
+    ) -> Self {
+        Self { shared, snapshots, current: Arc::default(), audit }
     }
 
     /// The newest snapshot. Blocks on the disk.
@@ -233,11 +239,14 @@ impl Machine {
                 })?;
                 let mut inner = self.shared.inner.write();
                 let revision = Revision(id.index());
-                applied = Some(domain::apply(&mut inner.state, revision, &command));
+                let recorded = domain::apply(&mut inner.state, revision, &command);
                 inner.applied = Some(id);
-                let head = inner.state.audit_head;
                 drop(inner);
-                self.shared.audited.lock().applied(id.index(), head);
+                self.shared.audited.lock().applied(id.index(), recorded.line.head);
+                if let Some(audit) = &self.audit {
+                    audit.command(recorded.line);
+                }
+                applied = Some(recorded.applied);
                 self.count(proposal.bytes.len());
             }
         }
@@ -329,7 +338,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
         inner.state = state;
         inner.applied = meta.last_log_id;
         inner.membership = meta.last_membership.clone();
+        let stands = Place { number: inner.state.revision.0, head: inner.state.audit_head };
         drop(inner);
+        if let Some(audit) = &self.audit {
+            audit.stands_at(stands);
+        }
         // No fact says what changed: whoever listens looks at everything.
         self.tell(Revision(meta.last_log_id.map_or(0, |id| id.index())), &[]);
         Ok(())
@@ -354,6 +367,10 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let (meta, state) = (self.meta.clone(), Arc::clone(&self.state));
         self.machine
             .blocking(move |machine| {
+                // What the snapshot covers is not replayed: its lines must be there before.
+                if let Some(Err(why)) = machine.audit.as_ref().map(AuditLog::sync_blocking) {
+                    tracing::warn!(event = "audit_log_not_synced", %why);
+                }
                 let mut encoded = Vec::new();
                 encode_state(&state).for_each(|record| encoded.extend(record));
                 let encoded = Bytes::from(encoded);

@@ -59,6 +59,7 @@ struct Members {
 
 fn command(number: u64) -> Command {
     Command {
+        from: None,
         request: RequestId::from_bytes(u128::from(number).to_be_bytes()),
         stamp: Stamp(1_000 + number),
         deadline: Stamp(31_000 + number),
@@ -130,6 +131,7 @@ impl Members {
         let credentials = Credentials::new(&member.holder.chain, &member.holder.secret());
         let credentials = credentials.expect("credentials");
         let start = Start {
+            audit: None,
             cluster,
             node: id(number),
             addresses: vec![member.address.to_string()],

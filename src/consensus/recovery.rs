@@ -20,9 +20,9 @@ use super::machine::{Cause, Machine, Replica};
 use super::peers::durably;
 use super::start::{Parts, Tuning};
 use super::types::{Addresses, Membership, SnapshotMeta, StoredMembership};
-use crate::store::{self, Incarnation, Log, LogId, Renewal, Snapshots, StoreError};
+use crate::store::{self, AuditLog, Incarnation, Log, LogId, Renewal, Snapshots, StoreError};
 use skep_core::base::Revision;
-use skep_core::domain::{self, Applied, Command, Refusal, State};
+use skep_core::domain::{self, Command, Refusal, State};
 use skep_core::wire::stored::{decode_state, encode_state};
 
 /// Bytes of payload that are read at once.
@@ -80,7 +80,7 @@ impl Survivor {
             return Err(StartError::Damaged(why.to_owned()));
         }
         let snapshots = Snapshots::open(parts.options("snapshots"))?;
-        let machine = Machine::new(Replica::new().into(), snapshots.into());
+        let machine = Machine::new(Replica::new().into(), snapshots.into(), None);
         let found = machine.load()?;
         let head = found.as_ref().map(|snapshot| &snapshot.meta);
         let covered = machine.covered(parts.node, head);
@@ -102,7 +102,7 @@ impl Survivor {
             for entry in entries {
                 last = Some(entry.id);
                 next = entry.id.index.saturating_add(1);
-                apply(&mut state, entry)?;
+                apply(&mut state, entry, parts.audit.as_ref())?;
             }
         }
         let Some(last) = last else {
@@ -132,8 +132,11 @@ impl Survivor {
     ) -> Result<(), RecoveryError> {
         let index = self.last.index.saturating_add(1);
         let term = self.term.saturating_add(1);
-        let Applied { outcome, .. } = domain::apply(&mut self.state, Revision(index), &command);
-        outcome?;
+        let applied = domain::apply(&mut self.state, Revision(index), &command);
+        applied.applied.outcome?;
+        if let Some(audit) = &self.parts.audit {
+            audit.command(applied.line);
+        }
         let at = LogId { term, index };
         let voters = vec![BTreeSet::from([self.parts.node])];
         let nodes = BTreeMap::from([(self.parts.node, Addresses(addresses))]);
@@ -169,7 +172,11 @@ impl Survivor {
 }
 
 /// Follows one entry, committed or not.
-fn apply(state: &mut State, entry: store::LogEntry) -> Result<(), StartError> {
+fn apply(
+    state: &mut State,
+    entry: store::LogEntry,
+    audit: Option<&AuditLog>,
+) -> Result<(), StartError> {
     let id = entry.id;
     let broken = |error: std::io::Error| {
         StartError::Damaged(format!("entry {} of the log: {error}", id.index))
@@ -181,7 +188,10 @@ fn apply(state: &mut State, entry: store::LogEntry) -> Result<(), StartError> {
             StartError::from(Cause::Undecodable { what, why })
         })?;
         // What the command came to is in the state; whoever asked for it is gone.
-        drop(domain::apply(state, Revision(id.index), &command));
+        let recorded = domain::apply(state, Revision(id.index), &command);
+        if let Some(audit) = audit {
+            audit.command(recorded.line);
+        }
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::machine::{Cause, Machine, Replica};
 use super::network::{Network, Voting};
 use super::peers::{Peers, durably};
 use super::types::TypeConfig;
-use crate::store::{Incarnation, Keys, Log, Options, Renewal, Snapshots, StoreError};
+use crate::store::{AuditLog, Incarnation, Keys, Log, Options, Renewal, Snapshots, StoreError};
 use skep_client::transport::ClientTls;
 use skep_core::base::{Dice, Disk, Exit, NodeId, OtherFormat};
 use skep_core::wire::stored::BadStored;
@@ -85,6 +85,7 @@ pub(super) struct Parts {
     disk: Arc<dyn Disk>,
     tls: Option<ClientTls>,
     tuning: Tuning,
+    pub(super) audit: Option<AuditLog>,
 }
 
 impl Parts {
@@ -101,6 +102,7 @@ impl Parts {
             disk: start.disk,
             tls: start.tls,
             tuning,
+            audit: start.audit,
         })
     }
 
@@ -209,7 +211,7 @@ fn open(parts: &Parts) -> Result<Opened, StartError> {
         renewal.erase(&parts.options("log"))?;
     }
     let shared = Arc::new(Replica::new());
-    let machine = Machine::new(Arc::clone(&shared), Arc::new(snapshots));
+    let machine = Machine::new(Arc::clone(&shared), Arc::new(snapshots), parts.audit.clone());
     let head = machine.load()?.map(|snapshot| snapshot.meta);
     let covered = machine.covered(parts.node, head.as_ref());
     let log = Log::open_under(parts.options("log"), Some(&covered))?;

@@ -25,7 +25,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine> for Builder {
         let mut folder = options(&disk);
         folder.folder = "/d/snapshots".into();
         let snapshots = Arc::new(Snapshots::open(folder).expect("a folder"));
-        Ok(((), LogStore(log), Machine::new(Arc::new(Replica::new()), snapshots)))
+        Ok(((), LogStore(log), Machine::new(Arc::new(Replica::new()), snapshots, None)))
     }
 }
 
@@ -36,6 +36,7 @@ async fn the_store_passes_openrafts_suite() {
 
 fn start(disk: &FaultyDisk) -> Start {
     Start {
+        audit: None,
         cluster: ClusterId::from_bytes(*b"0123456789abcdef"),
         node: NodeId::from(1),
         addresses: vec!["127.0.0.1:1".to_owned()],
@@ -58,6 +59,7 @@ async fn open(disk: &FaultyDisk) -> Consensus {
 /// Refused by every state that no genesis has made, and remembered all the same.
 fn command(number: u64) -> Command {
     Command {
+        from: None,
         request: RequestId::from_bytes(u128::from(number).to_be_bytes()),
         stamp: Stamp(1_000 + number),
         deadline: Stamp(11_000 + number),

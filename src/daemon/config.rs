@@ -10,6 +10,7 @@ use skep_core::domain::{HookPath, OperatorRole};
 
 /// The manager's default data directory.
 pub const MANAGER_DATA_DIR: &str = "/var/lib/skep/manager";
+pub use crate::manager::{AuditSettings, OnFailure};
 pub use skep_client::settings::MANAGER_SOCKET;
 /// Where a manager listens by default.
 pub const LISTEN: &str = "0.0.0.0:4440";
@@ -44,6 +45,8 @@ pub struct ManagerConfig {
     pub socket_roles: Vec<SocketRole>,
     /// No connection is made or taken without ML-KEM-768.
     pub require_pq: bool,
+    /// How the audit log is kept.
+    pub audit: AuditSettings,
 }
 
 /// Members of a group act over the control socket with this role.

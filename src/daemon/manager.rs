@@ -150,6 +150,7 @@ fn setup(config: &ManagerConfig, places: ManagerPlaces) -> Result<Setup, Failure
         dice: os_dice,
         disk: Arc::new(RealDisk),
         places,
+        audit: config.audit,
     })
 }
 

@@ -2,11 +2,13 @@
 //! and its dispatch. Whatever is proposed goes through here, and only with a clock
 //! that may be believed.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use crate::consensus::{Consensus, ProposeError};
+use crate::manager::audit::Audit;
 use crate::manager::keys::KeyHolder;
 use crate::manager::renewing::Renewing;
 use crate::manager::steady::{Doubt, Evidence, Steady};
@@ -25,6 +27,21 @@ const GLANCE: Duration = Duration::from_millis(20);
 const APART_MS: u64 = 100;
 /// How often it is read again.
 const READINGS: usize = 8;
+
+/// Who asks for a command, and from where.
+#[derive(Clone, Debug)]
+pub(in crate::manager) struct Origin {
+    /// Who.
+    pub actor: Actor,
+    /// From where, where it came over the network.
+    pub from: Option<IpAddr>,
+}
+
+impl From<Actor> for Origin {
+    fn from(actor: Actor) -> Self {
+        Self { actor, from: None }
+    }
+}
 
 /// An unlocked manager's parts. Cheap to clone through an `Arc`.
 pub struct Core {
@@ -45,6 +62,8 @@ pub struct Core {
     pub(in crate::manager) floor: IssuerFloor,
     /// Milliseconds by which the median of the voters' clocks is ahead of this manager's.
     pub(in crate::manager) off_ms: AtomicI64,
+    /// Where this manager's acts are recorded.
+    pub(in crate::manager) audit: Audit,
     /// Members that renew their certificates.
     pub(in crate::manager) renewing: Renewing,
 }
@@ -81,6 +100,7 @@ impl Core {
         cluster: ClusterId,
     ) -> Self {
         Self {
+            audit: Audit::nowhere(clock.clone(), dice),
             consensus,
             keys,
             clock,
@@ -97,6 +117,11 @@ impl Core {
     /// The same with what is refused of issuing CAs.
     pub(in crate::manager) fn refusing(self, floor: IssuerFloor) -> Self {
         Self { floor, ..self }
+    }
+
+    /// The same with where its acts are recorded.
+    pub(in crate::manager) fn recording(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// Opens this manager's box of the cluster key in use. What fails is written to the log.
@@ -196,14 +221,15 @@ impl Core {
     pub(in crate::manager) async fn propose(
         &self,
         request: RequestId,
-        actor: Actor,
+        origin: impl Into<Origin>,
         act: Act,
     ) -> Result<Applied, Unproposed> {
+        let Origin { actor, from } = origin.into();
         let _turn = self.time.turn.read().await;
         self.leads_applied()?;
         let stamp = self.stamp(self.fresh_reading().await?);
         let deadline = stamp.plus_ms(limits::DEADLINE_MS);
-        Ok(self.consensus.propose(Command { request, stamp, deadline, actor, act }).await?)
+        Ok(self.consensus.propose(Command { request, stamp, deadline, actor, from, act }).await?)
     }
 
     /// Proposes that the cluster's time is set back to this manager's clock. Whatever was
@@ -211,13 +237,14 @@ impl Core {
     pub(in crate::manager) async fn reset_time(
         &self,
         request: RequestId,
-        actor: Actor,
+        origin: impl Into<Origin>,
     ) -> Result<(Stamp, Applied), Unproposed> {
+        let Origin { actor, from } = origin.into();
         let _turn = self.time.turn.write().await;
         self.leads_applied()?;
         let stamp = self.reading()?.clock();
         let deadline = stamp.plus_ms(limits::DEADLINE_MS);
-        let command = Command { request, stamp, deadline, actor, act: Act::ResetTime };
+        let command = Command { request, stamp, deadline, actor, from, act: Act::ResetTime };
         Ok((stamp, self.consensus.propose(command).await?))
     }
 }

@@ -19,6 +19,7 @@
 
 mod admit;
 mod api;
+mod audit;
 mod challenge;
 mod changes;
 mod core;
@@ -47,6 +48,7 @@ mod upkeep;
 mod word;
 
 pub use admit::local::LocalRules;
+pub use audit::{AuditSettings, OnFailure};
 pub use core::Core;
 pub use dispatch::{Dispatch, Seen, TooMany, WatchAsked};
 pub use end::End;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consensus::Standing;
 use crate::manager::challenge::Challenge;
-use crate::manager::core::Core;
+use crate::manager::core::{Core, Origin};
 use crate::manager::dispatch::Dispatch;
 use crate::manager::end::Ends;
 use crate::manager::offer::Offer;
@@ -24,7 +24,7 @@ use crate::manager::reserve::Reserve;
 use crate::manager::word::Word;
 use skep_client::transport::{ClientTls, Cuts, Problem, ServerTls};
 use skep_core::base::{Fingerprint, RequestId, Revision};
-use skep_core::domain::{Act, Actor, Outcome, Refusal, node_by};
+use skep_core::domain::{Act, Outcome, Refusal, node_by};
 use skep_core::seal::HelloSecret;
 use skep_core::wire::api;
 
@@ -240,20 +240,20 @@ impl Running {
     pub(in crate::manager) async fn propose(
         &self,
         request: RequestId,
-        actor: Actor,
+        origin: impl Into<Origin>,
         act: Act,
     ) -> Result<(Revision, Outcome), Problem> {
-        self.propose_refusable(request, actor, act).await?.map_err(Explain::explain)
+        self.propose_refusable(request, origin, act).await?.map_err(Explain::explain)
     }
     /// The same for a caller that does something about a refusal.
     pub(in crate::manager) async fn propose_refusable(
         &self,
         request: RequestId,
-        actor: Actor,
+        origin: impl Into<Origin>,
         act: Act,
     ) -> Result<Result<(Revision, Outcome), Refusal>, Problem> {
         self.reserve.admits(&act)?;
-        let applied = self.core.propose(request, actor, act).await;
+        let applied = self.core.propose(request, origin, act).await;
         let applied = applied.map_err(|error| self.core.problem(error))?;
         Ok(applied.outcome.map(|outcome| (applied.revision, outcome)))
     }

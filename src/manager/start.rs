@@ -9,12 +9,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
-use crate::manager::admit::Gate;
+use crate::manager::admit::{Behind, Gate};
 use crate::manager::api::{ControlService, DeliveryService, MembershipService, WritingService};
 use crate::manager::dispatch::Dispatch;
 use crate::manager::end::{End, Ends};
 use crate::manager::life::lifecycle::{Manager, OpenError, Setup};
-use crate::manager::members::{belonging, moves, recognise, voters};
+use crate::manager::members::{anchors, belonging, moves, recognise, voters};
 use crate::manager::reserve::Reserve;
 use crate::manager::running::{Running, Started};
 use crate::manager::upkeep::{certificate, clocks, consensus, disk, facts, issuers};
@@ -38,7 +38,10 @@ impl Manager {
 /// What the control socket serves, in every phase.
 #[must_use]
 pub fn control(manager: &Manager) -> Routes {
-    let gate = Gate::socket(&manager.0.setup.local);
+    let life = manager.0.clone();
+    let behind =
+        Behind::new(move || (life.audit(), life.unlocked().map(|running| running.core.clone())));
+    let gate = Gate::socket(&manager.0.setup.local, behind);
     gate.before(Routes::new(ControlService::server(manager.clone())))
 }
 
@@ -78,6 +81,7 @@ fn bring_up(manager: &Manager, started: Started, listener: TcpListener) -> Arc<R
     tasks.spawn(clocks::keep(running.clone()));
     tasks.spawn(issuers::keep(manager.clone(), running.clone()));
     tasks.spawn(disk::keep(running.clone()));
+    tasks.spawn(anchors::keep(running.clone()));
     tasks.spawn(consensus::watch(running.clone()));
     tasks.spawn(consensus::watch_standing(running.clone()));
     let routes = Gate::port(&running.dispatch).before(services(manager, &running.dispatch));

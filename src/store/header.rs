@@ -23,6 +23,10 @@ pub(super) enum FileKind {
     Snapshot,
     Renewal,
     Reached,
+    /// Lines of the audit log: what the cluster applied.
+    Commands,
+    /// The same: what this manager did.
+    Acts,
 }
 
 impl FileKind {
@@ -33,6 +37,8 @@ impl FileKind {
             Self::Snapshot => b"SKEPSNP\0",
             Self::Renewal => b"SKEPNEW\0",
             Self::Reached => b"SKEPEND\0",
+            Self::Commands => b"SKEPCMD\0",
+            Self::Acts => b"SKEPACT\0",
         }
     }
 
@@ -43,6 +49,8 @@ impl FileKind {
             Self::Snapshot => b'S',
             Self::Renewal => b'R',
             Self::Reached => b'E',
+            Self::Commands => b'C',
+            Self::Acts => b'A',
         }
     }
 }

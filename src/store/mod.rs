@@ -6,6 +6,7 @@
 //! It deliberately knows nothing of Raft's rules, nor what a payload means.
 
 mod ahead;
+mod audit;
 mod cursor;
 mod error;
 mod header;
@@ -23,6 +24,10 @@ mod segment;
 mod snapshot;
 mod writer;
 
+pub use audit::{
+    AuditLog, AuditOptions, AuditStanding, Base, Begins, Cursor as AuditCursor, From as AuditFrom,
+    Item as AuditItem, LockedLines, NotRecorded, Page as AuditPage, Place, Retention,
+};
 pub use error::StoreError;
 pub use header::Keys;
 pub use log::Log;

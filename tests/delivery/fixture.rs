@@ -73,6 +73,7 @@ impl Cluster {
 
         let data = tempfile::tempdir().expect("a folder");
         let consensus = Consensus::start(Start {
+            audit: None,
             cluster,
             node,
             addresses: vec!["127.0.0.1:1".to_owned()],
@@ -125,6 +126,7 @@ impl Cluster {
         let issuer = self.issuer.begins();
         let renewal = Renewal { issuer, ..Renewal::default() };
         let cluster = ClusterRecord {
+            anchors: BTreeMap::new(),
             removed_managers: BTreeMap::new(),
             id: self.core.cluster,
             name: name("prod"),
@@ -216,6 +218,7 @@ impl Cluster {
     pub(crate) async fn propose(&self, act: Act) -> (Revision, Outcome) {
         let stamp = self.core.clock.now();
         let command = Command {
+            from: None,
             request: RequestId::draw(&mut OsDice),
             stamp,
             deadline: stamp.plus_ms(30_000),

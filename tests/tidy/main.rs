@@ -55,7 +55,7 @@ const RINGS: &[&[&str]] = &[
 
 /// Imports between siblings that are allowed all the same, with the reason.
 const SIBLINGS: &[(&str, &str, &str)] = &[
-    ("domain", "audit", "apply chains the audit head"),
+    ("domain", "audit", "each command has a line"),
     ("wire", "domain", "shapes of what the domain knows"),
     ("wire", "seal", "shapes of what is sealed"),
     ("consensus", "transport", "peers are reached over mTLS"),
@@ -69,6 +69,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
         "manager",
         &[
             &[
+                "audit",
                 "core",
                 "end",
                 "keys",

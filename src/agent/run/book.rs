@@ -284,14 +284,14 @@ mod tests {
         let disk: Arc<dyn Disk> = Arc::new(crate::host::RealDisk);
         let book = Book::new(disk.clone(), folder.path());
         assert_eq!(book.load().expect("absent"), Memory::default());
-        for text in ["version = 9\nepoch = ", "version = 0\n", "version = 9\n"] {
+        for text in ["version = 10\nepoch = ", "version = 0\n", "version = 10\n"] {
             disk.replace(&book.state(), text.as_bytes()).expect("written");
             assert!(matches!(book.load(), Err(BookError::Damaged(_))), "{text}");
         }
-        for (number, format) in [(1, OtherFormat::Older(1)), (10, OtherFormat::Newer(10))] {
+        for (number, format) in [(1, OtherFormat::Older(1)), (11, OtherFormat::Newer(11))] {
             let text = format!("version = {number}\n");
             disk.replace(&book.state(), text.as_bytes()).expect("written");
-            let head = roster::head("b").replacen(" 9 ", &format!(" {number} "), 1);
+            let head = roster::head("b").replacen(" 10 ", &format!(" {number} "), 1);
             disk.replace(&book.roster(), head.as_bytes()).expect("written");
             disk.replace(&book.volumes(), text.as_bytes()).expect("written");
             let volumes = book.load_volumes("b").err();

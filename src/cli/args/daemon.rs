@@ -78,6 +78,16 @@ pub(crate) struct ManagerRunArgs {
     #[arg(long = "socket-role", value_name = "GID=ROLE", env = "SKEP_SOCKET_ROLE")]
     #[arg(hide_env_values = true, value_delimiter = ',')]
     pub(crate) socket_roles: Vec<String>,
+    /// Bytes that the audit log may take: the oldest lines go [default: 1GiB]
+    #[arg(long, value_name = "SIZE", env = "SKEP_AUDIT_MAX_SIZE", hide_env_values = true)]
+    pub(crate) audit_max_size: Option<String>,
+    /// How old its lines get [default: as old as there is room]
+    #[arg(long, value_name = "TIME", env = "SKEP_AUDIT_MAX_AGE", hide_env_values = true)]
+    pub(crate) audit_max_age: Option<String>,
+    /// Where the audit log can't be written: halt (do nothing that it would have to record) or
+    /// continue (and count what is lost) [default: halt]
+    #[arg(long, value_name = "HOW", env = "SKEP_AUDIT_ON_FAILURE", hide_env_values = true)]
+    pub(crate) audit_on_failure: Option<String>,
     /// Take and make no connection without X25519MLKEM768
     #[arg(long, env = "SKEP_REQUIRE_PQ", hide_env_values = true)]
     #[arg(value_parser = FalseyValueParser::new())]

@@ -2,6 +2,7 @@
 //! is a name, and what is meant, is decided in the file of each command.
 
 mod agent;
+mod audit;
 mod ca;
 mod cluster;
 mod daemon;
@@ -23,6 +24,7 @@ pub(super) use skep_client::settings::duration;
 pub(super) use agent::{
     AgentCommand, AgentPutArgs, AgentServiceCommand, AgentSocketArgs, ExecArgs,
 };
+pub(super) use audit::{AuditCommand, WantedArgs};
 pub(super) use ca::{CaCommand, CaRotateArgs};
 pub(super) use cluster::{
     ClusterCommand, InitArgs, JoinArgs, LeaveArgs, LockArgs, ManagerTokenArgs, StatusArgs,
@@ -60,6 +62,7 @@ Cluster:
   join-token   Make, list and remove join tokens
   node         List, label, drain and remove nodes
   operator     Make, list and remove operators, renew an identity
+  audit        List who did what, verify and export the audit log
   cluster      Set the cluster's time back
   ca           Show the CA, replace the issuing CA
 
@@ -129,6 +132,9 @@ pub(super) enum Command {
     /// Make, list and remove operators, renew an identity
     #[command(subcommand, arg_required_else_help = true)]
     Operator(OperatorCommand),
+    /// List who did what, verify and export the audit log
+    #[command(subcommand, arg_required_else_help = true)]
+    Audit(AuditCommand),
     /// Set the cluster's time back
     #[command(subcommand, arg_required_else_help = true)]
     Cluster(ClusterCommand),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{ClientArgs, ListArgs, ShowArgs, WaitArgs};
+use super::{ClientArgs, FormatArgs, ListArgs, ShowArgs, WaitArgs};
 use crate::cli::drawing::Drawing;
 
 #[derive(Debug, Subcommand)]
@@ -105,6 +105,26 @@ Examples:
         last: Option<u32>,
         #[command(flatten)]
         show: ShowArgs,
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Show a secret's past: who created, granted, changed and opened it
+    #[command(
+        after_help = "It is read from the audit log of every manager that is reached: an admin's or
+an auditor's right.
+
+Examples:
+  skep secret history db-password
+  skep secret history --last 20 --format json db-password"
+    )]
+    History {
+        /// Its name, also one that is gone
+        secret: String,
+        /// Only so many of the newest
+        #[arg(short = 'n', long, value_name = "COUNT")]
+        last: Option<usize>,
+        #[command(flatten)]
+        format: FormatArgs,
         #[command(flatten)]
         client: ClientArgs,
     },

@@ -15,17 +15,18 @@ use skep_client::transport::{Problem, serve_local};
 use skep_core::base::{ClusterId, Dice, Exit};
 use skep_core::seal::ClusterKey;
 use skep_core::wire::api::{
-    ApplyReply, ApplyRequest, BelongingReply, BelongingRequest, CommitInitReply, CommitInitRequest,
-    CommitIssuerReply, CommitIssuerRequest, CreateOperatorReply, CreateOperatorRequest,
-    CreateTokenReply, CreateTokenRequest, DeliveryProgress, IntakeReply, IntakeRequest,
-    JoinClusterReply, JoinClusterRequest, LeaveClusterReply, LeaveClusterRequest, ListHoldersReply,
-    ListHoldersRequest, ListNodesReply, ListOperatorsReply, ListReadsReply, ListReadsRequest,
-    ListRequest, ListSecretsReply, ListServicesReply, ListTokensReply, LockReply, LockRequest,
-    MoveManagerReply, MoveManagerRequest, MoveReply, MoveRequest, PrepareInitReply,
-    PrepareInitRequest, PrepareIssuerReply, PrepareIssuerRequest, PrepareRecoverReply,
-    PrepareRecoverRequest, RecipientsReply, RecipientsRequest, RecoverOperatorRequest, RepairReply,
-    RepairRequest, ResetTimeReply, ResetTimeRequest, ResumeReply, ResumeRequest, SecretView,
-    ServiceView, ShowCaReply, ShowCaRequest, StatusReply, StatusRequest, StepDownReply,
+    AnchorReply, AnchorRequest, ApplyReply, ApplyRequest, BelongingReply, BelongingRequest,
+    CommitInitReply, CommitInitRequest, CommitIssuerReply, CommitIssuerRequest,
+    CreateOperatorReply, CreateOperatorRequest, CreateTokenReply, CreateTokenRequest,
+    DeliveryProgress, IntakeReply, IntakeRequest, JoinClusterReply, JoinClusterRequest,
+    LeaveClusterReply, LeaveClusterRequest, ListHoldersReply, ListHoldersRequest, ListNodesReply,
+    ListOperatorsReply, ListReadsReply, ListReadsRequest, ListRequest, ListSecretsReply,
+    ListServicesReply, ListTokensReply, LockReply, LockRequest, MoveManagerReply,
+    MoveManagerRequest, MoveReply, MoveRequest, PrepareInitReply, PrepareInitRequest,
+    PrepareIssuerReply, PrepareIssuerRequest, PrepareRecoverReply, PrepareRecoverRequest,
+    ReadAuditReply, ReadAuditRequest, RecipientsReply, RecipientsRequest, RecoverOperatorRequest,
+    RepairReply, RepairRequest, ResetTimeReply, ResetTimeRequest, ResumeReply, ResumeRequest,
+    SecretView, ServiceView, ShowCaReply, ShowCaRequest, StatusReply, StatusRequest, StepDownReply,
     StepDownRequest, UnlockHeaderReply, UnlockHeaderRequest, UnlockReply, UnlockRequest,
     WatchDeliveryRequest,
 };
@@ -135,6 +136,17 @@ impl Control for Fake {
             script.progress.front().cloned()
         };
         Ok(Response::new(tokio_stream::iter(told.unwrap_or_default())))
+    }
+
+    async fn read_audit(
+        &self,
+        _: Request<ReadAuditRequest>,
+    ) -> Result<Response<ReadAuditReply>, Status> {
+        Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn anchor(&self, _: Request<AnchorRequest>) -> Result<Response<AnchorReply>, Status> {
+        Err(Status::unimplemented("not scripted"))
     }
 
     async fn list_secrets(

@@ -411,6 +411,7 @@ fn an_unlock_key_file_is_for_its_owner_alone() {
 
 fn config(folder: &Path, unlock_key_file: Option<std::path::PathBuf>) -> ManagerConfig {
     ManagerConfig {
+        audit: crate::manager::AuditSettings::default(),
         data_dir: folder.to_owned(),
         name: None,
         listen: ([127, 0, 0, 1], 0).into(),

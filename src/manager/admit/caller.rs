@@ -8,6 +8,7 @@ use crate::consensus::{Listing, listing};
 use crate::manager::admit::behalf::Behalf;
 use crate::manager::admit::listed::listed;
 use crate::manager::admit::local::{LocalRules, LocalUser};
+use crate::manager::core::Origin;
 use crate::manager::problem::{self, Explain};
 use skep_client::ca::{CertificateRole, Leaf};
 use skep_client::transport::{Caller, Problem, caller};
@@ -29,6 +30,8 @@ pub(in crate::manager) struct Admitted {
     next: Option<[u8; 32]>,
     /// Within which names it stays.
     scope: Scope,
+    /// From where it asks, where that is over the network.
+    from: Option<IpAddr>,
 }
 
 impl LocalUser {
@@ -37,7 +40,7 @@ impl LocalUser {
     pub(in crate::manager) fn acting(self, manager: NodeId) -> Admitted {
         let actor = Some(Actor::Local { uid: self.uid, manager });
         let (method, local, scope) = (Method::Intake, Some(self), Scope::everything());
-        Admitted { who: self.who, method, actor, local, next: None, scope }
+        Admitted { who: self.who, method, actor, local, next: None, scope, from: None }
     }
 }
 
@@ -54,7 +57,7 @@ impl Admitted {
         let user = rules.user(extensions)?;
         check(user.who, method)?;
         let (local, scope) = (Some(user), Scope::everything());
-        Ok(Self { who: user.who, method, actor: None, local, next: None, scope })
+        Ok(Self { who: user.who, method, actor: None, local, next: None, scope, from: None })
     }
     /// Whoever made this request over mTLS, if the state knows it and the policy
     /// allows the method. By `now` it is judged whether its certificate has ended.
@@ -104,7 +107,10 @@ impl Admitted {
             (None, actor) => (who, actor),
         };
         check(who, method)?;
-        Ok(Self { who, method, actor, local: None, next, scope })
+        // For whom a manager asks is at that manager's socket.
+        let local = matches!(actor, Some(Actor::Local { .. }));
+        let from = source(extensions).filter(|_| !local);
+        Ok(Self { who, method, actor, local: None, next, scope, from })
     }
     /// Whether this request shows a certificate that the state does not list. Only
     /// whoever leads knows for sure that nobody has it.
@@ -146,7 +152,7 @@ impl Admitted {
         };
         check(who, Method::Raft)?;
         let (method, scope) = (Method::Raft, Scope::everything());
-        Ok(Self { who, method, actor: None, local: None, next: None, scope })
+        Ok(Self { who, method, actor: None, local: None, next: None, scope, from: None })
     }
     /// Whom the gate admitted, for a handler of this method.
     ///
@@ -227,6 +233,13 @@ impl Admitted {
     #[must_use]
     pub(in crate::manager) fn is_manager(&self) -> bool {
         self.who == Who::Manager
+    }
+    /// As whom, and from where, a command is proposed.
+    ///
+    /// # Errors
+    /// A caller without an identity has no commands.
+    pub(in crate::manager) fn origin(&self) -> Result<Origin, Problem> {
+        Ok(Origin { actor: self.actor()?, from: self.from })
     }
     /// As whom a command is proposed.
     ///

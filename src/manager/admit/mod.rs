@@ -15,6 +15,7 @@ pub(in crate::manager) mod behalf;
 mod body;
 mod budget;
 pub(in crate::manager) mod caller;
+mod lines;
 mod listed;
 pub(in crate::manager) mod local;
 mod port;
@@ -46,6 +47,8 @@ use self::table::{By, Row};
 use crate::manager::admit::behalf::Behalf;
 use crate::manager::admit::caller::{Admitted, source};
 use crate::manager::admit::local::LocalRules;
+use crate::manager::audit::Audit;
+use crate::manager::core::Core;
 use crate::manager::dispatch::{Dispatch, told};
 use crate::manager::problem;
 use skep_client::ca::CertificateRole;
@@ -58,6 +61,20 @@ pub(in crate::manager) use self::table::{ACT as ACT_BYTES, AGENT as AGENT_BYTES}
 #[derive(Clone)]
 pub(in crate::manager) struct Gate(Arc<Inner>);
 
+/// What a control socket belongs to.
+#[derive(Clone)]
+pub(in crate::manager) struct Behind(Arc<dyn Fn() -> (Audit, Option<Arc<Core>>) + Send + Sync>);
+
+impl Behind {
+    /// Asked at each call: where a manager's acts are recorded now, and what it has at hand once
+    /// it runs.
+    pub(in crate::manager) fn new(
+        asks: impl Fn() -> (Audit, Option<Arc<Core>>) + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(asks))
+    }
+}
+
 struct Inner {
     asked: Asked,
     budget: Budget,
@@ -67,15 +84,15 @@ struct Inner {
 /// Where calls come in, and so by what it is known who calls.
 enum Asked {
     /// A control socket: the kernel says who it is.
-    Socket(LocalRules),
+    Socket(LocalRules, Behind),
     /// A running manager's port: certificate and state say who it is.
     Port(Dispatch),
 }
 
 impl Gate {
     /// Before what a control socket serves.
-    pub(in crate::manager) fn socket(rules: &LocalRules) -> Self {
-        Self::new(Asked::Socket(rules.clone()))
+    pub(in crate::manager) fn socket(rules: &LocalRules, behind: Behind) -> Self {
+        Self::new(Asked::Socket(rules.clone(), behind))
     }
     /// Before what a manager's port serves, agents' sessions included.
     pub(in crate::manager) fn port(dispatch: &Dispatch) -> Self {
@@ -143,14 +160,18 @@ where
                 Err(refused) => {
                     let mut answer = refused.into_http();
                     gate.name_time(answer.headers_mut());
-                    gate.note(&parts.extensions, parts.uri.path(), &answer);
-                    return Ok(answer);
+                    let noted =
+                        gate.note(&parts.extensions, parts.uri.path(), code_of(&answer)).await;
+                    return Ok(noted.map_or(answer, Status::into_http));
                 }
             };
             let extensions = parts.extensions.clone();
             let body = Body::new(Measured::new(body, row, ticket.clone(), Times::default()));
             let mut answer = inner.call(Request::from_parts(parts, body)).await?;
-            gate.note(&extensions, row.path, &answer);
+            let code = code_of(&answer);
+            if let Some(unrecorded) = gate.note(&extensions, row.path, code).await {
+                return Ok(unrecorded.into_http());
+            }
             gate.name_managers(&extensions, answer.headers_mut());
             Ok(answer.map(|body| Body::new(Reply::new(body, ticket))))
         })
@@ -174,7 +195,7 @@ impl Inner {
             retired::refuse(dispatch.core(), extensions, row.method)?;
         }
         let admitted = match &self.asked {
-            Asked::Socket(rules) => Admitted::on_socket(rules, extensions, row.method)?,
+            Asked::Socket(rules, _) => Admitted::on_socket(rules, extensions, row.method)?,
             Asked::Port(dispatch) => match row.by {
                 By::Certificate => {
                     let core = dispatch.core();
@@ -184,6 +205,9 @@ impl Inner {
                 By::State => port::admit(dispatch, extensions, row.method).await?,
             },
         };
+        if lines::waits_for_the_log(row) {
+            self.audit().0.goes_on()?;
+        }
         parts.extensions.insert(admitted);
         Ok((row, ticket))
     }
@@ -193,7 +217,7 @@ impl Inner {
     fn lane(&self, extensions: &Extensions, row: &Row) -> (Lane, Key) {
         if let Some(user) = local_caller(extensions) {
             let owner = match &self.asked {
-                Asked::Socket(rules) => rules.is_owner(user.uid()),
+                Asked::Socket(rules, _) => rules.is_owner(user.uid()),
                 Asked::Port(_) => false,
             };
             let lane = if owner { Lane::Owner } else { Lane::Users };
@@ -217,7 +241,7 @@ impl Inner {
 
     fn is_unlisted(&self, extensions: &Extensions) -> bool {
         match &self.asked {
-            Asked::Socket(_) => false,
+            Asked::Socket(..) => false,
             Asked::Port(dispatch) => !port::lists(dispatch.core(), extensions),
         }
     }
@@ -241,12 +265,36 @@ impl Inner {
         }
     }
 
-    /// Where every call ends: counts one that was not allowed, whoever has said so.
-    fn note<R>(&self, extensions: &Extensions, path: &str, answer: &Response<R>) {
-        if Status::from_header_map(answer.headers()).is_none_or(|status| !is_refusal(status.code()))
-        {
-            return;
+    /// Where acts are recorded, and the state that has the names.
+    fn audit(&self) -> (Audit, Option<Arc<Core>>) {
+        match &self.asked {
+            Asked::Socket(_, behind) => (behind.0)(),
+            Asked::Port(dispatch) => (dispatch.core().audit.clone(), Some(dispatch.core().clone())),
         }
+    }
+
+    /// Where every call ends: counts one that was not allowed, whoever has said so, and records
+    /// what somebody who is known has asked for. What is to be answered instead, where that can't
+    /// be recorded.
+    async fn note(&self, extensions: &Extensions, path: &str, code: Code) -> Option<Status> {
+        if is_refusal(code) {
+            self.count(extensions, path);
+        }
+        let row = table::find(path)?;
+        let admitted = extensions.get::<Admitted>();
+        if !lines::has_line(row, code, admitted.is_some_and(Admitted::is_manager)) {
+            return None;
+        }
+        let (audit, core) = self.audit();
+        let listed = !self.is_unlisted(extensions);
+        let act = lines::act(core.as_deref(), extensions, row, code, listed)?;
+        let unrecorded = audit.record(act).await.err();
+        // What was refused stays refused, and who looks after a manager is told what came of it.
+        unrecorded.filter(|_| code == Code::Ok && lines::waits_for_the_log(row)).map(Status::from)
+    }
+
+    /// Counts a call that was not allowed.
+    fn count(&self, extensions: &Extensions, path: &str) {
         let what = table::find(path).map_or("ask what nobody serves", |row| row.method.text());
         let (who, id) = match (extensions.get::<Admitted>(), caller(extensions)) {
             (Some(admitted), _) => (admitted.who().text(), admitted.id()),
@@ -265,6 +313,11 @@ impl Inner {
         };
         self.refusals.count(who, what, &id);
     }
+}
+
+/// How a call was answered.
+fn code_of<R>(answer: &Response<R>) -> Code {
+    Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code())
 }
 
 /// Whether it was said that somebody may not ask, or not with this certificate.

@@ -94,6 +94,8 @@ pub(super) const TABLE: &[Row] = &[
     row("/skep.api.v1.Control/ListHolders", Method::Read, SMALL, PAGE),
     row("/skep.api.v1.Control/ListReads", Method::Read, SMALL, PAGE),
     row("/skep.api.v1.Control/Recipients", Method::Recipients, SMALL, MIDDLE),
+    row("/skep.api.v1.Control/ReadAudit", Method::ReadAudit, SMALL, PAGE),
+    row("/skep.api.v1.Control/Anchor", Method::Raft, SMALL, SMALL),
     row("/skep.api.v1.Membership/Join", Method::Join, limits::JOIN_BYTES, 16 * KIB),
     row("/skep.api.v1.Membership/Renew", Method::Renew, SMALL, 16 * KIB),
     row("/skep.api.v1.Membership/Renewed", Method::Renew, SMALL, SMALL),

@@ -256,6 +256,7 @@ pub(in crate::manager) async fn dispatch(data: &Path) -> Dispatch {
     let (cluster, node) = (ClusterId::draw(dice), NodeId::draw(dice));
     std::fs::create_dir(data).expect("a data folder");
     let start = Start {
+        audit: None,
         cluster,
         node,
         addresses: vec!["127.0.0.1:1".to_owned()],

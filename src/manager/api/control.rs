@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Request, Response, Status};
 
-use super::{authority, holders, opened, reads, status};
+use super::{audit, authority, holders, opened, reads, status};
 use crate::manager::admit;
 use crate::manager::admit::caller::Admitted;
 use crate::manager::admit::local::LocalUser;
@@ -226,6 +226,19 @@ impl Control for ControlService {
                 |running, _, request| async move { authority::show(&running, request.stale).await },
             )
             .await
+    }
+
+    async fn read_audit(
+        &self,
+        request: Request<api::ReadAuditRequest>,
+    ) -> Answer<api::ReadAuditReply> {
+        let (running, admitted) = self.running(request.extensions(), Method::ReadAudit)?;
+        audit::read(running, admitted, request).await
+    }
+
+    async fn anchor(&self, request: Request<api::AnchorRequest>) -> Answer<api::AnchorReply> {
+        let (running, admitted) = self.running(request.extensions(), Method::Raft)?;
+        Ok(Response::new(audit::anchor(&running, &admitted, request.into_inner()).await?))
     }
 
     async fn unlock_header(

@@ -4,7 +4,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::manager::admit::AGENT_BYTES;
-use crate::manager::admit::caller::Admitted;
+use crate::manager::admit::caller::{Admitted, source};
 use crate::manager::dispatch::{Agent, Dispatch};
 use crate::manager::problem;
 use skep_client::transport::rpc::api::delivery_server::{Delivery, DeliveryServer};
@@ -61,7 +61,8 @@ impl Delivery for DeliveryService {
         request: Request<api::ReportOpenedRequest>,
     ) -> Result<Response<api::ReportOpenedReply>, Status> {
         let Agent { node, .. } = Self::agent(&request)?;
-        self.dispatch.report_opened(node, request.into_inner()).await?;
+        let from = source(request.extensions());
+        self.dispatch.report_opened((node, from), request.into_inner()).await?;
         Ok(Response::new(api::ReportOpenedReply {}))
     }
 
@@ -70,7 +71,7 @@ impl Delivery for DeliveryService {
         request: Request<api::LeaveRequest>,
     ) -> Result<Response<api::LeaveReply>, Status> {
         let Agent { node, .. } = Self::agent(&request)?;
-        self.dispatch.leave(node).await?;
+        self.dispatch.leave(node, source(request.extensions())).await?;
         Ok(Response::new(api::LeaveReply {}))
     }
 }

@@ -4,6 +4,7 @@
 //! It deliberately decides nothing: who may call, who answers and what is done stand in rooms
 //! of their own (`admit`, `forward`, `changes`, `members`, `dispatch`, `life`).
 
+mod audit;
 mod authority;
 mod control;
 mod delivery;

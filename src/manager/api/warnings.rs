@@ -68,6 +68,9 @@ pub(super) fn of_running(
     if running.reserve.is_full() {
         found.push(Warning::DiskFull);
     }
+    let audit = running.core.audit.standing();
+    found.extend(audit.failing.map(Warning::AuditFailing));
+    found.extend((audit.lost > 0).then_some(Warning::AuditLost(audit.lost)));
 }
 
 /// Each other member whose certificate ends soon or has ended, as far as they are told.

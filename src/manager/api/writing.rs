@@ -8,7 +8,7 @@ use tonic::{Extensions, Request, Response, Status};
 
 use super::reads;
 use crate::manager::admit::AGENT_BYTES;
-use crate::manager::admit::caller::Admitted;
+use crate::manager::admit::caller::{Admitted, source};
 use crate::manager::changes::put;
 use crate::manager::life::lifecycle::Manager;
 use crate::manager::problem;
@@ -70,9 +70,11 @@ impl Writing for WritingService {
         if self.puts.check_key(&node).is_err() {
             return Err(problem::request::puts_too_often().into());
         }
+        let from = source(request.extensions());
         let request = request.into_inner();
         // Whether the agent waits for it or not.
-        let put = to_the_end("a put", async move { put::put(&running, node, request).await });
+        let put =
+            to_the_end("a put", async move { put::put(&running, (node, from), request).await });
         Ok(Response::new(put.await?))
     }
 }

@@ -44,7 +44,7 @@ pub(in crate::manager) async fn apply(
         }
         None => None,
     };
-    let (revision, outcome) = running.propose(id, actor, Act::Change(changes)).await?;
+    let (revision, outcome) = running.propose(id, admitted.origin()?, Act::Change(changes)).await?;
     drop(retired);
     let reply = match outcome {
         Outcome::Changed(each) => each.iter().map(write_changed).collect(),

@@ -91,7 +91,7 @@ async fn rotate(
         return Err(problem::request::bad("the issuing certificate", "begins too early"));
     }
     let act = Act::RotateIssuer { issuing: Arc::from(&*request.issuing), issuing_key, begins };
-    if let Err(problem) = running.propose(id, admitted.actor()?, act).await {
+    if let Err(problem) = running.propose(id, admitted.origin()?, act).await {
         if problem.exit == Exit::Unknown {
             // Whoever repeats it is to hear what came of it.
             running.offer.put(key, boot);

@@ -144,7 +144,7 @@ async fn make(
         recovered,
     };
     let act = Act::Change(vec![Change::CreateOperator { id, operator: Box::new(operator) }]);
-    running.propose(asked.request, admitted.actor()?, act).await?;
+    running.propose(asked.request, admitted.origin()?, act).await?;
     // One that was asked for before is the one that it became then.
     let made = core.consensus.read(|state| made(state, &asked.name, key));
     let (id, operator) = made.ok_or_else(problem::members::removed_meanwhile)?;

@@ -2,9 +2,11 @@
 //! leader knows, and that may write it, as the state says when it is applied.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::manager::changes::rewrap;
+use crate::manager::core::Origin;
 use crate::manager::dispatch::WatchAsked;
 use crate::manager::problem::{self, Explain};
 use crate::manager::running::Running;
@@ -23,7 +25,7 @@ const NAMES: usize = 16;
 /// Gives secrets their next values, or none of them.
 pub(in crate::manager) async fn put(
     running: &Running,
-    node: NodeId,
+    (node, from): (NodeId, Option<IpAddr>),
     request: api::PutRequest,
 ) -> Result<api::PutReply, Problem> {
     let id: RequestId = read_id("request_id", &request.request_id).map_err(Explain::explain)?;
@@ -38,8 +40,8 @@ pub(in crate::manager) async fn put(
     let values = put.values.len();
     let secrets: BTreeSet<SecretId> = put.values.iter().map(|value| value.secret).collect();
     let put = rewrap::rewrap_put(&running.core, put).await?;
-    let (act, actor) = (Act::Put(Box::new(put)), Actor::Node(node));
-    let (revision, outcome) = match running.propose_refusable(id, actor, act).await? {
+    let (act, origin) = (Act::Put(Box::new(put)), Origin { actor: Actor::Node(node), from });
+    let (revision, outcome) = match running.propose_refusable(id, origin, act).await? {
         Ok(done) => done,
         Err(refusal) => {
             tracing::warn!(event = "put_refused", %node, %service, why = %refusal);

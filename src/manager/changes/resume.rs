@@ -24,7 +24,7 @@ pub(in crate::manager) async fn resume(
         |state: &State| state.cluster.as_ref().is_some_and(|cluster| cluster.recovered.is_some());
     let resumed = running.core.consensus.read(held);
     if resumed {
-        running.propose(id, admitted.actor()?, Act::Resume).await?;
+        running.propose(id, admitted.origin()?, Act::Resume).await?;
         tracing::warn!(event = "cluster_resumed");
     }
     Ok(api::ResumeReply { resumed })

@@ -31,7 +31,7 @@ pub(in crate::manager) async fn reset(
         }
         others::agree(running).await?;
     }
-    let reset = core.reset_time(id, admitted.actor()?).await;
+    let reset = core.reset_time(id, admitted.origin()?).await;
     let (to, applied) = reset.map_err(|error| core.problem(error))?;
     applied.outcome.map_err(Explain::explain)?;
     tracing::warn!(event = "time_reset", from_ms = from.0, to_ms = to.0);

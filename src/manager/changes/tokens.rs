@@ -113,7 +113,7 @@ async fn rotate(
         let changes: Vec<Change> = made.iter().cloned().chain(removals).collect();
         let request = RequestId::draw(&mut *(running.core.dice)());
         let act = Act::Change(changes);
-        match running.propose_refusable(request, admitted.actor()?, act).await? {
+        match running.propose_refusable(request, admitted.origin()?, act).await? {
             Ok(_) => made = None,
             Err(Refusal::NotFound { .. }) if races < ROTATIONS => races += 1,
             Err(refusal) => return Err(refusal.explain()),

@@ -1,5 +1,6 @@
 //! What agents do beside receiving: they open a session, report what was opened, and leave.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::Stream;
@@ -12,6 +13,7 @@ use super::ending::Ending;
 use super::session::{self, Agent};
 use super::table::Cut;
 use crate::consensus::ProposeError;
+use crate::manager::core::Origin;
 use crate::manager::problem::{self, Explain};
 use crate::manager::unproposed::Unproposed;
 use skep_core::base::NodeId;
@@ -44,14 +46,15 @@ impl Dispatch {
     /// What the agent is told.
     pub(in crate::manager) async fn report_opened(
         &self,
-        node: NodeId,
+        (node, from): (NodeId, Option<IpAddr>),
         report: api::ReportOpenedRequest,
     ) -> Result<(), Status> {
         if self.hub.reports.check_key(&node).is_err() {
             return Err(problem::access::opens_too_often().into());
         }
         let opened = read_opened(node, report).map_err(Explain::explain)?;
-        let proposed = self.hub.propose(Actor::Node(node), Act::Opened(opened)).await;
+        let origin = Origin { actor: Actor::Node(node), from };
+        let proposed = self.hub.propose(origin, Act::Opened(opened)).await;
         let applied = proposed.map_err(|error| self.hub.unproposed(node, &error))?;
         applied.outcome.map_err(Explain::explain)?;
         Ok(())
@@ -62,10 +65,14 @@ impl Dispatch {
     ///
     /// # Errors
     /// What the agent is told.
-    pub(in crate::manager) async fn leave(&self, id: NodeId) -> Result<(), Status> {
+    pub(in crate::manager) async fn leave(
+        &self,
+        id: NodeId,
+        from: Option<IpAddr>,
+    ) -> Result<(), Status> {
         for force in [false, true] {
             let act = Act::Change(vec![Change::RemoveNode { id, force }]);
-            let proposed = self.hub.propose(Actor::Node(id), act).await;
+            let proposed = self.hub.propose(Origin { actor: Actor::Node(id), from }, act).await;
             match proposed.map_err(|error| self.hub.unproposed(id, &error))?.outcome {
                 Ok(_) | Err(Refusal::NotFound { .. }) => break,
                 Err(Refusal::Holds { .. }) if !force => {}

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::Hub;
 use super::session::exposed_of;
 use super::table::Live;
+use crate::manager::core::Origin;
 use crate::manager::unproposed::Unproposed;
 use skep_core::base::{BootTime, NodeId, RequestId, ServiceId};
 use skep_core::domain::{Act, Actor, Applied, Confirmation, Refusal};
@@ -49,9 +50,13 @@ async fn propose(hub: &Hub, act: Act) -> Result<Applied, Unproposed> {
 
 impl Hub {
     /// Proposes a command of this manager's making.
-    pub(super) async fn propose(&self, actor: Actor, act: Act) -> Result<Applied, Unproposed> {
+    pub(super) async fn propose(
+        &self,
+        origin: impl Into<Origin>,
+        act: Act,
+    ) -> Result<Applied, Unproposed> {
         let request = RequestId::draw((self.core.dice)().as_mut());
-        self.core.propose(request, actor, act).await
+        self.core.propose(request, origin, act).await
     }
 
     fn soon(&self) -> BootTime {

@@ -30,6 +30,9 @@ pub(super) enum Ending {
     /// This manager does not lead.
     #[error("this manager is not the leader")]
     Deposed,
+    /// What it would be given can't be recorded.
+    #[error("the audit log of the leader can't be written")]
+    Unrecorded,
     /// It does not keep to the protocol.
     #[error("the agent {0}")]
     Misbehaved(&'static str),
@@ -67,6 +70,7 @@ impl Hub {
             Ending::Replaced => problem::members::session_replaced(end),
             Ending::Taken => problem::members::identity_taken(end),
             Ending::Deposed => problem::delivered_elsewhere(self.core.leader()),
+            Ending::Unrecorded => problem::audit::not_recorded(end.to_string()),
             Ending::Misbehaved(_) => problem::members::agent_misbehaved(end),
         };
         problem.into()

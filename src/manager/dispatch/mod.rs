@@ -17,6 +17,7 @@ mod fresh;
 mod known;
 mod lag;
 mod ledger;
+mod record;
 mod session;
 mod step;
 mod table;

@@ -272,6 +272,9 @@ async fn write(
                 tracing::warn!(event = "value_withheld", service = %one.service, why = one.why);
                 live.ledger.lock().withhold(number, one);
             }
+            if hub.record(live.node, &delta).await.is_err() {
+                return Ending::Unrecorded;
+            }
             for message in messages {
                 // After a message was made, and before it leaves.
                 if !leads(&mut leadership).await {

@@ -47,7 +47,11 @@ impl Onward {
         let leader = running.core.other_leader()?;
         Some(Self { running: running.clone(), leader, behalf: Behalf::from(user) })
     }
-    /// Asks the leader once. Whoever called repeats it where that helps.
+    /// To another manager, whoever leads.
+    pub(in crate::manager) fn to(running: &Arc<Running>, manager: NodeId, user: LocalUser) -> Self {
+        Self { running: running.clone(), leader: manager, behalf: Behalf::from(user) }
+    }
+    /// Asks that manager once. Whoever called repeats it where that helps.
     ///
     /// # Errors
     /// What the leader says, or that it does not answer.

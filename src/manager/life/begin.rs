@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use crate::consensus::{Consensus, Start, StartError};
+use crate::manager::audit::Audit;
 use crate::manager::core::Core;
 use crate::manager::end::exit_of;
 use crate::manager::keys::KeyHolder;
+use crate::manager::life::audit;
 use crate::manager::life::folder::FolderError;
 use crate::manager::life::key_file;
 use crate::manager::life::lifecycle::Lifecycle;
 use crate::manager::own::Own;
 use crate::manager::problem::{self, Explain};
 use crate::manager::running::{Identity, Started};
+use crate::store::StoreError;
 use skep_client::ca::{CaError, CertificateRole};
 use skep_client::transport::{ClientTls, Greeting, Problem, ServerTls};
 use skep_core::base::Fingerprint;
@@ -25,6 +28,8 @@ pub(in crate::manager) enum NotStarted {
     Floor(FolderError),
     /// Log or snapshots.
     Consensus(StartError),
+    /// The audit log.
+    Audit(StoreError),
 }
 
 impl From<CaError> for NotStarted {
@@ -46,6 +51,7 @@ impl Explain for NotStarted {
                 problem::life::not_own(format!("this manager's certificate {error}"))
             }
             NotStarted::Floor(error) => problem::life::floor_damaged(error),
+            NotStarted::Audit(error) => problem::audit::not_read(error),
             NotStarted::Consensus(error) => problem::life::not_started(exit_of(&error), error),
         }
     }
@@ -73,6 +79,16 @@ pub(in crate::manager) async fn begin(
     let client = client.greeting(Greeting::new(key, role, dice));
     let floor = client.floor().clone();
     floor.raise(life.folder.floor()?);
+    let place = audit::Place {
+        data: life.folder.path(),
+        cluster: header.cluster,
+        node: header.node,
+        disk: &life.setup.disk,
+        clock: &life.setup.clock,
+        dice,
+    };
+    let settings = life.setup.audit;
+    let log = place.open(body.audit, settings.retention).await.map_err(NotStarted::Audit)?;
     let start = Start {
         cluster: header.cluster,
         node: header.node,
@@ -82,9 +98,13 @@ pub(in crate::manager) async fn begin(
         disk: life.setup.disk.clone(),
         dice,
         tls: Some(client.of_raft()),
+        audit: Some(log.clone()),
     };
     let consensus = Consensus::start(start).await.map_err(NotStarted::Consensus)?;
-    let keys = KeyHolder::new(header.cluster, header.node, BoxKey::new(body.box_private));
+    let box_key = BoxKey::new(body.box_private);
+    let audit = Audit::open(header.node, log, settings.on_failure, clock.clone(), dice);
+    place.take_up(&box_key, &audit).await;
+    let keys = KeyHolder::new(header.cluster, header.node, box_key);
     let identity = Identity {
         fingerprint,
         generation: header.generation,
@@ -94,6 +114,6 @@ pub(in crate::manager) async fn begin(
         hello,
     };
     let core = Core::new(consensus, Arc::new(keys), clock, dice, header.node, header.cluster);
-    let core = core.refusing(floor);
+    let core = core.refusing(floor).recording(audit);
     Ok(Started { core: Arc::new(core), identity })
 }

@@ -216,6 +216,7 @@ impl Founding {
                 boxes: BTreeMap::from([(node, boxed)]),
             },
             removed_managers: BTreeMap::new(),
+            anchors: BTreeMap::new(),
             issuers,
             recovered: None,
         };

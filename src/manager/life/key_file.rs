@@ -70,6 +70,7 @@ impl KeyFiles {
             chain: keys.chain,
             box_private: Key32::take(&mut { *keys.box_key.expose() }),
             hello: keys.hello,
+            audit: Dek::draw(dice),
             deks: vec![Dek::draw(dice)],
         };
         let sealed = KeyFile::seal_keeping(dice, cluster, node, FIRST, recipients, &body)?;

@@ -12,7 +12,9 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::manager::admit::local::LocalRules;
+use crate::manager::audit::{Audit, AuditSettings};
 use crate::manager::end::{End, Ends};
+use crate::manager::life::audit;
 use crate::manager::life::folder::{Folder, FolderError};
 use crate::manager::life::phase::{Needs, Phase};
 use crate::manager::life::prepared::Prepared;
@@ -46,6 +48,8 @@ pub struct Setup {
     pub disk: Arc<dyn Disk>,
     /// How many connections of each kind there may be.
     pub places: ManagerPlaces,
+    /// How the audit log is kept.
+    pub audit: AuditSettings,
 }
 
 impl std::fmt::Debug for Setup {
@@ -200,6 +204,9 @@ impl Manager {
     pub async fn shut(&self, grace: Duration) {
         if let Some(running) = self.0.unlocked() {
             running.shut(grace).await;
+            if let Some(log) = running.core.audit.log() {
+                log.close().await;
+            }
         }
     }
 }
@@ -235,6 +242,26 @@ impl Lifecycle {
         match &*self.life.read() {
             Life::Running(running) => Some(running.clone()),
             Life::New(_) | Life::Locked(_) | Life::Expired(..) => None,
+        }
+    }
+    /// Where this manager's acts are recorded now.
+    pub(in crate::manager) fn audit(&self) -> Audit {
+        let (clock, dice) = (self.setup.clock.clone(), self.setup.dice);
+        match &*self.life.read() {
+            Life::New(_) => Audit::nowhere(clock, dice),
+            Life::Running(running) => running.core.audit.clone(),
+            Life::Locked(header) | Life::Expired(header, _) => {
+                let place = audit::Place {
+                    data: self.folder.path(),
+                    cluster: header.cluster,
+                    node: header.node,
+                    disk: &self.setup.disk,
+                    clock: &self.setup.clock,
+                    dice,
+                };
+                let sealed = (place.locked_lines(), header.box_public);
+                Audit::locked(header.node, sealed, clock, dice)
+            }
         }
     }
     /// The header of the key file, where there is one and it is closed.

@@ -4,6 +4,7 @@
 //! It deliberately serves nobody, and doesn't know how a running manager is brought to serve:
 //! that it is told when it is opened (`lifecycle::Serve`).
 
+pub(in crate::manager) mod audit;
 pub(in crate::manager) mod begin;
 pub(in crate::manager) mod enter;
 pub(in crate::manager) mod folder;

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use crate::consensus::{RecoveryError, Start, StartError, Survivor};
 use crate::manager::end::exit_of;
 use crate::manager::keys::KeyHolder;
+use crate::manager::life::audit;
 use crate::manager::life::folder::{Folder, FolderError};
 use crate::manager::life::identity::identity;
 use crate::manager::problem::{self, Explain};
+use crate::store::{AuditLog, Retention};
 use skep_client::ca::{CertificateRole, Identity, key_digest, read_leaf};
 use skep_client::transport::Problem;
 use skep_core::base::{
@@ -95,6 +97,7 @@ pub struct Opened {
     offline: Offline,
     node: NodeId,
     operator: Option<OperatorId>,
+    log: AuditLog,
 }
 
 impl Opened {
@@ -127,6 +130,16 @@ impl Opened {
         let body = body.map_err(|_| damaged("is damaged or was tampered with".to_owned()))?;
         identity(&header, &body, key.fingerprint())?;
         let (cluster, node) = (header.cluster, header.node);
+        let place = audit::Place {
+            data: folder.path(),
+            cluster,
+            node,
+            disk: &offline.disk,
+            clock: &offline.clock,
+            dice: offline.dice,
+        };
+        let log = place.open(body.audit, Retention::default()).await;
+        let log = log.map_err(problem::audit::not_read)?;
         let start = Start {
             cluster,
             node,
@@ -136,6 +149,7 @@ impl Opened {
             disk: offline.disk.clone(),
             dice: offline.dice,
             tls: None,
+            audit: Some(log.clone()),
         };
         let survivor = Survivor::read(start).await.map_err(unread)?;
         let keys = KeyHolder::new(cluster, node, BoxKey::new(body.box_private));
@@ -147,7 +161,7 @@ impl Opened {
         }
         let operator = kept.map(|identity| listed(state, identity)).transpose()?;
         let folder = Arc::new(folder);
-        Ok(Self { folder, survivor, keys, offline, node, operator })
+        Ok(Self { folder, survivor, keys, offline, node, operator, log })
     }
 
     /// What would be dropped.
@@ -182,7 +196,7 @@ impl Opened {
     /// # Errors
     /// [`NotRecovered`].
     pub async fn recover(self) -> Result<u64, NotRecovered> {
-        let Self { folder, survivor, keys, offline, node, operator } = self;
+        let Self { folder, survivor, keys, offline, node, operator, log } = self;
         let state = survivor.state();
         let dice = &mut *(offline.dice)();
         let cluster = state.cluster.clone().ok_or_else(problem::life::nothing_replicated)?;
@@ -201,6 +215,7 @@ impl Opened {
             stamp,
             deadline: stamp.plus_ms(limits::DEADLINE_MS),
             actor: Actor::Local { uid: offline.uid, manager: node },
+            from: None,
             act,
         };
         let addresses = own.addresses.clone();
@@ -212,6 +227,10 @@ impl Opened {
             RecoveryError::Disk(error) => unread(error),
             RecoveryError::Refused(refusal) => refusal.explain(),
         })?;
+        if let Err(why) = log.sync().await {
+            tracing::warn!(event = "audit_log_not_synced", %why);
+        }
+        log.close().await;
         let deciding = folder.clone();
         let decided = tokio::task::spawn_blocking(move || deciding.decide_recovery()).await;
         decided.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(failed)?;

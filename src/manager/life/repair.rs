@@ -92,7 +92,9 @@ async fn renew(
     };
     running.shut(grace).await;
     let (keys, clock) = (core.keys.clone(), core.clock.clone());
+    let audit = core.audit.clone();
     let core = Core::new(renewed, keys, clock, core.dice, core.node, core.cluster);
+    let core = core.recording(audit);
     Ok(Ok(Started { core: Arc::new(core), identity: running.identity.clone() }))
 }
 

@@ -10,6 +10,7 @@
 
 use std::net::IpAddr;
 
+use crate::manager::core::Origin;
 use crate::manager::members::sign::{Signing, checked_key};
 use crate::manager::problem::{self, Explain};
 use crate::manager::running::Running;
@@ -147,6 +148,7 @@ pub(in crate::manager) async fn join(
     };
     let cluster_key_box = box_key.map(|public| boxed(running, node, &public)).transpose()?;
     let addresses = box_key.map(|_| asked.addresses.clone()).unwrap_or_default();
+    let origin = Origin { actor: Actor::Token(token), from: bid.from };
     let act = Act::Join(Box::new(Join {
         token,
         digest,
@@ -161,7 +163,7 @@ pub(in crate::manager) async fn join(
         issuer: signing.begins(),
         learner: asked.learner,
     }));
-    let outcome = running.propose_refusable(request, Actor::Token(token), act).await?;
+    let outcome = running.propose_refusable(request, origin, act).await?;
     let (_, outcome) = outcome.map_err(|why| refusal(&bid, why))?;
     let Outcome::Joined(admitted) = outcome else {
         return Err(problem::bug("a join was answered otherwise"));

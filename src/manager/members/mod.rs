@@ -3,6 +3,7 @@
 //!
 //! It deliberately knows no phase and no RPC: all of it is asked of a manager that runs.
 
+pub(in crate::manager) mod anchors;
 pub(in crate::manager) mod belonging;
 pub(in crate::manager) mod issuers;
 pub(in crate::manager) mod join;

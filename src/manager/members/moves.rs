@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::manager::admit::caller::Admitted;
+use crate::manager::core::Origin;
 use crate::manager::members::belonging;
 use crate::manager::peers::PeerClient;
 use crate::manager::problem::{self, Explain};
@@ -112,7 +113,7 @@ pub(in crate::manager) async fn taken(
     for address in &addresses {
         skep_client::read_own_address(address).map_err(problem::members::moved_nowhere)?;
     }
-    commit(running, Actor::Node(manager), manager, addresses).await
+    commit(running, Actor::Node(manager).into(), manager, addresses).await
 }
 
 /// An operator says where a manager is. One that answers where it is on record goes nowhere
@@ -148,21 +149,21 @@ pub(in crate::manager) async fn by_an_operator(
         return Err(problem::members::not_there(&found.name, addresses.join(", ")));
     }
     let (from, to) = (found.addresses.join(","), addresses.join(","));
-    commit(running, admitted.actor()?, manager, addresses).await?;
+    commit(running, admitted.origin()?, manager, addresses).await?;
     tracing::info!(event = "manager_moved", node = %manager, name = %found.name, from, to, reached);
     Ok(api::MoveManagerReply { reached })
 }
 
 async fn commit(
     running: &Running,
-    actor: Actor,
+    origin: Origin,
     manager: NodeId,
     addresses: Vec<String>,
 ) -> Result<(), Problem> {
     let request = RequestId::draw(&mut *(running.core.dice)());
     let act = Act::Move { manager, addresses };
     // Little as it is, it is membership: also where the disk is nearly full.
-    let applied = running.core.propose(request, actor, act).await;
+    let applied = running.core.propose(request, origin, act).await;
     let applied = applied.map_err(|error| running.core.problem(error))?;
     applied.outcome.map(drop).map_err(Explain::explain)
 }

@@ -2,6 +2,7 @@
 //! that says what is wrong, and one that says what to do.
 
 pub(in crate::manager) mod access;
+pub(in crate::manager) mod audit;
 pub(in crate::manager) mod delivery;
 pub(in crate::manager) mod issuer;
 pub(in crate::manager) mod life;

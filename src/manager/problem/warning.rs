@@ -86,6 +86,10 @@ pub(in crate::manager) enum Warning {
     DiskLow(u64),
     /// An `init` died before its end, in this data folder.
     InitUnfinished(PathBuf),
+    /// Why the audit log can't be written.
+    AuditFailing(String),
+    /// Acts since the start that have no line in it.
+    AuditLost(u64),
 }
 
 /// Whose end is watched.
@@ -168,6 +172,8 @@ impl Warning {
             Self::DiskFull => WarningCode::DiskFull,
             Self::DiskLow(_) => WarningCode::DiskLow,
             Self::InitUnfinished(_) => WarningCode::InitUnfinished,
+            Self::AuditFailing(_) => WarningCode::AuditFailing,
+            Self::AuditLost(_) => WarningCode::AuditLost,
         }
     }
 
@@ -367,6 +373,14 @@ impl Warning {
                 "make room: the first failed write ends the manager",
             ),
             Self::InitUnfinished(folder) => return of(problem::init_unfinished(folder)),
+            Self::AuditFailing(why) => (
+                format!("the audit log of this manager can't be written: {why}"),
+                "make room on its disk: until then it does nothing that it would have to record",
+            ),
+            Self::AuditLost(count) => (
+                format!("{count} acts since this manager's start have no line in its audit log"),
+                "see why its disk failed; its audit log says how many were lost: `skep audit ls`",
+            ),
         };
         (text, hint.to_owned())
     }

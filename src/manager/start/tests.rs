@@ -35,6 +35,7 @@ async fn made() -> (tempfile::TempDir, Manager, Dispatch) {
         advertise: Vec::new(),
         name: "m1".parse().expect("a name"),
         local: LocalRules { uid: rustix::process::geteuid().as_raw(), groups: Vec::new() },
+        audit: crate::manager::AuditSettings::default(),
         clock: Arc::new(SystemClock),
         dice: os_dice,
         disk: Arc::new(RealDisk),

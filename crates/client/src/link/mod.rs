@@ -260,6 +260,12 @@ impl Link {
         self.ages.clone()
     }
 
+    /// Whether it leads to the control socket of this machine's manager.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        matches!(self.route, Route::Local(_))
+    }
+
     /// How long to try, and to wait.
     #[must_use]
     pub fn timeout(&self) -> Duration {

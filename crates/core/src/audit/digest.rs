@@ -1,4 +1,4 @@
-//! Hashes over fields, and the chain of them.
+//! Hashes over fields.
 
 /// BLAKE3 over a sequence of fields under a label. Every field is written with
 /// its width or length, so that no two sequences give the same bytes.
@@ -41,18 +41,6 @@ impl Digest {
     }
 }
 
-/// The audit head after an act: over the head before it, the revision at which
-/// the act was applied, the hash of the command and the hash of its outcome.
-#[must_use]
-pub fn chained(head: &[u8; 32], revision: u64, command: &[u8; 32], outcome: &[u8; 32]) -> [u8; 32] {
-    let mut hash = Digest::new("skep 1 audit head");
-    hash.bytes(head);
-    hash.number(revision);
-    hash.bytes(command);
-    hash.bytes(outcome);
-    hash.end()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,14 +56,5 @@ mod tests {
         };
         assert_ne!(of([b"ab", b"c"]), of([b"a", b"bc"]));
         assert_ne!(Digest::new("a").end(), Digest::new("b").end());
-    }
-
-    #[test]
-    fn a_head_depends_on_everything_below_it() {
-        let head = chained(&[0; 32], 1, &[1; 32], &[2; 32]);
-        assert_ne!(head, chained(&[9; 32], 1, &[1; 32], &[2; 32]));
-        assert_ne!(head, chained(&[0; 32], 2, &[1; 32], &[2; 32]));
-        assert_ne!(head, chained(&[0; 32], 1, &[9; 32], &[2; 32]));
-        assert_ne!(head, chained(&[0; 32], 1, &[1; 32], &[9; 32]));
     }
 }

@@ -1,10 +1,16 @@
 //! What is remembered about an act.
 //!
-//! [`Digest`] turns the fields of an act into one hash, alike on every replica;
-//! [`chained`] hangs it on those before it, so that whoever knows a head knows
-//! that nothing below it was changed. It deliberately knows no command: the core
-//! feeds it, field by field.
+//! A [`Line`] says for people who did what; its text is hashed, and the next one names that hash,
+//! so that whoever knows the last knows that nothing before it was changed. [`Digest`] turns all
+//! fields of a command into one hash that its line names, alike on every replica. It deliberately
+//! knows no command: the core feeds it, field by field.
 
+mod check;
 mod digest;
+mod line;
 
-pub use digest::{Digest, chained};
+pub use check::{Broken, Follow};
+pub use digest::Digest;
+pub use line::{
+    BadLine, Chain, Deed, Doer, Head, LINE_BYTES, Line, NAMED, VERSION, Written, head_of, moment,
+};

@@ -32,7 +32,8 @@ pub(super) fn is_remembered(act: &Act) -> bool {
         | Act::Move { .. }
         | Act::Renew { .. }
         | Act::Renewed { .. }
-        | Act::RetireIssuers { .. } => false,
+        | Act::RetireIssuers { .. }
+        | Act::Anchor { .. } => false,
     }
 }
 
@@ -138,7 +139,8 @@ pub fn always_admitted(act: &Act) -> bool {
         | Act::RotateIssuer { .. }
         | Act::RetireIssuers { .. }
         | Act::Recover(_)
-        | Act::Resume => return true,
+        | Act::Resume
+        | Act::Anchor { .. } => return true,
     };
     list.iter().all(|change| match change {
         Change::RemoveSecret { .. }

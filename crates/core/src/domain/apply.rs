@@ -6,7 +6,7 @@ use super::draft::Draft;
 use super::named::Counted;
 use super::refusal::Refusal;
 use super::state::{Answer, State};
-use super::{changes, keep, record, rights, weight};
+use super::{changes, deeds, keep, record, rights, weight};
 use crate::audit;
 use crate::base::{Revision, limits};
 
@@ -24,11 +24,21 @@ pub struct Applied {
     pub facts: Vec<Fact>,
 }
 
+/// What came of one command, and its line of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// What came of it.
+    pub applied: Applied,
+    /// The line.
+    pub line: audit::Written,
+}
+
 /// Applies the command at log index `revision`.
 ///
 /// Whole or not at all: a refused command leaves everything as it was but the
 /// stamp, the revision, the audit head and the remembered answers.
-pub fn apply(state: &mut State, revision: Revision, command: &Command) -> Applied {
+pub fn apply(state: &mut State, revision: Revision, command: &Command) -> Recorded {
+    let line = deeds::line(state, revision, command);
     state.revision = state.revision.max(revision);
     let facts = if sets_back(state, command) {
         changes::reset_time(state, command.stamp)
@@ -37,14 +47,18 @@ pub fn apply(state: &mut State, revision: Revision, command: &Command) -> Applie
         Vec::new()
     };
     forget(state);
-    let mut applied = match state.answers.get(&command.request).cloned() {
+    let answered = state.answers.get(&command.request).cloned();
+    let again = answered.is_some();
+    let mut applied = match answered {
         Some(answer) => repeat(state, command, answer),
         None => first(state, revision, command),
     };
     applied.facts.extend(facts);
     let (asked, came) = (record::command(command), record::outcome(&applied.outcome));
-    state.audit_head = audit::chained(&state.audit_head, revision.0, &asked, &came);
-    applied
+    let line = deeds::end(line, state, (&asked, &came), &applied.outcome, again);
+    let line = line.write(state.audit_head);
+    state.audit_head = line.head;
+    Recorded { applied, line }
 }
 
 /// Whether a command sets the state's time back: one that was answered does so only once.
@@ -176,6 +190,7 @@ fn act(draft: &mut Draft<'_>, actor: &Actor, act: &Act) -> Result<Outcome, Refus
         Act::Recover(recover) => changes::recover(draft, recover),
         Act::Resume => changes::resume(draft),
         Act::Put(put) => changes::put(draft, put),
+        Act::Anchor { manager, anchor } => changes::anchor(draft, *manager, *anchor),
     }
 }
 
@@ -203,7 +218,8 @@ fn fits(state: &State, before: &Before, act: &Act) -> Result<(), Refusal> {
         | Act::RetireIssuers { .. }
         | Act::Recover(_)
         | Act::Resume
-        | Act::Put(_) => limits::STATE_FULL_PERCENT,
+        | Act::Put(_)
+        | Act::Anchor { .. } => limits::STATE_FULL_PERCENT,
     };
     let most = limits::STATE_BYTES / 100 * percent;
     if state.bytes <= most || state.bytes <= before.bytes {

@@ -1,5 +1,6 @@
 //! How what the cluster knows may change.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use super::opened::OpenedList;
 use super::public::PublicPart;
 use super::put::Put;
 use super::spec::{GrantAsked, ServiceSpec};
-use super::state::{Availability, Cluster, Member, Node, NodeRole, Operator, Token};
+use super::state::{Anchor, Availability, Cluster, Member, Node, NodeRole, Operator, Token};
 use crate::base::{
     Epoch, Label, Labels, Name, NodeId, OperatorId, RequestId, Revision, SealedValue, SecretId,
     ServiceId, Stamp, Target, TokenId, VersionId, WrappedKey,
@@ -27,6 +28,8 @@ pub struct Command {
     pub deadline: Stamp,
     /// Who asked.
     pub actor: Actor,
+    /// From where, where it came over the network.
+    pub from: Option<IpAddr>,
     /// What is asked.
     pub act: Act,
 }
@@ -115,6 +118,14 @@ pub enum Act {
     Resume,
     /// A workload writes next values of what its service was granted to write.
     Put(Box<Put>),
+    /// A manager's own chain of the audit log reaches so far: from now on it can't be cut shorter
+    /// without its being seen.
+    Anchor {
+        /// Which manager.
+        manager: NodeId,
+        /// How far.
+        anchor: Anchor,
+    },
 }
 
 /// A manager goes on alone.

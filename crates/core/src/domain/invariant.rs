@@ -131,7 +131,10 @@ fn every_wrapped_key_can_be_opened(state: &State) -> bool {
 fn the_removed_are_gone(state: &State) -> bool {
     state.cluster.as_deref().is_none_or(|cluster| {
         let removed = &cluster.removed_managers;
-        removed.len() <= limits::REMOVED && !removed.keys().any(|id| state.nodes.contains_key(id))
+        let manages = |id| state.nodes.get(id).is_some_and(|node| node.role == NodeRole::Manager);
+        removed.len() <= limits::REMOVED
+            && !removed.keys().any(|id| state.nodes.contains_key(id))
+            && cluster.anchors.keys().all(manages)
     })
 }
 

@@ -13,6 +13,7 @@ mod assignment;
 mod changed;
 mod changes;
 mod command;
+mod deeds;
 mod draft;
 mod hook;
 mod indexes;
@@ -39,7 +40,7 @@ mod tests;
 mod weight;
 
 pub use answers::always_admitted;
-pub use apply::{Applied, LEVEL, apply};
+pub use apply::{Applied, LEVEL, Recorded, apply};
 pub use assignment::{FileAssignment, ServiceSet, assignments, is_due, nodes_of, placed, set_of};
 pub use changed::{Changed, ChangedList};
 pub use changes::{Bid, admitting};
@@ -47,6 +48,7 @@ pub use command::{
     Act, Actor, Change, Command, Confirmation, Fact, Genesis, Join, NewVersion, Outcome, Recover,
     Rekey,
 };
+pub use deeds::doer;
 pub use hook::{BadHook, BadUnit, HookPath, HookSignal, OnChange, UnitName};
 pub use indexes::Indexes;
 pub use lookup::{
@@ -68,7 +70,7 @@ pub use spec::{
     Pin, Placement, ServiceSpec,
 };
 pub use state::{
-    Answer, Availability, Cluster, ClusterKey, Exposure, Issuers, Member, NameIndex, Node,
+    Anchor, Answer, Availability, Cluster, ClusterKey, Exposure, Issuers, Member, NameIndex, Node,
     NodeRole, Nodes, Operator, OperatorRole, Recipient, Recovered, Renewal, Secret, Service, State,
     Token, Version,
 };

@@ -73,6 +73,8 @@ pub enum Method {
     ReadTokens,
     /// Who can unlock.
     Recipients,
+    /// Reading the audit log.
+    ReadAudit,
     /// Becoming a node.
     Join,
     /// The next certificate of a member.
@@ -139,6 +141,9 @@ impl Policy {
             Method::Watch | Method::Read => ALL_READERS,
             Method::ReadNodes | Method::ReadOperators | Method::ReadTokens | Method::Recipients => {
                 READERS
+            }
+            Method::ReadAudit => {
+                &[Operator(Admin), Operator(Auditor), Scoped(Admin), Scoped(Auditor), Local]
             }
             Method::Join => &[Anonymous],
             Method::Renew => {
@@ -212,6 +217,7 @@ impl Method {
             Self::ReadOperators => "list operators",
             Self::ReadTokens => "list join tokens",
             Self::Recipients => "list unlock keys",
+            Self::ReadAudit => "read the audit log",
             Self::Join => "join",
             Self::Renew => "renew a certificate",
             Self::Session => "receive secrets",
@@ -243,7 +249,7 @@ mod tests {
     ];
 
     /// The table as people read it: `x` is allowed.
-    const ROWS: [(Method, &str); 29] = [
+    const ROWS: [(Method, &str); 30] = [
         //                       anonymous
         //                       | expired
         //                       | | worker
@@ -282,6 +288,7 @@ mod tests {
         (Method::ReadOperators, "- - - -   - - - -   x x x x x"),
         (Method::ReadTokens, "   - - - -   - - - -   x x x x x"),
         (Method::Recipients, "   - - - -   - - - -   x x x x x"),
+        (Method::ReadAudit, "    - - - -   - x - x   - x - x x"),
         (Method::Join, "         x - - -   - - - -   - - - - -"),
         (Method::Renew, "        - x x x   x x x x   x x x x -"),
         (Method::Session, "      - - x -   - - - -   - - - - -"),

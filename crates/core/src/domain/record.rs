@@ -11,6 +11,8 @@ use super::command::{Act, Actor, Change, Command, Genesis, Join, Outcome, Rekey}
 use super::refusal::Refusal;
 use super::spec::{Activation, GrantAsked, MountKind, OfflinePolicy, Pin, ServiceSpec};
 use super::state::{Availability, Cluster, Member, Node, NodeRole, Token};
+use core::net::IpAddr;
+
 use crate::audit::Digest;
 use crate::base::{Label, Labels, Name, Target};
 
@@ -21,6 +23,7 @@ pub(super) fn command(command: &Command) -> [u8; 32] {
     hash.number(command.stamp.0);
     hash.number(command.deadline.0);
     actor(&mut hash, &command.actor);
+    from(&mut hash, command.from);
     act(&mut hash, &command.act);
     hash.end()
 }
@@ -47,6 +50,14 @@ pub(super) fn outcome(outcome: &Result<Outcome, Refusal>) -> [u8; 32] {
         }
     }
     hash.end()
+}
+
+fn from(hash: &mut Digest, of: Option<IpAddr>) {
+    match of {
+        None => hash.bytes(&[]),
+        Some(IpAddr::V4(of)) => hash.bytes(&of.octets()),
+        Some(IpAddr::V6(of)) => hash.bytes(&of.octets()),
+    }
 }
 
 fn actor(hash: &mut Digest, of: &Actor) {
@@ -161,6 +172,12 @@ fn act(hash: &mut Digest, of: &Act) {
         Act::Put(of) => {
             hash.number(15);
             put::put(hash, of);
+        }
+        Act::Anchor { manager, anchor } => {
+            hash.number(16);
+            hash.bytes(manager.as_bytes());
+            hash.number(anchor.number);
+            hash.bytes(&anchor.head);
         }
     }
 }

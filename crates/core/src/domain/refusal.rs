@@ -221,7 +221,7 @@ impl Refusal {
         Self::Invalid(format!("{NO_ONE} is no user or group: a file can't belong to it"))
     }
 
-    /// Its number in the audit head and in stored answers, where texts may change.
+    /// Its number in the hash of an answer and in stored answers, where texts may change.
     #[must_use]
     pub fn code(&self) -> u32 {
         match self {
@@ -252,6 +252,40 @@ impl Refusal {
             Self::OutOfScope { .. } => 32,
             Self::HoldsOutside { .. } => 33,
             Self::TargetTakenOutside { .. } => 34,
+        }
+    }
+
+    /// The same as a word, for the audit log: it never changes.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::AlreadyInitialised => "initialised",
+            Self::NotInitialised => "not-initialised",
+            Self::TooLate => "too-late",
+            Self::BadAct => "bad-act",
+            Self::Exists { .. } => "exists",
+            Self::NotFound { .. } => "not-found",
+            Self::InUse { .. } => "in-use",
+            Self::VersionInUse { .. } => "version-in-use",
+            Self::Conflict { .. } => "conflict",
+            Self::TargetTaken { .. } => "target-taken",
+            Self::Limit { .. } => "limit",
+            Self::Token { .. } => "token",
+            Self::Holds { .. } => "holds",
+            Self::LastManager { .. } => "last-manager",
+            Self::Invalid(_) => "invalid",
+            Self::Retired { .. } => "retired",
+            Self::Busy { .. } => "busy",
+            Self::NotGranted { .. } => "not-granted",
+            Self::NameIsId { .. } => "name-is-id",
+            Self::Reserved { .. } => "reserved",
+            Self::NotWritable { .. } => "not-writable",
+            Self::ForwardOnly { .. } => "forward-only",
+            Self::LastAdmin { .. } => "last-admin",
+            Self::NotAllowed(_) => "not-allowed",
+            Self::OutOfScope { .. } => "out-of-scope",
+            Self::HoldsOutside { .. } => "holds-outside",
+            Self::TargetTakenOutside { .. } => "target-taken-outside",
         }
     }
 }

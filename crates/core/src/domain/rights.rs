@@ -86,7 +86,8 @@ pub(super) fn may_act(state: &State, actor: &Actor, act: &Act) -> Result<(), Ref
         | Act::Renewed { .. }
         | Act::RetireIssuers { .. }
         | Act::Recover(_)
-        | Act::Put(_) => Method::Raft,
+        | Act::Put(_)
+        | Act::Anchor { .. } => Method::Raft,
     };
     allowed(of, method)
 }

@@ -25,7 +25,7 @@ pub struct State {
     pub stamp: Stamp,
     /// The index of the newest command applied.
     pub revision: Revision,
-    /// Chained over every command applied and its outcome (see `audit`).
+    /// The hash of the last line of the audit log: every command applied has one (see `audit`).
     pub audit_head: [u8; 32],
     /// Managers and agents.
     pub nodes: BTreeMap<NodeId, Arc<Node>>,
@@ -86,6 +86,17 @@ pub struct Cluster {
     pub issuers: Issuers,
     /// How the cluster came out of a loss of its majority, until operators have seen it.
     pub recovered: Option<Arc<Recovered>>,
+    /// How far each manager's own chain of the audit log is known to reach.
+    pub anchors: BTreeMap<NodeId, Anchor>,
+}
+
+/// How far a chain of the audit log reaches: the number of a line, and its hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// Which line.
+    pub number: u64,
+    /// Its hash.
+    pub head: [u8; 32],
 }
 
 /// Which issuing CAs there are. One is told from another by the beginning of its validity: a

@@ -123,6 +123,7 @@ pub fn genesis() -> Genesis {
             previous: BTreeMap::new(),
         },
         removed_managers: BTreeMap::new(),
+        anchors: BTreeMap::new(),
         issuers: Issuers::default(),
         recovered: None,
     };
@@ -322,13 +323,14 @@ impl World {
             stamp,
             deadline: stamp.plus_ms(60_000),
             actor: Actor::Leader(MANAGER),
+            from: None,
             act,
         }
     }
 
     pub fn apply(&mut self, command: &Command) -> Applied {
         let revision = Revision(self.state.revision.0 + 1);
-        let applied = apply(&mut self.state, revision, command);
+        let applied = apply(&mut self.state, revision, command).applied;
         assert_eq!(invariant::broken(&self.state), Vec::<&str>::new(), "after {command:?}");
         applied
     }

@@ -116,6 +116,7 @@ pub(super) fn cluster(of: &Cluster) -> u64 {
         + boxes.sum::<u64>()
         + previous.sum::<u64>()
         + PAIR * long(of.removed_managers.len())
+        + PAIR * long(of.anchors.len())
         + of.recovered.as_deref().map_or(0, recovered)
 }
 

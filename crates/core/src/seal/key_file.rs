@@ -43,6 +43,8 @@ pub struct KeyFileBody {
     pub box_private: Key32,
     /// By which members are told from strangers; it is here before the state is.
     pub hello: HelloSecret,
+    /// Under which the audit log is sealed: it outlives every data-encryption key.
+    pub audit: Dek,
     /// The data-encryption keys, oldest first; the last one is in use.
     pub deks: Vec<Dek>,
 }
@@ -55,7 +57,7 @@ pub struct KeyFile {
 }
 
 /// The first bytes: kind and format.
-const MAGIC: &[u8; 8] = b"SKEPKEY\x09";
+const MAGIC: &[u8; 8] = b"SKEPKEY\x0a";
 const BOX: usize = BOX_OVERHEAD + 32;
 /// Certificates in a chain, and data-encryption keys, that a file may hold.
 const MOST: usize = 255;
@@ -250,11 +252,11 @@ impl KeyFileHeader {
 
 impl KeyFileBody {
     /// `length 4 ‖ TLS key`, `count 1 ‖ (length 4 ‖ certificate)…`, box key 32,
-    /// hello secret 32, `count 1 ‖ DEK 32…`; into one buffer of the right size, which never grows.
+    /// hello secret 32, audit key 32, `count 1 ‖ DEK 32…`; into one buffer of the right size, which never grows.
     fn to_bytes(&self) -> Result<SecretBytes, SealError> {
         let chain: usize = self.chain.iter().map(|certificate| 4 + certificate.len()).sum();
         let mut bytes =
-            SecretBytes::zeroed(4 + self.tls_key.len() + 1 + chain + 64 + 1 + 32 * self.deks.len());
+            SecretBytes::zeroed(4 + self.tls_key.len() + 1 + chain + 96 + 1 + 32 * self.deks.len());
         let mut writer = Writer(bytes.expose_mut());
         writer.sized(self.tls_key.expose())?;
         writer.count(self.chain.len())?;
@@ -263,6 +265,7 @@ impl KeyFileBody {
         }
         writer.put(self.box_private.expose())?;
         writer.put(self.hello.expose())?;
+        writer.put(self.audit.expose())?;
         writer.count(self.deks.len())?;
         for dek in &self.deks {
             writer.put(dek.expose())?;
@@ -279,13 +282,14 @@ impl KeyFileBody {
             .collect::<Result<_, _>>()?;
         let box_private = reader.key()?;
         let hello = HelloSecret::new(reader.key()?);
+        let audit = Dek::new(reader.key()?);
         let [keys] = reader.array()?;
         let deks: Vec<Dek> =
             (0..keys).map(|_| reader.key().map(Dek::new)).collect::<Result<_, _>>()?;
         if !reader.0.is_empty() || deks.is_empty() {
             return Err(SealError::Malformed);
         }
-        Ok(Self { tls_key, chain, box_private, hello, deks })
+        Ok(Self { tls_key, chain, box_private, hello, audit, deks })
     }
 }
 
@@ -349,6 +353,7 @@ mod tests {
             chain: vec![b"leaf".to_vec(), b"issuing".to_vec(), b"root".to_vec()],
             box_private: Key32::draw(dice),
             hello: HelloSecret::new(Key32::draw(dice)),
+            audit: Dek::draw(dice),
             deks: vec![Dek::draw(dice), Dek::draw(dice)],
         }
     }
@@ -376,8 +381,8 @@ mod tests {
     fn the_last_byte_of_the_kind_is_the_format() {
         assert_eq!(MAGIC.last().map(|number| u32::from(*number)), Some(crate::base::FORMAT));
         let of = |number: u8| KeyFile::format(&[b"SKEPKEY", &[number, 7, 7][..]].concat());
-        assert_eq!((of(1), of(10)), (Err(OtherFormat::Older(1)), Err(OtherFormat::Newer(10))));
-        assert_eq!((of(9), of(0), KeyFile::format(b"SKEP")), (Ok(()), Ok(()), Ok(())));
+        assert_eq!((of(1), of(11)), (Err(OtherFormat::Older(1)), Err(OtherFormat::Newer(11))));
+        assert_eq!((of(10), of(0), KeyFile::format(b"SKEP")), (Ok(()), Ok(()), Ok(())));
     }
 
     #[test]

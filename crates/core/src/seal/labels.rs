@@ -21,6 +21,7 @@ pub(super) const VALUE: &str = "skep 1 value";
 pub(super) const SESSION: &str = "skep 1 session";
 pub(super) const SESSION_DATA_KEY: &str = "skep 1 session data key";
 pub(super) const SHELF_PIECE: &str = "skep 1 shelf piece";
+pub(super) const SEALED_LINE: &str = "skep 1 sealed audit line";
 pub(super) const HELLO: &str = "skep 1 hello";
 pub(super) const HELLO_MASK: &str = "skep 1 hello mask";
 pub(super) const HELLO_MEMBER: &str = "skep 1 hello member";

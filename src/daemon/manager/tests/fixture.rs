@@ -65,6 +65,7 @@ pub(super) fn setup(data: &Path) -> Setup {
         advertise: Vec::new(),
         name: "m1".parse().expect("a name"),
         local: LocalRules { uid: rustix::process::geteuid().as_raw(), groups: Vec::new() },
+        audit: crate::manager::AuditSettings::default(),
         clock: Arc::new(SystemClock),
         dice: os_dice,
         disk: Arc::new(RealDisk),

@@ -47,6 +47,9 @@ pub(in crate::domain) fn genesis(
     if !cluster.cluster_key.previous.is_empty() || !cluster.removed_managers.is_empty() {
         return invalid("a new cluster has no older keys and has removed nobody");
     }
+    if !cluster.anchors.is_empty() {
+        return invalid("a new cluster has no audit log yet");
+    }
     let issuers = cluster.issuers;
     let first = issuers.rotating.is_none() && issuers.oldest == issuers.current;
     if !first || cluster.recovered.is_some() || genesis.node.learner || genesis.admin.suspended {

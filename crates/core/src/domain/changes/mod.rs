@@ -1,6 +1,7 @@
 //! What each act does, by subject. Every function checks and then writes; one
 //! that refuses may have written, for its draft is undone then.
 
+mod anchor;
 mod bytes;
 mod founding;
 mod grant;
@@ -18,6 +19,7 @@ mod service;
 mod time;
 mod token;
 
+pub(super) use anchor::anchor;
 pub(super) use founding::genesis;
 pub(super) use issuer::{retire, rotate};
 pub(super) use names::are_within;

@@ -182,6 +182,7 @@ pub(super) fn remove_manager(
     cluster.cluster_key = rekeyed(state, &cluster, &BTreeSet::from([id]), rekey)?;
     cluster.issuing_key = rekey.issuing_key.clone();
     remember(&mut cluster.removed_managers, id, draft.now());
+    cluster.anchors.remove(&id);
     for pair in draft.pairs_of_node(id) {
         draft.put_exposure(pair, None);
     }

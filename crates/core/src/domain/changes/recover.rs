@@ -54,6 +54,7 @@ pub(in crate::domain) fn recover(
         .collect();
     for id in &others {
         remember(&mut cluster.removed_managers, *id, draft.now());
+        cluster.anchors.remove(id);
     }
     cluster.epoch = recover.epoch;
     let before = Revision(draft.revision().0.saturating_sub(1));

@@ -28,7 +28,7 @@ fn ask(world: &mut World, actor: &Actor, act: Act) -> Applied {
         testing::list_operator(&mut world.state, n, of);
     }
     let revision = Revision(world.state.revision.0 + 1);
-    apply(&mut world.state, revision, &command)
+    apply(&mut world.state, revision, &command).applied
 }
 
 /// A caller's answers as many small commands leave them.

@@ -1,6 +1,7 @@
 //! The core against its rules, a reference model, and a world that forgets.
 
 mod answers;
+mod audit;
 mod grants;
 mod identities;
 mod model;

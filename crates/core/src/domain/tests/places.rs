@@ -161,7 +161,7 @@ fn id_key(n: u16) -> [u8; 32] {
 fn raw(world: &mut World, act: Act) -> Applied {
     let command = world.command(act);
     let revision = Revision(world.state.revision.0 + 1);
-    apply(&mut world.state, revision, &command)
+    apply(&mut world.state, revision, &command).applied
 }
 
 /// Steps of an act with `count` nodes and services around.

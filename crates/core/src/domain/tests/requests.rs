@@ -172,7 +172,7 @@ fn a_full_state_admits_removals_alone() {
         };
         let command = world.command(Act::Change(vec![change]));
         let revision = Revision(world.state.revision.0 + 1);
-        match apply(&mut world.state, revision, &command).outcome {
+        match apply(&mut world.state, revision, &command).applied.outcome {
             Ok(_) => filled += 1,
             Err(refusal) => break refusal,
         }

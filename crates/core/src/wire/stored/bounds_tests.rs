@@ -1,5 +1,6 @@
 //! What is written is read at every limit: a command, and in a snapshot what was applied.
 
+use core::net::IpAddr;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -16,9 +17,9 @@ use crate::domain::testing::{
     rekey, remember, secret_id, service_id, token, version,
 };
 use crate::domain::{
-    Act, Activation, Actor, Answer, Applied, Availability, Change, Changed, Command, Confirmation,
-    Counted, Few, Grant, Member, MountKind, NewVersion, NodeRole, OfflinePolicy, OnChange, Outcome,
-    Owner, Placement, Recover, Refusal, ServiceSpec, State, Token, apply,
+    Act, Activation, Actor, Anchor, Answer, Applied, Availability, Change, Changed, Command,
+    Confirmation, Counted, Few, Grant, Member, MountKind, NewVersion, NodeRole, OfflinePolicy,
+    OnChange, Outcome, Owner, Placement, Recover, Refusal, ServiceSpec, State, Token, apply,
 };
 
 fn raw(world: &mut World, act: Act) -> Applied {
@@ -26,7 +27,7 @@ fn raw(world: &mut World, act: Act) -> Applied {
     let bytes = encode_command(&command).expect("what is applied can be proposed");
     assert!(bytes.len() <= limits::COMMAND_BYTES);
     let revision = Revision(world.state.revision.0 + 1);
-    apply(&mut world.state, revision, &command)
+    apply(&mut world.state, revision, &command).applied
 }
 
 fn one(world: &mut World, change: Change) {
@@ -447,6 +448,9 @@ fn acts() -> impl Strategy<Value = Act> {
             Act::Recover(Box::new(Recover { rekey, ..recovery(survivor) }))
         }),
         1 => Just(Act::Resume),
+        1 => (0..4_u64, any::<[u8; 32]>()).prop_map(|(number, head)| {
+            Act::Anchor { manager: MANAGER, anchor: Anchor { number, head } }
+        }),
         2 => puts().prop_map(|put| Act::Put(Box::new(put))),
         1 => prop::collection::vec(pairs(), 0..4).prop_map(Act::Expose),
         1 => prop::collection::vec(confirmation, 0..4).prop_map(Act::Confirm),
@@ -472,12 +476,12 @@ fn actors() -> impl Strategy<Value = Actor> {
 proptest! {
     #[test]
     fn whatever_is_asked_is_read_as_written_and_so_is_what_comes_of_it(
-        list in prop::collection::vec((acts(), actors()), 1..12),
+        list in prop::collection::vec((acts(), actors(), any::<Option<IpAddr>>()), 1..12),
         answers in prop::collection::vec((refusals(), actors()), 0..4),
     ) {
         let mut world = World::with_workers(2);
-        for (act, actor) in list {
-            let command = Command { actor, ..world.command(act) };
+        for (act, actor, from) in list {
+            let command = Command { actor, from, ..world.command(act) };
             let bytes = encode_command(&command).expect("every part of it is sound");
             prop_assert_eq!(&decode_command(&bytes).expect("read"), &command);
             // Every invariant is asked after each.

@@ -5,9 +5,10 @@ use prost::Message;
 use super::opened::{opened, write_opened};
 use super::operator::{operator, write_operator};
 use super::parts::{
-    actor, availability, cluster, fixed, id, label_list, labels, member, node, rekey, role, spec,
-    text, there, token, wrapped, write_actor, write_availability, write_cluster, write_labels,
-    write_member, write_node, write_rekey, write_role, write_spec, write_token, write_wrapped,
+    actor, address, anchor, availability, cluster, fixed, id, label_list, labels, member, node,
+    rekey, role, spec, text, there, token, wrapped, write_actor, write_address, write_anchor,
+    write_availability, write_cluster, write_labels, write_member, write_node, write_rekey,
+    write_role, write_spec, write_token, write_wrapped,
 };
 use super::put::{read_put, read_version, write_put, write_version};
 use super::shape::{self, change, command};
@@ -30,6 +31,7 @@ pub fn encode_command(command: &Command) -> Result<Vec<u8>, BadStored> {
         deadline: command.deadline.0,
         actor: Some(write_actor(&command.actor)),
         act: Some(write_act(&command.act)),
+        from: command.from.map(write_address).unwrap_or_default(),
     };
     let bytes = shape.encode_to_vec();
     if decode_command(&bytes)? != *command {
@@ -58,6 +60,7 @@ fn read(shape: shape::Command) -> Read<Command> {
         stamp: Stamp(shape.stamp),
         deadline: Stamp(shape.deadline),
         actor: actor(shape.actor)?,
+        from: address(&shape.from)?,
         act: read_act(there("act", shape.act)?)?,
     })
 }
@@ -124,6 +127,10 @@ fn read_act(act: command::Act) -> Read<Act> {
         })),
         command::Act::Resume(shape::Resume {}) => Act::Resume,
         command::Act::Put(of) => Act::Put(Box::new(read_put(of)?)),
+        command::Act::Anchor(of) => {
+            let (manager, anchor) = anchor(&of)?;
+            Act::Anchor { manager, anchor }
+        }
     })
 }
 
@@ -198,6 +205,7 @@ fn write_act(act: &Act) -> command::Act {
         }),
         Act::Resume => command::Act::Resume(shape::Resume {}),
         Act::Put(of) => command::Act::Put(write_put(of)),
+        Act::Anchor { manager, anchor } => command::Act::Anchor(write_anchor(*manager, *anchor)),
     }
 }
 

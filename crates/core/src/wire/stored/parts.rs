@@ -1,5 +1,6 @@
 //! The things that commands and the state share.
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
@@ -8,9 +9,9 @@ use std::sync::Arc;
 use super::{Bad, Read, shape};
 use crate::base::{BadId, Epoch, Label, Labels, Name, NodeId, Revision, Stamp, WrappedKey};
 use crate::domain::{
-    Activation, Actor, Attribute, Availability, Cluster, ClusterKey, Constraint, Grant, Issuers,
-    Member, MountKind, Node, NodeRole, OfflinePolicy, OnChange, Owner, Placement, Recipient,
-    Recovered, Rekey, Renewal, ServiceSpec, Token, UnitName,
+    Activation, Actor, Anchor, Attribute, Availability, Cluster, ClusterKey, Constraint, Grant,
+    Issuers, Member, MountKind, Node, NodeRole, OfflinePolicy, OnChange, Owner, Placement,
+    Recipient, Recovered, Rekey, Renewal, ServiceSpec, Token, UnitName,
 };
 
 pub(super) fn id<T>(field: &str, bytes: &[u8]) -> Read<T>
@@ -269,7 +270,35 @@ pub(super) fn cluster(of: shape::Cluster) -> Read<Cluster> {
             rotating: of.rotating.map(Stamp),
         },
         recovered: of.recovered.as_ref().map(recovered).transpose()?.map(Arc::new),
+        anchors: of.anchors.iter().map(anchor).collect::<Read<_>>()?,
     })
+}
+
+/// From where a command came.
+pub(super) fn address(bytes: &[u8]) -> Read<Option<IpAddr>> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let sixteen = || <[u8; 16]>::try_from(bytes).map(IpAddr::from);
+    four.or_else(|_| sixteen()).map(Some).map_err(|_| Bad::new("from", "not an address"))
+}
+
+pub(super) fn write_address(of: IpAddr) -> Vec<u8> {
+    match of {
+        IpAddr::V4(of) => of.octets().to_vec(),
+        IpAddr::V6(of) => of.octets().to_vec(),
+    }
+}
+
+pub(super) fn anchor(of: &shape::Anchor) -> Read<(NodeId, Anchor)> {
+    let anchor = Anchor { number: of.number, head: fixed("anchor", &of.head)? };
+    Ok((id("anchor", &of.manager)?, anchor))
+}
+
+pub(super) fn write_anchor(manager: NodeId, of: Anchor) -> shape::Anchor {
+    let (manager, head) = (manager.as_bytes().to_vec(), of.head.to_vec());
+    shape::Anchor { manager, number: of.number, head }
 }
 
 fn recovered(of: &shape::Recovered) -> Read<Recovered> {
@@ -370,6 +399,7 @@ pub(super) fn write_cluster(of: &Cluster) -> shape::Cluster {
         boxes: write_boxes(&of.cluster_key.boxes),
         previous: previous.collect(),
         removed_managers: removed.collect(),
+        anchors: of.anchors.iter().map(|(id, of)| write_anchor(*id, *of)).collect(),
         issuer: of.issuers.current.0,
         oldest_issuer: of.issuers.oldest.0,
         rotating: of.issuers.rotating.map(|since| since.0),

@@ -1,5 +1,6 @@
 //! Stored bytes: read as written, held by golden files, and never trusted.
 
+use core::net::IpAddr;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,14 +15,17 @@ use crate::domain::testing::{
     operator_id, recovery, rekey, remember, secret_id, service_id, token, version,
 };
 use crate::domain::{
-    Act, Actor, Answer, Availability, Change, Command, Confirmation, Grant, Member, NewVersion,
-    NodeRole, OfflinePolicy, OpenedList, Operator, OperatorRole, Outcome, Placement, Put, PutValue,
-    Reader, ServiceSpec, State, Token,
+    Act, Actor, Anchor, Answer, Availability, Change, Command, Confirmation, Grant, Member,
+    NewVersion, NodeRole, OfflinePolicy, OpenedList, Operator, OperatorRole, Outcome, Placement,
+    Put, PutValue, Reader, ServiceSpec, State, Token,
 };
+
+/// From where commands come that come from somewhere.
+const FROM: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 1));
 
 fn command(actor: Actor, act: Act) -> Command {
     let request = RequestId::from_bytes([1; 16]);
-    Command { request, stamp: Stamp(2), deadline: Stamp(3), actor, act }
+    Command { request, stamp: Stamp(2), deadline: Stamp(3), actor, from: Some(FROM), act }
 }
 
 /// Every change there is.
@@ -191,6 +195,10 @@ fn commands() -> Vec<Command> {
         ),
         command(Actor::Local { uid: 0, manager: MANAGER }, Act::Resume),
         command(Actor::Node(node), Act::Put(Box::new(put(77)))),
+        command(
+            Actor::Node(MANAGER),
+            Act::Anchor { manager: MANAGER, anchor: Anchor { number: 7, head: [8; 32] } },
+        ),
     ]
 }
 
@@ -400,9 +408,9 @@ fn what_this_format_writes_is_held_by_golden_files() {
 #[test]
 fn another_format_is_not_damaged() {
     let mut bytes = written_command(&commands()[0]);
-    assert_eq!(bytes[..2], [0x08, 9], "the version comes first");
-    bytes[1] = 10;
-    assert_eq!(decode_command(&bytes), Err(BadStored::Newer { version: 10, level: 0 }));
+    assert_eq!(bytes[..2], [0x08, 10], "the version comes first");
+    bytes[1] = 11;
+    assert_eq!(decode_command(&bytes), Err(BadStored::Newer { version: 11, level: 0 }));
     bytes[1] = 1;
     assert_eq!(decode_command(&bytes), Err(BadStored::Older { version: 1 }));
     bytes[1] = 0;
@@ -410,10 +418,10 @@ fn another_format_is_not_damaged() {
     let mut state = state();
     state.level = 2;
     let mut bytes: Vec<u8> = encode_state(&state).flatten().collect();
-    assert_eq!(decode_state(&bytes).err(), Some(BadStored::Newer { version: 9, level: 2 }));
+    assert_eq!(decode_state(&bytes).err(), Some(BadStored::Newer { version: 10, level: 2 }));
     state.level = 1;
     bytes = encode_state(&state).flatten().collect();
-    let head = bytes.windows(2).position(|two| two == [0x08, 9]).expect("the version");
+    let head = bytes.windows(2).position(|two| two == [0x08, 10]).expect("the version");
     assert!(head < 10, "the first field of the first record");
     bytes[head + 1] = 1;
     assert_eq!(decode_state(&bytes).err(), Some(BadStored::Older { version: 1 }));

@@ -1,0 +1,208 @@
+//! What a manager records of what it does, and what is done where it can't.
+//!
+//! A running manager has its own chain of the audit log; a locked one seals its lines to the key
+//! that it will have; a new one has nothing to record. What the cluster applies has its lines
+//! elsewhere (`consensus`). Where nothing can be written, a manager either does nothing that
+//! ought to be recorded, or goes on and counts: as it was told.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::manager::problem;
+use crate::store::{AuditLog, AuditStanding, LockedLines, NotRecorded, Retention};
+use skep_client::transport::Problem;
+use skep_core::audit::{Chain, Deed, Doer, Line, moment};
+use skep_core::base::{Clock, Dice, NodeId, Revision};
+
+/// What is done where the audit log can't be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Nothing that ought to be recorded.
+    #[default]
+    Halt,
+    /// Everything; what has no line is counted.
+    Continue,
+}
+
+/// How the audit log is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// For how long.
+    pub retention: Retention,
+    /// What is done where it can't be written.
+    pub on_failure: OnFailure,
+}
+
+enum To {
+    Nowhere,
+    Box { lines: LockedLines, public: [u8; 32] },
+    Log(AuditLog),
+}
+
+/// Where a manager's acts are recorded. Clones are the same.
+#[derive(Clone)]
+pub(in crate::manager) struct Audit(Arc<Inner>);
+
+struct Inner {
+    to: To,
+    on_failure: OnFailure,
+    manager: String,
+    clock: Arc<dyn Clock>,
+    dice: fn() -> Box<dyn Dice>,
+}
+
+/// What is recorded of an act.
+#[derive(Clone, Debug, Default)]
+pub(in crate::manager) struct Act {
+    pub who: Doer,
+    pub from: String,
+    pub deeds: Vec<Deed>,
+    /// Why it was refused, as one word; empty: it was done.
+    pub refused: String,
+    pub revision: Revision,
+}
+
+impl Audit {
+    /// Of a manager that has nothing to record.
+    pub(in crate::manager) fn nowhere(clock: Arc<dyn Clock>, dice: fn() -> Box<dyn Dice>) -> Self {
+        Self::new(To::Nowhere, OnFailure::Continue, String::new(), clock, dice)
+    }
+
+    /// Of a locked one.
+    pub(in crate::manager) fn locked(
+        node: NodeId,
+        (lines, public): (LockedLines, [u8; 32]),
+        clock: Arc<dyn Clock>,
+        dice: fn() -> Box<dyn Dice>,
+    ) -> Self {
+        let to = To::Box { lines, public };
+        Self::new(to, OnFailure::Continue, node.to_string(), clock, dice)
+    }
+
+    /// Of a running one.
+    pub(in crate::manager) fn open(
+        node: NodeId,
+        log: AuditLog,
+        on_failure: OnFailure,
+        clock: Arc<dyn Clock>,
+        dice: fn() -> Box<dyn Dice>,
+    ) -> Self {
+        Self::new(To::Log(log), on_failure, node.to_string(), clock, dice)
+    }
+
+    fn new(
+        to: To,
+        on_failure: OnFailure,
+        manager: String,
+        clock: Arc<dyn Clock>,
+        dice: fn() -> Box<dyn Dice>,
+    ) -> Self {
+        Self(Arc::new(Inner { to, on_failure, manager, clock, dice }))
+    }
+
+    /// The log of a running manager.
+    pub(in crate::manager) fn log(&self) -> Option<&AuditLog> {
+        match &self.0.to {
+            To::Log(log) => Some(log),
+            To::Nowhere | To::Box { .. } => None,
+        }
+    }
+
+    /// How it does.
+    pub(in crate::manager) fn standing(&self) -> AuditStanding {
+        self.log().map(AuditLog::standing).unwrap_or_default()
+    }
+
+    /// Whether anything may be done that ought to be recorded.
+    ///
+    /// # Errors
+    /// What the caller is told.
+    pub(in crate::manager) fn goes_on(&self) -> Result<(), Problem> {
+        match self.standing().failing {
+            Some(why) if self.0.on_failure == OnFailure::Halt => {
+                Err(problem::audit::not_recorded(why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Records an act; when this returns, its line is written, or it is counted as lost.
+    ///
+    /// # Errors
+    /// What the caller is told where it can't be recorded, and so must not be done.
+    pub(in crate::manager) async fn record(&self, act: Act) -> Result<(), Problem> {
+        let line = self.line(act);
+        match &self.0.to {
+            To::Nowhere => Ok(()),
+            To::Log(log) => match log.record(line).await {
+                Ok(()) => Ok(()),
+                Err(NotRecorded(why)) if self.0.on_failure == OnFailure::Halt => {
+                    Err(problem::audit::not_recorded(why))
+                }
+                Err(NotRecorded(_)) => {
+                    log.lose(1);
+                    Ok(())
+                }
+            },
+            To::Box { lines, public } => {
+                let (lines, public, dice) = (lines.clone(), *public, self.0.dice);
+                let text = line.write([0; 32]).text;
+                let keep = move || lines.keep(&mut *dice(), &public, text.as_bytes());
+                match tokio::task::spawn_blocking(keep).await {
+                    Ok(Ok(true)) => {}
+                    Ok(Ok(false)) => tracing::warn!(event = "locked_line_has_no_room"),
+                    // A manager that can't write must still be unlocked, to be looked after.
+                    Ok(Err(why)) => tracing::error!(event = "locked_line_not_kept", %why),
+                    Err(why) => tracing::error!(event = "locked_line_not_kept", %why),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn line(&self, act: Act) -> Line {
+        let Act { who, from, deeds, refused, revision } = act;
+        let outcome = if refused.is_empty() { "done" } else { "refused" };
+        Line {
+            v: 0,
+            chain: Chain::Acts,
+            manager: self.0.manager.clone(),
+            n: 0,
+            at: moment(self.0.clock.now()),
+            who,
+            from,
+            acts: deeds,
+            more: 0,
+            outcome: outcome.to_owned(),
+            why: refused,
+            revision: revision.0,
+            command: String::new(),
+            answer: String::new(),
+            prev: String::new(),
+        }
+    }
+
+    /// Takes up what this manager went through while it was locked.
+    pub(in crate::manager) async fn take_up(&self, lines: Vec<Option<Vec<u8>>>) {
+        let Some(log) = self.log() else { return };
+        for line in lines {
+            let read = line.and_then(|text| Line::read(&text).ok());
+            let line = read.unwrap_or_else(|| {
+                let deeds = vec![Deed::new("audit.locked-line-damaged")];
+                self.line(Act { deeds, ..Act::default() })
+            });
+            if let Err(why) = log.record(line).await {
+                tracing::error!(event = "locked_line_not_recorded", %why);
+                log.lose(1);
+            }
+        }
+    }
+}
+
+impl Act {
+    /// One deed of somebody.
+    pub(in crate::manager) fn of(who: Doer, from: Option<IpAddr>, deed: Deed) -> Self {
+        let from = from.map(|from| from.to_string()).unwrap_or_default();
+        Self { who, from, deeds: vec![deed], ..Self::default() }
+    }
+}
