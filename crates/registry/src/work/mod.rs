@@ -32,6 +32,6 @@ pub use folder::Unready;
 pub use fresh::Freshness;
 pub use record::{BadRecord, Record};
 pub use server::Door;
-pub use sign::{SignDesk, serve_signer};
+pub use sign::{Patience, SignDesk, serve_signer};
 pub use tokens::serve_tokens;
 pub use verify::FoundSignatures;

@@ -12,8 +12,10 @@
 
 mod fake;
 mod hostile;
+mod killed;
 mod password;
 mod sign;
+mod slow;
 mod tls;
 mod verify;
 

@@ -12,14 +12,15 @@ use skep_registry::proto::sign::{SignAsked, SignRefused};
 use skep_registry::rules::image::Digest;
 use skep_registry::rules::manifest::{OCI_INDEX, OCI_MANIFEST};
 use skep_registry::work::{Record, SignDesk};
+use tempfile::TempDir;
 
 use super::fake::{CLOSED, Fake, Request, answer};
 
 /// What the registry has at the tag.
-const TAG: &str = "/v2/web/app/manifests/1";
-const UPLOADS: &str = "/v2/web/app/blobs/uploads/";
+pub(super) const TAG: &str = "/v2/web/app/manifests/1";
+pub(super) const UPLOADS: &str = "/v2/web/app/blobs/uploads/";
 
-fn image(content: &str) -> String {
+pub(super) fn image(content: &str) -> String {
     let part = |of: &str| json!({ "mediaType": "x", "size": 1, "digest": digest(of) });
     json!({ "schemaVersion": 2, "config": part("c"), "layers": [part(content)] }).to_string()
 }
@@ -34,13 +35,13 @@ fn digest(of: &str) -> String {
     Digest::of(of.as_bytes()).to_string()
 }
 
-fn of(media_type: &str, body: &str) -> Vec<u8> {
+pub(super) fn of(media_type: &str, body: &str) -> Vec<u8> {
     answer(200, &format!("content-type: {media_type}\r\n"), body)
 }
 
 /// Answers to what nobody of the table thinks of: an open registry that has nothing and takes
 /// everything.
-fn usual(request: &Request) -> Vec<u8> {
+pub(super) fn usual(request: &Request) -> Vec<u8> {
     match request.path.as_str() {
         "/v2/" => answer(200, "", "{}"),
         TAG => of(OCI_MANIFEST, &image("one")),
@@ -50,33 +51,46 @@ fn usual(request: &Request) -> Vec<u8> {
     }
 }
 
-/// Signs what this registry has; a set as the agent delivers it.
-fn signed(registry: &Fake) -> Result<usize, SignRefused> {
+/// A folder as the agent delivers it to a signer of this registry.
+pub(super) fn delivered(host: &str, api: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let set = folder.path().join("..1");
     fs::create_dir(&set).unwrap();
     symlink("..1", folder.path().join("..data")).unwrap();
-    let host = registry.host();
     let settings = format!(
-        "version = 1\nregistry = \"{host}\"\napi = \"http://{host}\"\n\
+        "version = 1\nregistry = \"{host}\"\napi = \"http://{api}\"\n\
          realm = \"http://{host}/auth\"\nissuer = \"i\"\nservice = \"web.sign\"\n\
          [[key]]\nname = \"*\"\nrepositories = [\"**\"]\n"
     );
     fs::write(set.join("sign.toml"), settings).unwrap();
     let key = Generate::Cosign.draw(&mut OsDice).unwrap().value;
     fs::write(set.join("key.release"), key.expose()).unwrap();
+    folder
+}
+
+pub(super) fn desk(folder: &TempDir) -> SignDesk {
     let clock = Arc::new(SystemClock);
     let record = Record::open(&[], "web", clock.clone()).unwrap();
-    let desk = SignDesk::open(folder.path().to_owned(), None, clock, record).unwrap();
+    SignDesk::open(folder.path().to_owned(), None, clock, record).unwrap()
+}
+
+/// Signs what stands at the tag `1` there.
+pub(super) async fn sign(desk: &SignDesk, repository: &str) -> Result<usize, SignRefused> {
     let asked = |digest| SignAsked {
-        repository: "web/app".into(),
+        repository: repository.to_owned(),
         tag: "1".into(),
         digest,
         annotations: std::collections::BTreeMap::new(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let done = runtime.block_on(desk.sign_by_hand(asked, ("web/app", "1")));
+    let done = desk.sign_by_hand(asked, (repository, "1")).await;
     done.map(|answer| answer.signatures.len())
+}
+
+/// Signs what this registry has.
+fn signed(registry: &Fake) -> Result<usize, SignRefused> {
+    let folder = delivered(&registry.host(), &registry.host());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(sign(&desk(&folder), "web/app"))
 }
 
 #[track_caller]

@@ -41,7 +41,7 @@ pub enum BadLine {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// In time.
-    #[error("no answer in {} seconds", .0.as_secs())]
+    #[error("no whole answer in {} seconds", .0.as_secs())]
     Slow(Duration),
     /// Without TLS.
     #[error("{0} is not this machine, and without TLS nothing is sent elsewhere")]
@@ -114,18 +114,32 @@ impl Drop for Kept {
     }
 }
 
-/// The connection of the last request, if it is still good.
-#[derive(Debug, Default)]
-pub(super) struct Line(Option<Kept>);
+/// The connection of the last request, if it is still good, and how long an answer may take.
+#[derive(Debug)]
+pub(super) struct Line {
+    kept: Option<Kept>,
+    patience: Duration,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self::patient(ANSWER)
+    }
+}
 
 impl Line {
+    /// Nothing is connected yet; whole answers have so long.
+    pub(super) fn patient(patience: Duration) -> Self {
+        Self { kept: None, patience }
+    }
+
     /// Asks for what may be asked for twice.
     pub(super) async fn send(
         &mut self,
         asking: &Asking<'_>,
         roots: Option<&TrustedRoots>,
     ) -> Result<Answered, BadLine> {
-        let kept = self.0.take().filter(|kept| kept.to.is_beside(asking.place));
+        let kept = self.kept.take().filter(|kept| kept.to.is_beside(asking.place));
         if let Some(kept) = kept.filter(|kept| kept.sender.is_ready()) {
             match self.ask(kept, asking.clone()).await {
                 // The other side may have closed it meanwhile; asking twice changes nothing there.
@@ -143,7 +157,7 @@ impl Line {
         place: &WebPlace,
         roots: Option<&TrustedRoots>,
     ) -> Result<(), BadLine> {
-        self.0 = Some(connect(place, roots).await?);
+        self.kept = Some(connect(place, roots).await?);
         Ok(())
     }
 
@@ -155,7 +169,7 @@ impl Line {
         pass: HeaderValue,
         form: Zeroizing<Vec<u8>>,
     ) -> Result<Answered, BadLine> {
-        let kept = self.0.take().filter(|kept| kept.to.is_beside(place));
+        let kept = self.kept.take().filter(|kept| kept.to.is_beside(place));
         let kept = kept.ok_or(BadLine::Unsendable)?;
         self.ask(kept, Asking::form(place, pass, form)).await
     }
@@ -177,7 +191,7 @@ impl Line {
             body = content;
         }
         let request = request.body(Full::new(body)).map_err(|_| BadLine::Unsendable)?;
-        let answered = timeout(ANSWER, async {
+        let answered = timeout(self.patience, async {
             let (parts, body) = kept.sender.send_request(request).await?.into_parts();
             // What says itself that it is too large is not waited for.
             let said = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
@@ -192,8 +206,8 @@ impl Line {
             let body = Zeroizing::new(body.to_bytes().to_vec());
             Ok::<_, BadLine>(Answered { status: parts.status, headers: parts.headers, body })
         });
-        let answered = answered.await.map_err(|_| BadLine::Slow(ANSWER))??;
-        self.0 = Some(kept);
+        let answered = answered.await.map_err(|_| BadLine::Slow(self.patience))??;
+        self.kept = Some(kept);
         Ok(answered)
     }
 }

@@ -4,14 +4,16 @@
 //! its token server and its own next page: a redirect is refused, for a password must not
 //! travel further than to whom its owner gave it.
 
+mod error;
 mod images;
 mod line;
 mod lookaside;
 mod trust;
 
 use std::fmt;
+use std::time::Duration;
 
-use axum::http::header::{LINK, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{LINK, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
@@ -20,11 +22,11 @@ use crate::proto::challenge::{BadChallenge, BearerRealm, Challenge};
 use crate::proto::change::{Changed, asked_for};
 use crate::proto::listed::{self, BadListing};
 use crate::proto::place::{BadPlace, WebPlace};
-use crate::rules::image::Digest;
 use crate::rules::login::Host;
-use crate::rules::shown;
+use error::other;
 use line::{Answered, Asking, Line};
 
+pub use error::RemoteError;
 pub use images::{Fetched, Repository};
 pub use line::BadLine;
 pub use lookaside::beside;
@@ -91,85 +93,6 @@ fn secret(text: &str) -> Result<HeaderValue, RemoteError> {
     Ok(value)
 }
 
-/// Why it didn't come to an answer.
-#[derive(Debug, thiserror::Error)]
-pub enum RemoteError {
-    /// Nothing was heard, or what no HTTP is.
-    #[error("cannot reach {0}: {1}")]
-    Line(Host, BadLine),
-    /// What it wants to be shown.
-    #[error("the registry {0} answers, but {1}")]
-    Challenge(Host, BadChallenge),
-    /// Tokens would be asked for without TLS.
-    #[error("the registry {0} sends one for a token to {1}, without TLS")]
-    PlainRealm(Host, Host),
-    /// It has no token server.
-    #[error("the registry {0} takes {1}, and no tokens")]
-    NoTokens(Host, &'static str),
-    /// Name or password.
-    #[error("{0} gives no token: {1}")]
-    Unauthorized(Host, String),
-    /// Not allowed.
-    #[error("the registry {0} refuses: {1}")]
-    Denied(Host, String),
-    /// Not there.
-    #[error("the registry {0} doesn't know that: {1}")]
-    Unknown(Host, String),
-    /// A redirect.
-    #[error("{0} sends elsewhere (status {1}), which is not followed")]
-    Redirect(Host, u16),
-    /// It asks for patience.
-    #[error("{0} is asked too often{1}")]
-    TooOften(Host, String),
-    /// The old password, or whoever asks.
-    #[error("{0} changes no password: {1}")]
-    NotChanged(Host, String),
-    /// Nobody changes a password there.
-    #[error("at {0} people can't change their passwords")]
-    NoChanges(Host),
-    /// It was sent, and no answer says what came of it.
-    #[error("the password may have been changed: {0}: {1}")]
-    Unsure(Host, String),
-    /// Anything else.
-    #[error("{0} answers with status {1}: {2}")]
-    Status(Host, u16, String),
-    /// The body.
-    #[error("what {0} answers is not taken: {1}")]
-    Listing(Host, BadListing),
-    /// Other bytes than those of that digest.
-    #[error("what {0} answers is not {1}")]
-    Mismatch(Host, Digest),
-    /// Its answer to an upload names no place there.
-    #[error("the registry {0} sends an upload elsewhere, or nowhere")]
-    Upload(Host),
-    /// The list has no end.
-    #[error("the list of {0} doesn't end")]
-    Endless(Host),
-    /// What is asked for is too long for an address.
-    #[error("that can't be asked for: {0}")]
-    Place(BadPlace),
-    /// Whoever takes the names takes no more.
-    #[error("it was stopped")]
-    Stopped,
-}
-
-impl RemoteError {
-    /// Whether it was asked, and said no; else nobody knows.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            Self::NoTokens(..)
-                | Self::Unauthorized(..)
-                | Self::Denied(..)
-                | Self::Unknown(..)
-                | Self::PlainRealm(..)
-                | Self::NotChanged(..)
-                | Self::NoChanges(..)
-        )
-    }
-}
-
 /// What is shown with each request.
 #[derive(Debug)]
 enum Pass {
@@ -209,6 +132,13 @@ impl RemoteRegistry {
         Self { tls: false, ..self }
     }
 
+    /// The same with less patience: each answer of its and of its token server's has so long.
+    #[must_use]
+    pub fn patient(self, patience: Duration) -> Self {
+        let (line, tokens) = (Line::patient(patience), Line::patient(patience));
+        Self { line, tokens, ..self }
+    }
+
     /// Where something of it is.
     fn at(&self, path: &str) -> Result<WebPlace, RemoteError> {
         WebPlace::of(self.tls, &self.host, path).map_err(RemoteError::Place)
@@ -230,10 +160,8 @@ impl RemoteRegistry {
         match answer.status {
             StatusCode::OK => Ok(None),
             StatusCode::UNAUTHORIZED => {
-                let lines = answer.headers.get_all(WWW_AUTHENTICATE).iter();
-                let lines: Result<Vec<_>, _> = lines.map(HeaderValue::to_str).collect();
-                let read = lines.map_err(|_| BadChallenge::Shape).and_then(Challenge::read);
-                read.map(Some).map_err(|bad| RemoteError::Challenge(self.host.clone(), bad))
+                let read = challenge(&answer.headers).map(Some);
+                read.map_err(|bad| RemoteError::Challenge(self.host.clone(), bad))
             }
             _ => Err(other(&self.host, &answer)),
         }
@@ -456,6 +384,12 @@ impl RemoteRegistry {
     }
 }
 
+fn challenge(headers: &HeaderMap) -> Result<Challenge, BadChallenge> {
+    let lines = headers.get_all(WWW_AUTHENTICATE).iter();
+    let lines: Result<Vec<_>, _> = lines.map(HeaderValue::to_str).collect();
+    lines.map_err(|_| BadChallenge::Shape).and_then(Challenge::read)
+}
+
 fn next(page: &WebPlace, headers: &HeaderMap) -> Result<Option<WebPlace>, BadListing> {
     for link in headers.get_all(LINK) {
         let link = link.to_str().map_err(|_| BadListing::Next)?;
@@ -464,23 +398,6 @@ fn next(page: &WebPlace, headers: &HeaderMap) -> Result<Option<WebPlace>, BadLis
         }
     }
     Ok(None)
-}
-
-/// What an answer that is no success says.
-fn other(host: &Host, answer: &Answered) -> RemoteError {
-    let (host, status) = (host.clone(), answer.status);
-    let said = || listed::said(&answer.body).unwrap_or_else(|| "it says nothing more".to_owned());
-    match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RemoteError::Denied(host, said()),
-        StatusCode::NOT_FOUND => RemoteError::Unknown(host, said()),
-        StatusCode::TOO_MANY_REQUESTS => {
-            let after = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            let after = after.map(|text| format!("; again after {} s", shown(text)));
-            RemoteError::TooOften(host, after.unwrap_or_default())
-        }
-        _ if status.is_redirection() => RemoteError::Redirect(host, status.as_u16()),
-        _ => RemoteError::Status(host, status.as_u16(), said()),
-    }
 }
 
 #[cfg(test)]

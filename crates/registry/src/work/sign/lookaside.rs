@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use moka::sync::Cache;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::{SignDesk, upstream};
 use crate::proto::sign::SignRefused;
@@ -74,9 +75,11 @@ impl SignDesk {
         let known = if let Some(known) = self.lookaside.known.get(&place) {
             known
         } else {
-            let wait = tokio::time::timeout(PATIENCE, self.lookaside.at_once.acquire()).await;
+            let wait = timeout(PATIENCE, self.lookaside.at_once.acquire()).await;
             let _place = wait.ok().and_then(Result::ok).ok_or(SignRefused::SlowDown)?;
-            let found = Arc::new(self.kept(repository, &digest).await?);
+            let slow = || SignRefused::Upstream("the registry is too slow".to_owned());
+            let found = timeout(self.patience.answer, self.kept(repository, &digest)).await;
+            let found = Arc::new(found.map_err(|_| slow())??);
             self.lookaside.known.insert(place, Arc::clone(&found));
             found
         };

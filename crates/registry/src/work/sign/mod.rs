@@ -25,10 +25,12 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use skep_core::base::Clock;
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard, Semaphore};
+use tokio::time::timeout;
 
 use super::folder::Unready;
 use super::fresh::Freshness;
@@ -58,6 +60,21 @@ const TRIES: usize = 8;
 /// The annotation that says who asked.
 const ACCOUNT: &str = "account";
 
+/// How long a signer waits for a registry and a token server.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For one answer.
+    pub answer: Duration,
+    /// For all that it takes to sign an image, with the images that an index names.
+    pub whole: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { answer: Duration::from_secs(20), whole: Duration::from_mins(5) }
+    }
+}
+
 /// Who asks.
 #[derive(Clone, Debug, Default)]
 struct Asker {
@@ -79,6 +96,7 @@ pub struct SignDesk {
     turns: Turns,
     recent: Recent,
     lookaside: Lookaside,
+    patience: Patience,
 }
 
 impl std::fmt::Debug for SignDesk {
@@ -117,7 +135,14 @@ impl SignDesk {
             idle: Mutex::default(),
             turns: Turns::default(),
             lookaside: Lookaside::default(),
+            patience: Patience::default(),
         })
+    }
+
+    /// The same with another patience.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// Whether anything could be signed now.
@@ -207,8 +232,28 @@ impl SignDesk {
         access.cred.is_some().then_some(access).ok_or_else(nobody)
     }
 
-    /// Signs what the tag is at, if that is what was asked for.
+    /// Signs what the tag is at, if that is what was asked for. A registry that takes too long for
+    /// it is given up: whoever waits for the same digest gets their turn.
     async fn sign(&self, asked: &SignAsked, asker: Asker) -> Result<SignAnswer, SignRefused> {
+        self.in_time(self.sign_patiently(asked, asker)).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        done: impl Future<Output = Result<T, SignRefused>>,
+    ) -> Result<T, SignRefused> {
+        let whole = self.patience.whole;
+        timeout(whole, done).await.unwrap_or_else(|_| {
+            let text = format!("the registry is too slow: not done in {} s", whole.as_secs());
+            Err(SignRefused::Upstream(text))
+        })
+    }
+
+    async fn sign_patiently(
+        &self,
+        asked: &SignAsked,
+        asker: Asker,
+    ) -> Result<SignAnswer, SignRefused> {
         for _ in 0..TRIES {
             let seen = self.look().await?;
             let set = ready(&seen)?;
@@ -274,8 +319,8 @@ impl SignDesk {
             let _turn = self.turns.take(&repository, signatures.subject.digest).await;
             let mut at = registry.repository(&repository, "pull,push");
             let now_s = self.clock.now().0 / 1_000;
-            let put = Publish { repository: &mut at, signatures: &signatures, now_s }.all().await;
-            match put {
+            let publish = Publish { repository: &mut at, signatures: &signatures, now_s };
+            match self.in_time(publish.all()).await {
                 Ok(0) => {}
                 Ok(lost) => {
                     tracing::warn!(event = "signatures_put_back", repository, lost);
@@ -293,7 +338,10 @@ impl SignDesk {
         idle.retain(|(of, _)| of.is(seen));
         match idle.pop() {
             Some((_, registry)) => Ok(registry),
-            None => ready(seen)?.registry().map_err(SignRefused::Unavailable),
+            None => {
+                let registry = ready(seen)?.registry().map_err(SignRefused::Unavailable)?;
+                Ok(registry.patient(self.patience.answer))
+            }
         }
     }
 
