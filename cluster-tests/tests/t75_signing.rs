@@ -277,6 +277,55 @@ fn an_index_is_signed_with_all_that_it_names() {
 }
 
 #[test]
+fn a_machine_without_keys_asks_a_server_to_sign() {
+    let site = Site::start();
+    let image = OciLayout::image(&site.file("image"), "one");
+    site.push(&image, "web/app:1");
+    let scope = "repository:web/*:pull,sign";
+    let words = ["robot", "create", "web", "ci", "--node", "node-1", "--scope", scope];
+    let _ = site.registry(&words);
+    let robots = site.cluster.agents[0].root().join("web.on.node-1");
+    let server = format!("http://{}", site.signers[1].address());
+    let ask = |image: &str, more: &[&str]| {
+        let image = site.registry.image(image);
+        let mut command = Command::new(binary().with_file_name("skep-registry"));
+        command.args(["sign", "--server", &server, &image, "--plain-http"]).args(more);
+        run(command.env_clear().env("SKEP_CREDENTIALS", &robots), PASSWORD.as_bytes())
+    };
+
+    let signed = ask("web/app:1", &["--annotation", "commit=abc"]).status(0);
+    let line = |form: &str| format!("{}  {form}  release", image.digest);
+    assert_eq!(signed.out.trim_end(), [line("cosign"), line("bundle")].join("\n"));
+    let layers = site.signatures("web/app", &image.digest);
+    assert_eq!(layers.len(), 1, "{layers:?}");
+    let blob = site.stored("web/app", &format!("blobs/{}", layers[0]["digest"].as_str().unwrap()));
+    let said = &blob.expect("a payload")["optional"];
+    assert_eq!((&said["account"], &said["commit"]), (&json!("ci"), &json!("abc")));
+
+    // Each refusal in its way; a person asks by a password.
+    let elsewhere = OciLayout::image(&site.file("elsewhere"), "two").digest;
+    let named = |digest: &str| format!("web/app:1@{digest}");
+    for (image, more, status, why) in [
+        (named(&elsewhere), &[][..], 1, "the tag is at sha256:"),
+        ("web/app:2".to_owned(), &[], 1, "is not there"),
+        (format!("web/app:2@{}", image.digest), &[], 1, "no tag 2"),
+        ("web/app:1".to_owned(), &["--annotation", "other=x"], 2, "none that sign.toml lists"),
+        (format!("other/app:1@{}", image.digest), &[], 1, "doesn't give the action sign"),
+        (named(&image.digest), &["-u", "nobody"], 1, "the name or the password is wrong"),
+        (named(&image.digest), &["-u", "alice"], 0, "is signed"),
+    ] {
+        let told = ask(&image, more).status(status);
+        assert!(told.err.contains(why), "{image} {more:?}: {}", told.err);
+        assert!(status == 0 || told.err.contains("hint: "), "{image}: {}", told.err);
+    }
+
+    // A robot that is gone has nothing to show.
+    let _ = site.registry(&["robot", "rm", "web", "ci"]);
+    let told = ask(&named(&image.digest), &[]).status(1);
+    assert!(told.err.starts_with("this machine has no robot for "), "{}", told.err);
+}
+
+#[test]
 fn of_ten_that_sign_at_once_no_signature_is_lost_though_a_signer_is_killed() {
     let mut site = Site::start();
     let image = OciLayout::image(&site.file("image"), "one");

@@ -12,6 +12,8 @@ use crate::rules::scope::is_repository;
 /// Annotations of one request, and bytes of a value.
 const ANNOTATIONS: usize = 16;
 const VALUE_BYTES: usize = 256;
+/// Bytes of a key's name and a form's in an answer: those of a file's name.
+const WORD_BYTES: usize = 255;
 
 /// What is to be signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +117,23 @@ pub struct SignAnswer {
     pub digest: String,
     /// The signatures.
     pub signatures: Vec<Made>,
+}
+
+impl SignAnswer {
+    /// Reads an answer's body, of which nothing is believed: what is no name of a key, a form or
+    /// a digest is no answer.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Option<Self> {
+        let read: Self = serde_json::from_slice(body).ok()?;
+        let word = |text: &str| {
+            let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            (1..=WORD_BYTES).contains(&text.len()) && text.bytes().all(sound)
+        };
+        let sound = |made: &Made| {
+            word(&made.key) && word(&made.form) && made.digest.parse::<Digest>().is_ok()
+        };
+        (!read.signatures.is_empty() && read.signatures.iter().all(sound)).then_some(read)
+    }
 }
 
 /// Why nothing was signed. Neither holds anything of a key.
@@ -263,6 +282,34 @@ mod tests {
             assert!(refused.to_string().starts_with("the body is no request to sign"), "{body}");
         }
         assert!(with("more", json!(1)).to_string().starts_with("the body is no request"));
+    }
+
+    #[test]
+    fn an_answer_is_read_where_its_words_are_sound() {
+        let digest = Digest::of(b"x").to_string();
+        let body = |key: &str, digest: &str| {
+            let made = Made { key: key.into(), form: "cosign".into(), digest: digest.into() };
+            let answer = SignAnswer {
+                reference: "r.example/a:1".into(),
+                digest: digest.into(),
+                signatures: vec![made],
+            };
+            serde_json::to_vec(&answer).unwrap()
+        };
+        assert_eq!(SignAnswer::read(&body("k-1", &digest)).unwrap().signatures[0].key, "k-1");
+        let none = json!({ "reference": "r", "digest": digest, "signatures": [] }).to_string();
+        for bad in [
+            body("", &digest),
+            body("a b", &digest),
+            body("\u{1b}[2J", &digest),
+            body(&"k".repeat(256), &digest),
+            body("k", "sha256:1"),
+            none.into_bytes(),
+            b"{}".to_vec(),
+            b"<html>".to_vec(),
+        ] {
+            assert_eq!(SignAnswer::read(&bad), None, "{}", String::from_utf8_lossy(&bad));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `skep registry token`, `catalog` and `tags`: what people ask a registry by hand.
 
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::cluster::{registry_name, runtime, whereabouts};
 use super::file::read_text;
 use super::helper;
+use crate::proto::place::WebPlace;
 use crate::rules::login::Host;
 use crate::rules::scope::{NAME_BYTES, is_repository};
 use crate::rules::{Scope, shown};
@@ -72,22 +73,31 @@ pub(super) struct AskerArgs {
     /// Read the password from this file
     #[arg(long, value_name = "FILE", requires = "user")]
     password_file: Option<PathBuf>,
-    #[command(flatten)]
-    way: WayArgs,
 }
 
 impl AskerArgs {
-    /// A registry that nothing was asked of yet, and whom TLS believes beside it.
-    pub(super) async fn open(
+    /// Whether anything of it was typed.
+    pub(super) fn is_said(&self) -> bool {
+        self.ca.is_some() || self.plain_http || self.user.is_some()
+    }
+
+    /// A registry that nothing was asked of yet, and whom TLS believes: there, and at `beside`,
+    /// which may speak TLS where the registry doesn't.
+    pub(super) fn open(
         self,
         screen: &mut Screen,
-        host: &str,
+        host: Host,
+        beside: Option<&WebPlace>,
     ) -> Result<(RemoteRegistry, Option<TrustedRoots>), Failure> {
-        let Self { ca, plain_http, user, password_file, way } = self;
-        let at = RegistryAt { registry: host.to_owned(), ca, plain_http, way };
-        let roots = trusted(&at)?;
-        let registry = open(screen, RemoteArgs { at, user, password_file }).await?;
-        Ok((registry, roots))
+        let roots = trusted(self.ca.as_deref(), self.plain_http)?;
+        let asker = asker(screen, self.user.as_deref(), self.password_file.as_deref(), &host)?;
+        let tls = roots.is_some();
+        let roots = match roots {
+            None if beside.is_some_and(|place| place.tls) => trusted(None, false)?,
+            roots => roots,
+        };
+        let registry = RemoteRegistry::new(host, roots.clone(), asker);
+        Ok((if tls { registry } else { registry.plain() }, roots))
     }
 }
 
@@ -231,11 +241,21 @@ impl<'s> Shown<'s> {
 /// A registry that nothing was asked of yet.
 async fn open(screen: &mut Screen, args: RemoteArgs) -> Result<RemoteRegistry, Failure> {
     let (roots, host) = found(screen, &args.at).await?;
-    let asker = match &args.user {
-        Some(user) => Some(by_password(user, &args)?),
-        None => own(screen, &host)?,
-    };
+    let asker = asker(screen, args.user.as_deref(), args.password_file.as_deref(), &host)?;
     Ok(RemoteRegistry::new(host, roots, asker))
+}
+
+/// Who asks: somebody with a password, or this machine's own robot.
+fn asker(
+    screen: &mut Screen,
+    user: Option<&str>,
+    password_file: Option<&Path>,
+    host: &Host,
+) -> Result<Option<RemoteUser>, Failure> {
+    match user {
+        Some(user) => by_password(user, password_file).map(Some),
+        None => own(screen, host),
+    }
 }
 
 /// Where a registry is, and whom TLS believes there.
@@ -243,14 +263,14 @@ pub(super) async fn found(
     screen: &mut Screen,
     at: &RegistryAt,
 ) -> Result<(Option<TrustedRoots>, Host), Failure> {
-    let roots = trusted(at)?;
+    let roots = trusted(at.ca.as_deref(), at.plain_http)?;
     let host = host(screen, at).await?;
     Ok((roots, host))
 }
 
 /// Whom TLS believes.
-fn trusted(at: &RegistryAt) -> Result<Option<TrustedRoots>, Failure> {
-    Ok(match (&at.ca, at.plain_http) {
+fn trusted(ca: Option<&Path>, plain_http: bool) -> Result<Option<TrustedRoots>, Failure> {
+    Ok(match (ca, plain_http) {
         (_, true) => None,
         (Some(path), false) => {
             let text = read_text(path, CERTIFICATES)?;
@@ -280,15 +300,15 @@ async fn host(screen: &mut Screen, at: &RegistryAt) -> Result<Host, Failure> {
 }
 
 /// Somebody whose password is typed, piped or in a file: it is never an argument.
-fn by_password(user: &str, args: &RemoteArgs) -> Result<RemoteUser, Failure> {
-    let read = match &args.password_file {
+fn by_password(user: &str, file: Option<&Path>) -> Result<RemoteUser, Failure> {
+    let read = match file {
         Some(path) => read_file(path, PASSWORD),
         None if io::stdin().is_terminal() => hidden("Password: ", PASSWORD),
         None => read_all(io::stdin(), PASSWORD),
     };
     let hint =
         "pipe the password in, type it on a terminal, or name its file: --password-file FILE";
-    let password = read.map_err(|error| match (&args.password_file, error.kind()) {
+    let password = read.map_err(|error| match (file, error.kind()) {
         (_, io::ErrorKind::FileTooLarge) => usage("that is too long for a password", hint),
         (Some(path), _) => usage(format!("{}: {error}", path.display()), hint),
         (None, _) => usage(format!("no password: {error}"), hint),
@@ -320,6 +340,7 @@ fn own(screen: &mut Screen, host: &Host) -> Result<Option<RemoteUser>, Failure> 
 pub(super) fn failure(error: &RemoteError) -> Failure {
     let exit = match error {
         RemoteError::Unsure(..) => Exit::Unknown,
+        RemoteError::NotSigned(_, status, _) if status.as_u16() == 400 => Exit::Usage,
         error if error.is_refusal() => Exit::Refused,
         _ => Exit::Unreachable,
     };
@@ -354,6 +375,18 @@ pub(super) fn failure(error: &RemoteError) -> Failure {
         RemoteError::Place(_) => "ask for fewer scopes at once",
         RemoteError::Mismatch(..) | RemoteError::Upload(_) => {
             "ask the registry's operator: what it stores is damaged, or it is configured wrongly"
+        }
+        RemoteError::NotSigned(_, status, _) => match status.as_u16() {
+            400 => "sign.toml of the signer lists the annotations",
+            401 | 403 => "a rule must give `sign`: `skep registry acl explain --help`",
+            404 => "push it first; `skep registry tags --help` says how to list tags",
+            409 => "sign what the tag is at now, or another tag",
+            422 => "sign.toml binds keys to repositories; the registry keeps the rest",
+            429 => "wait, and repeat it",
+            _ => "its log says more",
+        },
+        RemoteError::OtherRealm(..) => {
+            "is it the signer of that registry? `realm` in its sign.toml is the registry's"
         }
         RemoteError::Stopped => "repeat it",
     };

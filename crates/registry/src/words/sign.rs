@@ -1,4 +1,4 @@
-//! `skep registry sign`: one image by hand, or the signer as a process.
+//! `skep registry sign`: one image by hand, the signer as a process, or one that is asked.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,34 +11,50 @@ use skep_client::machine::SystemClock;
 use skep_core::base::{Exit, Failure, Name};
 use skep_program::Screen;
 
-use super::cluster::registry_name;
+use super::cluster::{registry_name, runtime};
 use super::probe;
+use super::remote::{self, AskerArgs};
 use super::serving::{self, machine};
-use crate::proto::sign::{SignAsked, SignRefused, annotations};
+use crate::proto::place::WebPlace;
+use crate::proto::sign::{SignAnswer, SignAsked, SignRefused, annotations};
 use crate::rules::image::{ImageRef, is_of_digest};
+use crate::rules::shown;
 use crate::work::{Door, SignDesk, serve_signer};
 
-/// Sign an image by the keys that this service was granted, or serve that
+/// Sign an image by the keys that a service was granted, serve that, or ask a server
 ///
 /// Run it under the agent, as a workload of the service NAME.sign: each key is
 /// opened when it signs, and that is on record. What is signed is what the tag is
 /// at in the registry; where IMAGE names a digest, the tag must be at that.
+///
+/// With --server it has no key: it asks a server for a signature, as this machine's
+/// robot or --user, and IMAGE names its registry. Name the digest of what was built:
+/// without it the registry is asked what the tag is at.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   skep exec --service web.sign -- skep registry sign web team/app:1.0
+  skep registry sign --server https://sign.example.com:5002 \\
+      registry.example.com/team/app:1.0
   skep exec --service web.sign --user skep-registry -- skep registry sign web --serve
   skep registry sign web --health")]
-#[command(group = clap::ArgGroup::new("what").args(["image", "serve", "health"]).required(true))]
+#[command(group = clap::ArgGroup::new("what").args(["image", "serve", "health", "server"]).required(true))]
 pub(super) struct SignArgs {
-    /// The registry's name, as it was set up
-    #[arg(value_name = "NAME", value_parser = registry_name)]
-    name: Name,
-    /// The image: REPOSITORY:TAG, or REPOSITORY:TAG@DIGEST
+    /// The registry's name, as it was set up; with --server the image instead of it
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// The image: REPOSITORY:TAG[@DIGEST], with --server HOST[:PORT]/REPOSITORY:TAG[@DIGEST]
     #[arg(value_name = "IMAGE")]
     image: Option<String>,
     /// Say this beside the signatures, as KEY=VALUE; may be given several times
-    #[arg(long, value_name = "KEY=VALUE", value_parser = pair, requires = "image")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    #[arg(conflicts_with_all = ["serve", "health"])]
     annotation: Vec<(String, String)>,
+    /// Ask this server to sign, at `https://HOST[:PORT]`
+    #[arg(long, value_name = "URL", value_parser = server)]
+    #[arg(conflicts_with_all = ["listen", "secrets", "stale_limit", "audit"])]
+    server: Option<WebPlace>,
+    #[command(flatten)]
+    asker: AskerArgs,
     /// Sign for whoever shows a token of the token server
     #[arg(long)]
     serve: bool,
@@ -67,11 +83,29 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// Signs, or serves until it is asked to end.
+/// Where a signer is, as it was typed.
+fn server(text: &str) -> Result<WebPlace, String> {
+    let place = WebPlace::read(text).ok().filter(|place| place.path() == "/");
+    place.ok_or_else(|| "is written https://HOST[:PORT]".to_owned())
+}
+
+/// Signs, asks for it, or serves until it is asked to end.
 ///
 /// # Errors
 /// What a process ends with.
-pub(super) fn run(screen: &mut Screen, args: SignArgs) -> Result<(), Failure> {
+pub(super) fn run(screen: &mut Screen, mut args: SignArgs) -> Result<(), Failure> {
+    if let Some(server) = args.server.take() {
+        return runtime()?.block_on(ask(screen, args, server));
+    }
+    if args.asker.is_said() {
+        let text = "--ca, --plain-http and --user say how a server is asked";
+        let hint = "name it with --server URL; sign.toml says how a signer asks";
+        return Err(Failure::new(Exit::Usage, text).hint(hint));
+    }
+    let name = registry_name(&args.name).map_err(|bad| {
+        let text = format!("{}: {bad}", shown(&args.name));
+        Failure::new(Exit::Usage, text).hint("NAME is what the registry was set up as")
+    })?;
     let image = args.image.as_deref().map(image).transpose()?;
     let (runtime, connections) = serving::prepare()?;
     if args.health {
@@ -80,38 +114,87 @@ pub(super) fn run(screen: &mut Screen, args: SignArgs) -> Result<(), Failure> {
     }
     runtime.block_on(async {
         match image {
-            Some(image) => by_hand(screen, args, image).await,
-            None => serve(args, connections).await,
+            Some(image) => by_hand(screen, args, &name, image).await,
+            None => serve(args, &name, connections).await,
         }
     })
 }
 
+fn usage(text: String, hint: &str) -> Failure {
+    Failure::new(Exit::Usage, text).hint(hint)
+}
+
 /// A repository and a tag, and what the tag must be at.
-fn image(text: &str) -> Result<ImageRef, Failure> {
-    let hint = "for example team/app:1.0; the registry is that of the service";
-    let usage = |why: String| Failure::new(Exit::Usage, why).hint(hint);
-    let shown = crate::rules::shown(text);
-    let image: ImageRef = text.parse().map_err(|bad| usage(format!("{shown} {bad}")))?;
-    if image.host.is_some() {
-        return Err(usage(format!("{shown} names a registry")));
-    }
+fn tagged(text: &str, hint: &str) -> Result<ImageRef, Failure> {
+    let read = shown(text);
+    let image: ImageRef = text.parse().map_err(|bad| usage(format!("{read} {bad}"), hint))?;
     match &image.tag {
         Some(tag) if !is_of_digest(tag) => Ok(image),
-        Some(_) => Err(usage(format!("{shown} is where signatures are kept"))),
-        None => Err(usage(format!("{shown} names no tag, and signatures name one"))),
+        Some(_) => Err(usage(format!("{read} is where signatures are kept"), hint)),
+        None => Err(usage(format!("{read} names no tag, and signatures name one"), hint)),
     }
 }
 
-fn desk(args: &SignArgs) -> Result<SignDesk, Failure> {
+/// One in the signer's own registry.
+fn image(text: &str) -> Result<ImageRef, Failure> {
+    let hint = "for example team/app:1.0; the registry is that of the service";
+    let image = tagged(text, hint)?;
+    if image.host.is_some() {
+        return Err(usage(format!("{} names a registry", shown(text)), hint));
+    }
+    Ok(image)
+}
+
+/// Has a server sign, which knows the keys and whose they are.
+async fn ask(screen: &mut Screen, args: SignArgs, server: WebPlace) -> Result<(), Failure> {
+    let hint = "for example registry.example.com/team/app:1.0";
+    let image = tagged(&args.name, hint)?;
+    let names_none = || usage(format!("{} names no registry", shown(&args.name)), hint);
+    let host = image.host.ok_or_else(names_none)?;
+    let (mut registry, _) = args.asker.open(screen, host, Some(&server))?;
+    let (repository, tag) = (image.repository, image.tag.unwrap_or_default());
+    let digest = if let Some(digest) = image.digest {
+        digest
+    } else {
+        let there = registry.repository(&repository, "pull").manifest(&tag).await;
+        let there = there.map_err(|error| remote::failure(&error))?;
+        let missing = || {
+            let hint = "push it first; `skep registry tags --help` says how to list tags";
+            let text = format!("{} is not there", shown(&args.name));
+            Failure::new(Exit::Refused, text).hint(hint)
+        };
+        there.ok_or_else(missing)?.digest
+    };
+    let annotations = args.annotation.into_iter().collect();
+    let asked = SignAsked { repository, tag, digest, annotations };
+    let signed = registry.have_signed(&server, &asked).await;
+    tell(screen, &signed.map_err(|error| remote::failure(&error))?)
+}
+
+/// A line for each signature.
+fn tell(screen: &mut Screen, signed: &SignAnswer) -> Result<(), Failure> {
+    for made in &signed.signatures {
+        screen.data(&format!("{}  {}  {}", made.digest, made.form, made.key))?;
+    }
+    screen.say(&format!("{}@{} is signed", shown(&signed.reference), signed.digest));
+    Ok(())
+}
+
+fn desk(args: &SignArgs, name: &Name) -> Result<SignDesk, Failure> {
     let limit = args.stale_limit.map(|limit| limit.as_secs());
     let clock = Arc::new(SystemClock);
-    let record = serving::record(&args.audit, &args.name, clock.clone())?;
+    let record = serving::record(&args.audit, name, clock.clone())?;
     let desk = SignDesk::open(args.secrets.clone(), limit, clock, record);
     desk.map_err(|error| machine("cannot start", &error))
 }
 
-async fn by_hand(screen: &mut Screen, args: SignArgs, image: ImageRef) -> Result<(), Failure> {
-    let desk = desk(&args)?;
+async fn by_hand(
+    screen: &mut Screen,
+    args: SignArgs,
+    name: &Name,
+    image: ImageRef,
+) -> Result<(), Failure> {
+    let desk = desk(&args, name)?;
     let (repository, tag) = (image.repository, image.tag.unwrap_or_default());
     let annotations = args.annotation.into_iter().collect();
     let named = image.digest;
@@ -121,20 +204,15 @@ async fn by_hand(screen: &mut Screen, args: SignArgs, image: ImageRef) -> Result
     };
     let signed = desk.sign_by_hand(asked, (&repository, &tag)).await;
     desk.close().await;
-    let signed = signed.map_err(|refused| failure(&refused))?;
-    for made in &signed.signatures {
-        screen.data(&format!("{}  {}  {}", made.digest, made.form, made.key))?;
-    }
-    screen.say(&format!("{}@{} is signed", signed.reference, signed.digest));
-    Ok(())
+    tell(screen, &signed.map_err(|refused| failure(&refused))?)
 }
 
-async fn serve(args: SignArgs, connections: usize) -> Result<(), Failure> {
+async fn serve(args: SignArgs, name: &Name, connections: usize) -> Result<(), Failure> {
     let ended = serving::ended()?;
-    let desk = Arc::new(desk(&args)?);
+    let desk = Arc::new(desk(&args, name)?);
     let ready = desk.ready().await.is_ok();
     let tls = desk.has_certificate();
-    let listener = serving::listen(&args.name, args.listen, (tls, ready)).await?;
+    let listener = serving::listen(name, args.listen, (tls, ready)).await?;
     let served = serve_signer(Door { listener, tls, connections }, Arc::clone(&desk), ended).await;
     desk.close().await;
     served.map_err(|error| machine("cannot serve", &error))?;

@@ -13,11 +13,12 @@ use super::cluster::{now_s, runtime};
 use super::remote::{AskerArgs, failure};
 use crate::proto::place::WebPlace;
 use crate::rules::image::ImageRef;
+use crate::rules::login::Host;
 use crate::rules::shown;
 use crate::rules::signing::key::KEY_BYTES;
 use crate::rules::signing::policy::{Evidence, POLICY_BYTES, Policy, Reference};
 use crate::work::FoundSignatures;
-use crate::work::remote::{TrustedRoots, beside};
+use crate::work::remote::beside;
 
 /// Say whether an image has the signatures that a policy demands
 ///
@@ -47,14 +48,12 @@ fn usage(text: impl std::fmt::Display, hint: &str) -> Failure {
     Failure::new(Exit::Usage, text).hint(hint)
 }
 
-/// The image as it is fetched, and as policies know it.
-fn image(text: &str) -> Result<(ImageRef, Reference), Failure> {
+/// The image as it is fetched, with its registry, and as policies know it.
+fn image(text: &str) -> Result<(ImageRef, Host, Reference), Failure> {
     let hint = "for example registry.example.com/team/app:1.0";
     let bad = |why: &dyn std::fmt::Display| usage(format!("{} {why}", shown(text)), hint);
     let image: ImageRef = text.parse().map_err(|why| bad(&why))?;
-    if image.host.is_none() {
-        return Err(bad(&"names no registry"));
-    }
+    let host = image.host.clone().ok_or_else(|| bad(&"names no registry"))?;
     if image.tag.is_none() && image.digest.is_none() {
         return Err(bad(&"names neither a tag nor a digest"));
     }
@@ -62,12 +61,7 @@ fn image(text: &str) -> Result<(ImageRef, Reference), Failure> {
     let named = if image.tag.is_some() { text.split('@').next().unwrap_or(text) } else { text };
     let reference =
         Reference::read(named).ok_or_else(|| bad(&"is no image that a policy knows"))?;
-    Ok((image, reference))
-}
-
-/// Whom TLS believes beside a registry that is spoken to without.
-fn of_machine() -> Result<TrustedRoots, Failure> {
-    TrustedRoots::of_machine().map_err(|bad| Failure::new(Exit::Configuration, bad))
+    Ok((image, host, reference))
 }
 
 fn read(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
@@ -83,7 +77,7 @@ fn read(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
 }
 
 pub(super) fn run(screen: &mut Screen, args: VerifyArgs) -> Result<(), Failure> {
-    let (image, reference) = image(&args.image)?;
+    let (image, host, reference) = image(&args.image)?;
     let policy = Policy::read(&read(&args.policy, POLICY_BYTES)?).map_err(|bad| {
         let hint = "`man containers-policy.json` describes it; `skep registry policy` writes one";
         usage(format!("{}: {bad}", args.policy.display()), hint)
@@ -95,8 +89,7 @@ pub(super) fn run(screen: &mut Screen, args: VerifyArgs) -> Result<(), Failure> 
     let lookaside = args.lookaside.as_deref().map(WebPlace::read).transpose();
     let lookaside = lookaside.map_err(|bad| usage(bad, "--lookaside https://HOST/sigstore"))?;
     runtime()?.block_on(async {
-        let host = image.host.as_ref().map(ToString::to_string).unwrap_or_default();
-        let (mut registry, roots) = args.asker.open(screen, &host).await?;
+        let (mut registry, roots) = args.asker.open(screen, host, lookaside.as_ref())?;
         let mut repository = registry.repository(&image.repository, "pull");
         let digest = image.digest.map(|digest| digest.to_string());
         let at = image.tag.clone().or_else(|| digest.clone()).unwrap_or_default();
@@ -114,10 +107,6 @@ pub(super) fn run(screen: &mut Screen, args: VerifyArgs) -> Result<(), Failure> 
         let found = FoundSignatures::in_repository(&mut repository, &digest).await;
         let mut found = found.map_err(|error| failure(&error))?;
         if let Some(at) = &lookaside {
-            let roots = match roots {
-                None if at.tls => Some(of_machine()?),
-                roots => roots,
-            };
             let served = beside(at, roots.as_ref(), &image.repository, &digest).await;
             found.openpgp = served.map_err(|error| failure(&error))?;
         }

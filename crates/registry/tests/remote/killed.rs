@@ -147,7 +147,9 @@ impl Registry {
         let tags: Value = serde_json::from_slice(&body).unwrap();
         let tags = tags["tags"].as_array().unwrap().iter().filter_map(Value::as_str);
         let tags: Vec<&str> = tags.filter(|tag| tag.starts_with(&image.tag(""))).collect();
-        tags.iter().for_each(|tag| self.is_whole(tag));
+        for tag in &tags {
+            self.is_whole(tag);
+        }
         tags.len()
     }
 }

@@ -10,6 +10,7 @@
     reason = "helpers of a test fail it by panicking"
 )]
 
+mod asked;
 mod fake;
 mod hostile;
 mod killed;

@@ -18,6 +18,9 @@ const SHORT: Duration = Duration::from_millis(1_500);
 const LONG: Duration = Duration::from_mins(10);
 const BROKEN: &[u8] = b"HTTP/1.1 200 X\r\ncontent-length: 99\r\n\r\n{";
 
+/// How a registry answers what it answers otherwise than usual.
+type Row = fn(&Request) -> Option<Vec<u8>>;
+
 /// What a signer with this patience says of an image at such a registry.
 fn told(patience: Patience, registry: &Fake) -> String {
     let folder = delivered(&registry.host(), &registry.host());
@@ -53,7 +56,7 @@ impl Write for Dripping {
 #[test]
 fn whole_answers_have_to_come_in_time() {
     let patience = Patience { answer: SHORT, whole: LONG };
-    let rows: [fn(&Request) -> Option<Vec<u8>>; 4] = [
+    let rows: [Row; 4] = [
         |_| loop {
             // It is connected, and hears nothing.
             thread::park();

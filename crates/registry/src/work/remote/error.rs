@@ -50,6 +50,12 @@ pub enum RemoteError {
     /// It was sent, and no answer says what came of it.
     #[error("the password may have been changed: {0}: {1}")]
     Unsure(Host, String),
+    /// A signer, and why.
+    #[error("the signer {0} signs nothing: {2}")]
+    NotSigned(Host, StatusCode, String),
+    /// A signer wants a token of somebody that the registry doesn't name.
+    #[error("the signer {0} sends one for a token to {1}, which the registry doesn't")]
+    OtherRealm(Host, Host),
     /// Anything else.
     #[error("{0} answers with status {1}: {2}")]
     Status(Host, u16, String),
@@ -86,7 +92,9 @@ impl RemoteError {
                 | Self::PlainRealm(..)
                 | Self::NotChanged(..)
                 | Self::NoChanges(..)
-        )
+                | Self::OtherRealm(..)
+        ) || matches!(self, Self::NotSigned(_, status, _) if status.is_client_error()
+            && *status != StatusCode::TOO_MANY_REQUESTS)
     }
 }
 

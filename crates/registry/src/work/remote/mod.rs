@@ -8,6 +8,7 @@ mod error;
 mod images;
 mod line;
 mod lookaside;
+mod signer;
 mod trust;
 
 use std::fmt;
@@ -37,6 +38,8 @@ const PAGES: usize = 100_000;
 const NAMES: usize = 1_000_000;
 /// Names on a page.
 const PAGE: u32 = 500;
+/// How long signing takes at the most: longer than a signer lets it.
+const SIGNED: Duration = Duration::from_secs(330);
 /// Bytes of a name and of a password.
 const NAME_BYTES: usize = 255;
 const PASSWORD_BYTES: usize = 4_096;
@@ -113,6 +116,8 @@ pub struct RemoteRegistry {
     line: Line,
     /// To its token server, where that is another one.
     tokens: Line,
+    /// To a signer of its images.
+    signers: Line,
     /// What was shown for a scope the last time, which may be good for more.
     kept: Option<(String, Pass)>,
 }
@@ -121,8 +126,8 @@ impl RemoteRegistry {
     /// Nothing is asked yet. Without roots it is spoken to without TLS, on this machine alone.
     #[must_use]
     pub fn new(host: Host, roots: Option<TrustedRoots>, asker: Option<RemoteUser>) -> Self {
-        let (tls, line, tokens) = (roots.is_some(), Line::default(), Line::default());
-        Self { host, tls, roots, asker, line, tokens, kept: None }
+        let (line, tokens, signers) = (Line::default(), Line::default(), Line::patient(SIGNED));
+        Self { host, tls: roots.is_some(), roots, asker, line, tokens, signers, kept: None }
     }
 
     /// The same for one that is spoken to without TLS, on this machine alone, while its token

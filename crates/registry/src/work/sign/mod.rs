@@ -336,13 +336,11 @@ impl SignDesk {
     fn registry(&self, seen: &Seen<SignSet>) -> Result<RemoteRegistry, SignRefused> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|(of, _)| of.is(seen));
-        match idle.pop() {
-            Some((_, registry)) => Ok(registry),
-            None => {
-                let registry = ready(seen)?.registry().map_err(SignRefused::Unavailable)?;
-                Ok(registry.patient(self.patience.answer))
-            }
+        if let Some((_, registry)) = idle.pop() {
+            return Ok(registry);
         }
+        let registry = ready(seen)?.registry().map_err(SignRefused::Unavailable)?;
+        Ok(registry.patient(self.patience.answer))
     }
 
     fn give_back(&self, seen: Seen<SignSet>, registry: RemoteRegistry) {
