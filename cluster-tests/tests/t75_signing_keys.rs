@@ -1,6 +1,8 @@
 //! Keys that sign a registry's images: drawn, brought over, rotated and removed by commands, and
 //! the policies that are written of their public halves.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -121,6 +123,49 @@ fn a_key_is_brought_over_with_its_public_half() {
     }
     let keys = registry(&cluster, &["key", "ls", "web"], b"").status(0).out;
     assert_eq!(keys.lines().count(), 1, "{keys}");
+}
+
+#[test]
+fn the_end_of_a_key_is_seen_coming() {
+    let cluster = set_up();
+    let home = cluster.folder().join("gnupg");
+    fs::create_dir(&home).expect("a folder");
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).expect("a mode");
+    let gpg = |words: &[&str]| {
+        let mut gpg = Command::new("gpg");
+        gpg.arg("--homedir").arg(&home).args(["--batch", "--no-tty", "--pinentry-mode"]);
+        run(gpg.args(["loopback", "--passphrase", ""]).args(words), b"").ok()
+    };
+    let _ = gpg(&["--quick-gen-key", "web.hosts", "ed25519", "sign", "20d"]);
+    let armour = gpg(&["--armor", "--export-secret-keys", "web.hosts"]);
+    let file = cluster.file("hosts.asc", format!("{armour}\n").as_bytes());
+    let _ = run(Command::new("gpgconf").arg("--homedir").arg(&home).args(["--kill", "all"]), b"");
+    let ask = |words: &[&str], status: i32| registry(&cluster, words, b"").status(status);
+    let _ = ask(&["key", "import", "web", "hosts", &file], 0);
+    let _ = ask(&["key", "create", "web", "release"], 0);
+
+    let told = ask(&["status", "web"], 8);
+    assert!(told.err.contains("warning: key hosts: it ends in "), "{}", told.err);
+    assert!(!told.err.contains("key release"), "{}", told.err);
+    assert!(told.out.contains("key       release no end"), "{}", told.out);
+    let json = ask(&["status", "web", "--format", "json"], 8).out;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let end = json["keys"][0]["ends"].as_str().expect("an end").to_owned();
+    assert!(json["keys"][1]["ends"].is_null(), "{json}");
+    let listed = ask(&["key", "ls", "web"], 0).out;
+    assert!(listed.lines().next().is_some_and(|line| line.ends_with(&end)), "{listed}");
+    let out = cluster.folder().join("policy").display().to_string();
+    let written = ask(&["policy", "web", "--out", &out, "--lookaside", "https://s.example/x"], 0);
+    assert!(
+        written.err.contains("web.key.hosts, version 1: it ends in "),
+        "{}",
+        written.err
+    );
+
+    // Another one has no end.
+    let _ = ask(&["key", "rotate", "web", "hosts"], 0);
+    let told = ask(&["status", "web"], 8);
+    assert!(!told.err.contains("key hosts"), "{}", told.err);
 }
 
 #[test]

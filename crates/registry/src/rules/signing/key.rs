@@ -141,4 +141,13 @@ impl PublicKey {
             Self::OpenPgp(key) => key.fingerprint().to_owned(),
         }
     }
+
+    /// When it ends, in seconds since 1970. cosign's say nothing of that.
+    #[must_use]
+    pub fn ends_s(&self) -> Option<u64> {
+        match self {
+            Self::Cosign(_) => None,
+            Self::OpenPgp(key) => key.ends_s(),
+        }
+    }
 }

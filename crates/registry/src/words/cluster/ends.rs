@@ -12,6 +12,9 @@ use super::site::{ENDS, LIFE, label};
 use super::usage;
 
 const DAY_S: u64 = 24 * 3_600;
+/// Days before its end from which that of a key which signs images is warned about: its images
+/// have to be signed again by another one.
+pub(super) const KEY_DAYS: u64 = 30;
 /// The last second that is written with four digits of a year.
 const LAST_S: u64 = 253_402_300_799;
 
@@ -80,6 +83,11 @@ pub(super) fn left(end_s: u64, now_s: u64) -> String {
     }
 }
 
+/// That it ends, or has.
+pub(super) fn until(end_s: u64, now_s: u64) -> String {
+    if end_s > now_s { format!("it ends in {}", left(end_s, now_s)) } else { "it has ended".into() }
+}
+
 /// Whole days until then; none where it is past.
 pub(super) fn days_left(end_s: u64, now_s: u64) -> Option<u64> {
     end_s.checked_sub(now_s).filter(|left| *left > 0).map(|left| left / DAY_S)
@@ -113,6 +121,13 @@ mod tests {
         ] {
             assert_eq!(end(bad), Err("--expires is no time and no day".into()), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_left_is_told_in_days_and_hours() {
+        assert_eq!(until(NOW + 3 * DAY_S - 1, NOW), "it ends in 2 days");
+        assert_eq!(until(NOW + 7_200, NOW), "it ends in 2 hours");
+        assert_eq!(until(NOW, NOW), "it has ended");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::rules::signing::sealed;
 /// What the label `kind` says of a key.
 pub(super) const SIGN_KEY: &str = "sign-key";
 /// The label with a key's name.
-const KEY: &str = "key";
+pub(super) const KEY: &str = "key";
 /// Characters of a key's name.
 const NAME_CHARS: usize = 32;
 /// Bytes of a password.
@@ -59,7 +59,7 @@ pub(in crate::words) enum KeyCommand {
   skep registry key rotate web release
   skep registry key rotate web release --detach")]
     Rotate(KeyArgs),
-    /// List the keys: name, kind, fingerprint, since when, and how many versions are kept
+    /// List the keys: name, kind, fingerprint, since when, versions that are kept, and the end
     #[command(after_help = "Examples:
   skep registry key ls web
   skep registry key ls web --format json")]
@@ -390,16 +390,18 @@ async fn list(screen: &mut Screen, args: LsArgs) -> Result<(), Failure> {
         let fingerprint = public.as_ref().map(PublicKey::fingerprint);
         let since = current.map(|version| version.created).unwrap_or_default();
         let versions = view.versions.len();
+        let ends = public.as_ref().and_then(PublicKey::ends_s).map(super::ends::ends_label);
         if args.format == "json" {
             let line = json!({
                 "key": name, "kind": kind, "fingerprint": fingerprint, "secret": view.name,
-                "version": view.current, "versions": versions, "since": since,
+                "version": view.current, "versions": versions, "since": since, "ends": ends,
             });
             screen.data(&line.to_string())?;
         } else {
             let fingerprint = fingerprint.as_deref().unwrap_or("unknown");
             let since = super::ends::ends_label(since / 1_000);
-            let line = format!("{} {kind} {fingerprint} {since} {versions}", shown(&name));
+            let ends = ends.as_deref().unwrap_or("-");
+            let line = format!("{} {kind} {fingerprint} {since} {versions} {ends}", shown(&name));
             screen.data(&line)?;
         }
     }

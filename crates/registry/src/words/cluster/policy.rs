@@ -11,6 +11,7 @@ use skep_core::wire::api::{SecretView, ServiceView};
 use skep_program::{Screen, WaitArgs, Way, WayArgs};
 
 use super::act::{Act, FileOf};
+use super::ends::{KEY_DAYS, days_left, now_s, until};
 use super::key::{SIGN_KEY, public_of};
 use super::site::{self, KIND, REGISTRY, Site, registry_name};
 use crate::rules::shown;
@@ -80,7 +81,7 @@ struct Halves {
 
 impl Halves {
     /// Of all versions that are kept, by the names of their secrets; each once.
-    fn of(screen: &mut Screen, keys: &[SecretView]) -> Self {
+    fn of(screen: &mut Screen, keys: &[SecretView], now_s: u64) -> Self {
         let (mut halves, mut known) = (Self::default(), BTreeSet::new());
         for (view, version) in
             keys.iter().flat_map(|view| std::iter::repeat(view).zip(&view.versions))
@@ -94,6 +95,16 @@ impl Halves {
             };
             if !known.insert(key.fingerprint()) {
                 continue;
+            }
+            // Clients look at the end themselves, and take nothing from then on.
+            let ends = key.ends_s().filter(|end| days_left(*end, now_s).unwrap_or(0) < KEY_DAYS);
+            if let Some(end) = ends {
+                screen.say(&format!(
+                    "warning: {}, version {}: {}, and then nothing that it signed counts",
+                    view.name,
+                    version.number,
+                    until(end, now_s)
+                ));
             }
             match key {
                 PublicKey::Cosign(key) => halves.cosign.push(key),
@@ -123,7 +134,7 @@ pub(super) async fn run(screen: &mut Screen, args: PolicyArgs) -> Result<(), Fai
     let host = site.host()?;
     let mut keys = site.accounts(&mut way, SIGN_KEY).await?;
     keys.sort_by(|one, other| one.name.cmp(&other.name));
-    let halves = Halves::of(screen, &keys);
+    let halves = Halves::of(screen, &keys, now_s());
     if halves.openpgp.is_empty() && (halves.cosign.is_empty() || !args.sigstore) {
         let text = format!("the registry {} has no key that a policy could demand", site.name);
         let hint = format!(

@@ -8,7 +8,10 @@ use skep_core::base::{Exit, Failure, Name};
 use skep_core::wire::api::{NodeView, SecretView, ServiceView};
 use skep_program::{Screen, Way, WayArgs};
 
-use super::ends::{days_left, ends_label, ends_of, leaf_ends_of, left, life_of, now_s};
+use super::ends::{
+    KEY_DAYS, days_left, ends_label, ends_of, leaf_ends_of, left, life_of, now_s, until,
+};
+use super::key::{KEY, SIGN_KEY, public_of};
 use super::site::{self, ACCOUNT, KIND, REGISTRY, Site, label, registry_name};
 use super::usage;
 use crate::rules::shown;
@@ -62,6 +65,38 @@ struct Standing {
     pinned: Vec<(String, String)>,
     /// Accounts with an end.
     ends: Vec<(String, u64)>,
+    /// Keys that sign images.
+    keys: Vec<ImageKey>,
+}
+
+/// A key that signs images, as its public half says.
+#[derive(Debug, PartialEq, Eq)]
+struct ImageKey {
+    name: String,
+    /// Whether that is one.
+    reads: bool,
+    ends: Option<u64>,
+}
+
+impl ImageKey {
+    fn of(view: &SecretView) -> Self {
+        let name = label(&view.labels, KEY).unwrap_or_default().to_owned();
+        let current = view.versions.iter().find(|version| version.number == view.current);
+        let public = current.and_then(public_of);
+        Self { name, reads: public.is_some(), ends: public.and_then(|key| key.ends_s()) }
+    }
+
+    fn warning(&self, registry: &str, now_s: u64) -> Option<String> {
+        let name = shown(&self.name);
+        if !self.reads {
+            return Some(format!(
+                "key {name}: its public half is none that signs: no policy has it"
+            ));
+        }
+        let end = self.ends.filter(|end| days_left(*end, now_s).unwrap_or(0) < KEY_DAYS)?;
+        let anew = format!("`skep registry key rotate {registry} {name}`, and sign again");
+        Some(format!("key {name}: {}: {anew}", until(end, now_s)))
+    }
 }
 
 pub(super) async fn run(screen: &mut Screen, args: StatusArgs) -> Result<(), Failure> {
@@ -69,7 +104,7 @@ pub(super) async fn run(screen: &mut Screen, args: StatusArgs) -> Result<(), Fai
     let site = Site::find(&mut way, args.registry).await?;
     let standing = look(&mut way, &site).await?;
     let now = now_s();
-    let warnings = warnings(&standing, now);
+    let warnings = warnings(site.name.as_str(), &standing, now);
     if args.format == "json" {
         screen.data(&as_json(&site, &standing, &warnings).to_string())?;
     } else {
@@ -103,6 +138,7 @@ async fn look(way: &mut Way, site: &Site) -> Result<Standing, Failure> {
                 standing.signer_life = life_of(&view.labels);
             }
             Some("root.crt") => standing.root_ends = ends,
+            Some(SIGN_KEY) => standing.keys.push(ImageKey::of(view)),
             Some(kind @ ("user" | "robot")) => {
                 let count = if kind == "user" { &mut standing.users } else { &mut standing.robots };
                 *count += 1;
@@ -112,6 +148,7 @@ async fn look(way: &mut Way, site: &Site) -> Result<Standing, Failure> {
             _ => {}
         }
     }
+    standing.keys.sort_by(|one, other| one.name.cmp(&other.name));
     standing.ends.sort_by(|one, other| (one.1, &one.0).cmp(&(other.1, &other.0)));
     Ok(standing)
 }
@@ -129,7 +166,7 @@ fn replicas(auth: &ServiceView, nodes: &[NodeView]) -> Vec<Replica> {
     auth.placed_on.iter().map(of).collect()
 }
 
-fn warnings(standing: &Standing, now_s: u64) -> Vec<String> {
+fn warnings(registry: &str, standing: &Standing, now_s: u64) -> Vec<String> {
     let mut all = Vec::new();
     if standing.replicas.is_empty() {
         all.push(
@@ -172,6 +209,13 @@ fn warnings(standing: &Standing, now_s: u64) -> Vec<String> {
     if more > 0 {
         all.push(format!("and {more} secrets more of which one version is granted"));
     }
+    let keys: Vec<_> =
+        standing.keys.iter().filter_map(|key| key.warning(registry, now_s)).collect();
+    let more = keys.len().saturating_sub(SHOWN);
+    all.extend(keys.into_iter().take(SHOWN));
+    if more > 0 {
+        all.push(format!("and {more} keys more"));
+    }
     let soon: Vec<_> = standing
         .ends
         .iter()
@@ -205,6 +249,14 @@ fn as_text(screen: &mut Screen, site: &Site, of: &Standing, now_s: u64) -> Resul
         screen.data(&format!("{what:<8}  {told}"))?;
     }
     screen.data(&format!("accounts  users {}, robots {}", of.users, of.robots))?;
+    for key in of.keys.iter().take(SHOWN) {
+        let told = match key.ends {
+            None => "no end".to_owned(),
+            Some(end) if end <= now_s => format!("ended {}", ends_label(end)),
+            Some(end) => format!("ends {}, in {}", ends_label(end), left(end, now_s)),
+        };
+        screen.data(&format!("key       {} {told}", shown(&key.name)))?;
+    }
     for (who, end) in of.ends.iter().take(SHOWN) {
         screen.data(&format!("ends      {} {who}", ends_label(*end)))?;
     }
@@ -216,6 +268,9 @@ fn as_json(site: &Site, of: &Standing, warnings: &[String]) -> serde_json::Value
         json!({ "node": replica.node, "running": replica.running, "behind": replica.behind })
     });
     let ends = of.ends.iter().map(|(who, end)| json!({ "account": who, "ends": ends_label(*end) }));
+    let keys = of.keys.iter().map(
+        |key| json!({ "key": key.name, "reads": key.reads, "ends": key.ends.map(ends_label) }),
+    );
     json!({
         "registry": site.name.as_str(),
         "service": site.served(),
@@ -225,6 +280,7 @@ fn as_json(site: &Site, of: &Standing, warnings: &[String]) -> serde_json::Value
         "users": of.users,
         "robots": of.robots,
         "ends": ends.collect::<Vec<_>>(),
+        "keys": keys.collect::<Vec<_>>(),
         "warnings": warnings,
     })
 }
@@ -246,12 +302,16 @@ mod tests {
             robots: 1,
             pinned: Vec::new(),
             ends: vec![("robot ci".into(), NOW + 8 * DAY)],
+            keys: vec![
+                ImageKey { name: "release".into(), reads: true, ends: None },
+                ImageKey { name: "hosts".into(), reads: true, ends: Some(NOW + 31 * DAY) },
+            ],
         }
     }
 
     #[test]
     fn what_is_well_is_not_warned_about() {
-        assert_eq!(warnings(&sound(), NOW), Vec::<String>::new());
+        assert_eq!(warnings("web", &sound(), NOW), Vec::<String>::new());
     }
 
     #[test]
@@ -259,7 +319,7 @@ mod tests {
         let one = |change: fn(&mut Standing)| {
             let mut standing = sound();
             change(&mut standing);
-            warnings(&standing, NOW).join("; ")
+            warnings("web", &standing, NOW).join("; ")
         };
         let told = one(|of| of.replicas.clear());
         assert!(told.starts_with("no node is to run a token server"), "{told}");
@@ -283,6 +343,13 @@ mod tests {
         assert!(told.starts_with("secret web.user.ann: web.auth is granted one version"), "{told}");
         let many = one(|of| of.pinned = vec![("s".into(), "t".into()); SHOWN + 2]);
         assert!(many.ends_with("and 2 secrets more of which one version is granted"), "{many}");
+        let told = one(|of| of.keys[1].ends = Some(NOW + 29 * DAY));
+        let anew = "`skep registry key rotate web hosts`, and sign again";
+        assert_eq!(told, format!("key hosts: it ends in 29 days: {anew}"));
+        let told = one(|of| of.keys[1].ends = Some(NOW));
+        assert_eq!(told, format!("key hosts: it has ended: {anew}"));
+        let told = one(|of| of.keys[0].reads = false);
+        assert!(told.starts_with("key release: its public half is none that signs"), "{told}");
         assert_eq!(one(|of| of.ends[0].1 = NOW + DAY), "robot ci ends in 1 days");
         assert_eq!(one(|of| of.ends[0].1 = NOW - 1), "robot ci has ended");
         let many =
