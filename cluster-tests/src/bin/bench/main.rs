@@ -1,8 +1,10 @@
 //! What it costs: one table and JSON. Run by `scripts/bench` on a release build.
 
+mod connection;
 mod engines;
 mod floods;
 mod mounts;
+mod signing;
 mod tokens;
 
 use std::fs;
@@ -34,6 +36,8 @@ struct Size {
     robots: usize,
     /// And at last.
     most_robots: usize,
+    /// Images that are signed.
+    signed: usize,
 }
 
 const WHOLE: Size = Size {
@@ -46,6 +50,7 @@ const WHOLE: Size = Size {
     reads: 20_000,
     robots: 500,
     most_robots: 2_000,
+    signed: 1_000,
 };
 const QUICK: Size = Size {
     row: Duration::from_secs(1),
@@ -57,6 +62,7 @@ const QUICK: Size = Size {
     reads: 2_000,
     robots: 50,
     most_robots: 100,
+    signed: 50,
 };
 /// Bytes of a value.
 const VALUE: usize = 512;
@@ -118,6 +124,7 @@ fn main() {
     }
     if tokens_alone {
         rows.extend(tokens::rows(&size));
+        rows.extend(signing::rows(&size));
     } else if engines_alone {
         rows.extend(engines::rows(&size));
     } else {

@@ -2,7 +2,6 @@
 //! registry's own passwords; and how soon a robot that is revoked gets none.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,21 +10,24 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, RootCertStore};
 use skep_core::base::ServiceId;
 use skep_core::domain::Change;
 use skep_registry::rules::slug::Account;
 
+use super::connection::Connection;
 use super::{Row, Size, rate};
 use cluster_tests::{Cluster, DEADLINE, TokenServer, binary, run, secret_id, until};
 
 /// Connections that ask at once.
-const CLIENTS: usize = 16;
-const PASSWORD: &str = "correct horse battery";
+pub(super) const CLIENTS: usize = 16;
+pub(super) const PASSWORD: &str = "correct horse battery";
 /// Its hash by bcrypt, of cost 10.
 const HASH: &str = "$2b$10$rVxevHkK9e9F9tFG5RdmSeqmiEgaotMJyGsVLle38cT.h5ucopsJi";
+/// Commands that make robots at once.
+const MAKERS: usize = 8;
 /// Accounts whose first password is checked.
 const PEOPLE: usize = 20;
 const SERVED: &str = "registry.example:5000";
@@ -51,7 +53,7 @@ pub(super) fn rows(size: &Size) -> Vec<Row> {
     let address = servers[0].address();
     let open = || Connection::plain(address);
     let mut one = open();
-    let cold = (0..PEOPLE).map(|number| one.asks(&path, &name(number), PASSWORD)).collect();
+    let cold = (0..PEOPLE).map(|number| asks(&mut one, &path, &name(number), PASSWORD)).collect();
     let cold = Row::of("token: a person's first, bcrypt", cold).note("cost 10");
     let kept = |what: &str, name: &str, password: &str| {
         all_at_once(size, what, &open, true, (&path, name, password))
@@ -97,21 +99,29 @@ fn create_robots(
     servers: &[TokenServer],
     numbers: std::ops::Range<usize>,
 ) -> Vec<(String, String)> {
-    let robots: Vec<(String, String)> = numbers
-        .map(|number| {
-            let robot = format!("robot-{number}");
-            let words = ["robot", "create", "web", &robot, "--show", "--form", "plain"];
-            let password = registry(cluster, &[&words[..], &["--detach"]].concat(), "");
-            (robot, password)
-        })
-        .collect();
-    // What the last act brought is there, and so is all before it.
-    let (last, password) = robots.last().expect("a robot");
+    let make = |number: usize| {
+        let robot = format!("robot-{number}");
+        let words = ["robot", "create", "web", &robot, "--show", "--form", "plain"];
+        let password = registry(cluster, &[&words[..], &["--detach"]].concat(), "");
+        (robot, password)
+    };
+    let makers: Vec<Vec<(String, String)>> = thread::scope(|scope| {
+        let started: Vec<_> = (0..MAKERS)
+            .map(|first| {
+                let own = numbers.clone().skip(first).step_by(MAKERS);
+                scope.spawn(move || own.map(make).collect())
+            })
+            .collect();
+        started.into_iter().map(|one| one.join().expect("robots")).collect()
+    });
+    // What the last act of each brought is there, and so is all before it.
     let query = format!("service={SERVED}");
-    for server in servers {
-        until("all", || (server.ask(&query, last, password).0 == 200).then_some(()));
+    for (last, password) in makers.iter().filter_map(|own| own.last()) {
+        for server in servers {
+            until("all", || (server.ask(&query, last, password).0 == 200).then_some(()));
+        }
     }
-    robots
+    makers.concat()
 }
 
 /// Gives the token servers that start from here on a certificate, and answers its file.
@@ -142,62 +152,21 @@ fn trusts(certificate: &str) -> Arc<ClientConfig> {
 }
 
 /// `skep registry` as the admin: what it said.
-fn registry(cluster: &Cluster, words: &[&str], input: &str) -> String {
+pub(super) fn registry(cluster: &Cluster, words: &[&str], input: &str) -> String {
     let mut command = Command::new(binary().with_file_name("skep-registry"));
     command.args(words).env_clear().env("SKEP_IDENTITY", cluster.identity());
     run(&mut command, input.as_bytes()).ok()
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("a server");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
-    stream.set_nodelay(true).expect("a socket");
-    stream
-}
-
-/// What can be asked.
-trait Stream: std::io::Read + std::io::Write + Send {}
-impl<S: std::io::Read + std::io::Write + Send> Stream for S {}
-
-/// A connection to a server of tokens.
-struct Connection(BufReader<Box<dyn Stream>>);
-
-impl Connection {
-    fn plain(address: SocketAddr) -> Self {
-        Self(BufReader::new(Box::new(connect(address))))
-    }
-
-    fn sealed(address: SocketAddr, trusted: &Arc<ClientConfig>) -> Self {
-        let name = ServerName::try_from("localhost").expect("a name");
-        let session = ClientConnection::new(Arc::clone(trusted), name).expect("a session");
-        Self(BufReader::new(Box::new(StreamOwned::new(session, connect(address)))))
-    }
-
-    /// How long one answer takes, which must be a good one.
-    fn asks(&mut self, path: &str, name: &str, password: &str) -> Duration {
-        let both = BASE64.encode(format!("{name}:{password}").as_bytes());
-        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Basic {both}\r\n\r\n");
-        let start = Instant::now();
-        self.0.get_mut().write_all(head.as_bytes()).expect("asked");
-        let (mut line, mut status, mut length) = (String::new(), String::new(), 0);
-        while line != "\r\n" {
-            line.clear();
-            let read = self.0.read_line(&mut line).expect("a line");
-            assert!(read > 0, "it closed the connection");
-            if status.is_empty() {
-                status.clone_from(&line);
-            }
-            let lower = line.to_ascii_lowercase();
-            if let Some(value) = lower.strip_prefix("content-length:") {
-                length = value.trim().parse().expect("a length");
-            }
-        }
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body).expect("a body");
-        let took = start.elapsed();
-        assert!(status.contains(" 200 "), "{status}");
-        took
-    }
+/// How long one answer takes, which must be a good one.
+fn asks(to: &mut Connection, path: &str, name: &str, password: &str) -> Duration {
+    let both = BASE64.encode(format!("{name}:{password}").as_bytes());
+    let lines = format!("authorization: Basic {both}\r\n");
+    let start = Instant::now();
+    let (status, _) = to.exchange(&format!("GET {path}"), &lines, b"");
+    let took = start.elapsed();
+    assert_eq!(status, 200);
+    took
 }
 
 /// The same question by all clients for the time of a row, on a connection that is kept or on
@@ -217,9 +186,9 @@ fn all_at_once(
             while start.elapsed() < size.row {
                 let begun = Instant::now();
                 if let Some(kept) = &mut kept {
-                    times.push(kept.asks(path, name, password));
+                    times.push(asks(kept, path, name, password));
                 } else {
-                    let _answer = open().asks(path, name, password);
+                    let _answer = asks(&mut open(), path, name, password);
                     times.push(begun.elapsed());
                 }
             }
