@@ -32,7 +32,7 @@ mount -t overlay overlay \
     -o "lowerdir=/usr/bin,upperdir=$1/over/upper,workdir=$1/over/work" /usr/bin
 "#;
 
-/// A machine, and the daemon that runs on it.
+/// A machine, and the daemons that run on it.
 #[derive(Debug)]
 pub struct Machine {
     /// Its name.
@@ -40,7 +40,7 @@ pub struct Machine {
     host: Host,
     holder: Child,
     folder: PathBuf,
-    daemon: Option<Child>,
+    daemons: Vec<Child>,
 }
 
 impl Machine {
@@ -57,7 +57,8 @@ impl Machine {
         command.args(["--mount", "--uts", "--propagation", "private", "--", "sleep", "infinity"]);
         let holder = command.stdin(Stdio::null()).spawn().expect("a process");
         let folder = folder.to_owned();
-        let machine = Self { name: name.to_owned(), host, holder, folder, daemon: None };
+        let daemons = Vec::new();
+        let machine = Self { name: name.to_owned(), host, holder, folder, daemons };
         let asleep = || std::fs::read_to_string(format!("/proc/{}/comm", machine.holder.id())).ok();
         until("a machine", || (asleep()?.trim() == "sleep").then_some(()));
         let own = machine.folder.join(name);
@@ -99,13 +100,15 @@ impl Machine {
         run_until(&mut self.shell(&[], line), b"", DEADLINE)
     }
 
-    /// Starts a daemon by a line, and waits until `ready`, another line, ends with 0.
+    /// Starts a daemon by a line, and waits until `ready`, another line, ends with 0. In that
+    /// `$LOG` is what the daemon printed.
     ///
     /// # Panics
     /// Where it is not ready in time, or has ended before.
     pub fn start(&mut self, line: &str, ready: &str) {
-        let log = self.log();
+        let log = self.log_of(self.daemons.len());
         let file = File::create(&log).expect("a log");
+        let ready = format!("LOG={}; {ready}", log.display());
         let again = file.try_clone().expect("the log again");
         let mut command = self.shell(&[], &format!("exec {line}"));
         let started = command.stdin(Stdio::null()).stdout(file).stderr(again).spawn();
@@ -114,35 +117,40 @@ impl Machine {
             let ended = daemon.try_wait().expect("a child");
             let said = || std::fs::read_to_string(&log).unwrap_or_default();
             assert!(ended.is_none(), "{line}: ended with {ended:?}\n{}", said());
-            (self.run(ready).status == 0).then_some(())
+            (self.run(&ready).status == 0).then_some(())
         });
-        self.daemon = Some(daemon);
+        self.daemons.push(daemon);
     }
 
-    /// What its daemon printed.
+    /// What its last daemon printed.
     #[must_use]
     pub fn log(&self) -> PathBuf {
-        self.folder.join(format!("{}.log", self.name))
+        self.log_of(self.daemons.len().saturating_sub(1))
     }
 
-    /// Asks its daemon to end and answers its status.
+    fn log_of(&self, number: usize) -> PathBuf {
+        let more = if number == 0 { String::new() } else { format!("-{}", number + 1) };
+        self.folder.join(format!("{}{more}.log", self.name))
+    }
+
+    /// Asks its last daemon to end and answers its status.
     ///
     /// # Panics
     /// Where there is none, or it doesn't end.
     pub fn stop(&mut self) -> i32 {
-        let daemon = self.daemon.as_ref().expect("a daemon");
+        let daemon = self.daemons.last().expect("a daemon");
         let pid = i32::try_from(daemon.id()).ok().and_then(Pid::from_raw).expect("a pid");
         // It may have ended by itself.
         let _gone_already = kill_process(pid, Signal::TERM);
         self.ended()
     }
 
-    /// Waits until its daemon ends and answers its status.
+    /// Waits until its last daemon ends and answers its status.
     ///
     /// # Panics
     /// Where there is none, or it doesn't end.
     pub fn ended(&mut self) -> i32 {
-        let mut daemon = self.daemon.take().expect("a daemon");
+        let mut daemon = self.daemons.pop().expect("a daemon");
         status_of(until("a daemon's end", || daemon.try_wait().expect("a child")))
     }
 
@@ -158,7 +166,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        for child in self.daemon.iter_mut().chain([&mut self.holder]) {
+        for child in self.daemons.iter_mut().rev().chain([&mut self.holder]) {
             drop(child.kill());
             drop(child.wait());
         }

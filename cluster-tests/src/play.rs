@@ -58,13 +58,14 @@ pub fn play(folder: &Path, names: &[&str], play: &str, shown: &BTreeSet<String>)
     assert!(left.is_empty(), "not played: {left:#?}");
 }
 
-/// A page of docs/operate.
+/// A page of docs/operate, or one that is named with its folder.
 ///
 /// # Panics
 /// Where there is no such page.
 #[must_use]
 pub fn page(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operate").join(name);
+    let folder = if name.contains('/') { "../docs" } else { "../docs/operate" };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(name);
     fs::read_to_string(path).expect(name)
 }
 
@@ -85,7 +86,7 @@ pub fn shown_in(name: &str) -> BTreeSet<String> {
 /// Puts our programs into a folder.
 fn install(bin: &Path) {
     fs::create_dir(bin).expect("a folder");
-    for program in ["skep", "skep-docker", "skep-registry"] {
+    for program in ["skep", "skep-docker", "skep-registry", "docker-credential-skep"] {
         let (from, to) = (binary().with_file_name(program), bin.join(program));
         if fs::hard_link(&from, &to).is_err() {
             let _ = fs::copy(&from, &to).expect("a copy");
@@ -101,8 +102,10 @@ fn ready(line: &str) -> String {
         "skep agent status --format '{{.State}}' | grep -qx connected"
     } else if line.starts_with("skep docker-api") {
         "docker --host unix:///run/skep/docker.sock version"
+    } else if line.contains(" registry ") || line.starts_with("docker-registry") {
+        "grep -q listening \"$LOG\""
     } else {
-        "grep -q 'all is up' \"$SHARED/$(hostname).log\""
+        "grep -q 'all is up' \"$LOG\""
     };
     command.to_owned()
 }

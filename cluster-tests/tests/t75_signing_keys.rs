@@ -156,11 +156,7 @@ fn the_end_of_a_key_is_seen_coming() {
     assert!(listed.lines().next().is_some_and(|line| line.ends_with(&end)), "{listed}");
     let out = cluster.folder().join("policy").display().to_string();
     let written = ask(&["policy", "web", "--out", &out, "--lookaside", "https://s.example/x"], 0);
-    assert!(
-        written.err.contains("web.key.hosts, version 1: it ends in "),
-        "{}",
-        written.err
-    );
+    assert!(written.err.contains("web.key.hosts, version 1: it ends in "), "{}", written.err);
 
     // Another one has no end.
     let _ = ask(&["key", "rotate", "web", "hosts"], 0);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use cluster_tests::{
-    DEADLINE, DockerHost, Site, binary, lines_of, page, play, run_until, shown_in, until,
+    DEADLINE, DockerHost, OciLayout, Site, binary, lines_of, page, play, run_until, shown_in, until,
 };
 
 #[test]
@@ -17,6 +17,17 @@ fn every_command_of_the_pages_about_workloads_does_what_it_says() {
     assert!(shown.len() > 20, "only {} commands were found", shown.len());
     let folder = tempfile::Builder::new().prefix("skep-pages-").tempdir().expect("a folder");
     play(folder.path(), &["m1", "web1", "desk"], include_str!("t83_pages.txt"), &shown);
+}
+
+#[test]
+fn every_command_of_the_page_about_signing_does_what_it_says() {
+    let folder = tempfile::Builder::new().prefix("skep-pages-").tempdir().expect("a folder");
+    for name in ["one", "two", "three"] {
+        let _ = OciLayout::image(&folder.path().join(name), name);
+    }
+    let names = ["m1", "n1", "n2", "ci1", "host1", "desk"];
+    let shown = shown_in("registry/signing.md");
+    play(folder.path(), &names, include_str!("t83_signing.txt"), &shown);
 }
 
 /// What pages call nginx: an image that goes on by itself.
