@@ -14,13 +14,12 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 use super::folder::Unready;
-use super::fresh::Freshness;
 use super::identity::{Identities, Known};
-use super::look::{Eyes, Looker, Seen};
+use super::look::Seen;
+use super::opened::Opened;
 use super::record::{Record, Uncounted};
 use super::rights::{Asker, Ruled, decide};
 use super::set::{Set, TokenFiles};
-use super::tls::Shown;
 use crate::proto::answer::{Answer, Refused};
 use crate::proto::forwarded::client_address;
 use crate::proto::refresh::Refresh;
@@ -56,11 +55,8 @@ pub struct AgentAt {
 
 /// Where requests are decided.
 pub struct Desk {
-    pub(super) looker: Looker<Set>,
+    pub(super) opened: Opened<Set>,
     pub(super) identities: Identities,
-    pub(super) clock: Arc<dyn Clock + Send + Sync>,
-    pub(super) record: Record,
-    pub(super) shown: Arc<Shown>,
     pub(super) agent: Option<AgentAt>,
 }
 
@@ -94,17 +90,10 @@ impl Desk {
         clock: Arc<dyn Clock + Send + Sync>,
         record: Record,
     ) -> std::io::Result<Self> {
-        let shown = Arc::new(Shown::default());
-        let eyes = Eyes {
-            folder,
-            clock: Arc::clone(&clock),
-            freshness: Freshness::of_this_boot()?,
-            stale_limit_s,
-            shown: Arc::clone(&shown),
-        };
-        let looker = Looker::start(eyes, TokenFiles::default())?;
         let identities = Identities::new(Arc::clone(&clock), &mut OsDice)?;
-        Ok(Self { looker, identities, clock, record, shown, agent: None })
+        let reads = TokenFiles::default();
+        let opened = Opened::start(reads, folder, stale_limit_s, clock, record)?;
+        Ok(Self { opened, identities, agent: None })
     }
 
     /// The same, with an agent through which people change their passwords.
@@ -118,18 +107,18 @@ impl Desk {
     /// # Errors
     /// Why not.
     pub async fn ready(&self) -> Result<(), Unready> {
-        self.looker.look().await?.set().map(drop)
+        self.opened.ready().await
     }
 
     /// Waits until what was recorded is on the disk. Nobody is decided for any more.
     pub async fn close(&self) {
-        self.record.close().await;
+        self.opened.record.close().await;
     }
 
     /// Whether there is a certificate to begin TLS with. It is known once the set was looked at.
     #[must_use]
     pub fn has_certificate(&self) -> bool {
-        self.shown.is_there()
+        self.opened.shown.is_there()
     }
 
     /// The answer to a token request. Refusals for a password take their time.
@@ -144,7 +133,7 @@ impl Desk {
 
     /// Counts a refusal. One for a password is told at a multiple of a fixed time.
     pub(super) async fn refuse(&self, request: &Request<'_>, refused: &Refused, began: Instant) {
-        self.record.count(request.peer.to_canonical(), uncounted(refused));
+        self.opened.record.count(request.peer.to_canonical(), uncounted(refused));
         if *refused == Refused::Unauthorized {
             let spent = began.elapsed().as_millis() / REFUSED_AT.as_millis();
             let times = u32::try_from(spent).unwrap_or(u32::MAX).saturating_add(1);
@@ -154,7 +143,7 @@ impl Desk {
 
     async fn decide(&self, request: &Request<'_>) -> Result<Answer, Refused> {
         // Before the first look: a token's time never begins after what it was decided from.
-        let issued_s = self.clock.now().0 / 1_000;
+        let issued_s = self.opened.now_s();
         let asked = Asked::read(request.method, request.query, request.headers, request.body)?;
         let mut seen = self.look().await?;
         for _ in 0..TRIES {
@@ -164,12 +153,12 @@ impl Desk {
                 self.note(&seen, request, &asked, &decided);
                 let decided = decided?;
                 if decided.known.is_none() {
-                    self.record.count(decided.address, Uncounted::Anonymous);
+                    self.opened.record.count(decided.address, Uncounted::Anonymous);
                     return Ok(told(decided, issued_s));
                 }
                 let goes_on = seen.set().is_ok_and(|set| set.settings.record == OnFullDisk::GoOn);
                 let event = Event::Decision(Box::new(on_record(&asked, &decided)));
-                let written = self.record.write(event, goes_on).await;
+                let written = self.opened.record.write(event, goes_on).await;
                 if written.is_err() && !goes_on {
                     return Err(Refused::Unavailable("the record cannot be written".into()));
                 }
@@ -203,7 +192,7 @@ impl Desk {
     }
 
     pub(super) async fn look(&self) -> Result<Seen<Set>, Refused> {
-        self.looker.look().await.map_err(|unready| Refused::Unavailable(unready.what))
+        self.opened.looker.look().await.map_err(|unready| Refused::Unavailable(unready.what))
     }
 
     async fn decide_from(

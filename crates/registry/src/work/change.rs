@@ -70,7 +70,7 @@ impl Desk {
             overlap_s: 0,
         };
         // On record before it is done: what can't be recorded is not done.
-        let written = self.record.write(on_record(&known, address), goes_on).await;
+        let written = self.opened.record.write(on_record(&known, address), goes_on).await;
         if written.is_err() && !goes_on {
             return Err(Refused::Unavailable("the record cannot be written".into()));
         }
@@ -144,7 +144,7 @@ impl Desk {
         // The one before it, taken for a while yet, changes nothing.
         let own = held.and_then(|held| held.credential());
         let in_force = own.is_some_and(|own| own.generation == known.credential.generation);
-        let now_s = self.clock.now().0 / 1_000;
+        let now_s = self.opened.now_s();
         let rights = held.and_then(|held| held.rights());
         if !in_force || !rights.is_some_and(|rights| rights.holds(address, now_s)) {
             return Err(told(Refused::Unauthorized));

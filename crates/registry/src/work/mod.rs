@@ -14,6 +14,7 @@ mod folder;
 mod fresh;
 mod identity;
 mod look;
+mod opened;
 mod pool;
 mod record;
 pub mod remote;

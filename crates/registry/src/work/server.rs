@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +22,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
-use super::tls::{self, Shown};
+use super::opened::Opened;
+use super::tls;
 
 /// Connections of one address.
 const OF_ONE: usize = 512;
@@ -52,20 +54,20 @@ pub struct Door {
     pub connections: usize,
 }
 
+/// A request whose head has come, and an answer as a whole.
+pub(super) type WebRequest = hyper::Request<Incoming>;
+pub(super) type WebAnswer = Response<Full<Bytes>>;
+
 /// What answers.
 pub(super) trait Answers: Send + Sync + 'static {
-    /// The certificate that connections begin with.
-    fn shown(&self) -> Arc<Shown>;
+    /// What the set in the folder is read as.
+    type Set: fmt::Debug + Send + Sync + 'static;
 
-    /// Looks whether that certificate was replaced since the last request.
-    fn renew(&self) -> impl Future<Output = ()> + Send;
+    /// The folder, with the certificate that connections begin with.
+    fn opened(&self) -> &Opened<Self::Set>;
 
     /// Answers one request.
-    fn respond(
-        &self,
-        request: hyper::Request<Incoming>,
-        peer: IpAddr,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    fn respond(&self, request: WebRequest, peer: IpAddr) -> impl Future<Output = WebAnswer> + Send;
 }
 
 /// Connections by address.
@@ -107,7 +109,7 @@ pub(super) async fn serve<A: Answers>(
     answers: Arc<A>,
     mut ended: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let config = tls::config(answers.shown()).map_err(io::Error::other)?;
+    let config = tls::config(Arc::clone(&answers.opened().shown)).map_err(io::Error::other)?;
     let acceptor = door.tls.then(|| TlsAcceptor::from(Arc::new(config)));
     let counts = Counts::default();
     let mut connections = JoinSet::new();
@@ -154,7 +156,8 @@ async fn connection<A: Answers>(
     drop(stream.set_nodelay(true));
     let _unknown = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNTAKEN_MS);
     let Some(acceptor) = acceptor else { return speak(stream, peer, answers, ended).await };
-    answers.renew().await;
+    // The certificate may have been replaced since the last connection.
+    drop(answers.opened().ready().await);
     if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
         speak(stream, peer, answers, ended).await;
     }
@@ -202,7 +205,7 @@ pub(super) async fn read(body: Incoming) -> Result<Zeroizing<Vec<u8>>, BadBody> 
 }
 
 /// An answer in JSON that nobody keeps.
-pub(super) fn response(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
+pub(super) fn response(status: StatusCode, body: Vec<u8>) -> WebAnswer {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -14,7 +14,7 @@ impl Desk {
     /// # Errors
     /// `Withdrawn`, or `Unavailable` where the set doesn't decide.
     pub(super) async fn stands(&self, headers: &HeaderMap) -> Result<(), Refused> {
-        let now_s = self.clock.now().0 / 1_000;
+        let now_s = self.opened.now_s();
         let seen = self.look().await?;
         let set = seen.set().map_err(|unready| Refused::Unavailable(unready.what))?;
         let (issuer, services) = (set.settings.issuer.as_str(), set.settings.services.as_slice());

@@ -4,15 +4,14 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::http::{Method, Response, StatusCode};
-use bytes::Bytes;
-use http_body_util::Full;
+use axum::http::{Method, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
 use super::auth::{Desk, Request};
-use super::server::{self, Answers, BadBody, Door, read, response};
-use super::tls::Shown;
+use super::opened::Opened;
+use super::server::{self, Answers, BadBody, Door, WebAnswer, WebRequest, read, response};
+use super::set::Set;
 use crate::proto::answer::Refused;
 
 /// Serves tokens until `ended` says so, then lets what is under way come to its end.
@@ -28,28 +27,18 @@ pub async fn serve_tokens(
 }
 
 impl Answers for Desk {
-    fn shown(&self) -> Arc<Shown> {
-        Arc::clone(&self.shown)
+    type Set = Set;
+
+    fn opened(&self) -> &Opened<Set> {
+        &self.opened
     }
 
-    async fn renew(&self) {
-        drop(self.ready().await);
-    }
-
-    async fn respond(
-        &self,
-        request: hyper::Request<Incoming>,
-        peer: IpAddr,
-    ) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: WebRequest, peer: IpAddr) -> WebAnswer {
         respond(request, peer, self).await
     }
 }
 
-async fn respond(
-    request: hyper::Request<Incoming>,
-    peer: IpAddr,
-    desk: &Desk,
-) -> Response<Full<Bytes>> {
+async fn respond(request: WebRequest, peer: IpAddr, desk: &Desk) -> WebAnswer {
     let (parts, body) = request.into_parts();
     if parts.uri.path() == "/health" {
         return health(desk).await;
@@ -82,7 +71,7 @@ async fn respond(
 }
 
 /// Whether a token's credential still stands.
-async fn stands(parts: &axum::http::request::Parts, desk: &Desk) -> Response<Full<Bytes>> {
+async fn stands(parts: &axum::http::request::Parts, desk: &Desk) -> WebAnswer {
     if parts.method != Method::GET {
         return refusal(&Refused::NoSuchMethod);
     }
@@ -98,7 +87,7 @@ async fn password(
     body: Incoming,
     peer: IpAddr,
     desk: &Desk,
-) -> Response<Full<Bytes>> {
+) -> WebAnswer {
     let changed = async {
         if parts.method != Method::POST {
             return Err(Refused::NoSuchMethod);
@@ -121,13 +110,13 @@ fn refused_body(bad: BadBody) -> Refused {
     }
 }
 
-fn refusal(refused: &Refused) -> Response<Full<Bytes>> {
+fn refusal(refused: &Refused) -> WebAnswer {
     let mut response = response(refused.status(), refused.body());
     response.headers_mut().extend(refused.headers());
     response
 }
 
-async fn health(desk: &Desk) -> Response<Full<Bytes>> {
+async fn health(desk: &Desk) -> WebAnswer {
     match desk.ready().await {
         Ok(()) => response(StatusCode::OK, b"{\"status\":\"ok\"}".to_vec()),
         Err(unready) => {

@@ -33,11 +33,10 @@ use tokio::sync::{Mutex as Turn, OwnedMutexGuard, Semaphore};
 use tokio::time::timeout;
 
 use super::folder::Unready;
-use super::fresh::Freshness;
-use super::look::{Eyes, Looker, Seen};
+use super::look::Seen;
+use super::opened::Opened;
 use super::record::Record;
 use super::remote::{RemoteError, RemoteRegistry};
-use super::tls::Shown;
 use crate::proto::bearer::{Access, Audience, BadBearer, shown};
 use crate::proto::forwarded::client_address;
 use crate::proto::sign::{SignAnswer, SignAsked, SignRefused};
@@ -87,10 +86,7 @@ struct Asker {
 /// Where images are signed.
 pub struct SignDesk {
     folder: PathBuf,
-    looker: Looker<SignSet>,
-    clock: Arc<dyn Clock + Send + Sync>,
-    record: Record,
-    shown: Arc<Shown>,
+    opened: Opened<SignSet>,
     at_once: Semaphore,
     idle: Mutex<Vec<(Seen<SignSet>, RemoteRegistry)>>,
     turns: Turns,
@@ -116,21 +112,10 @@ impl SignDesk {
         clock: Arc<dyn Clock + Send + Sync>,
         record: Record,
     ) -> std::io::Result<Self> {
-        let shown = Arc::new(Shown::default());
-        let eyes = Eyes {
-            folder: folder.clone(),
-            clock: Arc::clone(&clock),
-            freshness: Freshness::of_this_boot()?,
-            stale_limit_s,
-            shown: Arc::clone(&shown),
-        };
         Ok(Self {
-            folder,
-            looker: Looker::start(eyes, SignFiles)?,
             recent: Recent::new(Arc::clone(&clock)),
-            clock,
-            record,
-            shown,
+            opened: Opened::start(SignFiles, folder.clone(), stale_limit_s, clock, record)?,
+            folder,
             at_once: Semaphore::new(AT_ONCE),
             idle: Mutex::default(),
             turns: Turns::default(),
@@ -150,18 +135,18 @@ impl SignDesk {
     /// # Errors
     /// Why not.
     pub async fn ready(&self) -> Result<(), Unready> {
-        self.looker.look().await?.set().map(drop)
+        self.opened.ready().await
     }
 
     /// Whether there is a certificate to begin TLS with. It is known once the set was looked at.
     #[must_use]
     pub fn has_certificate(&self) -> bool {
-        self.shown.is_there()
+        self.opened.shown.is_there()
     }
 
     /// Waits until what was recorded is on the disk. Nothing is signed any more.
     pub async fn close(&self) {
-        self.record.close().await;
+        self.opened.record.close().await;
     }
 
     /// Signs for somebody who can read the keys anyway: no token is asked for. Where no digest is
@@ -182,7 +167,7 @@ impl SignDesk {
     }
 
     async fn look(&self) -> Result<Seen<SignSet>, SignRefused> {
-        self.looker.look().await.map_err(|unready| SignRefused::Unavailable(unready.what))
+        self.opened.looker.look().await.map_err(|unready| SignRefused::Unavailable(unready.what))
     }
 
     /// Signs for whoever shows a token for it, whose credential still stands.
@@ -224,7 +209,7 @@ impl SignDesk {
         let audience = Audience {
             issuer: &set.settings.issuer,
             services: std::slice::from_ref(&set.settings.service),
-            now_s: self.clock.now().0 / 1_000,
+            now_s: self.opened.now_s(),
         };
         let access = verifier.ok_or_else(missing)?.verify(headers, audience);
         let access = access.map_err(|bad| SignRefused::Unauthorized(bad.to_string()))?;
@@ -270,7 +255,7 @@ impl SignDesk {
                 keys: keys.clone(),
                 reference: reference.clone(),
                 annotations,
-                at_s: self.clock.now().0 / 1_000,
+                at_s: self.opened.now_s(),
             };
             let signed = making.sign(all).await?;
             // What was signed by a key that is not granted any more is thrown away.
@@ -288,7 +273,7 @@ impl SignDesk {
                 digest: asked.digest.to_string(),
                 keys: keys.iter().map(|key| key.name.clone()).collect(),
             }));
-            if self.record.write(event, goes_on).await.is_err() && !goes_on {
+            if self.opened.record.write(event, goes_on).await.is_err() && !goes_on {
                 let text = "the record cannot be written";
                 return Err(SignRefused::Unavailable(text.to_owned()));
             }
@@ -297,7 +282,7 @@ impl SignDesk {
             for of in &signed {
                 let _turn = self.turns.take(&asked.repository, of.subject.digest).await;
                 let mut repository = registry.repository(&asked.repository, "pull,push");
-                let now_s = self.clock.now().0 / 1_000;
+                let now_s = self.opened.now_s();
                 Publish { repository: &mut repository, signatures: of, now_s }.all().await?;
                 self.recent.add(&asked.repository, of);
                 self.lookaside.forget(&asked.repository, of.subject.digest);
@@ -318,7 +303,7 @@ impl SignDesk {
             let Ok(mut registry) = self.registry(&seen) else { return };
             let _turn = self.turns.take(&repository, signatures.subject.digest).await;
             let mut at = registry.repository(&repository, "pull,push");
-            let now_s = self.clock.now().0 / 1_000;
+            let now_s = self.opened.now_s();
             let publish = Publish { repository: &mut at, signatures: &signatures, now_s };
             match self.in_time(publish.all()).await {
                 Ok(0) => {}

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, Method, Response, StatusCode, header};
-use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::sync::watch;
 
+use super::set::SignSet;
 use super::{SignDesk, lookaside};
 use crate::proto::sign::{SignAsked, SignRefused};
-use crate::work::server::{self, Answers, BadBody, Door, read, response};
-use crate::work::tls::Shown;
+use crate::work::opened::Opened;
+use crate::work::server::{self, Answers, BadBody, Door, WebAnswer, WebRequest, read, response};
 
 /// How often it is looked whether something has to be put back.
 const REPAIR: Duration = Duration::from_millis(500);
@@ -43,19 +42,13 @@ pub async fn serve_signer(
 }
 
 impl Answers for SignDesk {
-    fn shown(&self) -> Arc<Shown> {
-        Arc::clone(&self.shown)
+    type Set = SignSet;
+
+    fn opened(&self) -> &Opened<SignSet> {
+        &self.opened
     }
 
-    async fn renew(&self) {
-        drop(self.ready().await);
-    }
-
-    async fn respond(
-        &self,
-        request: hyper::Request<Incoming>,
-        peer: IpAddr,
-    ) -> Response<Full<Bytes>> {
+    async fn respond(&self, request: WebRequest, peer: IpAddr) -> WebAnswer {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
         if path.starts_with(lookaside::PATH) {
@@ -96,7 +89,7 @@ impl Answers for SignDesk {
 }
 
 impl SignDesk {
-    async fn signature(&self, path: &str) -> Response<Full<Bytes>> {
+    async fn signature(&self, path: &str) -> WebAnswer {
         match self.lookaside(path).await {
             Ok(bytes) => {
                 let mut response = Response::new(Full::new(bytes));
@@ -108,7 +101,7 @@ impl SignDesk {
         }
     }
 
-    async fn refusal(&self, refused: &SignRefused, scope: Option<&str>) -> Response<Full<Bytes>> {
+    async fn refusal(&self, refused: &SignRefused, scope: Option<&str>) -> WebAnswer {
         let mut response = response(refused.status(), refused.body());
         if let Ok(seen) = self.look().await
             && let Ok(set) = seen.set()

@@ -40,7 +40,7 @@ pub(super) struct KeyFile {
 
 /// A set that signs.
 #[derive(Debug)]
-pub(super) struct SignSet {
+pub(in crate::work) struct SignSet {
     pub(super) settings: SignSettings,
     /// Where the registry is asked, and whether by TLS.
     api: (Host, bool),
