@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use cluster_tests::terminal::{leading, type_in};
-use cluster_tests::{Canary, Cluster, DockerRegistry, Ran, TokenServer, basic, binary, run};
+use cluster_tests::{Canary, Cluster, DockerRegistry, Ran, TokenServer, basic, binary, run, until};
 
 const OLD: &str = "correct horse battery";
 const RULES: &str = "version = 1\n[[rule]]\nmatch = {}\nactions = [\"pull\"]\n";
@@ -36,6 +36,13 @@ fn change(server: &TokenServer, name: &str, old: &str, new: &str, more: &str) ->
     server.post("/password", &format!("{}{more}", basic(name, old)), &form)
 }
 
+/// A token server on this agent's node, whose set a manager has confirmed.
+fn served(cluster: &Cluster, agent: usize) -> TokenServer {
+    let server = TokenServer::start(cluster, agent);
+    until("a login", || (login(&server, OLD) == 200).then_some(()));
+    server
+}
+
 fn login(server: &TokenServer, password: &str) -> u16 {
     server.ask(&format!("service={SERVED}"), "alice", password).0
 }
@@ -60,7 +67,7 @@ const SELF_SERVICE: [&str; 6] = ["--self-service", "0", "--node", "node-1", "--n
 #[test]
 fn a_user_changes_the_own_password_on_every_server() {
     let cluster = set_up(2, &SELF_SERVICE);
-    let servers = [0, 1].map(|agent| TokenServer::start(&cluster, agent));
+    let servers = [0, 1].map(|agent| served(&cluster, agent));
     let token = refresh(&servers[0], OLD);
     for server in &servers {
         assert_eq!((login(server, OLD), by_refresh(server, &token)), (200, 200));
@@ -94,8 +101,8 @@ fn a_user_changes_the_own_password_on_every_server() {
 #[test]
 fn who_has_not_got_it_yet_is_named() {
     let mut cluster = set_up(2, &SELF_SERVICE);
-    let server = TokenServer::start(&cluster, 0);
-    let other = TokenServer::start(&cluster, 1);
+    let server = served(&cluster, 0);
+    let other = served(&cluster, 1);
     cluster.agents[1].kill();
     // Its node has the old one as long as nobody tells it.
     let (status, body) = change(&server, "alice", OLD, "another one", "");
@@ -107,7 +114,7 @@ fn who_has_not_got_it_yet_is_named() {
 #[test]
 fn people_change_it_by_a_command() {
     let mut cluster = set_up(2, &SELF_SERVICE);
-    let servers = [0, 1].map(|agent| TokenServer::start(&cluster, agent));
+    let servers = [0, 1].map(|agent| served(&cluster, agent));
     let port = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = port.local_addr().expect("an address").to_string();
     drop(port);
@@ -158,7 +165,7 @@ fn people_change_it_by_a_command() {
 #[test]
 fn what_is_no_change_of_the_own_password_is_refused() {
     let cluster = set_up(1, &["--self-service", "0", "--node", "node-1"]);
-    let server = TokenServer::start(&cluster, 0);
+    let server = served(&cluster, 0);
     assert_eq!(change(&server, "alice", "wrong password", "another one", "").0, 401);
     assert_eq!(change(&server, "nobody", OLD, "another one", "").0, 401);
     assert_eq!(change(&server, "alice", OLD, "short", "").0, 400);
@@ -185,7 +192,7 @@ fn what_is_no_change_of_the_own_password_is_refused() {
 #[test]
 fn without_a_manager_it_is_said_that_nothing_was_changed() {
     let mut cluster = set_up(1, &["--self-service", "0", "--node", "node-1"]);
-    let server = TokenServer::start(&cluster, 0);
+    let server = served(&cluster, 0);
     cluster.manager.kill();
     assert_eq!(change(&server, "alice", OLD, "another one", "").0, 503);
     assert_eq!(login(&server, OLD), 200);
@@ -194,8 +201,9 @@ fn without_a_manager_it_is_said_that_nothing_was_changed() {
 #[test]
 fn where_a_setup_does_not_say_so_there_is_no_such_door() {
     let cluster = set_up(1, &["--node", "node-1"]);
-    let server = TokenServer::start(&cluster, 0);
-    assert_eq!(change(&server, "alice", OLD, "another one", "").0, 404);
+    let server = served(&cluster, 0);
+    let (status, body) = change(&server, "alice", OLD, "another one", "");
+    assert_eq!(status, 404, "{body}");
     let writers = cluster.ok(&["secret", "ls", "--format", "{{.Writers}}"]);
     // The token CA's service writes the signer's next key and certificate, and nobody anything else.
     assert_eq!(writers.matches("web.ca").count(), 2, "{writers}");
