@@ -37,6 +37,8 @@ use crate::work::{Door, SignDesk, serve_signer};
       registry.example.com/team/app:1.0
   skep exec --service web.sign --user skep-registry -- skep registry sign web --serve
   skep registry sign web --health")]
+#[command(override_usage = "skep registry sign [OPTIONS] <NAME> <IMAGE|--serve|--health>
+       skep registry sign [OPTIONS] --server <URL> <IMAGE>")]
 #[command(group = clap::ArgGroup::new("what").args(["image", "serve", "health", "server"]).required(true))]
 pub(super) struct SignArgs {
     /// The registry's name, as it was set up; with --server the image instead of it
