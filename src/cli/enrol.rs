@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::args::{LocalArgs, OperatorCreateArgs};
+use super::args::{EncryptArgs, LocalArgs, OperatorCreateArgs};
 use super::link::{self, link};
 use super::names::name;
 use super::outfile::OutFile;
+use super::passphrase::Encryption;
 use super::problem::{Trouble, usage};
 use super::shell::Shell;
 use super::unlock::{read_key, wrong};
@@ -52,6 +53,11 @@ pub(super) async fn create(shell: &mut Shell, args: OperatorCreateArgs) -> Resul
         let request = key.request().map_err(|error| bug(&error))?;
         (For::Here(key), request)
     };
+    let encryption = Encryption::of(shell, &args.encrypt, &[name.as_str()])?;
+    if matches!(whose, For::Elsewhere) && encryption.is_some() {
+        let hint = "encrypt it where its key is: `skep operator accept ANSWER --key FILE --passphrase`";
+        return Err(usage("--request: its identity is not made here", hint));
+    }
     let end = if matches!(whose, For::Here(_)) { "skepid" } else { "answer" };
     let path = args.out.unwrap_or_else(|| PathBuf::from(format!("{name}.{end}")));
     let mut out = OutFile::create(&path)?;
@@ -74,11 +80,15 @@ pub(super) async fn create(shell: &mut Shell, args: OperatorCreateArgs) -> Resul
     let send = async |mut client: Control, request| client.create_operator(request).await;
     let mut reply = link.call(kind, sent, send).await?;
     let written = answer_of(&mut reply, request.fingerprint.or(link.fingerprint()))
+        .map_err(unsound)
         .and_then(|answer| match whose {
-            For::Here(key) => key.accept(answer).map(|identity| identity.to_text()),
+            For::Here(key) => {
+                let mut identity = key.accept(answer).map_err(unsound)?;
+                encryption.seal(&mut *shell.dice, &mut identity)?;
+                Ok(identity.to_text())
+            }
             For::Elsewhere => Ok(answer.to_text()),
         })
-        .map_err(unsound)
         .and_then(|text| out.write(&text));
     written.map_err(|error| unwritten(&name, &error))?;
     out.keep();
@@ -96,10 +106,11 @@ pub(super) async fn recover(
     shell: &mut Shell,
     typed: &str,
     key_file: Option<PathBuf>,
-    out: Option<PathBuf>,
+    (out, encrypt): (Option<PathBuf>, &EncryptArgs),
     local: LocalArgs,
 ) -> Result<(), Trouble> {
     let name = name(typed)?;
+    let encryption = Encryption::of(shell, encrypt, &[name.as_str()])?;
     let unlock_key = read_key(key_file)?;
     let path = out.unwrap_or_else(|| PathBuf::from(format!("{name}.skepid")));
     let mut out = OutFile::create(&path)?;
@@ -137,7 +148,10 @@ pub(super) async fn recover(
     let written = answer_of(&mut reply, key.fingerprint)
         .and_then(|answer| key.accept(answer))
         .map_err(unsound)
-        .and_then(|identity| out.write(&identity.to_text()));
+        .and_then(|mut identity| {
+            encryption.seal(&mut *shell.dice, &mut identity)?;
+            out.write(&identity.to_text())
+        });
     written.map_err(|error| unwritten(&name, &error))?;
     out.keep();
     shell.screen.echo(&path.display().to_string());
@@ -240,6 +254,7 @@ pub(super) fn accept(
     answer: &Path,
     key: &Path,
     out: Option<PathBuf>,
+    encrypt: &EncryptArgs,
 ) -> Result<(), Trouble> {
     let (shown, answered) = (answer.display(), read(answer, OperatorAnswer::parse)?);
     let (fingerprint, cluster) = (answered.fingerprint, answered.cluster.clone());
@@ -247,9 +262,11 @@ pub(super) fn accept(
     let was_bound = key.fingerprint.is_some();
     let leaf = answered.chain.first().and_then(|der| skep_client::ca::read_leaf(der).ok());
     let named = leaf.map_or_else(|| "identity".to_owned(), |leaf| leaf.subject.name.to_string());
-    let identity = key.accept(answered).map_err(|error| {
+    let mut identity = key.accept(answered).map_err(|error| {
         usage(format!("{shown}: {error}"), "take key, request and answer that belong together")
     })?;
+    let encryption = Encryption::of(shell, encrypt, &[&named, cluster.as_str()])?;
+    encryption.seal(&mut *shell.dice, &mut identity)?;
     let path = out.unwrap_or_else(|| PathBuf::from(format!("{named}.skepid")));
     let mut file = OutFile::create(&path)?;
     file.write(&identity.to_text())?;

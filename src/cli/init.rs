@@ -12,6 +12,7 @@ use super::link;
 use super::names::name;
 use super::next;
 use super::outfile::OutFile;
+use super::passphrase::Encryption;
 use super::problem::Trouble;
 use super::shell::Shell;
 
@@ -36,6 +37,8 @@ pub(super) async fn run(shell: &mut Shell, args: InitArgs) -> Result<(), Trouble
             .hint("`skep init --unlock-key-out FILE` writes it to a file; nothing was changed")
             .into());
     }
+    let names = [ADMIN, args.name.as_deref().unwrap_or_default()];
+    let encryption = Encryption::of(shell, &args.encrypt, &names)?;
     let socket = args.local.socket.clone();
     let mut link = link::local(shell, args.local)?;
     let mut identity_out = OutFile::create(&args.identity_out)?;
@@ -77,8 +80,10 @@ pub(super) async fn run(shell: &mut Shell, args: InitArgs) -> Result<(), Trouble
     }
     let cluster = founding.name.clone();
     let fingerprint = founding.fingerprint;
-    let written = identity_of(&*shell.clock, founding, &mut committed)
-        .and_then(|identity| identity_out.write(&identity.to_text()));
+    let written = identity_of(&*shell.clock, founding, &mut committed).and_then(|mut identity| {
+        encryption.seal(&mut *shell.dice, &mut identity)?;
+        identity_out.write(&identity.to_text())
+    });
 
     let node = &committed.node_name;
     shell.screen.say(&format!("cluster {cluster} founded on {node}, fingerprint {fingerprint}"));
@@ -170,6 +175,7 @@ fn identity_of(
         chain: committed.operator_chain.clone(),
         key: founding.admin,
         hello,
+        sealed: None,
     })
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use skep_client::Drawn;
-use skep_client::machine::{hidden, hidden_twice, read_all, read_file, without_line_end};
+use skep_client::machine::{hidden, hidden_twice, read_file, stdin_once, without_line_end};
 use skep_core::base::{Dice, Exit, Failure, SecretBytes, limits};
 use skep_core::domain::{BadPublicPart, PublicPart};
 
@@ -84,7 +84,7 @@ fn read(source: &Source, name: &str, strip: bool) -> Result<SecretBytes, Trouble
     let most = limits::VALUE_BYTES + 2;
     let read = match source {
         Source::File(path) => read_file(path, most),
-        Source::Stdin => read_all(io::stdin(), most),
+        Source::Stdin => stdin_once(most),
         Source::Prompt => hidden_twice(&format!("Value of {name}: "), most),
         Source::Generate(_) => Err(io::ErrorKind::Unsupported.into()),
     };
@@ -157,7 +157,7 @@ pub(super) fn unlock_key(file: Option<PathBuf>) -> Result<SecretBytes, Trouble> 
     let read = match &source {
         Source::File(path) => read_file(path, KEY_BYTES)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
-        Source::Stdin => read_all(io::stdin(), KEY_BYTES),
+        Source::Stdin => stdin_once(KEY_BYTES),
         Source::Prompt | Source::Generate(_) => hidden("Unlock key: ", KEY_BYTES),
     };
     read.map_err(|error| match error.kind() {
@@ -175,7 +175,7 @@ pub(super) fn join_token(file: PathBuf) -> Result<SecretBytes, Trouble> {
     let read = match &Source::of(Some(file)) {
         Source::File(path) => read_file(path, KEY_BYTES)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
-        Source::Stdin | Source::Prompt | Source::Generate(_) => read_all(io::stdin(), KEY_BYTES),
+        Source::Stdin | Source::Prompt | Source::Generate(_) => stdin_once(KEY_BYTES),
     };
     read.map_err(|error| usage(error, "give --token-file FILE, or pipe the token in"))
 }

@@ -13,8 +13,7 @@ use skep_client::ca::{CertificateRole, Identity, Leaf};
 use skep_client::settings::ClientSettings;
 use skep_client::transport::require_post_quantum;
 use skep_client::{
-    CallError, IdentityFile, Link, Reached, leaf_of, lookup, reach, read_identity, still_trying,
-    unsound,
+    CallError, IdentityFile, Link, Reached, lookup, reach, read_identity, still_trying, unsound,
 };
 use skep_core::base::{Exit, OperatorId};
 use skep_core::wire::api::{NodeRole, NodeView};
@@ -96,8 +95,8 @@ pub(super) fn about(
     operator: OperatorId,
 ) -> Result<Link, Trouble> {
     let mut settings = settings::client(client)?;
-    let file = settings.identity.as_deref().map(IdentityFile::read);
-    let leaf = file.and_then(Result::ok).and_then(|file| leaf_of(&file.identity).ok());
+    let file = settings.identity.as_deref().map(IdentityFile::look);
+    let leaf = file.and_then(Result::ok).map(|text| text.leaf);
     let own = CertificateRole::Operator(operator);
     let ended = |leaf: Leaf| leaf.subject.role == own && leaf.ends <= shell.clock.now();
     if settings.socket.exists() && leaf.is_some_and(ended) {
@@ -105,6 +104,26 @@ pub(super) fn about(
         settings.hosts.clear();
     }
     of(settings, shell)
+}
+
+/// An identity and its file.
+pub(super) struct OwnFile {
+    /// The file.
+    pub(super) path: PathBuf,
+    /// What it holds.
+    pub(super) identity: Identity,
+    settings: ClientSettings,
+}
+
+/// The identity that these arguments name.
+pub(super) fn own_file(shell: &mut Shell, client: ClientArgs) -> Result<OwnFile, Trouble> {
+    let settings = settings::client(client)?;
+    let path = settings.identity.clone().ok_or(CallError::NoIdentity)?;
+    let (identity, warning) = read_identity(&path, &settings.passphrases)?;
+    if let Some(warning) = warning {
+        shell.screen.warn(&warning);
+    }
+    Ok(OwnFile { path, identity, settings })
 }
 
 /// An identity, and a way to the managers by it alone.
@@ -119,14 +138,9 @@ pub(super) struct Chosen {
 
 /// The identity that these arguments name, for a command about it.
 pub(super) fn chosen(shell: &mut Shell, client: ClientArgs) -> Result<Chosen, Trouble> {
-    let settings = settings::client(client)?;
+    let OwnFile { path, identity, settings } = own_file(shell, client)?;
     if settings.require_pq {
         require_post_quantum();
-    }
-    let path = settings.identity.ok_or(CallError::NoIdentity)?;
-    let (identity, warning) = read_identity(&path)?;
-    if let Some(warning) = warning {
-        shell.screen.warn(&warning);
     }
     let link = Link::to_managers(&identity, settings.hosts, settings.timeout)
         .map_err(|error| unsound(&error))?;

@@ -35,6 +35,7 @@ mod operator;
 mod outfile;
 mod overview;
 mod parse;
+mod passphrase;
 mod placed;
 mod problem;
 mod put;

@@ -9,12 +9,13 @@ use super::args::{ClientArgs, ListArgs, OperatorCommand};
 use super::enrol;
 use super::filter::Filter;
 use super::link::{self, Chosen};
+use super::passphrase;
 use super::problem::Trouble;
 use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
 use super::{spec, words};
 use skep_client::ca::PrivateKey;
-use skep_client::{Change, IdentityFile, apply, leaf_of, lookup};
+use skep_client::{Change, IdentityFile, apply, lookup};
 use skep_core::base::{Exit, Failure, OperatorId, Stamp};
 use skep_core::domain::Member;
 use skep_core::wire::api::OperatorView;
@@ -39,9 +40,15 @@ pub(super) async fn run(shell: &mut Shell, command: OperatorCommand) -> Result<(
         OperatorCommand::Request { out, fingerprint } => {
             enrol::request(shell, &out, fingerprint.as_deref())
         }
-        OperatorCommand::Accept { answer, key, out } => enrol::accept(shell, &answer, &key, out),
-        OperatorCommand::Recover { name, key_file, out, local } => {
-            enrol::recover(shell, &name, key_file, out, local).await
+        OperatorCommand::Accept { answer, key, out, encrypt } => {
+            enrol::accept(shell, &answer, &key, out, &encrypt)
+        }
+        OperatorCommand::Recover { name, key_file, out, encrypt, local } => {
+            let file = (out, &encrypt);
+            enrol::recover(shell, &name, key_file, file, local).await
+        }
+        OperatorCommand::Passphrase { new_passphrase_file, remove, client } => {
+            passphrase::change(shell, new_passphrase_file.as_deref(), remove, client)
         }
         OperatorCommand::Ls { list, client } => ls(shell, &list, client).await,
         OperatorCommand::Rm { operators, client } => rm(shell, &operators, client).await,
@@ -155,8 +162,7 @@ async fn renew(shell: &mut Shell, new_key: bool, client: ClientArgs) -> Result<(
 
 /// Whether the file has a certificate that ends no earlier.
 fn lasts(path: &Path, ends: Stamp) -> bool {
-    let now = IdentityFile::read(path).ok().and_then(|file| leaf_of(&file.identity).ok());
-    now.is_some_and(|now| now.ends >= ends)
+    IdentityFile::look(path).is_ok_and(|now| now.leaf.ends >= ends)
 }
 
 fn not_replaced(path: &Path, why: &str) -> Trouble {

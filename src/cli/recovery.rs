@@ -30,10 +30,10 @@ pub(super) async fn recover(
 ) -> Result<(), Trouble> {
     let sure = Sure::of(yes)?;
     let kept = kept.map(|path| {
-        IdentityFile::read(path)
+        IdentityFile::look(path)
             .map_err(|error| usage(format!("{}: {error}", path.display()), "name a .skepid file"))
     });
-    let kept = kept.transpose()?.map(|file| file.identity);
+    let kept = kept.transpose()?.map(|text| text.leaf);
     let key = unlock::read_key(key_file)?;
     let opened = recover::open(from, &key, kept.as_ref()).await?;
     drop(key);

@@ -93,9 +93,26 @@ pub(super) struct LogSettings {
 
 /// Flags and environment over `cli.toml`.
 pub(super) fn client(args: ClientArgs) -> Result<ClientSettings, Failure> {
-    let ClientArgs { host, identity, timeout, require_pq, local } = args;
+    let ClientArgs {
+        host,
+        identity,
+        passphrase_file,
+        identity_command,
+        timeout,
+        require_pq,
+        local,
+    } = args;
     let LocalArgs { socket, config } = local;
-    ClientSettings::of(Typed { host, identity, timeout, require_pq, socket, config })
+    ClientSettings::of(Typed {
+        host,
+        identity,
+        passphrase_file,
+        identity_command,
+        timeout,
+        require_pq,
+        socket,
+        config,
+    })
 }
 
 /// For commands that only this machine's manager serves.

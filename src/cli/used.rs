@@ -26,8 +26,7 @@ impl Used {
 
     /// Whether another command has renewed the file since it was read.
     pub(super) fn is_renewed(&self) -> bool {
-        let now = IdentityFile::read(&self.path).ok();
-        let now = now.and_then(|file| leaf_of(&file.identity).ok());
+        let now = IdentityFile::look(&self.path).ok().map(|text| text.leaf);
         let (Some(now), Ok(before)) = (now, leaf_of(&self.identity)) else { return false };
         now.ends > before.ends || now.key != before.key
     }

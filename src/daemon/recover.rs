@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::manager::not_opened;
 use crate::host::RealDisk;
 use crate::manager::{FolderError, NotRecovered, Offline, OpenError, Opened};
-use skep_client::ca::Identity;
+use skep_client::ca::Leaf;
 use skep_client::machine::{SystemClock, os_dice};
 use skep_core::base::{Exit, Failure};
 use skep_core::seal::UnlockKey;
@@ -15,11 +15,7 @@ use skep_core::seal::UnlockKey;
 ///
 /// # Errors
 /// Nothing was changed.
-pub async fn open(
-    data: &Path,
-    key: &UnlockKey,
-    kept: Option<&Identity>,
-) -> Result<Opened, Failure> {
+pub async fn open(data: &Path, key: &UnlockKey, kept: Option<&Leaf>) -> Result<Opened, Failure> {
     // Whoever opens a folder makes it: one that isn't there is a mistake here.
     if !data.is_dir() {
         let text = format!("{}: there is no such folder", data.display());

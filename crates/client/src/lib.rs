@@ -39,6 +39,7 @@ mod link;
 pub mod lookup;
 pub mod machine;
 mod operator;
+mod passphrase;
 pub mod progress;
 pub mod put;
 mod reach;
@@ -57,5 +58,6 @@ pub use link::{
 };
 pub use lookup::Listed;
 pub use operator::Operator;
+pub use passphrase::{IDENTITY_COMMAND, IDENTITY_FILE, Passphrases, new_passphrase};
 pub use reach::{Reached, reach, read_identity, still_trying, unsound};
 pub use watch::{NotConfirmed, until_delivered};

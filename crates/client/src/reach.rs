@@ -7,6 +7,7 @@ use crate::answer::harmless;
 use crate::ca::{CaError, Identity};
 use crate::error::CallError;
 use crate::link::{BadIdentityFile, IdentityFile, Link};
+use crate::passphrase::Passphrases;
 use crate::settings::ClientSettings;
 use crate::transport::require_post_quantum;
 use skep_core::base::{Exit, Failure};
@@ -30,14 +31,12 @@ pub fn reach(settings: &ClientSettings) -> Result<Reached, Failure> {
     if settings.require_pq {
         require_post_quantum();
     }
-    let read = settings.identity.as_deref().map(read_identity);
-    let (identity, warning) = match read {
-        Some(Ok((identity, warning))) => (Some(identity), warning),
-        // Only for going on to the leader: the socket needs none.
-        Some(Err(_unread)) if settings.local && settings.hosts.is_empty() => (None, None),
-        Some(Err(failure)) => return Err(failure),
-        None => (None, None),
-    };
+    // Only for going on to the leader: the socket needs none, and nobody is asked for a passphrase.
+    let spare = settings.local && settings.hosts.is_empty();
+    let wanted =
+        settings.identity.as_deref().filter(|path| !spare || IdentityFile::read(path).is_ok());
+    let read = wanted.map(|path| read_identity(path, &settings.passphrases)).transpose()?;
+    let (identity, warning) = read.map_or((None, None), |(read, warning)| (Some(read), warning));
     let remote = !settings.hosts.is_empty() || (!settings.local && identity.is_some());
     let (hosts, socket, most) = (settings.hosts.clone(), settings.socket.clone(), settings.timeout);
     let link = match (&identity, remote) {
@@ -55,17 +54,23 @@ pub fn reach(settings: &ClientSettings) -> Result<Reached, Failure> {
 ///
 /// # Errors
 /// A [`Failure`] of bad input, with its hint.
-pub fn read_identity(path: &Path) -> Result<(Identity, Option<String>), Failure> {
+pub fn read_identity(
+    path: &Path,
+    passphrases: &Passphrases,
+) -> Result<(Identity, Option<String>), Failure> {
     let shown = path.display();
-    let file = IdentityFile::read(path).map_err(|error| {
-        let text = match &error {
+    let bad = |error: &BadIdentityFile| {
+        let text = match error {
             BadIdentityFile::Unread(error) => format!("identity {shown}: {error}"),
             BadIdentityFile::Unsound(error) => format!("{shown}: {error}"),
         };
         Failure::new(Exit::Usage, text).hint("an identity file is what `skep init` writes")
-    })?;
-    let open = || format!("{shown}: others can read it; `chmod 600` it");
-    Ok((file.identity, file.readable_by_others.then(open)))
+    };
+    let text = IdentityFile::look(path).map_err(|error| bad(&error))?;
+    let identity = passphrases.open(path, text)?;
+    let open = IdentityFile::is_readable_by_others(path).map_err(|error| bad(&error.into()))?;
+    let said = || format!("{shown}: others can read it; `chmod 600` it");
+    Ok((identity, open.then(said)))
 }
 
 /// What is said of an identity whose certificates are not sound.

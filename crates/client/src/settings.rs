@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::link::{BadAddress, read_address};
+use crate::passphrase::Passphrases;
 use skep_core::base::{Exit, Failure};
 
 const FOLDER: &str = "/etc/skep";
@@ -27,6 +28,10 @@ pub struct CliFile {
     pub host: Vec<String>,
     /// The identity file.
     pub identity: Option<PathBuf>,
+    /// A file with its passphrase.
+    pub passphrase_file: Option<PathBuf>,
+    /// A program that prints it.
+    pub identity_command: Option<String>,
     /// This machine's manager.
     pub socket: Option<PathBuf>,
     /// The agent's socket.
@@ -44,6 +49,8 @@ pub struct ClientSettings {
     pub hosts: Vec<String>,
     /// The identity file.
     pub identity: Option<PathBuf>,
+    /// What opens it where it is encrypted.
+    pub passphrases: Passphrases,
     /// This machine's manager.
     pub socket: PathBuf,
     /// The socket was asked for by hand: an identity does not outdo it.
@@ -61,6 +68,10 @@ pub struct Typed {
     pub host: Vec<String>,
     /// The identity file.
     pub identity: Option<PathBuf>,
+    /// A file with its passphrase.
+    pub passphrase_file: Option<PathBuf>,
+    /// A program that prints it.
+    pub identity_command: Option<String>,
     /// How long to try and to wait.
     pub timeout: Option<Duration>,
     /// No connection is made without ML-KEM-768.
@@ -153,6 +164,10 @@ impl ClientSettings {
         Ok(Self {
             hosts: addresses(&first(typed.host, file_host))?,
             identity: typed.identity.or(file.identity),
+            passphrases: Passphrases::new(
+                typed.passphrase_file.or(file.passphrase_file),
+                typed.identity_command.or(file.identity_command),
+            ),
             local: typed_socket.is_some(),
             socket: typed_socket.or(file.socket).unwrap_or_else(|| MANAGER_SOCKET.into()),
             timeout,

@@ -26,6 +26,14 @@ pub struct HostArgs {
     #[arg(long, value_name = "FILE", env = "SKEP_IDENTITY", hide_env_values = true)]
     #[arg(help_heading = "Connection")]
     identity: Option<PathBuf>,
+    /// A file with the passphrase of an encrypted identity; - is standard input [default: a prompt]
+    #[arg(long, value_name = "FILE", env = "SKEP_PASSPHRASE_FILE", hide_env_values = true)]
+    #[arg(help_heading = "Connection")]
+    passphrase_file: Option<PathBuf>,
+    /// A program that prints that passphrase, with its arguments; it is told SKEP_IDENTITY_FILE
+    #[arg(long, value_name = "COMMAND", env = "SKEP_IDENTITY_COMMAND", hide_env_values = true)]
+    #[arg(help_heading = "Connection")]
+    identity_command: Option<String>,
     /// How long to try and to wait [default: 30s]
     #[arg(long, value_name = "TIME", env = "SKEP_TIMEOUT", hide_env_values = true)]
     #[arg(value_parser = duration, help_heading = "Connection")]
@@ -47,8 +55,18 @@ impl HostArgs {
     /// # Errors
     /// A [`Failure`] of bad configuration.
     pub fn settings(self, socket: Option<PathBuf>) -> Result<ClientSettings, Failure> {
-        let Self { host, identity, timeout, require_pq, config } = self;
-        ClientSettings::of(Typed { host, identity, timeout, require_pq, socket, config })
+        let Self { host, identity, passphrase_file, identity_command, timeout, require_pq, config } =
+            self;
+        ClientSettings::of(Typed {
+            host,
+            identity,
+            passphrase_file,
+            identity_command,
+            timeout,
+            require_pq,
+            socket,
+            config,
+        })
     }
 }
 

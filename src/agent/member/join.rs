@@ -126,6 +126,7 @@ impl Application {
             chain: reply.chain,
             key,
             hello,
+            sealed: None,
         };
         let (name, cluster) = (leaf.subject.name, leaf.subject.cluster);
         Ok(Member { identity, node, name, cluster })

@@ -194,6 +194,7 @@ impl Own {
                 chain: next.chain,
                 key,
                 hello: hello.map_err(|_| CaError::Malformed("hello key"))?,
+                sealed: None,
             };
             (now.identity.to_text(), identity)
         };

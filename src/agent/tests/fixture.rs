@@ -219,6 +219,7 @@ impl Pki {
             chain,
             key,
             hello: skep_core::seal::HelloKey::parse(&SecretBytes::zeroed(64)).expect("a key"),
+            sealed: None,
         };
         let own =
             crate::agent::member::Own::new(Arc::new(RealDisk), folder, identity, clock, os_dice);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{ClientArgs, ListArgs, LocalArgs, ShowArgs, duration};
+use super::{ClientArgs, EncryptArgs, ListArgs, LocalArgs, ShowArgs, duration};
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -21,6 +21,8 @@ pub(crate) struct InitArgs {
     /// Where the unlock key is written; must not exist [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub(crate) unlock_key_out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) encrypt: EncryptArgs,
     #[command(flatten)]
     pub(crate) local: LocalArgs,
 }

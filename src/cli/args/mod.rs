@@ -228,6 +228,14 @@ pub(super) struct ClientArgs {
     #[arg(long, value_name = "FILE", env = "SKEP_IDENTITY", hide_env_values = true)]
     #[arg(help_heading = "Connection")]
     pub(super) identity: Option<PathBuf>,
+    /// A file with the passphrase of an encrypted identity; - is standard input [default: a prompt]
+    #[arg(long, value_name = "FILE", env = "SKEP_PASSPHRASE_FILE", hide_env_values = true)]
+    #[arg(help_heading = "Connection")]
+    pub(super) passphrase_file: Option<PathBuf>,
+    /// A program that prints that passphrase, with its arguments; it is told SKEP_IDENTITY_FILE
+    #[arg(long, value_name = "COMMAND", env = "SKEP_IDENTITY_COMMAND", hide_env_values = true)]
+    #[arg(help_heading = "Connection")]
+    pub(super) identity_command: Option<String>,
     /// How long to try and to wait [default: 30s]
     #[arg(long, value_name = "TIME", env = "SKEP_TIMEOUT", hide_env_values = true)]
     #[arg(value_parser = duration, help_heading = "Connection")]
@@ -251,6 +259,17 @@ pub(super) struct LocalArgs {
     #[arg(long, value_name = "FILE", env = "SKEP_CONFIG", hide_env_values = true)]
     #[arg(help_heading = "Connection")]
     pub(super) config: Option<PathBuf>,
+}
+
+/// For commands that write an identity file.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct EncryptArgs {
+    /// Encrypt the identity file with a passphrase, which is asked for
+    #[arg(long)]
+    pub(super) passphrase: bool,
+    /// Encrypt it with the passphrase in this file; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(super) new_passphrase_file: Option<PathBuf>,
 }
 
 /// For commands that wait until nodes confirm.

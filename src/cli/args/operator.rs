@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{ClientArgs, ListArgs, LocalArgs, duration};
+use super::{ClientArgs, EncryptArgs, ListArgs, LocalArgs, duration};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OperatorCommand {
@@ -51,6 +51,8 @@ Key and answer together are the identity:
         /// The file for the identity [default: NAME.skepid]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        encrypt: EncryptArgs,
     },
     /// Make an admin by an unlock key, when everyone's identity is lost
     #[command(after_help = "Examples:
@@ -69,7 +71,28 @@ command. Every `skep status` says for a week that it was done.")]
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
         #[command(flatten)]
+        encrypt: EncryptArgs,
+        #[command(flatten)]
         local: LocalArgs,
+    },
+    /// Encrypt an identity file with a passphrase, change it, or decrypt the file
+    #[command(after_help = "Examples:
+  skep operator passphrase --identity alice.skepid
+  skep operator passphrase --identity alice.skepid --new-passphrase-file ./new
+  skep operator passphrase --identity alice.skepid --remove
+
+The passphrase so far is asked for too, or comes from --passphrase-file or SKEP_IDENTITY_COMMAND.
+It protects the file on this machine: managers never hear of it, and copies of the file keep
+theirs. Where copies are about that are not encrypted, `skep operator renew --new-key` ends them.")]
+    Passphrase {
+        /// The file with the new passphrase; - is standard input [default: it is asked for]
+        #[arg(long, value_name = "FILE", conflicts_with = "remove")]
+        new_passphrase_file: Option<PathBuf>,
+        /// Decrypt the file
+        #[arg(long)]
+        remove: bool,
+        #[command(flatten)]
+        client: ClientArgs,
     },
     /// List operators
     #[command(after_help = "Examples:
@@ -137,6 +160,8 @@ pub(crate) struct OperatorCreateArgs {
     /// NAME.answer]
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) encrypt: EncryptArgs,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

@@ -15,7 +15,7 @@ use crate::manager::life::folder::{Folder, FolderError};
 use crate::manager::life::identity::identity;
 use crate::manager::problem::{self, Explain};
 use crate::store::{AuditLog, Retention};
-use skep_client::ca::{CertificateRole, Identity, key_digest, read_leaf};
+use skep_client::ca::{CertificateRole, Leaf};
 use skep_client::transport::Problem;
 use skep_core::base::{
     Clock, Dice, Disk, Epoch, NodeId, OperatorId, RequestId, Stamp, draw, limits,
@@ -109,7 +109,7 @@ impl Opened {
     pub async fn open(
         offline: Offline,
         key: &UnlockKey,
-        kept: Option<&Identity>,
+        kept: Option<&Leaf>,
     ) -> Result<Self, NotRecovered> {
         let folder = Folder::open(&offline.data, offline.uid, offline.disk.clone())?;
         let path = offline.data.join("manager.key");
@@ -159,7 +159,7 @@ impl Opened {
         if state.nodes.get(&node).is_none_or(|of| of.role != NodeRole::Manager) {
             return Err(problem::life::removed().into());
         }
-        let operator = kept.map(|identity| listed(state, identity)).transpose()?;
+        let operator = kept.map(|leaf| listed(state, leaf)).transpose()?;
         let folder = Arc::new(folder);
         Ok(Self { folder, survivor, keys, offline, node, operator, log })
     }
@@ -243,11 +243,10 @@ fn unread(error: StartError) -> Problem {
 }
 
 /// The operator with this identity.
-fn listed(state: &State, identity: &Identity) -> Result<OperatorId, Problem> {
+fn listed(state: &State, leaf: &Leaf) -> Result<OperatorId, Problem> {
     let stranger = || problem::life::not_an_operator();
-    let leaf = identity.chain.first().and_then(|leaf| read_leaf(leaf).ok()).ok_or_else(stranger)?;
     let CertificateRole::Operator(id) = leaf.subject.role else { return Err(stranger()) };
-    let own = key_digest(&identity.key.public());
+    let own = leaf.key;
     let known = state
         .operators
         .get(&id)

@@ -1,17 +1,22 @@
 //! The operator's identity file (`*.skepid`, 0600): all that a client needs.
 //!
-//! The text is a TOML head and five PEM blocks, and has exactly one form: what
+//! The text is a TOML head and PEM blocks, and has exactly one form: what
 //! is read is written again and compared, so that nothing in a file is ever
 //! passed over. The head's `checksum` covers all that comes after its line
 //! but the last line's end (the first 16 bytes of BLAKE3, in base 32).
+//!
+//! Its two keys stand in blocks of their own, or sealed under a passphrase in one. What stands
+//! around them is in clear in both forms.
+
+use std::sync::Arc;
 
 use data_encoding::BASE32_NOPAD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{CaError, PrivateKey, pem, read_leaf, verify_chain};
-use skep_core::base::{FORMAT, Fingerprint, Name, OtherFormat, SecretBytes, Stamp};
-use skep_core::seal::HelloKey;
+use super::{CaError, Leaf, PrivateKey, key_digest, pem, read_leaf, verify_chain};
+use skep_core::base::{Dice, FORMAT, Fingerprint, Name, OtherFormat, SecretBytes, Stamp};
+use skep_core::seal::{HelloKey, PassphraseLock, PassphraseSpec, SealError};
 
 /// Bytes of a file that are read: three certificates, a key and
 /// [`ADDRESSES`] take about 10 KiB.
@@ -24,6 +29,7 @@ const CHECKSUM_BYTES: usize = 16;
 const CERTIFICATE: &str = "CERTIFICATE";
 const KEY: &str = "PRIVATE KEY";
 const HELLO: &str = "SKEP HELLO KEY";
+const SEALED: &str = "SKEP ENCRYPTED KEYS";
 /// Bytes of a hello key.
 const HELLO_BYTES: usize = 64;
 
@@ -36,6 +42,12 @@ pub enum IdentityError {
     /// Of another format than this build reads.
     #[error("the identity file was {0}")]
     Format(OtherFormat),
+    /// Its keys are sealed under a passphrase, and there is none.
+    #[error("the identity file is encrypted with a passphrase")]
+    Encrypted,
+    /// They are sealed under another one.
+    #[error("wrong passphrase")]
+    WrongPassphrase,
 }
 
 const DAMAGED: IdentityError =
@@ -58,6 +70,59 @@ pub struct Identity {
     pub key: PrivateKey,
     /// By which managers tell its connections from strangers'.
     pub hello: HelloKey,
+    /// Its keys are sealed under a passphrase where it is written.
+    pub sealed: Option<SealedKeys>,
+}
+
+/// An identity's keys as a passphrase opens them.
+#[derive(Debug)]
+pub struct SealedKeys {
+    lock: Arc<PassphraseLock>,
+    bytes: Vec<u8>,
+}
+
+impl SealedKeys {
+    /// What opened them, and opens them again.
+    #[must_use]
+    pub fn lock(&self) -> &Arc<PassphraseLock> {
+        &self.lock
+    }
+}
+
+/// An identity file as anybody reads it: its keys may still be sealed.
+#[derive(Debug)]
+pub struct IdentityText {
+    /// The cluster's name, for people.
+    pub cluster: Name,
+    /// The certificate.
+    pub leaf: Leaf,
+    fingerprint: Fingerprint,
+    addresses: Vec<String>,
+    oldest_issuer: Stamp,
+    chain: Vec<Vec<u8>>,
+    keys: Keys,
+}
+
+#[derive(Debug)]
+enum Keys {
+    Open(PrivateKey, HelloKey),
+    Sealed(PassphraseSpec, Vec<u8>),
+}
+
+/// The same of what is written.
+enum KeysOf<'a> {
+    Open(&'a PrivateKey, &'a HelloKey),
+    Sealed(PassphraseSpec, &'a [u8]),
+}
+
+/// What is written.
+struct Written<'a> {
+    cluster: &'a Name,
+    fingerprint: Fingerprint,
+    addresses: &'a [String],
+    oldest_issuer: Stamp,
+    chain: &'a [Vec<u8>],
+    keys: KeysOf<'a>,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +133,7 @@ struct Head {
     cluster: String,
     fingerprint: String,
     oldest_issuer: u64,
+    passphrase: Option<String>,
     addresses: Vec<String>,
 }
 
@@ -77,11 +143,77 @@ impl Identity {
     /// one (`host:port`) are written.
     #[must_use]
     pub fn to_text(&self) -> SecretBytes {
+        let keys = match &self.sealed {
+            Some(sealed) => KeysOf::Sealed(sealed.lock.spec(), &sealed.bytes),
+            None => KeysOf::Open(&self.key, &self.hello),
+        };
+        let Self { cluster, fingerprint, addresses, oldest_issuer, chain, .. } = self;
+        let (fingerprint, oldest_issuer) = (*fingerprint, *oldest_issuer);
+        Written { cluster, fingerprint, addresses, oldest_issuer, chain, keys }.text()
+    }
+
+    /// Reads a text whose keys are not sealed. The chain must verify (but for the time) and the key be
+    /// the leaf's. White space around the text is ignored.
+    ///
+    /// # Errors
+    /// [`IdentityError`], which never quotes the text.
+    pub fn parse(text: &[u8]) -> Result<Self, IdentityError> {
+        IdentityText::parse(text)?.open()
+    }
+
+    /// Has the keys sealed under a passphrase, or no longer, where the identity is written.
+    ///
+    /// # Errors
+    /// None that a caller could cause.
+    pub fn seal(
+        &mut self,
+        dice: &mut dyn Dice,
+        lock: Option<Arc<PassphraseLock>>,
+    ) -> Result<(), SealError> {
+        self.sealed = match lock {
+            Some(lock) => {
+                let keys = self.keys();
+                let public = key_digest(&self.key.public());
+                let bytes = lock.seal(dice, (&self.fingerprint.0, &public), &keys)?;
+                Some(SealedKeys { lock, bytes })
+            }
+            None => None,
+        };
+        Ok(())
+    }
+
+    /// Takes another key in place of its own; sealed keys are sealed anew.
+    ///
+    /// # Errors
+    /// None that a caller could cause.
+    pub fn take_key(&mut self, dice: &mut dyn Dice, key: PrivateKey) -> Result<(), SealError> {
+        self.key = key;
+        let lock = self.sealed.as_ref().map(|sealed| Arc::clone(&sealed.lock));
+        self.seal(dice, lock)
+    }
+
+    /// Hello key and private key, one after the other.
+    fn keys(&self) -> SecretBytes {
+        let (hello, key) = (self.hello.to_bytes(), self.key.expose());
+        let mut keys = SecretBytes::zeroed(HELLO_BYTES + key.len());
+        let (first, rest) = keys.expose_mut().split_at_mut(HELLO_BYTES);
+        first.copy_from_slice(hello.expose());
+        rest.copy_from_slice(key);
+        keys
+    }
+}
+
+impl Written<'_> {
+    fn text(&self) -> SecretBytes {
         // Sized up front: a buffer that grows leaves copies of the key behind.
         let blocks: usize = self.chain.iter().map(|der| pem::size(CERTIFICATE, der.len())).sum();
-        let key = self.key.expose();
-        let size = 512 + ADDRESSES * (ADDRESS_BYTES + 8) + blocks + pem::size(KEY, key.len());
-        let size = size + pem::size(HELLO, HELLO_BYTES);
+        let keys = match &self.keys {
+            KeysOf::Open(key, _) => {
+                pem::size(KEY, key.expose().len()) + pem::size(HELLO, HELLO_BYTES)
+            }
+            KeysOf::Sealed(_, bytes) => pem::size(SEALED, bytes.len()),
+        };
+        let size = 1024 + ADDRESSES * (ADDRESS_BYTES + 8) + blocks + keys;
         let mut rest = Zeroizing::new(String::with_capacity(size));
         self.push_rest(&mut rest);
         let mut text = Zeroizing::new(String::with_capacity(size + 64));
@@ -101,6 +233,11 @@ impl Identity {
         text.extend(head);
         text.push_str("\"\noldest_issuer = ");
         text.push_str(&self.oldest_issuer.0.to_string());
+        if let KeysOf::Sealed(spec, _) = &self.keys {
+            text.push_str("\npassphrase = \"");
+            text.push_str(&spec.to_string());
+            text.push('"');
+        }
         text.push_str("\naddresses = [\n");
         for address in self.addresses.iter().filter(|text| is_address(text)).take(ADDRESSES) {
             text.push_str("    \"");
@@ -108,16 +245,24 @@ impl Identity {
             text.push_str("\",\n");
         }
         text.push_str("]\n\n");
-        for certificate in &self.chain {
+        for certificate in self.chain {
             pem::push(text, CERTIFICATE, certificate);
         }
-        pem::push(text, KEY, self.key.expose());
-        pem::push(text, HELLO, self.hello.to_bytes().expose());
+        match &self.keys {
+            KeysOf::Open(key, hello) => {
+                pem::push(text, KEY, key.expose());
+                pem::push(text, HELLO, hello.to_bytes().expose());
+            }
+            KeysOf::Sealed(_, bytes) => pem::push(text, SEALED, bytes),
+        }
         text.truncate(text.trim_ascii_end().len()); // the checksum leaves out the last line's end
     }
+}
 
-    /// Reads the text. The chain must verify (but for the time) and the key be
-    /// the leaf's. White space around the text is ignored.
+impl IdentityText {
+    /// Reads the text, as far as it goes without a passphrase. The chain must verify (but for the
+    /// time), and a key that is not sealed must be the leaf's. White space around the text is
+    /// ignored.
     ///
     /// # Errors
     /// [`IdentityError`], which never quotes the text.
@@ -127,15 +272,22 @@ impl Identity {
         }
         let text =
             str::from_utf8(text).map_err(|_| IdentityError::Not("it is not text"))?.trim_ascii();
-        let identity = Self::read(text)?;
-        let again = identity.to_text();
-        if again.expose().trim_ascii() == text.as_bytes() { Ok(identity) } else { Err(DAMAGED) }
+        let read = Self::read(text)?;
+        let again = read.written().text();
+        if again.expose().trim_ascii() == text.as_bytes() { Ok(read) } else { Err(DAMAGED) }
     }
 
     fn read(text: &str) -> Result<Self, IdentityError> {
         let (head, blocks) = text.split_once("\n\n").ok_or(IdentityError::Not("it has no head"))?;
-        let Head { checksum: found, cluster, fingerprint, addresses, oldest_issuer, .. } =
-            read_head(head)?;
+        let Head {
+            checksum: found,
+            cluster,
+            fingerprint,
+            oldest_issuer,
+            passphrase,
+            addresses,
+            ..
+        } = read_head(head)?;
         let oldest_issuer = Stamp(oldest_issuer);
         let cluster = cluster.parse().map_err(|_| DAMAGED)?;
         let fingerprint = fingerprint.parse().map_err(|_| DAMAGED)?;
@@ -150,36 +302,111 @@ impl Identity {
                 .ok_or(IdentityError::Not("a certificate is missing or damaged"))?;
             chain.push(der.expose().to_vec());
         }
-        let key = pem::take(&mut lines, KEY)
-            .and_then(|der| PrivateKey::from_pkcs8(der).ok())
-            .ok_or(IdentityError::Not("the private key is missing or damaged"))?;
-        let hello = pem::take(&mut lines, HELLO)
-            .and_then(|bytes| HelloKey::parse(&bytes).ok())
-            .ok_or(IdentityError::Not("the hello key is missing or damaged"))?;
+        let keys = if let Some(spec) = passphrase {
+            let spec = spec.parse().map_err(|_| {
+                IdentityError::Not("how its passphrase is used is none of the ways known here")
+            })?;
+            let bytes = pem::take(&mut lines, SEALED)
+                .ok_or(IdentityError::Not("the encrypted keys are missing or damaged"))?;
+            Keys::Sealed(spec, bytes.expose().to_vec())
+        } else {
+            let key = pem::take(&mut lines, KEY)
+                .and_then(|der| PrivateKey::from_pkcs8(der).ok())
+                .ok_or(IdentityError::Not("the private key is missing or damaged"))?;
+            let hello = pem::take(&mut lines, HELLO)
+                .and_then(|bytes| HelloKey::parse(&bytes).ok())
+                .ok_or(IdentityError::Not("the hello key is missing or damaged"))?;
+            Keys::Open(key, hello)
+        };
         if lines.next().is_some() {
-            return Err(IdentityError::Not("something follows the hello key"));
+            return Err(IdentityError::Not("something follows its last key"));
         }
-        let identity = Self { cluster, fingerprint, addresses, oldest_issuer, chain, key, hello };
-        identity.check()?;
-        Ok(identity)
+        let leaf = check(&chain, fingerprint)?;
+        if let Keys::Open(key, _) = &keys {
+            is_of(key, &leaf)?;
+        }
+        Ok(Self { cluster, fingerprint, addresses, oldest_issuer, chain, leaf, keys })
     }
 
-    /// Whether chain, fingerprint and key belong together. The time is left to
-    /// who uses the identity: an expired one is still an identity file.
-    fn check(&self) -> Result<(), IdentityError> {
-        let leaf = self.chain.first().and_then(|der| read_leaf(der).ok());
-        let leaf = leaf.ok_or(IdentityError::Not("a certificate is missing or damaged"))?;
-        verify_chain(&self.chain, self.fingerprint, leaf.starts).map_err(|error| match error {
-            CaError::OtherCluster { .. } => IdentityError::Not(
-                "its certificates belong to another cluster than its fingerprint",
-            ),
-            _ => IdentityError::Not("its certificates do not form a chain"),
-        })?;
-        if leaf.key == super::key_digest(&self.key.public()) {
-            Ok(())
-        } else {
-            Err(IdentityError::Not("the private key is not its certificate's"))
+    fn written(&self) -> Written<'_> {
+        let Self { cluster, addresses, chain, .. } = self;
+        let (fingerprint, oldest_issuer) = (self.fingerprint, self.oldest_issuer);
+        let keys = match &self.keys {
+            Keys::Open(key, hello) => KeysOf::Open(key, hello),
+            Keys::Sealed(spec, bytes) => KeysOf::Sealed(*spec, bytes),
+        };
+        Written { cluster, fingerprint, addresses, oldest_issuer, chain, keys }
+    }
+
+    /// How the key is made that its keys are sealed under; none: they are not.
+    #[must_use]
+    pub fn sealed_under(&self) -> Option<PassphraseSpec> {
+        match &self.keys {
+            Keys::Open(..) => None,
+            Keys::Sealed(spec, _) => Some(*spec),
         }
+    }
+
+    /// The identity, where its keys are not sealed.
+    ///
+    /// # Errors
+    /// [`IdentityError::Encrypted`].
+    pub fn open(self) -> Result<Identity, IdentityError> {
+        self.open_with(None)
+    }
+
+    /// The identity. Keys that are not sealed take no lock.
+    ///
+    /// # Errors
+    /// [`IdentityError::Encrypted`] without one; [`IdentityError::WrongPassphrase`] with another.
+    pub fn open_with(self, lock: Option<&Arc<PassphraseLock>>) -> Result<Identity, IdentityError> {
+        let Self { cluster, fingerprint, addresses, oldest_issuer, chain, leaf, keys } = self;
+        let (key, hello, sealed) = match keys {
+            Keys::Open(key, hello) => (key, hello, None),
+            Keys::Sealed(spec, bytes) => {
+                let lock = lock.ok_or(IdentityError::Encrypted)?;
+                if lock.spec() != spec {
+                    return Err(IdentityError::WrongPassphrase);
+                }
+                let keys = lock
+                    .open((&fingerprint.0, &leaf.key), &bytes)
+                    .map_err(|_| IdentityError::WrongPassphrase)?;
+                let (key, hello) = apart(&keys)?;
+                is_of(&key, &leaf)?;
+                (key, hello, Some(SealedKeys { lock: Arc::clone(lock), bytes }))
+            }
+        };
+        Ok(Identity { cluster, fingerprint, addresses, oldest_issuer, chain, key, hello, sealed })
+    }
+}
+
+/// Private key and hello key of what [`Identity::keys`] put together.
+fn apart(keys: &SecretBytes) -> Result<(PrivateKey, HelloKey), IdentityError> {
+    let none = IdentityError::Not("the encrypted keys are none");
+    let (hello, key) = keys.expose().split_at_checked(HELLO_BYTES).ok_or(none)?;
+    let key = PrivateKey::from_pkcs8(SecretBytes::copy_of(key)).map_err(|_| none)?;
+    let hello = HelloKey::parse(&SecretBytes::copy_of(hello)).map_err(|_| none)?;
+    Ok((key, hello))
+}
+
+/// Whether chain and fingerprint belong together. The time is left to
+/// whatever uses the identity: an expired one is still an identity file.
+fn check(chain: &[Vec<u8>], fingerprint: Fingerprint) -> Result<Leaf, IdentityError> {
+    let leaf = chain.first().and_then(|der| read_leaf(der).ok());
+    let leaf = leaf.ok_or(IdentityError::Not("a certificate is missing or damaged"))?;
+    verify_chain(chain, fingerprint, leaf.starts).map_err(|error| match error {
+        CaError::OtherCluster { .. } => {
+            IdentityError::Not("its certificates belong to another cluster than its fingerprint")
+        }
+        _ => IdentityError::Not("its certificates do not form a chain"),
+    })
+}
+
+fn is_of(key: &PrivateKey, leaf: &Leaf) -> Result<(), IdentityError> {
+    if leaf.key == key_digest(&key.public()) {
+        Ok(())
+    } else {
+        Err(IdentityError::Not("the private key is not its certificate's"))
     }
 }
 
@@ -210,138 +437,4 @@ pub(super) fn checksum(rest: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::LazyLock;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::ca::{CertificateRole, Issuer, Root, Subject};
-    use skep_core::base::{ClusterId, OperatorId};
-
-    const NOW: Stamp = Stamp(1_800_000_000_000);
-
-    fn identity() -> Identity {
-        let name: Name = "prod".parse().expect("a name");
-        let cluster = ClusterId::from_bytes([1; 16]);
-        let root = Root::generate(cluster, &name, NOW).expect("a root");
-        let key = PrivateKey::generate().expect("a key");
-        let issuing = root.sign_issuing(&key.public(), cluster, NOW).expect("an issuing CA");
-        let issuer = Issuer::new(issuing.clone(), key).expect("an issuer");
-        let key = PrivateKey::generate().expect("a key");
-        let role = CertificateRole::Operator(OperatorId::from_bytes([2; 16]));
-        let subject = Subject { cluster, role, name: "admin".parse().expect("a name") };
-        let leaf = issuer.sign_leaf(&key.public(), &subject, NOW, NOW.plus_ms(90_000));
-        Identity {
-            cluster: name,
-            fingerprint: Fingerprint::of_root(&root.certificate),
-            addresses: vec!["manager-1:4440".to_owned(), "[2001:db8::1]:4440".to_owned()],
-            oldest_issuer: Stamp(1_700_000_000_000),
-            chain: vec![leaf.expect("a leaf"), issuing, root.certificate],
-            key,
-            hello: hello(),
-        }
-    }
-
-    fn hello() -> HelloKey {
-        HelloKey::parse(&SecretBytes::copy_of(&[7; HELLO_BYTES])).expect("a hello key")
-    }
-
-    static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| identity().to_text().expose().to_vec());
-
-    #[test]
-    fn identities_are_written_and_read_alike() {
-        let made = identity();
-        let text = made.to_text();
-        let read = Identity::parse(text.expose()).expect("an identity");
-        assert_eq!(read.cluster, made.cluster);
-        assert_eq!(read.fingerprint, made.fingerprint);
-        assert_eq!(read.addresses, made.addresses);
-        assert_eq!(read.oldest_issuer, made.oldest_issuer);
-        assert_eq!(read.chain, made.chain);
-        assert_eq!(read.key.public(), made.key.public());
-        assert_eq!(read.hello.to_bytes().expose(), made.hello.to_bytes().expose());
-        assert!(Identity::parse(text.expose().trim_ascii()).is_ok(), "a last line without its end");
-    }
-
-    #[test]
-    fn the_head_is_toml() {
-        let text = str::from_utf8(&TEXT).expect("text");
-        let (head, blocks) = text.split_once("\n\n").expect("a head");
-        let head: toml::Table = head.parse().expect("TOML");
-        assert_eq!(head["version"].as_integer(), Some(i64::from(FORMAT)));
-        assert_eq!(head["cluster"].as_str(), Some("prod"));
-        assert_eq!(head["addresses"].as_array().map(Vec::len), Some(2));
-        assert_eq!(blocks.matches("-----BEGIN CERTIFICATE-----").count(), 3);
-        assert!(blocks.ends_with("-----END SKEP HELLO KEY-----\n"));
-    }
-
-    #[test]
-    fn parts_that_do_not_belong_together_are_refused() {
-        let reason = |made: &Identity| Identity::parse(made.to_text().expose()).err();
-        let mut made = identity();
-        made.key = PrivateKey::generate().expect("a key");
-        let expected = IdentityError::Not("the private key is not its certificate's");
-        assert_eq!(reason(&made), Some(expected));
-        let mut made = identity();
-        made.fingerprint = Fingerprint([0; 32]);
-        let expected =
-            IdentityError::Not("its certificates belong to another cluster than its fingerprint");
-        assert_eq!(reason(&made), Some(expected));
-        let mut made = identity();
-        made.chain.swap(0, 1);
-        assert!(reason(&made).is_some());
-        let mut made = identity();
-        made.chain.truncate(2);
-        assert!(reason(&made).is_some());
-    }
-
-    #[test]
-    fn every_byte_counts() {
-        for at in 0..TEXT.len() - 1 {
-            for change in [0x01, 0x20, 0x80] {
-                let mut text = TEXT.clone();
-                text[at] ^= change;
-                assert!(Identity::parse(&text).is_err(), "byte {at}");
-            }
-            assert!(Identity::parse(&TEXT[..at]).is_err(), "cut at {at}");
-        }
-    }
-
-    #[test]
-    fn hostile_texts_are_refused() {
-        assert!(Identity::parse(&vec![b'a'; TEXT_BYTES + 1]).is_err());
-        assert!(Identity::parse(b"").is_err());
-        let nested = ["version = 10\nx = ", &"[".repeat(30_000)].concat();
-        assert!(Identity::parse([nested.as_bytes(), b"\n\n"].concat().as_slice()).is_err());
-        let twice = [&TEXT[..], &TEXT[..]].concat();
-        assert!(Identity::parse(&twice).is_err());
-        let windows = str::from_utf8(&TEXT).expect("text").replace('\n', "\r\n");
-        assert!(Identity::parse(windows.as_bytes()).is_err());
-    }
-
-    #[test]
-    fn only_addresses_are_written() {
-        for bad in ["", "host", ":4440", "host:0", "host:99999", "a\"b:1", "a b:1", "a\n:1"] {
-            assert!(!is_address(bad), "{bad}");
-        }
-        let mut made = identity();
-        made.addresses.push("bad\"\n:1".to_owned());
-        let read = Identity::parse(made.to_text().expose()).expect("an identity");
-        assert_eq!(read.addresses.len(), 2);
-    }
-
-    proptest! {
-        #[test]
-        fn a_changed_byte_is_found(at in 0..TEXT.len() - 1, change in 1_u8..) {
-            let mut text = TEXT.clone();
-            text[at] ^= change;
-            prop_assert!(Identity::parse(&text).is_err());
-        }
-
-        #[test]
-        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
-            prop_assert!(Identity::parse(&bytes).is_err());
-        }
-    }
-}
+mod tests;

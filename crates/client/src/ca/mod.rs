@@ -31,7 +31,7 @@ pub use chain::{
 pub use error::CaError;
 pub use floor::IssuerFloor;
 pub(crate) use identity::{ADDRESSES, is_address};
-pub use identity::{Identity, IdentityError};
+pub use identity::{Identity, IdentityError, IdentityText, SealedKeys};
 pub use key::{PrivateKey, certificate_request, key_digest, public_key_of_request};
 pub(crate) use pem::key_block;
 pub use request::{OperatorAnswer, OperatorRequest, RequestError, RequestKey};

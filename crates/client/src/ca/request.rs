@@ -237,7 +237,8 @@ impl RequestKey {
         }
         let OperatorAnswer { cluster, fingerprint, addresses, oldest_issuer, chain, hello } =
             answer;
-        Ok(Identity { cluster, fingerprint, addresses, oldest_issuer, chain, key: self.key, hello })
+        let (key, sealed) = (self.key, None);
+        Ok(Identity { cluster, fingerprint, addresses, oldest_issuer, chain, key, hello, sealed })
     }
 }
 

@@ -8,12 +8,16 @@ use std::fs::{File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Managers;
 use super::renewal::Next;
-use crate::ca::{ADDRESSES, Identity, PrivateKey, is_address, issuer_begins, read_leaf};
-use crate::machine::read_all;
+use crate::ca::{
+    ADDRESSES, Identity, IdentityText, PrivateKey, is_address, issuer_begins, read_leaf,
+};
+use crate::machine::{OsDice, read_all};
 use skep_core::base::SecretBytes;
+use skep_core::seal::PassphraseLock;
 
 /// Bytes of an identity file: a few certificates.
 pub(super) const IDENTITY_BYTES: usize = 256 * 1024;
@@ -57,7 +61,8 @@ fn tell(identity: &mut Identity, heard: &Managers) -> io::Result<()> {
         identity.chain.clone_from(&next.chain);
         if let Some((_, key)) = &next.key {
             let key = PrivateKey::from_pkcs8(SecretBytes::copy_of(key.expose()));
-            identity.key = key.map_err(io::Error::other)?;
+            let key = key.map_err(io::Error::other)?;
+            identity.take_key(&mut OsDice, key).map_err(io::Error::other)?;
         }
     }
     Ok(())
@@ -103,12 +108,45 @@ fn is_plain(found: &Metadata) -> bool {
 }
 
 /// Writes where managers are and which issuing CA is the oldest in use into the identity file,
-/// if it doesn't say so and may be written.
+/// if it doesn't say so and may be written. What is sealed in it opens with `lock`, and stays
+/// sealed; under another passphrase it stays as it is.
 /// Whether it was replaced.
 ///
 /// # Errors
 /// What the system says: the file is as it was.
-pub(super) fn refresh(path: &Path, heard: &Managers) -> io::Result<bool> {
+pub(super) fn refresh(
+    path: &Path,
+    lock: Option<&Arc<PassphraseLock>>,
+    heard: &Managers,
+) -> io::Result<bool> {
+    rewrite(path, |text| {
+        let read = IdentityText::parse(text.expose());
+        let Ok(mut identity) = read.and_then(|read| read.open_with(lock)) else { return Ok(None) };
+        if says_all(&identity, heard) {
+            return Ok(None);
+        }
+        tell(&mut identity, heard)?;
+        Ok(Some(identity))
+    })
+}
+
+/// Puts another identity in the place of the one that the file holds, if it holds `before`.
+/// Whether it was replaced.
+///
+/// # Errors
+/// What the system says: the file is as it was.
+pub(super) fn exchange(path: &Path, before: &SecretBytes, after: Identity) -> io::Result<bool> {
+    rewrite(path, |text| {
+        let same = text.expose().trim_ascii() == before.expose().trim_ascii();
+        Ok(same.then_some(after))
+    })
+}
+
+/// Writes what comes of a file's text, if anything does, into its place.
+fn rewrite(
+    path: &Path,
+    next: impl FnOnce(&SecretBytes) -> io::Result<Option<Identity>>,
+) -> io::Result<bool> {
     // Of a symbolic link the file that it names is replaced.
     let path = path.canonicalize()?;
     let found = std::fs::symlink_metadata(&path)?;
@@ -127,11 +165,7 @@ pub(super) fn refresh(path: &Path, heard: &Managers) -> io::Result<bool> {
         return Ok(false);
     }
     let text = read_all(&file, IDENTITY_BYTES)?;
-    let Ok(mut identity) = Identity::parse(text.expose()) else { return Ok(false) };
-    if says_all(&identity, heard) {
-        return Ok(false);
-    }
-    tell(&mut identity, heard)?;
+    let Some(identity) = next(&text)? else { return Ok(false) };
     let new = beside(&path);
     let replaced = replace(&identity, &held, &new, &path);
     if replaced.is_err() {

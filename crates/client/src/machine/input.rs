@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use skep_core::base::SecretBytes;
 
@@ -34,6 +35,18 @@ pub fn read_all(from: impl AsFd, most: usize) -> io::Result<SecretBytes> {
 /// What the system says; `FileTooLarge` where there are more.
 pub fn read_file(path: &Path, most: usize) -> io::Result<SecretBytes> {
     read_all(File::open(path)?, most)
+}
+
+/// Reads standard input to its end, for one thing alone: what comes second would find nothing.
+///
+/// # Errors
+/// As [`read_all`]; and where it was read for something else.
+pub fn stdin_once(most: usize) -> io::Result<SecretBytes> {
+    static READ: AtomicBool = AtomicBool::new(false);
+    if READ.swap(true, Ordering::Relaxed) {
+        return Err(io::Error::other("it was read already, for something else"));
+    }
+    read_all(io::stdin(), most)
 }
 
 /// Without one line end at the end.

@@ -22,7 +22,7 @@ pub enum Exit {
     NotConfirmed = 5,
     /// Outcome unknown: look before repeating.
     Unknown = 6,
-    /// The unlock key is wrong or mistyped.
+    /// The unlock key is wrong or mistyped, or the passphrase of an identity is wrong.
     WrongUnlockKey = 7,
     /// Works, but not as well as it should (`status` only).
     Degraded = 8,

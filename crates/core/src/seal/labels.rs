@@ -27,3 +27,4 @@ pub(super) const HELLO_MASK: &str = "skep 1 hello mask";
 pub(super) const HELLO_MEMBER: &str = "skep 1 hello member";
 pub(super) const HELLO_TAG: &str = "skep 1 hello tag";
 pub(super) const HELLO_BOX: &str = "skep 1 hello box";
+pub(super) const IDENTITY_PASSPHRASE: &str = "skep 1 identity passphrase";

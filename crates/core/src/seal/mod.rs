@@ -1,7 +1,8 @@
 //! How bytes are locked, unlocked and re-keyed (docs/keys.md).
 //!
 //! Every construction is XSalsa20-Poly1305 (`crypto_secretbox`, `crypto_box`)
-//! with keys derived by BLAKE3 under the labels of one file, `labels`. Random
+//! with keys derived by BLAKE3 under the labels of one file, `labels`, and where a
+//! passphrase opens something by argon2id before that. Random
 //! bytes are arguments. It deliberately writes nothing and knows no state.
 
 mod cluster_key;
@@ -10,6 +11,7 @@ mod error;
 mod hello;
 mod key_file;
 mod labels;
+mod passphrase;
 mod put_key;
 mod recipient;
 mod record;
@@ -22,6 +24,7 @@ pub use cluster_key::{BoxKey, ClusterKey, WrapKey, box_cluster_key};
 pub use error::SealError;
 pub use hello::{Hello, HelloKey, HelloPlace, HelloSecret, HelloTo, SeenHellos};
 pub use key_file::{FileKey, KeyFile, KeyFileBody, KeyFileHeader, RecipientBox};
+pub use passphrase::{PASSPHRASE_BYTES, PassphraseLock, PassphraseSpec};
 pub use put_key::PutKey;
 pub use recipient::{RecipientKey, SealedToRecipients, UnlockKey};
 pub use record::{Dek, RecordKey, SegmentPlace, TAG_AND_NONCE};

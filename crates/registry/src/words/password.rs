@@ -3,7 +3,7 @@
 use std::io;
 
 use clap::Args;
-use skep_client::machine::{hidden, hidden_twice, read_all, without_line_end};
+use skep_client::machine::{hidden, hidden_twice, stdin_once, without_line_end};
 use skep_core::base::{Exit, Failure, SecretBytes};
 use skep_program::Screen;
 use zeroize::Zeroizing;
@@ -89,7 +89,7 @@ fn typed() -> Result<(Zeroizing<String>, Zeroizing<String>), Failure> {
 }
 
 fn piped() -> Result<(Zeroizing<String>, Zeroizing<String>), Failure> {
-    let both = read(read_all(io::stdin(), MOST * 2))?;
+    let both = read(stdin_once(MOST * 2))?;
     let mut lines = both.expose().splitn(2, |byte| *byte == b'\n');
     let (Some(old), Some(new)) = (lines.next(), lines.next()) else {
         return Err(refused("standard input has one line, and not two"));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use skep_client::machine::{hidden, read_all, read_file, without_line_end};
+use skep_client::machine::{hidden, read_file, stdin_once, without_line_end};
 use skep_core::base::{Exit, Failure};
 use skep_program::{Screen, WayArgs};
 use zeroize::Zeroizing;
@@ -304,7 +304,7 @@ fn by_password(user: &str, file: Option<&Path>) -> Result<RemoteUser, Failure> {
     let read = match file {
         Some(path) => read_file(path, PASSWORD),
         None if io::stdin().is_terminal() => hidden("Password: ", PASSWORD),
-        None => read_all(io::stdin(), PASSWORD),
+        None => stdin_once(PASSWORD),
     };
     let hint =
         "pipe the password in, type it on a terminal, or name its file: --password-file FILE";

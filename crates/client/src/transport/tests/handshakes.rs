@@ -145,6 +145,7 @@ async fn a_server_of_an_issuing_ca_that_is_in_use_no_more_is_refused() {
         chain: holder.chain,
         key: holder.key,
         hello: HelloKey::parse(&SecretBytes::copy_of(&[7; 64])).expect("a hello key"),
+        sealed: None,
     };
     let kept = ClientTls::of(&identity, clock_at(NOW), os_dice).expect("sound");
     assert!(kept.floor().refuses(authority.issuer.begins()));

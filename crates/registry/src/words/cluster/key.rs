@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
-use skep_client::machine::{hidden, read_all, read_file, without_line_end};
+use skep_client::machine::{hidden, read_file, stdin_once, without_line_end};
 use skep_client::{Drawn, Generate, lookup};
 use skep_core::base::{Exit, Failure, Name, SecretBytes, SecretId, ServiceId};
 use skep_core::domain::PublicPart;
@@ -253,7 +253,7 @@ fn password(file: Option<&Path>) -> Result<SecretBytes, Failure> {
     let read = match file {
         Some(file) => read_file(file, PASSWORD),
         None if io::stdin().is_terminal() => hidden("Password of the key file: ", PASSWORD),
-        None => read_all(io::stdin(), PASSWORD),
+        None => stdin_once(PASSWORD),
     };
     let read = read.map_err(|error| {
         let hint = "type it on a terminal, pipe it in, or name its file: it is never an argument";

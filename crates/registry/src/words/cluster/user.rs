@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use skep_client::lookup;
-use skep_client::machine::{hidden_twice, read_all, without_line_end};
+use skep_client::machine::{hidden_twice, stdin_once, without_line_end};
 use skep_core::base::{Failure, Name, SecretBytes, draw};
 
 use super::act::{Act, FileOf};
@@ -281,11 +281,8 @@ fn verifier(way: &mut Way, user: &Account, htpasswd: bool) -> Result<Verifier, F
         return of_htpasswd(user);
     }
     let most = PERSON.end() + 2;
-    let read = if io::stdin().is_terminal() {
-        hidden_twice("Password: ", most)
-    } else {
-        read_all(io::stdin(), most)
-    };
+    let read =
+        if io::stdin().is_terminal() { hidden_twice("Password: ", most) } else { stdin_once(most) };
     let hint = "pipe the password in, or type it on a terminal: it is never an argument";
     let password = read.map_err(|error| match error.kind() {
         io::ErrorKind::FileTooLarge => usage("a password has 8 to 256 bytes", hint),
@@ -303,7 +300,7 @@ fn verifier(way: &mut Way, user: &Account, htpasswd: bool) -> Result<Verifier, F
 /// A bcrypt hash: alone, or behind the user's name as in a line of htpasswd.
 fn of_htpasswd(user: &Account) -> Result<Verifier, Failure> {
     let hint = "write it with `htpasswd -nB USER`; the cost is 4 to 14";
-    let read = read_all(io::stdin(), 1024);
+    let read = stdin_once(1024);
     let text = read.map_err(|error| usage(format!("no hash: {error}"), hint))?;
     let text = std::str::from_utf8(text.expose()).unwrap_or_default().trim();
     let hash = match text.rsplit_once(':') {

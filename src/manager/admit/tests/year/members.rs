@@ -129,6 +129,7 @@ impl Agent {
             chain,
             key,
             hello: HelloKey::parse(&SecretBytes::zeroed(64)).expect("a key"),
+            sealed: None,
         };
         let disk = FaultyDisk::default();
         disk.put(IDENTITY, identity.to_text().expose().to_vec());
