@@ -30,6 +30,7 @@ const NO_FILES: &[(&str, &str)] = &[
     ("application/vnd.skep.openpgp.signatures.v1", "a type of an artifact"),
     ("cgroup.events", "a file of the kernel's"),
     ("cgroup.procs", "a file of the kernel's"),
+    ("default", "the name that stands for no context"),
     ("dev.cosignproject.cosign/signature", "an annotation of a layer"),
     ("docker-content-digest", "a header of an answer"),
     ("docker.io", "the registry that is meant where none is said"),

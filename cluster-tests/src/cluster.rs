@@ -215,6 +215,7 @@ impl Cluster {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = mortal(&binary());
         command.args(words).env("SKEP_IDENTITY", self.identity());
+        command.env("XDG_CONFIG_HOME", self.folder.path().join("config"));
         if !self.others.is_empty() {
             let hosts: Vec<String> = self.managers().map(Manager::address).collect();
             command.env("SKEP_HOST", hosts.join(","));

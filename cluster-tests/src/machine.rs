@@ -83,7 +83,11 @@ impl Machine {
         let own = self.folder.join(&self.name);
         let (stand_ins, shared) = (own.join("bin"), self.folder.join("bin"));
         let path = format!("{}:{}:{SYSTEM_PATH}", stand_ins.display(), shared.display());
-        command.arg("--").env("HOME", "/root").env("SHARED", &self.folder);
+        command
+            .arg("--")
+            .env("HOME", "/root")
+            .env("XDG_CONFIG_HOME", "")
+            .env("SHARED", &self.folder);
         command.env("OWN", own).env("PATH", path);
         command
     }

@@ -108,7 +108,9 @@ pub(crate) fn status_of(status: std::process::ExitStatus) -> i32 {
 }
 
 /// A command that is killed when this test's thread ends, and knows nothing of the
-/// `SKEP_*` settings around it.
+/// `SKEP_*` settings and contexts around it.
 pub(crate) fn mortal(program: &Path) -> Command {
-    Launcher::strict(program.to_owned()).command::<&str>([])
+    let mut command = Launcher::strict(program.to_owned()).command::<&str>([]);
+    command.env("XDG_CONFIG_HOME", "/proc/none");
+    command
 }

@@ -44,6 +44,27 @@ pub(super) async fn apply_all(
     Ok(revision)
 }
 
+/// How many values go into each act, by their number and bytes.
+pub(super) fn sizes_of_acts(values: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut sizes: Vec<usize> = Vec::new();
+    let mut bytes = 0;
+    for length in values {
+        // A sealed value is longer than the value, and its data key comes with it.
+        let more = length + limits::BOX_BYTES * 2;
+        match sizes.last_mut() {
+            Some(size) if *size < limits::CHANGES && bytes + more <= limits::CHANGE_BYTES => {
+                *size += 1;
+                bytes += more;
+            }
+            _ => {
+                sizes.push(1);
+                bytes = more;
+            }
+        }
+    }
+    sizes
+}
+
 /// How far a command of several acts is.
 #[derive(Debug)]
 pub(super) struct Parts {

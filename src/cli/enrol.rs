@@ -55,7 +55,8 @@ pub(super) async fn create(shell: &mut Shell, args: OperatorCreateArgs) -> Resul
     };
     let encryption = Encryption::of(shell, &args.encrypt, &[name.as_str()])?;
     if matches!(whose, For::Elsewhere) && encryption.is_some() {
-        let hint = "encrypt it where its key is: `skep operator accept ANSWER --key FILE --passphrase`";
+        let hint =
+            "encrypt it where its key is: `skep operator accept ANSWER --key FILE --passphrase`";
         return Err(usage("--request: its identity is not made here", hint));
     }
     let end = if matches!(whose, For::Here(_)) { "skepid" } else { "answer" };

@@ -23,6 +23,21 @@ pub(super) fn link(shell: &mut Shell, client: ClientArgs) -> Result<Link, Troubl
     of(settings::client(client)?, shell)
 }
 
+/// Several ways to the managers, for calls that go on at the same time. Whatever is to be asked
+/// for is asked for once.
+pub(super) fn several(
+    shell: &mut Shell,
+    client: ClientArgs,
+    more: usize,
+) -> Result<Vec<Link>, Trouble> {
+    let settings = settings::client(client)?;
+    let mut links = vec![of(settings.clone(), shell)?];
+    for _ in 0..more {
+        links.push(reach(&settings)?.link);
+    }
+    Ok(links)
+}
+
 /// A way to this machine's manager, for commands that it alone serves.
 pub(super) fn local(shell: &mut Shell, local: LocalArgs) -> Result<Link, Trouble> {
     of(settings::local(local)?, shell)

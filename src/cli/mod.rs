@@ -15,6 +15,7 @@ mod ca;
 mod cluster;
 mod completion;
 mod confirm;
+mod context;
 mod dev;
 mod drawing;
 mod enrol;
@@ -22,6 +23,7 @@ mod exec;
 mod filter;
 mod grant;
 mod granted;
+mod import;
 mod init;
 mod input;
 mod inspect;
@@ -161,6 +163,7 @@ fn dispatch(shell: &mut Shell, command: Command) -> Result<(), Trouble> {
         Command::Compose { words } => return Err(Beside::Compose.run(&words)),
         Command::Dev(args) => return dev::run(shell, args),
         Command::Completion { shell: kind } => return completion::run(shell, kind),
+        Command::Context(command) => return context::run(shell, command),
         Command::Man { folder } => return man::run(shell, &folder),
         Command::Version => {
             return shell.screen.data(concat!("skep ", env!("CARGO_PKG_VERSION")));
@@ -217,6 +220,7 @@ async fn over_sockets(shell: &mut Shell, command: Command) -> Result<(), Trouble
         | Command::Compose { .. }
         | Command::Dev(_)
         | Command::Completion { .. }
+        | Command::Context(_)
         | Command::Man { .. }
         | Command::Version => {
             Err(Failure::new(Exit::Bug, "a command reached the wrong place").into())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::acts::{self, Named, Parts};
+use super::acts::{self, Named, Parts, sizes_of_acts};
 use super::args::{
     ClientArgs, ListArgs, SecretCommand, SecretCreateArgs, SecretRmArgs, SecretUpdateArgs,
 };
@@ -24,7 +24,7 @@ use super::shell::Shell;
 use super::versions::{self, shown};
 use super::wait::{self, Concerned};
 use skep_client::{Change, Draft, Drawn, apply, apply_sealed, lookup};
-use skep_core::base::{Label, Name, Revision, SecretBytes, SecretId, limits};
+use skep_core::base::{Label, Name, Revision, SecretBytes, SecretId};
 use skep_core::domain::PublicPart;
 use skep_core::wire::api::{self, SecretView};
 
@@ -44,6 +44,7 @@ pub(super) async fn run(shell: &mut Shell, command: SecretCommand) -> Result<(),
     match command {
         SecretCommand::Create(args) => create(shell, args).await,
         SecretCommand::Update(args) => update(shell, args).await,
+        SecretCommand::Import(args) => super::import::run(shell, args).await,
         SecretCommand::Rollback(args) => rollback::run(shell, args).await,
         SecretCommand::Ls { list, client } => ls(shell, &list, client).await,
         SecretCommand::Inspect { secrets, show, client } => {
@@ -232,10 +233,10 @@ async fn update(shell: &mut Shell, args: SecretUpdateArgs) -> Result<(), Trouble
         secrets.push(secret);
     }
     let ids: Vec<SecretId> = drafts.iter().map(|draft| draft.secret).collect();
-    let mut parts = Parts::new(acts_of(&drafts));
+    let mut parts = Parts::new(sizes_of_acts(drafts.iter().map(|draft| draft.value.len())));
     let (mut rest, mut revision) = (drafts.as_slice(), 0);
     let mut names = secrets.iter().map(|secret| &secret.name);
-    for size in acts_of(&drafts) {
+    for size in sizes_of_acts(drafts.iter().map(|draft| draft.value.len())) {
         let Some((act, more)) = rest.split_at_checked(size) else { break };
         rest = more;
         let change = |versions: Vec<_>| {
@@ -270,27 +271,6 @@ async fn update(shell: &mut Shell, args: SecretUpdateArgs) -> Result<(), Trouble
     parts.told(shell);
     echo_public(shell, made.as_ref().filter(|_| args.generate.is_some()));
     wait_for_services_of(shell, &mut link, args.wait, revision, &ids).await
-}
-
-/// How many values go into each act, by their number and bytes.
-fn acts_of(drafts: &[Draft]) -> Vec<usize> {
-    let mut sizes: Vec<usize> = Vec::new();
-    let mut bytes = 0;
-    for draft in drafts {
-        // A sealed value is longer than the value, and its data key comes with it.
-        let more = draft.value.len() + limits::BOX_BYTES * 2;
-        match sizes.last_mut() {
-            Some(size) if *size < limits::CHANGES && bytes + more <= limits::CHANGE_BYTES => {
-                *size += 1;
-                bytes += more;
-            }
-            _ => {
-                sizes.push(1);
-                bytes = more;
-            }
-        }
-    }
-    sizes
 }
 
 async fn ls(shell: &mut Shell, args: &ListArgs, client: ClientArgs) -> Result<(), Trouble> {

@@ -91,7 +91,7 @@ pub(super) struct LogSettings {
     pub(super) level: String,
 }
 
-/// Flags and environment over `cli.toml`.
+/// Flags and environment over the context in use, over `cli.toml`.
 pub(super) fn client(args: ClientArgs) -> Result<ClientSettings, Failure> {
     let ClientArgs {
         host,
@@ -102,7 +102,7 @@ pub(super) fn client(args: ClientArgs) -> Result<ClientSettings, Failure> {
         require_pq,
         local,
     } = args;
-    let LocalArgs { socket, config } = local;
+    let LocalArgs { socket, config, context } = local;
     ClientSettings::of(Typed {
         host,
         identity,
@@ -112,6 +112,7 @@ pub(super) fn client(args: ClientArgs) -> Result<ClientSettings, Failure> {
         require_pq,
         socket,
         config,
+        context,
     })
 }
 
@@ -376,7 +377,7 @@ wlan0 00000000 0100A8C0 0003 0 0 600 00000000 0 0 0\n";
     #[test]
     fn a_socket_asked_for_is_not_outdone_by_a_host_in_the_file() {
         let settings = file("host = ['m1']\ntimeout = '5s'\n");
-        let local = LocalArgs { socket: None, config: Some(settings.path().into()) };
+        let local = LocalArgs { config: Some(settings.path().into()), ..LocalArgs::default() };
         let args = ClientArgs { local: local.clone(), ..ClientArgs::default() };
         let found = client(args).expect("good");
         assert_eq!(found.hosts, ["m1:4440"]);

@@ -164,7 +164,7 @@ async fn renewing(
     issuer: u64,
     last: &mut Option<ShowCaReply>,
 ) -> Result<(), Trouble> {
-    let bar = Cleared(bar(shell.screen.shows_progress()));
+    let bar = bar_of(shell.screen.shows_progress(), "nodes");
     loop {
         let reply = authority(link, false).await?;
         bar.0.set_length(reply.nodes);
@@ -240,7 +240,7 @@ async fn confirmed(
 ) -> Result<(), NotConfirmed> {
     let Concerned { services, nodes, removal, secrets } = concerned;
     let request = WatchDeliveryRequest { revision: revision.0, services, nodes, removal, secrets };
-    let bar = Cleared(bar(shell.screen.shows_progress()));
+    let bar = bar_of(shell.screen.shows_progress(), "nodes");
     let told = until_delivered(link, &request, |progress| {
         bar.0.set_length(u64::from(progress.nodes) + u64::from(progress.leaving));
         bar.0.set_position(u64::from(progress.delivered) + u64::from(progress.left));
@@ -251,7 +251,7 @@ async fn confirmed(
 }
 
 /// A bar that leaves nothing on the screen.
-struct Cleared(ProgressBar);
+pub(super) struct Cleared(pub(super) ProgressBar);
 
 impl Drop for Cleared {
     fn drop(&mut self) {
@@ -259,11 +259,15 @@ impl Drop for Cleared {
     }
 }
 
-fn bar(shown: bool) -> ProgressBar {
+/// A bar of so many of these, where it is seen.
+pub(super) fn bar_of(shown: bool, what: &str) -> Cleared {
     let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(None, target);
-    match ProgressStyle::with_template("[{bar:30}] {pos}/{len} nodes  {msg}") {
-        Ok(style) => bar.with_style(style.progress_chars("=> ")),
-        Err(_bad) => bar,
-    }
+    Cleared(
+        match ProgressStyle::with_template(&format!("[{{bar:30}}] {{pos}}/{{len}} {what}  {{msg}}"))
+        {
+            Ok(style) => bar.with_style(style.progress_chars("=> ")),
+            Err(_bad) => bar,
+        },
+    )
 }

@@ -37,8 +37,10 @@ const RINGS: &[&[&str]] = &[
     &["machine", "store", "ca"],
     &["consensus", "transport"],
     // What a client has of the way to the managers; managers and agents don't need it.
-    &["answer", "error", "renew"],
+    &["answer", "error", "passphrase", "renew"],
     &["link"],
+    &["config"],
+    &["contexts"],
     &["acts", "generate", "join", "lookup", "progress", "put", "settings", "watch"],
     &["reach"],
     // What is answered to docker's own commands names what a call came to.

@@ -32,6 +32,8 @@ compile_error!("the feature `testing` is for debug builds alone");
 mod acts;
 mod answer;
 pub mod ca;
+mod config;
+pub mod contexts;
 mod error;
 mod generate;
 pub mod join;

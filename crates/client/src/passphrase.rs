@@ -25,7 +25,7 @@ pub const IDENTITY_COMMAND: &str = "SKEP_IDENTITY_COMMAND";
 /// The variable by which the program is told which identity file it is about.
 pub const IDENTITY_FILE: &str = "SKEP_IDENTITY_FILE";
 /// How long the program may take: it may ask a person.
-const PROGRAM: Duration = Duration::from_secs(120);
+const PROGRAM: Duration = Duration::from_mins(2);
 /// Bytes that are read: room for a line end.
 const READ_BYTES: usize = PASSPHRASE_BYTES + 2;
 /// Characters of a new passphrase: fewer are guessed by whoever has the file.
@@ -229,15 +229,14 @@ fn rest_without(text: &[u8], name: &[u8]) -> usize {
 /// # Errors
 /// A [`Failure`] with its hint: there is none, or it is weak.
 pub fn new_passphrase(file: Option<&Path>, names: &[&str]) -> Result<SecretBytes, Failure> {
-    let passphrase = match file {
-        Some(file) => of_file(file)?,
-        None => {
-            let typed = hidden_twice("New passphrase: ", PASSPHRASE_BYTES).map_err(|error| {
-                Failure::new(Exit::Usage, format!("new passphrase: {}", no_terminal(&error)))
-                    .hint("--new-passphrase-file names a file that holds it")
-            })?;
-            line(typed)?
-        }
+    let passphrase = if let Some(file) = file {
+        of_file(file)?
+    } else {
+        let typed = hidden_twice("New passphrase: ", PASSPHRASE_BYTES).map_err(|error| {
+            Failure::new(Exit::Usage, format!("new passphrase: {}", no_terminal(&error)))
+                .hint("--new-passphrase-file names a file that holds it")
+        })?;
+        line(typed)?
     };
     match weak(&passphrase, names) {
         Some(weak) => Err(Failure::new(Exit::Usage, format!("the passphrase is too weak: {weak}"))

@@ -2,23 +2,20 @@
 //! default. A file may be absent; a word in it that nobody knows is bad configuration, not
 //! ignored.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
-use crate::link::{BadAddress, read_address};
+use crate::contexts::{Context, ContextFile};
+use crate::link::read_address;
 use crate::passphrase::Passphrases;
 use skep_core::base::{Exit, Failure};
 
-const FOLDER: &str = "/etc/skep";
+pub use crate::config::{bad, load, no_address};
+
 /// The manager's default control socket.
 pub const MANAGER_SOCKET: &str = "/run/skep/manager.sock";
-/// Bytes of a settings file: far more than all settings need.
-const FILE_BYTES: u64 = 1024 * 1024;
 
 /// `cli.toml`: the keys are the names of the flags.
 #[derive(Debug, Default, Deserialize)]
@@ -80,43 +77,8 @@ pub struct Typed {
     pub socket: Option<PathBuf>,
     /// Another file than `/etc/skep/cli.toml`.
     pub config: Option<PathBuf>,
-}
-
-/// Bad configuration.
-pub fn bad(text: impl std::fmt::Display) -> Failure {
-    Failure::new(Exit::Configuration, text)
-}
-
-/// Reads `asked`, or the file of this name below `/etc/skep` if there is one.
-///
-/// # Errors
-/// A [`Failure`] of bad configuration or bad input, with its hint.
-pub fn load<T: DeserializeOwned + Default>(asked: Option<&Path>, name: &str) -> Result<T, Failure> {
-    let usual = Path::new(FOLDER).join(name);
-    let path = asked.unwrap_or(&usual);
-    let shown = path.display();
-    let absent = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
-    let not_read = |why: &dyn std::fmt::Display| {
-        bad(format!("{shown}: {why}")).hint("settings are a text file, in TOML; --config names it")
-    };
-    let mut text = String::new();
-    let read =
-        File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_string(&mut text));
-    match read {
-        Err(error) if absent(&error) && asked.is_none() => return Ok(T::default()),
-        Err(error) => return Err(not_read(&error)),
-        // It may be a pipe, whose length nobody knows before.
-        Ok(length) if u64::try_from(length).is_ok_and(|length| length > FILE_BYTES) => {
-            return Err(not_read(&format!("is longer than {FILE_BYTES} bytes")));
-        }
-        Ok(_) => {}
-    }
-    toml::from_str(&text).map_err(|error| {
-        let line = error.span().and_then(|span| text.get(..span.start));
-        let line = line.map_or(1, |before| before.matches('\n').count() + 1);
-        bad(format!("{shown}, line {line}: {}", error.message().replace('\n', " ")))
-            .hint("the keys are the names of the flags, without the dashes in front")
-    })
+    /// Another context than the one in use.
+    pub context: Option<String>,
 }
 
 /// What was typed, else what the file says, each without the blanks around it.
@@ -139,14 +101,8 @@ pub fn addresses(typed: &[String]) -> Result<Vec<String>, Failure> {
     typed.iter().map(read).collect()
 }
 
-/// What is said of an address that is none.
-#[must_use]
-pub fn no_address(exit: Exit, error: &BadAddress) -> Failure {
-    Failure::new(exit, error).hint("a name or an IP address and a port, such as 10.0.0.1:4440")
-}
-
 impl ClientSettings {
-    /// Flags and environment over `cli.toml`.
+    /// Flags and environment over the context in use, over `cli.toml`.
     ///
     /// # Errors
     /// A [`Failure`] of bad configuration or bad input, with its hint.
@@ -158,22 +114,53 @@ impl ClientSettings {
         let timeout = timeout.map_err(|error| {
             bad(format!("timeout: {error}")).hint("it stands in cli.toml: timeout = \"30s\"")
         })?;
+        let context = chosen_context(typed.context.as_deref())?;
         let typed_socket = typed.socket;
+        // Managers and identity belong together: those of one place are not mixed with others.
+        let (host, identity, socket) = match context {
+            Some(context) => {
+                // An identity that was typed may be of another cluster than the context's managers.
+                let host = if typed.identity.is_some() { Vec::new() } else { context.host };
+                (host, context.identity, context.socket)
+            }
+            None => (file.host, file.identity, None),
+        };
+        // A context that names a socket alone is about that manager.
+        let only_socket = socket.clone().filter(|_| {
+            host.is_empty()
+                && identity.is_none()
+                && typed.identity.is_none()
+                && first(typed.host.clone(), Vec::new()).is_empty()
+        });
+        let socket = socket.or(file.socket);
+        let by_hand = typed_socket.or(only_socket);
         // A socket asked for by hand is not outdone by a host from a file.
-        let file_host = if typed_socket.is_some() { Vec::new() } else { file.host };
+        let host = if by_hand.is_some() { Vec::new() } else { host };
         Ok(Self {
-            hosts: addresses(&first(typed.host, file_host))?,
-            identity: typed.identity.or(file.identity),
+            hosts: addresses(&first(typed.host, host))?,
+            identity: typed.identity.or(identity),
             passphrases: Passphrases::new(
                 typed.passphrase_file.or(file.passphrase_file),
                 typed.identity_command.or(file.identity_command),
             ),
-            local: typed_socket.is_some(),
-            socket: typed_socket.or(file.socket).unwrap_or_else(|| MANAGER_SOCKET.into()),
+            local: by_hand.is_some(),
+            socket: by_hand.or(socket).unwrap_or_else(|| MANAGER_SOCKET.into()),
             timeout,
             require_pq: typed.require_pq || file.require_pq,
         })
     }
+}
+
+/// The context that was typed, or the one in use.
+fn chosen_context(typed: Option<&str>) -> Result<Option<Context>, Failure> {
+    let Some(file) = ContextFile::of_user() else {
+        return match typed {
+            Some(_) => Err(bad("there is no folder for contexts").hint("set HOME")),
+            None => Ok(None),
+        };
+    };
+    let contexts = file.read()?;
+    Ok(contexts.chosen(typed.map(str::trim))?.map(|(_, context)| context.clone()))
 }
 
 /// `30s`, `1h 30m`, or seconds without a unit.

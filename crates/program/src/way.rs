@@ -30,7 +30,7 @@ pub struct HostArgs {
     #[arg(long, value_name = "FILE", env = "SKEP_PASSPHRASE_FILE", hide_env_values = true)]
     #[arg(help_heading = "Connection")]
     passphrase_file: Option<PathBuf>,
-    /// A program that prints that passphrase, with its arguments; it is told SKEP_IDENTITY_FILE
+    /// A program that prints that passphrase, with its arguments
     #[arg(long, value_name = "COMMAND", env = "SKEP_IDENTITY_COMMAND", hide_env_values = true)]
     #[arg(help_heading = "Connection")]
     identity_command: Option<String>,
@@ -46,6 +46,10 @@ pub struct HostArgs {
     #[arg(long, value_name = "FILE", env = "SKEP_CONFIG", hide_env_values = true)]
     #[arg(help_heading = "Connection")]
     config: Option<PathBuf>,
+    /// A cluster by its name [default: the one that `skep context use` says]
+    #[arg(long, value_name = "NAME", env = "SKEP_CONTEXT", hide_env_values = true)]
+    #[arg(help_heading = "Connection")]
+    context: Option<String>,
 }
 
 impl HostArgs {
@@ -55,8 +59,16 @@ impl HostArgs {
     /// # Errors
     /// A [`Failure`] of bad configuration.
     pub fn settings(self, socket: Option<PathBuf>) -> Result<ClientSettings, Failure> {
-        let Self { host, identity, passphrase_file, identity_command, timeout, require_pq, config } =
-            self;
+        let Self {
+            host,
+            identity,
+            passphrase_file,
+            identity_command,
+            timeout,
+            require_pq,
+            config,
+            context,
+        } = self;
         ClientSettings::of(Typed {
             host,
             identity,
@@ -66,6 +78,7 @@ impl HostArgs {
             require_pq,
             socket,
             config,
+            context,
         })
     }
 }

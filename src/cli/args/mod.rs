@@ -5,6 +5,7 @@ mod agent;
 mod audit;
 mod ca;
 mod cluster;
+mod context;
 mod daemon;
 mod node;
 mod operator;
@@ -30,11 +31,13 @@ pub(super) use cluster::{
     ClusterCommand, InitArgs, JoinArgs, LeaveArgs, LockArgs, ManagerTokenArgs, StatusArgs,
     TokenArgs, TokenCommand, UnlockArgs, UnlockKeyCommand, WorkerTokenArgs,
 };
+pub(super) use context::{ContextAddArgs, ContextCommand};
 pub(super) use daemon::{AgentRunArgs, DevArgs, LogArgs, ManagerCommand, ManagerRunArgs};
 pub(super) use node::{NodeCommand, NodeUpdateArgs};
 pub(super) use operator::{OperatorCommand, OperatorCreateArgs};
 pub(super) use secret::{
-    SecretCommand, SecretCreateArgs, SecretRmArgs, SecretRollbackArgs, SecretUpdateArgs,
+    ImportKind, SecretCommand, SecretCreateArgs, SecretImportArgs, SecretRmArgs,
+    SecretRollbackArgs, SecretUpdateArgs,
 };
 pub(super) use service::{
     GrantArgs, RevokeArgs, ServiceCommand, ServiceCreateArgs, ServiceUpdateArgs,
@@ -43,7 +46,6 @@ pub(super) use service::{
 /// Groups the commands; at most 40 lines in all.
 const TOP: &str = "\
 Skep keeps secrets for fleets of Linux machines.
-
 Usage: skep COMMAND
 
 Secrets and services:
@@ -64,6 +66,7 @@ Cluster:
   operator     Make, list and remove operators, renew an identity
   audit        List who did what, verify and export the audit log
   cluster      Set the cluster's time back
+  context      Name several clusters, and choose the one that commands speak to
   ca           Show the CA, replace the issuing CA
 
 Daemons:
@@ -82,7 +85,7 @@ Other:
 Options:
   -h, --help     Print help (of a command: skep COMMAND --help); -V, --version: the version
 
-Without --host or an identity, commands speak to the manager of this machine.
+Without --host, an identity or a context, commands speak to the manager of this machine.
 ";
 
 /// A secrets manager for fleets of Linux machines.
@@ -138,6 +141,9 @@ pub(super) enum Command {
     /// Set the cluster's time back
     #[command(subcommand, arg_required_else_help = true)]
     Cluster(ClusterCommand),
+    /// Name several clusters, and choose the one that commands speak to
+    #[command(subcommand, arg_required_else_help = true)]
+    Context(ContextCommand),
     /// Show the CA, replace the issuing CA
     #[command(subcommand, arg_required_else_help = true)]
     Ca(CaCommand),
@@ -232,7 +238,7 @@ pub(super) struct ClientArgs {
     #[arg(long, value_name = "FILE", env = "SKEP_PASSPHRASE_FILE", hide_env_values = true)]
     #[arg(help_heading = "Connection")]
     pub(super) passphrase_file: Option<PathBuf>,
-    /// A program that prints that passphrase, with its arguments; it is told SKEP_IDENTITY_FILE
+    /// A program that prints that passphrase, with its arguments
     #[arg(long, value_name = "COMMAND", env = "SKEP_IDENTITY_COMMAND", hide_env_values = true)]
     #[arg(help_heading = "Connection")]
     pub(super) identity_command: Option<String>,
@@ -259,6 +265,10 @@ pub(super) struct LocalArgs {
     #[arg(long, value_name = "FILE", env = "SKEP_CONFIG", hide_env_values = true)]
     #[arg(help_heading = "Connection")]
     pub(super) config: Option<PathBuf>,
+    /// A cluster by its name [default: the one that `skep context use` says]
+    #[arg(long, value_name = "NAME", env = "SKEP_CONTEXT", hide_env_values = true)]
+    #[arg(help_heading = "Connection")]
+    pub(super) context: Option<String>,
 }
 
 /// For commands that write an identity file.

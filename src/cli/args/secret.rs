@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{ClientArgs, FormatArgs, ListArgs, ShowArgs, WaitArgs};
 use crate::cli::drawing::Drawing;
@@ -26,6 +26,18 @@ pub(crate) enum SecretCommand {
   skep secret update tls-key=key.pem tls-certificate=chain.pem
   skep secret update --label-add team=db --label-rm old db-password   # the value stays")]
     Update(SecretUpdateArgs),
+    /// Create many secrets from a folder of files, a .env file or a JSON object
+    #[command(after_help = "Examples:
+  skep secret import ./secrets --prefix web. --dry-run
+  skep secret import ./secrets --prefix web.
+  skep secret import prod.env --label team=web
+  skep secret import prod.json --update
+
+A file of the folder is a secret of its name; a line NAME=value, and a member of the object, too.
+All of it is checked before anything is made. Secrets that are there are left as they are, so that
+an import that broke off goes on where it is run again; with --update they get the values as new
+versions. Nothing is replaced in values: what programs for .env files differ about is refused.")]
+    Import(SecretImportArgs),
     /// Make an older version current again, as a new version
     #[command(
         after_help = "The value need not be known: managers have it sealed. Secrets that were created with
@@ -159,6 +171,47 @@ pub(crate) struct SecretCreateArgs {
     /// Use no older version again, for good: it is never rolled back, and no grant of it pinned
     #[arg(long)]
     pub(crate) forward_only: bool,
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// What secrets are imported from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImportKind {
+    /// Files of a folder
+    Folder,
+    /// Lines NAME=value
+    Env,
+    /// An object of texts
+    Json,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SecretImportArgs {
+    /// A folder, a .env file or a .json file
+    pub(crate) from: PathBuf,
+    /// What it is [default: by its name]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Option<ImportKind>,
+    /// What goes before each name
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prefix: Option<String>,
+    /// Give secrets that are there the values as new versions
+    #[arg(long)]
+    pub(crate) update: bool,
+    /// List what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// A label of each secret that is made, KEY=VALUE (repeatable)
+    #[arg(short, long = "label", value_name = "LABEL")]
+    pub(crate) labels: Vec<String>,
+    /// Leave out one line end at the end of each value
+    #[arg(long)]
+    pub(crate) strip_newline: bool,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }

@@ -325,7 +325,7 @@ impl IdentityText {
         if let Keys::Open(key, _) = &keys {
             is_of(key, &leaf)?;
         }
-        Ok(Self { cluster, fingerprint, addresses, oldest_issuer, chain, leaf, keys })
+        Ok(Self { cluster, leaf, fingerprint, addresses, oldest_issuer, chain, keys })
     }
 
     fn written(&self) -> Written<'_> {

@@ -112,7 +112,7 @@ mod tests {
             .map(|printed| printed.expose().to_vec())
     }
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     #[test]
     fn what_a_program_prints_is_taken() {
