@@ -30,7 +30,7 @@ fn one<'a>(lines: &'a [Value], act: &str, fields: &[(&str, &str)]) -> &'a Value 
 }
 
 fn shown(lines: &[Value]) -> String {
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines.iter().map(Value::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn operator(cluster: &Cluster, name: &str, role: &str, flags: &[&str]) -> PathBuf {
@@ -151,7 +151,7 @@ fn p10_a_line_that_is_edited_cut_or_swapped_on_a_disk_is_named() {
         cluster.secret(&format!("s{n}"), VALUE.as_bytes());
         let _ = cluster.ok(&["secret", "ls"]);
     }
-    let _ = until("everything is written and anchored", || {
+    until("everything is written and anchored", || {
         let anchored =
             lines(&cluster, &[]).iter().filter(|line| has(line, "audit.anchor", &[])).count();
         (anchored >= 3).then_some(())
@@ -197,7 +197,7 @@ fn p10_a_file_that_was_put_back_while_its_manager_was_down_is_found() {
     }
     let own = |line: &Value| has(line, "audit.anchor", &[("node", &name)]);
     let before = lines(&cluster, &[]).iter().filter(|line| own(line)).count();
-    let _ = until("its chain is anchored", || {
+    until("its chain is anchored", || {
         let _ = cluster.ok(&["secret", "ls", "--socket", &socket]);
         (lines(&cluster, &[]).iter().filter(|line| own(line)).count() > before).then_some(())
     });
@@ -250,8 +250,7 @@ fn managers_that_are_not_reached_are_named_and_the_rest_is_listed() {
     cluster.bring_back(follower);
     let _ = cluster.join_manager("late");
     cluster.secret("later", VALUE.as_bytes());
-    let _ =
-        until("all is whole", || (cluster.skep(&["audit", "verify"]).status == 0).then_some(()));
+    until("all is whole", || (cluster.skep(&["audit", "verify"]).status == 0).then_some(()));
 }
 
 #[test]
@@ -337,7 +336,7 @@ fn where_nothing_can_be_recorded_nothing_is_done_until_there_is_room() {
     let status = cluster.skep(&["status"]).status(8);
     assert!(status.out.contains("audit-failing"), "{}", status.out);
     disk.empty();
-    let _ = until("it goes on", || (cluster.skep(&["secret", "ls"]).status == 0).then_some(()));
+    until("it goes on", || (cluster.skep(&["secret", "ls"]).status == 0).then_some(()));
     let _ = cluster.ok(&["audit", "verify"]);
     cluster.manager_mut(0).kill();
 }
