@@ -219,14 +219,15 @@ fn a_locked_manager_seals_what_it_goes_through_and_tells_it_when_it_is_unlocked(
     let wrong = cluster.file("wrong", b"SKEPKEY-1-nonsense");
     let socket = cluster.managers().next().expect("a manager").socket().display().to_string();
     let _ = cluster.skep(&["unlock", "--key-file", &wrong, "--socket", &socket]);
-    let _ = cluster.skep(&["status", "--socket", &socket]).status(4);
+    let _ = cluster.skep(&["secret", "ls", "--socket", &socket]).status(4);
     let sealed = cluster.managers().next().expect("a manager").data().join("audit/locked.box");
     let bytes = until("it is sealed", || fs::read(&sealed).ok());
-    assert!(!bytes.windows(6).any(|six| six == b"status"));
+    assert!(!bytes.windows(4).any(|four| four == b"list"));
     let _ = cluster.unlock().ok();
     let all = lines(&cluster, &[]);
-    let status =
-        all.iter().find(|line| has(line, "call.status", &[]) && line["who"]["kind"] == "local");
+    let status = all
+        .iter()
+        .find(|line| has(line, "call.list-secrets", &[]) && line["who"]["kind"] == "local");
     assert_eq!(status.expect("from before")["from"], "socket");
     let unlocked = one(&all, "call.unlock", &[]);
     assert_eq!(unlocked["outcome"], "done");

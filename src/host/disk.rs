@@ -113,7 +113,8 @@ impl Disk for RealDisk {
 
     fn read_at(&self, path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
-        opened(|| File::open(path))?.read_exact_at(&mut bytes, offset)?;
+        let file = opened(|| OpenOptions::new().read(true).custom_flags(at_once()).open(path))?;
+        file.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
     }
 

@@ -195,6 +195,7 @@ const ROWS: &[Row] = &[
     ("cluster", &["nonsense"], b"", 2, "error: unrecognized subcommand 'nonsense'"),
     ("cluster reset-time", &NOT_THERE, b"", 3, NO_MANAGER),
     ("cluster reset-time", &["2026-01-01"], b"", 2, "error: unexpected argument '2026-01-01' found"),
+    ("audit", &["nonsense"], b"", 2, "error: unrecognized subcommand 'nonsense'"),
     ("ca", &["nonsense"], b"", 2, "error: unrecognized subcommand 'nonsense'"),
     ("ca show", &["--format", "{{.Nonsense}}"], b"", 2, "error: template: there is no field .Nonsense; there are …"),
     ("ca show", &NOT_THERE, b"", 3, NO_MANAGER),

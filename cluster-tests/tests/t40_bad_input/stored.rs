@@ -246,6 +246,11 @@ fn every_file_of_a_manager_damaged_in_every_way() {
         // Then it tells the cluster once more where it is.
         ("advertised", &[Empty, Garbage, Folder, Pipe, Gone], None, ""),
         ("oldest-issuer", &[Empty, Garbage], Some(20), "oldest-issuer"),
+        // What is damaged there is named by who verifies it.
+        ("audit/acts/0000000000000001.aud", &ALL, None, ""),
+        ("audit/acts/0000000000000002.aud", &ALL, None, ""),
+        ("audit/commands/0000000000000001.aud", &ALL, None, ""),
+        ("audit/commands/0000000000000002.aud", &ALL, None, ""),
         // It holds room, and is never read.
         ("reserve", &[Empty, Pipe, Folder], None, ""),
         ("lock", &[Gone], None, ""),

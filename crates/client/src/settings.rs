@@ -159,6 +159,11 @@ fn chosen_context(typed: Option<&str>) -> Result<Option<Context>, Failure> {
             None => Ok(None),
         };
     };
+    // Somebody else's home, as after a change of user: there is none in use there.
+    let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    if typed.is_none() && std::fs::metadata(file.path()).is_err_and(|error| denied(&error)) {
+        return Ok(None);
+    }
     let contexts = file.read()?;
     Ok(contexts.chosen(typed.map(str::trim))?.map(|(_, context)| context.clone()))
 }

@@ -18,7 +18,7 @@ Lines about the keeping of the log itself are left out but with --all.",
         after_help = "Examples:
   skep audit ls --since 1h
   skep audit ls --actor alice --name db-password
-  skep audit ls --since 2026-11-01 --format json"
+  skep audit ls --since 2026-11-01 --last 50 --format json"
     )]
     Ls {
         #[command(flatten)]

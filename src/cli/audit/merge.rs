@@ -114,6 +114,8 @@ impl Merged {
     async fn fill(&mut self) -> Result<(), Trouble> {
         for stream in &mut self.streams {
             let Some(source) = self.sources.get_mut(stream.source) else { continue };
+            // It is asked once: its other chain would be waited for as long.
+            stream.over |= self.silent.contains_key(&source.name);
             while stream.waiting.is_empty() && !stream.over {
                 let reply = source.page(stream.chain, &self.wanted, stream.after).await;
                 let reply = match reply {

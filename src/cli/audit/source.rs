@@ -12,7 +12,7 @@ use skep_core::base::Stamp;
 use skep_core::wire::api;
 
 /// How long one manager of several is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What lines are wanted.
 #[derive(Clone, Debug, Default)]

@@ -298,5 +298,7 @@ pub(super) fn files(shell: &mut Shell, files: &[PathBuf]) -> Result<(), Trouble>
 }
 
 fn unread(path: &Path, error: &std::io::Error) -> Trouble {
-    Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display())).into()
+    Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()))
+        .hint("`skep audit export FILE` writes lines that are verified so")
+        .into()
 }

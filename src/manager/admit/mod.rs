@@ -53,7 +53,7 @@ use crate::manager::dispatch::{Dispatch, told};
 use crate::manager::problem;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::{Caller, NamedTime, caller, local_caller, name_managers};
-use skep_core::domain::{OperatorRole, State, Who};
+use skep_core::domain::{Method, OperatorRole, State, Who};
 
 pub(in crate::manager) use self::table::{ACT as ACT_BYTES, AGENT as AGENT_BYTES};
 
@@ -286,6 +286,10 @@ impl Inner {
             return None;
         }
         let (audit, core) = self.audit();
+        if core.is_none() && row.method == Method::Status && code == Code::Ok {
+            // What a locked manager is asked for each second would leave no room for the rest.
+            return None;
+        }
         let listed = !self.is_unlisted(extensions);
         let act = lines::act(core.as_deref(), extensions, row, code, listed)?;
         let unrecorded = audit.record(act).await.err();
