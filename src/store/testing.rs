@@ -121,6 +121,22 @@ pub(crate) enum Lost {
 }
 
 impl FaultyDisk {
+    /// Nothing on it is answered until what this gives is dropped.
+    pub(crate) fn hang(&self) -> std::sync::mpsc::Sender<()> {
+        let (goes_on, waits) = std::sync::mpsc::channel::<()>();
+        let (hangs, begun) = std::sync::mpsc::channel::<()>();
+        let disk = Arc::clone(&self.0);
+        std::thread::spawn(move || {
+            let held = disk.lock();
+            drop(hangs);
+            // It ends where the other half is dropped.
+            waits.recv().ok();
+            drop(held);
+        });
+        begun.recv().ok();
+        goes_on
+    }
+
     /// The disk that a crash leaves behind.
     pub(crate) fn crash(&self, lost: Lost) -> Self {
         let before = self.0.lock().clone();

@@ -20,8 +20,23 @@ struct Found {
     /// What is wrong, the first of each chain of each manager.
     wrong: Vec<String>,
     silent: Vec<(String, Failure)>,
-    /// What commands were found, by manager: numbers and hashes of the last ones.
-    ends: Vec<(String, Vec<(u64, Head)>)>,
+    /// The commands of each manager that was read.
+    commands: Vec<Commands>,
+    /// Up to where managers have removed commands that were too old or too many.
+    retired: BTreeMap<String, u64>,
+}
+
+/// What one manager has of the commands.
+struct Commands {
+    name: String,
+    /// Numbers and hashes of the last ones.
+    recent: Vec<(u64, Head)>,
+    /// The line after which its first one comes, and why it is not the first of all.
+    begins: Option<(u64, api::AuditBegins)>,
+    /// What it has without a gap: after which line, and up to which.
+    spans: Vec<(u64, u64)>,
+    /// What it never had, for it got the state as a snapshot.
+    spared: Vec<(u64, u64)>,
 }
 
 /// Lines of which the hashes are compared between managers.
@@ -45,10 +60,36 @@ pub(super) async fn managers(shell: &mut Shell, client: ClientArgs) -> Result<()
         acts(shell, source, &wanted, &mut found, known).await?;
     }
     compare(&mut found);
+    found.missing();
     found.told(shell, sources.len())
 }
 
 impl Found {
+    /// Each command is on a manager, unless it was removed for its age or for room.
+    fn missing(&mut self) {
+        let floor = self.retired.values().copied().max().unwrap_or(0);
+        let mut wrong = Vec::new();
+        for of in &self.commands {
+            let own = self.retired.get(&of.name).copied().unwrap_or(0);
+            if let Some((number, begins)) = of.begins
+                && begins != api::AuditBegins::Snapshot
+                && own < number
+            {
+                let gap = Broken::Gap { after: 0, before: number };
+                wrong.push(format!("commands of {}: {gap}", of.name));
+            }
+            for (after, before) in &of.spared {
+                let has = |(from, to): &(u64, u64)| *from <= floor.max(*after) && to >= before;
+                let is_somewhere = self.commands.iter().any(|other| other.spans.iter().any(has));
+                if *before > floor && !is_somewhere && self.silent.is_empty() {
+                    let gap = Broken::Gap { after: *after, before: *before };
+                    wrong.push(format!("commands of all managers: {gap}"));
+                }
+            }
+        }
+        self.wrong.extend(wrong);
+    }
+
     fn told(self, shell: &mut Shell, asked: usize) -> Result<(), Trouble> {
         if self.silent.len() >= asked && self.wrong.is_empty() {
             return Err(nobody(self.silent.iter().map(|(_, why)| why)));
@@ -86,6 +127,10 @@ struct Walked {
     retired: BTreeMap<String, u64>,
     /// The line after which the first one that is there comes, where it is not the first of all.
     begins: Option<(u64, api::AuditBegins)>,
+    /// What follows without a gap: after which line, and up to which; the last one goes on.
+    spans: Vec<(u64, u64)>,
+    /// What is not there for the state came as a snapshot.
+    spared: Vec<(u64, u64)>,
 }
 
 impl Walked {
@@ -96,6 +141,8 @@ impl Walked {
             recent: Vec::new(),
             retired: BTreeMap::new(),
             begins: None,
+            spans: Vec::new(),
+            spared: Vec::new(),
         }
     }
 
@@ -111,6 +158,9 @@ impl Walked {
             api::audit_item::Of::Line(text) => match self.follow.line(text.as_bytes()) {
                 Ok(line) => {
                     self.learn(&line);
+                    if let Some((_, to)) = self.spans.last_mut() {
+                        *to = line.n;
+                    }
                     if self.recent.len() >= 2 * COMPARED {
                         self.recent.drain(..COMPARED);
                     }
@@ -125,9 +175,17 @@ impl Walked {
                 let first = self.follow.at().is_none();
                 match self.follow.goes_on(number, hash) {
                     Err(broken) => self.is_wrong(what, broken),
+                    Ok(None) if first => self.spans.push((number, number)),
                     Ok(None) => {}
-                    Ok(Some(_)) if first => self.begins = Some((number, base.begins())),
-                    Ok(Some(_)) if base.begins() == api::AuditBegins::Snapshot => {}
+                    Ok(Some(after)) if first || base.begins() == api::AuditBegins::Snapshot => {
+                        self.spans.push((number, number));
+                        if first {
+                            self.begins = Some((number, base.begins()));
+                        }
+                        if base.begins() == api::AuditBegins::Snapshot {
+                            self.spared.push((after, number));
+                        }
+                    }
                     Ok(Some(after)) => self.is_wrong(what, Broken::Gap { after, before: number }),
                 }
             }
@@ -205,7 +263,13 @@ async fn commands(
             let from = from.unwrap_or_default();
             shell.screen.data(&format!("commands of {}: {lines} lines{from}", source.name))?;
             found.wrong.extend(walked.wrong);
-            found.ends.push((source.name.clone(), walked.recent));
+            found.commands.push(Commands {
+                name: source.name.clone(),
+                recent: walked.recent,
+                begins: walked.begins,
+                spans: walked.spans,
+                spared: walked.spared,
+            });
         }
     }
     Ok(())
@@ -233,6 +297,8 @@ async fn acts(
                 walked.is_wrong(&what, Broken::Gap { after: 0, before: number });
             }
             found.wrong.extend(walked.wrong);
+            let retired = walked.retired.get("commands").copied();
+            found.retired.insert(source.name.clone(), retired.unwrap_or(0));
         }
     }
     Ok(())
@@ -242,8 +308,8 @@ async fn acts(
 fn compare(found: &mut Found) {
     let mut seen: BTreeMap<u64, (Head, &str)> = BTreeMap::new();
     let mut wrong = Vec::new();
-    for (name, lines) in &found.ends {
-        for (number, head) in lines {
+    for Commands { name, recent, .. } in &found.commands {
+        for (number, head) in recent {
             match seen.get(number) {
                 Some((other, of)) if other != head && wrong.is_empty() => {
                     wrong.push(format!("command {number} is another one on {name} than on {of}"));
@@ -301,4 +367,45 @@ fn unread(path: &Path, error: &std::io::Error) -> Trouble {
     Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()))
         .hint("`skep audit export FILE` writes lines that are verified so")
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str, begins: Option<(u64, api::AuditBegins)>, spans: &[(u64, u64)]) -> Commands {
+        let spared = match begins {
+            Some((number, api::AuditBegins::Snapshot)) => vec![(0, number)],
+            _ => Vec::new(),
+        };
+        let (name, spans) = (name.to_owned(), spans.to_vec());
+        Commands { name, recent: Vec::new(), begins, spans, spared }
+    }
+
+    fn wrong(commands: Vec<Commands>, retired: &[(&str, u64)]) -> Vec<String> {
+        let retired = retired.iter().map(|(name, to)| ((*name).to_owned(), *to)).collect();
+        let mut found = Found { commands, retired, ..Found::default() };
+        found.missing();
+        found.wrong
+    }
+
+    #[test]
+    fn p10_commands_that_no_manager_has_are_missed_unless_they_were_too_old() {
+        let (goes_on, snapshot) = (api::AuditBegins::GoesOn, api::AuditBegins::Snapshot);
+        assert_eq!(wrong(vec![of("a", None, &[(0, 9)])], &[]), Vec::<String>::new());
+        let cut = || vec![of("a", Some((5, goes_on)), &[(5, 9)])];
+        let told = "commands of a: the lines between 0 and 5 are missing";
+        assert_eq!(wrong(cut(), &[]), [told]);
+        assert_eq!(wrong(cut(), &[("a", 4)]), [told]);
+        assert_eq!(wrong(cut(), &[("a", 5)]), Vec::<String>::new(), "it removed them itself");
+
+        let late = || of("late", Some((5, snapshot)), &[(5, 9)]);
+        assert_eq!(wrong(vec![of("a", None, &[(0, 9)]), late()], &[]), Vec::<String>::new());
+        let nobody = wrong(vec![late()], &[]);
+        assert_eq!(nobody, ["commands of all managers: the lines between 0 and 5 are missing"]);
+        let part = vec![of("a", Some((3, goes_on)), &[(3, 9)]), late()];
+        assert_eq!(wrong(part, &[("a", 3)]), Vec::<String>::new(), "the rest was too old");
+        let short = vec![of("a", None, &[(0, 4)]), late()];
+        assert_eq!(wrong(short, &[]).len(), 1, "what lies between is on neither");
+    }
 }

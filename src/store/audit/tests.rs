@@ -248,6 +248,25 @@ async fn a_full_disk_is_said_and_what_waits_is_written_once_there_is_room() {
 }
 
 #[tokio::test]
+async fn a_disk_that_does_not_answer_is_noticed_in_time_and_later_acts_do_not_wait_for_it() {
+    let disk = FaultyDisk::default();
+    let log = open(&disk);
+    record(&log, 1).await;
+    let hangs = disk.hang();
+    let begun = std::time::Instant::now();
+    for _ in 0..50 {
+        let refused = log.record(line("call.hung")).await.expect_err("it hangs");
+        assert!(refused.0.contains("does not answer"), "{refused}");
+    }
+    assert!(begun.elapsed() < 5 * super::PATIENCE, "one of them was waited for");
+    assert!(log.standing().failing.is_some());
+    drop(hangs);
+    while log.record(line("call.again")).await.is_err() {}
+    assert_eq!(log.standing().failing, None);
+    verify(&log, Chain::Acts, Some(log.last(Chain::Acts))).expect("whole");
+}
+
+#[tokio::test]
 async fn the_oldest_files_go_and_the_log_says_so() {
     let disk = FaultyDisk::default();
     let retention = Retention { bytes: 256 * 1024, age: None };
