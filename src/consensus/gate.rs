@@ -50,6 +50,12 @@ struct Halves {
     rests: bool,
 }
 
+impl Halves {
+    fn stand(self) -> bool {
+        self.passed && !self.rests
+    }
+}
+
 impl Gate {
     /// The manager's half: whether this member may be elected.
     pub(super) fn may_be_elected(&self, may: bool) {
@@ -59,7 +65,12 @@ impl Gate {
     fn stand_by(&self, change: impl FnOnce(&mut Halves)) {
         let mut halves = self.candidacy.0.lock();
         change(&mut halves);
-        self.raft.runtime_config().elect(halves.passed && !halves.rests);
+        self.raft.runtime_config().elect(halves.stand());
+    }
+
+    /// Whether this member stands for election now.
+    pub(super) fn stands(&self) -> bool {
+        self.candidacy.0.lock().stand()
     }
 
     /// The other members, as the log and the snapshot name them.

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::errors::{ProposeError, StartError};
 use super::gate::{self, Gate};
 use super::given::Start;
+use super::leaderless;
 use super::machine::{Machine, Replica};
 use super::network::MOST_MESSAGE;
 use super::progress::{self, Contact, Leadership, Member};
@@ -96,6 +97,7 @@ impl Consensus {
             tokio::spawn(snapshot_when_due(raft.clone(), Arc::clone(&shared))).abort_handle(),
             tokio::spawn(gate::keep_peers(gate.clone())).abort_handle(),
             tokio::spawn(gate::rest_when_behind(gate.clone())).abort_handle(),
+            tokio::spawn(leaderless::watch(gate.clone(), Arc::clone(&shared))).abort_handle(),
         ];
         if gate.others().is_empty() {
             // Nobody can remember: nobody is waited for.

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 
 use futures_util::{Stream, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -10,10 +11,12 @@ use openraft::type_config::alias::EntryOf;
 use openraft::vote::leader_id_std::LeaderId;
 use openraft::vote::{RaftLeaderId, RaftVote};
 use openraft::{OptionalSend, entry::RaftEntry};
+use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::oneshot;
 
 use super::convert;
+use super::recent::Recent;
 use super::types::{LogEntry, LogId, TypeConfig, Vote};
 use crate::store::{self, Done, Log, StoreError};
 use skep_core::wire::raft as proto;
@@ -23,7 +26,10 @@ const READ_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Openraft's view of the log. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct LogStore(pub(super) Log);
+pub(super) struct LogStore {
+    log: Log,
+    recent: Arc<Mutex<Recent>>,
+}
 
 pub(super) fn id_to(id: &LogId) -> store::LogId {
     store::LogId { term: **id.committed_leader_id(), index: id.index() }
@@ -70,12 +76,20 @@ async fn durable(wait: oneshot::Receiver<Result<(), StoreError>>) -> io::Result<
 }
 
 impl LogStore {
-    /// Reads on a thread that may block: the disk is asked for what memory lacks.
+    pub(super) fn new(log: Log) -> Self {
+        Self { log, recent: Arc::default() }
+    }
+
+    /// What was appended lately, from memory; else reads on a thread that may block: the disk is
+    /// asked for what memory lacks.
     async fn read(&self, from: u64, to: u64, most: u64) -> io::Result<Vec<LogEntry>> {
         if from >= to {
             return Ok(Vec::new());
         }
-        let log = self.0.clone();
+        if let Some(entries) = self.recent.lock().get(from, to, most) {
+            return Ok(entries);
+        }
+        let log = self.log.clone();
         let read = tokio::task::spawn_blocking(move || log.read(from, to, most));
         let entries = read.await.map_err(io::Error::other)??;
         entries.into_iter().map(entry_from).collect()
@@ -132,7 +146,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        Ok(self.0.vote().map(vote_from))
+        Ok(self.log.vote().map(vote_from))
     }
 }
 
@@ -140,7 +154,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
-        let (purged, last) = self.0.ends();
+        let (purged, last) = self.log.ends();
         Ok(LogState { last_purged_log_id: purged.map(id_from), last_log_id: last.map(id_from) })
     }
 
@@ -150,16 +164,16 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let (done, wait) = waiting();
-        self.0.save_vote(vote_to(vote), done).await?;
+        self.log.save_vote(vote_to(vote), done).await?;
         durable(wait).await
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        Ok(self.0.commit(committed.as_ref().map(id_to)).await?)
+        Ok(self.log.commit(committed.as_ref().map(id_to)).await?)
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
-        Ok(self.0.committed().map(id_from))
+        Ok(self.log.committed().map(id_from))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
@@ -167,22 +181,29 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = LogEntry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries = entries.into_iter().map(|entry| entry_to(&entry)).collect();
+        let entries: Vec<LogEntry> = entries.into_iter().collect();
+        let stored = entries.iter().map(entry_to).collect();
         let done = Box::new(|result: Result<(), StoreError>| {
             callback.io_completed(result.map_err(io::Error::from));
         });
-        Ok(self.0.append(entries, done).await?)
+        self.log.append(stored, done).await?;
+        let mut recent = self.recent.lock();
+        entries.into_iter().for_each(|entry| recent.push(entry));
+        Ok(())
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let (done, wait) = waiting();
-        self.0.truncate(last.as_ref().map(id_to), done).await?;
+        let last = last.as_ref().map(id_to);
+        self.recent.lock().truncate(last);
+        self.log.truncate(last, done).await?;
         durable(wait).await
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         let (done, wait) = waiting();
-        self.0.purge(id_to(&upto), done).await?;
+        self.recent.lock().purge(upto.index());
+        self.log.purge(id_to(&upto), done).await?;
         durable(wait).await
     }
 }

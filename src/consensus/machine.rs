@@ -113,9 +113,14 @@ impl Replica {
         *self.heard.lock() = Some(Instant::now());
     }
 
+    /// When one has last.
+    pub(super) fn heard_at(&self) -> Option<Instant> {
+        *self.heard.lock()
+    }
+
     /// Whether one has within this time.
     pub(super) fn heard_within(&self, age: Duration) -> bool {
-        self.heard.lock().is_some_and(|at| at.elapsed() < age)
+        self.heard_at().is_some_and(|at| at.elapsed() < age)
     }
 
     pub(super) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {

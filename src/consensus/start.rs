@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::{Config, Raft, SnapshotPolicy};
 
@@ -167,15 +168,23 @@ impl From<Cause> for StartError {
     }
 }
 
-/// Times in milliseconds. A follower stands for election when it has heard nothing
-/// for 500 (the lease) and then 300 to 500 more: a dead leader is replaced about a
-/// second later, and a machine may stall for eight heartbeats without an election.
+/// Between two heartbeats of a leader.
+pub(super) const HEARTBEAT: Duration = Duration::from_millis(100);
+/// How long a member that has heard a leader votes for nobody else.
+pub(super) const LEASE: Duration = Duration::from_millis(400);
+/// How much longer a follower waits at least for a leader that is silent; at most, another
+/// lease.
+const SILENCE: Duration = Duration::from_millis(250);
+
+/// A follower stands for election when it has heard nothing for the lease and then 250 to 400
+/// ms more: a machine may stall for six heartbeats without an election. A leader whose process
+/// has ended is replaced when the lease is over (`leaderless`).
 fn config(tuning: Tuning) -> Config {
     Config {
         cluster_name: "skep".to_owned(),
-        heartbeat_interval: 100,
-        election_timeout_min: 300,
-        election_timeout_max: 500,
+        heartbeat_interval: ms(HEARTBEAT),
+        election_timeout_min: ms(SILENCE),
+        election_timeout_max: ms(LEASE),
         enable_pre_vote: Some(true),
         // Not before the gate is passed.
         enable_elect: false,
@@ -192,6 +201,10 @@ fn config(tuning: Tuning) -> Config {
         backoff: "50ms 100ms 200ms ...500ms".to_owned(),
         ..Config::default()
     }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 struct Opened {
@@ -240,7 +253,7 @@ pub(super) async fn start(parts: &Parts) -> Result<Running, StartError> {
     let config = config(parts.tuning)
         .validate()
         .map_err(|error| StartError::Disk(std::io::Error::other(error)))?;
-    let store = LogStore(log.clone());
+    let store = LogStore::new(log.clone());
     let (tls, voting) = (parts.tls.clone(), Voting::default());
     let network = Network { tls, peers: Arc::clone(&peers), voting };
     let runtime = RaftRuntime::new().map_err(StartError::Disk)?;

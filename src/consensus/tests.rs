@@ -25,7 +25,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine> for Builder {
         let mut folder = options(&disk);
         folder.folder = "/d/snapshots".into();
         let snapshots = Arc::new(Snapshots::open(folder).expect("a folder"));
-        Ok(((), LogStore(log), Machine::new(Arc::new(Replica::new()), snapshots, None)))
+        Ok(((), LogStore::new(log), Machine::new(Arc::new(Replica::new()), snapshots, None)))
     }
 }
 
