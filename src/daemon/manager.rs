@@ -14,6 +14,7 @@ use super::config::ManagerConfig;
 use super::{Shutdown, too_few_descriptors};
 use crate::host::{RealDisk, give_back_open_files, harden, raise_open_files};
 use crate::manager::{End, FolderError, LocalRules, Manager, OpenError, Phase, Setup, control};
+use locked_pages::FreeMemory;
 use skep_client::machine::{SystemClock, bind, os_dice};
 use skep_client::transport::{Problem, serve_local};
 use skep_core::base::{Exit, Failure, ManagerPlaces, Name, SecretBytes};
@@ -26,6 +27,10 @@ mod tests;
 const GRACE: Duration = Duration::from_secs(10);
 /// How often the word told to systemd is looked at.
 const WORD_EVERY: Duration = Duration::from_secs(1);
+/// How often free memory is given back to the system, where there is more than [`FREE`].
+const GIVES_BACK: Duration = Duration::from_secs(5);
+/// Bytes that the allocator may keep beside.
+const FREE: usize = 16 * 1024 * 1024;
 /// Bytes of an unlock key's file: the key and its line end are a tenth of it.
 const UNLOCK_KEY_BYTES: usize = 4096;
 
@@ -103,6 +108,7 @@ async fn live(
             End::Failed(Exit::MachineLimit, "the control socket failed".to_owned())
         }
         () = follow_word(&manager) => End::Asked,
+        () = give_back_memory() => End::Asked,
     };
     tell(&[NotifyState::Stopping]);
     tracing::info!(event = "manager_ending");
@@ -287,6 +293,22 @@ async fn follow_word(manager: &Manager) {
             tell(&[NotifyState::Status(&word)]);
             told = word;
         }
+    }
+}
+
+/// Memory follows what lives: what old values left between others goes back to the system.
+async fn give_back_memory() {
+    let mut every = tokio::time::interval(GIVES_BACK);
+    let mut free = FreeMemory::default();
+    loop {
+        every.tick().await;
+        let look = move || {
+            free.give_back(FREE);
+            free
+        };
+        // Its only error is that of a runtime that ends.
+        let Ok(looked) = tokio::task::spawn_blocking(look).await else { return };
+        free = looked;
     }
 }
 

@@ -31,14 +31,14 @@ pub struct Options {
 
 impl Options {
     /// The usual sizes: 16 MiB segments (preallocated at once, dropped whole), and
-    /// 64 MiB of payloads in memory, so that replication seldom reads the disk.
+    /// 8 MiB of payloads in memory, for followers that are a little late.
     pub fn new(
         disk: Arc<dyn Disk>,
         folder: PathBuf,
         keys: Arc<Keys>,
         dice: fn() -> Box<dyn Dice>,
     ) -> Self {
-        let (segment_bytes, cache_bytes) = (16 * 1024 * 1024, 64 * 1024 * 1024);
+        let (segment_bytes, cache_bytes) = (16 * 1024 * 1024, 8 * 1024 * 1024);
         Self { disk, folder, keys, dice, segment_bytes, cache_bytes }
     }
 }

@@ -19,6 +19,39 @@ pub fn give_back_large_allocations() {
     }
 }
 
+/// Gives free memory back to the system, from time to time.
+///
+/// glibc gives back the end of a heap by itself, and nothing from its middle: many values that
+/// came and went, with something small behind each, would stay for good.
+#[derive(Debug, Default)]
+pub struct FreeMemory {
+    /// Bytes that were free when they were given back last, or less since: the allocator goes on
+    /// counting them.
+    given: usize,
+}
+
+impl FreeMemory {
+    /// Gives it back where more than `most` bytes have become free since the last time. Answers
+    /// whether it was so much.
+    #[allow(unsafe_code, reason = "two calls of the C library")]
+    pub fn give_back(&mut self, most: usize) -> bool {
+        #[cfg(target_env = "gnu")]
+        {
+            // SAFETY: the call reads the allocator's own counts, under its own locks.
+            let free = unsafe { libc::mallinfo2() }.fordblks;
+            self.given = self.given.min(free);
+            if free - self.given > most {
+                // SAFETY: the call gives back pages that nothing allocated lies on, under the
+                // allocator's own locks.
+                unsafe { libc::malloc_trim(0) };
+                self.given = free;
+                return true;
+            }
+        }
+        false
+    }
+}
+
 #[cfg(test)]
 #[cfg(target_env = "gnu")]
 mod tests {
@@ -28,6 +61,21 @@ mod tests {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_free_between_things_that_stay_goes_back() {
+        const EACH: usize = 100_000;
+        let pairs: Vec<_> = (0..500).map(|_| (vec![1_u8; EACH], Box::new([2_u8; 64]))).collect();
+        let (large, small): (Vec<_>, Vec<_>) = std::hint::black_box(pairs).into_iter().unzip();
+        let full = own_memory();
+        drop(large);
+        let mut free = FreeMemory::default();
+        assert!(free.give_back(16 << 20));
+        let left = own_memory();
+        assert!(left + 30 * 1024 < full, "{full} KiB, then {left} KiB");
+        assert!(!free.give_back(16 << 20), "once");
+        assert_eq!(small.len(), 500);
     }
 
     /// Freed once, such a buffer raises the border that glibc sets by itself; the second one

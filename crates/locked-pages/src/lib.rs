@@ -14,7 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 pub use descriptors::{own_descriptors, take_passed_descriptors};
-pub use heap::give_back_large_allocations;
+pub use heap::{FreeMemory, give_back_large_allocations};
 pub use mapping::WriteMapping;
 pub use maps::{unlocked_bytes, without_memfd_secret};
 pub use pages::{LockedArray, LockedBytes};
