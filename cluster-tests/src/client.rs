@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use super::{Cluster, Manager, Ran};
 use skep::cli::{Screen, Shell};
 use skep_client::{CallError, IdentityFile, Operator};
-use skep_core::base::{BoxedKey, Exit, SecretBytes, SecretId, VersionId};
+use skep_core::base::{Exit, SecretBytes, SecretId, SentKey, VersionId};
 use skep_core::domain::Change;
 use skep_core::wire::api::{HolderView, SecretView, ServiceView};
 
@@ -109,7 +109,7 @@ impl Client {
     }
 
     /// Applies changes without values as one act, and answers its revision.
-    pub fn apply(&mut self, changes: &[Change<BoxedKey>]) -> Outcome<u64> {
+    pub fn apply(&mut self, changes: &[Change<SentKey>]) -> Outcome<u64> {
         Outcome::of(RUNTIME.block_on(self.operator.apply(changes)))
     }
 

@@ -145,9 +145,9 @@ fn changed(path: &Path, change: impl FnOnce(Vec<u8>) -> Vec<u8>, act: impl FnOnc
 /// The same text of the first format.
 fn first(bytes: Vec<u8>) -> Vec<u8> {
     let text = String::from_utf8(bytes).expect("text");
-    let text = text.replacen("version = 10", "version = 1", 1);
-    let text = text.replacen("skep-workloads 10", "skep-workloads 1", 1);
-    text.replacen("skep agent mount 10", "skep agent mount 1", 1).into_bytes()
+    let text = text.replacen("version = 11", "version = 1", 1);
+    let text = text.replacen("skep-workloads 11", "skep-workloads 1", 1);
+    text.replacen("skep agent mount 11", "skep agent mount 1", 1).into_bytes()
 }
 
 #[test]

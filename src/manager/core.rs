@@ -126,10 +126,14 @@ impl Core {
 
     /// Opens this manager's box of the cluster key in use. What fails is written to the log.
     pub(in crate::manager) fn open_key(&self) {
-        let stands = self.consensus.read(|state| state.cluster.clone());
-        let Some(cluster) = stands else { return };
-        if let Err(error) = self.keys.follow(&cluster.cluster_key) {
-            let number = cluster.cluster_key.number;
+        let open = self.keys.number();
+        let stands = self.consensus.read(|state| {
+            let stands = state.cluster.as_ref().map(|cluster| &cluster.cluster_key);
+            stands.filter(|stands| open != Some(stands.number)).cloned()
+        });
+        let Some(stands) = stands else { return };
+        if let Err(error) = self.keys.follow(&stands) {
+            let number = stands.number;
             tracing::error!(event = "cluster_key_closed", number, why = %error);
         }
     }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use skep_client::ca::{CaError, Issuer, PrivateKey};
-use skep_core::base::{BoxedKey, ClusterId, Dice, NodeId, SecretBytes, WrappedKey};
+use skep_core::base::{ClusterId, Dice, NodeId, SecretBytes, SentKey, WrappedKey};
 use skep_core::domain;
 use skep_core::seal::{
-    BoxKey, ClusterKey, DataKey, SealError, ValueContext, WrapKey, box_cluster_key,
+    BoxKey, ClusterKey, DataKey, IntakeAgreement, SealError, ValueContext, WrapKey, box_cluster_key,
 };
 
 /// Under which label the issuing CA's private key is wrapped.
@@ -101,17 +101,18 @@ impl KeyHolder {
     fn opened(&self, number: u64) -> Result<Arc<OpenedKeys>, NoKey> {
         self.open.read().clone().ok_or(NoKey::NotOpen(number))
     }
-    /// The leader's act on intake.
+    /// The leader's act on intake; `kept` is what the caller's connection keeps for it.
     ///
     /// # Errors
     /// [`NoKey`].
     pub fn rewrap(
         &self,
         dice: &mut dyn Dice,
-        boxed: &BoxedKey,
+        sent: &SentKey,
         context: &ValueContext,
+        kept: &mut Option<IntakeAgreement>,
     ) -> Result<WrappedKey, NoKey> {
-        Ok(self.opened(boxed.number)?.key.rewrap(dice, boxed, context)?)
+        Ok(self.opened(sent.number)?.key.rewrap(dice, sent, context, kept)?)
     }
     /// The leader's act on delivery: the caller seals the data key to a session at once.
     ///
@@ -176,7 +177,7 @@ impl KeyHolder {
         let issuing = self.issuing_key(cluster)?;
         Ok(domain::Rekey {
             number: next.number(),
-            intake: next.intake_public(),
+            intake: next.intake().public,
             boxes,
             previous: next.wrap_previous(dice, &open.key)?,
             issuing_key: next.wrap_key().wrap_secret(dice, ISSUING_KEY, &issuing)?,
@@ -213,7 +214,7 @@ mod tests {
         let boxed = box_cluster_key(dice, key, node, public).expect("boxed");
         domain::ClusterKey {
             number: key.number(),
-            intake: key.intake_public(),
+            intake: key.intake().public,
             boxes: BTreeMap::from([(node, boxed)]),
             previous: BTreeMap::new(),
         }
@@ -234,12 +235,13 @@ mod tests {
         };
         let first = ClusterKey::draw(dice, cluster, 1);
         let data = DataKey::draw(dice);
-        let boxed = data.box_to_intake(dice, &first.intake_public(), 1, &context).expect("boxed");
+        let client = IntakeAgreement::draw(dice, &first.intake()).expect("agreed");
+        let sent = client.seal(dice, &data, &context).expect("sealed");
 
-        let closed = holder.rewrap(dice, &boxed, &context);
+        let closed = holder.rewrap(dice, &sent, &context, &mut None);
         assert!(matches!(closed, Err(NoKey::NotOpen(1))));
         holder.follow(&stands(dice, &first, node, &public)).expect("opens");
-        let wrapped = holder.rewrap(dice, &boxed, &context).expect("rewrapped");
+        let wrapped = holder.rewrap(dice, &sent, &context, &mut None).expect("rewrapped");
         let opened = holder.open_data_key(&wrapped, &context).expect("opened");
         assert_eq!(opened.expose(), data.expose());
 
@@ -259,7 +261,7 @@ mod tests {
         last.number = 4;
         assert!(holder.follow(&last).is_err(), "a box of another number");
         holder.follow(&next).expect("opens");
-        let retired = holder.rewrap(dice, &boxed, &context);
+        let retired = holder.rewrap(dice, &sent, &context, &mut None);
         assert!(matches!(retired, Err(NoKey::Seal(SealError::Retired { found: 1, wanted: 2 }))));
     }
 

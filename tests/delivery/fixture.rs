@@ -23,7 +23,8 @@ use skep_core::domain::{
     Outcome, Placement, Recipient, Renewal, ServiceSpec, Token,
 };
 use skep_core::seal::{
-    BoxKey, ClusterKey, DataKey, Dek, ValueContext, box_cluster_key, seal_value,
+    BoxKey, ClusterKey, DataKey, Dek, IntakeAgreement, IntakePublic, ValueContext, box_cluster_key,
+    seal_value,
 };
 use skep_core::wire::api;
 
@@ -45,7 +46,7 @@ pub(crate) struct Cluster {
     root: Vec<u8>,
     issuing: Vec<u8>,
     issuer: Issuer,
-    intake: [u8; 32],
+    intake: IntakePublic,
     token: TokenId,
     _data: tempfile::TempDir,
 }
@@ -91,11 +92,11 @@ impl Cluster {
         let boxed = box_cluster_key(dice, &key, node, &box_key.public()).expect("boxed");
         let stands = ClusterKeyRecord {
             number: 1,
-            intake: key.intake_public(),
+            intake: key.intake().public,
             previous: BTreeMap::new(),
             boxes: BTreeMap::from([(node, boxed)]),
         };
-        let intake = key.intake_public();
+        let intake = key.intake();
         let box_public = box_key.public();
         let keys = KeyHolder::new(cluster, node, box_key);
         keys.follow(&stands).expect("opened");
@@ -262,8 +263,9 @@ impl Cluster {
         let size = u32::try_from(value.len()).expect("a size");
         let context = ValueContext { cluster: self.core.cluster, secret, version: id, size };
         let key = DataKey::draw(dice);
-        let boxed = key.box_to_intake(dice, &self.intake, 1, &context).expect("boxed");
-        let data_key = self.core.keys.rewrap(dice, &boxed, &context).expect("rewrapped");
+        let client = IntakeAgreement::draw(dice, &self.intake).expect("agreed");
+        let sent = client.seal(dice, &key, &context).expect("sealed");
+        let data_key = self.core.keys.rewrap(dice, &sent, &context, &mut None).expect("rewrapped");
         let value = SecretBytes::copy_of(value);
         let value = seal_value(dice, &key, &context, &value).expect("sealed");
         NewVersion { id, size, value, data_key, public: None }

@@ -19,7 +19,7 @@ use skep_core::domain::Change;
 const ENTRIES: usize = 10_500;
 const CLIENTS: usize = 50;
 /// What an agent keeps of an engine's volumes.
-const VOLUMES: &str = "version = 10\nboot = \"b\"\n\n[[volume]]\nname = \"web\"\ncreated = 7\n";
+const VOLUMES: &str = "version = 11\nboot = \"b\"\n\n[[volume]]\nname = \"web\"\ncreated = 7\n";
 
 /// What is done to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

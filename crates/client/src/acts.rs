@@ -1,18 +1,22 @@
 //! Acts: changes that are applied together or not at all. Values are sealed here, in the
 //! client, and opened only by agents (P5).
 
-use skep_core::base::{BoxedKey, Dice, Exit, RequestId, SecretBytes, SecretId, VersionId, limits};
+use skep_core::base::{
+    ClusterId, Dice, Exit, RequestId, SecretBytes, SecretId, SentKey, VersionId, limits,
+};
 use skep_core::domain::{self, PublicPart};
-use skep_core::seal::{DataKey, SealError, ValueContext, open_value, seal_value};
+use skep_core::seal::{
+    DataKey, IntakeAgreement, IntakePublic, SealError, ValueContext, open_value, seal_value,
+};
 use skep_core::wire::{api, convert};
 
 use crate::error::CallError;
-use crate::link::{CallKind, Control, Intake, Link};
+use crate::link::{CallKind, Control, Link};
 
-/// What is meant: the core's change, a value's key still boxed to the intake key.
-pub type Change = domain::Change<BoxedKey>;
+/// What is meant: the core's change, a value's key still as it is sent to the leader.
+pub type Change = domain::Change<SentKey>;
 /// A version as it is sealed here.
-pub type NewVersion = domain::NewVersion<BoxedKey>;
+pub type NewVersion = domain::NewVersion<SentKey>;
 
 /// A value and the secret that it becomes a version of.
 #[derive(Debug)]
@@ -25,7 +29,7 @@ pub struct Draft {
     pub public: Option<PublicPart>,
 }
 
-/// Seals the values to the intake key, makes changes of them and applies these as
+/// Seals the values for the intake key, makes changes of them and applies these as
 /// one act. Where the intake key was retired on the way, all is sealed again.
 ///
 /// `look` is how a person finds out what came of it, in the caller's words.
@@ -49,8 +53,7 @@ pub async fn apply_sealed(
     let (first, second) = (RequestId::draw(dice), RequestId::draw(dice));
     let mut refused = None;
     for request in [first, first, second] {
-        let sealed = drafts.iter().map(|draft| seal(dice, &intake, draft));
-        let sealed = sealed.collect::<Result<Vec<_>, _>>().map_err(CallError::NotSealed)?;
+        let sealed = seal_all(link, dice, &intake, drafts).map_err(CallError::NotSealed)?;
         let failure = match apply_as(link, look, request, &changes_of(sealed)).await {
             Err(CallError::Answered(failure)) if failure.exit == Exit::Refused => failure,
             other => return other,
@@ -94,7 +97,7 @@ async fn apply_as(
     link.call(kind, request, async |mut client: Control, request| client.apply(request).await).await
 }
 
-async fn intake_of(link: &mut Link) -> Result<Intake, CallError> {
+async fn intake_of(link: &mut Link) -> Result<IntakePublic, CallError> {
     let request = api::IntakeRequest {};
     let send = async |mut client: Control, request| client.intake(request).await;
     let reply = link.call(CallKind::Read, request, send).await?;
@@ -103,28 +106,42 @@ async fn intake_of(link: &mut Link) -> Result<Intake, CallError> {
     {
         return Err(CallError::OtherCluster);
     }
-    let broken = || CallError::Malformed("intake");
-    let intake = Intake {
-        cluster: reply.cluster_id.as_slice().try_into().map_err(|_bad| broken())?,
-        number: reply.number,
-        public: reply.intake.as_slice().try_into().map_err(|_bad| broken())?,
-    };
+    let intake = convert::read_intake(&reply).map_err(|_bad| CallError::Malformed("intake"))?;
     link.keep_intake(intake);
     Ok(intake)
 }
 
+/// Seals values, all under what the connection agreed on.
+fn seal_all(
+    link: &mut Link,
+    dice: &mut dyn Dice,
+    intake: &IntakePublic,
+    drafts: &[Draft],
+) -> Result<Vec<NewVersion>, SealError> {
+    if drafts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let agreement = link.agreement(dice, intake)?;
+    drafts.iter().map(|draft| seal(dice, intake.cluster, agreement, draft)).collect()
+}
+
 /// Seals one value, and opens it again: nobody else could tell that it does not open.
-fn seal(dice: &mut dyn Dice, intake: &Intake, draft: &Draft) -> Result<NewVersion, SealError> {
+fn seal(
+    dice: &mut dyn Dice,
+    cluster: ClusterId,
+    agreement: &IntakeAgreement,
+    draft: &Draft,
+) -> Result<NewVersion, SealError> {
     let size = u32::try_from(draft.value.len()).map_err(|_too_long| SealError::Malformed)?;
     let version = VersionId::draw(dice);
-    let context = ValueContext { cluster: intake.cluster, secret: draft.secret, version, size };
+    let context = ValueContext { cluster, secret: draft.secret, version, size };
     let key = DataKey::draw(dice);
     let sealed = seal_value(dice, &key, &context, &draft.value)?;
     let opened = open_value(&key, &context, &sealed.0)?;
     if opened.expose() != draft.value.expose() {
         return Err(SealError::DoesNotOpen);
     }
-    let data_key = key.box_to_intake(dice, &intake.public, intake.number, &context)?;
+    let data_key = agreement.seal(dice, &key, &context)?;
     let public = draft.public.clone();
     Ok(NewVersion { id: version, size, value: sealed, data_key, public })
 }

@@ -171,14 +171,13 @@ fn seal_all(
         if open_value(&key, &context, &sealed.0)?.expose() != next.value.expose() {
             return Err(SealError::DoesNotOpen);
         }
-        let boxed = key.box_to_intake(dice, &public, 0, &context)?;
         Ok(local::PutValue {
             secret: secret.as_bytes().to_vec(),
             expect: place.number,
             version: version.as_bytes().to_vec(),
             size,
             sealed_value: sealed.0.to_vec().into(),
-            boxed_key: boxed.bytes,
+            boxed_key: key.box_to(dice, &public, &context)?,
         })
     });
     each.collect()

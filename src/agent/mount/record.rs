@@ -254,7 +254,7 @@ mod tests {
 
     /// What stands in a mount.
     const FIRST: &str = concat!(
-        r#"{"marker":"skep agent mount 10","service":"aeaqcaibaeaqcaibaeaqcaibae","name":"web","#,
+        r#"{"marker":"skep agent mount 11","service":"aeaqcaibaeaqcaibaeaqcaibae","name":"web","#,
         r#""owner_uid":10,"owner_gid":20,"offline_max_age_s":60,"offline_since_ms":5,"fresh":true,"on_change":"signal:HUP","changed":3,"next":4,"#,
         r#""generations":[{"number":3,"digest":"07070707070707070707070707070707"#,
         r#"07070707070707070707070707070707","replaced_ms":null,"files":[{"target":"password","#,
@@ -272,8 +272,8 @@ mod tests {
     fn another_marker_or_a_bad_target_is_no_record() {
         let json = String::from_utf8(record().to_json()).unwrap();
         for (ours, theirs) in [
-            ("skep agent mount 10", "skep agent mount 11"),
-            ("skep agent mount 10", "skep agent mount 1"),
+            ("skep agent mount 11", "skep agent mount 12"),
+            ("skep agent mount 11", "skep agent mount 1"),
             ("\"password\"", "\"../../etc/shadow\""),
             ("\"next\"", "\"more\":1,\"next\""),
             ("0707", "07"),
@@ -283,9 +283,9 @@ mod tests {
             assert_eq!(Record::from_json(changed.as_bytes()), None, "{theirs}");
         }
         assert_eq!(Record::from_json(b""), None);
-        let of = |number| Record::format(json.replacen("mount 10", number, 1).as_bytes());
+        let of = |number| Record::format(json.replacen("mount 11", number, 1).as_bytes());
         assert_eq!(of("mount 1"), Err(OtherFormat::Older(1)));
-        assert_eq!(of("mount 11"), Err(OtherFormat::Newer(11)));
-        assert_eq!((of("mount 10"), of("mount x"), Record::format(b"{")), (Ok(()), Ok(()), Ok(())));
+        assert_eq!(of("mount 12"), Err(OtherFormat::Newer(12)));
+        assert_eq!((of("mount 11"), of("mount x"), Record::format(b"{")), (Ok(()), Ok(()), Ok(())));
     }
 }

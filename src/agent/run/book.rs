@@ -284,14 +284,14 @@ mod tests {
         let disk: Arc<dyn Disk> = Arc::new(crate::host::RealDisk);
         let book = Book::new(disk.clone(), folder.path());
         assert_eq!(book.load().expect("absent"), Memory::default());
-        for text in ["version = 10\nepoch = ", "version = 0\n", "version = 10\n"] {
+        for text in ["version = 11\nepoch = ", "version = 0\n", "version = 11\n"] {
             disk.replace(&book.state(), text.as_bytes()).expect("written");
             assert!(matches!(book.load(), Err(BookError::Damaged(_))), "{text}");
         }
-        for (number, format) in [(1, OtherFormat::Older(1)), (11, OtherFormat::Newer(11))] {
+        for (number, format) in [(1, OtherFormat::Older(1)), (12, OtherFormat::Newer(12))] {
             let text = format!("version = {number}\n");
             disk.replace(&book.state(), text.as_bytes()).expect("written");
-            let head = roster::head("b").replacen(" 10 ", &format!(" {number} "), 1);
+            let head = roster::head("b").replacen(" 11 ", &format!(" {number} "), 1);
             disk.replace(&book.roster(), head.as_bytes()).expect("written");
             disk.replace(&book.volumes(), text.as_bytes()).expect("written");
             let volumes = book.load_volumes("b").err();

@@ -22,12 +22,12 @@ use crate::agent::vault::Guests;
 use skep_client::transport::read_problem;
 use skep_client::transport::rpc::api::writing_client::WritingClient;
 use skep_core::base::{
-    BoxedKey, ClusterId, Dice, Name, RequestId, SealedValue, SecretId, ServiceId, Target, VersionId,
+    ClusterId, Dice, Name, RequestId, SealedValue, SecretId, ServiceId, Target, VersionId,
 };
 use skep_core::domain::{NewVersion, PutValue};
-use skep_core::seal::{PutKey, SealError, ValueContext};
+use skep_core::seal::{IntakeAgreement, PutKey, SealError, ValueContext};
 use skep_core::wire::api;
-use skep_core::wire::convert::write_put_value;
+use skep_core::wire::convert::{read_intake, write_put_value};
 
 /// Puts of a service's workloads on this node within a second.
 const PUTS: NonZeroU32 = NonZeroU32::MIN;
@@ -294,14 +294,14 @@ impl Puts {
         intake: &api::IntakeReply,
         values: &[SealedPut],
     ) -> Result<Vec<api::PutValue>, SealError> {
-        let public = intake.intake.as_slice().try_into().ok().ok_or(SealError::Malformed)?;
+        let intake = read_intake(intake).map_err(|_bad| SealError::Malformed)?;
         let mut dice = (self.0.dice)();
+        let managers = IntakeAgreement::draw(&mut *dice, &intake)?;
         let each = values.iter().map(|of| {
             let (secret, version, size) = (of.secret, of.version, of.size);
             let context = ValueContext { cluster: self.0.cluster, secret, version, size };
-            let to = (&public, intake.number);
             let sealed = (of.boxed_key.as_slice(), &of.value);
-            let data_key: BoxedKey = self.0.key.hand_on(&mut *dice, sealed, to, &context)?;
+            let data_key = self.0.key.hand_on(&mut *dice, sealed, &managers, &context)?;
             let value = of.value.clone();
             let version = NewVersion { id: version, size, value, data_key, public: None };
             Ok(write_put_value(&PutValue { secret, expect: of.expect, version }))

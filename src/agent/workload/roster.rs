@@ -172,12 +172,12 @@ mod tests {
         let head = head(THIS);
         assert_eq!(read(head.as_bytes(), THIS), Ok(Vec::new()));
         assert_eq!(read(head.trim_end().as_bytes(), THIS), Ok(Vec::new()), "the line's end alone");
-        let newer = head.replace(" 10 ", " 11 ");
+        let newer = head.replace(" 11 ", " 12 ");
         assert_eq!(
             read(newer.as_bytes(), THIS),
             Err(NoRoster::Format(OtherFormat::Newer(FORMAT + 1)))
         );
-        let older = head.replace(" 10 ", " 1 ");
+        let older = head.replace(" 11 ", " 1 ");
         assert_eq!(read(older.as_bytes(), THIS), Err(NoRoster::Format(OtherFormat::Older(1))));
         for bad in ["", "skep", head.split_at(head.len() / 2).0, "\u{a5}"] {
             assert_eq!(read(bad.as_bytes(), THIS), Err(NoRoster::Damaged), "{bad}");

@@ -144,7 +144,7 @@ pub(in crate::agent) fn read(text: &str, boot_id: &str) -> Option<VolumeList> {
 mod tests {
     use super::*;
 
-    const STORED: &str = r#"version = 10
+    const STORED: &str = r#"version = 11
 boot = "b"
 
 [[volume]]

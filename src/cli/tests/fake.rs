@@ -105,7 +105,7 @@ impl Control for Fake {
         let reply = IntakeReply {
             cluster_id: cluster().as_bytes().to_vec(),
             number: key.number(),
-            intake: key.intake_public().to_vec(),
+            intake: key.intake().public.to_vec(),
             fingerprint: vec![0; 32],
         };
         if script.keys.len() > 1 {

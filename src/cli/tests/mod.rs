@@ -8,7 +8,7 @@ use fake::{Script, Stage, cluster, key, problem};
 
 use crate::cli::args::Words;
 use skep_client::machine::OsDice;
-use skep_core::base::{BoxedKey, Exit, SealedValue, SecretId, VersionId};
+use skep_core::base::{Exit, SealedValue, SecretId, SentKey, VersionId};
 use skep_core::seal::{ValueContext, open_value};
 use skep_core::wire::api::{
     DeliveryProgress, Laggard, NewVersion, SecretView, ServiceView, change,
@@ -50,8 +50,10 @@ fn opened(key: &skep_core::seal::ClusterKey, id: &[u8], sent: &NewVersion) -> Ve
         version: VersionId::try_from(sent.id.as_slice()).expect("an id"),
         size: sent.size,
     };
-    let boxed = BoxedKey { number: sent.intake_number, bytes: sent.boxed_key.clone() };
-    let wrapped = key.rewrap(&mut OsDice, &boxed, &context).expect("wrapped");
+    let half = sent.half.as_slice().try_into().expect("a half");
+    let bytes = sent.sent_key.clone();
+    let sent_key = SentKey { number: sent.intake_number, half, bytes };
+    let wrapped = key.rewrap(&mut OsDice, &sent_key, &context, &mut None).expect("wrapped");
     let data_key = key.wrap_key().open_data_key(&wrapped, &context).expect("opened");
     let sealed = SealedValue(sent.sealed_value.to_vec().into());
     open_value(&data_key, &context, &sealed.0).expect("opened").expose().to_vec()

@@ -415,10 +415,10 @@ mod tests {
         let path = outer.path().join("d");
         let (folder, _) = Folder::open(&path).expect("made");
         for (mark, exit) in [
-            ("version = 11\nmanagers = 1\nagents = 0\n", Exit::NewerData),
+            ("version = 12\nmanagers = 1\nagents = 0\n", Exit::NewerData),
             ("version = 1\nmanagers = 1\nagents = 0\n", Exit::Configuration),
-            ("version = 10\nmanagers = 9999999\nagents = 0\n", Exit::Configuration),
-            ("version = 10\nmanagers = 1\nagents = 0\n", Exit::Configuration),
+            ("version = 11\nmanagers = 9999999\nagents = 0\n", Exit::Configuration),
+            ("version = 11\nmanagers = 1\nagents = 0\n", Exit::Configuration),
             ("nonsense", Exit::Configuration),
         ] {
             put(&path.join(MARK), mark.as_bytes()).expect("written");

@@ -21,7 +21,7 @@ use crate::manager::problem;
 use crate::manager::running::Running;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::rpc::api::control_server::{Control, ControlServer};
-use skep_client::transport::{Caller, Problem, caller};
+use skep_client::transport::{Caller, KeptAgreement, Problem, caller};
 use skep_core::domain::Method;
 use skep_core::wire::api;
 
@@ -281,12 +281,13 @@ impl Control for ControlService {
         {
             return Ok(Response::new(self.manager.remove_itself(user).await?));
         }
+        let agreement = KeptAgreement::of(request.extensions());
         // Each change is asked for once it is read.
         self.led(request, Method::Intake, Broken::Unknown)?
             .answer(
                 |mut leader, request| async move { leader.apply(request).await },
                 |running, admitted, request| async move {
-                    apply::apply(&running, &admitted, request).await
+                    apply::apply(&running, &admitted, agreement, request).await
                 },
             )
             .await

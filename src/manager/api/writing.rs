@@ -14,8 +14,8 @@ use crate::manager::life::lifecycle::Manager;
 use crate::manager::problem;
 use crate::manager::running::Running;
 use crate::manager::task::to_the_end;
-use skep_client::transport::Problem;
 use skep_client::transport::rpc::api::writing_server::{Writing, WritingServer};
+use skep_client::transport::{KeptAgreement, Problem};
 use skep_core::base::NodeId;
 use skep_core::domain::{Member, Method};
 use skep_core::wire::api;
@@ -71,10 +71,12 @@ impl Writing for WritingService {
             return Err(problem::request::puts_too_often().into());
         }
         let from = source(request.extensions());
+        let agreement = KeptAgreement::of(request.extensions());
         let request = request.into_inner();
         // Whether the agent waits for it or not.
-        let put =
-            to_the_end("a put", async move { put::put(&running, (node, from), request).await });
+        let put = to_the_end("a put", async move {
+            put::put(&running, (node, from), agreement, request).await
+        });
         Ok(Response::new(put.await?))
     }
 }

@@ -6,16 +6,18 @@ use crate::manager::changes::rewrap;
 use crate::manager::members::removal::{self, manager_removed};
 use crate::manager::problem::Explain;
 use crate::manager::running::Running;
-use skep_client::transport::Problem;
+use skep_client::transport::{KeptAgreement, Problem};
 use skep_core::base::{NodeId, RequestId, limits};
 use skep_core::domain::{Act, Actor, Change, Outcome, Placement, Refusal, State};
 use skep_core::wire::api;
 use skep_core::wire::convert::{read_change, read_id, write_changed};
 
-/// Applies 1 to 64 changes, or none of them.
+/// Applies 1 to 64 changes, or none of them. What the values' keys are sent under, the caller's
+/// connection keeps.
 pub(in crate::manager) async fn apply(
     running: &Running,
     admitted: &Admitted,
+    agreement: KeptAgreement,
     request: api::ApplyRequest,
 ) -> Result<api::ApplyReply, Problem> {
     let id: RequestId = read_id("request_id", &request.request_id).map_err(Explain::explain)?;
@@ -34,7 +36,7 @@ pub(in crate::manager) async fn apply(
     }
     running.core.leads()?;
     let removed = manager_removed(running, &changes)?;
-    let mut changes = rewrap::rewrap_all(&running.core, changes).await?;
+    let mut changes = rewrap::rewrap_all(&running.core, agreement, changes).await?;
     // Should the removal itself be refused then, the vote is given back.
     let retired = match removed {
         Some(manager) => {

@@ -10,7 +10,7 @@ use crate::manager::core::Origin;
 use crate::manager::dispatch::WatchAsked;
 use crate::manager::problem::{self, Explain};
 use crate::manager::running::Running;
-use skep_client::transport::Problem;
+use skep_client::transport::{KeptAgreement, Problem};
 use skep_core::base::{NodeId, RequestId, Revision, SecretId};
 use skep_core::domain::{Act, Actor, Changed, Outcome, Refusal, Scope, Thing};
 use skep_core::wire::api;
@@ -26,6 +26,7 @@ const NAMES: usize = 16;
 pub(in crate::manager) async fn put(
     running: &Running,
     (node, from): (NodeId, Option<IpAddr>),
+    agreement: KeptAgreement,
     request: api::PutRequest,
 ) -> Result<api::PutReply, Problem> {
     let id: RequestId = read_id("request_id", &request.request_id).map_err(Explain::explain)?;
@@ -39,7 +40,7 @@ pub(in crate::manager) async fn put(
     }
     let values = put.values.len();
     let secrets: BTreeSet<SecretId> = put.values.iter().map(|value| value.secret).collect();
-    let put = rewrap::rewrap_put(&running.core, put).await?;
+    let put = rewrap::rewrap_put(&running.core, agreement, put).await?;
     let (act, origin) = (Act::Put(Box::new(put)), Origin { actor: Actor::Node(node), from });
     let (revision, outcome) = match running.propose_refusable(id, origin, act).await? {
         Ok(done) => done,

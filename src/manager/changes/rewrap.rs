@@ -1,20 +1,21 @@
-//! Data keys, from the box that a client made to the cluster's wrapping.
+//! Data keys, from what a client sealed them under to the cluster's wrapping.
 //!
-//! The value itself is never opened: 32 bytes are moved.
+//! The value itself is never opened: 32 bytes are moved. All keys of a call are sent under one
+//! half of the client's, so that a call costs one agreement at most.
 
 use std::sync::Arc;
 
 use crate::manager::core::Core;
 use crate::manager::problem;
 use crate::manager::task::on_a_thread;
-use skep_client::transport::Problem;
-use skep_core::base::{BoxedKey, SecretId, VersionId, WrappedKey};
+use skep_client::transport::{KeptAgreement, Problem};
+use skep_core::base::{SecretId, SentKey, VersionId, WrappedKey};
 use skep_core::domain::{Change, Put};
-use skep_core::seal::ValueContext;
+use skep_core::seal::{IntakeAgreement, ValueContext};
 
-/// Changes whose keys are re-wrapped at once, in a tenth of a millisecond each: going to
+/// Changes whose keys are re-wrapped at once, in some microseconds each: going to
 /// another thread and back costs as much.
-const FEW: usize = 4;
+const FEW: usize = 16;
 
 /// All changes, their data keys wrapped under the cluster key.
 ///
@@ -22,18 +23,17 @@ const FEW: usize = 4;
 /// What the caller is told: a key is not at hand, or not one for this cluster.
 pub(in crate::manager) async fn rewrap_all(
     core: &Arc<Core>,
-    changes: Vec<Change<BoxedKey>>,
+    agreement: KeptAgreement,
+    changes: Vec<Change<SentKey>>,
 ) -> Result<Vec<Change>, Problem> {
-    // What was applied a moment ago may have changed the cluster key.
-    core.open_key();
-    let each = |core: &Core, changes: Vec<_>| {
-        changes.into_iter().map(|change| rewrap(core, change)).collect()
-    };
-    if changes.len() <= FEW {
-        return each(core, changes);
-    }
-    let core = core.clone();
-    on_a_thread("re-wrapping", move || each(&core, changes)).await
+    let few = changes.len() <= FEW;
+    rewrapped(core, agreement, few, move |keys| {
+        let each = |change: Change<SentKey>| {
+            change.with_key(|secret, version, size, sent| keys.wrap(secret, version, size, &sent))
+        };
+        changes.into_iter().map(each).collect()
+    })
+    .await
 }
 
 /// The same of what a workload puts.
@@ -42,32 +42,57 @@ pub(in crate::manager) async fn rewrap_all(
 /// As [`rewrap_all`].
 pub(in crate::manager) async fn rewrap_put(
     core: &Arc<Core>,
-    put: Put<BoxedKey>,
+    agreement: KeptAgreement,
+    put: Put<SentKey>,
 ) -> Result<Put, Problem> {
+    let few = put.values.len() <= FEW;
+    rewrapped(core, agreement, few, move |keys| {
+        put.with_key(|secret, version, size, sent| keys.wrap(secret, version, size, &sent))
+    })
+    .await
+}
+
+/// Here, or on another thread where there are many.
+async fn rewrapped<T: Send + 'static>(
+    core: &Arc<Core>,
+    agreement: KeptAgreement,
+    few: bool,
+    all: impl FnOnce(&mut SentKeys<'_>) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    // What was applied a moment ago may have changed the cluster key.
     core.open_key();
-    let each = |core: &Core, put: Put<BoxedKey>| {
-        put.with_key(|secret, version, size, key| wrapped(core, secret, version, size, &key))
-    };
-    if put.values.len() <= FEW {
-        return each(core, put);
+    let work =
+        move |core: &Core| agreement.with(|kept| all(&mut SentKeys { core, kept, half: None }));
+    if few {
+        return work(core);
     }
     let core = core.clone();
-    on_a_thread("re-wrapping", move || each(&core, put)).await
+    on_a_thread("re-wrapping", move || work(&core)).await
 }
 
-/// The same change, its data key re-wrapped from the client's box.
-fn rewrap(core: &Core, change: Change<BoxedKey>) -> Result<Change, Problem> {
-    change.with_key(|secret, version, size, key| wrapped(core, secret, version, size, &key))
+/// The keys of one call.
+struct SentKeys<'a> {
+    core: &'a Core,
+    /// What the connection keeps.
+    kept: &'a mut Option<IntakeAgreement>,
+    /// Under which half the first one was sent.
+    half: Option<[u8; 32]>,
 }
 
-fn wrapped(
-    core: &Core,
-    secret: SecretId,
-    version: VersionId,
-    size: u32,
-    data_key: &BoxedKey,
-) -> Result<WrappedKey, Problem> {
-    let context = ValueContext { cluster: core.cluster, secret, version, size };
-    let wrapped = core.keys.rewrap(&mut *(core.dice)(), data_key, &context);
-    wrapped.map_err(|error| problem::of_key_given(error, "the data key of the new value"))
+impl SentKeys<'_> {
+    fn wrap(
+        &mut self,
+        secret: SecretId,
+        version: VersionId,
+        size: u32,
+        sent: &SentKey,
+    ) -> Result<WrappedKey, Problem> {
+        if *self.half.get_or_insert(sent.half) != sent.half {
+            return Err(Problem::bad_input("half: another one than the first value's"));
+        }
+        let context = ValueContext { cluster: self.core.cluster, secret, version, size };
+        let dice = &mut *(self.core.dice)();
+        let wrapped = self.core.keys.rewrap(dice, sent, &context, self.kept);
+        wrapped.map_err(|error| problem::of_key_given(error, "the data key of the new value"))
+    }
 }

@@ -211,7 +211,7 @@ impl Founding {
             )]),
             cluster_key: skep_core::domain::ClusterKey {
                 number: 1,
-                intake: cluster_key.intake_public(),
+                intake: cluster_key.intake().public,
                 previous: BTreeMap::new(),
                 boxes: BTreeMap::from([(node, boxed)]),
             },

@@ -19,7 +19,7 @@ use crate::manager::life::phase::{Needs, Phase};
 use crate::manager::members::belonging;
 use crate::manager::running::Running;
 use crate::manager::task::to_the_end;
-use skep_client::transport::{Problem, read_problem};
+use skep_client::transport::{KeptAgreement, Problem, read_problem};
 use skep_core::wire::api;
 
 /// How long the removal may take, a change of leaders included.
@@ -114,10 +114,12 @@ async fn removed(running: &Arc<Running>, user: LocalUser) -> Result<(), Problem>
     loop {
         let tried = match Onward::new(running, user) {
             Some(onward) => onward.apply(Request::new(request.clone())).await.map(drop),
-            None => apply::apply(running, &user.acting(own), request.clone())
-                .await
-                .map(drop)
-                .map_err(Status::from),
+            None => {
+                apply::apply(running, &user.acting(own), KeptAgreement::default(), request.clone())
+                    .await
+                    .map(drop)
+                    .map_err(Status::from)
+            }
         };
         let Err(status) = tried else { return Ok(()) };
         // The leader cuts off whom it has removed, sometimes before it has answered.

@@ -252,7 +252,7 @@ async fn a_manifest_changed_removed_or_put_back_is_named() {
 async fn another_format_is_told_from_a_damaged_one() {
     let (disk, log, _) = written(&small()).await;
     log.close().await;
-    for (number, status) in [(0, Exit::Damaged), (1, Exit::Configuration), (11, Exit::NewerData)] {
+    for (number, status) in [(0, Exit::Damaged), (1, Exit::Configuration), (12, Exit::NewerData)] {
         let other = disk.crash(Lost::Nothing);
         other.tamper(FIRST, |bytes| {
             bytes[8] = number;

@@ -7,6 +7,7 @@
 //! is repeated until the time is over.
 
 mod address;
+mod agreement;
 mod identity;
 mod refresh;
 mod renewal;
@@ -33,13 +34,15 @@ use crate::transport::{
     ClientTls, ConnectError, Expect, KeyExchange, Peer, Told, age_told, connect, connect_local,
     managers_named,
 };
-use skep_core::base::{ClusterId, Fingerprint, Stamp};
+use skep_core::base::{Dice, Fingerprint, Stamp};
+use skep_core::seal::{IntakeAgreement, IntakePublic, SealError};
 use skep_core::wire::api::AsOf;
 
 pub use address::{BadAddress, PORT, read_address, read_own_address};
 pub use identity::{BadIdentityFile, IdentityFile};
 pub use renewal::{is_due, leaf_of};
 
+use agreement::Agreed;
 use renewal::{Next, Own};
 use tries::{Patience, Tries};
 
@@ -66,14 +69,6 @@ pub enum CallKind {
     Repeatable(String),
     /// It is sent once only. Then: how a person looks what came of it.
     Once(String),
-}
-
-/// To what values are sealed; it is another one after a manager was removed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Intake {
-    pub(crate) cluster: ClusterId,
-    pub(crate) number: u64,
-    pub(crate) public: [u8; 32],
 }
 
 /// Where managers are looked for.
@@ -187,8 +182,10 @@ pub struct Link {
     known_issuer: Stamp,
     /// How old stale answers were.
     ages: Ages,
-    /// To what values were sealed last.
-    intake: Option<Intake>,
+    /// With what values were sealed last; it is another one after a manager was removed.
+    intake: Option<IntakePublic>,
+    /// What was agreed on with it for the connection in use.
+    agreed: Agreed,
     timeout: Duration,
     /// Who hears that a call goes on.
     patience: Option<Patience>,
@@ -241,6 +238,7 @@ impl Link {
             managers: Managers::default(),
             ages: Ages::default(),
             intake: None,
+            agreed: Agreed::default(),
             timeout,
             patience: None,
         })
@@ -285,14 +283,26 @@ impl Link {
         self.fingerprint
     }
 
-    /// To what values were sealed last: good until a manager says otherwise.
-    pub(crate) fn intake(&self) -> Option<Intake> {
+    /// With what values were sealed last: good until a manager says otherwise.
+    pub(crate) fn intake(&self) -> Option<IntakePublic> {
         self.intake
     }
 
     /// Keeps it for the next value.
-    pub(crate) fn keep_intake(&mut self, intake: Intake) {
+    pub(crate) fn keep_intake(&mut self, intake: IntakePublic) {
         self.intake = Some(intake);
+    }
+
+    /// What the connection in use and this intake key agreed on.
+    ///
+    /// # Errors
+    /// Where the key is none that can be agreed with.
+    pub(crate) fn agreement(
+        &mut self,
+        dice: &mut dyn Dice,
+        intake: &IntakePublic,
+    ) -> Result<&IntakeAgreement, SealError> {
+        self.agreed.with(dice, intake)
     }
 
     /// Has `tell` called once in each call that is still repeated after a second, with why
@@ -397,6 +407,7 @@ impl Link {
     pub async fn client(&mut self) -> Result<Control, CallError> {
         if self.channel.is_none() {
             self.channel = Some(self.connect().await?);
+            self.agreed = Agreed::default();
         }
         match &self.channel {
             Some(channel) => Ok(ControlClient::new(channel.clone())),

@@ -342,7 +342,7 @@ impl Door {
             };
             let entry = self.tls.cuts.enter(id_of(role), ends, &self.cut);
             let cut = entry.token.clone();
-            let arrived = Arrived { caller, address, seat: None };
+            let arrived = Arrived::new(caller, address, None);
             (members, Served::new(stream, arrived, &cut, None, Box::new((places, entry))))
         } else {
             drop(said);
@@ -350,7 +350,7 @@ impl Door {
             let socket = socket.map_err(|_| "the server is stopping")?;
             let seat = self.guests.enter(address.ip(), self.cut.child_token());
             let (cut, keeper) = (seat.cut.clone(), seat.keeper());
-            let arrived = Arrived { caller, address, seat: Some(keeper) };
+            let arrived = Arrived::new(caller, address, Some(keeper));
             let stays = Some(self.bounds.guest_time);
             (guests, Served::new(stream, arrived, &cut, stays, Box::new((seat, socket))))
         };

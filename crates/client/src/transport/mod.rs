@@ -5,6 +5,7 @@
 //! can make. It deliberately decides nothing about who may do what.
 
 mod age;
+mod agreed;
 mod bounds;
 mod client;
 mod clocks;
@@ -29,6 +30,7 @@ mod verify;
 mod whereabouts;
 
 pub use age::{age_told, tell_age};
+pub use agreed::KeptAgreement;
 pub use bounds::Rate;
 pub use client::{ConnectError, connect};
 pub use clocks::{Clocks, OutOfTime, SET_THE_CLOCK, Said, span};

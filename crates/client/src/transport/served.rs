@@ -22,7 +22,7 @@ use tonic::transport::Server;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::util::MapRequestLayer;
 
-use super::{Caller, KeepSeat};
+use super::{Caller, KeepSeat, KeptAgreement};
 
 /// Header bytes of a request.
 pub(super) const HEADER_BYTES: u32 = 16 * 1024;
@@ -157,18 +157,27 @@ impl<S, C: Clone + Send + Sync + 'static> Connected for Served<S, C> {
 /// Who is at the other end of an mTLS connection, and where.
 #[derive(Clone, Debug)]
 pub(super) struct Arrived {
-    pub(super) caller: Caller,
-    pub(super) address: SocketAddr,
+    caller: Caller,
+    address: SocketAddr,
     /// A guest's place.
-    pub(super) seat: Option<KeepSeat>,
+    seat: Option<KeepSeat>,
+    agreement: KeptAgreement,
+}
+
+impl Arrived {
+    /// Over a new connection, of which nothing is kept yet.
+    pub(super) fn new(caller: Caller, address: SocketAddr, seat: Option<KeepSeat>) -> Self {
+        Self { caller, address, seat, agreement: KeptAgreement::default() }
+    }
 }
 
 /// Puts what tonic keeps of a connection where handlers look for it.
 fn unpacked(mut request: http::Request<Body>) -> http::Request<Body> {
-    if let Some(Arrived { caller, address, seat }) = request.extensions_mut().remove() {
+    if let Some(Arrived { caller, address, seat, agreement }) = request.extensions_mut().remove() {
         let from = TcpConnectInfo { local_addr: None, remote_addr: Some(address) };
         request.extensions_mut().insert(from);
         request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(agreement);
         if let Some(seat) = seat {
             request.extensions_mut().insert(seat);
         }

@@ -3,7 +3,7 @@
 /// The number that stands in every file, command and state that this build writes: one for
 /// all of them, so that one look at any of them tells whether this build reads it. Number 1
 /// was written by builds before the first release, and nothing reads it any more.
-pub const FORMAT: u32 = 10;
+pub const FORMAT: u32 = 11;
 
 /// What an operator does about data of another number that is older.
 pub const START_EMPTY: &str = "no release wrote this: start with an empty data directory, and initialise or join anew; \

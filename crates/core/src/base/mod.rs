@@ -31,7 +31,7 @@ pub use ids::{
     VersionId,
 };
 pub use names::{BadName, Label, Labels, Name, NameKey, Target};
-pub use sealed::{BoxedKey, Fingerprint, SealedValue, WrappedKey};
+pub use sealed::{Fingerprint, SealedValue, SentKey, WrappedKey};
 pub use secret::{Key32, SecretBytes};
 pub use shown::shows_itself;
 pub use time::{BootTime, Clock, Epoch, Revision, Stamp};

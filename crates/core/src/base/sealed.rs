@@ -18,13 +18,15 @@ pub struct WrappedKey {
     pub bytes: Vec<u8>,
 }
 
-/// A version's data key and the hash of its context, boxed by a client to the
-/// intake key of cluster key `number`.
+/// A version's data key as a client sends it: under what its half and the intake key of
+/// cluster key `number` agree on.
 #[derive(Clone, PartialEq, Eq)]
-pub struct BoxedKey {
+pub struct SentKey {
     /// Which cluster key.
     pub number: u64,
-    /// Ephemeral public key, nonce, tag and ciphertext, as docs/keys.md says.
+    /// The client's half (X25519, public).
+    pub half: [u8; 32],
+    /// Commitment, nonce, tag and ciphertext, as docs/keys.md says.
     pub bytes: Vec<u8>,
 }
 
@@ -40,9 +42,9 @@ impl fmt::Debug for WrappedKey {
     }
 }
 
-impl fmt::Debug for BoxedKey {
+impl fmt::Debug for SentKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BoxedKey(number {})", self.number)
+        write!(f, "SentKey(number {})", self.number)
     }
 }
 

@@ -199,7 +199,7 @@ pub struct Confirmation {
 }
 
 /// A new value, sealed by the client. `K` is how its data key is protected:
-/// boxed to the intake key on its way in, wrapped under the wrap key in the state.
+/// as a client sends it on its way in, wrapped under the wrap key in the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewVersion<K = WrappedKey> {
     /// Drawn by the client.

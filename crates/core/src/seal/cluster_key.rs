@@ -4,8 +4,8 @@ use super::construct::{
     commit, context_hash, derive, head16, open, open_key, open_key_from, public_of, same, seal,
     seal_to,
 };
-use super::{DataKey, SealError, ValueContext, labels};
-use crate::base::{BoxedKey, ClusterId, Dice, Key32, NodeId, SecretBytes, WrappedKey};
+use super::{DataKey, IntakeAgreement, IntakePublic, SealError, ValueContext, labels};
+use crate::base::{ClusterId, Dice, Key32, NodeId, SecretBytes, SentKey, WrappedKey};
 
 /// A manager's box key pair: cluster keys are boxed to its public half.
 #[derive(Debug)]
@@ -94,10 +94,11 @@ impl ClusterKey {
         self.number
     }
 
-    /// The intake public key (X25519), to which clients box data keys.
+    /// The public half of the intake key (X25519), with which clients agree.
     #[must_use]
-    pub fn intake_public(&self) -> [u8; 32] {
-        public_of(&self.intake_private())
+    pub fn intake(&self) -> IntakePublic {
+        let public = public_of(&self.intake_private());
+        IntakePublic { cluster: self.cluster, number: self.number, public }
     }
 
     fn intake_private(&self) -> Key32 {
@@ -146,20 +147,34 @@ impl ClusterKey {
         Ok(Self { cluster: self.cluster, number, key: open_key(&key, sealed)? })
     }
 
-    /// The leader's act on intake: opens a client's box, checks its context hash
-    /// and commitment against `context`, and wraps the data key for the state.
+    /// The leader's act on intake: opens what a client sent, checks its commitment against
+    /// `context`, and wraps the data key for the state. `kept` is what the connection's client
+    /// agreed on before; where this key was sent under another half, that takes its place.
     ///
     /// # Errors
-    /// [`SealError::Retired`], [`SealError::DoesNotOpen`], [`SealError::Malformed`].
+    /// [`SealError::Retired`], [`SealError::DoesNotOpen`], [`SealError::Malformed`],
+    /// [`SealError::LowOrder`].
     pub fn rewrap(
         &self,
         dice: &mut dyn Dice,
-        boxed: &BoxedKey,
+        sent: &SentKey,
         context: &ValueContext,
+        kept: &mut Option<IntakeAgreement>,
     ) -> Result<WrappedKey, SealError> {
-        in_use(boxed.number, self.number)?;
-        let key = DataKey::unboxed(&self.intake_private(), &boxed.bytes, context)?;
+        in_use(sent.number, self.number)?;
+        let agreement = match kept.take() {
+            Some(known) if known.is_of(sent.number, &sent.half) => known,
+            _ => self.agree(sent)?,
+        };
+        let key = kept.insert(agreement).open(sent, context)?;
         self.wrap_key().wrap_data_key(dice, &key, context)
+    }
+
+    pub(super) fn agree(&self, sent: &SentKey) -> Result<IntakeAgreement, SealError> {
+        let private = self.intake_private();
+        let public = public_of(&private);
+        IntakePublic { cluster: self.cluster, number: self.number, public }
+            .with_client(&private, sent.half)
     }
 }
 
@@ -281,6 +296,20 @@ impl WrapKey {
 }
 
 #[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+
+    /// The cluster key that is these bytes.
+    pub(in crate::seal) fn with_bytes(
+        cluster: ClusterId,
+        number: u64,
+        mut bytes: [u8; 32],
+    ) -> ClusterKey {
+        ClusterKey { cluster, number, key: Key32::take(&mut bytes) }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::testing::Seeded;
@@ -298,7 +327,7 @@ mod tests {
         let manager = NodeId::draw(&mut dice);
         let boxed = box_cluster_key(&mut dice, &key, manager, &mine.public()).unwrap();
         let opened = ClusterKey::open(&boxed, cluster(), 1, manager, &mine).unwrap();
-        assert_eq!(opened.intake_public(), key.intake_public());
+        assert_eq!(opened.intake(), key.intake());
         assert!(ClusterKey::open(&boxed, cluster(), 2, manager, &mine).is_err());
         assert!(ClusterKey::open(&boxed, cluster(), 1, NodeId::default(), &mine).is_err());
         assert!(ClusterKey::open(&boxed, cluster(), 1, manager, &other).is_err());
@@ -313,20 +342,15 @@ mod tests {
         let mut dice = Seeded::new(2);
         let key = ClusterKey::draw(&mut dice, cluster(), 3);
         let data = DataKey::draw(&mut dice);
-        let boxed = data.box_to_intake(&mut dice, &key.intake_public(), 3, &context(5)).unwrap();
-        let wrapped = key.rewrap(&mut dice, &boxed, &context(5)).unwrap();
+        let client = IntakeAgreement::draw(&mut dice, &key.intake()).unwrap();
+        let sent = client.seal(&mut dice, &data, &context(5)).unwrap();
+        let wrapped = key.rewrap(&mut dice, &sent, &context(5), &mut None).unwrap();
         let opened = key.wrap_key().open_data_key(&wrapped, &context(5)).unwrap();
         assert_eq!(opened.expose(), data.expose());
-        assert!(key.rewrap(&mut dice, &boxed, &context(6)).is_err(), "another context");
         assert!(key.wrap_key().open_data_key(&wrapped, &context(6)).is_err());
-        let old = BoxedKey { number: 2, ..boxed.clone() };
+        let old = SentKey { number: 2, ..sent };
         let retired = Err(SealError::Retired { found: 2, wanted: 3 });
-        assert_eq!(key.rewrap(&mut dice, &old, &context(5)), retired);
-        for at in 0..boxed.bytes.len() {
-            let mut changed = boxed.clone();
-            changed.bytes[at] ^= 1;
-            assert!(key.rewrap(&mut dice, &changed, &context(5)).is_err(), "byte {at}");
-        }
+        assert_eq!(key.rewrap(&mut dice, &old, &context(5), &mut None), retired);
         for at in 0..wrapped.bytes.len() {
             let mut changed = wrapped.clone();
             changed.bytes[at] ^= 1;
@@ -341,9 +365,9 @@ mod tests {
         let second = keys[1].wrap_previous(&mut dice, &keys[0]).unwrap();
         let third = keys[2].wrap_previous(&mut dice, &keys[1]).unwrap();
         let opened = keys[2].open_previous(&third).unwrap();
-        assert_eq!((opened.number(), opened.intake_public()), (2, keys[1].intake_public()));
+        assert_eq!((opened.number(), opened.intake()), (2, keys[1].intake()));
         let first = opened.open_previous(&second).unwrap();
-        assert_eq!((first.number(), first.intake_public()), (1, keys[0].intake_public()));
+        assert_eq!((first.number(), first.intake()), (1, keys[0].intake()));
         assert!(keys[0].open_previous(&second).is_err(), "by the old one");
         assert!(keys[1].open_previous(&third).is_err(), "by the one inside");
         assert!(keys[2].open_previous(&second).is_err(), "by a later one");

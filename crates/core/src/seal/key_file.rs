@@ -57,7 +57,7 @@ pub struct KeyFile {
 }
 
 /// The first bytes: kind and format.
-const MAGIC: &[u8; 8] = b"SKEPKEY\x0a";
+const MAGIC: &[u8; 8] = b"SKEPKEY\x0b";
 const BOX: usize = BOX_OVERHEAD + 32;
 /// Certificates in a chain, and data-encryption keys, that a file may hold.
 const MOST: usize = 255;
@@ -381,8 +381,8 @@ mod tests {
     fn the_last_byte_of_the_kind_is_the_format() {
         assert_eq!(MAGIC.last().map(|number| u32::from(*number)), Some(crate::base::FORMAT));
         let of = |number: u8| KeyFile::format(&[b"SKEPKEY", &[number, 7, 7][..]].concat());
-        assert_eq!((of(1), of(11)), (Err(OtherFormat::Older(1)), Err(OtherFormat::Newer(11))));
-        assert_eq!((of(10), of(0), KeyFile::format(b"SKEP")), (Ok(()), Ok(()), Ok(())));
+        assert_eq!((of(1), of(12)), (Err(OtherFormat::Older(1)), Err(OtherFormat::Newer(12))));
+        assert_eq!((of(11), of(0), KeyFile::format(b"SKEP")), (Ok(()), Ok(()), Ok(())));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What a workload puts, on its way to the agent (docs/keys.md, 5).
 
 use super::construct::public_of;
-use super::{DataKey, SealError, ValueContext, open_value};
-use crate::base::{BoxedKey, Dice, Key32, SealedValue};
+use super::{DataKey, IntakeAgreement, SealError, ValueContext, open_value};
+use crate::base::{Dice, Key32, SealedValue, SentKey};
 
 /// An agent's key pair, drawn at each start and kept nowhere: workloads seal to its public half
 /// what they put, so that no value stands in the buffers of the agent's socket.
@@ -21,22 +21,22 @@ impl PutKey {
         public_of(&self.0)
     }
 
-    /// In the agent: opens the box that [`DataKey::box_to_intake`] made for the public half,
-    /// sees that the value opens, and boxes the data key to the managers' intake key `number`.
+    /// In the agent: opens the box that [`DataKey::box_to`] made for the public half,
+    /// sees that the value opens, and seals the data key for the managers.
     /// The value stays as it was sealed.
     ///
     /// # Errors
-    /// [`SealError::DoesNotOpen`], [`SealError::Malformed`], [`SealError::LowOrder`].
+    /// [`SealError::DoesNotOpen`], [`SealError::Malformed`].
     pub fn hand_on(
         &self,
         dice: &mut dyn Dice,
         (boxed, value): (&[u8], &SealedValue),
-        (intake, number): (&[u8; 32], u64),
+        managers: &IntakeAgreement,
         context: &ValueContext,
-    ) -> Result<BoxedKey, SealError> {
+    ) -> Result<SentKey, SealError> {
         let key = DataKey::unboxed(&self.0, boxed, context)?;
         drop(open_value(&key, context, &value.0)?);
-        key.box_to_intake(dice, intake, number, context)
+        managers.seal(dice, &key, context)
     }
 }
 
@@ -57,14 +57,14 @@ mod tests {
         let (key, home) = (DataKey::draw(&mut dice), context(5));
         let bytes = SecretBytes::copy_of(b"value");
         let value = seal_value(&mut dice, &key, &home, &bytes).unwrap();
-        let boxed = key.box_to_intake(&mut dice, &agent.public(), 0, &home).unwrap().bytes;
-        let intake = managers.intake_public();
-        let handed = agent.hand_on(&mut dice, (&boxed, &value), (&intake, 3), &home).unwrap();
-        let wrapped = managers.rewrap(&mut dice, &handed, &home).unwrap();
+        let boxed = key.box_to(&mut dice, &agent.public(), &home).unwrap();
+        let agreed = IntakeAgreement::draw(&mut dice, &managers.intake()).unwrap();
+        let handed = agent.hand_on(&mut dice, (&boxed, &value), &agreed, &home).unwrap();
+        let wrapped = managers.rewrap(&mut dice, &handed, &home, &mut None).unwrap();
         let opened = managers.wrap_key().open_data_key(&wrapped, &home).unwrap();
         assert_eq!(opened.expose(), key.expose());
         let mut refused = |boxed: &[u8], value: &SealedValue, context: &ValueContext| {
-            agent.hand_on(&mut dice, (boxed, value), (&intake, 3), context).err()
+            agent.hand_on(&mut dice, (boxed, value), &agreed, context).err()
         };
         let other = ValueContext { secret: crate::base::SecretId::from_bytes([9; 16]), ..home };
         assert_eq!(refused(&boxed, &value, &other), Some(SealError::DoesNotOpen));

@@ -4,9 +4,7 @@ use super::construct::{
     SEAL_OVERHEAD, commit, context_hash, derive, open, open_key_from, same, seal, seal_to,
 };
 use super::{SealError, labels};
-use crate::base::{
-    BoxedKey, ClusterId, Dice, Key32, SealedValue, SecretBytes, SecretId, VersionId,
-};
+use crate::base::{ClusterId, Dice, Key32, SealedValue, SecretBytes, SecretId, VersionId};
 
 /// What a value's key is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,24 +54,23 @@ impl DataKey {
         self.0.expose()
     }
 
-    /// In the CLI: boxes this key and the hash of `context` to the intake key `number`.
+    /// In a process that writes: boxes this key and the hash of `context` to an agent's put key.
     ///
     /// # Errors
     /// [`SealError::LowOrder`].
-    pub fn box_to_intake(
+    pub fn box_to(
         &self,
         dice: &mut dyn Dice,
-        intake: &[u8; 32],
-        number: u64,
+        public: &[u8; 32],
         context: &ValueContext,
-    ) -> Result<BoxedKey, SealError> {
+    ) -> Result<Vec<u8>, SealError> {
         let context = context.hash();
         let mut bytes = self.commitment(&context).to_vec();
-        bytes.extend_from_slice(&seal_to(dice, intake, &context, self.expose())?);
-        Ok(BoxedKey { number, bytes })
+        bytes.extend_from_slice(&seal_to(dice, public, &context, self.expose())?);
+        Ok(bytes)
     }
 
-    /// Opens the box that [`Self::box_to_intake`] made, by the private half, and checks context
+    /// Opens the box that [`Self::box_to`] made, by the private half, and checks context
     /// hash and commitment.
     pub(super) fn unboxed(
         private: &Key32,

@@ -24,9 +24,11 @@ use skep_core::base::{
 };
 use skep_core::domain::{Change, NewVersion};
 use skep_core::seal::{
-    DataKey, KeyFileHeader, SealedToRecipients, UnlockKey, ValueContext, seal_value,
+    DataKey, IntakeAgreement, KeyFileHeader, SealedToRecipients, UnlockKey, ValueContext,
+    seal_value,
 };
-use skep_core::wire::{api, convert::write_change};
+use skep_core::wire::api;
+use skep_core::wire::convert::{read_intake, write_change};
 
 const SECONDS: Duration = Duration::from_secs(10);
 /// For what a manager does by itself every few seconds.
@@ -277,8 +279,9 @@ pub(super) async fn create_secret(
         let context = ValueContext { cluster, secret, version, size };
         let key = DataKey::draw(dice);
         let sealed = seal_value(dice, &key, &context, &SecretBytes::copy_of(value));
-        let public: [u8; 32] = intake.intake.as_slice().try_into().expect("a key");
-        let boxed = key.box_to_intake(dice, &public, intake.number, &context);
+        let public = read_intake(&intake).expect("a key");
+        let client = IntakeAgreement::draw(dice, &public).expect("agreed");
+        let sent = client.seal(dice, &key, &context);
         Change::CreateSecret {
             id: secret,
             name: name.parse().expect("a name"),
@@ -288,7 +291,7 @@ pub(super) async fn create_secret(
                 id: version,
                 size,
                 value: sealed.expect("sealed"),
-                data_key: boxed.expect("boxed"),
+                data_key: sent.expect("sealed"),
                 public: None,
             },
         }

@@ -100,7 +100,7 @@ fn every_byte_counts() {
 fn hostile_texts_are_refused() {
     assert!(Identity::parse(&vec![b'a'; TEXT_BYTES + 1]).is_err());
     assert!(Identity::parse(b"").is_err());
-    let nested = ["version = 10\nx = ", &"[".repeat(30_000)].concat();
+    let nested = ["version = 11\nx = ", &"[".repeat(30_000)].concat();
     assert!(Identity::parse([nested.as_bytes(), b"\n\n"].concat().as_slice()).is_err());
     let twice = [&TEXT[..], &TEXT[..]].concat();
     assert!(Identity::parse(&twice).is_err());

@@ -7,18 +7,18 @@ use super::parts::{
     write_spec,
 };
 use super::{BadMessage, read_id, read_text, there};
-use crate::base::{BoxedKey, Label, Revision, SealedValue, limits};
+use crate::base::{Label, Revision, SealedValue, SentKey, limits};
 use crate::domain::{Change, Changed, GrantAsked, Member, NewVersion, Pin, PublicPart};
 use crate::wire::api::{self, change::Of};
 
-/// Bytes of a boxed data key: far more than any that `seal` makes.
-const BOXED_KEY_BYTES: usize = 1024;
+/// Bytes of a sent data key: far more than any that `seal` makes.
+const SENT_KEY_BYTES: usize = 1024;
 
 /// A change that an operator sent. Whether it is possible is for `apply` to say.
 ///
 /// # Errors
 /// [`BadMessage`] for the first field that is unsound.
-pub fn read_change(sent: api::Change) -> Result<Change<BoxedKey>, BadMessage> {
+pub fn read_change(sent: api::Change) -> Result<Change<SentKey>, BadMessage> {
     Ok(match there("change", sent.of)? {
         Of::CreateSecret(sent) => Change::CreateSecret {
             id: read_id("id", &sent.id)?,
@@ -93,7 +93,7 @@ pub fn read_change(sent: api::Change) -> Result<Change<BoxedKey>, BadMessage> {
     })
 }
 
-fn read_update_node(sent: api::UpdateNode) -> Result<Change<BoxedKey>, BadMessage> {
+fn read_update_node(sent: api::UpdateNode) -> Result<Change<SentKey>, BadMessage> {
     let (put, gone) = read_relabelled(&sent.put, sent.gone)?;
     Ok(Change::UpdateNode {
         id: read_id("id", &sent.id)?,
@@ -113,15 +113,17 @@ fn read_relabelled(
     Ok((read_label_list(put)?, gone))
 }
 
-pub(super) fn read_version(sent: api::NewVersion) -> Result<NewVersion<BoxedKey>, BadMessage> {
-    if sent.boxed_key.len() > BOXED_KEY_BYTES {
-        return Err(BadMessage::new("boxed_key", "too long"));
+pub(super) fn read_version(sent: api::NewVersion) -> Result<NewVersion<SentKey>, BadMessage> {
+    if sent.sent_key.len() > SENT_KEY_BYTES {
+        return Err(BadMessage::new("sent_key", "too long"));
     }
+    let half = sent.half.as_slice().try_into();
+    let half = half.map_err(|_bad| BadMessage::new("half", "not 32 bytes"))?;
     Ok(NewVersion {
         id: read_id("version", &sent.id)?,
         size: sent.size,
         value: SealedValue(Arc::from(&*sent.sealed_value)),
-        data_key: BoxedKey { number: sent.intake_number, bytes: sent.boxed_key },
+        data_key: SentKey { number: sent.intake_number, half, bytes: sent.sent_key },
         public: sent.public.map(|part| read_public(&part)).transpose()?,
     })
 }
@@ -130,13 +132,14 @@ fn read_public(part: &str) -> Result<PublicPart, BadMessage> {
     part.parse().map_err(|_bad| BadMessage::new("public", "no public part"))
 }
 
-pub(super) fn write_version(version: &NewVersion<BoxedKey>) -> api::NewVersion {
+pub(super) fn write_version(version: &NewVersion<SentKey>) -> api::NewVersion {
     api::NewVersion {
         id: version.id.as_bytes().to_vec(),
         size: version.size,
         sealed_value: version.value.0.to_vec().into(),
         intake_number: version.data_key.number,
-        boxed_key: version.data_key.bytes.clone(),
+        half: version.data_key.half.to_vec(),
+        sent_key: version.data_key.bytes.clone(),
         public: version.public.as_ref().map(ToString::to_string),
     }
 }
@@ -144,7 +147,7 @@ pub(super) fn write_version(version: &NewVersion<BoxedKey>) -> api::NewVersion {
 /// A change as an operator sends it; `None` for a new token or operator, which the leader
 /// makes and nobody sends.
 #[must_use]
-pub fn write_change(change: &Change<BoxedKey>) -> Option<api::Change> {
+pub fn write_change(change: &Change<SentKey>) -> Option<api::Change> {
     let of = match change {
         Change::CreateSecret { id, name, labels, forward_only, version } => {
             Of::CreateSecret(api::CreateSecret {

@@ -27,7 +27,7 @@ pub use parts::{
     read_constraint, read_grant, read_labels, read_role, read_spec, write_availability,
     write_constraint, write_grant, write_labels, write_role, write_spec,
 };
-pub use put::{read_put, write_put_value};
+pub use put::{read_intake, read_put, write_put_value};
 pub use view::{
     Holders, holders, is_within, node_view, pending, secret_view, service_view, token_view,
 };

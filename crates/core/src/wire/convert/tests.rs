@@ -1,6 +1,6 @@
 //! What is sent is read as it was meant, and what is unsound is named.
 
-use crate::base::{BoxedKey, Labels, OperatorId};
+use crate::base::{Labels, OperatorId, SentKey};
 use crate::domain::testing::{World, everywhere, grant, name, secret_id, service_id, version};
 use crate::domain::{Availability, Change, Changed, Member, Placement, Scope, ServiceSpec};
 use crate::wire::api;
@@ -12,11 +12,11 @@ use super::{
 
 const ALL: Scope = Scope::everything();
 
-fn boxed(change: Change) -> Change<BoxedKey> {
+fn sent(change: Change) -> Change<SentKey> {
     let protect = |_, _, _, key: crate::base::WrappedKey| {
-        Ok::<_, ()>(BoxedKey { number: key.number, bytes: key.bytes })
+        Ok::<_, ()>(SentKey { number: key.number, half: [7; 32], bytes: key.bytes })
     };
-    change.with_key(protect).expect("boxed")
+    change.with_key(protect).expect("sent")
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn changes_are_read_as_written() {
         Change::Readmit { member: Member::Operator(OperatorId::from_bytes([4; 16])) },
         Change::RemoveOperator { id: OperatorId::from_bytes([4; 16]) },
     ];
-    for change in list.map(boxed) {
+    for change in list.map(sent) {
         let sent = write_change(&change).expect("sent by operators");
         assert_eq!(read_change(sent), Ok(change));
     }

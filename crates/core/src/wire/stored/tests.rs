@@ -408,9 +408,9 @@ fn what_this_format_writes_is_held_by_golden_files() {
 #[test]
 fn another_format_is_not_damaged() {
     let mut bytes = written_command(&commands()[0]);
-    assert_eq!(bytes[..2], [0x08, 10], "the version comes first");
-    bytes[1] = 11;
-    assert_eq!(decode_command(&bytes), Err(BadStored::Newer { version: 11, level: 0 }));
+    assert_eq!(bytes[..2], [0x08, 11], "the version comes first");
+    bytes[1] = 12;
+    assert_eq!(decode_command(&bytes), Err(BadStored::Newer { version: 12, level: 0 }));
     bytes[1] = 1;
     assert_eq!(decode_command(&bytes), Err(BadStored::Older { version: 1 }));
     bytes[1] = 0;
@@ -418,10 +418,10 @@ fn another_format_is_not_damaged() {
     let mut state = state();
     state.level = 2;
     let mut bytes: Vec<u8> = encode_state(&state).flatten().collect();
-    assert_eq!(decode_state(&bytes).err(), Some(BadStored::Newer { version: 10, level: 2 }));
+    assert_eq!(decode_state(&bytes).err(), Some(BadStored::Newer { version: 11, level: 2 }));
     state.level = 1;
     bytes = encode_state(&state).flatten().collect();
-    let head = bytes.windows(2).position(|two| two == [0x08, 10]).expect("the version");
+    let head = bytes.windows(2).position(|two| two == [0x08, 11]).expect("the version");
     assert!(head < 10, "the first field of the first record");
     bytes[head + 1] = 1;
     assert_eq!(decode_state(&bytes).err(), Some(BadStored::Older { version: 1 }));
