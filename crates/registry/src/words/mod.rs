@@ -5,6 +5,7 @@
 
 mod acl;
 mod args;
+mod anchored;
 mod audit;
 mod auth;
 mod cluster;
