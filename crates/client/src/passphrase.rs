@@ -13,9 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::ca::{
-    Identity, IdentityError, IdentityText, RequestError, RequestKey, RequestKeyText,
-};
+use crate::ca::{Identity, IdentityError, IdentityText, RequestError, RequestKey, RequestKeyText};
 use crate::machine::{
     HelperError, hidden, hidden_twice, print_of, read_file, stdin_once, without_line_end,
 };

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 
-use crate::manager::admit::caller::Admitted;
 use super::reading::Reading;
+use crate::manager::admit::caller::Admitted;
 use crate::manager::audit::Act;
 use crate::manager::forward::{Broken, Onward};
 use crate::manager::members::anchors::{taken, written};

@@ -55,8 +55,7 @@ impl Reading {
     /// From where it goes on, as whoever reads is told.
     pub(super) fn to(&self, running: &Running, next: AuditCursor) -> api::AuditCursor {
         let AuditCursor { file, record, offset } = next;
-        let place =
-            ReadingPlace { what: self.what, began: self.began, at: (file, record, offset) };
+        let place = ReadingPlace { what: self.what, began: self.began, at: (file, record, offset) };
         let mark = running.core.audit.reading().mark(&place);
         api::AuditCursor { file, record, offset, began: self.began, mark }
     }

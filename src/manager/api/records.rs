@@ -58,7 +58,8 @@ impl Records {
         let service: ServiceId = read_id("service", &asked.service).map_err(Explain::explain)?;
         let bad = |why| problem::request::bad("a record", why);
         let record: Name = asked.record.parse().map_err(|_bad| bad("has a name"))?;
-        let head: Head = asked.head.as_slice().try_into().map_err(|_| bad("has a head of 32 bytes"))?;
+        let head: Head =
+            asked.head.as_slice().try_into().map_err(|_| bad("has a head of 32 bytes"))?;
         if asked.lines == 0 {
             return Err(bad("has a line at least"));
         }

@@ -106,7 +106,15 @@ impl Audit {
         dice: fn() -> Box<dyn Dice>,
     ) -> Self {
         let reading = ReadingKey::draw(&mut *dice());
-        Self(Arc::new(Inner { to, on_failure, manager, clock, dice, reading, share: Share::default() }))
+        Self(Arc::new(Inner {
+            to,
+            on_failure,
+            manager,
+            clock,
+            dice,
+            reading,
+            share: Share::default(),
+        }))
     }
 
     /// The log of a running manager.

@@ -23,8 +23,13 @@ const KINDS: usize = 4_096;
 /// Identities that are remembered, before those that rest are forgotten.
 const IDENTITIES: usize = 8_192;
 
-/// Which identity: its kind and id.
-type Whose = (String, String);
+/// Which identity: its kind and id, and its name, by which users of several managers' sockets are
+/// told apart.
+type Whose = (String, String, String);
+
+fn identity(of: &Doer) -> Whose {
+    (of.kind.clone(), of.id.clone(), of.name.clone())
+}
 
 /// What is counted together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +69,7 @@ impl Share {
         if share.len() > IDENTITIES {
             share.retain_recent();
         }
-        let whose = (act.who.kind.clone(), act.who.id.clone());
+        let whose = identity(&act.who);
         if share.check_key(&whose).is_ok() {
             return true;
         }
@@ -81,9 +86,10 @@ impl Share {
             // So many at once are told together.
             last.who = Doer { kind: "others".to_owned(), ..Doer::default() };
             last.from.clear();
-            kind.whose = (last.who.kind.clone(), String::new());
+            kind.whose = identity(&last.who);
         }
-        let count = counts.entry(kind).or_insert(Count { last: Act::default(), times: 0, since: now });
+        let count =
+            counts.entry(kind).or_insert(Count { last: Act::default(), times: 0, since: now });
         count.times = count.times.saturating_add(times);
         count.last = last;
     }
@@ -103,7 +109,7 @@ impl Share {
 
     /// A line of so many could not be written: it is tried again.
     pub(super) fn give_back(&self, act: &Act, times: u64, now: BootTime) {
-        let whose = (act.who.kind.clone(), act.who.id.clone());
+        let whose = identity(&act.who);
         self.count(whose, act, (times, now));
     }
 }

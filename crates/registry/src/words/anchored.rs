@@ -229,6 +229,10 @@ mod tests {
         all
     }
 
+    fn after(lines: &[(Event, Head)], number: u64) -> Head {
+        lines[usize::try_from(number).expect("few") - 1].1
+    }
+
     fn anchored(anchors: &[(&str, u64, Head)]) -> Anchored {
         let mut own = Anchored {
             record: "web".into(),
@@ -260,12 +264,14 @@ mod tests {
     #[test]
     fn p10_what_was_cut_or_written_anew_is_named() {
         let lines = record(9, "a");
-        let of = |number: usize| ("n1", number as u64, lines[number - 1].1);
+        let of = |number: u64| ("n1", number, after(&lines, number));
         let known = || anchored(&[of(2), of(5), of(8)]);
         let told = see(known(), &lines).expect("whole");
         assert!(told.contains("all 3 that the cluster knows are there, the last one line 8"));
         let cut = see(known(), &lines[..7]).expect_err("cut");
-        assert!(cut.starts_with("the end of web is missing after line 7: the cluster knows line 8"));
+        assert!(
+            cut.starts_with("the end of web is missing after line 7: the cluster knows line 8")
+        );
         let mut anew = lines[..5].to_vec();
         anew.extend(record(9, "b").split_off(5));
         let told = see(known(), &anew).expect_err("another");
@@ -277,7 +283,7 @@ mod tests {
     #[test]
     fn older_files_may_be_gone_and_whose_record_it_is_must_be_clear() {
         let lines = record(9, "a");
-        let of = |node, number: usize| (node, number as u64, lines[number - 1].1);
+        let of = |node, number: u64| (node, number, after(&lines, number));
         let mut later = lines[3..].to_vec();
         later.insert(0, (Event::Begin { after: "11".repeat(32) }, lines[2].1));
         let told = see(anchored(&[of("n1", 2), of("n1", 8)]), &later).expect("whole");

@@ -4,8 +4,8 @@
 //! that `rules` decides.
 
 mod acl;
-mod args;
 mod anchored;
+mod args;
 mod audit;
 mod auth;
 mod cluster;
