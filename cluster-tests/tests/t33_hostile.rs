@@ -83,6 +83,7 @@ const TABLE: &[(&str, &str)] = &[
     ("Delivery/Leave", "          - ! -"),
     ("Writing/PutIntake", "       - x -"),
     ("Writing/Put", "             - x -"),
+    ("Writing/AnchorRecord", "    - x -"),
     ("Raft/Append", "             - - -"),
     ("Raft/Vote", "               - - -"),
     ("Raft/TransferLeader", "     - - -"),

@@ -66,6 +66,8 @@ fn p10_every_act_of_an_identity_has_a_line_granted_or_refused() {
         let all = lines(&cluster, &[]);
         all.iter().any(|line| has(line, "secret.open", &[("secret", "db")])).then_some(all)
     });
+    let founded = one(&all, "cluster.init", &[("node", "manager-1")]);
+    assert_eq!(founded["who"]["name"], "uid 0 on manager-1");
     let created = one(&all, "secret.create", &[("secret", "db")]);
     assert_eq!((&created["who"]["name"], &created["from"]), (&"eve".into(), &"127.0.0.1".into()));
     assert_eq!(created["outcome"], "done");
@@ -211,6 +213,76 @@ fn p10_a_file_that_was_put_back_while_its_manager_was_down_is_found() {
     assert!(refused.err.contains(&format!("acts of {name}")), "{}", refused.err);
     // What it had of the commands came again from its own log.
     assert!(!refused.err.contains(&format!("commands of {name}")), "{}", refused.err);
+}
+
+#[test]
+fn p10_what_is_done_to_the_files_of_all_managers_alike_is_named_on_each() {
+    let mut cluster = Cluster::start_with(3, 0);
+    cluster.secret("before", VALUE.as_bytes());
+    let socket = |cluster: &Cluster, of: usize| {
+        cluster.managers().nth(of).expect("a manager").socket().display().to_string()
+    };
+    let ask_all = |cluster: &Cluster, count: usize| {
+        for of in 0..3 {
+            for _ in 0..count {
+                let _ = cluster.ok(&["secret", "ls", "--socket", &socket(cluster, of)]);
+            }
+        }
+    };
+    let anchored = |cluster: &Cluster, of: usize| {
+        let name = format!("manager-{}", of + 1);
+        let all = lines(cluster, &[]);
+        all.iter().filter(|line| has(line, "audit.anchor", &[("node", &name)])).count()
+    };
+    ask_all(&cluster, 10);
+    until("all are anchored", || (0..3).all(|of| anchored(&cluster, of) > 0).then_some(()));
+    let _ = cluster.ok(&["audit", "verify"]);
+    // The same byte of each.
+    for of in 0..3 {
+        let opened =
+            fs::OpenOptions::new().read(true).write(true).open(file(&cluster, of, "commands"));
+        let (file, mut byte) = (opened.expect("opened"), [0]);
+        file.read_exact_at(&mut byte, 600).expect("read");
+        file.write_all_at(&[byte[0] ^ 0xff], 600).expect("written");
+    }
+    let named = |err: &str, chain: &str| {
+        (1..=3).all(|number| err.contains(&format!("{chain} of manager-{number}: ")))
+    };
+    let refused = cluster.skep(&["audit", "verify"]).status(20);
+    assert!(named(&refused.err, "commands"), "{}", refused.err);
+    for of in 0..3 {
+        let path = file(&cluster, of, "commands");
+        let (mut byte, opened) =
+            ([0], fs::OpenOptions::new().read(true).write(true).open(path).expect("opened"));
+        opened.read_exact_at(&mut byte, 600).expect("read");
+        opened.write_all_at(&[byte[0] ^ 0xff], 600).expect("put back");
+    }
+    let _ = cluster.ok(&["audit", "verify"]);
+
+    // Each one's acts of before, while all of them are down.
+    let older: Vec<_> =
+        (0..3).map(|of| fs::read(file(&cluster, of, "acts")).expect("it")).collect();
+    let before: Vec<_> = (0..3).map(|of| anchored(&cluster, of)).collect();
+    ask_all(&cluster, 10);
+    until("all are anchored again", || {
+        (0..3).all(|of| anchored(&cluster, of) > before[of]).then_some(())
+    });
+    for of in 0..3 {
+        cluster.manager_mut(of).kill();
+    }
+    for (of, older) in older.iter().enumerate() {
+        fs::write(file(&cluster, of, "acts"), older).expect("put back");
+        cluster.manager_mut(of).start_again();
+    }
+    for of in 0..3 {
+        let manager = cluster.managers().nth(of).expect("a manager");
+        cluster.unlock_here(manager);
+    }
+    let refused = until("it is found on each", || {
+        let ran = cluster.skep(&["audit", "verify"]);
+        (ran.status == 20 && named(&ran.err, "acts")).then_some(ran)
+    });
+    assert!(!refused.err.contains("commands of"), "{}", refused.err);
 }
 
 #[test]

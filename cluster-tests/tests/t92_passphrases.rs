@@ -276,3 +276,40 @@ fn skep_sum(rest: &str) -> String {
     blake3::Hasher::new().update(rest.as_bytes()).finalize_xof().fill(&mut bytes);
     data_encoding::BASE32_NOPAD.encode(&bytes).to_ascii_lowercase()
 }
+
+#[test]
+fn the_key_of_a_request_is_encrypted_while_it_waits_and_so_is_its_identity() {
+    let case = Case::start();
+    let (key, request, answer) =
+        (case.at("dan.key"), case.at("dan.request"), case.at("dan.answer"));
+    let made = ["operator", "request", "--out", &key, "--new-passphrase-file", &case.right];
+    fs::write(&request, case.cluster.ok(&made)).expect("a request");
+    let text = fs::read_to_string(&key).expect("a key");
+    assert!(text.contains("SKEP ENCRYPTED KEY") && !text.contains("PRIVATE KEY"), "{text}");
+    let weak = case.cluster.file("weak", b"short");
+    let refused = ["operator", "request", "--out", &case.at("x"), "--new-passphrase-file", &weak];
+    let refused = case.cluster.skep(&refused).status(2);
+    assert!(refused.err.contains("too weak"), "{}", refused.err);
+    assert!(!Path::new(&case.at("x")).exists());
+    let create = ["operator", "create", "dan", "--role", "editor", "--request", &request];
+    let _ = case.cluster.ok(&[&create[..], &["--out", &answer]].concat());
+
+    let out = case.at("dan.skepid");
+    let accept = ["operator", "accept", &answer, "--key", &key, "--out", &out];
+    let accept = |more: &[&str]| case.cluster.skep(&[&accept[..], more].concat());
+    let wrong = accept(&["--passphrase-file", &case.wrong]).status(7);
+    assert!(wrong.err.contains("dan.key: wrong passphrase"), "{}", wrong.err);
+    assert!(wrong.err.contains("hint: ") && !wrong.err.contains(OTHER), "{}", wrong.err);
+    assert!(!Path::new(&out).exists());
+    let _ = accept(&["--passphrase-file", &case.right]).ok();
+    assert!(sealed(&out), "its key never lay there in clear");
+    let _ = case.with_file("dan.skepid", &LIST).ok();
+    // On a terminal the passphrase is asked for twice, and once to use it.
+    let typed = ["operator", "request", "--out", &case.at("eve.key"), "--passphrase"];
+    let mut command = case.cluster.command(&typed);
+    command.stdin(std::process::Stdio::null());
+    let typed = type_in(leading(&command), PASSPHRASE).status(0);
+    assert!(typed.out.contains("New passphrase: "), "{}", typed.out);
+    assert!(typed.out.contains("The same again: "), "{}", typed.out);
+    assert!(!typed.out.contains(PASSPHRASE));
+}

@@ -68,6 +68,23 @@ pub(in crate::agent) fn puts_too_often() -> Problem {
         .hint("nothing was done; one write a second is let through")
 }
 
+/// How far a record reaches is unsound.
+pub(in crate::agent) fn bad_record(why: &dyn std::fmt::Display) -> Problem {
+    Problem::bad_input(format!("the record: {why}"))
+}
+
+/// A service's workloads say more often than they may how far their records reach.
+pub(in crate::agent) fn anchors_too_often() -> Problem {
+    Problem::too_often("it is too soon to say how far this service's records reach")
+        .hint("once in ten seconds is enough; what is said next holds for what came before")
+}
+
+/// How far a record reaches was not handed on.
+pub(in crate::agent) fn anchor_not_sent() -> Problem {
+    Problem::unavailable("no manager was reached in time")
+        .hint("say it again in some seconds; `skep agent status` shows why")
+}
+
 /// No leader answered, and something was on its way.
 pub(in crate::agent) fn put_unknown() -> Problem {
     Problem::unknown("the outcome is unknown: it may have been written")

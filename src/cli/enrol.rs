@@ -12,9 +12,11 @@ use super::problem::{Trouble, usage};
 use super::shell::Shell;
 use super::unlock::{read_key, wrong};
 use super::{spec, words};
-use skep_client::ca::{OperatorAnswer, OperatorRequest, RequestError, RequestKey, verify_chain};
+use skep_client::ca::{
+    OperatorAnswer, OperatorRequest, RequestError, RequestKey, RequestKeyText, verify_chain,
+};
 use skep_client::machine::read_file;
-use skep_client::{CallKind, Control};
+use skep_client::{CallKind, Control, Passphrases};
 use skep_core::base::{Exit, Failure, Fingerprint, Name, RequestId, SecretBytes, Stamp};
 use skep_core::domain::{OperatorRole, Scope};
 use skep_core::seal::{HelloKey, SealError, SealedToRecipients};
@@ -222,6 +224,7 @@ pub(super) fn request(
     shell: &mut Shell,
     out: &Path,
     fingerprint: Option<&str>,
+    encrypt: &EncryptArgs,
 ) -> Result<(), Trouble> {
     let fingerprint = fingerprint.map(str::parse::<Fingerprint>).transpose();
     let fingerprint = fingerprint.map_err(|_bad| {
@@ -235,10 +238,11 @@ pub(super) fn request(
         .hint("write it to a file, or to a terminal; nothing was made")
         .into());
     }
+    let encryption = Encryption::of(shell, encrypt, &[])?;
     let mut file = OutFile::create(out)?;
     let key = RequestKey::generate(fingerprint).map_err(|error| bug(&error))?;
     let request = key.request().map_err(|error| bug(&error))?;
-    file.write(&key.to_text())?;
+    file.write(&encryption.text(&mut *shell.dice, &key)?)?;
     let text = request.to_text();
     let text = str::from_utf8(text.expose()).unwrap_or_default();
     for line in text.trim_ascii_end().lines() {
@@ -253,13 +257,13 @@ pub(super) fn request(
 pub(super) fn accept(
     shell: &mut Shell,
     answer: &Path,
-    key: &Path,
+    (key, passphrases): (&Path, &Passphrases),
     out: Option<PathBuf>,
     encrypt: &EncryptArgs,
 ) -> Result<(), Trouble> {
     let (shown, answered) = (answer.display(), read(answer, OperatorAnswer::parse)?);
     let (fingerprint, cluster) = (answered.fingerprint, answered.cluster.clone());
-    let key = read(key, RequestKey::parse)?;
+    let (key, lock) = passphrases.open_key(key, read(key, RequestKeyText::parse)?)?;
     let was_bound = key.fingerprint.is_some();
     let leaf = answered.chain.first().and_then(|der| skep_client::ca::read_leaf(der).ok());
     let named = leaf.map_or_else(|| "identity".to_owned(), |leaf| leaf.subject.name.to_string());
@@ -267,7 +271,7 @@ pub(super) fn accept(
         usage(format!("{shown}: {error}"), "take key, request and answer that belong together")
     })?;
     let encryption = Encryption::of(shell, encrypt, &[&named, cluster.as_str()])?;
-    encryption.seal(&mut *shell.dice, &mut identity)?;
+    encryption.or(lock).seal(&mut *shell.dice, &mut identity)?;
     let path = out.unwrap_or_else(|| PathBuf::from(format!("{named}.skepid")));
     let mut file = OutFile::create(&path)?;
     file.write(&identity.to_text())?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::acts::{self, Named};
-use super::args::{ClientArgs, ListArgs, OperatorCommand};
+use super::args::{ClientArgs, EncryptArgs, ListArgs, OperatorCommand};
 use super::enrol;
 use super::filter::Filter;
 use super::link::{self, Chosen};
@@ -15,7 +15,7 @@ use super::render::{self, Cell, Column, Format};
 use super::shell::Shell;
 use super::{spec, words};
 use skep_client::ca::PrivateKey;
-use skep_client::{Change, IdentityFile, apply, lookup};
+use skep_client::{Change, IdentityFile, Passphrases, apply, lookup};
 use skep_core::base::{Exit, Failure, OperatorId, Stamp};
 use skep_core::domain::Member;
 use skep_core::wire::api::OperatorView;
@@ -37,11 +37,20 @@ const COLUMNS: [Column; 7] = [
 pub(super) async fn run(shell: &mut Shell, command: OperatorCommand) -> Result<(), Trouble> {
     match command {
         OperatorCommand::Create(args) => enrol::create(shell, args).await,
-        OperatorCommand::Request { out, fingerprint } => {
-            enrol::request(shell, &out, fingerprint.as_deref())
+        OperatorCommand::Request { out, fingerprint, passphrase, new_passphrase_file } => {
+            let encrypt = EncryptArgs { passphrase, new_passphrase_file };
+            enrol::request(shell, &out, fingerprint.as_deref(), &encrypt)
         }
-        OperatorCommand::Accept { answer, key, out, encrypt } => {
-            enrol::accept(shell, &answer, &key, out, &encrypt)
+        OperatorCommand::Accept {
+            answer,
+            key,
+            out,
+            encrypt,
+            passphrase_file,
+            identity_command,
+        } => {
+            let passphrases = Passphrases::new(passphrase_file, identity_command);
+            enrol::accept(shell, &answer, (&key, &passphrases), out, &encrypt)
         }
         OperatorCommand::Recover { name, key_file, out, encrypt, local } => {
             let file = (out, &encrypt);

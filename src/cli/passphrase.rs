@@ -7,9 +7,9 @@ use super::args::{ClientArgs, EncryptArgs};
 use super::link::{self, OwnFile};
 use super::problem::{Trouble, usage};
 use super::shell::Shell;
-use skep_client::ca::Identity;
+use skep_client::ca::{Identity, RequestKey, SealedRequestKey};
 use skep_client::{IdentityFile, new_passphrase};
-use skep_core::base::{Dice, Exit, Failure};
+use skep_core::base::{Dice, Exit, Failure, SecretBytes};
 use skep_core::seal::{PassphraseLock, SealError};
 
 /// What a new identity is encrypted with, if it is to be. It is asked for before anything is
@@ -32,6 +32,21 @@ impl Encryption {
     /// Has the identity encrypted where it is written.
     pub(super) fn seal(self, dice: &mut dyn Dice, identity: &mut Identity) -> Result<(), Trouble> {
         identity.seal(dice, self.0).map_err(bug)
+    }
+
+    /// The same, or what opened the key that the identity is made of.
+    pub(super) fn or(self, lock: Option<Arc<PassphraseLock>>) -> Self {
+        Self(self.0.or(lock))
+    }
+
+    /// The file of a request's key.
+    pub(super) fn text(
+        &self,
+        dice: &mut dyn Dice,
+        key: &RequestKey,
+    ) -> Result<SecretBytes, Trouble> {
+        let Some(lock) = &self.0 else { return Ok(key.to_text()) };
+        SealedRequestKey::seal(dice, lock, key).map(|sealed| sealed.to_text()).map_err(bug)
     }
 
     /// Whether there is a passphrase.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::ca::{Identity, IdentityError, IdentityText};
+use crate::ca::{Identity, IdentityError, IdentityText, RequestError, RequestKey, RequestKeyText};
 use crate::machine::{
     HelperError, hidden, hidden_twice, print_of, read_file, stdin_once, without_line_end,
 };
@@ -79,6 +79,30 @@ impl Passphrases {
             }
             Err(error) => Err(unsound(error)),
         }
+    }
+
+    /// The key of a request that a file holds, and what opened it where it is sealed.
+    ///
+    /// # Errors
+    /// A [`Failure`] with its hint: there is no passphrase, or it is the wrong one.
+    pub fn open_key(
+        &self,
+        path: &Path,
+        text: RequestKeyText,
+    ) -> Result<(RequestKey, Option<Arc<PassphraseLock>>), Failure> {
+        let shown = path.display();
+        let lock = text.sealed_under().map(|spec| self.fetch(path, spec)).transpose()?;
+        let lock = lock.map(Arc::new);
+        let key = text.open_with(lock.as_deref()).map_err(|error| match error {
+            RequestError::WrongPassphrase => {
+                Failure::new(Exit::WrongUnlockKey, format!("{shown}: {error}")).hint(
+                    "without its passphrase nobody opens it: make another request, `skep operator request`",
+                )
+            }
+            error => Failure::new(Exit::Usage, format!("{shown}: {error}"))
+                .hint("`skep operator request --help` shows what is made of what"),
+        })?;
+        Ok((key, lock))
     }
 
     fn fetch(&self, path: &Path, spec: PassphraseSpec) -> Result<PassphraseLock, Failure> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tonic::Status;
+use tonic::transport::Channel;
 
 use skep_core::base::{Dice, Exit, Failure, Name, SecretBytes, SecretId, Target, VersionId};
 use skep_core::seal::{DataKey, SealError, ValueContext, open_value, seal_value};
@@ -93,15 +94,7 @@ pub async fn put(
     answering: Answering,
 ) -> Result<PutDone, NotPut> {
     let Answering { within, wait } = answering;
-    let connected = timeout(CONNECT, connect_local(socket)).await;
-    let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
-    let channel = connected.map_err(late).flatten().map_err(|error| {
-        let text = format!("no agent reached: {}: {error}", socket.display());
-        NotPut::Failed(Failure::new(Exit::Unreachable, text).hint(
-            "is `skep agent run` running here? --agent-socket or SKEP_AGENT names its socket",
-        ))
-    })?;
-    let mut agent = AgentClient::new(channel);
+    let mut agent = agent(socket).await?;
     let asked = local::PutKeyRequest {
         service: service.to_string(),
         targets: values.iter().map(|next| next.target.to_string()).collect(),
@@ -114,6 +107,50 @@ pub async fn put(
     let reply = answered(timeout(within, agent.put(request)).await, true)?;
     let local::PutReply { revision, numbers, in_place, waiting_for } = reply;
     Ok(PutDone { revision, numbers, in_place, waiting_for })
+}
+
+/// How far a record reaches that a workload keeps by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordReach {
+    /// What it is called.
+    pub record: Name,
+    /// Lines of its newest file.
+    pub lines: u64,
+    /// The head of the last of them.
+    pub head: [u8; 32],
+}
+
+/// Has managers put on record how far a record reaches, by the agent that listens at `socket`.
+/// Whoever shortens it afterwards is found out.
+///
+/// # Errors
+/// [`NotPut`]: it was not, or perhaps not; it is to be said again.
+pub async fn anchor(
+    socket: &Path,
+    service: &Name,
+    reach: &RecordReach,
+    within: Duration,
+) -> Result<(), NotPut> {
+    let mut agent = agent(socket).await?;
+    let asked = local::AnchorRequest {
+        service: service.to_string(),
+        record: reach.record.to_string(),
+        lines: reach.lines,
+        head: reach.head.to_vec(),
+    };
+    answered(timeout(within, agent.anchor(asked)).await, false).map(drop)
+}
+
+async fn agent(socket: &Path) -> Result<AgentClient<Channel>, NotPut> {
+    let connected = timeout(CONNECT, connect_local(socket)).await;
+    let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
+    let channel = connected.map_err(late).flatten().map_err(|error| {
+        let text = format!("no agent reached: {}: {error}", socket.display());
+        NotPut::Failed(Failure::new(Exit::Unreachable, text).hint(
+            "is `skep agent run` running here? --agent-socket or SKEP_AGENT names its socket",
+        ))
+    })?;
+    Ok(AgentClient::new(channel))
 }
 
 /// Nothing was done by a question that was lost on the way; what was `sent` may have been.

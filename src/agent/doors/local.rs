@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use crate::agent::docker::{Container, DockerView, EngineState};
 use crate::agent::problem;
-use crate::agent::run::{Handle, NotCarried, Puts, SealedPut, Stage};
+use crate::agent::run::{Handle, NotCarried, Puts, RecordEnd, SealedPut, Stage};
 use crate::agent::session::{
     CLAIMS, CLAIMS_OF_OTHERS, CLAIMS_PER_USER, LinkState, Refused, ServiceState, View,
 };
@@ -71,6 +71,7 @@ impl LocalService {
             let (root, bytes) = match path {
                 "/skep.local.v1.Agent/Exec" => (false, NAMED_BYTES),
                 "/skep.local.v1.Agent/PutKey" => (false, PUT_KEY_BYTES),
+                "/skep.local.v1.Agent/Anchor" => (false, NAMED_BYTES),
                 "/skep.local.v1.Agent/Put" => (false, limits::PUT_BYTES),
                 "/skep.local.v1.Agent/ServiceUp" | "/skep.local.v1.Agent/ServiceDown" => {
                     (true, NAMED_BYTES)
@@ -237,6 +238,20 @@ impl Agent for LocalService {
         Ok(Response::new(local::PutReply { revision, numbers, in_place, waiting_for }))
     }
 
+    async fn anchor(
+        &self,
+        request: Request<local::AnchorRequest>,
+    ) -> Result<Response<local::AnchorReply>, Status> {
+        let caller = caller(&request)?;
+        let puts = self.puts()?;
+        let request = request.into_inner();
+        let name = service(&request.service)?;
+        let end = record_end(&request)?;
+        let anchored = puts.anchor((caller.uid(), caller.pid()), name, end).await;
+        anchored.map_err(not_anchored)?;
+        Ok(Response::new(local::AnchorReply {}))
+    }
+
     async fn leave(
         &self,
         request: Request<local::LeaveRequest>,
@@ -301,6 +316,21 @@ fn not_put(why: NotCarried) -> Status {
         NotCarried::Unsound(error) => problem::bad_put(&error.to_string()).into(),
         NotCarried::NotSent => problem::put_not_sent().into(),
         NotCarried::Unknown => problem::put_unknown().into(),
+    }
+}
+
+fn record_end(asked: &local::AnchorRequest) -> Result<RecordEnd, Status> {
+    let record = asked.record.parse().map_err(|bad: BadName| problem::bad_record(&bad))?;
+    let head = asked.head.as_slice().try_into();
+    let head = head.map_err(|_| problem::bad_record(&"its head has no 32 bytes"))?;
+    Ok(RecordEnd { record, lines: asked.lines, head })
+}
+
+fn not_anchored(why: NotCarried) -> Status {
+    match why {
+        NotCarried::TooOften => problem::anchors_too_often().into(),
+        NotCarried::NotSent => problem::anchor_not_sent().into(),
+        other => not_put(other),
     }
 }
 

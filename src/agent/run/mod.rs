@@ -3,8 +3,10 @@
 //! `driver` waits and acts, `link` is the connection to a manager, `worker` gives out work
 //! on the mounts, in `lanes`, to `hands` that open values and keep them, `workloads` follows
 //! processes, `book` keeps what survives a restart and `notes` writes down for the next
-//! agent which workloads there are, `puts` carries upward what they write. It deliberately decides nothing: `session` does.
+//! agent which workloads there are, `puts` carries upward what they write, and
+//! `anchors` how far their records reach. It deliberately decides nothing: `session` does.
 
+mod anchors;
 mod book;
 mod cause;
 mod driver;
@@ -20,6 +22,7 @@ mod upward;
 mod worker;
 mod workloads;
 
+pub use anchors::RecordEnd;
 pub use book::{Book, BookError};
 pub use driver::{Broken, Driver};
 pub use handle::{Granted, Handle, MountedVolume};

@@ -6,10 +6,10 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
@@ -33,6 +33,11 @@ use skep_core::wire::convert::{read_intake, write_put_value};
 const PUTS: NonZeroU32 = NonZeroU32::MIN;
 /// The same at once.
 const AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(15);
+/// How often within a second a service's workloads on this node may say how far their records
+/// reach.
+const ANCHORS: NonZeroU32 = NonZeroU32::MIN;
+/// The same at once.
+const ANCHORS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
 /// Threads that look at callers at a time, of root and of all others.
 const LOOKING: usize = 2;
 /// How long a put may take, a change of the leader included.
@@ -74,16 +79,21 @@ impl std::fmt::Display for NotCarried {
 
 /// Carries upward what workloads write. Clones see the same.
 #[derive(Clone)]
-pub struct Puts(Arc<PutParts>);
+pub struct Puts(pub(super) Arc<PutParts>);
 
-struct PutParts {
+pub(super) struct PutParts {
     cluster: ClusterId,
     worker: Worker,
     guests: Guests,
-    upward: Upward,
+    pub(super) upward: Upward,
     dice: fn() -> Box<dyn Dice>,
     key: PutKey,
     rate: DefaultKeyedRateLimiter<ServiceId>,
+    /// How often they may say how far their records reach.
+    pub(super) anchors: DefaultKeyedRateLimiter<ServiceId>,
+    /// How often it is logged that they say it more often, and how often they did.
+    pub(super) anchors_said: DefaultDirectRateLimiter,
+    pub(super) anchors_dropped: AtomicU64,
     roots: Semaphore,
     others: Semaphore,
 }
@@ -139,6 +149,9 @@ impl Puts {
             dice,
             key: PutKey::draw(&mut *dice()),
             rate: RateLimiter::keyed(Quota::per_second(PUTS).allow_burst(AT_ONCE)),
+            anchors: RateLimiter::keyed(Quota::per_second(ANCHORS).allow_burst(ANCHORS_AT_ONCE)),
+            anchors_said: RateLimiter::direct(Quota::per_minute(NonZeroU32::MIN)),
+            anchors_dropped: AtomicU64::new(0),
             roots: Semaphore::new(LOOKING),
             others: Semaphore::new(LOOKING),
         }))
@@ -212,7 +225,7 @@ impl Puts {
     }
 
     /// The service, where the caller is a process of one of its workloads, and its owner or root.
-    async fn admit(
+    pub(super) async fn admit(
         &self,
         (uid, pid): (u32, i32),
         name: Name,

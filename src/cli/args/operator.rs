@@ -37,6 +37,12 @@ Key and answer together are the identity:
         /// The cluster that it is for: no other one makes an operator of it
         #[arg(long)]
         fingerprint: Option<String>,
+        /// Encrypt the key with a passphrase, which is asked for
+        #[arg(long)]
+        passphrase: bool,
+        /// Encrypt it with the passphrase in this file; - is standard input
+        #[arg(long, value_name = "FILE")]
+        new_passphrase_file: Option<PathBuf>,
     },
     /// Make an identity of a key and an admin's answer to its request
     #[command(after_help = "Examples:
@@ -53,6 +59,12 @@ Key and answer together are the identity:
         out: Option<PathBuf>,
         #[command(flatten)]
         encrypt: EncryptArgs,
+        /// A file with the passphrase of an encrypted key; - is standard input [default: a prompt]
+        #[arg(long, value_name = "FILE", env = "SKEP_PASSPHRASE_FILE", hide_env_values = true)]
+        passphrase_file: Option<PathBuf>,
+        /// A program that prints that passphrase, with its arguments
+        #[arg(long, value_name = "COMMAND", env = "SKEP_IDENTITY_COMMAND", hide_env_values = true)]
+        identity_command: Option<String>,
     },
     /// Make an admin by an unlock key, when everyone's identity is lost
     #[command(after_help = "Examples:

@@ -117,7 +117,7 @@ impl Merged {
             // It is asked once: its other chain would be waited for as long.
             stream.over |= self.silent.contains_key(&source.name);
             while stream.waiting.is_empty() && !stream.over {
-                let reply = source.page(stream.chain, &self.wanted, stream.after).await;
+                let reply = source.page(stream.chain, &self.wanted, stream.after.clone()).await;
                 let reply = match reply {
                     Ok(reply) => reply,
                     Err(error) => {

@@ -160,7 +160,10 @@ fn shown(line: &Line) -> Value {
     let more = |count: usize| if count == 0 { String::new() } else { format!(" and {count} more") };
     let rest = line.acts.len().saturating_sub(1);
     let rest = rest.saturating_add(usize::try_from(line.more).unwrap_or(usize::MAX));
-    let what = line.acts.first().map(told).unwrap_or_default() + &more(rest);
+    let mut what = line.acts.first().map(told).unwrap_or_default() + &more(rest);
+    if line.times > 0 {
+        what.push_str(&format!(", {} times", line.times));
+    }
     let revision = if line.chain == Chain::Commands { line.n } else { line.revision };
     if let Value::Object(fields) = &mut value {
         fields.insert("by".to_owned(), json!(by));

@@ -34,7 +34,9 @@ fn kept(row: &Row) -> Kept {
         "Move" | "Anchor" | "Intake" | "PutIntake" | "UnlockHeader" | "ReadAudit" => Kept::Refused,
         "Apply" | "CreateToken" | "CreateOperator" | "RecoverOperator" | "MoveManager"
         | "ResetTime" | "CommitIssuer" | "Resume" | "Join" | "Renew" | "Renewed"
-        | "ReportOpened" | "Leave" | "Put" | "CommitInit" | "LeaveCluster" => Kept::Undone,
+        | "ReportOpened" | "Leave" | "Put" | "AnchorRecord" | "CommitInit" | "LeaveCluster" => {
+            Kept::Undone
+        }
         _ => Kept::Always,
     }
 }

@@ -292,9 +292,14 @@ impl Inner {
         }
         let listed = !self.is_unlisted(extensions);
         let act = lines::act(core.as_deref(), extensions, row, code, listed)?;
-        let unrecorded = audit.record(act).await.err();
+        let unrecorded = audit.record_call(act).await.err();
+        let undone = code == Code::Ok && lines::waits_for_the_log(row);
+        if unrecorded.is_some() && !undone {
+            // It came to its end all the same.
+            audit.lose();
+        }
         // What was refused stays refused, and who looks after a manager is told what came of it.
-        unrecorded.filter(|_| code == Code::Ok && lines::waits_for_the_log(row)).map(Status::from)
+        unrecorded.filter(|_| undone).map(Status::from)
     }
 
     /// Counts a call that was not allowed.

@@ -104,6 +104,7 @@ pub(super) const TABLE: &[Row] = &[
     row("/skep.api.v1.Delivery/Leave", Method::Session, SMALL, SMALL),
     row("/skep.api.v1.Writing/PutIntake", Method::Put, SMALL, SMALL),
     row("/skep.api.v1.Writing/Put", Method::Put, AGENT, SMALL),
+    row("/skep.api.v1.Writing/AnchorRecord", Method::Put, SMALL, SMALL),
     raft("/skep.raft.v1.Raft/Append", RAFT),
     raft("/skep.raft.v1.Raft/Vote", SMALL),
     raft("/skep.raft.v1.Raft/TransferLeader", SMALL),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 
+use super::reading::Reading;
 use crate::manager::admit::caller::Admitted;
 use crate::manager::audit::Act;
 use crate::manager::forward::{Broken, Onward};
@@ -116,8 +117,8 @@ async fn here(
     if asked.whole && admitted.scope().is_bounded() {
         return Err(problem::audit::scoped());
     }
-    // A file's beginning is one too, whoever has made the cursor up.
-    if asked.after.is_none_or(|after| after.record <= 1) {
+    let reading = Reading::of(running, admitted, chain, &asked)?;
+    if !reading.goes_on {
         recorded(running, admitted, &asked).await?;
     }
     // Before what is read, so that all of it is there.
@@ -136,7 +137,7 @@ async fn here(
         secret: asked.secret,
         scope: admitted.scope().clone(),
     };
-    let mut from = match asked.after {
+    let mut from = match &asked.after {
         None => AuditFrom::Time(since),
         Some(after) => AuditFrom::Cursor(AuditCursor {
             file: after.file,
@@ -172,8 +173,7 @@ async fn here(
         }
         let full = filled >= PAGE || looked >= LOOKED_THROUGH;
         if full || !more && (!items.is_empty() || tokio::time::Instant::now() >= until) {
-            let next =
-                api::AuditCursor { file: next.file, record: next.record, offset: next.offset };
+            let next = reading.to(running, next);
             return Ok(api::ReadAuditReply {
                 items,
                 next: Some(next),
@@ -215,10 +215,11 @@ async fn recorded(
         "socket".clone_into(&mut act.from);
     }
     act.revision = revision;
-    match core.audit.record(act).await {
+    if core.audit.record_call(act).await.is_err() {
         // Whoever looks after a manager that can't write may read what it wrote.
-        Err(_) | Ok(()) => Ok(()),
+        core.audit.lose();
     }
+    Ok(())
 }
 
 async fn page(log: &AuditLog, chain: Chain, from: AuditFrom) -> Result<AuditPage, Problem> {

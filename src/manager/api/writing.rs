@@ -7,6 +7,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tonic::{Extensions, Request, Response, Status};
 
 use super::reads;
+use super::records::Records;
 use crate::manager::admit::AGENT_BYTES;
 use crate::manager::admit::caller::{Admitted, source};
 use crate::manager::changes::put;
@@ -31,6 +32,7 @@ pub(in crate::manager) struct WritingService {
     manager: Manager,
     /// How often each node may write.
     puts: DefaultKeyedRateLimiter<NodeId>,
+    records: Records,
 }
 
 impl WritingService {
@@ -38,7 +40,8 @@ impl WritingService {
     #[must_use]
     pub(in crate::manager) fn server(manager: Manager) -> WritingServer<Self> {
         let puts = RateLimiter::keyed(Quota::per_second(PUTS).allow_burst(AT_ONCE));
-        WritingServer::new(Self { manager, puts }).max_decoding_message_size(AGENT_BYTES)
+        let records = Records::default();
+        WritingServer::new(Self { manager, puts, records }).max_decoding_message_size(AGENT_BYTES)
     }
 
     /// A running manager that leads, and the node that asks it.
@@ -78,5 +81,15 @@ impl Writing for WritingService {
             put::put(&running, (node, from), agreement, request).await
         });
         Ok(Response::new(put.await?))
+    }
+
+    async fn anchor_record(
+        &self,
+        request: Request<api::AnchorRecordRequest>,
+    ) -> Result<Response<api::AnchorRecordReply>, Status> {
+        let (running, node) = self.node(request.extensions())?;
+        let from = source(request.extensions());
+        self.records.anchor(&running, (node, from), request.get_ref()).await?;
+        Ok(Response::new(api::AnchorRecordReply {}))
     }
 }

@@ -204,6 +204,7 @@ impl Manager {
     pub async fn shut(&self, grace: Duration) {
         if let Some(running) = self.0.unlocked() {
             running.shut(grace).await;
+            running.core.audit.settle(true).await;
             if let Some(log) = running.core.audit.log() {
                 log.close().await;
             }

@@ -45,6 +45,7 @@ pub(in crate::manager) async fn keep(running: Arc<Running>) {
             () = running.stop.cancelled() => return,
             _ = every.tick() => {}
         }
+        running.core.audit.settle(false).await;
         leave(&running).await;
         let known = running.core.consensus.read(|state| anchored(state, running.core.node));
         log.reaches(known);

@@ -91,6 +91,12 @@ pub(in crate::manager) fn puts_too_often() -> Problem {
         .hint("nothing was done; repeat it in a few seconds")
 }
 
+/// How far a record reaches was told a moment ago.
+pub(in crate::manager) fn anchors_too_often() -> Problem {
+    Problem::too_often("it is too soon to say how far this record reaches")
+        .hint("once in ten seconds is enough; what is said next holds for what came before")
+}
+
 /// An operator that would be there for no time, or for ever and a day.
 pub(in crate::manager) fn bad_operator_time() -> Problem {
     Problem::bad_input("an operator is there for 1 second to 366 days, or does not end")

@@ -45,6 +45,7 @@ fn line(what: &str) -> Line {
         from: String::new(),
         acts: vec![Deed::new(what)],
         more: 0,
+        times: 0,
         outcome: "done".into(),
         why: String::new(),
         revision: 0,

@@ -342,6 +342,7 @@ impl Writer {
             from: String::new(),
             acts: vec![Deed { detail, ..Deed::new(act) }],
             more: 0,
+            times: 0,
             outcome: "done".to_owned(),
             why: String::new(),
             revision: 0,

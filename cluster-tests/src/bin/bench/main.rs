@@ -1,5 +1,6 @@
 //! What it costs: one table and JSON. Run by `scripts/bench` on a release build.
 
+mod audit;
 mod connection;
 mod engines;
 mod floods;
@@ -111,8 +112,9 @@ fn main() {
     let size = if quick { QUICK } else { WHOLE };
     let tokens_alone = words.iter().any(|word| word == "--tokens");
     let engines_alone = words.iter().any(|word| word == "--docker");
+    let audit_alone = words.iter().any(|word| word == "--audit");
     let mut rows = vec![disk()];
-    if !floods_alone && !tokens_alone && !engines_alone {
+    if !audit_alone && !floods_alone && !tokens_alone && !engines_alone {
         let disk = rows[0].at(50).unwrap_or(f64::NAN);
         for managers in [1, 3] {
             rows.extend(creates(&size, managers, disk));
@@ -121,12 +123,15 @@ fn main() {
         rows.push(fail_over(&size));
         rows.extend(many_secrets(&size));
         rows.extend(mounts::reads(&size));
+        rows.extend(audit::rows(&size));
     }
     if tokens_alone {
         rows.extend(tokens::rows(&size));
         rows.extend(signing::rows(&size));
     } else if engines_alone {
         rows.extend(engines::rows(&size));
+    } else if audit_alone {
+        rows.extend(audit::rows(&size));
     } else {
         rows.extend(floods::rows(&size));
     }

@@ -17,6 +17,7 @@ mod identity;
 mod key;
 mod pem;
 mod request;
+mod request_key;
 mod signature;
 mod subject;
 #[cfg(test)]
@@ -35,5 +36,6 @@ pub use identity::{Identity, IdentityError, IdentityText, SealedKeys};
 pub use key::{PrivateKey, certificate_request, key_digest, public_key_of_request};
 pub(crate) use pem::key_block;
 pub use request::{OperatorAnswer, OperatorRequest, RequestError, RequestKey};
+pub use request_key::{RequestKeyText, SealedRequestKey};
 pub use subject::{CertificateRole, Subject};
 pub use token::{JoinToken, TokenError};

@@ -36,6 +36,12 @@ pub enum RequestError {
     /// Of another format than this build reads.
     #[error("it was {0}")]
     Format(OtherFormat),
+    /// A key that is sealed under a passphrase, and there is none.
+    #[error("the key is encrypted with a passphrase")]
+    Encrypted,
+    /// It is sealed under another one.
+    #[error("wrong passphrase")]
+    WrongPassphrase,
     /// An answer to another request.
     #[error("the answer is for another key: it was made for another request")]
     OtherKey,
@@ -82,11 +88,15 @@ pub struct OperatorAnswer {
 /// What every text of these begins with, and what an answer has beside.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Head {
+pub(super) struct Head {
     version: u32,
     checksum: String,
     #[serde(default)]
-    fingerprint: String,
+    pub(super) fingerprint: String,
+    #[serde(default)]
+    pub(super) passphrase: Option<String>,
+    #[serde(default)]
+    pub(super) public_key: Option<String>,
     #[serde(default)]
     cluster: String,
     #[serde(default)]
@@ -97,19 +107,19 @@ struct Head {
 
 /// What a text is, for its errors.
 #[derive(Clone, Copy)]
-struct RequestText(&'static str);
+pub(super) struct RequestText(&'static str);
 
 impl RequestText {
-    const fn not(self, why: &'static str) -> RequestError {
+    pub(super) const fn not(self, why: &'static str) -> RequestError {
         RequestError::Not { what: self.0, why }
     }
 
-    const fn damaged(self) -> RequestError {
+    pub(super) const fn damaged(self) -> RequestError {
         self.not("its checksum does not fit: it was edited or damaged")
     }
 
     /// Head and blocks of a text, where its checksum fits.
-    fn open(self, text: &[u8]) -> Result<(Head, &str), RequestError> {
+    pub(super) fn open(self, text: &[u8]) -> Result<(Head, &str), RequestError> {
         if text.len() > TEXT_BYTES {
             return Err(self.not("it is longer than 64 KiB"));
         }
@@ -127,7 +137,7 @@ impl RequestText {
         Ok((head, blocks))
     }
 
-    fn fingerprint(self, text: &str) -> Result<Option<Fingerprint>, RequestError> {
+    pub(super) fn fingerprint(self, text: &str) -> Result<Option<Fingerprint>, RequestError> {
         if text.is_empty() {
             return Ok(None);
         }
@@ -135,7 +145,7 @@ impl RequestText {
     }
 
     /// The one block of a text that has no other.
-    fn only(self, blocks: &str, label: &str) -> Result<SecretBytes, RequestError> {
+    pub(super) fn only(self, blocks: &str, label: &str) -> Result<SecretBytes, RequestError> {
         let mut lines = blocks.split('\n');
         let block = pem::take(&mut lines, label).ok_or(self.not("a part of it is missing"))?;
         if lines.next().is_some() {
@@ -145,7 +155,7 @@ impl RequestText {
     }
 
     /// Whether a text is written as what was read of it is.
-    fn is_the_same(self, text: &[u8], again: &SecretBytes) -> Result<(), RequestError> {
+    pub(super) fn is_the_same(self, text: &[u8], again: &SecretBytes) -> Result<(), RequestError> {
         if again.expose().trim_ascii() == text.trim_ascii() { Ok(()) } else { Err(self.damaged()) }
     }
 }
@@ -163,24 +173,24 @@ fn closed(rest: &str) -> SecretBytes {
 }
 
 /// A buffer for a text of these blocks: one that grows would leave copies of a key behind.
-fn buffer(blocks: &[(&str, usize)]) -> Zeroizing<String> {
+pub(super) fn buffer(blocks: &[(&str, usize)]) -> Zeroizing<String> {
     let blocks: usize = blocks.iter().map(|(label, bytes)| pem::size(label, *bytes)).sum();
     Zeroizing::new(String::with_capacity(16 * 1024 + blocks))
 }
 
-fn push_fingerprint(text: &mut String, fingerprint: Option<Fingerprint>) {
+pub(super) fn push_fingerprint(text: &mut String, fingerprint: Option<Fingerprint>) {
     text.push_str("fingerprint = \"");
     text.push_str(&fingerprint.map(|of| of.to_string()).unwrap_or_default());
     text.push_str("\"\n");
 }
 
-fn trimmed(text: &mut String) -> SecretBytes {
+pub(super) fn trimmed(text: &mut String) -> SecretBytes {
     text.truncate(text.trim_ascii_end().len());
     closed(text)
 }
 
 impl RequestKey {
-    const KIND: RequestText = RequestText("the key of a request for an identity");
+    pub(super) const KIND: RequestText = RequestText("the key of a request for an identity");
 
     /// Makes a key, for the cluster of this fingerprint if one is known.
     ///

@@ -156,6 +156,7 @@ mod tests {
             from: String::new(),
             acts: vec![Deed::new("call.status")],
             more: 0,
+            times: 0,
             outcome: "done".into(),
             why: String::new(),
             revision: 0,

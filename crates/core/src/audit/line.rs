@@ -96,6 +96,9 @@ pub struct Line {
     /// How many more there were than are named.
     #[serde(default, skip_serializing_if = "is_none")]
     pub more: u64,
+    /// How many calls like this one it stands for, where they were only counted.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub times: u64,
     /// `done`, `refused`, or `again` for a request that was answered before.
     pub outcome: String,
     /// Why it was refused, as one word.
@@ -231,6 +234,7 @@ mod tests {
             from: "192.0.2.1".into(),
             acts,
             more: 0,
+            times: 0,
             outcome: "done".into(),
             why: String::new(),
             revision: 12,

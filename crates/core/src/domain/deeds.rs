@@ -42,7 +42,7 @@ pub fn doer(state: &State, actor: &Actor) -> Doer {
         }
         Actor::Local { uid, manager } => {
             let at = node(manager).unwrap_or_else(|| manager.to_string());
-            of("local", uid.to_string(), Some(format!("uid {uid} on {at}")))
+            local(*uid, &at)
         }
         Actor::Operator(id) => {
             let name = state.operators.get(id).map(|operator| operator.name.to_string());
@@ -50,6 +50,12 @@ pub fn doer(state: &State, actor: &Actor) -> Doer {
         }
         Actor::Token(id) => of("token", id.to_string(), None),
     }
+}
+
+/// A user of a manager's control socket.
+fn local(uid: u32, at: &str) -> Doer {
+    let (id, name) = (uid.to_string(), format!("uid {uid} on {at}"));
+    Doer { kind: "local".to_owned(), id, name }
 }
 
 /// The line of a command, as far as it is known before it is applied.
@@ -66,10 +72,15 @@ pub(super) fn line(state: &State, revision: Revision, command: &Command) -> Line
         manager: String::new(),
         n: revision.0,
         at: String::new(),
-        who: doer(state, &command.actor),
+        who: match (&command.act, &command.actor) {
+            // The state doesn't know the manager yet on which a cluster is founded.
+            (Act::Genesis(of), Actor::Local { uid, .. }) => local(*uid, of.node.name.as_str()),
+            (_, actor) => doer(state, actor),
+        },
         from,
         acts: names.act(&command.act),
         more: 0,
+        times: 0,
         outcome: String::new(),
         why: String::new(),
         revision: 0,

@@ -125,10 +125,10 @@ impl PassphraseLock {
 
     /// Of which cluster (fingerprint) and for which public key (its digest): elsewhere it
     /// doesn't open.
-    fn key(&self, fingerprint: &[u8; 32], public: &[u8; 32]) -> Key32 {
+    fn key(&self, label: &str, fingerprint: &[u8; 32], public: &[u8; 32]) -> Key32 {
         let PassphraseSpec { memory, passes, lanes, .. } = self.spec;
         let cost = [memory, passes, lanes].map(u32::to_le_bytes).concat();
-        derive(&self.key, labels::IDENTITY_PASSPHRASE, &[fingerprint, public, &cost])
+        derive(&self.key, label, &[fingerprint, public, &cost])
     }
 
     /// Seals an identity's keys.
@@ -141,7 +141,7 @@ impl PassphraseLock {
         (fingerprint, public): (&[u8; 32], &[u8; 32]),
         keys: &SecretBytes,
     ) -> Result<Vec<u8>, SealError> {
-        seal(dice, &self.key(fingerprint, public), keys.expose())
+        seal(dice, &self.key(labels::IDENTITY_PASSPHRASE, fingerprint, public), keys.expose())
     }
 
     /// Opens them.
@@ -153,7 +153,33 @@ impl PassphraseLock {
         (fingerprint, public): (&[u8; 32], &[u8; 32]),
         sealed: &[u8],
     ) -> Result<SecretBytes, SealError> {
-        open(&self.key(fingerprint, public), sealed)
+        open(&self.key(labels::IDENTITY_PASSPHRASE, fingerprint, public), sealed)
+    }
+
+    /// Seals the key of a request for an identity: of the cluster (fingerprint) that it is for,
+    /// zeros where none was said, and of its public half (its digest).
+    ///
+    /// # Errors
+    /// None that a caller could cause.
+    pub fn seal_request(
+        &self,
+        dice: &mut dyn Dice,
+        (fingerprint, public): (&[u8; 32], &[u8; 32]),
+        key: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        seal(dice, &self.key(labels::REQUEST_PASSPHRASE, fingerprint, public), key)
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// [`SealError::DoesNotOpen`]: it is another passphrase, or another request's key.
+    pub fn open_request(
+        &self,
+        (fingerprint, public): (&[u8; 32], &[u8; 32]),
+        sealed: &[u8],
+    ) -> Result<SecretBytes, SealError> {
+        open(&self.key(labels::REQUEST_PASSPHRASE, fingerprint, public), sealed)
     }
 }
 

@@ -11,6 +11,9 @@ const AFTER: &str = "\"}";
 /// Hexadecimal digits of a head.
 const DIGITS: usize = 64;
 
+/// Characters of what a record is called; a number has room behind it.
+const NAME: usize = 60;
+
 /// The head of a chain.
 pub type Head = [u8; 32];
 
@@ -180,6 +183,18 @@ impl Chain {
     }
 }
 
+/// What the record in a file is called where the cluster is told how far it reaches: by the file's
+/// name, as a name is written.
+#[must_use]
+pub fn called(file: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    let written: String = file.chars().map(|of| if plain(of) { of } else { '-' }).collect();
+    let ends = |letter: char| !letter.is_ascii_alphanumeric();
+    let short: String = written.trim_matches(ends).chars().take(NAME).collect();
+    let short = short.trim_end_matches(ends);
+    if short.is_empty() { "record".to_owned() } else { short.to_owned() }
+}
+
 fn follow(head: &Head, body: &[u8]) -> Head {
     let mut hasher = blake3::Hasher::new_derive_key(labels::RECORD);
     hasher.update(head).update(body);
@@ -242,6 +257,20 @@ mod tests {
         let next = chain.add(AT, Event::Lost { count: 1 });
         assert_eq!(verify(&[lines, vec![next]].concat()), Ok(5));
         assert!(record()[2].contains(r#""kind":"decision","account":"alice \"x\"","#));
+    }
+
+    #[test]
+    fn a_record_is_called_by_its_file() {
+        for (file, name) in [
+            ("web", "web"),
+            ("web.log", "web.log"),
+            (".web audit_", "web-audit"),
+            ("\u{e4}\u{f6}", "record"),
+            ("", "record"),
+        ] {
+            assert_eq!(called(file), name, "{file}");
+        }
+        assert_eq!(called(&"x".repeat(300)).len(), NAME);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use data_encoding::HEXLOWER;
 use skep_core::base::inert::{self, Escapes};
 use skep_core::base::{Exit, Failure};
 
+use super::anchored::{Anchored, Named};
 use crate::rules::record::{BadLine, Chain, Decision, Event, Line, Signing};
 
 /// Bytes of a line: that of the largest request, several times.
@@ -42,13 +43,27 @@ enum What {
     },
     /// See whether a record's lines are all there and unchanged
     ///
-    /// Files that follow one another are given together, the oldest first. The
-    /// last head is shown: whoever keeps it elsewhere sees later whether the end
-    /// was cut off.
+    /// Files that follow one another are given together, the oldest first. With
+    /// --anchors they are compared with how far the cluster knows the record to have
+    /// reached: an end that was cut off and lines that were written anew are found.
     #[command(after_help = "Examples:
   skep registry audit verify /var/log/skep-registry/web
-  skep registry audit verify /var/log/skep-registry/web.1 /var/log/skep-registry/web")]
+  skep registry audit verify /var/log/skep-registry/web.1 /var/log/skep-registry/web
+  skep audit export audit.jsonl
+  skep registry audit verify --anchors audit.jsonl --node node-1 /var/log/skep-registry/web")]
     Verify {
+        /// The cluster's audit log, as `skep audit export` writes it; - for standard input
+        #[arg(long, value_name = "FILE")]
+        anchors: Option<PathBuf>,
+        /// The service that the server is a workload of
+        #[arg(long, requires = "anchors")]
+        service: Option<String>,
+        /// The node on which it runs
+        #[arg(long, requires = "anchors")]
+        node: Option<String>,
+        /// What the record is called there [default: the last file's name]
+        #[arg(long, requires = "anchors", value_name = "NAME")]
+        record: Option<String>,
         /// A record's files, the oldest first
         #[arg(required = true)]
         files: Vec<PathBuf>,
@@ -75,7 +90,15 @@ pub(super) fn run(args: &AuditArgs) -> Result<(), Failure> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let done = match &args.what {
         What::Ls { account, files } => list(files, account.as_deref(), &mut out),
-        What::Verify { files } => verify(files, &mut out),
+        What::Verify { anchors, service, node, record, files } => {
+            let of = Named { service, node, record };
+            anchors
+                .as_deref()
+                .map(|path| Anchored::read(path, &of, files))
+                .transpose()
+                .map_err(Stopped::Failed)
+                .and_then(|anchored| verify(files, anchored, &mut out))
+        }
         What::LastUsed { files } => last_used(files, &mut out),
     };
     match done.and_then(|()| out.flush().map_err(Stopped::Unwritten)) {
@@ -189,12 +212,19 @@ fn list(files: &[PathBuf], account: Option<&str>, out: &mut impl Write) -> Resul
     Ok(())
 }
 
-fn verify(files: &[PathBuf], out: &mut impl Write) -> Result<(), Stopped> {
+fn verify(
+    files: &[PathBuf],
+    mut anchored: Option<Anchored>,
+    out: &mut impl Write,
+) -> Result<(), Stopped> {
     let mut before: Option<Chain> = None;
     for path in files {
         let mut chain = Chain::default();
         let torn = each_line(path, |number, line| {
             let read = chain.follow(line).map_err(|bad| damaged(path, number, bad))?;
+            if let Some(anchored) = &mut anchored {
+                anchored.line(path, number, &chain.head, &read.event);
+            }
             let follows = |before: Chain| !matches!(&read.event, Event::Begin { after } if *after != HEXLOWER.encode(&before.head));
             if before.take().is_none_or(follows) {
                 Ok(())
@@ -211,6 +241,9 @@ fn verify(files: &[PathBuf], out: &mut impl Write) -> Result<(), Stopped> {
         writeln!(out, "{}: {lines} lines{rest}, head {head}", inert(&path))
             .map_err(Stopped::Unwritten)?;
         before = Some(chain);
+    }
+    if let Some(anchored) = anchored {
+        writeln!(out, "{}", inert(&anchored.end()?)).map_err(Stopped::Unwritten)?;
     }
     Ok(())
 }

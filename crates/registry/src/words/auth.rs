@@ -11,7 +11,7 @@ use skep_core::base::{Failure, Name};
 
 use super::probe;
 use super::serving::{self, machine};
-use crate::work::{AgentAt, Desk, Door, serve_tokens};
+use crate::work::{AgentAt, Anchors, Desk, Door, serve_tokens};
 
 /// Serve tokens from the files that this service was granted
 ///
@@ -37,7 +37,7 @@ pub(super) struct AuthArgs {
     /// Write each decision to this file; may be given several times
     #[arg(long, value_name = "FILE")]
     audit: Vec<PathBuf>,
-    /// This machine's agent, through which people change their passwords
+    /// This machine's agent: people change their passwords by it, and managers hear of the record
     #[arg(long, value_name = "PATH", env = "SKEP_AGENT", hide_env_values = true)]
     #[arg(default_value = "/run/skep/agent.sock")]
     agent_socket: PathBuf,
@@ -63,15 +63,23 @@ async fn auth(args: &AuthArgs, connections: usize) -> Result<(), Failure> {
     let limit = args.stale_limit.map(|limit| limit.as_secs());
     let clock = Arc::new(SystemClock);
     let record = serving::record(&args.audit, &args.name, clock.clone())?;
+    let reached = record.reached();
     let desk = Desk::open(args.secrets.clone(), limit, clock, record);
     let desk = desk.map_err(|error| machine("cannot start", &error))?;
     let service = serving::service(&args.name, "auth")?;
-    let desk = Arc::new(desk.with_agent(AgentAt { socket: args.agent_socket.clone(), service }));
+    let agent = AgentAt { socket: args.agent_socket.clone(), service };
+    let mut anchors = Anchors::new(agent.clone(), reached);
+    let desk = Arc::new(desk.with_agent(agent));
     let ready = desk.ready().await.is_ok();
     let tls = desk.has_certificate();
     let listener = serving::listen(&args.name, args.listen, (tls, ready)).await?;
-    let served = serve_tokens(Door { listener, tls, connections }, Arc::clone(&desk), ended).await;
+    let serving = serve_tokens(Door { listener, tls, connections }, Arc::clone(&desk), ended);
+    let served = tokio::select! {
+        served = serving => served,
+        never = anchors.keep() => match never {},
+    };
     desk.close().await;
+    anchors.end().await;
     served.map_err(|error| machine("cannot serve", &error))?;
     tracing::info!(event = "ended");
     Ok(())

@@ -4,6 +4,7 @@
 //! that `rules` decides.
 
 mod acl;
+mod anchored;
 mod args;
 mod audit;
 mod auth;

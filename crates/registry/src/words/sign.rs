@@ -19,7 +19,7 @@ use crate::proto::place::WebPlace;
 use crate::proto::sign::{SignAnswer, SignAsked, SignRefused, annotations};
 use crate::rules::image::{ImageRef, is_of_digest};
 use crate::rules::shown;
-use crate::work::{Door, SignDesk, serve_signer};
+use crate::work::{AgentAt, Anchors, Door, SignDesk, serve_signer};
 
 /// Sign an image by the keys that a service was granted, serve that, or ask a server
 ///
@@ -72,6 +72,10 @@ pub(super) struct SignArgs {
     /// Write what is signed to this file; may be given several times
     #[arg(long, value_name = "FILE")]
     audit: Vec<PathBuf>,
+    /// This machine's agent, by which managers hear of the record
+    #[arg(long, value_name = "PATH", env = "SKEP_AGENT", hide_env_values = true)]
+    #[arg(default_value = "/run/skep/agent.sock")]
+    agent_socket: PathBuf,
     /// Ask the server at --listen whether it could sign, and end
     #[arg(long)]
     health: bool,
@@ -182,12 +186,14 @@ fn tell(screen: &mut Screen, signed: &SignAnswer) -> Result<(), Failure> {
     Ok(())
 }
 
-fn desk(args: &SignArgs, name: &Name) -> Result<SignDesk, Failure> {
+fn desk(args: &SignArgs, name: &Name) -> Result<(SignDesk, Anchors), Failure> {
     let limit = args.stale_limit.map(|limit| limit.as_secs());
     let clock = Arc::new(SystemClock);
     let record = serving::record(&args.audit, name, clock.clone())?;
+    let (reached, service) = (record.reached(), serving::service(name, "sign")?);
+    let anchors = Anchors::new(AgentAt { socket: args.agent_socket.clone(), service }, reached);
     let desk = SignDesk::open(args.secrets.clone(), limit, clock, record);
-    desk.map_err(|error| machine("cannot start", &error))
+    Ok((desk.map_err(|error| machine("cannot start", &error))?, anchors))
 }
 
 async fn by_hand(
@@ -196,7 +202,7 @@ async fn by_hand(
     name: &Name,
     image: ImageRef,
 ) -> Result<(), Failure> {
-    let desk = desk(&args, name)?;
+    let (desk, mut anchors) = desk(&args, name)?;
     let (repository, tag) = (image.repository, image.tag.unwrap_or_default());
     let annotations = args.annotation.into_iter().collect();
     let named = image.digest;
@@ -206,17 +212,24 @@ async fn by_hand(
     };
     let signed = desk.sign_by_hand(asked, (&repository, &tag)).await;
     desk.close().await;
+    anchors.end().await;
     tell(screen, &signed.map_err(|refused| failure(&refused))?)
 }
 
 async fn serve(args: SignArgs, name: &Name, connections: usize) -> Result<(), Failure> {
     let ended = serving::ended()?;
-    let desk = Arc::new(desk(&args, name)?);
+    let (desk, mut anchors) = desk(&args, name)?;
+    let desk = Arc::new(desk);
     let ready = desk.ready().await.is_ok();
     let tls = desk.has_certificate();
     let listener = serving::listen(name, args.listen, (tls, ready)).await?;
-    let served = serve_signer(Door { listener, tls, connections }, Arc::clone(&desk), ended).await;
+    let serving = serve_signer(Door { listener, tls, connections }, Arc::clone(&desk), ended);
+    let served = tokio::select! {
+        served = serving => served,
+        never = anchors.keep() => match never {},
+    };
     desk.close().await;
+    anchors.end().await;
     served.map_err(|error| machine("cannot serve", &error))?;
     tracing::info!(event = "ended");
     Ok(())

@@ -5,6 +5,7 @@
 //! Beside it [`remote`], which asks other registries, and [`examine`], which says why a set decides
 //! as it does; and [`sign`], whose service is another one.
 
+mod anchors;
 mod auth;
 mod backoff;
 pub mod carried;
@@ -28,10 +29,11 @@ mod tls;
 mod tokens;
 mod verify;
 
+pub use anchors::Anchors;
 pub use auth::{AgentAt, Desk};
 pub use folder::Unready;
 pub use fresh::Freshness;
-pub use record::{BadRecord, Record};
+pub use record::{BadRecord, Reached, Record};
 pub use server::Door;
 pub use sign::{Patience, SignDesk, serve_signer};
 pub use tokens::serve_tokens;

@@ -53,6 +53,8 @@ pub(super) struct RecordFile {
     broken: bool,
     /// Bytes after which another file is begun.
     most: u64,
+    /// How far it is on the disk.
+    reached: Chain,
 }
 
 impl RecordFile {
@@ -85,6 +87,7 @@ impl RecordFile {
             synced: BootTime(0),
             broken: false,
             most: FILE_BYTES,
+            reached: Chain::default(),
         };
         match chain {
             Some(chain) => own.chain = chain,
@@ -92,6 +95,7 @@ impl RecordFile {
         }
         own.append(at, &[Event::Start { name: name.to_owned(), torn }])?;
         own.file.sync_data()?;
+        own.reached = own.chain;
         Ok(own)
     }
 
@@ -107,6 +111,11 @@ impl RecordFile {
         self.length += u64::try_from(bytes.len()).unwrap_or(0);
         self.unsynced = true;
         Ok(())
+    }
+
+    /// The last line that is surely on the disk.
+    pub(super) fn reached(&self) -> Chain {
+        self.reached
     }
 
     /// Where it stands.
@@ -151,7 +160,9 @@ impl RecordFile {
         }
         self.synced = now;
         self.unsynced = false;
-        self.file.sync_data().inspect_err(|_| self.broken = true)
+        self.file.sync_data().inspect_err(|_| self.broken = true)?;
+        self.reached = self.chain;
+        Ok(())
     }
 
     fn rotate(&mut self, at: &str) -> io::Result<()> {

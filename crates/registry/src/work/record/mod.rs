@@ -5,6 +5,7 @@
 
 mod counts;
 mod file;
+mod reach;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use counts::Counts;
 pub(super) use counts::Uncounted;
 pub use file::BadRecord;
 use file::RecordFile;
+pub use reach::Reached;
 
 use crate::rules::record::Event;
 
@@ -51,6 +53,7 @@ struct Job {
 pub struct Record {
     jobs: Option<mpsc::Sender<Work>>,
     counts: Arc<Counts>,
+    reached: Reached,
 }
 
 impl std::fmt::Debug for Record {
@@ -70,19 +73,34 @@ impl Record {
         clock: Arc<dyn Clock + Send + Sync>,
     ) -> Result<Self, BadRecord> {
         let counts = Arc::new(Counts::default());
+        let reached = Reached::of(paths);
         if paths.is_empty() {
-            return Ok(Self { jobs: None, counts });
+            return Ok(Self { jobs: None, counts, reached });
         }
         let now = clock.now();
         let files = paths.iter().map(|path| RecordFile::open(path, name, &written(now)));
         let files = files.collect::<Result<Vec<_>, _>>()?;
         let (jobs, queue) = mpsc::channel(WAITING);
-        let mut writer = Writer { files, clock, counts: Arc::clone(&counts), lost: 0, said: false };
+        reached.set(files.iter().map(RecordFile::reached));
+        let mut writer = Writer {
+            files,
+            clock,
+            counts: Arc::clone(&counts),
+            reached: reached.clone(),
+            lost: 0,
+            said: false,
+        };
         std::thread::Builder::new()
             .name("record".into())
             .spawn(move || writer.run(queue))
             .map_err(BadRecord::Io)?;
-        Ok(Self { jobs: Some(jobs), counts })
+        Ok(Self { jobs: Some(jobs), counts, reached })
+    }
+
+    /// How far its files reach, now and later.
+    #[must_use]
+    pub fn reached(&self) -> Reached {
+        self.reached.clone()
     }
 
     /// Writes one. When this returns it is in the file, if not yet on the disk.
@@ -133,6 +151,7 @@ struct Writer {
     files: Vec<RecordFile>,
     clock: Arc<dyn Clock + Send + Sync>,
     counts: Arc<Counts>,
+    reached: Reached,
     lost: u64,
     said: bool,
 }
@@ -176,6 +195,7 @@ impl Writer {
                 tracing::error!(event = "record_not_synced");
             }
         }
+        self.reached.set(self.files.iter().map(RecordFile::reached));
         let minute = self.clock.now().0 / 60_000;
         let lines = self.counts.take_before(minute, end);
         if !lines.is_empty() {

@@ -5,14 +5,18 @@
 //! elsewhere (`consensus`). Where nothing can be written, a manager either does nothing that
 //! ought to be recorded, or goes on and counts: as it was told.
 
+mod share;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use self::share::Share;
 use crate::manager::problem;
 use crate::store::{AuditLog, AuditStanding, LockedLines, NotRecorded, Retention};
 use skep_client::transport::Problem;
 use skep_core::audit::{Chain, Deed, Doer, Line, moment};
 use skep_core::base::{Clock, Dice, NodeId, Revision};
+use skep_core::seal::ReadingKey;
 
 /// What is done where the audit log can't be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +53,8 @@ struct Inner {
     manager: String,
     clock: Arc<dyn Clock>,
     dice: fn() -> Box<dyn Dice>,
+    reading: ReadingKey,
+    share: Share,
 }
 
 /// What is recorded of an act.
@@ -60,6 +66,8 @@ pub(in crate::manager) struct Act {
     /// Why it was refused, as one word; empty: it was done.
     pub refused: String,
     pub revision: Revision,
+    /// How many such calls the line stands for; 0: it is about one.
+    pub times: u64,
 }
 
 impl Audit {
@@ -97,7 +105,16 @@ impl Audit {
         clock: Arc<dyn Clock>,
         dice: fn() -> Box<dyn Dice>,
     ) -> Self {
-        Self(Arc::new(Inner { to, on_failure, manager, clock, dice }))
+        let reading = ReadingKey::draw(&mut *dice());
+        Self(Arc::new(Inner {
+            to,
+            on_failure,
+            manager,
+            clock,
+            dice,
+            reading,
+            share: Share::default(),
+        }))
     }
 
     /// The log of a running manager.
@@ -106,6 +123,11 @@ impl Audit {
             To::Log(log) => Some(log),
             To::Nowhere | To::Box { .. } => None,
         }
+    }
+
+    /// What marks how far somebody has read.
+    pub(in crate::manager) fn reading(&self) -> &ReadingKey {
+        &self.0.reading
     }
 
     /// How it does.
@@ -160,8 +182,36 @@ impl Audit {
         }
     }
 
+    /// Counts an act that came to its end without a line.
+    pub(in crate::manager) fn lose(&self) {
+        if let Some(log) = self.log() {
+            log.lose(1);
+        }
+    }
+
+    /// Records a call: by a line of its own while its identity's share lasts, else by a count.
+    ///
+    /// # Errors
+    /// As of [`Audit::record`].
+    pub(in crate::manager) async fn record_call(&self, act: Act) -> Result<(), Problem> {
+        if self.log().is_some() && !self.0.share.has_line(&act, self.0.clock.boot()) {
+            return Ok(());
+        }
+        self.record(act).await
+    }
+
+    /// Writes the lines of calls that were only counted, where it is time, or all at the end.
+    pub(in crate::manager) async fn settle(&self, end: bool) {
+        let now = self.0.clock.boot();
+        for (act, times) in self.0.share.due(now, end) {
+            if self.record(Act { times, ..act.clone() }).await.is_err() {
+                self.0.share.give_back(&act, times, now);
+            }
+        }
+    }
+
     fn line(&self, act: Act) -> Line {
-        let Act { who, from, deeds, refused, revision } = act;
+        let Act { who, from, deeds, refused, revision, times } = act;
         let outcome = if refused.is_empty() { "done" } else { "refused" };
         Line {
             v: 0,
@@ -173,6 +223,7 @@ impl Audit {
             from,
             acts: deeds,
             more: 0,
+            times,
             outcome: outcome.to_owned(),
             why: refused,
             revision: revision.0,
