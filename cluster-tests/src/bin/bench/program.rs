@@ -23,7 +23,7 @@ pub(super) fn rows(size: &Size) -> Vec<Row> {
         let _ = cluster.ok(&list);
         times.push(start.elapsed());
     }
-    let each: Duration = (children_processor() - before) / size.commands;
+    let each: Duration = children_processor().saturating_sub(before) / size.commands;
     let folder = tempfile::tempdir().expect("a folder");
     let stripped = folder.path().join("skep");
     let _ = run(Command::new("strip").arg("-o").arg(&stripped).arg(binary()), b"").status(0);

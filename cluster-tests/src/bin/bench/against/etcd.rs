@@ -47,7 +47,7 @@ struct Range {
     #[prost(bytes = "vec", tag = "1")]
     key: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
-    range_end: Vec<u8>,
+    end: Vec<u8>,
     #[prost(bool, tag = "8")]
     keys_only: bool,
 }
@@ -280,8 +280,8 @@ impl Client for EtcdClient {
     }
 
     async fn list(&mut self) -> usize {
-        let (key, range_end) = (b"filled-".to_vec(), AFTER_FILLED.to_vec());
-        let range = Range { key, range_end, keys_only: true };
+        let (key, end) = (b"filled-".to_vec(), AFTER_FILLED.to_vec());
+        let range = Range { key, end, keys_only: true };
         let found: Found = self.call("/etcdserverpb.KV/Range", range).await;
         found.kvs.len()
     }

@@ -7,6 +7,7 @@ mod plots;
 mod skep;
 mod swarm;
 mod table;
+mod targets;
 mod turn;
 
 use std::ffi::OsStr;

@@ -84,9 +84,9 @@ fn draw(path: &Path, title: &str, groups: &[String], names: &[&str], bars: &[Bar
         .y_label_area_size(56)
         .build_cartesian_2d(-0.5..groups.len() as f64 - 0.5, 0.0..highest * 1.1)?;
     let label = |at: &f64| {
-        let (index, near) = (at.round(), (at - at.round()).abs() < 0.01);
-        let found = groups.iter().enumerate().find(|(number, _)| *number as f64 == index);
-        found.filter(|_| near).map(|(_, name)| name.clone()).unwrap_or_default()
+        let mut all = groups.iter().enumerate();
+        let found = all.find(|(number, _)| (*number as f64 - at).abs() < 0.01);
+        found.map(|(_, name)| name.clone()).unwrap_or_default()
     };
     chart
         .configure_mesh()

@@ -17,7 +17,7 @@ impl Skep {
         Self(Cluster::start_with(3, 0))
     }
 
-    async fn open(&self) -> OperatorClient {
+    fn open(&self) -> OperatorClient {
         OperatorClient { operator: self.0.client(DEADLINE).into_operator(), ids: Vec::new() }
     }
 }
@@ -39,11 +39,11 @@ impl System for Skep {
     }
 
     fn fill(&self, things: usize) {
-        fill(async |_| self.open().await, things);
+        fill(async |_| self.open(), things);
     }
 
     fn turn(&self, work: Work, clients: usize, time: Duration, prefix: &str) -> Turn {
-        turn(async |_| self.open().await, &self.members(), (work, clients, time, prefix))
+        turn(async |_| self.open(), &self.members(), (work, clients, time, prefix))
     }
 }
 

@@ -1,23 +1,13 @@
-//! What the turns come to: figures of each system beside ours, and our targets.
+//! What the turns come to: figures of each system beside ours.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::plots;
 use super::turn::{Spent, System, Turn, Work};
-use crate::row::{Row, at, figure, markdown, rate};
+use super::{plots, targets};
+use crate::row::{Row, at, figure, markdown, rate, table};
 use crate::size::Size;
-
-/// What must be reached (ratios in one run).
-const CREATES_OF_ETCD: f64 = 2.0;
-const CREATES_OF_SWARM: f64 = 15.0;
-const P50_OF_SWARM: f64 = 0.5;
-const P50_OF_ETCD: f64 = 1.2;
-/// Processor time of one create in ms: half of what it was.
-const PROCESSOR: f64 = 0.3;
-const READABLE_P50: f64 = 4.0;
-const READABLE_P99: f64 = 15.0;
 
 /// One system's turns of one kind of work.
 pub(super) struct Figures {
@@ -64,9 +54,8 @@ impl Line {
     /// Measures it: turn by turn, and Skep first in each round.
     pub(super) fn of(systems: &[Box<dyn System>], work: Work, clients: usize, size: &Size) -> Self {
         let can: Vec<_> = systems.iter().filter(|system| system.can(work)).collect();
-        let none =
-            |system: &&Box<dyn System>| Figures { system: system.name(), turns: Turn::default() };
-        let mut figures: Vec<Figures> = can.iter().map(|system| none(system)).collect();
+        let none = |system: &dyn System| Figures { system: system.name(), turns: Turn::default() };
+        let mut figures: Vec<Figures> = can.iter().map(|system| none(system.as_ref())).collect();
         for round in 0..size.rounds {
             for (system, figures) in can.iter().zip(&mut figures) {
                 let prefix = format!("{}-{clients}-{round}", word(work));
@@ -79,7 +68,7 @@ impl Line {
         Self { work, clients, figures }
     }
 
-    fn of_system(&self, name: &str) -> Option<&Figures> {
+    pub(super) fn of_system(&self, name: &str) -> Option<&Figures> {
         self.figures.iter().find(|figures| figures.system == name)
     }
 
@@ -146,53 +135,15 @@ impl Compared {
             "all ms",
         ];
         let each = self.lines.iter().flat_map(Line::rows);
-        let mut text = format!(
+        let mut tables = vec![markdown(&header, each, 2..10)];
+        tables.extend(self.delivered.as_ref().map(|row| table(std::slice::from_ref(row))));
+        tables.push(targets::table(self, rows));
+        let tables: Vec<String> = tables.iter().map(ToString::to_string).collect();
+        format!(
             "Processor time is that of one operation: of the leader, of both followers, of all \
-             clients in the bench's process.\n\n{}\n",
-            markdown(&header, each, 2..10)
-        );
-        if let Some(delivered) = &self.delivered {
-            text += &format!("\n{}\n", crate::row::table(std::slice::from_ref(delivered)));
-        }
-        let targets = self.targets(rows).into_iter().map(|target| {
-            let (sign, met) =
-                if target.at_least { (">=", target.is_met()) } else { ("<=", target.is_met()) };
-            let wanted = format!("{sign} {}", target.wanted);
-            let reached = figure(Some(target.reached));
-            let part = figure(Some(target.reached / target.wanted));
-            vec![target.what, wanted, reached, part, if met { "yes" } else { "no" }.to_owned()]
-        });
-        text + &format!(
-            "\n{}",
-            markdown(&["target", "wanted", "reached", "ratio", "met"], targets, 1..4)
+             clients in the bench's process.\n\n{}",
+            tables.join("\n\n")
         )
-    }
-
-    fn targets(&self, rows: &[Row]) -> Vec<Target> {
-        let (most, one) = (self.line(Work::Create, 64), self.line(Work::Create, 1));
-        let mut targets = Vec::new();
-        for (name, times, part) in
-            [("etcd", CREATES_OF_ETCD, P50_OF_ETCD), ("Swarm", CREATES_OF_SWARM, P50_OF_SWARM)]
-        {
-            let (Some(many), Some(few)) = (most.of_system(name), one.of_system(name)) else {
-                continue;
-            };
-            let what = format!("creates a second by 64 clients, as times of {name}'s");
-            targets.push(Target::at_least(what, times, most.figures[0].rate() / many.rate()));
-            let what = format!("p50 of a create by 1 client, as part of {name}'s");
-            targets.push(Target::at_most(what, part, one.figures[0].at(50) / few.at(50)));
-        }
-        let spent = most.figures[0].processor().iter().sum();
-        let what = "processor time of a create by 64 clients, all processes, ms";
-        targets.push(Target::at_most(what, PROCESSOR, spent));
-        if let Some(row) = rows.iter().find(|row| row.what.starts_with("grant -> readable")) {
-            for (percent, wanted) in [(50, READABLE_P50), (99, READABLE_P99)] {
-                let what = format!("grant -> readable, p{percent}, ms");
-                let reached = row.at(percent).unwrap_or(f64::NAN);
-                targets.push(Target::at_most(what, wanted, reached));
-            }
-        }
-        targets
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -213,27 +164,5 @@ impl Compared {
         plots::latencies(&folder.join("latencies.svg"), &creates).expect("a plot");
         let most = self.line(Work::Create, 64);
         plots::processor(&folder.join("processor.svg"), most).expect("a plot");
-    }
-}
-
-/// What is to be reached, and what was.
-struct Target {
-    what: String,
-    wanted: f64,
-    reached: f64,
-    at_least: bool,
-}
-
-impl Target {
-    fn at_least(what: impl Into<String>, wanted: f64, reached: f64) -> Self {
-        Self { what: what.into(), wanted, reached, at_least: true }
-    }
-
-    fn at_most(what: impl Into<String>, wanted: f64, reached: f64) -> Self {
-        Self { what: what.into(), wanted, reached, at_least: false }
-    }
-
-    fn is_met(&self) -> bool {
-        if self.at_least { self.reached >= self.wanted } else { self.reached <= self.wanted }
     }
 }

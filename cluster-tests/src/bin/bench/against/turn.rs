@@ -66,9 +66,9 @@ impl Spent {
 
     fn since(self, before: Self) -> Self {
         Self {
-            leader: self.leader - before.leader,
-            followers: self.followers - before.followers,
-            clients: self.clients - before.clients,
+            leader: self.leader.saturating_sub(before.leader),
+            followers: self.followers.saturating_sub(before.followers),
+            clients: self.clients.saturating_sub(before.clients),
         }
     }
 
