@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use cluster_tests::{Cluster, DEADLINE};
 
 use super::creates::Load;
-use super::process::bytes_below;
+use super::process::bytes_of;
 use super::row::{Row, rate};
 use super::size::{Size, VALUE};
 
@@ -56,7 +56,7 @@ fn so_many(count: usize) -> Vec<Row> {
     // The clients that bring a snapshot about have a secret each, and there is a limit.
     let _ = import_into(&cluster, count - CLIENTS);
     let folder = cluster.manager.data();
-    let disk = bytes_below(&folder);
+    let disk = on_disk(&folder);
     cluster.manager.kill();
     let start = Instant::now();
     cluster.manager.start_again();
@@ -73,10 +73,8 @@ fn so_many(count: usize) -> Vec<Row> {
     let settled = settled(&cluster, &folder);
     let data = (count * VALUE) as u64;
     let note = format!(
-        "start {locked:.2?}, unlocked at {unlocked:.2?}; {memory} MB of memory; on disk {}, \
-         after a snapshot {}, for {} of values",
-        megabytes(disk),
-        megabytes(settled),
+        "start {locked:.2?}, unlocked at {unlocked:.2?}; {memory} MB of memory; on disk {disk}, \
+         after a snapshot {settled}, for {} of values",
         megabytes(data),
     );
     let what = format!("start + unlock + first list of {listed} secrets");
@@ -96,21 +94,26 @@ fn newest(folder: &Path) -> Option<std::time::SystemTime> {
     files.filter_map(|file| file.metadata().ok()?.modified().ok()).max()
 }
 
-/// Bytes on the disk once another snapshot was made, and the log before it is gone.
-fn settled(cluster: &Cluster, folder: &Path) -> u64 {
+/// What a manager has on the disk. The log takes room before it is written, and the reserve is
+/// for removals on a full disk.
+fn on_disk(folder: &Path) -> String {
+    let parts = ["log", "snapshots", "audit", "reserve"];
+    let parts = parts.map(|part| format!("{part} {}", bytes_of(&folder.join(part)) / 1_000_000));
+    format!("{} ({})", megabytes(bytes_of(folder)), parts.join(", "))
+}
+
+/// The same once another snapshot was made, and what it replaces is gone.
+fn settled(cluster: &Cluster, folder: &Path) -> String {
     let before = newest(folder);
     let load = Load::of(cluster, CLIENTS);
     while newest(folder) == before {
         let _ = load.go_on(STEP);
     }
-    // What was before it goes a little later.
-    let mut least = bytes_below(folder);
     let start = Instant::now();
     while start.elapsed() < LATER {
         std::thread::park_timeout(STEP);
-        least = least.min(bytes_below(folder));
     }
-    least
+    on_disk(folder)
 }
 
 /// Rotations of one large value by one client, on three managers.
@@ -132,7 +135,7 @@ pub(super) fn rotations(size: &Size) -> Vec<Row> {
         std::thread::park_timeout(STEP);
     }
     let later = memory(&cluster);
-    let bytes = cluster.managers().map(|manager| bytes_below(&manager.data())).max();
+    let bytes = cluster.managers().map(|manager| bytes_of(&manager.data())).max();
     let rate = rate(times.len(), took);
     let what = format!("{} rotations of one value of {LARGE} bytes", size.rotations);
     let note = format!(

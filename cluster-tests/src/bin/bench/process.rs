@@ -34,15 +34,16 @@ pub(super) fn children_processor() -> Duration {
     ticks("self", [CHILDREN_USER, CHILDREN_SYSTEM])
 }
 
-/// Bytes that a folder takes on the disk.
-pub(super) fn bytes_below(folder: &Path) -> u64 {
+/// Bytes that a file, or all below a folder, takes on the disk.
+pub(super) fn bytes_of(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
-            Ok(metadata) => metadata.blocks() * 512,
-            Err(_) => 0,
-        })
-        .sum()
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            let entries = fs::read_dir(path).into_iter().flatten().flatten();
+            entries.map(|entry| bytes_of(&entry.path())).sum()
+        }
+        Ok(metadata) => metadata.blocks() * 512,
+        // A file that has gone meanwhile.
+        Err(_) => 0,
+    }
 }
