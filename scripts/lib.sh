@@ -105,6 +105,26 @@ sigstore() {
     npm ci --prefix "$to" --ignore-scripts --no-audit --no-fund --silent >/dev/null
 }
 
+# etcd, for scripts/bench --against: the program of Debian's package, which is not installed, for
+# that would start a service.
+unpack_etcd() {
+    local to=${CARGO_TARGET_DIR:-target}/etcd
+    if ! type -P etcd >/dev/null && [ ! -x "$to/usr/bin/etcd" ] && type -P apt-get >/dev/null; then
+        say "unpacking etcd-server"
+        rm -rf "$to"
+        mkdir -p "$to"
+        (
+            cd "$to"
+            apt-get download -qq etcd-server >/dev/null 2>&1 || {
+                apt-get update -qq
+                apt-get download -qq etcd-server >/dev/null 2>&1
+            }
+            dpkg -x etcd-server_*.deb .
+        ) || say "no package etcd-server"
+    fi
+    PATH=$PATH:$(realpath -m "$to/usr/bin")
+}
+
 # What scripts/verify takes beside cargo's own parts.
 prepare_verify() {
     if ! cargo deny --version >/dev/null 2>&1; then

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::process::{Ran, binary, mortal, run, run_until, status_of};
-use super::{Cluster, DEADLINE, Host, Manager, Site, until};
+use super::{Cluster, DEADLINE, Host, Manager, Net, Site, until};
 
 /// The client of Debian's docker.io, whatever else a machine calls docker.
 const DOCKER: &str = "/usr/bin/docker";
@@ -113,33 +113,52 @@ impl DockerHost {
         Self::made(folder, (&token, managers), Some(net), &[])
     }
 
+    /// A machine of this network with an engine alone, for a swarm of several.
+    ///
+    /// # Panics
+    /// Where anything of it fails.
+    #[must_use]
+    pub fn without_agent(net: &mut Net, folder: &Path, name: &str) -> Self {
+        let mut host = Self::empty(folder.join(name), Vec::new(), Some(net.host()), &[]);
+        host.start_engine();
+        host.import_image();
+        host
+    }
+
     fn made(
         folder: PathBuf,
         (token, managers): (&str, Vec<String>),
         net: Option<Host>,
         engine_words: &[&str],
     ) -> Self {
-        fs::create_dir_all(&folder).expect("a folder");
-        fs::write(folder.join("token"), token).expect("a token");
-        let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
-        let mut host = Self {
-            name,
-            first: first(&folder),
-            folder,
-            managers,
-            net,
-            agent: None,
-            engine: None,
-            engine_words: engine_words.iter().map(|word| (*word).to_owned()).collect(),
-        };
+        let mut host = Self::empty(folder, managers, net, engine_words);
+        fs::write(host.folder.join("token"), token).expect("a token");
         host.start_agent();
         host.connected();
         host.start_engine();
-        let root = host.folder.join("image");
+        host.import_image();
+        host
+    }
+
+    /// Nothing runs on it yet.
+    fn empty(
+        folder: PathBuf,
+        managers: Vec<String>,
+        net: Option<Host>,
+        engine_words: &[&str],
+    ) -> Self {
+        fs::create_dir_all(&folder).expect("a folder");
+        let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+        let engine_words = engine_words.iter().map(|word| (*word).to_owned()).collect();
+        let first = first(&folder);
+        Self { name, folder, managers, net, first, agent: None, engine: None, engine_words }
+    }
+
+    fn import_image(&self) {
+        let root = self.folder.join("image");
         let _ = run(Command::new("sh").args(["-euc", IMAGE, "sh"]).arg(&root), b"").status(0);
         let tar = root.with_extension("tar").display().to_string();
-        let _ = host.ok(&["import", &tar, BUSYBOX]);
-        host
+        let _ = self.ok(&["import", &tar, BUSYBOX]);
     }
 
     fn at(&self, name: &str) -> String {
@@ -283,6 +302,16 @@ impl DockerHost {
         self.folder.join("docker.sock")
     }
 
+    /// The engine's process, as this machine counts.
+    ///
+    /// # Panics
+    /// Where it doesn't run.
+    #[must_use]
+    pub fn engine_pid(&self) -> u32 {
+        let pid = self.engine.as_ref().and_then(Inside::pid).expect("an engine that runs");
+        u32::try_from(pid.as_raw_nonzero().get()).expect("a pid")
+    }
+
     /// What its agent says of itself.
     #[must_use]
     pub fn status(&self) -> serde_json::Value {
@@ -378,7 +407,9 @@ fn first(folder: &Path) -> Child {
     let mut command = mortal(Path::new("unshare"));
     command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc"]);
     command.args(["--kill-child", "--", "sh", "-euc", FIRST, "sh"]).arg(folder);
-    command.stdin(Stdio::null()).spawn().expect("namespaces")
+    // It says there how its child was killed, too.
+    let log = File::create(folder.join("first.log")).expect("a log");
+    command.stdin(Stdio::null()).stderr(log).spawn().expect("namespaces")
 }
 
 /// The inner one goes before the one that waits for it, so that nothing of it stays.

@@ -163,6 +163,15 @@ impl Manager {
         send(self.daemon.as_ref(), Signal::KILL);
     }
 
+    /// Its process id.
+    ///
+    /// # Panics
+    /// Where it doesn't run.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("a running daemon").id()
+    }
+
     /// Its memory in KiB, as the kernel calls it: `VmRSS`, `VmHWM`, `RssAnon`.
     #[must_use]
     pub fn memory(&self, what: &str) -> u64 {

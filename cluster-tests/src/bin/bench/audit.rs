@@ -9,7 +9,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Row, Size, VALUE, rate};
+use super::row::{Row, rate};
+use super::size::{Size, VALUE};
 use cluster_tests::{Client, Cluster, DEADLINE, Manager, processes_of};
 
 const OPERATORS: usize = 16;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use cluster_tests::{BUSYBOX, DEADLINE, DockerHost, Site, until};
 
-use super::{Row, Size};
+use super::row::Row;
+use super::size::Size;
 
 /// Ours and Swarm's.
 pub(super) fn rows(size: &Size) -> Vec<Row> {

@@ -9,7 +9,8 @@ use cluster_tests::{Cluster, DEADLINE, Flood, rack, until};
 use skep_client::machine::SystemClock;
 use skep_client::transport::ClientTls;
 
-use super::{Row, Size, VALUE};
+use super::row::Row;
+use super::size::{Size, VALUE};
 
 /// Machines of the rack.
 const RACK: usize = 200;
@@ -54,7 +55,7 @@ fn amid(size: &Size, kind: &str, flood: &dyn Fn(&Cluster) -> Flood) -> Vec<Row> 
         joins.push(start.elapsed());
     }
     let mut client = cluster.client(DEADLINE);
-    let fail_overs = super::fail_overs(&mut cluster, &mut client, size.fail_overs);
+    let fail_overs = super::fail_over::fail_overs(&mut cluster, &mut client, size.fail_overs);
     let (opened, took) = (flooding.opened(), began.elapsed());
     let note = format!("3 managers, {opened} {kind} from 40 networks in {took:.0?}");
     vec![

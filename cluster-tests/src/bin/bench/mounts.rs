@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use super::{Row, Size};
+use super::row::Row;
+use super::size::Size;
 use cluster_tests::Cluster;
 
 const SIZES: [usize; 3] = [512, 16 * 1024, 500_000];

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::connection::Connection;
+use super::row::{Row, rate};
+use super::size::Size;
 use super::tokens::{CLIENTS, PASSWORD, registry};
-use super::{Row, Size, rate};
 use cluster_tests::{Cluster, DockerRegistry, OciLayout, Served, TokenServer, run};
 
 const REPOSITORY: &str = "web/app";

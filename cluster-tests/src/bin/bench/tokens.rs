@@ -18,7 +18,8 @@ use skep_core::domain::Change;
 use skep_registry::rules::slug::Account;
 
 use super::connection::Connection;
-use super::{Row, Size, rate};
+use super::row::{Row, rate};
+use super::size::Size;
 use cluster_tests::{Cluster, DEADLINE, TokenServer, binary, run, secret_id, until};
 
 /// Connections that ask at once.
