@@ -81,7 +81,7 @@ fn p10_a_record_that_is_cut_or_written_anew_is_found_by_what_the_cluster_knows()
         path
     };
     // Its end is cut off: by itself it is whole.
-    let shorter = text.lines().take(3).map(|line| format!("{line}\n")).collect::<String>();
+    let shorter = text.split_inclusive('\n').take(3).collect::<String>();
     let cut = changed("cut", &shorter);
     let refused = verify(&exported, &cut).status(20);
     assert!(refused.err.contains("the end of "), "{}", refused.err);
@@ -90,7 +90,7 @@ fn p10_a_record_that_is_cut_or_written_anew_is_found_by_what_the_cluster_knows()
     let _ = run(alone.args(["audit", "verify"]).arg(&cut), b"").ok();
     // Lines are written anew, by somebody who knows how.
     let at = "2026-11-30T00:00:00.000Z";
-    let mut forged: String = text.lines().take(2).map(|line| format!("{line}\n")).collect();
+    let mut forged: String = text.split_inclusive('\n').take(2).collect();
     let mut chain = Chain::after(forged.lines().last().expect("a line").as_bytes()).expect("one");
     for _ in 0..3 {
         forged.push_str(&chain.add(at, Event::Start { name: "web".into(), torn: 0 }));

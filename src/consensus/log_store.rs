@@ -188,7 +188,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         });
         self.log.append(stored, done).await?;
         let mut recent = self.recent.lock();
-        entries.into_iter().for_each(|entry| recent.push(entry));
+        for entry in entries {
+            recent.push(entry);
+        }
         Ok(())
     }
 

@@ -69,9 +69,8 @@ impl LocalService {
     pub fn doors() -> Doors {
         let gate: Gate = Arc::new(|caller, path| {
             let (root, bytes) = match path {
-                "/skep.local.v1.Agent/Exec" => (false, NAMED_BYTES),
+                "/skep.local.v1.Agent/Exec" | "/skep.local.v1.Agent/Anchor" => (false, NAMED_BYTES),
                 "/skep.local.v1.Agent/PutKey" => (false, PUT_KEY_BYTES),
-                "/skep.local.v1.Agent/Anchor" => (false, NAMED_BYTES),
                 "/skep.local.v1.Agent/Put" => (false, limits::PUT_BYTES),
                 "/skep.local.v1.Agent/ServiceUp" | "/skep.local.v1.Agent/ServiceDown" => {
                     (true, NAMED_BYTES)

@@ -162,7 +162,7 @@ fn shown(line: &Line) -> Value {
     let rest = rest.saturating_add(usize::try_from(line.more).unwrap_or(usize::MAX));
     let mut what = line.acts.first().map(told).unwrap_or_default() + &more(rest);
     if line.times > 0 {
-        what.push_str(&format!(", {} times", line.times));
+        what = format!("{what}, {} times", line.times);
     }
     let revision = if line.chain == Chain::Commands { line.n } else { line.revision };
     if let Value::Object(fields) = &mut value {

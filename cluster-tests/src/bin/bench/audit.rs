@@ -52,7 +52,7 @@ fn exported(cluster: &Cluster, name: &str) -> (usize, usize) {
     let path = cluster.folder().join(name);
     let _ = cluster.ok(&["audit", "export", &path.display().to_string()]);
     let text = fs::read(path).expect("exported");
-    (text.iter().filter(|byte| **byte == b'\n').count(), text.len())
+    (text.split_inclusive(|byte| *byte == b'\n').count(), text.len())
 }
 
 /// One operator's acts, at its share of the pace: how long creates and reads took.

@@ -178,7 +178,8 @@ mod tests {
         assert_eq!(refused.err(), Some(SealError::LowOrder));
     }
 
-    /// Made with PyNaCl's `crypto_scalarmult` and `SecretBox` and the blake3 package, by docs/keys.md.
+    /// Made by docs/keys.md with `crypto_scalarmult` and `SecretBox` of libsodium (`PyNaCl`), and
+    /// blake3's package for Python.
     #[test]
     fn a_sent_key_made_by_others_opens() {
         use crate::seal::cluster_key::testing::with_bytes;
