@@ -283,7 +283,7 @@ mod tests {
     fn labels_are_unique_and_hold_no_zero() {
         let source = include_str!("labels.rs");
         let labels: Vec<&str> = source.lines().filter_map(|line| line.split('"').nth(1)).collect();
-        assert_eq!(labels.len(), 28);
+        assert_eq!(labels.len(), 30);
         let unique: std::collections::BTreeSet<_> = labels.iter().collect();
         assert_eq!(unique.len(), labels.len());
     }
