@@ -5,17 +5,18 @@
 //! elsewhere (`consensus`). Where nothing can be written, a manager either does nothing that
 //! ought to be recorded, or goes on and counts: as it was told.
 
+mod act;
 mod share;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
+pub(in crate::manager) use self::act::Act;
 use self::share::Share;
 use crate::manager::problem;
 use crate::store::{AuditLog, AuditStanding, LockedLines, NotRecorded, Retention};
 use skep_client::transport::Problem;
-use skep_core::audit::{Chain, Deed, Doer, Line, moment};
-use skep_core::base::{Clock, Dice, NodeId, Revision};
+use skep_core::audit::{Chain, Deed, Line, moment};
+use skep_core::base::{Clock, Dice, NodeId};
 use skep_core::seal::ReadingKey;
 
 /// What is done where the audit log can't be written.
@@ -55,19 +56,6 @@ struct Inner {
     dice: fn() -> Box<dyn Dice>,
     reading: ReadingKey,
     share: Share,
-}
-
-/// What is recorded of an act.
-#[derive(Clone, Debug, Default)]
-pub(in crate::manager) struct Act {
-    pub who: Doer,
-    pub from: String,
-    pub deeds: Vec<Deed>,
-    /// Why it was refused, as one word; empty: it was done.
-    pub refused: String,
-    pub revision: Revision,
-    /// How many such calls the line stands for; 0: it is about one.
-    pub times: u64,
 }
 
 impl Audit {
@@ -247,13 +235,5 @@ impl Audit {
                 log.lose(1);
             }
         }
-    }
-}
-
-impl Act {
-    /// One deed of somebody.
-    pub(in crate::manager) fn of(who: Doer, from: Option<IpAddr>, deed: Deed) -> Self {
-        let from = from.map(|from| from.to_string()).unwrap_or_default();
-        Self { who, from, deeds: vec![deed], ..Self::default() }
     }
 }

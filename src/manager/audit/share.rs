@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
 
-use super::Act;
+use super::act::Act;
 use skep_core::audit::{Deed, Doer};
 use skep_core::base::BootTime;
 
@@ -33,7 +33,7 @@ fn identity(of: &Doer) -> Whose {
 
 /// What is counted together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Kind {
+struct Counted {
     whose: Whose,
     act: String,
     why: String,
@@ -49,7 +49,7 @@ struct Count {
 pub(super) struct Share {
     done: DefaultKeyedRateLimiter<Whose>,
     undone: DefaultKeyedRateLimiter<Whose>,
-    counts: Mutex<BTreeMap<Kind, Count>>,
+    counts: Mutex<BTreeMap<Counted, Count>>,
 }
 
 impl Default for Share {
@@ -79,7 +79,7 @@ impl Share {
 
     fn count(&self, whose: Whose, act: &Act, (times, now): (u64, BootTime)) {
         let called = act.deeds.first().map(|deed| deed.act.clone()).unwrap_or_default();
-        let mut kind = Kind { whose, act: called, why: act.refused.clone() };
+        let mut kind = Counted { whose, act: called, why: act.refused.clone() };
         let mut last = Act { deeds: vec![Deed::new(&kind.act)], ..act.clone() };
         let mut counts = self.counts.lock();
         if counts.len() >= KINDS && !counts.contains_key(&kind) {

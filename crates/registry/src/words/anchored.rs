@@ -89,7 +89,7 @@ impl Anchored {
                 if count > ANCHORS {
                     let text = format!("more than {ANCHORS} lines of {shown} are about it");
                     return Err(Failure::new(Exit::Usage, text)
-                        .hint("export fewer: `skep audit export --since`"));
+                        .hint("export fewer: `skep audit export FILE --since 90d`"));
                 }
             }
         }
