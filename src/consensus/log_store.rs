@@ -196,9 +196,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let (done, wait) = waiting();
-        let last = last.as_ref().map(id_to);
         self.recent.lock().truncate(last);
-        self.log.truncate(last, done).await?;
+        self.log.truncate(last.as_ref().map(id_to), done).await?;
         durable(wait).await
     }
 

@@ -7,9 +7,7 @@ use std::collections::VecDeque;
 use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
 
-use super::log_store::id_to;
-use super::types::LogEntry;
-use crate::store;
+use super::types::{LogEntry, LogId};
 
 /// Entries that are kept, and bytes of their commands.
 const ENTRIES: usize = 1024;
@@ -49,8 +47,8 @@ impl Recent {
     }
 
     /// Follows what was dropped behind `after`; everything, if there is none.
-    pub(super) fn truncate(&mut self, after: Option<store::LogId>) {
-        let stays = |entry: &LogEntry| after.is_some_and(|after| id_to(&entry.log_id()) <= after);
+    pub(super) fn truncate(&mut self, after: Option<LogId>) {
+        let stays = |entry: &LogEntry| after.is_some_and(|after| entry.log_id() <= after);
         while let Some(last) = self.entries.pop_back_if(|last| !stays(last)) {
             self.bytes = self.bytes.saturating_sub(size(&last));
         }
@@ -84,12 +82,11 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consensus::log_store::id_from;
     use crate::consensus::types::Proposal;
 
     fn entry(term: u64, index: u64, bytes: usize) -> LogEntry {
         let payload = EntryPayload::Normal(Proposal::received(vec![1; bytes].into()));
-        LogEntry { log_id: id_from(store::LogId { term, index }), payload }
+        LogEntry { log_id: LogId::new_term_index(term, index), payload }
     }
 
     fn found(recent: &Recent, from: u64, to: u64, most: u64) -> Option<Vec<u64>> {
@@ -108,7 +105,7 @@ mod tests {
         assert_eq!(found(&recent, 6, 99, 25), Some(vec![6, 7]));
         assert_eq!(found(&recent, 6, 99, 1), Some(vec![6]), "one at least");
         assert_eq!(found(&recent, 9, 99, 99), None);
-        recent.truncate(Some(store::LogId { term: 1, index: 6 }));
+        recent.truncate(Some(LogId::new_term_index(1, 6)));
         assert_eq!(found(&recent, 5, 99, 99), Some(vec![5, 6]));
         recent.purge(5);
         assert_eq!(found(&recent, 5, 99, 99), None, "it was dropped");

@@ -96,7 +96,7 @@ impl Passphrases {
         let key = text.open_with(lock.as_deref()).map_err(|error| match error {
             RequestError::WrongPassphrase => {
                 Failure::new(Exit::WrongUnlockKey, format!("{shown}: {error}")).hint(
-                    "without its passphrase nobody opens it: make another request, `skep operator request`",
+                    "without its passphrase nobody opens it: make another request, `skep operator request --out FILE`",
                 )
             }
             error => Failure::new(Exit::Usage, format!("{shown}: {error}"))

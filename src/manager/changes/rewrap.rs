@@ -88,7 +88,7 @@ impl SentKeys<'_> {
         sent: &SentKey,
     ) -> Result<WrappedKey, Problem> {
         if *self.half.get_or_insert(sent.half) != sent.half {
-            return Err(Problem::bad_input("half: another one than the first value's"));
+            return Err(problem::request::another_half());
         }
         let context = ValueContext { cluster: self.core.cluster, secret, version, size };
         let dice = &mut *(self.core.dice)();

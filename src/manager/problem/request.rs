@@ -121,3 +121,8 @@ pub(in crate::manager) fn not_opened() -> Problem {
 pub(in crate::manager) fn no_admin() -> Problem {
     Problem::bad_input("an unlock key makes an admin without a scope and without an end")
 }
+
+/// Values of one call come under one half of the client's.
+pub(in crate::manager) fn another_half() -> Problem {
+    Problem::bad_input("half: another one than the first value's")
+}

@@ -8,18 +8,17 @@
 
 mod address;
 mod agreement;
+mod connecting;
 mod identity;
 mod refresh;
 mod renewal;
 mod tries;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
@@ -30,10 +29,7 @@ use crate::ca::{CaError, Identity};
 use crate::error::CallError;
 use crate::machine::{SystemClock, os_dice};
 use crate::transport::rpc::api::control_client::ControlClient;
-use crate::transport::{
-    ClientTls, ConnectError, Expect, KeyExchange, Peer, Told, age_told, connect, connect_local,
-    managers_named,
-};
+use crate::transport::{ClientTls, KeyExchange, Told, age_told, managers_named};
 use skep_core::base::{Dice, Fingerprint, Stamp};
 use skep_core::seal::{IntakeAgreement, IntakePublic, SealError};
 use skep_core::wire::api::AsOf;
@@ -43,13 +39,9 @@ pub use identity::{BadIdentityFile, IdentityFile};
 pub use renewal::{is_due, leaf_of};
 
 use agreement::Agreed;
+use connecting::{first_of, local};
 use renewal::{Next, Own};
 use tries::{Patience, Tries};
-
-/// How long one manager may take to accept a connection.
-const CONNECT: Duration = Duration::from_secs(2);
-/// How long one may be silent before the next is tried beside it.
-const SILENCE: Duration = Duration::from_millis(250);
 
 /// How long a renewal may take that nothing waits for.
 const IN_PASSING: Duration = Duration::from_secs(5);
@@ -452,57 +444,4 @@ impl Link {
             addresses.rotate_left(past);
         }
     }
-}
-
-/// The first manager that answers, which of the addresses it has, and who it is. Each is tried once the
-/// one before has failed, or is silent for a moment: addresses that swallow what is sent to them
-/// are waited for together.
-async fn first_of(
-    addresses: &[String],
-    tls: &ClientTls,
-) -> Result<(Channel, Peer, usize), CallError> {
-    let mut trying = JoinSet::new();
-    let mut left = addresses.iter().cloned().enumerate();
-    let (mut tried, mut locked, mut clock) = (BTreeMap::new(), false, false);
-    loop {
-        match left.next() {
-            Some((at, address)) => {
-                let tls = tls.clone();
-                // It ends with the set, at the latest.
-                trying.spawn(async move {
-                    let connected = connect(&address, &tls, Expect::AnyManager, CONNECT).await;
-                    (at, connected)
-                });
-            }
-            None if trying.is_empty() => break,
-            None => {}
-        }
-        let silence = if left.len() == 0 { CONNECT * 2 } else { SILENCE };
-        match timeout(silence, trying.join_next()).await {
-            Ok(Some(Ok((at, Ok((channel, peer)))))) => return Ok((channel, peer, at)),
-            Ok(Some(Ok((at, Err(error))))) => {
-                locked |= matches!(error, ConnectError::Locked { .. });
-                clock |= error.may_be_the_clock();
-                tried.insert(at, error.to_string());
-            }
-            Ok(Some(Err(_panicked))) => return Err(CallError::Bug("a try to connect ended")),
-            Ok(None) => {}
-            Err(_elapsed) => {}
-        }
-    }
-    Err(CallError::NotReached { tried: tried.into_values().collect(), locked, clock })
-}
-
-async fn local(socket: &Path) -> Result<Channel, CallError> {
-    let connected = timeout(CONNECT, connect_local(socket)).await;
-    let error = match connected {
-        Ok(Ok(channel)) => return Ok(channel),
-        Ok(Err(error)) => error,
-        Err(_elapsed) => std::io::ErrorKind::TimedOut.into(),
-    };
-    let socket = socket.to_owned();
-    Err(match error.kind() {
-        std::io::ErrorKind::PermissionDenied => CallError::SocketDenied { socket },
-        _ => CallError::SocketNotReached { socket, why: error.to_string() },
-    })
 }

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use tokio::time::{timeout, timeout_at};
 use tonic::Status;
 
+use super::connecting::CONNECT;
 use super::tries::Tries;
-use super::{CONNECT, CallKind, Link, Managers};
+use super::{CallKind, Link, Managers};
 use crate::answer::Answer;
 use crate::ca::{CaError, Identity, Leaf, PrivateKey, issuer_begins, read_leaf};
 use crate::error::CallError;
