@@ -1,6 +1,10 @@
 //! How many calls of one identity have a line each; those beyond are counted, and told by one
-//! line for all of a kind. So nobody who is let in, or refused, fills the log until the oldest
+//! line for all that are alike. So nobody who is let in, or refused, fills the log until the oldest
 //! lines go.
+//!
+//! Of what was done those are alike that did the same, to the same things, from the same
+//! address: but for its moment nothing of an act is lost (P10). Of what was refused, those of one
+//! call and reason.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -18,7 +22,8 @@ const DONE: (u32, u32) = (600, 60);
 const UNDONE: (u32, u32) = (60, 12);
 /// Milliseconds after which what was counted has its line.
 const EVERY: u64 = 10_000;
-/// Kinds of calls that are counted apart, of all identities.
+/// Kinds of calls that are counted apart, of all identities. Beyond it what was done has lines of
+/// its own again, and what was refused is told together.
 const KINDS: usize = 4_096;
 /// Identities that are remembered, before those that rest are forgotten.
 const IDENTITIES: usize = 8_192;
@@ -35,8 +40,21 @@ fn identity(of: &Doer) -> Whose {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Counted {
     whose: Whose,
-    act: String,
+    from: String,
+    deeds: Vec<Deed>,
     why: String,
+}
+
+impl Counted {
+    fn of(whose: Whose, act: &Act) -> Self {
+        let (from, deeds) = if act.refused.is_empty() {
+            (act.from.clone(), act.deeds.clone())
+        } else {
+            let called = act.deeds.first().map(|deed| deed.act.as_str()).unwrap_or_default();
+            (String::new(), vec![Deed::new(called)])
+        };
+        Self { whose, from, deeds, why: act.refused.clone() }
+    }
 }
 
 struct Count {
@@ -70,19 +88,18 @@ impl Share {
             share.retain_recent();
         }
         let whose = identity(&act.who);
-        if share.check_key(&whose).is_ok() {
-            return true;
-        }
-        self.count(whose, act, (1, now));
-        false
+        share.check_key(&whose).is_ok() || !self.count(whose, act, (1, now), KINDS)
     }
 
-    fn count(&self, whose: Whose, act: &Act, (times, now): (u64, BootTime)) {
-        let called = act.deeds.first().map(|deed| deed.act.clone()).unwrap_or_default();
-        let mut kind = Counted { whose, act: called, why: act.refused.clone() };
-        let mut last = Act { deeds: vec![Deed::new(&kind.act)], ..act.clone() };
+    /// Whether it could be counted, where so many kinds may be told apart.
+    fn count(&self, whose: Whose, act: &Act, (times, now): (u64, BootTime), most: usize) -> bool {
+        let mut kind = Counted::of(whose, act);
+        let mut last = Act { deeds: kind.deeds.clone(), ..act.clone() };
         let mut counts = self.counts.lock();
-        if counts.len() >= KINDS && !counts.contains_key(&kind) {
+        if counts.len() >= most && !counts.contains_key(&kind) {
+            if act.refused.is_empty() {
+                return false;
+            }
             // So many at once are told together.
             last.who = Doer { kind: "others".to_owned(), ..Doer::default() };
             last.from.clear();
@@ -92,6 +109,7 @@ impl Share {
             counts.entry(kind).or_insert(Count { last: Act::default(), times: 0, since: now });
         count.times = count.times.saturating_add(times);
         count.last = last;
+        true
     }
 
     /// What was counted and is to have its line now, or at the end of all.
@@ -110,7 +128,8 @@ impl Share {
     /// A line of so many could not be written: it is tried again.
     pub(super) fn give_back(&self, act: &Act, times: u64, now: BootTime) {
         let whose = identity(&act.who);
-        self.count(whose, act, (times, now));
+        // It was counted before: as many again, at the most.
+        self.count(whose, act, (times, now), 2 * KINDS);
     }
 }
 
@@ -148,11 +167,35 @@ mod tests {
     }
 
     #[test]
+    fn p10_of_what_was_done_nothing_but_the_moment_is_lost() {
+        let (share, start) = (Share::default(), BootTime(0));
+        let read = |secret: &str, from: &str| {
+            let mut read = act("a", "secret.read", "");
+            read.deeds[0].secret = secret.to_owned();
+            Act { from: from.to_owned(), ..read }
+        };
+        let lines = (0..1_000).filter(|_| share.has_line(&read("db", "::1"), start)).count();
+        assert_eq!(lines, 600);
+        assert!(!share.has_line(&read("db", "::2"), start));
+        assert!(!share.has_line(&read("tls", "::1"), start));
+        let due = share.due(start, true);
+        let told: Vec<_> = due
+            .iter()
+            .map(|(act, times)| (act.deeds[0].secret.as_str(), act.from.as_str(), *times))
+            .collect();
+        assert_eq!(told, [("db", "::1", 400), ("tls", "::1", 1), ("db", "::2", 1)]);
+
+        let more = (0..KINDS + 10).map(|number| read(&number.to_string(), "::1"));
+        let lines = more.filter(|read| share.has_line(read, start)).count();
+        assert_eq!(lines, 10, "what can't be counted has its line");
+    }
+
+    #[test]
     fn p10_identities_beyond_the_bound_are_told_together() {
         let (share, start) = (Share::default(), BootTime(0));
         for id in 0..KINDS + 10 {
             let act = act(&id.to_string(), "call.put", "too-much");
-            share.give_back(&act, 1, start);
+            assert!(share.count(identity(&act.who), &act, (1, start), KINDS));
         }
         let due = share.due(start, true);
         assert_eq!(due.len(), KINDS + 1);

@@ -45,7 +45,7 @@ pub struct Doer {
 
 /// One thing that was done, or asked for. Names are those of that time; an id stands where there
 /// was no name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Deed {
     /// Such as `secret.create`.
     pub act: String,
