@@ -193,7 +193,7 @@ impl Audit {
         let now = self.0.clock.boot();
         for (act, times) in self.0.share.due(now, end) {
             if self.record(Act { times, ..act.clone() }).await.is_err() {
-                self.0.share.give_back(&act, times, now);
+                self.0.share.count(&act, times, now);
             }
         }
     }

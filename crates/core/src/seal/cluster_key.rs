@@ -171,10 +171,7 @@ impl ClusterKey {
     }
 
     pub(super) fn agree(&self, sent: &SentKey) -> Result<IntakeAgreement, SealError> {
-        let private = self.intake_private();
-        let public = public_of(&private);
-        IntakePublic { cluster: self.cluster, number: self.number, public }
-            .with_client(&private, sent.half)
+        self.intake().with_client(&self.intake_private(), sent.half)
     }
 }
 
@@ -239,12 +236,7 @@ impl WrapKey {
     ) -> Result<DataKey, SealError> {
         let (commitment, sealed) = self.unwrapped(wrapped)?;
         let context = context.hash();
-        let key = DataKey::new(open_key(&self.data_key_key(&context), sealed)?);
-        if same(commitment, &key.commitment(&context)) {
-            Ok(key)
-        } else {
-            Err(SealError::DoesNotOpen)
-        }
+        DataKey::new(open_key(&self.data_key_key(&context), sealed)?).if_it_is(commitment, &context)
     }
 
     /// The key under which a previous cluster key stands, and its commitment.

@@ -1,7 +1,7 @@
 //! Data keys on their way from a client to the leader: one agreement with the intake key for
 //! many of them (docs/keys.md, 5).
 
-use super::construct::{agree, derive, open_key, public_of, same, seal};
+use super::construct::{agree, derive, open_key, public_of, seal};
 use super::{DataKey, SealError, ValueContext, labels};
 use crate::base::{ClusterId, Dice, Key32, SentKey};
 
@@ -86,12 +86,7 @@ impl IntakeAgreement {
         let (commitment, sealed) =
             sent.bytes.split_at_checked(COMMITMENT).ok_or(SealError::Malformed)?;
         let context = context.hash();
-        let key = DataKey::new(open_key(&self.sent_key_key(&context), sealed)?);
-        if same(commitment, &key.commitment(&context)) {
-            Ok(key)
-        } else {
-            Err(SealError::DoesNotOpen)
-        }
+        DataKey::new(open_key(&self.sent_key_key(&context), sealed)?).if_it_is(commitment, &context)
     }
 
     fn sent_key_key(&self, context: &[u8; 32]) -> Key32 {

@@ -79,8 +79,16 @@ impl DataKey {
     ) -> Result<Self, SealError> {
         let (commitment, bytes) = boxed.split_at_checked(32).ok_or(SealError::Malformed)?;
         let hash = context.hash();
-        let key = Self(open_key_from(private, &hash, bytes)?);
-        if same(commitment, &key.commitment(&hash)) { Ok(key) } else { Err(SealError::DoesNotOpen) }
+        Self(open_key_from(private, &hash, bytes)?).if_it_is(commitment, &hash)
+    }
+
+    /// This key, if it is the one that was committed to in this context.
+    pub(super) fn if_it_is(self, commitment: &[u8], context: &[u8; 32]) -> Result<Self, SealError> {
+        if same(commitment, &self.commitment(context)) {
+            Ok(self)
+        } else {
+            Err(SealError::DoesNotOpen)
+        }
     }
 
     pub(super) fn commitment(&self, context: &[u8; 32]) -> [u8; 32] {
