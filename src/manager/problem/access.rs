@@ -61,7 +61,7 @@ pub(in crate::manager) fn no_agent() -> Problem {
 /// A certificate of the cluster's CA that the state does not list.
 pub(in crate::manager) fn not_listed() -> Problem {
     Problem::not_allowed("this identity is not (or no longer) one of the cluster's")
-        .hint("it may have been removed: `skep node ls` on a manager shows it")
+        .hint("it may have been removed: `skep operator ls` and `skep node ls` show who is there")
 }
 
 /// A node that a recovery has lost, or that was removed before: nothing is decided yet.
