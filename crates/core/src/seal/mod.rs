@@ -34,7 +34,7 @@ pub use recipient::{RecipientKey, SealedToRecipients, UnlockKey};
 pub use record::{Dek, RecordKey, SegmentPlace, TAG_AND_NONCE};
 pub use sealed_line::{open_line, seal_line};
 pub use session::{SessionHalf, SessionKey};
-pub use shelf::{SHELF_OVERHEAD, ShelfKey};
+pub use shelf::{ShelfKey, ShelfPiece};
 pub use value::{DataKey, ValueContext, open_value, seal_value};
 
 #[cfg(test)]

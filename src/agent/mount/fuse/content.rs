@@ -1,18 +1,18 @@
 //! One file's bytes: sealed in pieces, opened for one read at a time.
 
 use parking_lot::RwLock;
-use zeroize::Zeroize;
+use zeroize::Zeroize as _;
 
 use crate::agent::vault::FileSpec;
 use skep_core::base::{Dice, SecretBytes, limits};
-use skep_core::seal::{SHELF_OVERHEAD, SealError, ShelfKey};
+use skep_core::seal::{SealError, ShelfKey, ShelfPiece};
 
 /// Plaintext bytes of a piece: what a read opens beyond what it asked for is bounded by it.
 const PIECE: usize = 64 * 1024;
 /// Bytes of one read at most: what the kernel asks for at a time.
 pub(super) const READ_MOST: usize = 128 * 1024;
 /// Room for every piece that one read can touch.
-const ROOM: usize = SHELF_OVERHEAD + READ_MOST + PIECE;
+const ROOM: usize = READ_MOST + PIECE;
 
 /// A file's bytes, which never change but for being taken away.
 #[derive(Debug)]
@@ -27,21 +27,16 @@ struct Body {
     /// What is shown; none yet in a file that is being made, none in one that was emptied, and
     /// none in one that is no secret.
     of: Option<FileSpec>,
-    pieces: Vec<Box<[u8]>>,
+    pieces: Vec<ShelfPiece>,
 }
 
 impl Body {
     fn size(&self) -> usize {
-        let all = self.pieces.iter().map(|piece| piece.len().saturating_sub(SHELF_OVERHEAD));
-        all.sum()
+        self.pieces.iter().map(ShelfPiece::len).sum()
     }
 
     fn clear(&mut self) {
-        self.of = None;
-        for piece in &mut self.pieces {
-            piece.zeroize();
-        }
-        self.pieces.clear();
+        *self = Self::default();
     }
 }
 
@@ -121,7 +116,7 @@ impl Content {
         let (first, end) = (from / PIECE, to.div_ceil(PIECE));
         let room = buffer.expose_mut();
         let opened = open_pieces(key, self.file, &body.pieces, (first, end), room);
-        let start = SHELF_OVERHEAD.saturating_add(from % PIECE);
+        let start = from % PIECE;
         let asked = room.get(start..start.saturating_add(to.saturating_sub(from)));
         let done = match (opened, asked) {
             (Ok(()), Some(bytes)) => {
@@ -132,9 +127,7 @@ impl Content {
             (Ok(()), None) => Err(SealError::Malformed),
         };
         let opened_to = end.saturating_mul(PIECE).min(total);
-        let used = SHELF_OVERHEAD
-            .saturating_add(opened_to.saturating_sub(first.saturating_mul(PIECE)))
-            .min(room.len());
+        let used = opened_to.saturating_sub(first.saturating_mul(PIECE)).min(room.len());
         if let Some(used) = room.get_mut(..used) {
             used.zeroize();
         }
@@ -168,23 +161,20 @@ impl Content {
     }
 }
 
-/// Opens neighbouring pieces so that their plaintext stands in one row, behind room for one
-/// overhead. The last one comes first: each one's overhead lies where the plaintext
-/// before it will come.
+/// Opens neighbouring pieces so that their plaintext stands in one row.
 fn open_pieces(
     key: &ShelfKey,
     file: u64,
-    pieces: &[Box<[u8]>],
+    pieces: &[ShelfPiece],
     (first, end): (usize, usize),
-    room: &mut [u8],
+    mut room: &mut [u8],
 ) -> Result<(), SealError> {
-    for number in (first..end).rev() {
+    for number in first..end {
         let sealed = pieces.get(number).ok_or(SealError::Malformed)?;
-        let start = number.saturating_sub(first).saturating_mul(PIECE);
-        let place =
-            room.get_mut(start..start.saturating_add(sealed.len())).ok_or(SealError::Malformed)?;
+        let (place, rest) = room.split_at_mut_checked(sealed.len()).ok_or(SealError::Malformed)?;
         let piece = u32::try_from(number).map_err(|_| SealError::Malformed)?;
         key.open((file, piece), sealed, place)?;
+        room = rest;
     }
     Ok(())
 }
