@@ -5,49 +5,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::{Mutex, RwLock};
-use prost::Message;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 
 use super::audited::Audited;
-use super::convert;
+use super::cause::Cause;
 use super::log_store::id_to;
-use super::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
+use super::snapshot;
+use super::types::{LogId, Snapshot, SnapshotMeta, SnapshotState, StoredMembership, TypeConfig};
 use crate::store::{self, AuditLog, Place, Snapshots, StoreError};
 use skep_core::base::{NodeId, Revision};
 use skep_core::domain::{self, Applied, Fact, State};
-use skep_core::wire::raft as proto;
-use skep_core::wire::stored::{BadStored, decode_state, encode_state};
+use skep_core::wire::stored::encode_state;
 
 /// Facts of so many commands may wait for a slow listener; then it looks at everything.
 const FACTS: usize = 4096;
 /// A snapshot is also due after so many bytes of commands: a log of large values
 /// would fill the disk long before it has many entries.
 const SNAPSHOT_BYTES: u64 = 64 * 1024 * 1024;
-
-/// Why the state machine has stopped for ever.
-#[derive(Clone, Debug)]
-pub(super) enum Cause {
-    /// Authentic bytes that say nothing known here.
-    Undecodable {
-        /// Which ones.
-        what: String,
-        /// What is wrong with them.
-        why: BadStored,
-    },
-    /// The disk or what is on it.
-    Store(StoreError),
-    /// The leader applied the same entries and came to another audit head.
-    Diverged {
-        /// After this index.
-        index: u64,
-    },
-}
 
 /// The state and how far it has come.
 #[derive(Default)]
@@ -159,7 +138,7 @@ impl Replica {
         }
     }
 
-    fn stop(&self, cause: Cause) -> io::Error {
+    pub(super) fn stop(&self, cause: Cause) -> io::Error {
         let error = match &cause {
             Cause::Diverged { index } => {
                 io::Error::other(format!("another audit head than the leader's after {index}"))
@@ -193,14 +172,34 @@ impl Machine {
     }
 
     /// The newest snapshot. Blocks on the disk.
-    pub(super) fn load(&self) -> Result<Option<Snapshot>, StoreError> {
-        let Some(found) = self.snapshots.load()? else { return Ok(None) };
-        let meta = proto::SnapshotHead::decode(found.head.as_slice())
-            .map_err(|error| error.to_string())
-            .and_then(|head| convert::head_from(&head).map_err(|error| error.to_string()))
-            .map_err(|why| self.snapshots.damaged(why))?;
+    pub(super) fn newest(&self) -> Result<Option<Snapshot>, StoreError> {
+        let Some(file) = self.snapshots.open_newest()? else { return Ok(None) };
+        let (meta, snapshot) = snapshot::kept(file)?;
         self.note(&meta);
-        Ok(Some(Snapshot { meta, snapshot: found.state }))
+        Ok(Some(Snapshot { meta, snapshot }))
+    }
+
+    /// Takes the state of the newest snapshot, and answers of what it is one. Blocks on the
+    /// disk.
+    pub(super) fn restore(&self) -> Result<Option<SnapshotMeta>, Cause> {
+        let Some(found) = self.newest().map_err(Cause::Store)? else { return Ok(None) };
+        let state = snapshot::decode(found.snapshot)?;
+        self.put(&found.meta, state);
+        Ok(Some(found.meta))
+    }
+
+    /// Puts a state in the place of the one that is there.
+    fn put(&self, meta: &SnapshotMeta, state: State) {
+        let stands = Place { number: state.revision.0, head: state.audit_head };
+        let mut inner = self.shared.inner.write();
+        let before = std::mem::replace(&mut inner.state, state);
+        inner.applied = meta.last_log_id;
+        inner.membership = meta.last_membership.clone();
+        drop(inner);
+        drop(before);
+        if let Some(audit) = &self.audit {
+            audit.stands_at(stands);
+        }
     }
 
     /// What the newest snapshot, with this head, proves of the log of `node`.
@@ -211,10 +210,8 @@ impl Machine {
         store::Covered { file: self.snapshots.newest_file(), last, alone }
     }
 
-    fn save(&self, meta: &SnapshotMeta, state: Bytes) -> Result<(), StoreError> {
-        let bytes = u64::try_from(state.len()).unwrap_or(u64::MAX);
-        let head = convert::head_to(meta, None, bytes).encode_to_vec();
-        self.snapshots.save(&store::Snapshot { head, state })?;
+    fn save(&self, meta: &SnapshotMeta, state: &State) -> Result<(), StoreError> {
+        self.snapshots.save(&snapshot::head_of(meta, state), encode_state(state))?;
         self.note(meta);
         Ok(())
     }
@@ -275,19 +272,19 @@ impl Machine {
     /// Runs what blocks on a thread that may.
     async fn blocking<T: Send + 'static>(
         &self,
-        act: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+        act: impl FnOnce(&Self) -> Result<T, Cause> + Send + 'static,
     ) -> io::Result<T> {
         let machine = self.clone();
         let done = tokio::task::spawn_blocking(move || act(&machine)).await;
         let done = done.map_err(io::Error::other)?;
-        done.map_err(|error| self.shared.stop(Cause::Store(error)))
+        done.map_err(|cause| self.shared.stop(cause))
     }
 }
 
 type EntryPayloadOf = <TypeConfig as openraft::RaftTypeConfig>::Payload;
 
 impl RaftStateMachine<TypeConfig> for Machine {
-    type SnapshotData = Bytes;
+    type SnapshotData = SnapshotState;
     type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
@@ -321,40 +318,29 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Builder { machine: self.clone(), meta, state: Arc::new(inner.state.clone()) }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Bytes) -> io::Result<()> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        data: SnapshotState,
+    ) -> io::Result<()> {
         let wanted = meta.clone();
-        let decoded = self
-            .blocking(move |machine| {
-                let state = match decode_state(&data) {
-                    Ok(state) => state,
-                    Err(why) => return Ok(Err(why)),
-                };
-                let known = machine.current.lock().as_ref() == Some(&wanted);
-                if !known {
-                    machine.save(&wanted, data)?;
-                }
-                Ok(Ok(state))
-            })
-            .await?;
-        let state = decoded.map_err(|why| {
-            self.shared.stop(Cause::Undecodable { what: "the snapshot".to_owned(), why })
-        })?;
-        let mut inner = self.shared.inner.write();
-        inner.state = state;
-        inner.applied = meta.last_log_id;
-        inner.membership = meta.last_membership.clone();
-        let stands = Place { number: inner.state.revision.0, head: inner.state.audit_head };
-        drop(inner);
-        if let Some(audit) = &self.audit {
-            audit.stands_at(stands);
-        }
+        self.blocking(move |machine| {
+            let state = snapshot::decode(data)?;
+            let known = machine.current.lock().as_ref() == Some(&wanted);
+            if !known {
+                machine.save(&wanted, &state).map_err(Cause::Store)?;
+            }
+            machine.put(&wanted, state);
+            Ok(())
+        })
+        .await?;
         // No fact says what changed: whoever listens looks at everything.
         self.tell(Revision(meta.last_log_id.map_or(0, |id| id.index())), &[]);
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        self.blocking(Self::load).await
+        self.blocking(|machine| machine.newest().map_err(Cause::Store)).await
     }
 }
 
@@ -366,7 +352,7 @@ pub(super) struct Builder {
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
-    type SnapshotData = Bytes;
+    type SnapshotData = SnapshotState;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let (meta, state) = (self.meta.clone(), Arc::clone(&self.state));
@@ -376,11 +362,10 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
                 if let Some(Err(why)) = machine.audit.as_ref().map(AuditLog::sync_blocking) {
                     tracing::warn!(event = "audit_log_not_synced", %why);
                 }
-                let mut encoded = Vec::new();
-                encode_state(&state).for_each(|record| encoded.extend(record));
-                let encoded = Bytes::from(encoded);
-                machine.save(&meta, encoded.clone())?;
-                Ok(Snapshot { meta, snapshot: encoded })
+                machine.save(&meta, &state).map_err(Cause::Store)?;
+                let newest = machine.newest().map_err(Cause::Store)?;
+                // It was written a moment ago.
+                newest.ok_or(Cause::Store(StoreError::Closed))
             })
             .await
     }

@@ -4,6 +4,7 @@
 //! sessions, operators or keys.
 
 mod audited;
+mod cause;
 mod convert;
 mod errors;
 mod gate;
@@ -20,6 +21,7 @@ mod recent;
 mod recovery;
 mod release;
 mod service;
+mod snapshot;
 mod standing;
 mod start;
 mod types;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, future, stream};
+use futures_util::{Stream, StreamExt, future, stream};
 use openraft::entry::RaftEntry;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory};
@@ -25,7 +25,7 @@ use tonic::transport::Channel;
 use super::convert;
 use super::log_store::id_to;
 use super::peers::Peers;
-use super::types::{Addresses, Snapshot, TypeConfig, Vote};
+use super::types::{Addresses, Snapshot, SnapshotState, TypeConfig, Vote};
 use crate::store::Incarnation;
 use skep_client::ca::CertificateRole;
 use skep_client::transport::{ClientTls, Expect, connect, rpc::raft::raft_client::RaftClient};
@@ -174,6 +174,23 @@ async fn open(
         }
     }
     Err(last)
+}
+
+/// A state in pieces of a message each. They end early where it can't be read, so that who gets
+/// them takes none.
+fn pieces(state: SnapshotState, peers: Arc<Peers>) -> impl Stream<Item = Bytes> {
+    stream::unfold((state, Bytes::new()), move |(mut state, mut rest)| {
+        let peers = Arc::clone(&peers);
+        async move {
+            while rest.is_empty() {
+                let reading = tokio::task::spawn_blocking(move || (state.next_piece(), state));
+                let (read, after) = reading.await.ok()?;
+                state = after;
+                rest = read.map_err(|error| peers.unreadable(error)).ok()??;
+            }
+            Some((rest.split_to(rest.len().min(SNAPSHOT_CHUNK)), (state, rest)))
+        }
+    })
 }
 
 impl Client {
@@ -381,17 +398,11 @@ impl Client {
         snapshot: Snapshot,
     ) -> Result<SnapshotResponse<TypeConfig>, Failed> {
         use proto::snapshot_chunk::Of;
-        let bytes = u64::try_from(snapshot.snapshot.len()).unwrap_or(u64::MAX);
         let last = snapshot.meta.last_log_id.as_ref().map(id_to);
-        let head = convert::head_to(&snapshot.meta, Some(vote), bytes);
+        let head = convert::head_to(&snapshot.meta, Some(vote), snapshot.snapshot.bytes());
         let head = stream::once(future::ready(proto::SnapshotChunk { of: Some(Of::Head(head)) }));
-        let data = stream::unfold(snapshot.snapshot, |mut rest: Bytes| async move {
-            if rest.is_empty() {
-                return None;
-            }
-            let data = rest.split_to(rest.len().min(SNAPSHOT_CHUNK));
-            Some((proto::SnapshotChunk { of: Some(Of::Data(data)) }, rest))
-        });
+        let data = pieces(snapshot.snapshot, Arc::clone(&self.peers))
+            .map(|data| proto::SnapshotChunk { of: Some(Of::Data(data)) });
         let chunks = head.chain(data);
         let call = |mut client: RaftClient<Channel>, request| async move {
             client.snapshot(request).await
@@ -406,7 +417,7 @@ impl Client {
 }
 
 impl RaftNetworkV2<TypeConfig> for Client {
-    type SnapshotData = Bytes;
+    type SnapshotData = SnapshotState;
 
     async fn append_entries(
         &mut self,

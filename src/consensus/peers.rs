@@ -11,6 +11,7 @@ use prost::Message;
 use tokio::sync::{Notify, oneshot, watch};
 use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 
+use super::cause::Cause;
 use super::machine::Replica;
 use super::standing::{Behind, Own, Reverted, Standing, Table, lacks};
 use crate::store::{Done, Incarnation, Log, LogId, Memory, StoreError};
@@ -94,6 +95,11 @@ impl Peers {
 
     pub(super) fn standing(&self) -> watch::Receiver<Standing> {
         self.standing.subscribe()
+    }
+
+    /// What was to be sent can't be read: that ends this member.
+    pub(super) fn unreadable(&self, error: StoreError) {
+        self.machine.stop(Cause::Store(error));
     }
 
     /// Whether messages of Raft may go out and come in.

@@ -8,22 +8,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use bytes::Bytes;
 use openraft::EntryPayload;
-use prost::Message;
 
-use super::convert;
+use super::cause::Cause;
 use super::errors::StartError;
 use super::given::Start;
 use super::log_store::{entry_from, id_from};
-use super::machine::{Cause, Machine, Replica};
+use super::machine::{Machine, Replica};
 use super::peers::durably;
+use super::snapshot;
 use super::start::{Parts, Tuning};
 use super::types::{Addresses, Membership, SnapshotMeta, StoredMembership};
 use crate::store::{self, AuditLog, Incarnation, Log, LogId, Renewal, Snapshots, StoreError};
 use skep_core::base::Revision;
 use skep_core::domain::{self, Command, Refusal, State};
-use skep_core::wire::stored::{decode_state, encode_state};
+use skep_core::wire::stored::encode_state;
 
 /// Bytes of payload that are read at once.
 const READ_BYTES: u64 = 16 * 1024 * 1024;
@@ -81,15 +80,14 @@ impl Survivor {
         }
         let snapshots = Snapshots::open(parts.options("snapshots"))?;
         let machine = Machine::new(Replica::new().into(), snapshots.into(), None);
-        let found = machine.load()?;
+        let found = machine.newest().map_err(Cause::Store)?;
         let head = found.as_ref().map(|snapshot| &snapshot.meta);
         let covered = machine.covered(parts.node, head);
         let mut last = covered.last;
-        let mut state = State::default();
-        if let Some(snapshot) = found {
-            let undecoded = |why| Cause::Undecodable { what: "the snapshot".to_owned(), why };
-            state = decode_state(&snapshot.snapshot).map_err(undecoded)?;
-        }
+        let mut state = match found {
+            Some(found) => snapshot::decode(found.snapshot)?,
+            None => State::default(),
+        };
         let log = Log::open_under(parts.options("log"), Some(&covered))?;
         let end = log.ends().1.map_or(0, |id| id.index.saturating_add(1));
         let mut next = last.map_or(0, |id| id.index.saturating_add(1));
@@ -149,12 +147,8 @@ impl Survivor {
         let parts = self.parts.below(into);
         let (state, own) = (self.state, parts.clone());
         let writing = tokio::task::spawn_blocking(move || -> Result<Log, StartError> {
-            let mut encoded = Vec::new();
-            encode_state(&state).for_each(|record| encoded.extend(record));
-            let bytes = u64::try_from(encoded.len()).unwrap_or(u64::MAX);
-            let head = convert::head_to(&meta, None, bytes).encode_to_vec();
             let snapshots = Snapshots::open(own.options("snapshots"))?;
-            snapshots.save(&store::Snapshot { head, state: Bytes::from(encoded) })?;
+            snapshots.save(&snapshot::head_of(&meta, &state), encode_state(&state))?;
             Ok(Log::open(own.options("log"))?)
         });
         let log =

@@ -12,7 +12,7 @@ use super::machine::{Machine, Replica};
 use super::peers::{Peers, Untaken};
 use super::problem;
 use super::release;
-use super::types::{Snapshot, TypeConfig};
+use super::types::{Snapshot, SnapshotState, TypeConfig};
 use super::vouching::{Decision, Vouching};
 use crate::store::Incarnation;
 use skep_client::ca::{CertificateRole, Leaf};
@@ -138,7 +138,7 @@ impl RaftService {
             return Err(malformed());
         }
         self.peers.voted(calling.node, calling.start, vote.leader_id.term);
-        let snapshot = Snapshot { meta, snapshot: state.into() };
+        let snapshot = Snapshot { meta, snapshot: SnapshotState::Received(state.into()) };
         let done = self.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
         Ok(proto::SnapshotReply { vote: Some(convert::vote_to(&done.vote)) })
     }

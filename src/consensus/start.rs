@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use openraft::{Config, Raft, SnapshotPolicy};
 
+use super::cause::Cause;
 use super::errors::StartError;
 use super::gate::Gate;
 use super::given::Start;
 use super::log_store::LogStore;
-use super::machine::{Cause, Machine, Replica};
+use super::machine::{Machine, Replica};
 use super::network::{Network, Voting};
 use super::peers::{Peers, durably};
 use super::types::TypeConfig;
@@ -225,7 +226,7 @@ fn open(parts: &Parts) -> Result<Opened, StartError> {
     }
     let shared = Arc::new(Replica::new());
     let machine = Machine::new(Arc::clone(&shared), Arc::new(snapshots), parts.audit.clone());
-    let head = machine.load()?.map(|snapshot| snapshot.meta);
+    let head = machine.restore()?;
     let covered = machine.covered(parts.node, head.as_ref());
     let log = Log::open_under(parts.options("log"), Some(&covered))?;
     Ok(Opened { log, machine, shared, renewal })

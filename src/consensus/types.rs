@@ -9,6 +9,7 @@ use openraft::type_config::alias::{
     EntryOf, LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf, VoteOf,
 };
 
+use crate::store::{SnapshotReader, StoreError};
 use skep_core::base::NodeId;
 use skep_core::domain::{Applied, Command};
 use skep_core::wire::stored::{BadStored, decode_command, encode_command};
@@ -29,8 +30,42 @@ pub(super) type Membership = openraft::Membership<NodeId, Addresses>;
 pub(super) type StoredMembership = StoredMembershipOf<TypeConfig>;
 pub(super) type Vote = VoteOf<TypeConfig>;
 pub(super) type SnapshotMeta = SnapshotMetaOf<TypeConfig>;
-/// A snapshot's content is the encoded state.
-pub(super) type Snapshot = SnapshotOf<TypeConfig, Bytes>;
+pub(super) type Snapshot = SnapshotOf<TypeConfig, SnapshotState>;
+
+/// The encoded state of a snapshot.
+#[derive(Debug)]
+pub(super) enum SnapshotState {
+    /// As a leader sent it.
+    Received(Bytes),
+    /// As it lies in a file.
+    Kept {
+        /// The file.
+        file: SnapshotReader,
+        /// Bytes of the state.
+        bytes: u64,
+    },
+}
+
+impl SnapshotState {
+    /// How many bytes there are in all.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::Received(bytes) => u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            Self::Kept { bytes, .. } => *bytes,
+        }
+    }
+
+    /// The next piece; none at the end. May block on the disk.
+    pub(super) fn next_piece(&mut self) -> Result<Option<Bytes>, StoreError> {
+        match self {
+            Self::Received(bytes) => {
+                let all = std::mem::take(bytes);
+                Ok((!all.is_empty()).then_some(all))
+            }
+            Self::Kept { file, .. } => file.next_piece(),
+        }
+    }
+}
 
 /// Where a member listens, as `host:port`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

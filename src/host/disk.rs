@@ -7,7 +7,7 @@ use std::path::Path;
 
 use parking_lot::Mutex;
 
-use skep_core::base::{Disk, DiskFile, DiskFolder, is_out_of_files};
+use skep_core::base::{Disk, DiskFile, DiskFolder, DiskReader, is_out_of_files};
 
 /// Descriptors kept for the disk, for when there are no others: a snapshot, a manifest and
 /// two reads of the log.
@@ -51,6 +51,16 @@ impl DiskFolder for RealFolder {
     }
 }
 
+impl DiskReader for RealFile {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(into, offset)
+    }
+}
+
 impl DiskFile for RealFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
@@ -81,6 +91,18 @@ fn at_once() -> i32 {
     rustix::fs::OFlags::NONBLOCK.bits().cast_signed()
 }
 
+fn to_read(path: &Path) -> io::Result<File> {
+    let file = opened(|| OpenOptions::new().read(true).custom_flags(at_once()).open(path))?;
+    let about = file.metadata()?;
+    if about.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !about.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "is no file"));
+    }
+    Ok(file)
+}
+
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let file =
@@ -93,16 +115,14 @@ impl Disk for RealDisk {
         Ok(Box::new(RealFile(file)))
     }
 
+    fn open_reader(&self, path: &Path) -> io::Result<Box<dyn DiskReader>> {
+        Ok(Box::new(RealFile(to_read(path)?)))
+    }
+
     fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
-        let file = opened(|| OpenOptions::new().read(true).custom_flags(at_once()).open(path))?;
-        let about = file.metadata()?;
-        if about.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        if !about.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "is no file"));
-        }
-        let mut bytes = Vec::with_capacity(usize::try_from(about.len().min(most)).unwrap_or(0));
+        let file = to_read(path)?;
+        let length = file.metadata()?.len();
+        let mut bytes = Vec::with_capacity(usize::try_from(length.min(most)).unwrap_or(0));
         file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
         if u64::try_from(bytes.len()).is_ok_and(|length| length <= most) {
             Ok(bytes)
@@ -184,5 +204,12 @@ mod tests {
         disk.replace(&path, b"other").expect("replaced");
         assert_eq!(disk.read(&path, 10).expect("bytes"), b"other");
         assert_eq!(disk.list(&inner).expect("names"), ["file"]);
+        let reader = disk.open_reader(&path).expect("a reader");
+        disk.remove(&path).expect("removed");
+        let mut bytes = [0; 3];
+        reader.read_at(2, &mut bytes).expect("still there");
+        assert_eq!((reader.length().expect("a length"), &bytes), (5, b"her"));
+        assert!(reader.read_at(3, &mut bytes).is_err(), "beyond its end");
+        assert!(disk.open_reader(&inner).is_err(), "a folder");
     }
 }

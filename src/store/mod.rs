@@ -36,7 +36,7 @@ pub use memory::{Incarnation, Memory, PEERS};
 pub use options::{Covered, Done, Options};
 pub use record::{LogEntry, Vote};
 pub use renewal::Renewal;
-pub use snapshot::{Snapshot, Snapshots};
+pub use snapshot::{SnapshotReader, Snapshots};
 
 #[cfg(test)]
 pub(crate) mod testing;

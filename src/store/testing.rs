@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::{Keys, Options};
 use skep_core::base::testing::Seeded;
-use skep_core::base::{ClusterId, Dice, Disk, DiskFile, DiskFolder, NodeId};
+use skep_core::base::{ClusterId, Dice, Disk, DiskFile, DiskFolder, DiskReader, NodeId};
 use skep_core::seal::Dek;
 
 /// One write that no sync has made durable.
@@ -313,6 +313,22 @@ impl DiskFile for FaultyFile {
     }
 }
 
+impl DiskReader for FaultyFile {
+    fn length(&self) -> io::Result<u64> {
+        let mut inner = self.disk.lock();
+        Ok(u64::try_from(content(&mut inner, self.number)?.now().len()).expect("a length"))
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let mut inner = self.disk.lock();
+        let bytes = content(&mut inner, self.number)?.now();
+        let offset = usize::try_from(offset).expect("an offset");
+        let part = bytes.get(offset..offset + into.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        into.copy_from_slice(part);
+        Ok(())
+    }
+}
+
 impl Disk for FaultyDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut inner = self.0.lock();
@@ -329,6 +345,13 @@ impl Disk for FaultyDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let inner = self.0.lock();
+        inner.opens()?;
+        let number = inner.find(path)?;
+        Ok(Box::new(FaultyFile { disk: Arc::clone(&self.0), number }))
+    }
+
+    fn open_reader(&self, path: &Path) -> io::Result<Box<dyn DiskReader>> {
         let inner = self.0.lock();
         inner.opens()?;
         let number = inner.find(path)?;

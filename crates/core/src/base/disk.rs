@@ -31,6 +31,21 @@ pub trait DiskFile: Send {
     fn set_len(&mut self, length: u64) -> io::Result<()>;
 }
 
+/// A file that is open for reading. It can be read to its end also when it has been removed.
+pub trait DiskReader: Send {
+    /// How many bytes there are.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Fills `into` from `offset` on; `UnexpectedEof` if there are fewer bytes.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+}
+
 /// An open folder.
 pub trait DiskFolder: Send {
     /// Makes its entries last (`fsync`), without another descriptor.
@@ -62,6 +77,12 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// What the system says.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Opens an existing file for reading.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn open_reader(&self, path: &Path) -> io::Result<Box<dyn DiskReader>>;
 
     /// The whole content of a file of at most `most` bytes.
     ///

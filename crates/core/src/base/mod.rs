@@ -23,7 +23,7 @@ mod time;
 pub use descriptors::{
     AgentPlaces, Descriptors, LEAST_DESCRIPTORS, ManagerPlaces, TooFewDescriptors,
 };
-pub use disk::{Disk, DiskFile, DiskFolder, is_out_of_files};
+pub use disk::{Disk, DiskFile, DiskFolder, DiskReader, is_out_of_files};
 pub use exit::{Exit, Failure};
 pub use format::{FORMAT, OtherFormat, START_EMPTY};
 pub use ids::{
