@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::chain::Chained;
 use super::segment::Begins;
@@ -17,6 +17,10 @@ use skep_core::base::{Clock, Dice};
 const ACTS: usize = 4096;
 /// Bytes of commands that may wait; beyond that they are not written here.
 const COMMAND_BYTES: usize = 16 * 1024 * 1024;
+/// How long lines of commands are gathered before they are written, and how many bytes of them:
+/// nobody waits for them, and until a snapshot covers it each command is in Raft's log too.
+const GATHER: Duration = Duration::from_millis(5);
+const GATHERED: usize = 256 * 1024;
 /// How often what was written is synced, and what could not be written is tried again.
 const TURN: Duration = Duration::from_secs(1);
 
@@ -45,6 +49,8 @@ struct Queue {
     acts: VecDeque<(Line, Done)>,
     jobs: VecDeque<Job>,
     bytes: usize,
+    /// The thread gathers lines of commands: none of them wakes it.
+    gathers: bool,
     syncs: Vec<Done>,
     lost: u64,
     closing: Option<Done>,
@@ -86,7 +92,9 @@ impl Inbox {
         if queue.bytes.saturating_add(bytes) <= COMMAND_BYTES {
             queue.bytes = queue.bytes.saturating_add(bytes);
             queue.jobs.push_back(job);
-            self.wake.notify_one();
+            if !queue.gathers || queue.bytes >= GATHERED {
+                self.wake.notify_one();
+            }
         }
     }
 
@@ -188,6 +196,7 @@ impl Writer {
                 self.shared.wake.wait(&mut queue);
             }
         }
+        self.gather(&mut queue);
         Turn {
             acts: std::mem::take(&mut queue.acts),
             jobs: std::mem::take(&mut queue.jobs),
@@ -195,6 +204,25 @@ impl Writer {
             lost: std::mem::take(&mut queue.lost),
             closing: queue.closing.take(),
         }
+    }
+
+    /// Waits a little for more lines of commands, where nothing else is to be done.
+    fn gather(&self, queue: &mut MutexGuard<'_, Queue>) {
+        let until = Instant::now() + GATHER;
+        let commands = |queue: &Queue| {
+            !queue.jobs.is_empty()
+                && queue.bytes < GATHERED
+                && queue.acts.is_empty()
+                && queue.syncs.is_empty()
+                && queue.closing.is_none()
+        };
+        while commands(queue) {
+            queue.gathers = true;
+            if self.shared.wake.wait_until(queue, until).timed_out() {
+                break;
+            }
+        }
+        queue.gathers = false;
     }
 
     fn turn(&mut self, turn: Turn, synced: &mut Instant) -> Option<Done> {
