@@ -10,6 +10,7 @@ use openraft::errors::{
 };
 use openraft::{ChangeMembers, Raft, ReadPolicy};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -50,7 +51,7 @@ struct Inner {
     node: NodeId,
     parts: Parts,
     gate: Gate,
-    _runtime: RaftRuntime,
+    runtime: RaftRuntime,
     raft: Raft<TypeConfig, Machine>,
     shared: Arc<Replica>,
     log: Log,
@@ -107,18 +108,8 @@ impl Consensus {
         }
         let leadership = following;
         let leading = Mutex::default();
-        let inner = Inner {
-            node,
-            parts,
-            gate,
-            _runtime: runtime,
-            raft,
-            shared,
-            log,
-            leadership,
-            leading,
-            tasks,
-        };
+        let inner =
+            Inner { node, parts, gate, runtime, raft, shared, log, leadership, leading, tasks };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -126,6 +117,12 @@ impl Consensus {
     /// most: whoever calls in an election need not call again and again.
     pub async fn led_soon(&self) {
         progress::led_soon(&self.inner.shared, &self.inner.leadership).await;
+    }
+
+    /// Where Raft runs, and where its peers' connections are to be served.
+    #[must_use]
+    pub fn runtime(&self) -> Option<Handle> {
+        self.inner.runtime.handle()
     }
 
     /// How this member stands among its peers.

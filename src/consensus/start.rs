@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::{Config, Raft, SnapshotPolicy};
+use tokio::runtime::Handle;
 
 use super::cause::Cause;
 use super::errors::StartError;
@@ -55,6 +56,11 @@ impl RaftRuntime {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         runtime.worker_threads(2).thread_name("skep-raft").enable_all();
         runtime.build().map(Some).map(Self)
+    }
+
+    /// For what is to run there too.
+    pub(super) fn handle(&self) -> Option<Handle> {
+        self.0.as_ref().map(|runtime| runtime.handle().clone())
     }
 
     /// Runs to its end there.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
@@ -18,7 +19,7 @@ use crate::manager::members::{anchors, belonging, moves, recognise, voters};
 use crate::manager::reserve::Reserve;
 use crate::manager::running::{Running, Started};
 use crate::manager::upkeep::{certificate, clocks, consensus, disk, facts, issuers};
-use skep_client::transport::serve;
+use skep_client::transport::serve_apart;
 use skep_core::base::{Exit, ManagerPlaces};
 
 #[cfg(test)]
@@ -98,7 +99,9 @@ async fn listen(
 ) {
     let (stop, ends): (_, Ends) = (running.stop.clone(), running.ends.clone());
     let tls = running.identity.server.clone().recognising(recognise::recognition(&running));
-    let serving = Box::pin(serve(listener, tls, routes, &places, stop.cancelled_owned()));
+    let raft = running.core.consensus.runtime().unwrap_or_else(Handle::current);
+    let stopped = stop.cancelled_owned();
+    let serving = Box::pin(serve_apart(listener, tls, routes, &places, raft, stopped));
     if let Err(error) = serving.await {
         tracing::error!(event = "listener_failed", why = %error);
         ends.say(End::Failed(Exit::MachineLimit, format!("the listener failed: {error}")));

@@ -46,8 +46,21 @@ const MOST_TURNS: usize = 16_384;
 type Stream = TlsStream<TcpStream>;
 type Why = &'static str;
 
-/// Who serves members, and who guests.
-pub(super) type Serving = (Ready<Stream, Arrived>, Ready<Stream, Arrived>);
+/// Where connections of one kind shake hands, and who serves them there.
+pub(super) struct Serving {
+    pub(super) ready: Ready<Stream, Arrived>,
+    pub(super) on: Handle,
+}
+
+/// Those of each kind.
+pub(super) struct Lanes {
+    /// Members, and managers for what they ask each other.
+    pub(super) members: Serving,
+    /// Managers, for messages of Raft.
+    pub(super) raft: Serving,
+    /// Whoever nobody knows.
+    pub(super) guests: Serving,
+}
 
 /// What stands between the listener and the services.
 pub(super) struct Door {
@@ -67,11 +80,15 @@ pub(super) struct Door {
     guest_sockets: Arc<Semaphore>,
     managers: Lane,
     known: Lane,
-    /// Where handshakes are made: of members, of strangers.
-    members_on: Handle,
-    strangers_on: Handle,
     cut: CancellationToken,
-    serving: Serving,
+    serving: Lanes,
+}
+
+impl Lanes {
+    /// That of a member.
+    fn of(&self, raft: bool) -> &Serving {
+        if raft { &self.raft } else { &self.members }
+    }
 }
 
 /// Places of one kind of member.
@@ -143,6 +160,8 @@ struct Waiting {
 /// Who a connection says it is, and what it holds for that.
 struct Said {
     role: CertificateRole,
+    /// For messages of Raft.
+    raft: bool,
     places: Places,
 }
 
@@ -151,9 +170,8 @@ impl Door {
         bounds: Bounds,
         config: Arc<ServerConfig>,
         tls: ServerTls,
-        (members_on, strangers_on): (Handle, Handle),
         cut: CancellationToken,
-        serving: Serving,
+        serving: Lanes,
     ) -> Self {
         let (waiting, shaking) = bounds.of_strangers();
         Self {
@@ -168,8 +186,6 @@ impl Door {
             guest_sockets: Arc::new(Semaphore::new(bounds.guests)),
             managers: Lane::new(bounds.managers, bounds.per_manager, &bounds),
             known: Lane::new(bounds.known, bounds.per_known, &bounds),
-            members_on,
-            strangers_on,
             cut,
             serving,
             bounds,
@@ -180,7 +196,7 @@ impl Door {
     /// which this very thread does, and for nothing else.
     pub(super) async fn accept(self: Arc<Self>, listener: TcpListener) -> io::Result<()> {
         let door = Arc::clone(&self);
-        let shaking = self.strangers_on.spawn(async move { door.take_turns().await });
+        let shaking = self.serving.guests.on.spawn(async move { door.take_turns().await });
         let _ends_with_this = AbortOnDropHandle::new(shaking);
         loop {
             let socket = Arc::clone(&self.sockets).acquire_owned().await;
@@ -223,13 +239,14 @@ impl Door {
             hello.server_name().and_then(|name| recognition.member(name))
         });
         let begun = Begun { accepted, stream, address };
-        match member.map(|(role, _)| (role, self.lane(role).take(id_of(role)))) {
-            Some((role, Ok(places))) => {
-                let (said, on) = (Said { role, places }, self.members_on.clone());
+        match member.map(|(role, raft)| (role, raft, self.lane(role).take(id_of(role)))) {
+            Some((role, raft, Ok(places))) => {
+                let said = Said { role, raft, places };
+                let on = self.serving.of(raft).on.clone();
                 // Its place among strangers is free from here on.
                 on.spawn(async move { self.member(begun, said).await });
             }
-            Some((_, Err(why))) => not_admitted(address, why),
+            Some((_, _, Err(why))) => not_admitted(address, why),
             None => {
                 // From here on it is dropped at once where it loses its place, whatever the
                 // strangers' thread does.
@@ -334,8 +351,9 @@ impl Door {
             }
             Caller::Anonymous | Caller::Expired(_) => None,
         };
-        let (members, guests) = &self.serving;
-        let (ready, served) = if let Some((role, ends)) = member {
+        // Its handshake was made where it is served.
+        let members = self.serving.of(said.as_ref().is_some_and(|said| said.raft));
+        let (serving, served) = if let Some((role, ends)) = member {
             let places = match said.filter(|said| said.role == role) {
                 Some(said) => said.places,
                 None => self.lane(role).take(id_of(role))?,
@@ -352,9 +370,12 @@ impl Door {
             let (cut, keeper) = (seat.cut.clone(), seat.keeper());
             let arrived = Arrived::new(caller, address, Some(keeper));
             let stays = Some(self.bounds.guest_time);
-            (guests, Served::new(stream, arrived, &cut, stays, Box::new((seat, socket))))
+            (
+                &self.serving.guests,
+                Served::new(stream, arrived, &cut, stays, Box::new((seat, socket))),
+            )
         };
-        ready.send(served).await.map_err(|_| "the server is stopping")
+        serving.ready.send(served).await.map_err(|_| "the server is stopping")
     }
 }
 

@@ -43,7 +43,7 @@ pub use local::{connect_local, serve_local, serve_local_behind};
 pub use locked::say_locked;
 pub use peer::{Caller, Expect, LocalCaller, Peer, caller, local_caller};
 pub use problem::{Problem, read_problem};
-pub use server::serve;
+pub use server::{serve, serve_apart};
 pub use shares::{Most, Share, Shares};
 pub use tls::{ClientTls, Credentials, ServerTls};
 pub use whereabouts::{NamedTime, Told, managers_named, name_managers};

@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::service::Routes;
 
 use super::bounds::Bounds;
-use super::door::Door;
+use super::door::{Door, Lanes, Serving};
 use super::{ServerTls, served};
 use skep_core::base::ManagerPlaces;
 
@@ -47,28 +47,50 @@ pub async fn serve(
     places: &ManagerPlaces,
     stop: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    serve_within(Bounds::within(places), listener, tls, routes, stop).await
+    serve_apart(listener, tls, routes, places, Handle::current(), stop).await
 }
 
-/// [`serve`] with other limits.
+/// [`serve`], where connections for Raft's messages, as their hello says, have a runtime of
+/// their own: that of Raft itself, so that no message goes from one thread to another before it
+/// is where it is meant for, and none waits for what else is asked here.
+///
+/// # Errors
+/// What the listener says.
+pub async fn serve_apart(
+    listener: TcpListener,
+    tls: ServerTls,
+    routes: Routes,
+    places: &ManagerPlaces,
+    raft: Handle,
+    stop: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    serve_within(Bounds::within(places), listener, tls, routes, raft, stop).await
+}
+
+/// The same with other limits.
 pub(super) async fn serve_within(
     bounds: Bounds,
     listener: TcpListener,
     tls: ServerTls,
     routes: Routes,
+    raft: Handle,
     stop: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let config = tls.config.clone().map_err(io::Error::other)?;
     let door = Thread::named("skep-door", 0)?;
     let strangers = Thread::named("skep-strangers", STRANGERS_NICE)?;
     let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
-    let peers = served::bounded(STREAMS, STREAM_WINDOW, WINDOW);
+    let lane = |server, on: Handle| {
+        let (ready, serving) = served::serve_ready(server, routes.clone(), stopping.clone());
+        (Serving { ready, on: on.clone() }, spawned(on, serving))
+    };
+    let peers = || served::bounded(STREAMS, STREAM_WINDOW, WINDOW);
     let guests = served::bounded(GUEST_STREAMS, GUEST_WINDOW, GUEST_WINDOW);
-    let (peers, serving_peers) = served::serve_ready(peers, routes.clone(), stopping.clone());
-    let (guests, serving_guests) = served::serve_ready(guests, routes, stopping.clone());
-    let own = (Handle::current(), strangers.handle());
-    let serving_guests = spawned(strangers.handle(), serving_guests);
-    let at = Arc::new(Door::new(bounds, config, tls, own, cut.clone(), (peers, guests)));
+    let (members, serving_members) = lane(peers(), Handle::current());
+    let (raft, serving_raft) = lane(peers(), raft);
+    let (guests, serving_guests) = lane(guests, strangers.handle());
+    let served = Lanes { members, raft, guests };
+    let at = Arc::new(Door::new(bounds, config, tls, cut.clone(), served));
     let listener = listener.into_std()?;
     let (closed, is_closed) = oneshot::channel::<()>();
     let accept = async move {
@@ -77,8 +99,8 @@ pub(super) async fn serve_within(
     };
     let accepting = spawned(door.handle(), accept);
     let serving = Box::pin(async {
-        let (first, second) = tokio::join!(serving_peers, serving_guests);
-        first.and(second)
+        let (members, raft, guests) = tokio::join!(serving_members, serving_raft, serving_guests);
+        members.and(raft).and(guests)
     });
     let end = served::run(accepting, serving, stop, stopping, cut, bounds.drain_time).await;
     // The port is free when this returns.

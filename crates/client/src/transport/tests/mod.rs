@@ -105,7 +105,8 @@ impl Rig {
             let stopped = async {
                 let _ended = stopped.await;
             };
-            serve_within(bounds, listener, tls, routes(), stopped).await
+            let raft = tokio::runtime::Handle::current();
+            serve_within(bounds, listener, tls, routes(), raft, stopped).await
         });
         Self { address, stop, serving }
     }
