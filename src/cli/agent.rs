@@ -71,6 +71,7 @@ async fn call<R>(
             Answer::Refused(failure)
             | Answer::Unknown(failure)
             | Answer::NoLeader(failure)
+            | Answer::Busy(failure)
             | Answer::LeaderIsAt(_, failure) => failure.into(),
             Answer::Lost(why) => {
                 Failure::new(Exit::Unreachable, format!("the connection to the agent broke: {why}"))

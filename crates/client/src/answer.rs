@@ -16,6 +16,8 @@ pub enum Answer {
     LeaderIsAt(Vec<String>, Failure),
     /// Nothing was done; there is no leader now.
     NoLeader(Failure),
+    /// Nothing was done: a share is used up for now.
+    Busy(Failure),
     /// It was decided: no.
     Refused(Failure),
     /// The manager does not know whether it was done.
@@ -37,6 +39,7 @@ impl Answer {
             Exit::Unreachable if !problem.leader_addresses.is_empty() => {
                 Self::LeaderIsAt(problem.leader_addresses, failure)
             }
+            Exit::Unreachable if problem.is_too_often() => Self::Busy(failure),
             Exit::Unreachable => Self::NoLeader(failure),
             Exit::Unknown => Self::Unknown(failure),
             _ => Self::Refused(failure),
@@ -112,6 +115,7 @@ mod tests {
         assert!(matches!(read(away.clone()), Answer::NoLeader(_)));
         let elsewhere = away.led_by(NodeId::from_bytes([1; 16]), vec!["m2:4440".into()]);
         assert!(matches!(read(elsewhere), Answer::LeaderIsAt(..)));
+        assert!(matches!(read(Problem::too_often("x")), Answer::Busy(_)));
         assert!(matches!(read(Problem::unknown("x")), Answer::Unknown(_)));
         assert!(matches!(read(Problem::locked("x")), Answer::Refused(f) if f.exit == Exit::Locked));
     }

@@ -177,6 +177,7 @@ fn answered<T>(
         Answer::Refused(failure)
         | Answer::Unknown(failure)
         | Answer::NoLeader(failure)
+        | Answer::Busy(failure)
         | Answer::LeaderIsAt(_, failure) => failure,
     };
     Err(match read_problem(&status) {

@@ -388,7 +388,8 @@ impl Link {
                 self.channel = None;
                 self.turn(1);
             }
-            Answer::Refused(_) | Answer::Unknown(_) => {}
+            // One that has no room for this caller now has some soon; a handshake would take more.
+            Answer::Busy(_) | Answer::Refused(_) | Answer::Unknown(_) => {}
         }
     }
 

@@ -313,6 +313,7 @@ fn said(answer: Answer) -> CallError {
     match answer {
         Answer::LeaderIsAt(_, failure)
         | Answer::NoLeader(failure)
+        | Answer::Busy(failure)
         | Answer::Refused(failure)
         | Answer::Unknown(failure) => CallError::Answered(failure),
         Answer::Lost(why) => CallError::Broken(why),

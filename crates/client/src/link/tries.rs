@@ -111,7 +111,9 @@ impl Tries {
                     self.again(CallError::Answered(failure)).await
                 }
             }
-            Answer::NoLeader(failure) => self.again(CallError::Answered(failure)).await,
+            Answer::NoLeader(failure) | Answer::Busy(failure) => {
+                self.again(CallError::Answered(failure)).await
+            }
             Answer::Unknown(failure) => {
                 self.maybe_done = true;
                 self.again(CallError::Answered(failure)).await

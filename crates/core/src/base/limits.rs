@@ -110,7 +110,7 @@ pub const LAPSED: usize = 65_536;
 /// Milliseconds that a command may be under way; its answer is remembered as long.
 pub const DEADLINE_MS: u64 = 60_000;
 /// Answers remembered at once for one caller, so commands that it may ask within a minute:
-/// 3,300 a second, more than one client gets through.
+/// 3,300 a second; beyond 2,500 a second for a minute ([`ANSWERS_FULL_PERCENT`]) it waits.
 pub const ANSWERS_OF_ONE: usize = 200_000;
 /// Bytes of the answers remembered for one caller: as many of a usual size.
 pub const ANSWER_BYTES_OF_ONE: u64 = 64 * 1024 * 1024;
