@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -49,7 +50,7 @@ fn clock_at(now: Stamp) -> Arc<SetClock> {
 /// How many places of guests were kept.
 static KEPT: Semaphore = Semaphore::const_new(0);
 
-/// Answers who called; the node name `hang` is never answered.
+/// Answers who called; the node name `hang` is never answered, `thread` by the thread's name.
 struct Who;
 
 #[tonic::async_trait]
@@ -64,6 +65,10 @@ impl Membership for Who {
         let from = request.remote_addr().map(|address| address.ip());
         let wanted = caller(extensions).map(|_| IpAddr::from([127, 0, 0, 1]));
         assert_eq!(from, wanted, "where it came from");
+        if request.get_ref().name == "thread" {
+            let thread = std::thread::current();
+            return Err(Problem::replaced(thread.name().unwrap_or_default()).into());
+        }
         let kept = extensions.get::<KeepSeat>().and_then(KeepSeat::keep);
         if request.get_ref().name == "hang" {
             std::future::pending::<()>().await;
@@ -98,6 +103,10 @@ struct Rig {
 
 impl Rig {
     async fn with(bounds: Bounds, tls: ServerTls) -> Self {
+        Self::with_raft(bounds, tls, Handle::current()).await
+    }
+
+    async fn with_raft(bounds: Bounds, tls: ServerTls, raft: Handle) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
@@ -105,7 +114,6 @@ impl Rig {
             let stopped = async {
                 let _ended = stopped.await;
             };
-            let raft = tokio::runtime::Handle::current();
             serve_within(bounds, listener, tls, routes(), raft, stopped).await
         });
         Self { address, stop, serving }

@@ -104,6 +104,33 @@ async fn what_is_sent_is_a_hello_made_anew_each_time_or_nothing() {
     assert_eq!(sent(&silent, Expect::AnyManager).await, None);
 }
 
+/// What else a manager is asked for delays no heartbeat.
+#[tokio::test]
+async fn messages_of_raft_are_served_where_raft_runs() {
+    const RAFT: &str = "raft-of-a-test";
+    let authority = Authority::new(1);
+    let own = authority.holder(manager(1)).credentials();
+    let tls = ServerTls::new(&own, authority.fingerprint(), clock_at(NOW));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name(RAFT)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let tls = tls.recognising(recognition(&[]));
+    let rig = Rig::with_raft(Bounds::default(), tls, runtime.handle().clone()).await;
+    let thread = async |tls: &ClientTls| {
+        let (channel, _) = rig.connect(tls, Expect::Manager(OWN)).await.expect("a connection");
+        read_problem(&call(channel, "thread").await).expect("a problem").text
+    };
+    let peer = member(&authority, manager(2));
+    assert_eq!(thread(&peer.of_raft()).await, RAFT);
+    for other in [peer, member(&authority, operator(4)), anonymous(&authority)] {
+        assert_ne!(thread(&other).await, RAFT);
+    }
+    runtime.shutdown_background();
+}
+
 #[tokio::test]
 async fn a_hello_of_nobody_or_of_another_time_is_a_strangers() {
     let authority = Authority::new(1);
