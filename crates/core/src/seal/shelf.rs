@@ -3,6 +3,7 @@
 //! AES-256-GCM, for a processor has instructions for it: a reader waits while a value is opened.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use zeroize::Zeroize as _;
 
 use super::construct::derive;
 use super::{SealError, labels};
@@ -17,6 +18,14 @@ pub struct ShelfPiece {
     nonce: [u8; NONCE_LEN],
     tag: [u8; TAG],
     ciphertext: Box<[u8]>,
+}
+
+/// The key stays while the process lives: what was taken away is to be nowhere any more, sealed
+/// or not.
+impl Drop for ShelfPiece {
+    fn drop(&mut self) {
+        self.ciphertext.zeroize();
+    }
 }
 
 impl ShelfPiece {
