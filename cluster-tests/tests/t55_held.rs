@@ -43,6 +43,33 @@ fn chattr(flag: &str, path: &Path) {
     assert!(done.success(), "chattr {flag} {}", path.display());
 }
 
+/// Names in a folder that begin so and are longer.
+fn named(folder: &Path, beginning: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("a folder");
+    let names = entries.map(|entry| entry.expect("a name").file_name().into_string());
+    let names = names.map(|name| name.expect("text"));
+    names.filter(|name| name.starts_with(beginning) && name != "..data").collect()
+}
+
+#[test]
+fn what_a_rotation_replaced_goes_out_of_sight_by_itself() {
+    let cluster = cluster();
+    let _shell = cluster.shell(0, "web");
+    let memory = memory(&cluster, "web");
+    let mut replaced = Vec::new();
+    for number in 1..=2_u8 {
+        let folder = in_place(&memory);
+        let name = folder.file_name().and_then(|name| name.to_str()).expect("a name");
+        replaced.push(name.trim_start_matches('.').to_owned());
+        cluster.update("one", &[b'0' + number; 20]);
+    }
+    until("what was replaced is out of sight, and kept", || {
+        let mut old = named(&memory.join("old"), "");
+        old.sort();
+        (named(&memory.join("live"), "..").len() == 1 && old == replaced).then_some(())
+    });
+}
+
 #[test]
 fn p4_files_that_nobody_may_change_are_emptied_all_the_same() {
     let cluster = cluster();

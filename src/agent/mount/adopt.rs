@@ -253,7 +253,7 @@ impl Mounted {
             let folder = self.folder_of(generation.number);
             let before = generation.files.len();
             let mut there = Vec::with_capacity(before);
-            for file in std::mem::take(&mut generation.files) {
+            for file in generation.files.iter().cloned() {
                 let path = folder.join(file.target.as_str());
                 let found = files::look_at(&path)?;
                 let is_it =
@@ -265,7 +265,7 @@ impl Mounted {
                 self.holds.take(&(generation.number, file.target.clone()), &path).ok();
                 there.push(file);
             }
-            generation.files = there;
+            generation.files = there.into();
             if generation.files.len() < before && generation.replaced.is_none() {
                 generation.digest = None;
                 sound = false;

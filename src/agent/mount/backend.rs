@@ -1,12 +1,14 @@
 //! What holds a service's files: the one seam at which the kinds of mount differ. Names,
 //! folders and links are made in the same way on all of them.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::calls::run;
 use super::error::MountError;
+use super::folder::Folder;
 use super::fuse::Share;
 use super::{brute, files, system};
 use crate::agent::vault::{FileSpec, layout};
@@ -48,19 +50,21 @@ impl Backend {
         matches!(self, Self::Tmpfs | Self::Ramfs)
     }
 
-    /// Writes one value into a new file, which nobody but root can open until it has its
-    /// owner and mode. Answers the write access to it.
+    /// Writes one value into a new file in `folder`, which nobody but root can open until it
+    /// has its owner and mode. Answers the write access to it.
     pub(super) fn write(
         &self,
-        path: &Path,
+        folder: &Folder,
         spec: &FileSpec,
         value: &SecretBytes,
     ) -> Result<File, MountError> {
+        let name = OsStr::new(spec.target.as_str());
+        let path = &folder.path().join(name);
         let file = match self {
-            Self::Tmpfs | Self::Ramfs => files::make(path, value.expose())?,
+            Self::Tmpfs | Self::Ramfs => folder.make(name, value.expose())?,
             Self::Fuse { share, mounts } => {
                 let within = within(mounts, path)?;
-                let file = files::make(path, &[])?;
+                let file = folder.make(name, &[])?;
                 run("fill", path, || share.put(within, Some(spec), value))?;
                 file
             }

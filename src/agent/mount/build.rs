@@ -6,6 +6,7 @@ use std::io;
 
 use super::error::{Lacking, MountError};
 use super::files;
+use super::folder::Folder;
 use super::service::{Mounted, Source};
 use crate::agent::vault::{FileSpec, ServiceFiles};
 use skep_core::base::{Target, VersionId};
@@ -77,28 +78,29 @@ impl Mounted {
         source: &mut Source<'_>,
         mut spare: u64,
     ) -> Result<Built, MountError> {
-        let folder = self.live_folder(number);
-        files::folder(&folder, 0o700)?;
+        let path = self.live_folder(number);
+        files::folder(&path, 0o700)?;
+        let folder = Folder::made(&path)?;
         let mut built = Built::default();
         for file in &set.files {
             let needed = files::pages(file.size);
             let done = if self.in_place(file).is_some() {
-                self.build_one(number, file, source, &built)
+                self.build_one((number, &folder), file, source, &built)
             } else if let Some(left) = spare.checked_sub(needed) {
                 spare = left;
-                self.build_one(number, file, source, &built)
+                self.build_one((number, &folder), file, source, &built)
             } else {
                 Err(MountError::NoSpace { needed, free: spare })
             };
             match done {
                 Ok(same) => built.add(file.clone(), same),
-                Err(error) => self.do_without(number, file, error, &mut built)?,
+                Err(error) => self.do_without((number, &folder), file, error, &mut built)?,
             }
         }
         if built.files.is_empty() && !built.lacking.is_empty() {
             return Err(MountError::Files(built.lacking));
         }
-        files::folder(&folder, 0o755)?;
+        files::folder(&path, 0o755)?;
         Ok(built)
     }
 
@@ -108,7 +110,7 @@ impl Mounted {
     /// What fails for want of room would fail for others, too: the set in place stays.
     fn do_without(
         &self,
-        number: u64,
+        (number, folder): (u64, &Folder),
         file: &FileSpec,
         error: MountError,
         built: &mut Built,
@@ -122,7 +124,7 @@ impl Mounted {
             (there.uid, there.gid, there.mode) == (file.uid, file.gid, file.mode)
         };
         if let Some(former) = former.filter(alike).cloned() {
-            match self.build_one(number, &former, &mut |_| None, built) {
+            match self.build_one((number, folder), &former, &mut |_| None, built) {
                 Ok(same) => {
                     let is_it = former == *file;
                     built.add(former, same);
@@ -140,7 +142,7 @@ impl Mounted {
     /// Whether just these files, and no whole set, are in place: then nothing is to be flipped.
     pub(super) fn has_just(&self, wanted: &[FileSpec]) -> Result<bool, MountError> {
         let Some(current) = self.record.current() else { return Ok(false) };
-        if current.digest.is_some() || current.files != wanted {
+        if current.digest.is_some() || *current.files != *wanted {
             return Ok(false);
         }
         let folder = self.live_folder(current.number);

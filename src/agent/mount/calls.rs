@@ -13,7 +13,15 @@ use super::error::MountError;
 
 /// Which system call a thread is in, for whoever watches that thread.
 #[derive(Clone, Debug, Default)]
-pub struct Whereabouts(Arc<Mutex<Option<(&'static str, PathBuf)>>>);
+pub struct Whereabouts(Arc<Mutex<Now>>);
+
+#[derive(Debug, Default)]
+struct Now {
+    /// `None`: it is in no call.
+    what: Option<&'static str>,
+    /// Its memory is used again: there are thousands of calls in one change.
+    path: PathBuf,
+}
 
 thread_local! {
     static HERE: RefCell<Option<Whereabouts>> = const { RefCell::new(None) };
@@ -29,11 +37,17 @@ impl Whereabouts {
     #[must_use]
     pub fn text(&self) -> Option<String> {
         let now = self.0.lock();
-        now.as_ref().map(|(what, path)| format!("{what} {}", path.display()))
+        now.what.map(|what| format!("{what} {}", now.path.display()))
     }
 
     fn set(&self, now: Option<(&'static str, &Path)>) {
-        *self.0.lock() = now.map(|(what, path)| (what, path.to_owned()));
+        let mut own = self.0.lock();
+        own.what = now.map(|(what, _)| what);
+        if let Some((_, path)) = now {
+            let own = own.path.as_mut_os_string();
+            own.clear();
+            own.push(path);
+        }
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, chown, fchown, symlink};
 use std::path::Path;
 
@@ -12,6 +11,7 @@ use rustix::fs::{IFlags, Mode, OFlags, ioctl_getflags, ioctl_setflags};
 
 use super::calls::{run, run_io};
 use super::error::MountError;
+use super::folder::Folder;
 use crate::agent::vault::FileSpec;
 use skep_core::base::SecretBytes;
 
@@ -186,26 +186,24 @@ pub(super) fn empty_open(file: &File, path: &Path, zeros: bool) -> Result<(), Mo
     run("empty", path, || file.set_len(0))
 }
 
-/// Empties what stands at `path`, whatever its flags say, and removes its name. Nothing
-/// there: nothing to do.
+/// Empties what is held of the file at `path`, or what stands there, whatever its flags say,
+/// and removes its name. Nothing there: nothing to do.
 pub(super) fn empty_at(path: &Path, held: Option<&File>, zeros: bool) -> Result<(), MountError> {
-    let Some(found) = look_at(path)? else {
+    if let Some(held) = held {
         // What was put away under another name is emptied all the same.
-        return held.map_or(Ok(()), |held| empty_open(held, path, zeros));
-    };
-    if found.is_file() {
-        if let Some(held) = held {
-            empty_open(held, path, zeros)?;
-        } else if found.len() > 0 {
-            let file = match take_access(path) {
-                Err(error) if error.is_stubborn() => {
-                    make_pliable(path)?;
-                    take_access(path)?
-                }
-                opened => opened?,
-            };
-            empty_open(&file, path, zeros)?;
-        }
+        empty_open(held, path, zeros)?;
+        return remove(path);
+    }
+    let Some(found) = look_at(path)? else { return Ok(()) };
+    if found.is_file() && found.len() > 0 {
+        let file = match take_access(path) {
+            Err(error) if error.is_stubborn() => {
+                make_pliable(path)?;
+                take_access(path)?
+            }
+            opened => opened?,
+        };
+        empty_open(&file, path, zeros)?;
     }
     remove(path)
 }
@@ -259,23 +257,7 @@ fn unless_missing(result: io::Result<()>) -> io::Result<()> {
 /// The names in a folder, whatever their bytes; none if it isn't there. A link to a folder
 /// is none: what lies behind it is not ours.
 pub(super) fn entries(path: &Path) -> Result<Vec<OsString>, MountError> {
-    let list = || -> io::Result<Vec<OsString>> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(path, flags, Mode::empty())?;
-        let mut names = Vec::new();
-        for entry in rustix::fs::Dir::new(folder)? {
-            let name = entry?.file_name().to_bytes().to_vec();
-            if name != b"." && name != b".." {
-                names.push(OsString::from_vec(name));
-            }
-        }
-        Ok(names)
-    };
-    match run_io("list", path, list) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(MountError::Io { what: "list", path: path.to_owned(), source }),
-        Ok(names) => Ok(names),
-    }
+    Ok(Folder::list_at(path)?.into_iter().map(|entry| entry.name).collect())
 }
 
 /// Gives what stands at `from` another name in the same mount.

@@ -9,7 +9,7 @@
 //! Files that a starting agent finds are not held yet: it takes access at the first try,
 //! or waits for it on threads of their own ([`Holds::wait_for`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -54,7 +54,8 @@ pub(super) struct Holds {
 
 #[derive(Debug, Default)]
 struct List {
-    held: BTreeMap<Which, Hold>,
+    /// By generation.
+    held: BTreeMap<u64, HashMap<Target, Hold>>,
     /// Some thread waits for these.
     awaited: BTreeSet<Which>,
 }
@@ -74,6 +75,12 @@ enum Way {
     Descriptor,
     Mapping,
     Thread,
+}
+
+impl List {
+    fn get(&self, number: u64, target: &Target) -> Option<&Hold> {
+        self.held.get(&number)?.get(target)
+    }
 }
 
 impl Room {
@@ -125,21 +132,27 @@ impl Holds {
             let kept = super::calls::run("map", path, || WriteMapping::of(&file))?;
             Hold::Mapping { _kept: kept, _taken: taken }
         };
-        self.list.lock().held.insert(which, hold);
+        let (number, target) = which;
+        self.list.lock().held.entry(number).or_default().insert(target, hold);
         Ok(())
     }
 
     /// The descriptor by which a file is held, if it is held by one.
-    pub(super) fn file(&self, which: &Which) -> Option<Arc<File>> {
-        match self.list.lock().held.get(which)? {
+    pub(super) fn file(&self, number: u64, target: &Target) -> Option<Arc<File>> {
+        match self.list.lock().get(number, target)? {
             Hold::Descriptor { file, .. } => Some(Arc::clone(file)),
             Hold::Mapping { .. } => None,
         }
     }
 
-    /// Whether a file is held.
-    pub(super) fn has(&self, which: &Which) -> bool {
-        self.list.lock().held.contains_key(which)
+    /// Which of a generation's files are not held.
+    pub(super) fn lacking<'t>(
+        &self,
+        number: u64,
+        targets: impl Iterator<Item = &'t Target>,
+    ) -> Vec<&'t Target> {
+        let list = self.list.lock();
+        targets.filter(|target| list.get(number, target).is_none()).collect()
     }
 
     /// Takes access to a file that is there, at once or on a thread of its own that waits
@@ -148,7 +161,7 @@ impl Holds {
     /// # Errors
     /// [`MountError::Leased`]: it is waited for, or no thread could be had; ask again.
     pub(super) fn take(&self, which: &Which, path: &Path) -> Result<(), MountError> {
-        if self.has(which) {
+        if self.list.lock().get(which.0, &which.1).is_some() {
             return Ok(());
         }
         match files::take_access(path) {
@@ -186,19 +199,14 @@ impl Holds {
     }
 
     /// Lets go of one file.
-    pub(super) fn drop_one(&self, which: &Which) {
-        let hold = self.list.lock().held.remove(which);
+    pub(super) fn drop_one(&self, number: u64, target: &Target) {
+        let hold = self.list.lock().held.get_mut(&number).and_then(|theirs| theirs.remove(target));
         drop(hold);
     }
 
     /// Lets go of a generation.
     pub(super) fn drop_generation(&self, number: u64) {
-        let gone: Vec<Hold> = {
-            let mut list = self.list.lock();
-            let theirs = list.held.keys().filter(|which| which.0 == number).cloned();
-            let theirs: Vec<Which> = theirs.collect();
-            theirs.iter().filter_map(|which| list.held.remove(which)).collect()
-        };
+        let gone = self.list.lock().held.remove(&number);
         drop(gone);
     }
 
@@ -217,7 +225,7 @@ impl Holds {
                 Hold::Descriptor { file, .. } => Some(Arc::clone(file)),
                 Hold::Mapping { .. } => None,
             };
-            list.held.values().filter_map(file).collect()
+            list.held.values().flat_map(HashMap::values).filter_map(file).collect()
         };
         for file in files {
             if let Err(error) = files::empty_open(&file, at, zeros) {
@@ -255,7 +263,7 @@ mod tests {
                 python.args(["-c", script]).arg(&path).output().unwrap().status.success()
             };
             assert!(!lease(), "with {descriptors} descriptors");
-            holds.drop_one(&which);
+            holds.drop_one(1, &which.1);
             assert!(lease());
         }
     }

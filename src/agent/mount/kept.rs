@@ -1,6 +1,6 @@
 //! Which of a service's files may stay where its set can't be put in place.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use super::record::{Generation, Record};
 use crate::agent::vault::{FileSpec, ServiceFiles};
@@ -9,8 +9,8 @@ use skep_core::base::{SecretId, Target};
 /// The files of a set, each by its name and the secret that it shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Kept {
-    files: BTreeSet<(SecretId, Target)>,
-    secrets: BTreeSet<SecretId>,
+    files: HashSet<(SecretId, Target)>,
+    secrets: HashSet<SecretId>,
 }
 
 impl Kept {
@@ -25,7 +25,7 @@ impl Kept {
     }
 
     fn of<'f>(files: impl Iterator<Item = (SecretId, &'f Target)>) -> Self {
-        let files: BTreeSet<_> = files.map(|(secret, target)| (secret, target.clone())).collect();
+        let files: HashSet<_> = files.map(|(secret, target)| (secret, target.clone())).collect();
         let secrets = files.iter().map(|(secret, _)| *secret).collect();
         Self { files, secrets }
     }

@@ -1,12 +1,16 @@
 //! What really lies in a service's mount: what an agent tells of a service comes from
 //! here, never from what it meant to do.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
+
 use super::error::MountError;
 use super::files;
+use super::folder::{Folder, FolderEntry};
+use super::record::Generation;
 use super::service::Mounted;
 use crate::agent::vault::layout::{DATA, MANIFEST, MANIFEST_NEW};
 use skep_core::base::{SecretId, VersionId};
@@ -24,7 +28,7 @@ pub(super) struct Found {
     pub(super) versions: BTreeSet<VersionId>,
     /// Something with bytes in it that the set in place doesn't have.
     pub(super) surplus: Option<PathBuf>,
-    /// No file with bytes in it is there.
+    /// No file with bytes in it is there, but for former versions of what is in place.
     pub(super) empty: bool,
 }
 
@@ -34,15 +38,10 @@ impl Mounted {
     /// # Errors
     /// It can't all be seen: then nothing is known.
     pub(super) fn look(&self) -> Result<Found, MountError> {
-        let mut lies = Lies::default();
-        let mut names = files::entries(&self.at)?;
-        // Those two hold no values; others of their names are looked at.
-        for record in [MANIFEST, MANIFEST_NEW] {
-            if files::look_at(&self.at.join(record))?.is_some_and(|found| found.is_file()) {
-                names.retain(|name| name != record);
-            }
-        }
-        lies.collect(&self.at, names, DEEP)?;
+        let secrets = self.record.current().map(secrets_of).unwrap_or_default();
+        let mut look = Look { of: self, secrets, lies: Lies::default() };
+        look.collect(&self.at, DEEP)?;
+        let mut lies = look.lies;
         let mark = self.mark_path();
         if self.is_mark(&mark)? {
             lies.remove(&mark);
@@ -54,32 +53,19 @@ impl Mounted {
     fn compare(&self, mut lies: Lies, link: Option<&Path>) -> Found {
         let mut found = Found { empty: lies.is_empty(), ..Found::default() };
         let current = self.record.current();
-        let secrets = current.map(secrets_of).unwrap_or_default();
         let mut missing = false;
-        for generation in &self.record.generations {
-            let in_place = generation.replaced.is_none();
-            let live = lies.take(self.live_folder(generation.number));
-            let old = lies.take(self.old_folder(generation.number));
-            let mut places = [live, old];
-            for file in &generation.files {
+        if let Some(current) = current {
+            let (folder, mut names) = lies.take(self.live_folder(current.number));
+            for file in &current.files {
                 let name = OsStr::new(file.target.as_str());
-                // What is in place is nowhere else.
-                let mut searched = places.iter_mut().take(if in_place { 1 } else { 2 });
-                let size = u64::from(file.size);
-                let there = searched.find(|(_, names)| names.get(name) == Some(&size));
-                match there {
-                    Some((_, names)) if secrets.contains(&file.secret) => {
-                        names.remove(name);
-                        if in_place {
-                            found.versions.insert(file.version);
-                        }
-                    }
-                    Some(_) | None => missing |= in_place,
+                if names.get(name) == Some(&u64::from(file.size)) {
+                    names.remove(name);
+                    found.versions.insert(file.version);
+                } else {
+                    missing = true;
                 }
             }
-            for (folder, names) in places {
-                lies.put_back(folder, names);
-            }
+            lies.put_back(folder, names);
         }
         found.surplus = lies.first();
         let points = current.map(|current| format!("..{}", current.number));
@@ -90,8 +76,66 @@ impl Mounted {
     }
 }
 
-fn secrets_of(generation: &super::record::Generation) -> BTreeSet<SecretId> {
+fn secrets_of(generation: &Generation) -> HashSet<SecretId> {
     generation.files.iter().map(|file| file.secret).collect()
+}
+
+/// A look at a mount, while it goes on.
+struct Look<'m> {
+    of: &'m Mounted,
+    /// Those that the set in place has.
+    secrets: HashSet<SecretId>,
+    lies: Lies,
+}
+
+impl<'m> Look<'m> {
+    /// Adds what lies in the folder at `path`.
+    fn collect(&mut self, path: &Path, deep: usize) -> Result<(), MountError> {
+        let Some(folder) = Folder::open(path)? else { return Ok(()) };
+        let former = self.former(path);
+        let mut here = Names::new();
+        for FolderEntry { name, kind } in folder.entries()? {
+            match (kind, deep.checked_sub(1)) {
+                (FileType::RegularFile, _) if self.may_lie(path, former, &name) => {}
+                (FileType::RegularFile, _) => {
+                    if let Some(size) = folder.size_of(&name)?.filter(|size| *size > 0) {
+                        here.insert(name, size);
+                    }
+                }
+                (FileType::Directory, Some(deep)) => self.collect(&path.join(name), deep)?,
+                (FileType::Directory, None) => drop(here.insert(name, 0)),
+                // Links and pipes have no bytes.
+                (_, _) => {}
+            }
+        }
+        self.lies.put_back(path.to_owned(), here);
+        Ok(())
+    }
+
+    /// The replaced generation whose folder this is.
+    fn former(&self, path: &Path) -> Option<&'m Generation> {
+        let name = path.file_name().and_then(OsStr::to_str)?;
+        let number = name.strip_prefix("..").unwrap_or(name).parse();
+        let mut generations = self.of.record.generations.iter();
+        let found = generations.find(|one| Ok(one.number) == number && one.replaced.is_some())?;
+        let folders = [self.of.live_folder(found.number), self.of.old_folder(found.number)];
+        folders.iter().any(|folder| folder == path).then_some(found)
+    }
+
+    /// Whether a file may lie there whatever it holds: the record, which has no values in it,
+    /// and what a former generation showed of the secrets that are in place. Nobody is told of
+    /// either, so their bytes are not counted.
+    fn may_lie(&self, path: &Path, former: Option<&Generation>, name: &OsStr) -> bool {
+        match former {
+            Some(former) => {
+                let file = name.to_str().and_then(|name| former.file(name));
+                file.is_some_and(|file| self.secrets.contains(&file.secret))
+            }
+            None => {
+                [MANIFEST, MANIFEST_NEW].iter().any(|record| name == *record) && path == self.of.at
+            }
+        }
+    }
 }
 
 /// Names in a folder, and how many bytes there are.
@@ -103,32 +147,6 @@ type Names = HashMap<OsString, u64>;
 struct Lies(BTreeMap<PathBuf, Names>);
 
 impl Lies {
-    /// Adds what stands under these names in `folder`.
-    fn collect(
-        &mut self,
-        folder: &Path,
-        names: Vec<OsString>,
-        deep: usize,
-    ) -> Result<(), MountError> {
-        let mut here = Names::new();
-        for name in names {
-            let path = folder.join(&name);
-            let Some(found) = files::look_at(&path)? else { continue };
-            if found.is_file() {
-                if found.len() > 0 {
-                    here.insert(name, found.len());
-                }
-            } else if found.is_dir() {
-                match deep.checked_sub(1) {
-                    Some(deep) => self.collect(&path, files::entries(&path)?, deep)?,
-                    None => drop(here.insert(name, 0)),
-                }
-            }
-        }
-        self.put_back(folder.to_owned(), here);
-        Ok(())
-    }
-
     fn is_empty(&self) -> bool {
         self.0.values().all(HashMap::is_empty)
     }

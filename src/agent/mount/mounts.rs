@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::error::{MountError, MountWarning};
 use super::holds::Room;
+use super::look::Found;
 use super::serve::Serving;
 use super::slot::{Keeping, Place, Slot};
 use super::{Adopted, Options, adopt};
@@ -103,8 +104,13 @@ impl Mounts {
 
     /// Writes down what is to be told of a service, and forgets one of which nothing is here.
     pub(super) fn publish(&self, slot: &Slot, place: &Place) {
+        self.publish_seen(slot, place, None);
+    }
+
+    /// The same where it was just seen, whole and held, what lies there.
+    pub(super) fn publish_seen(&self, slot: &Slot, place: &Place, seen: Option<Found>) {
         let _acting = self.act();
-        slot.publish(place);
+        slot.publish(place, seen);
         if place.is_free() {
             self.slots.lock().remove(&slot.service);
         }

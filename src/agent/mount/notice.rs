@@ -15,15 +15,16 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
+use rustix::fs::{Timespec, UTIME_NOW, UTIME_OMIT};
 
-use super::calls::run;
 use super::error::MountError;
-use super::files;
+use super::folder::Folder;
 use super::record::Generation;
 use super::service::Mounted;
+use crate::agent::vault::FileSpec;
 use skep_core::base::Target;
 
 /// A time that stays as it is, unheard.
@@ -36,22 +37,16 @@ impl Mounted {
     pub(super) fn tell_watchers(&self, changed: &BTreeSet<Target>) {
         let mut failed = None;
         let mut note = |done: Result<(), MountError>| failed = failed.take().or(done.err());
-        for folder in [self.live(), self.host()] {
-            for target in changed {
-                note(tell_link(&folder.join(target.as_str())));
-            }
+        for path in [self.live(), self.host()] {
+            note(tell_links(&path, changed));
         }
         let replaced = self.record.generations.iter().filter(|one| one.replaced.is_some());
         for (age, generation) in replaced.rev().enumerate() {
-            let folder = self.folder_of(generation.number);
-            for file in &generation.files {
-                let is_changed = changed.contains(&file.target);
-                // Of older ones only those are news that changed again.
-                if is_changed || age == 0 {
-                    note(tell_file(&folder.join(file.target.as_str()), is_changed));
-                }
-            }
-            note(tell_file(&folder, true));
+            let path = self.folder_of(generation.number);
+            // Of older ones only those are news that changed again.
+            let news = |file: &&FileSpec| age == 0 || changed.contains(&file.target);
+            let news = generation.files.iter().filter(news);
+            note(tell_files(&path, news.map(|file| &file.target), changed));
         }
         if let Some(error) = failed {
             let service = &self.record.service;
@@ -66,7 +61,7 @@ pub(super) fn changed(
     now: &Generation,
     same: &BTreeSet<Target>,
 ) -> BTreeSet<Target> {
-    let differs = |file: &&crate::agent::vault::FileSpec| {
+    let differs = |file: &&FileSpec| {
         let other = now.file(file.target.as_str());
         !other.is_some_and(|other| {
             same.contains(&file.target)
@@ -76,30 +71,52 @@ pub(super) fn changed(
     before.files.iter().filter(differs).map(|file| file.target.clone()).collect()
 }
 
+/// Tells who watches a folder that those of its links lead elsewhere now.
+fn tell_links(path: &Path, changed: &BTreeSet<Target>) -> Result<(), MountError> {
+    let Some(folder) = Folder::open(path)? else { return Ok(()) };
+    let told = changed.iter().map(|target| tell_link(&folder, OsStr::new(target.as_str())));
+    first_failure(told)
+}
+
+/// Tells who watches files in a folder, and who watches the folder.
+fn tell_files<'t>(
+    path: &Path,
+    targets: impl Iterator<Item = &'t Target>,
+    changed: &BTreeSet<Target>,
+) -> Result<(), MountError> {
+    let Some(folder) = Folder::open(path)? else { return Ok(()) };
+    let told = targets
+        .map(|target| tell_file(&folder, OsStr::new(target.as_str()), changed.contains(target)));
+    first_failure(told).and(tell_file(&folder, OsStr::new("."), true))
+}
+
+/// Goes on after a failure.
+fn first_failure(done: impl Iterator<Item = Result<(), MountError>>) -> Result<(), MountError> {
+    done.fold(Ok(()), Result::and)
+}
+
 /// A link is told of in its folder: by its time, which says since when it shows what it does.
-fn tell_link(path: &Path) -> Result<(), MountError> {
-    if files::look_at(path)?.is_none() {
+fn tell_link(folder: &Folder, name: &OsStr) -> Result<(), MountError> {
+    if folder.look_at(name)?.is_none() {
         // It went with what it showed, which was heard.
         return Ok(());
     }
-    set_times(path, AS_IT_IS, NOW)?;
-    tell_file(path, false)
+    folder.set_times(name, AS_IT_IS, NOW)?;
+    tell_file(folder, name, false)
 }
 
 /// Sets the times to what they are: both together are heard as ATTRIB, the second alone as
 /// MODIFY.
-fn tell_file(path: &Path, modified: bool) -> Result<(), MountError> {
-    use std::os::unix::fs::MetadataExt as _;
-    let Some(found) = files::look_at(path)? else { return Ok(()) };
-    let accessed = Timespec { tv_sec: found.atime(), tv_nsec: found.atime_nsec() };
-    let changed = Timespec { tv_sec: found.mtime(), tv_nsec: found.mtime_nsec() };
+fn tell_file(folder: &Folder, name: &OsStr, modified: bool) -> Result<(), MountError> {
+    let Some(found) = folder.look_at(name)? else { return Ok(()) };
+    let time = |seconds, nanoseconds: u64| Timespec {
+        tv_sec: seconds,
+        tv_nsec: i64::try_from(nanoseconds).unwrap_or(0),
+    };
+    let accessed = time(found.st_atime, found.st_atime_nsec);
+    let changed = time(found.st_mtime, found.st_mtime_nsec);
     if modified {
-        set_times(path, AS_IT_IS, changed)?;
+        folder.set_times(name, AS_IT_IS, changed)?;
     }
-    set_times(path, accessed, changed)
-}
-
-fn set_times(path: &Path, accessed: Timespec, modified: Timespec) -> Result<(), MountError> {
-    let times = Timestamps { last_access: accessed, last_modification: modified };
-    run("set the times of", path, || utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW))
+    folder.set_times(name, accessed, changed)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::backend::Backend;
 use super::error::{MountError, MountWarning};
 use super::kept::Kept;
+use super::look::Found;
 use super::record::Record;
 use super::service::{self, Mounted};
 use super::slot::{Keeping, Owes, Place, Slot};
@@ -47,8 +48,13 @@ impl Mounts {
         let done = self.apply_in(&slot, &mut place, set, &mut source, now);
         borrowed.clear();
         place.owes = done.is_err().then(|| Owes::first(Some(Kept::of_set(set)), now));
-        self.publish(&slot, &place);
-        done
+        place.replaced_at(now);
+        let (applied, seen) = match done {
+            Ok((applied, seen)) => (Ok(applied), seen),
+            Err(error) => (Err(error), None),
+        };
+        self.publish_seen(&slot, &place, seen);
+        applied
     }
 
     fn apply_in(
@@ -58,7 +64,7 @@ impl Mounts {
         set: &ServiceFiles,
         source: &mut service::Source<'_>,
         now: BootTime,
-    ) -> Result<Applied, MountError> {
+    ) -> Result<(Applied, Option<Found>), MountError> {
         if matches!(place.keeping, Keeping::Strange(_)) {
             self.wipe_in(place)?;
         }
@@ -66,7 +72,7 @@ impl Mounts {
             self.mount(slot, place, set)?;
         }
         let Keeping::Mounted(mounted) = &mut place.keeping else {
-            return Ok(Applied::InPlace);
+            return Ok((Applied::InPlace, None));
         };
         let _acting = self.act();
         let mut slots = self.all().into_iter().filter(|other| other.service != set.service);
@@ -78,7 +84,8 @@ impl Mounts {
             mounted.remove_others_than(&Kept::of_set(set))?;
             Err(MountError::NameInUse(other.service))
         } else {
-            mounted.apply(set, source, now)
+            let (applied, seen) = mounted.apply(set, source, now)?;
+            Ok((applied, Some(seen)))
         }
     }
 
@@ -107,13 +114,20 @@ impl Mounts {
         let mut lacking: BTreeMap<VersionId, u32> =
             set.files.iter().map(|file| (file.version, file.size)).collect();
         if let Keeping::Mounted(mounted) = &slot.place.lock().keeping {
-            for generation in &mounted.record.generations {
+            // Mostly the newest one has them all.
+            for generation in mounted.record.generations.iter().rev() {
+                if lacking.is_empty() {
+                    break;
+                }
                 for file in &generation.files {
                     lacking.remove(&file.version);
                 }
             }
         }
         let mut borrowed = BTreeMap::new();
+        if lacking.is_empty() {
+            return borrowed;
+        }
         for other in self.all().into_iter().filter(|other| other.service != slot.service) {
             let has = other.held().is_some_and(|held| {
                 held.versions.iter().any(|version| lacking.contains_key(version))

@@ -3,7 +3,9 @@
 //! value is in it.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
+use super::set_files::{SetFiles, StoredFile};
 use crate::agent::machine::Workload;
 use crate::agent::vault::FileSpec;
 use skep_core::base::{BootTime, FORMAT, Name, OtherFormat, ServiceId};
@@ -42,7 +44,7 @@ pub(super) struct Generation {
     /// When another one took its place.
     pub(super) replaced: Option<BootTime>,
     /// In the order of their targets.
-    pub(super) files: Vec<FileSpec>,
+    pub(super) files: SetFiles,
 }
 
 impl Generation {
@@ -99,7 +101,7 @@ impl Record {
 
     /// The record that `json` says; `None`: it isn't one.
     pub(super) fn from_json(json: &[u8]) -> Option<Self> {
-        let stored: Stored = serde_json::from_slice(json).ok()?;
+        let stored: Stored<Vec<StoredFile>> = serde_json::from_slice(json).ok()?;
         if number_of(&stored.marker) != Some(FORMAT) {
             return None;
         }
@@ -130,9 +132,10 @@ struct Marked {
     marker: String,
 }
 
+/// The record; `F` is a generation's files, read or written.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Stored {
+struct Stored<F> {
     marker: String,
     service: String,
     name: String,
@@ -144,65 +147,32 @@ struct Stored {
     on_change: String,
     changed: Option<u64>,
     next: u64,
-    generations: Vec<StoredGeneration>,
+    generations: Vec<StoredGeneration<F>>,
     workloads: Vec<Workload>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredGeneration {
+struct StoredGeneration<F> {
     number: u64,
     digest: Option<String>,
     replaced_ms: Option<u64>,
-    files: Vec<StoredFile>,
+    files: F,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StoredFile {
-    target: String,
-    uid: u32,
-    gid: u32,
-    mode: u32,
-    secret: String,
-    number: u32,
-    version: String,
-    size: u32,
-}
-
-impl StoredGeneration {
-    fn of(generation: &Generation) -> Self {
-        let file = |file: &FileSpec| StoredFile {
-            target: file.target.to_string(),
-            uid: file.uid,
-            gid: file.gid,
-            mode: file.mode,
-            secret: file.secret.to_string(),
-            number: file.number,
-            version: file.version.to_string(),
-            size: file.size,
-        };
+impl<'g> StoredGeneration<&'g RawValue> {
+    fn of(generation: &'g Generation) -> Self {
         Self {
             number: generation.number,
             digest: generation.digest.map(|digest| data_encoding::HEXLOWER.encode(&digest)),
             replaced_ms: generation.replaced.map(|time| time.0),
-            files: generation.files.iter().map(file).collect(),
+            files: generation.files.written(),
         }
     }
+}
 
+impl StoredGeneration<Vec<StoredFile>> {
     fn checked(self) -> Option<Generation> {
-        let file = |file: StoredFile| {
-            Some(FileSpec {
-                target: file.target.parse().ok()?,
-                uid: file.uid,
-                gid: file.gid,
-                mode: file.mode,
-                secret: file.secret.parse().ok()?,
-                number: file.number,
-                version: file.version.parse().ok()?,
-                size: file.size,
-            })
-        };
         let digest = match self.digest {
             None => None,
             Some(hex) => {
@@ -210,10 +180,10 @@ impl StoredGeneration {
                 Some(bytes.try_into().ok()?)
             }
         };
-        let mut files: Vec<_> = self.files.into_iter().map(file).collect::<Option<_>>()?;
-        files.sort_by(|a, b| a.target.cmp(&b.target));
+        let files: Vec<_> =
+            self.files.into_iter().map(StoredFile::checked).collect::<Option<_>>()?;
         let replaced = self.replaced_ms.map(BootTime);
-        Some(Generation { number: self.number, digest, replaced, files })
+        Some(Generation { number: self.number, digest, replaced, files: files.into() })
     }
 }
 
@@ -237,7 +207,7 @@ mod tests {
                 number: 3,
                 digest: Some([7; 32]),
                 replaced: None,
-                files: vec![FileSpec {
+                files: SetFiles::from(vec![FileSpec {
                     target: "password".parse().unwrap(),
                     uid: 1,
                     gid: 2,
@@ -246,7 +216,7 @@ mod tests {
                     number: 9,
                     version: VersionId::from_bytes([3; 16]),
                     size: 12,
-                }],
+                }]),
             }],
             workloads: vec![Workload { pid: 17, started: 18 }],
         }

@@ -1,7 +1,12 @@
 //! How everything gets out of a service's mount. A removal or wipe doesn't stop at the
 //! first failure: what can be emptied is emptied, then the failure is told.
 
+use std::path::Path;
+
+use rustix::fs::FileType;
+
 use super::error::MountError;
+use super::folder::{Folder, FolderEntry};
 use super::kept::Kept;
 use super::record::Generation;
 use super::service::Mounted;
@@ -31,15 +36,12 @@ impl Mounted {
     /// Empties one generation's files by what is held of them, then whatever else lies in
     /// its folders.
     pub(super) fn empty_generation(&self, number: u64) -> Result<(), MountError> {
-        let files: Vec<Target> = self
-            .record
-            .generations
-            .iter()
-            .filter(|generation| generation.number == number)
-            .flat_map(|generation| generation.files.iter().map(|file| file.target.clone()))
-            .collect();
-        let emptied = files.iter().map(|target| self.empty_file(number, target));
-        let mut failed = emptied.filter_map(Result::err).collect::<Vec<_>>().into_iter().next();
+        let folder = self.folder_of(number);
+        let mut failed = None;
+        let listed = self.record.generations.iter().filter(|one| one.number == number);
+        for file in listed.flat_map(|one| one.files.iter()) {
+            failed = failed.or(self.empty_in(&folder, number, &file.target).err());
+        }
         for folder in [self.old_folder(number), self.live_folder(number)] {
             failed = failed.or(self.backend.empty_folder(&folder).err());
         }
@@ -52,11 +54,14 @@ impl Mounted {
 
     /// Empties one file and removes its name.
     pub(super) fn empty_file(&self, number: u64, target: &Target) -> Result<(), MountError> {
-        let which = (number, target.clone());
-        let held = self.holds.file(&which);
-        let path = self.folder_of(number).join(target.as_str());
-        self.backend.empty(&path, held.as_deref())?;
-        self.holds.drop_one(&which);
+        self.empty_in(&self.folder_of(number), number, target)
+    }
+
+    /// The same where it is known in which folder the generation is.
+    fn empty_in(&self, folder: &Path, number: u64, target: &Target) -> Result<(), MountError> {
+        let held = self.holds.file(number, target);
+        self.backend.empty(&folder.join(target.as_str()), held.as_deref())?;
+        self.holds.drop_one(number, target);
         Ok(())
     }
 
@@ -65,7 +70,8 @@ impl Mounted {
     pub(super) fn empty_others_than(&mut self, kept: &Kept) -> Result<(), MountError> {
         let mut failed = None;
         let mut generations = std::mem::take(&mut self.record.generations);
-        for generation in generations.iter_mut().filter(|one| one.replaced.is_some()) {
+        let has_others = |one: &Generation| one.replaced.is_some() && !kept.allows(one);
+        for generation in generations.iter_mut().filter(|one| has_others(one)) {
             let number = generation.number;
             generation.files.retain(|file| {
                 if kept.has(file.secret) {
@@ -90,11 +96,12 @@ impl Mounted {
         let Some(current) = self.record.current_mut() else { return Ok(()) };
         let number = current.number;
         let (stay, go): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut current.files).into_iter().partition(|file| kept.shows(file));
-        if !go.is_empty() {
-            current.digest = None;
+            current.files.iter().cloned().partition(|file| kept.shows(file));
+        if go.is_empty() {
+            return Ok(());
         }
-        current.files = stay;
+        current.digest = None;
+        current.files = stay.into();
         let mut failed = None;
         for file in go {
             let target = file.target.as_str();
@@ -107,8 +114,7 @@ impl Mounted {
             if let Some(error) = gone.into_iter().find_map(Result::err) {
                 failed.get_or_insert(error);
                 if let Some(current) = self.record.current_mut() {
-                    current.files.push(file);
-                    current.files.sort_by(|a, b| a.target.cmp(&b.target));
+                    current.files.add(file);
                 }
             }
         }
@@ -192,20 +198,18 @@ impl Mounted {
         let mut failed = self.empty_strange().err();
         let known = |name: &str, generation: &Generation| name == generation.number.to_string();
         for (folder, prefix) in [(self.live(), ".."), (self.old(), "")] {
-            for name in files::entries(&folder)? {
-                if name == DATA || (name == FRESH && self.record.fresh) {
+            for FolderEntry { name, kind } in Folder::list_at(&folder)? {
+                // Targets' links are put in order by name.
+                let is_link = kind == FileType::Symlink;
+                if is_link || name == DATA || (name == FRESH && self.record.fresh) {
                     continue;
                 }
-                let path = folder.join(&name);
                 let number = name.to_str().and_then(|name| name.strip_prefix(prefix));
                 let listed = number.is_some_and(|number| {
                     self.record.generations.iter().any(|one| known(number, one))
                 });
-                // Targets' links are put in order by name.
-                let is_link =
-                    || files::look_at(&path).map(|found| found.is_some_and(|f| f.is_symlink()));
-                if !listed && !is_link()? {
-                    failed = failed.or(self.clear(&path).err());
+                if !listed {
+                    failed = failed.or(self.clear(&folder.join(&name)).err());
                 }
             }
         }
@@ -225,10 +229,10 @@ impl Mounted {
             failed = failed.or(self.clear(&self.at.join(&name)).err());
         }
         // The host's folder has links and one empty folder.
-        for name in files::entries(&self.host())? {
-            let path = self.host().join(&name);
-            if files::look_at(&path)?.is_some_and(|found| found.is_file()) {
-                failed = failed.or(self.clear(&path).err());
+        let host = self.host();
+        for FolderEntry { name, kind } in Folder::list_at(&host)? {
+            if kind == FileType::RegularFile {
+                failed = failed.or(self.clear(&host.join(&name)).err());
             }
         }
         failed.map_or(Ok(()), Err)
@@ -246,7 +250,7 @@ impl Mounted {
         failed.map_or(Ok(()), Err)
     }
 
-    fn clear(&self, path: &std::path::Path) -> Result<(), MountError> {
+    fn clear(&self, path: &Path) -> Result<(), MountError> {
         brute::clear(path, self.backend.wants_zeros())
     }
 }

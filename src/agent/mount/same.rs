@@ -55,7 +55,7 @@ impl Mounted {
         let number = current.number;
         let before = self.record.clone();
         if let Some(current) = self.record.current_mut() {
-            current.files.clone_from(&set.files);
+            current.files = set.files.clone().into();
             current.digest = Some(set.digest);
         }
         self.record.fresh = set.fresh;
@@ -85,8 +85,15 @@ impl Mounted {
         let same = before.secret == file.secret
             && before.size == file.size
             && (before.version == file.version || self.is_shown(current, before, value));
-        let path = self.folder_of(current.number).join(file.target.as_str());
-        let found = files::look_at(&path).ok().flatten().filter(|_| same)?;
+        if !same {
+            return None;
+        }
+        let found = if let Some(held) = self.holds.file(current.number, &file.target) {
+            held.metadata().ok()?
+        } else {
+            let path = self.folder_of(current.number).join(file.target.as_str());
+            files::look_at(&path).ok().flatten()?
+        };
         Some(Timespec { tv_sec: found.mtime(), tv_nsec: found.mtime_nsec() })
     }
 }

@@ -122,7 +122,7 @@ impl Mounts {
         }
         let services: Vec<ServiceId> = places.iter().map(|(slot, _)| slot.service).collect();
         for (slot, place) in &places {
-            slot.publish(place);
+            slot.publish(place, None);
         }
         services
     }

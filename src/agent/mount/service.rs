@@ -28,23 +28,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::backend::Backend;
 use super::build::{Built, Short, is_full};
 use super::error::MountError;
+use super::folder::Folder;
 use super::holds::{Holds, Which};
 use super::kept::Kept;
+use super::look::Found;
 use super::record::{Generation, Record};
 use super::{Applied, brute, files, notice, same};
 use crate::agent::vault::layout::{
     DATA, DATA_NEW, HOST, LIVE, LIVE_VIEW, MANIFEST, MANIFEST_NEW, OLD,
 };
 use crate::agent::vault::{FileSpec, ServiceFiles};
-use skep_core::base::{BootTime, SecretBytes, VersionId, limits};
+use skep_core::base::{BootTime, SecretBytes, VersionId};
 
 /// Room that values leave to the manifest: 4,096 files in every generation there
 /// can be, written down at length, twice. Memory is taken as it is written.
 pub(super) const HEADROOM: u64 = 128 * 1024 * 1024;
-
-/// Generations that may lie beside the one in place, also when they were all replaced
-/// within the second that they stay: four times what `old/` keeps.
-const REPLACED_AT_ONCE: usize = 4 * limits::OLD_GENERATIONS;
 
 /// Where values that a set brings come from: the push, then other services.
 pub(super) type Source<'s> = dyn FnMut(VersionId) -> Option<SecretBytes> + 's;
@@ -109,6 +107,9 @@ impl Mounted {
 
     /// Where a generation's files are now.
     pub(super) fn folder_of(&self, number: u64) -> PathBuf {
+        if self.record.current().is_some_and(|current| current.number == number) {
+            return self.live_folder(number);
+        }
         let old = self.old_folder(number);
         if old.is_dir() { old } else { self.live_folder(number) }
     }
@@ -144,26 +145,27 @@ impl Mounted {
         }
     }
 
-    /// Puts `set` in place; what it takes away is gone in any case.
+    /// Puts `set` in place; what it takes away is gone in any case. The answer says, too, what
+    /// lies there then.
     pub(super) fn apply(
         &mut self,
         set: &ServiceFiles,
         source: &mut Source<'_>,
         now: BootTime,
-    ) -> Result<Applied, MountError> {
+    ) -> Result<(Applied, Found), MountError> {
         let kept = Kept::of_set(set);
         if self.record.current().is_some_and(|current| current.digest == Some(set.digest)) {
             // Nothing is rewritten; but what couldn't be done then is tried again.
             let emptied = self.empty_others_than(&kept);
             self.tidy();
-            emptied.and(self.finish_names()).and(self.be_sure(set))?;
-            return Ok(Applied::InPlace);
+            let found = emptied.and(self.finish_names()).and_then(|()| self.be_sure(set))?;
+            return Ok((Applied::InPlace, found));
         }
         if self.takes_as_it_is(set, source)? {
             let emptied = self.empty_others_than(&kept);
             self.tidy();
-            emptied.and(self.mend_names()).and(self.be_sure(set))?;
-            return Ok(Applied::Unchanged);
+            let found = emptied.and(self.mend_names()).and_then(|()| self.be_sure(set))?;
+            return Ok((Applied::Unchanged, found));
         }
         let mut done = self.put(set, source, now);
         let mut taken = Ok(());
@@ -181,13 +183,13 @@ impl Mounted {
         self.tidy();
         // A removal that failed is the graver news.
         match taken.and(emptied).and(done)?.into_error() {
-            None => self.be_sure(set).map(|()| Applied::InPlace),
+            None => self.be_sure(set).map(|found| (Applied::InPlace, found)),
             Some(error) => self.hold_all().and(Err(error)),
         }
     }
 
     /// Looks whether what lies there is `set` and nothing else, and held.
-    fn be_sure(&mut self, set: &ServiceFiles) -> Result<(), MountError> {
+    fn be_sure(&mut self, set: &ServiceFiles) -> Result<Found, MountError> {
         self.hold_all()?;
         let found = self.look()?;
         if let Some(path) = found.surplus {
@@ -197,7 +199,7 @@ impl Mounted {
             self.mark_partial();
             return Err(MountError::LeftOver(self.live().join(DATA)));
         }
-        Ok(())
+        Ok(found)
     }
 
     /// What is worth doing and not worth failing for: an agent that starts does it again.
@@ -252,7 +254,7 @@ impl Mounted {
             number,
             digest: short.is_whole().then_some(set.digest),
             replaced: None,
-            files: built.files,
+            files: built.files.into(),
         });
         // Written down before the flip: `..data` says which of the two is in place, so an
         // agent that dies here leaves nothing that the next one doesn't know.
@@ -295,7 +297,7 @@ impl Mounted {
     /// The targets' links, the host's directory, and the host's word that there was a flip.
     pub(super) fn finish_names(&self) -> Result<(), MountError> {
         let targets = || {
-            let files = self.record.current().map(|current| current.files.as_slice());
+            let files = self.record.current().map(|current| &current.files[..]);
             files.unwrap_or_default().iter().map(|file| file.target.as_str())
         };
         let (live, host) = (self.live(), self.host());
@@ -319,17 +321,17 @@ impl Mounted {
         if !(stands && leads) {
             return self.finish_names();
         }
-        let targets = self.record.current().map(|current| current.files.as_slice());
+        let targets = self.record.current().map(|current| &current.files[..]);
         let targets = || targets.unwrap_or_default().iter().map(|file| file.target.as_str());
         files::link_targets(&self.live(), targets())?;
         files::link_targets(&host, targets())
     }
 
-    /// Makes one file of the generation `number`, of which `built` are made; says whether its
-    /// target shows the same value as before.
+    /// Makes one file of the generation `number`, of which `built` are made in `folder`; says
+    /// whether its target shows the same value as before.
     pub(super) fn build_one(
         &self,
-        number: u64,
+        (number, folder): (u64, &Folder),
         file: &FileSpec,
         source: &mut Source<'_>,
         built: &Built,
@@ -345,8 +347,8 @@ impl Mounted {
                 found: u64::try_from(value.len()).unwrap_or(u64::MAX),
             });
         }
-        let path = self.live_folder(number).join(file.target.as_str());
-        let access = self.backend.write(&path, file, &value)?;
+        let access = self.backend.write(folder, file, &value)?;
+        let path = folder.path().join(file.target.as_str());
         let since = self.shown_since(file, &value);
         if let Some(since) = since {
             same::keep_time(&access, &path, since)?;
@@ -384,7 +386,7 @@ impl Mounted {
     }
 
     pub(super) fn read(&self, number: u64, file: &FileSpec) -> Result<SecretBytes, MountError> {
-        let held = self.holds.file(&(number, file.target.clone()));
+        let held = self.holds.file(number, &file.target);
         let path = self.folder_of(number).join(file.target.as_str());
         self.backend.read(&path, held.as_deref(), file)
     }
@@ -397,11 +399,16 @@ impl Mounted {
     pub(super) fn hold_all(&self) -> Result<(), MountError> {
         let mut failed = None;
         for generation in &self.record.generations {
-            let folder = self.folder_of(generation.number);
-            for file in &generation.files {
-                let which: Which = (generation.number, file.target.clone());
-                let taken = self.holds.take(&which, &folder.join(file.target.as_str()));
-                failed = failed.or(taken.err());
+            let number = generation.number;
+            let targets = generation.files.iter().map(|file| &file.target);
+            let lacking = self.holds.lacking(number, targets);
+            if lacking.is_empty() {
+                continue;
+            }
+            let folder = self.folder_of(number);
+            for target in lacking {
+                let which: Which = (number, target.clone());
+                failed = failed.or(self.holds.take(&which, &folder.join(target.as_str())).err());
             }
         }
         failed.map_or(Ok(()), Err)
@@ -410,11 +417,7 @@ impl Mounted {
     /// Makes sure that `set` fits, in number and in bytes, at the cost of generations out of sight.
     /// The answer is the room for files that are new, where that is short.
     fn make_room(&mut self, set: &ServiceFiles) -> Result<u64, MountError> {
-        while self.record.generations.len() > REPLACED_AT_ONCE
-            && let Some(oldest) = self.record.generations.first().map(|oldest| oldest.number)
-        {
-            self.forget(oldest)?;
-        }
+        self.forget_surplus()?;
         let needed = set.files.iter().map(|file| files::pages(file.size)).sum();
         loop {
             let free = self.free()?;
@@ -439,38 +442,6 @@ impl Mounted {
     /// Whether nothing is here and nothing was put here on purpose.
     pub(super) fn is_emptied(&self) -> bool {
         self.record.generations.is_empty()
-    }
-
-    /// Moves generations on by their age; says when the next one is due.
-    pub(super) fn age(&mut self, now: BootTime) -> Result<Option<BootTime>, MountError> {
-        self.now = self.now.max(now);
-        let count = self.record.generations.len();
-        let replaced: Vec<(u64, BootTime)> = self
-            .record
-            .generations
-            .iter()
-            .filter_map(|one| one.replaced.map(|since| (one.number, since)))
-            .collect();
-        let mut next = None;
-        let surplus = replaced.len().saturating_sub(limits::OLD_GENERATIONS);
-        for (index, (number, since)) in replaced.into_iter().enumerate() {
-            let moves = since.0.saturating_add(limits::FLIP_GRACE_MS);
-            let ends = since.0.saturating_add(limits::OLD_GENERATION_MS);
-            let (from, to) = (self.live_folder(number), self.old_folder(number));
-            if now.0 >= ends || (now.0 >= moves && index < surplus) {
-                self.forget(number)?;
-                continue;
-            }
-            if now.0 >= moves && from.is_dir() {
-                files::rename("put away", &from, &to)?;
-            }
-            let due = BootTime(if now.0 >= moves { ends } else { moves });
-            next = Some(next.map_or(due, |next: BootTime| next.min(due)));
-        }
-        if self.record.generations.len() != count {
-            self.save()?;
-        }
-        Ok(next)
     }
 
     /// When the offline time is over.

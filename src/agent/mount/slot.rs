@@ -9,12 +9,13 @@ use parking_lot::Mutex;
 use super::error::MountError;
 use super::holds::{Holds, Room};
 use super::kept::Kept;
+use super::look::Found;
 use super::service::Mounted;
 use super::{brute, files, system};
 use crate::agent::machine::Workload;
 use crate::agent::vault::Held;
 use crate::agent::vault::layout::LIVE_VIEW;
-use skep_core::base::{BootTime, Name, ServiceId};
+use skep_core::base::{BootTime, Name, ServiceId, limits};
 
 /// How long a failed act of [`Mounts::tick`] waits for the next try, at first.
 pub(super) const RETRY_MS: u64 = 1_000;
@@ -103,6 +104,16 @@ impl Owes {
 }
 
 impl Place {
+    /// What was put in place `now` may have replaced a generation, which is to go out of sight.
+    pub(super) fn replaced_at(&mut self, now: BootTime) {
+        if let Keeping::Mounted(mounted) = &self.keeping
+            && mounted.record.generations.len() > 1
+        {
+            let moves = BootTime(now.0.saturating_add(limits::FLIP_GRACE_MS));
+            self.ages = Some(self.ages.map_or(moves, |ages| ages.min(moves)));
+        }
+    }
+
     /// Nothing is here and nothing is awaited.
     pub(super) fn is_free(&self) -> bool {
         matches!(self.keeping, Keeping::Nothing) && self.waiting.is_empty() && self.owes.is_none()
@@ -112,6 +123,11 @@ impl Place {
 impl Slot {
     pub(super) fn new(service: ServiceId, room: &Room) -> Self {
         Self { service, place: Mutex::default(), shown: Mutex::default(), holds: Holds::new(room) }
+    }
+
+    /// Whether the set in place is told as whole, with nothing beside it.
+    pub(super) fn is_whole(&self) -> bool {
+        self.shown.lock().held.as_ref().is_some_and(|held| held.digest.is_some())
     }
 
     /// Whether another service's directory on the host has this name.
@@ -130,12 +146,13 @@ impl Slot {
         self.shown.lock().held.get_or_insert_default().digest = None;
     }
 
-    /// Looks at what is here, and writes down what is told of it.
-    pub(super) fn publish(&self, place: &Place) {
+    /// Looks at what is here, unless it was `seen` just now, whole and held, and writes down
+    /// what is told of it.
+    pub(super) fn publish(&self, place: &Place, seen: Option<Found>) {
         let mut shown = match &place.keeping {
             Keeping::Nothing => Shown::default(),
             Keeping::Strange(_) => Shown { held: Some(Held::default()), ..Shown::default() },
-            Keeping::Mounted(mounted) => of_mounted(mounted),
+            Keeping::Mounted(mounted) => of_mounted(mounted, seen),
         };
         shown.due = due(place);
         *self.shown.lock() = shown;
@@ -158,22 +175,21 @@ fn due(place: &Place) -> Option<BootTime> {
     [expires, owes, place.ages].into_iter().flatten().min()
 }
 
-fn of_mounted(mounted: &Mounted) -> Shown {
-    let held = mounted.hold_all();
-    let found = mounted.look();
+fn of_mounted(mounted: &Mounted, seen: Option<Found>) -> Shown {
     let current = mounted.record.current();
-    let (known, found) = match found {
+    let is_held = seen.is_some() || mounted.hold_all().is_ok();
+    let (known, found) = match seen.map_or_else(|| mounted.look(), Ok) {
         Ok(found) => (true, found),
         Err(error) => {
             let service = mounted.record.service;
             tracing::warn!(event = "mount_not_seen", %service, %error);
-            (false, super::look::Found::default())
+            (false, Found::default())
         }
     };
     let path = current.and(mounted.shown.clone());
     let is_here = !known || !found.empty || !mounted.is_emptied();
     let held = is_here.then(|| Held {
-        digest: found.digest.filter(|_| held.is_ok()),
+        digest: found.digest.filter(|_| is_held),
         versions: found.versions,
         generation: current.map(|current| current.number).unwrap_or_default(),
         files: u32::try_from(current.map_or(0, |current| current.files.len())).unwrap_or(u32::MAX),

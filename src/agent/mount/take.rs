@@ -126,8 +126,9 @@ impl Mounts {
                     changed = true;
                 }
             }
+            // Of a whole set nothing else is told because a former generation went.
             if let Keeping::Mounted(mounted) = &place.keeping {
-                changed |= mounted.record.generations.len() != count;
+                changed |= mounted.record.generations.len() != count && !slot.is_whole();
             }
         }
         self.unmount_if_idle(&mut place);

@@ -141,6 +141,8 @@ pub const UNITS_OF_ONE: usize = 16;
 pub const UNITS: usize = 10_000;
 /// Generations of a service's files kept below `old/` on a node.
 pub const OLD_GENERATIONS: usize = 8;
+/// Files of all generations kept below `old/`; the newest one is kept whatever it has.
+pub const OLD_FILES: usize = 4_096;
 /// Milliseconds that a generation is kept below `old/`.
 pub const OLD_GENERATION_MS: u64 = 3_600_000;
 /// Milliseconds that a replaced generation stays where readers opened it.

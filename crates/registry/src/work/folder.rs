@@ -17,8 +17,8 @@ pub(super) const FILE_BYTES: usize = 511_999;
 pub(super) const KEY_BYTES: usize = 16 * 1024;
 /// Bytes of a chain of certificates.
 const CHAIN_BYTES: usize = 64 * 1024;
-/// Bytes that are made room for before a file is read: a key's buffer never grows.
-const FIRST_BYTES: usize = KEY_BYTES;
+/// Bytes of a buffer beyond what is read into it.
+const SPARE: usize = 64;
 
 /// Why nothing is given or signed. The first text is for everybody, the second for the log; neither
 /// holds anything of a file.
@@ -65,7 +65,10 @@ impl<'f> Folder<'f> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut bytes = Zeroizing::new(Vec::with_capacity(most.min(FIRST_BYTES) + 1));
+        let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        // Room from the start, more than the end of a file is looked for in: a buffer that grows
+        // leaves a copy behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(most.min(size).saturating_add(SPARE)));
         let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
         file.take(limit).read_to_end(&mut bytes)?;
         if bytes.len() > most {

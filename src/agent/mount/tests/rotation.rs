@@ -74,6 +74,58 @@ fn the_old_generation_stays_a_second_then_goes_out_of_sight(kind: MountKind) {
     assert_eq!(fixture.all_files().len(), 2);
 }
 
+fn what_was_replaced_is_due_without_being_asked_for(kind: MountKind) {
+    let mut fixture = Fixture::on(kind);
+    fixture.put(&pair(1));
+    assert_eq!(fixture.m().next_due().next(), None);
+    fixture.try_put(&pair(2), at(5)).unwrap();
+    // As the worker does: it looks at what is due, and at nothing else.
+    let mut seen = Vec::new();
+    loop {
+        let due = fixture.m().next_due().next();
+        let Some((service, due)) = due else { break };
+        seen.push(due);
+        assert!(!fixture.m().tick_one(service, due));
+    }
+    assert_eq!(seen, [at(5 + limits::FLIP_GRACE_MS), at(5 + limits::OLD_GENERATION_MS)]);
+    assert_eq!(fixture.all_files().len(), 2);
+}
+
+fn former_generations_of_a_large_set_are_bounded_by_their_files(kind: MountKind) {
+    const FILES: u16 = 700;
+    let mut fixture = Fixture::on(kind);
+    let large = |number: u8| {
+        let one = |n: u16| {
+            let secret = SecretId::from_bytes([n.to_be_bytes(); 8].concat().try_into().unwrap());
+            let rotated = if n == 0 { number } else { 1 };
+            FileSpec { secret, ..file(&format!("f{n:04}"), 1, rotated, 3) }
+        };
+        set(number, (0..FILES).map(one).collect())
+    };
+    let old = |fixture: &Fixture| fs::read_dir(fixture.inside("old")).unwrap().count();
+    let kept = limits::OLD_FILES / usize::from(FILES);
+    for number in 1..=12 {
+        let now = at(u64::from(number) * 2_000);
+        fixture.try_put(&large(number), now).unwrap();
+        fixture.m().tick(BootTime(now.0 + limits::FLIP_GRACE_MS));
+        assert!(old(&fixture) <= kept);
+    }
+    assert_eq!((old(&fixture), kept), (5, 5));
+    // One that has more than all together may have is kept, but no second one.
+    for number in 13..=14 {
+        let now = at(u64::from(number) * 2_000);
+        let each = |n: usize| {
+            let secret = u64::try_from(n).unwrap().to_be_bytes();
+            let secret = SecretId::from_bytes([secret, secret].concat().try_into().unwrap());
+            FileSpec { secret, ..file(&format!("g{n:05}"), 1, number, 3) }
+        };
+        let set = set(number, (0..=limits::OLD_FILES).map(each).collect());
+        fixture.try_put(&set, now).unwrap();
+        fixture.m().tick(BootTime(now.0 + limits::FLIP_GRACE_MS));
+    }
+    assert_eq!(old(&fixture), 1);
+}
+
 fn old_generations_are_bounded(kind: MountKind) {
     let mut fixture = Fixture::on(kind);
     for number in 1..=30 {
@@ -213,6 +265,8 @@ on_both! {
     a_watcher_sees_one_moved_to,
     a_descriptor_reads_the_old_version_to_its_end,
     the_old_generation_stays_a_second_then_goes_out_of_sight,
+    what_was_replaced_is_due_without_being_asked_for,
+    former_generations_of_a_large_set_are_bounded_by_their_files,
     old_generations_are_bounded,
     generations_share_no_inode,
     names_come_and_go_with_the_set,
