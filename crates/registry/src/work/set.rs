@@ -1,7 +1,6 @@
 //! One generation of the service's files, read whole (docs/registry/formats.md).
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use skep_core::base::BootTime;
 
-use super::folder::{FILE_BYTES, Folder, KEY_BYTES, Unready, text, tls_pair};
+use super::folder::{Buffer, FILE_BYTES, Folder, KEY_BYTES, Unready, text, tls_pair};
 use super::look::{Loaded, Reads};
 use super::replaced::Replaced;
 use crate::proto::refresh::RefreshKey;
@@ -154,14 +153,15 @@ pub(super) fn load(
     replaced: &mut Replaced,
     now: BootTime,
 ) -> io::Result<Loaded<Set>> {
-    let folder = Folder::of(folder);
+    let folder = Folder::of(folder)?;
+    let names = folder.names(FILES)?;
     let (tls, bad_tls) = match tls_pair(&folder)? {
         Ok(pair) => (pair, None),
         Err(bad) => (None, Some(bad)),
     };
     let mut refused = Vec::new();
-    let accounts = accounts(&folder, before, replaced, now, &mut refused)?;
-    let set = settle(&folder, accounts)?;
+    let accounts = accounts((&folder, &names), before, replaced, now, &mut refused)?;
+    let set = settle((&folder, &names), accounts)?;
     let set = match bad_tls {
         Some(bad) => Err(bad),
         None => set,
@@ -170,7 +170,10 @@ pub(super) fn load(
 }
 
 /// Everything but the accounts, which are given.
-fn settle(folder: &Folder<'_>, accounts: Accounts) -> io::Result<Result<Set, Unready>> {
+fn settle(
+    (folder, names): (&Folder<'_>, &[String]),
+    accounts: Accounts,
+) -> io::Result<Result<Set, Unready>> {
     let settings = folder.needed(SETTINGS, SETTINGS_BYTES)?;
     let rules = folder.needed(RULES, FILE_BYTES)?;
     let (key, chain) =
@@ -178,7 +181,7 @@ fn settle(folder: &Folder<'_>, accounts: Accounts) -> io::Result<Result<Set, Unr
     let refresh = folder.needed(REFRESH, REFRESH_BYTES)?;
     let old = folder.read(REFRESH_OLD, REFRESH_BYTES)?.transpose();
     let holds = folder.read(HOLDS, FILE_BYTES)?.transpose();
-    let single = single_holds(folder)?;
+    let single = single_holds(folder, names)?;
     Ok((|| {
         let settings = settings?;
         let settings = Settings::read(text(SETTINGS, &settings)?)
@@ -244,11 +247,9 @@ fn held(bytes: &[u8]) -> Result<HashSet<String>, Unready> {
 
 /// Repositories with a digest that has a file of its own. One that doesn't read could hold
 /// anything, so nobody gets a token.
-fn single_holds(folder: &Folder<'_>) -> io::Result<Result<Vec<String>, Unready>> {
+fn single_holds(folder: &Folder<'_>, names: &[String]) -> io::Result<Result<Vec<String>, Unready>> {
     let mut held = Vec::new();
-    for entry in fs::read_dir(folder.path())?.take(FILES) {
-        let name = entry?.file_name();
-        let name = name.to_str().unwrap_or_default();
+    for name in names {
         let Some(slug) = name.strip_prefix(HOLD) else { continue };
         if held.len() == HELD {
             return Ok(Err(Unready::damaged(name, "more than 4000 holds")));
@@ -271,30 +272,27 @@ struct Accounts {
 }
 
 fn accounts(
-    folder: &Folder<'_>,
+    (folder, names): (&Folder<'_>, &[String]),
     before: Option<&Set>,
     replaced: &mut Replaced,
     now: BootTime,
     refused: &mut Vec<(String, String)>,
 ) -> io::Result<Accounts> {
     let mut by_slug: HashMap<String, Held> = HashMap::new();
-    let mut slugs = Vec::new();
-    for entry in fs::read_dir(folder.path())?.take(FILES) {
-        let name = entry?.file_name();
-        let Some(slug) = name.to_str().and_then(|name| name.strip_prefix(USER)) else { continue };
-        slugs.push(slug.to_owned());
-    }
+    let mut slugs: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix(USER)).collect();
     slugs.sort_unstable();
+    let (mut users, mut all_rights) = (Buffer::of(USER_BYTES), Buffer::of(RIGHTS_BYTES));
     let mut slow = Vec::new();
     replaced.begin();
     // One more than there may be: the set is refused then, and nothing more is read.
     for slug in slugs.into_iter().take(ACCOUNTS + 1) {
-        let old = before.and_then(|set| set.accounts.get(&slug));
-        let mut user =
-            part(folder, USER, &slug, USER_BYTES, old.map(|old| &old.user), Credential::read)?;
-        let rights =
-            part(folder, RIGHTS, &slug, RIGHTS_BYTES, old.map(|old| &old.rights), Rights::read)?;
-        if user.read.as_ref().is_some_and(|own| replaced.is_older(&slug, own)) {
+        let old = before.and_then(|set| set.accounts.get(slug));
+        let (old_user, old_rights) = (old.map(|old| &old.user), old.map(|old| &old.rights));
+        let user = folder.read_into(&format!("{USER}{slug}"), &mut users)?;
+        let mut user = part(user, old_user, Credential::read);
+        let rights = folder.read_into(&format!("{RIGHTS}{slug}"), &mut all_rights)?;
+        let rights = part(rights, old_rights, Rights::read);
+        if user.read.as_ref().is_some_and(|own| replaced.is_older(slug, own)) {
             user = Part { read: None, bad: Some(OLDER.to_owned()), ..user };
         }
         for (kind, bad) in [(USER, &user.bad), (RIGHTS, &rights.bad)] {
@@ -303,7 +301,7 @@ fn accounts(
         let credential = user.read.as_ref();
         let before = credential.and_then(|own| overlap(own, old?, now));
         slow.extend(credential.filter(|own| !own.verifier.is_robot()).cloned());
-        by_slug.insert(slug, Held { user, rights, before });
+        by_slug.insert(slug.to_owned(), Held { user, rights, before });
     }
     Ok(Accounts { by_slug, slow })
 }
@@ -311,30 +309,27 @@ fn accounts(
 /// One of an account's files. What has the same bytes as before is not parsed again: with
 /// thousands of accounts that is most of what a flip costs.
 fn part<T>(
-    folder: &Folder<'_>,
-    kind: &str,
-    slug: &str,
-    most: usize,
+    file: Option<Result<&[u8], Unready>>,
     old: Option<&Part<T>>,
     parse: impl Fn(&str) -> Result<T, BadCredential>,
-) -> io::Result<Part<T>> {
-    let bytes = match folder.read(&format!("{kind}{slug}"), most)? {
-        None => return Ok(Part::default()),
-        Some(Err(bad)) => return Ok(Part { bad: Some(bad.why), ..Part::default() }),
+) -> Part<T> {
+    let bytes = match file {
+        None => return Part::default(),
+        Some(Err(bad)) => return Part { bad: Some(bad.why), ..Part::default() },
         Some(Ok(bytes)) => bytes,
     };
-    let hash = *blake3::hash(&bytes).as_bytes();
+    let hash = *blake3::hash(bytes).as_bytes();
     if let Some(old) = old
         && old.hash == Some(hash)
     {
-        return Ok(old.clone());
+        return old.clone();
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| "not UTF-8".to_owned());
+    let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned());
     let read = text.and_then(|text| parse(text).map_err(|bad| bad.to_string()));
-    Ok(match read {
+    match read {
         Ok(read) => Part { hash: Some(hash), read: Some(Arc::new(read)), bad: None },
         Err(why) => Part { hash: Some(hash), read: None, bad: Some(why) },
-    })
+    }
 }
 
 /// What a credential took the place of, if that is taken for a while yet: the one before it of

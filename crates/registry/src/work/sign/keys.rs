@@ -86,7 +86,7 @@ impl Making {
     /// The key's signatures of one manifest.
     fn by(&self, file: &KeyFile, all: &mut Signatures) -> Result<(), SignRefused> {
         let unavailable = |why: &str| SignRefused::Unavailable(format!("{} {why}", file.file));
-        let read = Folder::of(&self.folder).read(&file.file, KEY_BYTES);
+        let read = Folder::of(&self.folder).and_then(|it| it.read(&file.file, KEY_BYTES));
         let bytes = read.map_err(|_| unavailable("is not readable at the moment"))?;
         let bytes = bytes.ok_or_else(|| unavailable("is not granted any more"))?;
         let damaged = |bad: BadKey| unavailable(&format!("does not sign: {bad}"));

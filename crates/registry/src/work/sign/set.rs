@@ -1,7 +1,6 @@
 //! One generation of the signer's files (docs/registry/formats.md), without its private keys:
 //! of those only the names are known here.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -84,7 +83,7 @@ impl Reads for SignFiles {
         _before: Option<&SignSet>,
         _now: BootTime,
     ) -> io::Result<Loaded<SignSet>> {
-        let files = Folder::of(folder);
+        let files = Folder::of(folder)?;
         let (tls, bad_tls) = match tls_pair(&files)? {
             Ok(pair) => (pair, None),
             Err(bad) => (None, Some(bad)),
@@ -106,11 +105,9 @@ fn settle(files: &Folder<'_>) -> io::Result<Result<SignSet, Unready>> {
     let roots = files.read(ROOTS, FILE_BYTES)?.transpose();
     let carried = in_generation(files.path())?;
     let mut keys = Vec::new();
-    for entry in fs::read_dir(files.path())?.take(FILES) {
-        let file = entry?.file_name();
-        let Some(file) = file.to_str() else { continue };
+    for file in files.names(FILES)? {
         if let Some(name) = file.strip_prefix(KEY).filter(|name| !name.is_empty()) {
-            keys.push(KeyFile { name: name.to_owned(), file: file.to_owned() });
+            keys.push(KeyFile { name: name.to_owned(), file: file.clone() });
         }
     }
     keys.sort_unstable_by(|one, other| one.name.cmp(&other.name));
