@@ -185,6 +185,7 @@ mod tests {
     use std::fs;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "files of a test are lost with it")]
     fn small_files_are_read_one_after_the_other() {
         let at = tempfile::tempdir().unwrap();
         for (name, bytes) in [("long", &b"12345"[..]), ("most", b"1234"), ("none", b"")] {
